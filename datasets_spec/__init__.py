@@ -1,0 +1,26 @@
+"""What data looks like between stages, and what a user may say about footage. pydantic and pyarrow only."""
+
+from datasets_spec.manifest import Manifest, write_manifest
+from datasets_spec.quarantine import Quarantined, QuarantineReason
+from datasets_spec.record import Record, location
+from datasets_spec.rows import Checkpoint, Clip, Latent, Media, Registered, Render, Text
+from datasets_spec.spec import AudioSpec, DatasetSpec, VideoSpec
+
+__all__ = [
+    "AudioSpec",
+    "Checkpoint",
+    "Clip",
+    "DatasetSpec",
+    "Latent",
+    "Manifest",
+    "Media",
+    "QuarantineReason",
+    "Quarantined",
+    "Record",
+    "Registered",
+    "Render",
+    "Text",
+    "VideoSpec",
+    "location",
+    "write_manifest",
+]

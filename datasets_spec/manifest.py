@@ -1,0 +1,100 @@
+"""A manifest: the rows one stage hands to the next, in one Parquet file that is whole if it exists."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Generic, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datasets_spec.arrow import arrow_schema
+from datasets_spec.record import Record
+
+R = TypeVar("R", bound=Record)
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Manifest(Generic[R]):
+    """A path plus the row type to expect there."""
+
+    path: Path
+    record: type[R]
+
+    @cached_property
+    def header(self) -> dict[str, str]:
+        """What the writer said of the file: record name, schema version, digest.
+
+        Raises:
+            ValueError: the file holds other rows than `record`, or those of another schema version.
+        """
+        stored = pq.read_schema(self.path).metadata or {}
+        header = {k.decode(): v.decode() for k, v in stored.items() if k.startswith(b"ltx2.")}
+        found = (header.get("ltx2.record"), header.get("ltx2.schema_version"))
+        wanted = (self.record.__name__, str(SCHEMA_VERSION))
+        if found != wanted:
+            raise ValueError(
+                f"{self.path} holds {found[0]} rows at schema version {found[1]}, the reader wants {wanted[0]} at "
+                f"{wanted[1]}. Rerun the stage that wrote it with --force."
+            )
+        return header
+
+    @property
+    def digest(self) -> str:
+        """Names the content of the rows, whatever their locations; what a later stage's key is made of."""
+        return self.header["ltx2.digest"]
+
+    def __iter__(self) -> Iterator[R]:
+        assert self.header
+        for batch in pq.ParquetFile(self.path).iter_batches():
+            for row in batch.to_pylist():
+                yield self.record.model_validate(row)
+
+    def __len__(self) -> int:
+        return int(pq.read_metadata(self.path).num_rows)
+
+    def exists(self) -> bool:
+        return self.path.exists()
+
+
+def write_manifest(path: Path, record: type[R], rows: Iterable[R]) -> Manifest[R]:
+    """Write the rows, sorted by their key, under a temporary name, and rename: a manifest that exists is whole.
+
+    Raises:
+        ValueError: two rows have the same key.
+    """
+    ordered = sorted(rows, key=lambda row: row.key)
+    keys = [row.key for row in ordered]
+    if twice := sorted({a for a, b in zip(keys, keys[1:], strict=False) if a == b}):
+        raise ValueError(f"{path.name}: {len(twice)} {record.__name__} keys occur twice, {twice[0]} among them")
+    metadata = {
+        "ltx2.record": record.__name__,
+        "ltx2.schema_version": str(SCHEMA_VERSION),
+        "ltx2.digest": content_digest(ordered),
+    }
+    schema = arrow_schema(record).with_metadata(metadata)
+    table = pa.Table.from_pylist([row.model_dump(mode="json") for row in ordered], schema=schema)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as out:
+            pq.write_table(table, out)
+            out.flush()
+            os.fsync(out.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return Manifest(path, record)
+
+
+def content_digest(rows: Iterable[Record]) -> str:
+    """SHA-256 over the rows' contents as canonical JSON, one a line; 32 hex digits."""
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row.content(), sort_keys=True, ensure_ascii=False).encode() + b"\n")
+    return digest.hexdigest()[:32]

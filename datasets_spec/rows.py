@@ -1,0 +1,149 @@
+"""The row types, in the order of the stages that make them. Keys are hex digests of content, never of row order."""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from datasets_spec.record import Record, location
+
+Split = Literal["train", "eval"]
+AudioKind = Literal["voiced", "other", "silent", "none", "broken"]
+
+
+class Media(Record):
+    """One readable file of footage, as `probe` found it."""
+
+    KEY: ClassVar[str] = "media_id"
+
+    media_id: str = Field(description="`dataset/relative path`: names the file in a run.")
+    media_key: str = Field(description="SHA-256 of the file's bytes, 32 hex digits.")
+    dataset: str = Field(description="Id of the dataset it belongs to.")
+    relpath: str = Field(description="Path relative to the dataset's folder, with forward slashes.")
+    path: str = Field(description="Absolute path.")
+    caption: str = Field(description="The caption, exactly as it will be embedded.")
+    container: str = Field(description="Container format as ffmpeg names it.")
+    video_codec: str = Field(description="Codec of the video stream.")
+    width: int = Field(ge=1, description="Displayed width in pixels, rotation and pixel aspect applied.")
+    height: int = Field(ge=1, description="Displayed height in pixels.")
+    rotation: int = Field(description="Clockwise degrees by which decoded frames are turned for display.")
+    num_frames: int = Field(ge=1, description="Frames in the video stream.")
+    duration_seconds: float = Field(gt=0, description="From the first frame's time to the last frame's end.")
+    frame_rate: float = Field(gt=0, description="Mean frames per second.")
+    is_variable_rate: bool = Field(description="Whether frame intervals differ by more than rounding.")
+    audio_codec: str | None = Field(description="Codec of the audio stream, if there is one.")
+    audio_channels: int = Field(ge=0, description="Channels of the audio stream; 0 without one.")
+    audio_rate: int = Field(ge=0, description="Samples per second; 0 without an audio stream.")
+
+
+class Clip(Record):
+    """One span of one file, with everything that fixes its pixels and samples."""
+
+    KEY: ClassVar[str] = "clip_id"
+
+    clip_id: str = Field(description="`media_id@start-milliseconds`: names the clip in a run.")
+    clip_key: str = Field(description="Digest of media bytes, span, rate, size, crop and decode version.")
+    media_id: str = Field(description="The file it is cut from.")
+    media_key: str = Field(description="SHA-256 of that file's bytes.")
+    dataset: str = Field(description="Id of the dataset.")
+    path: str = location("Absolute path of the file.")
+    caption: str = Field(description="The caption.")
+    start_seconds: float = Field(ge=0, description="Start, counted from the file's first frame.")
+    frame_rate: float = Field(gt=0, description="Frames per second after resampling.")
+    num_frames: int = Field(ge=1, description="8k+1 frames.")
+    width: int = Field(ge=32, description="Pixels, a multiple of 32.")
+    height: int = Field(ge=32, description="Pixels, a multiple of 32.")
+    bucket: str = Field(description="`WxH@F`; a batch never mixes buckets.")
+    audio: AudioKind = Field(description="What is heard in the span; silence and absence carry no audio loss.")
+    audio_channels: int = Field(ge=0, le=2, description="1: down-mix, then duplicate. 2: stereo. 0: no audio wanted.")
+    split: Split = Field(description="Held out for the eval loss or trained on; the same for all clips of a file.")
+    repeats: int = Field(ge=1, description="Visits an epoch.")
+    sharpness: float = Field(description="Variance of the Laplacian of luma in [0,1], mean over frames.")
+    motion: float = Field(description="Mean absolute luma difference between frames, in [0,1].")
+    black_fraction: float = Field(description="Share of frames with mean luma under 0.03.")
+    frozen_fraction: float = Field(description="Share of frames equal to the one before.")
+    loudness_db: float = Field(description="RMS level of the sound in dBFS; -120 for none.")
+    perceptual_hash: str = Field(description="64-bit difference hash of the middle frame, 16 hex digits.")
+
+
+class Text(Record):
+    """One distinct caption or prompt, embedded."""
+
+    KEY: ClassVar[str] = "text_key"
+
+    text_key: str = Field(description="Digest of the exact text, encoder, tokenizer, projection, feature version.")
+    text: str = Field(description="The text itself.")
+    num_tokens: int = Field(ge=1, description="Valid tokens stored; padding is not.")
+    sha256: str = Field(description="Digest of the stored sample.")
+    shard: str = location("Shard file, relative to the pool.")
+    offset: int = location("Byte offset of the sample in the shard.", ge=0)
+    size: int = location("Bytes of the sample.", ge=1)
+
+
+class Latent(Record):
+    """One clip, encoded, with all that training needs to know of it."""
+
+    KEY: ClassVar[str] = "clip_id"
+
+    clip_id: str = Field(description="The clip.")
+    clip_key: str = Field(description="Content key of the clip.")
+    latent_key: str = Field(description="Digest of clip key, VAE identities and encode options.")
+    caption: str = Field(description="The caption; its embedding is found by this text.")
+    bucket: str = Field(description="`WxH@F`.")
+    split: Split = Field(description="`train` or `eval`.")
+    repeats: int = Field(ge=1, description="Visits an epoch.")
+    frame_rate: float = Field(gt=0, description="Frames per second; positions depend on it.")
+    video_shape: list[int] = Field(description="[C, F, H, W] of the video latent.")
+    audio_tokens: int = Field(ge=0, description="Audio latent frames stored; 0 without sound.")
+    has_audio_loss: bool = Field(description="Whether the sound is trained on: voiced or other, not silence.")
+    sha256: str = Field(description="Digest of the stored sample.")
+    shard: str = location("Shard file, relative to the pool.")
+    offset: int = location("Byte offset of the sample in the shard.", ge=0)
+    size: int = location("Bytes of the sample.", ge=1)
+
+
+class Checkpoint(Record):
+    """A trained LoRA."""
+
+    KEY: ClassVar[str] = "name"
+
+    name: str = Field(description="`final`, or `step-000100`.")
+    step: int = Field(ge=0, description="Optimizer steps taken.")
+    eval_loss: float | None = Field(description="Eval loss at that step, if there is an eval split.")
+    base_eval_loss: float | None = Field(description="Eval loss of the base model on the same clips, noise and sigmas.")
+    sha256: str = Field(description="Digest of the LoRA file.")
+    path: str = location("The LoRA file.")
+
+
+class Render(Record):
+    """One rendered validation video."""
+
+    KEY: ClassVar[str] = "render_key"
+
+    render_key: str = Field(description="Digest of weights, LoRA, prompt, seed and settings.")
+    variant: Literal["base", "candidate", "champion"] = Field(description="Which weights made it.")
+    mode: Literal["t2v"] = Field(description="How it was conditioned.")
+    prompt: str = Field(description="The prompt.")
+    seed: int = Field(description="The seed; the same for every variant.")
+    num_frames: int = Field(ge=1, description="Frames.")
+    width: int = Field(ge=32, description="Pixels.")
+    height: int = Field(ge=32, description="Pixels.")
+    frame_rate: float = Field(gt=0, description="Frames per second.")
+    audio_rate: int = Field(ge=0, description="Samples per second; 0 without sound.")
+    sharpness: float = Field(description="Variance of the Laplacian of luma, mean over frames.")
+    motion: float = Field(description="Mean absolute luma difference between frames.")
+    loudness_db: float = Field(description="RMS level in dBFS.")
+    difference_from_base: float = Field(description="Mean absolute pixel difference from the base render, in [0,1].")
+    sha256: str = Field(description="Digest of the mp4.")
+    path: str = location("The mp4 file.")
+
+
+class Registered(Record):
+    """A LoRA in the model registry."""
+
+    KEY: ClassVar[str] = "sha256"
+
+    sha256: str = Field(description="Digest of the LoRA file.")
+    model_name: str = Field(description="Registered model.")
+    version: int = Field(ge=1, description="Version in the registry.")
+    alias: str = Field(description="`champion` or `candidate`.")
+    run_id: str = location("MLflow run that holds the file.")

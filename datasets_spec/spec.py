@@ -1,0 +1,89 @@
+"""What a user says about a folder of footage: the keys of the guide's `multidatabackend.json`."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class SpecModel(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class VideoSpec(SpecModel):
+    """How frames are taken from a video. The VAE takes 8k+1 frames; other counts are floored with a notice."""
+
+    num_frames: int = Field(default=121, ge=1, description="Frames of a clip; floored to 8k+1.")
+    min_frames: int | None = Field(
+        default=None, ge=1, description="Shortest usable length in frames at `frame_rate`; default `num_frames`."
+    )
+    max_frames: int | None = Field(
+        default=None, ge=1, description="Longest usable source in frames at `frame_rate`; default no limit."
+    )
+    frame_rate: float = Field(
+        default=25.0, gt=0, le=240, description="Frames per second that clips are resampled to, by presentation time."
+    )
+    bucket_strategy: Literal["aspect_ratio", "resolution_frames"] = Field(
+        default="aspect_ratio",
+        description="`aspect_ratio`: all clips have `num_frames`. `resolution_frames`: a clip keeps its own length.",
+    )
+    frame_interval: int = Field(
+        default=8, ge=1, description="With `resolution_frames`, lengths are floored to a multiple of this, plus one."
+    )
+
+    @model_validator(mode="after")
+    def _lengths_agree(self) -> "VideoSpec":
+        low = self.min_frames or 1
+        if self.bucket_strategy == "aspect_ratio" and low > self.num_frames:
+            raise ValueError(
+                f"min_frames is {low} and num_frames {self.num_frames}: no clip could be that long. Lower min_frames."
+            )
+        if self.max_frames is not None and self.max_frames < low:
+            raise ValueError(f"max_frames is {self.max_frames}, below min_frames {low}. Raise max_frames.")
+        return self
+
+
+class AudioSpec(SpecModel):
+    """How sound is taken from a video. The audio VAE takes 16 kHz stereo."""
+
+    auto_split: bool = Field(default=True, description="Take the sound of the same seconds as each clip's frames.")
+    channels: Literal[1, 2] = Field(
+        default=2, description="1: down-mix to mono, then duplicate. 2: down-mix to stereo."
+    )
+
+
+class DatasetSpec(SpecModel):
+    """One folder of footage."""
+
+    id: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$", description="Name of the dataset, unique in a run.")
+    instance_data_dir: Path = Field(description="Folder that holds the media files, searched recursively.")
+    type: Literal["local"] = Field(default="local", description="Where the files lie.")
+    dataset_type: Literal["video"] = Field(default="video", description="What the files are.")
+    caption_strategy: Literal["textfile", "filename", "instanceprompt"] = Field(
+        default="textfile", description="Caption from NAME.txt beside the file, from its name, or `instance_prompt`."
+    )
+    instance_prompt: str | None = Field(default=None, description="The caption of every clip, with `instanceprompt`.")
+    resolution: float = Field(
+        default=512, gt=0, description="Target size; pixels for `pixel` and `pixel_area`, megapixels for `area`."
+    )
+    resolution_type: Literal["pixel", "pixel_area", "area"] = Field(
+        default="pixel_area",
+        description="`pixel`: length of the shorter edge. `pixel_area`: edge of the square of equal area. "
+        "`area`: megapixels.",
+    )
+    crop: Literal["center"] = Field(default="center", description="Which part is kept when the bucket's shape differs.")
+    repeats: int = Field(default=1, ge=1, description="How often an epoch visits each clip.")
+    eval_fraction: float = Field(
+        default=0.1, ge=0, lt=1, description="Share of source files held out for the eval loss, chosen by hash."
+    )
+    video: VideoSpec = Field(default=VideoSpec(), description="Frames.")
+    audio: AudioSpec = Field(default=AudioSpec(), description="Sound.")
+
+    @model_validator(mode="after")
+    def _prompt_given(self) -> "DatasetSpec":
+        if (self.caption_strategy == "instanceprompt") != (self.instance_prompt is not None):
+            raise ValueError(
+                f"dataset {self.id!r} has caption_strategy {self.caption_strategy!r} and instance_prompt "
+                f"{self.instance_prompt!r}; give instance_prompt with, and only with, `instanceprompt`."
+            )
+        return self

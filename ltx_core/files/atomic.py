@@ -1,0 +1,111 @@
+"""Write a file or folder so that a reader sees all of it or none, whatever is killed meanwhile."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ltx_core.errors import StorageError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; on success flush it to disk and rename it into place.
+
+    The temporary name keeps the suffix, because some writers choose a format by it.
+
+    Raises:
+        StorageError: the disk is full or read-only.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        with storage_errors(path):
+            yield partial
+            fsync_file(partial)
+            partial.replace(path)
+            fsync_folder(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`; on success flush its files and rename it into place.
+
+    Raises:
+        StorageError: the disk is full or read-only.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        with storage_errors(path):
+            partial.mkdir()
+            yield partial
+            for file in sorted(p for p in partial.rglob("*") if p.is_file()):
+                fsync_file(file)
+            partial.rename(path)
+            fsync_folder(path.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`, whole or not at all.
+
+    Raises:
+        StorageError: the disk is full or read-only.
+    """
+    with atomic_path(path) as partial:
+        partial.write_bytes(data)
+
+
+def remove_partials(folder: Path) -> int:
+    """Delete what killed writers left in `folder`; call only while holding its lock. Returns how many."""
+    left = [*folder.glob(".partial-*"), *folder.glob(".*.partial")] if folder.is_dir() else []
+    for item in left:
+        shutil.rmtree(item) if item.is_dir() else item.unlink()
+    return len(left)
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn a full or read-only disk into an error that says which disk and what to do.
+
+    Raises:
+        StorageError: the disk is full or read-only.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = shutil.disk_usage(_existing(path)).free
+            raise StorageError(
+                f"the disk of {path} is full ({free / 2**20:.1f} MiB free). Finished items are kept: free some space "
+                f"(`ltx2-lora gc` says what can go) or set `workspace` to another disk, then run again."
+            ) from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise StorageError(
+                f"cannot write {path}: {error.strerror}. Set `workspace` to a folder this user may write."
+            ) from error
+        raise
+
+
+def fsync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def fsync_folder(path: Path) -> None:
+    """Make renames in `path` survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _existing(path: Path) -> Path:
+    return next(p for p in (path, *path.parents) if p.exists())

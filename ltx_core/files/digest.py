@@ -1,0 +1,61 @@
+"""Digests of files by content, remembered by path, size and modification time."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ltx_core.files.atomic import atomic_path
+
+DIGEST_LENGTH = 32
+"""Hex digits kept of a SHA-256: 128 bits, far past accidental collision."""
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of the bytes, `DIGEST_LENGTH` hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST_LENGTH]
+
+
+def text_digest(*parts: str) -> str:
+    """Digest of several strings; ("ab", "c") and ("a", "bc") differ."""
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:DIGEST_LENGTH]
+
+
+class DigestMemo:
+    """Remembers a digest by (path, size, mtime_ns, kind), so that unchanged bytes are read once.
+
+    A file replaced in place has another mtime or size and is read again. Kept in one Parquet file, saved by `save`.
+    """
+
+    COLUMNS = ("path", "size", "mtime_ns", "kind", "digest")
+
+    def __init__(self, store: Path) -> None:
+        self.store = store
+        self._known: dict[tuple[str, int, int, str], str] = {}
+        self._changed = False
+        if store.exists():
+            columns = pq.read_table(store).to_pydict()
+            for path, size, mtime, kind, digest in zip(*(columns[c] for c in self.COLUMNS), strict=True):
+                self._known[path, size, mtime, kind] = digest
+
+    def get(self, path: Path, kind: str = "bytes", compute: Callable[[Path], str] = file_digest) -> str:
+        """The digest of `path`, computed only if the file changed since it was last asked for."""
+        stat = path.stat()
+        key = (str(path.resolve()), stat.st_size, stat.st_mtime_ns, kind)
+        if key not in self._known:
+            self._known[key] = compute(path)
+            self._changed = True
+        return self._known[key]
+
+    def save(self) -> None:
+        if not self._changed:
+            return
+        rows = sorted((*key, digest) for key, digest in self._known.items())
+        table = pa.table({name: [row[i] for row in rows] for i, name in enumerate(self.COLUMNS)})
+        with atomic_path(self.store) as partial:
+            pq.write_table(table, partial)
+        self._changed = False

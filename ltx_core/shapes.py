@@ -1,0 +1,79 @@
+"""The shapes of LTX-2, by name. Letters used in every shape comment of this package:
+
+B batch    C channels    F latent frames    H W latent height and width    T tokens (F*H*W)    D model width
+S text tokens    A audio latent frames    M mel bins    N samples of sound
+
+Canonical: latents [B, C, F, H, W]; tokens [B, T, D], order frame, height, width; positions [B, 3, T, 2] (seconds, pixel
+row, pixel column; [start, end)); sigma [B] from 0 (data) to 1 (noise); timesteps [B] or [B, T], sigma by token.
+"""
+
+from typing import NamedTuple
+
+from ltx_core.errors import ShapeError
+
+TIME_STRIDE = 8
+"""Pixel frames a latent frame, after the first, which holds one."""
+SPACE_STRIDE = 32
+"""Pixels a latent row or column."""
+AUDIO_RATE = 16_000
+"""Samples per second that the audio VAE takes."""
+MEL_HOP = 160
+"""Samples a mel frame."""
+AUDIO_STRIDE = 4
+"""Mel frames an audio latent frame: 16000 / 160 / 4 = 25 latent frames a second."""
+
+
+class PixelShape(NamedTuple):
+    """A clip in pixels."""
+
+    frames: int
+    height: int
+    width: int
+
+    def latent(self) -> "LatentShape":
+        """The causal VAE keeps frame 0 alone, so frames must be 8k+1, and edges multiples of 32.
+
+        Raises:
+            ShapeError: the VAE cannot take this shape.
+        """
+        if self.frames % TIME_STRIDE != 1 or self.height % SPACE_STRIDE or self.width % SPACE_STRIDE:
+            raise ShapeError(
+                f"clip [frames, height, width] is {list(self)}; the VAE wants 8k+1 frames and edges that are multiples "
+                f"of 32, such as {list(self.floored())}"
+            )
+        return LatentShape(
+            (self.frames - 1) // TIME_STRIDE + 1, self.height // SPACE_STRIDE, self.width // SPACE_STRIDE
+        )
+
+    def floored(self) -> "PixelShape":
+        """The largest shape not above this one that the VAE takes."""
+        return PixelShape(
+            floor_frames(self.frames),
+            max(self.height // SPACE_STRIDE, 1) * SPACE_STRIDE,
+            max(self.width // SPACE_STRIDE, 1) * SPACE_STRIDE,
+        )
+
+
+class LatentShape(NamedTuple):
+    """A clip in latent frames, rows and columns."""
+
+    frames: int
+    height: int
+    width: int
+
+    @property
+    def tokens(self) -> int:
+        return self.frames * self.height * self.width
+
+    def pixels(self) -> PixelShape:
+        return PixelShape((self.frames - 1) * TIME_STRIDE + 1, self.height * SPACE_STRIDE, self.width * SPACE_STRIDE)
+
+
+def floor_frames(frames: int) -> int:
+    """The largest 8k+1 not above `frames`."""
+    return (frames - 1) // TIME_STRIDE * TIME_STRIDE + 1
+
+
+def audio_latent_frames(seconds: float) -> int:
+    """Audio latent frames of `seconds`: round(25 * seconds), at least 1, as Lightricks' inference counts them."""
+    return max(round(seconds * AUDIO_RATE / MEL_HOP / AUDIO_STRIDE), 1)
