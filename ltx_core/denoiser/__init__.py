@@ -1,0 +1,1 @@
+"""One forward of the transformer as Lightricks' inference runs it: what training and sampling both call."""
