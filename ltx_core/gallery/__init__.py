@@ -1,0 +1,1 @@
+"""Pages that people look at: renders side by side, curves, tables; one HTML file without outside parts, and a PNG."""

@@ -1,0 +1,102 @@
+"""What is to be rendered, checked when it is made, and named by its content. No torch here but for guidance's types."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+from ltx_core.errors import ConfigError, ShapeError
+from ltx_core.files.digest import text_digest
+from ltx_core.sampling.guidance import Guidance
+from ltx_core.sampling.schedule import ScheduleName, check_steps
+from ltx_core.shapes import LatentShape, PixelShape, audio_latent_frames
+
+Mode = Literal["t2v", "i2v", "s2v"]
+
+SAMPLING_VERSION = 1
+"""Raise when the same request would give other latents."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderRequest:
+    """One render. Equal requests with equal weights give equal bytes.
+
+    Raises:
+        ShapeError: the VAE cannot make a clip of this size or length; names the nearest that it can.
+        ConfigError: another field cannot work; names it.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    """Followed by the unconditional pass; unused, and left out of the key, while no `cfg` differs from 1."""
+    seed: int = 0
+    width: int
+    height: int
+    num_frames: int
+    frame_rate: float
+    num_steps: int = 30
+    guidance: Guidance = field(default_factory=Guidance)
+    mode: Mode = "t2v"
+    """`t2v`: text alone; `i2v`: a first frame is given; `s2v`: a sound track is given."""
+    conditioning_key: str | None = None
+    """Digest of what is given beside the text; with, and only with, a mode other than `t2v`."""
+    schedule: ScheduleName = "dev"
+
+    def __post_init__(self) -> None:
+        _check_shape(PixelShape(self.num_frames, self.height, self.width))
+        check_steps(self.schedule, self.num_steps)
+        if not self.prompt.strip():
+            raise ConfigError("prompt is empty; say what is to be seen and heard")
+        if not math.isfinite(self.frame_rate) or self.frame_rate <= 0:
+            raise ConfigError(f"frame_rate is {self.frame_rate}; it must be above 0, such as 24")
+        if self.seed < 0:
+            raise ConfigError(f"seed is {self.seed}; it must be 0 or more")
+        if self.mode not in ("t2v", "i2v", "s2v"):
+            raise ConfigError(f"mode is {self.mode!r}; use 't2v', 'i2v' or 's2v'")
+        if (self.mode == "t2v") != (self.conditioning_key is None):
+            raise ConfigError(
+                f"mode is {self.mode!r} and conditioning_key {self.conditioning_key!r}; "
+                f"give the digest of the first frame or sound with, and only with, 'i2v' and 's2v'"
+            )
+
+    @property
+    def grid(self) -> LatentShape:
+        """Latent frames, rows and columns."""
+        return PixelShape(self.num_frames, self.height, self.width).latent()
+
+    @property
+    def seconds(self) -> float:
+        return self.num_frames / self.frame_rate
+
+    @property
+    def audio_tokens(self) -> int:
+        """Audio latent frames, as many as Lightricks' inference makes for this length."""
+        return audio_latent_frames(self.seconds)
+
+    @property
+    def needs_negative(self) -> bool:
+        """Whether any stream is guided away from the negative prompt."""
+        return "unconditional" in self.guidance.passes()
+
+    def key(self, weights: Mapping[str, str], lora: str | None) -> str:
+        """Digest that names this render in the pool.
+
+        Args:
+            weights: identity of each part that shapes the result: transformer, connectors, VAEs, vocoder, text encoder.
+            lora: digest of the LoRA file, or None for the base model.
+        """
+        settings = asdict(self)
+        if not self.needs_negative:
+            del settings["negative_prompt"]
+        content = json.dumps([settings, dict(weights), lora, SAMPLING_VERSION], sort_keys=True, ensure_ascii=False)
+        return text_digest("render", content)
+
+
+def _check_shape(shape: PixelShape) -> None:
+    if min(shape) < 1:
+        raise ShapeError(
+            f"clip [frames, height, width] is {list(shape)}; every one must be positive, such as "
+            f"{list(PixelShape(*(max(edge, 1) for edge in shape)).floored())}"
+        )
+    shape.latent()
