@@ -1,0 +1,1 @@
+"""The training objective: noise levels, noisy latents, velocity targets, masked losses."""

@@ -1,0 +1,74 @@
+"""Put an adapter on the transformer, and take it out of the way for a while."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from peft.tuners.lora import LoraLayer
+
+from ltx_core.errors import ConfigError
+from ltx_core.flow_matching.random import named_generator
+
+ADAPTER = "default"
+"""Name of the adapter that is trained."""
+
+
+def add_lora(
+    transformer: Any, modules: Sequence[str], *, rank: int, alpha: float, seed: int, adapter: str = ADAPTER
+) -> None:
+    """Add a LoRA to the named linear layers and freeze all else. Weights are float32 whatever the base is.
+
+    B starts at zero, so the model starts as its base. A starts uniform in +-1/sqrt(in_features), as peft's default,
+    but drawn from the seed and the layer's name: neither the global generator nor the other targets change it.
+
+    Raises:
+        ConfigError: the adapter landed on other layers than those named.
+    """
+    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(modules), lora_dropout=0.0, bias="none")
+    with torch.random.fork_rng(devices=[]):  # peft draws weights that are overwritten below
+        transformer.add_adapter(config, adapter_name=adapter)
+    layers = lora_layers(transformer, adapter)
+    if sorted(layers) != sorted(modules):
+        odd = sorted(set(layers) ^ set(modules))
+        raise ConfigError(f"the adapter fits {len(layers)} layers, {len(modules)} were named; they differ in {odd[:4]}")
+    for name, layer in layers.items():
+        _initialise(layer, adapter, named_generator("lora", seed, name))
+
+
+def lora_layers(transformer: torch.nn.Module, adapter: str = ADAPTER) -> dict[str, LoraLayer]:
+    """Adapted layers by module name."""
+    return {
+        name: module
+        for name, module in transformer.named_modules()
+        if isinstance(module, LoraLayer) and adapter in module.lora_A
+    }
+
+
+def lora_parameters(transformer: torch.nn.Module, adapter: str = ADAPTER) -> dict[str, torch.nn.Parameter]:
+    """What is trained, by `<module>.lora_A.weight` and `<module>.lora_B.weight`, sorted by name."""
+    parameters = {}
+    for name, layer in lora_layers(transformer, adapter).items():
+        parameters[f"{name}.lora_A.weight"] = layer.lora_A[adapter].weight
+        parameters[f"{name}.lora_B.weight"] = layer.lora_B[adapter].weight
+    return dict(sorted(parameters.items()))
+
+
+@contextmanager
+def without_lora(transformer: Any) -> Iterator[None]:
+    """The base model for the length of the block, adapters off."""
+    transformer.disable_adapters()
+    try:
+        yield
+    finally:
+        transformer.enable_adapters()
+
+
+def _initialise(layer: LoraLayer, adapter: str, generator: torch.Generator) -> None:
+    down, up = layer.lora_A[adapter], layer.lora_B[adapter]
+    bound = 1 / math.sqrt(down.weight.shape[1])
+    start = (torch.rand(down.weight.shape, generator=generator) * 2 - 1) * bound
+    down.weight.data = start.to(down.weight.device)
+    up.weight.data = torch.zeros(up.weight.shape, device=up.weight.device)

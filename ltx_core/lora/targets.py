@@ -1,0 +1,74 @@
+"""Which linear layers of the transformer a LoRA changes.
+
+Only layers inside `transformer_blocks` qualify: there the module names of diffusers and of Lightricks' own code agree,
+so a file needs no renaming to load in either.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from ltx_core.errors import ConfigError
+
+BLOCKS = "transformer_blocks."
+PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
+VIDEO_ATTENTIONS = ("attn1", "attn2")
+AUDIO_ATTENTIONS = ("audio_attn1", "audio_attn2")
+CROSS_ATTENTIONS = ("audio_to_video_attn", "video_to_audio_attn")
+PRESETS: dict[str, tuple[str, ...]] = {
+    "video": VIDEO_ATTENTIONS,
+    "audio": AUDIO_ATTENTIONS,
+    "audio+video": VIDEO_ATTENTIONS + AUDIO_ATTENTIONS + CROSS_ATTENTIONS,
+}
+VIDEO_PARTS = (*VIDEO_ATTENTIONS, "ff")
+"""Children of a block that work when the video stream runs alone."""
+
+
+def target_modules(
+    transformer: torch.nn.Module, targets: str | Sequence[str], *, video_only: bool = False
+) -> list[str]:
+    """Names of the linear layers that `targets` means, sorted.
+
+    `targets` is a preset (`video`, `audio`, `audio+video`: the attention projections of those streams, the last with
+    the attention between them) or suffixes of module names, matched at dots: `attn1.to_q` is video's alone, `to_q`
+    every attention's. With `video_only`, layers that cannot work without the audio stream are not meant by a suffix.
+
+    Raises:
+        ConfigError: an unknown preset, or a target that matches no layer.
+    """
+    linear = _linear_layers(transformer)
+    if video_only:
+        linear = [name for name in linear if name.split(".")[2] in VIDEO_PARTS]
+    suffixes = _suffixes(targets)
+    found = {suffix: [name for name in linear if name.endswith("." + suffix)] for suffix in suffixes}
+    if empty := [suffix for suffix, names in found.items() if not names]:
+        where = "the video stream's part of the transformer" if video_only else "the transformer"
+        endings = sorted({name.split(".", 2)[2] for name in linear})
+        raise ConfigError(f"targets {empty} match no layer in {where}; there are {endings}")
+    return sorted({name for names in found.values() for name in names})
+
+
+def stream_of(module: str) -> str:
+    """Whose layer it is: `video`, `audio`, or `cross` for the attention between them."""
+    part = module.split(".")[2]
+    if part in CROSS_ATTENTIONS:
+        return "cross"
+    return "audio" if part.startswith("audio_") else "video"
+
+
+def _suffixes(targets: str | Sequence[str]) -> list[str]:
+    if not isinstance(targets, str):
+        return list(targets)
+    if targets not in PRESETS:
+        raise ConfigError(f"targets {targets!r} is no preset; give one of {sorted(PRESETS)} or a list of suffixes")
+    return [f"{attention}.{projection}" for attention in PRESETS[targets] for projection in PROJECTIONS]
+
+
+def _linear_layers(transformer: torch.nn.Module) -> list[str]:
+    """Names of linear layers in the blocks, as they were before any adapter wrapped them."""
+    names = {
+        name.removesuffix(".base_layer")
+        for name, module in transformer.named_modules()
+        if name.startswith(BLOCKS) and isinstance(module, torch.nn.Linear) and ".lora_" not in name
+    }
+    return sorted(names)

@@ -1,0 +1,126 @@
+"""What a user may set about training. pydantic only: forms and checks must not wait for torch."""
+
+import json
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ltx_core.files.digest import text_digest
+
+Preset = Literal["video", "audio", "audio+video"]
+Suffix = Annotated[str, Field(min_length=1, pattern=r"^[a-z0-9_.]+$")]
+Scheduler = Literal["constant", "constant_with_warmup", "linear", "cosine", "polynomial"]
+FREE_TO_CHANGE = frozenset({"checkpoint_interval", "keep_checkpoints", "gradient_checkpointing"})
+"""Settings that leave the weights as they are, so that a run may be resumed with other values."""
+
+
+class TrainSettings(BaseModel):
+    """Settings of one training run. Same settings, same data, same base: same LoRA."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(default=42, ge=0, lt=2**63, description="Fixes order, noise, sigmas, dropout and LoRA start.")
+    steps: int = Field(default=2000, ge=1, le=1_000_000, description="Optimizer steps.")
+    batch_size: int = Field(default=1, ge=1, le=1024, description="Most clips of one forward; buckets never mix.")
+    gradient_accumulation_steps: int = Field(
+        default=1, ge=1, le=1024, description="Batches whose gradients make one optimizer step."
+    )
+
+    learning_rate: float = Field(default=1e-4, gt=0, le=1, description="Highest learning rate of the run.")
+    scheduler: Scheduler = Field(default="constant", description="How the learning rate goes over the steps.")
+    warmup_steps: int = Field(
+        default=0, ge=0, description="Steps of linear rise to `learning_rate`; not with `constant`."
+    )
+    final_learning_rate: float = Field(
+        default=0.0, ge=0, le=1, description="Where `linear`, `cosine` and `polynomial` end."
+    )
+    polynomial_power: float = Field(default=1.0, gt=0, le=10, description="Power of `polynomial`; 1 is linear.")
+
+    optimizer: Literal["adamw"] = Field(default="adamw", description="The optimizer; moments in float32.")
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
+        default=(0.9, 0.999), description="Decay of AdamW's first and second moment."
+    )
+    epsilon: float = Field(default=1e-8, gt=0, le=1, description="AdamW's guard against division by zero.")
+    weight_decay: float = Field(default=1e-2, ge=0, le=1, description="AdamW's decoupled weight decay.")
+    max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are scaled down to this joint norm.")
+
+    rank: int = Field(default=32, ge=1, le=1024, description="Rank of the LoRA.")
+    alpha: float | None = Field(
+        default=None, gt=0, description="LoRA scale times rank; default the rank. Folded into the exported weights."
+    )
+    modalities: Literal["audio+video", "video"] = Field(
+        default="audio+video", description="Which streams run and carry loss."
+    )
+    targets: Preset | tuple[Suffix, ...] | None = Field(
+        default=None,
+        description="Which weights train: a preset of attention projections, or suffixes of layer names such as "
+        "`attn1.to_q`. Default: as `modalities`.",
+    )
+    independent_sigmas: bool = Field(
+        default=True, description="Sound gets its own noise level; else the picture's. No effect on `video` alone."
+    )
+    caption_dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of visits that see the empty caption.")
+    first_frame_probability: float = Field(
+        default=0.0, ge=0, le=1, description="Share of visits with a clean first frame, as image-to-video is given."
+    )
+
+    dtype: Literal["bf16", "fp32"] = Field(default="bf16", description="Arithmetic of the frozen base model.")
+    gradient_checkpointing: bool = Field(
+        default=True, description="Recompute blocks in the backward: less memory, about a quarter more time."
+    )
+    checkpoint_interval: int = Field(default=250, ge=1, description="Steps between checkpoints; the last step has one.")
+    keep_checkpoints: int = Field(default=3, ge=1, description="Newest checkpoints kept.")
+    eval_interval: int = Field(default=250, ge=1, description="Steps between eval losses; first and last step too.")
+    eval_sigmas: int = Field(default=4, ge=1, le=64, description="Fixed noise levels of the eval loss.")
+    max_eval_clips: int = Field(default=16, ge=1, description="Most held-out clips of an eval loss, chosen by hash.")
+    log_interval: int = Field(default=10, ge=1, description="Steps that one logged value is the mean of.")
+
+    @model_validator(mode="after")
+    def _schedule_agrees(self) -> Self:
+        if self.scheduler == "constant" and self.warmup_steps:
+            raise ValueError(
+                f"warmup_steps is {self.warmup_steps} with scheduler 'constant', which has no warmup; use "
+                f"'constant_with_warmup' or set warmup_steps to 0"
+            )
+        if self.scheduler == "constant_with_warmup" and not self.warmup_steps:
+            raise ValueError("scheduler 'constant_with_warmup' wants warmup_steps of 1 or more; use 'constant' for 0")
+        if self.warmup_steps > self.steps:
+            raise ValueError(f"warmup_steps is {self.warmup_steps} but steps {self.steps}; lower warmup_steps")
+        if self.scheduler.startswith("constant") and self.final_learning_rate:
+            raise ValueError(
+                f"final_learning_rate is {self.final_learning_rate} with scheduler {self.scheduler!r}, which does not "
+                f"fall; use 'linear', 'cosine' or 'polynomial', or leave it out"
+            )
+        if self.final_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"final_learning_rate is {self.final_learning_rate}, above learning_rate {self.learning_rate}; lower it"
+            )
+        if self.scheduler != "polynomial" and self.polynomial_power != 1:
+            raise ValueError(
+                f"polynomial_power is {self.polynomial_power} with scheduler {self.scheduler!r}; use 'polynomial' or "
+                f"leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _targets_work(self) -> Self:
+        if self.targets == ():
+            raise ValueError("targets is an empty list; name a layer, or leave it out for a preset")
+        if self.modalities == "video" and self.targets in ("audio", "audio+video"):
+            raise ValueError(
+                f"targets is {self.targets!r} but modalities 'video': those weights would not work and never train; "
+                f"set targets to 'video' or modalities to 'audio+video'"
+            )
+        return self
+
+    @property
+    def lora_alpha(self) -> float:
+        return float(self.rank if self.alpha is None else self.alpha)
+
+    @property
+    def lora_targets(self) -> Preset | tuple[str, ...]:
+        return self.modalities if self.targets is None else self.targets
+
+    def digest(self) -> str:
+        """Names every setting that can change the LoRA or its figures."""
+        return text_digest(json.dumps(self.model_dump(mode="json", exclude=set(FREE_TO_CHANGE)), sort_keys=True))

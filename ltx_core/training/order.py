@@ -1,0 +1,80 @@
+"""Which clips make which batch: a function of the samples, the seed and the batch's number, so resuming is exact."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import NamedTuple
+
+from ltx_core.errors import DataError
+from ltx_core.files.digest import text_digest
+from ltx_core.training.samples import SampleInfo
+
+
+class Visit(NamedTuple):
+    """One clip, seen once. `number` counts its visits over the whole run and names all randomness of this one."""
+
+    sample: SampleInfo
+    number: int
+
+
+class Position(NamedTuple):
+    """Where in the data a run is: the next batch to train on."""
+
+    epoch: int
+    batch: int
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """The batches of a run, numbered from 0 without end.
+
+    An epoch visits every clip `repeats` times. A batch holds clips of one bucket and one frame rate, so that video and
+    audio lengths agree. A bucket's last batch may be short; no clip is dropped to fill it or repeated beyond its count.
+    """
+
+    samples: tuple[SampleInfo, ...]
+    batch_size: int
+    seed: int
+
+    def __post_init__(self) -> None:
+        if not self.samples:
+            raise DataError("no clip is left to train on: all are held out or set aside. Add footage.")
+
+    @cached_property
+    def batches_per_epoch(self) -> int:
+        return len(self.epoch(0))
+
+    def position(self, number: int) -> Position:
+        return Position(*divmod(number, self.batches_per_epoch))
+
+    def batch(self, number: int) -> tuple[Visit, ...]:
+        at = self.position(number)
+        return self.epoch(at.epoch)[at.batch]
+
+    def epoch(self, epoch: int) -> tuple[tuple[Visit, ...], ...]:
+        return _epoch(self, epoch)
+
+    @cached_property
+    def groups(self) -> dict[tuple[str, float], tuple[SampleInfo, ...]]:
+        """Samples that may share a batch, by bucket and frame rate."""
+        return group(self.samples)
+
+
+def group(samples: Sequence[SampleInfo]) -> dict[tuple[str, float], tuple[SampleInfo, ...]]:
+    """Samples that may share a batch, by bucket and frame rate, independent of the order they come in."""
+    found: dict[tuple[str, float], list[SampleInfo]] = {}
+    for sample in sorted(samples, key=lambda s: s.clip_id):
+        found.setdefault((sample.bucket, sample.frame_rate), []).append(sample)
+    return {key: tuple(found[key]) for key in sorted(found)}
+
+
+@lru_cache(maxsize=4)
+def _epoch(plan: EpochPlan, epoch: int) -> tuple[tuple[Visit, ...], ...]:
+    batches: list[tuple[str, tuple[Visit, ...]]] = []
+    for (bucket, rate), samples in plan.groups.items():
+        visits = [Visit(s, epoch * s.repeats + i) for s in samples for i in range(s.repeats)]
+        visits.sort(key=lambda v: text_digest("visit", str(plan.seed), str(epoch), v.sample.clip_id, str(v.number)))
+        for start in range(0, len(visits), plan.batch_size):
+            key = text_digest("batch", str(plan.seed), str(epoch), bucket, str(rate), str(start))
+            batches.append((key, tuple(visits[start : start + plan.batch_size])))
+    return tuple(batch for _, batch in sorted(batches, key=lambda item: item[0]))
