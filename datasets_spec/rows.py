@@ -74,7 +74,7 @@ class Text(Record):
     text: str = Field(description="The text itself.")
     num_tokens: int = Field(ge=1, description="Valid tokens stored; padding is not.")
     sha256: str = Field(description="Digest of the stored sample.")
-    shard: str = location("Shard file, relative to the pool.")
+    shard: str = location("Shard file, relative to the workspace.")
     offset: int = location("Byte offset of the sample in the shard.", ge=0)
     size: int = location("Bytes of the sample.", ge=1)
 
@@ -96,7 +96,7 @@ class Latent(Record):
     audio_tokens: int = Field(ge=0, description="Audio latent frames stored; 0 without sound.")
     has_audio_loss: bool = Field(description="Whether the sound is trained on: voiced or other, not silence.")
     sha256: str = Field(description="Digest of the stored sample.")
-    shard: str = location("Shard file, relative to the pool.")
+    shard: str = location("Shard file, relative to the workspace.")
     offset: int = location("Byte offset of the sample in the shard.", ge=0)
     size: int = location("Bytes of the sample.", ge=1)
 
@@ -111,7 +111,7 @@ class Checkpoint(Record):
     eval_loss: float | None = Field(description="Eval loss at that step, if there is an eval split.")
     base_eval_loss: float | None = Field(description="Eval loss of the base model on the same clips, noise and sigmas.")
     sha256: str = Field(description="Digest of the LoRA file.")
-    path: str = location("The LoRA file.")
+    file: str = location("The LoRA file, relative to the workspace.")
 
 
 class Render(Record):
@@ -134,7 +134,7 @@ class Render(Record):
     loudness_db: float = Field(description="RMS level in dBFS.")
     difference_from_base: float = Field(description="Mean absolute pixel difference from the base render, in [0,1].")
     sha256: str = Field(description="Digest of the mp4.")
-    path: str = location("The mp4 file.")
+    file: str = location("The mp4 file, relative to the workspace.")
 
 
 class Registered(Record):

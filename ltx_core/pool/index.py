@@ -1,0 +1,83 @@
+"""Which samples a pool folder holds, and where. An index that exists is the commit point of its shard."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ltx_core.files.atomic import atomic_path
+from ltx_core.files.digest import DigestMemo
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One sample: `size` bytes of safetensors at `offset` of `shard`."""
+
+    key: str
+    shard: Path
+    offset: int
+    size: int
+    sha256: str
+    info: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PoolIndex:
+    """What was found in a folder: usable samples, and shards that are not whole, with what is wrong with each."""
+
+    entries: Mapping[str, Entry]
+    damaged: Mapping[Path, str]
+
+
+def write_index(shard: Path, digest: str, entries: list[Entry]) -> None:
+    """Commit `shard`: write its index beside it, under the same name.
+
+    Raises:
+        StorageError: the disk is full.
+    """
+    table = pa.table(
+        {
+            "key": [e.key for e in entries],
+            "offset": [e.offset for e in entries],
+            "size": [e.size for e in entries],
+            "sha256": [e.sha256 for e in entries],
+            "info": [json.dumps(e.info, sort_keys=True) for e in entries],
+        }
+    ).replace_schema_metadata({"ltx2.shard_sha256": digest, "ltx2.shard_size": str(shard.stat().st_size)})
+    with atomic_path(shard.with_suffix(".parquet")) as partial:
+        pq.write_table(table, partial)
+
+
+def read_index(folder: Path, memo: DigestMemo) -> PoolIndex:
+    """Read every index of `folder` and check its shard: there, of the right size, of the right bytes.
+
+    Bytes are read once for each change of a shard (see `DigestMemo`). A sample in two shards is taken from the first.
+    """
+    entries: dict[str, Entry] = {}
+    damaged: dict[Path, str] = {}
+    for index in sorted(folder.glob("*.parquet")):
+        shard = index.with_suffix(".tar")
+        table = pq.read_table(index)
+        if problem := _problem(shard, table.schema.metadata or {}, memo):
+            damaged[shard] = problem
+            continue
+        for row in table.to_pylist():
+            info = json.loads(row.pop("info"))
+            entries.setdefault(row["key"], Entry(shard=shard, info=info, **row))
+    return PoolIndex(entries, damaged)
+
+
+def _problem(shard: Path, metadata: Mapping[bytes, bytes], memo: DigestMemo) -> str:
+    """What is wrong with a shard, or an empty string."""
+    if not shard.exists():
+        return "the file is gone"
+    size, wanted = shard.stat().st_size, int(metadata[b"ltx2.shard_size"])
+    if size != wanted:
+        return f"it has {size} bytes, its index says {wanted}"
+    if memo.get(shard) != metadata[b"ltx2.shard_sha256"].decode():
+        return "its bytes are not those its index names"
+    return ""

@@ -1,0 +1,94 @@
+"""Tensors in and out of samples: safetensors bytes, read in place from mapped shards."""
+
+import hashlib
+import json
+import mmap
+import struct
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from ltx_core.errors import DataError
+from ltx_core.files.digest import DIGEST_LENGTH
+
+DTYPES = {
+    "BF16": torch.bfloat16,
+    "F16": torch.float16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+def pack_sample(tensors: Mapping[str, Tensor]) -> tuple[bytes, str]:
+    """Safetensors bytes of a sample and their digest. The same tensors give the same bytes."""
+    data = save({name: tensor.contiguous().cpu() for name, tensor in sorted(tensors.items())})
+    return data, sample_digest(data)
+
+
+def sample_digest(data: bytes | memoryview) -> str:
+    """SHA-256 of a sample's bytes, as long as every digest here."""
+    return hashlib.sha256(data).hexdigest()[:DIGEST_LENGTH]
+
+
+class ShardReader:
+    """Random access to samples. Maps each shard once and hands out tensors that share its memory.
+
+    The tensors are read-only: copy before writing. Each sample's bytes are checked when first read.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._maps: dict[str, mmap.mmap] = {}
+        self._checked: set[tuple[str, int]] = set()
+
+    def read(self, shard: str, offset: int, size: int, sha256: str) -> dict[str, Tensor]:
+        """The tensors of one sample of `shard` (relative to the root).
+
+        Raises:
+            DataError: the shard is gone, shorter than its index says, or of other bytes.
+        """
+        view = memoryview(self._map(shard))[offset : offset + size]
+        if (shard, offset) not in self._checked:
+            if len(view) != size or sample_digest(view) != sha256:
+                raise DataError(
+                    f"the sample at byte {offset} of {self.root / shard} is damaged: its bytes are not those its index "
+                    f"names. Delete that file and run again; only its samples are computed anew."
+                )
+            self._checked.add((shard, offset))
+        return _tensors(view)
+
+    def _map(self, shard: str) -> mmap.mmap:
+        if shard not in self._maps:
+            path = self.root / shard
+            if not path.exists():
+                raise DataError(f"shard {path} is gone. Run again: its samples are computed anew.")
+            with path.open("rb") as file:
+                self._maps[shard] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return self._maps[shard]
+
+
+def _tensors(view: memoryview) -> dict[str, Tensor]:
+    """Parse safetensors in place: an 8-byte length, a JSON header, then the data."""
+    (length,) = struct.unpack_from("<Q", view, 0)
+    header = json.loads(bytes(view[8 : 8 + length]))
+    start = 8 + length
+    tensors = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            begin, end = entry["data_offsets"]
+            dtype = DTYPES[entry["dtype"]]
+            with warnings.catch_warnings():
+                warnings.simplefilter(
+                    "ignore", UserWarning
+                )  # torch warns that the mapping is read-only; it is meant so
+                flat = torch.frombuffer(view, dtype=dtype, count=(end - begin) // dtype.itemsize, offset=start + begin)
+            tensors[name] = flat.view(entry["shape"])
+    return tensors

@@ -1,0 +1,129 @@
+"""`python -m tasks.child REQUEST PARENT_PID`: run one stage in a process of its own, which dies with its parent.
+
+When this process ends its memory is gone, so Gemma, the VAEs and the transformer never share a GPU. Standard output is
+the event pipe; whatever libraries print goes to the log instead. SIGTERM lets the body commit what is finished.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+
+from ltx_core.errors import LtxError, Stopped
+from tasks.events import encode
+
+PR_SET_PDEATHSIG = 1
+GRACE_SECONDS = 10.0
+"""How long a body may take to commit after SIGTERM before the process ends regardless."""
+ADVANCE_INTERVAL_SECONDS = 0.05
+STOPPED_EXIT = 143
+FAILED_EXIT = 1
+
+
+class Reporter:
+    """The child's Progress: writes events to the pipe, and turns SIGTERM into `stopping`."""
+
+    def __init__(self, pipe: int) -> None:
+        self.pipe = pipe
+        self.stopping = False
+        self._last_advance = 0.0
+
+    def listen_for_stop(self) -> None:
+        """Take SIGTERM and SIGINT as a request to stop."""
+        signal.signal(signal.SIGTERM, self._stop)
+        signal.signal(signal.SIGINT, self._stop)
+
+    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
+        if not self.stopping:
+            self.stopping = True
+            threading.Thread(target=_end_after_grace, daemon=True).start()
+
+    def advance(self, done: int, total: int, unit: str) -> None:
+        """Say how far it is; at most 20 times a second, and always at the end."""
+        now = time.monotonic()
+        if done >= total or now - self._last_advance >= ADVANCE_INTERVAL_SECONDS:
+            self._last_advance = now
+            self.send("advanced", done=done, total=total, unit=unit)
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Send values at a step."""
+        self.send("measured", step=step, values=dict(values))
+
+    def note(self, message: str) -> None:
+        """Send one line for people, and keep it in the log."""
+        print(message, file=sys.stderr, flush=True)
+        self.send("noted", message=message)
+
+    def send(self, event: str, **fields: object) -> None:
+        """Write one event; a parent that is gone cannot listen and is no error here."""
+        try:
+            os.write(self.pipe, encode(event, **fields))
+        except BrokenPipeError:
+            self.stopping = True
+
+
+def _end_after_grace() -> None:
+    time.sleep(GRACE_SECONDS)
+    os._exit(STOPPED_EXIT)
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the kernel for SIGTERM when the parent ends, however it ends."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # it died before the line above
+        os._exit(STOPPED_EXIT)
+
+
+def take_stdout() -> int:
+    """Keep the pipe for events alone: whatever prints to standard output reaches the log."""
+    pipe = os.dup(1)
+    os.dup2(2, 1)
+    return pipe
+
+
+def run(request: Path, reporter: Reporter) -> int:
+    """Execute the request; the process boundary, where every exception becomes an event and an exit code."""
+    from tasks.request import load_execution
+
+    try:
+        from tasks.execute import execute
+
+        summary = execute(load_execution(request), reporter)
+    except Stopped as stopped:
+        reporter.send("failed", kind="Stopped", message=str(stopped))
+        return STOPPED_EXIT
+    except LtxError as error:
+        traceback.print_exc()
+        reporter.send("failed", kind=type(error).__name__, message=str(error))
+        return FAILED_EXIT
+    except MemoryError as error:
+        traceback.print_exc()
+        reporter.send("failed", kind="OutOfMemory", message=f"host memory ran out ({error}); close other programs")
+        return FAILED_EXIT
+    except Exception as error:  # noqa: BLE001 - the process boundary: a defect is reported, with its traceback in the log
+        traceback.print_exc()
+        reporter.send("failed", kind=type(error).__name__, message=str(error))
+        return FAILED_EXIT
+    reporter.send("finished", summary=summary.model_dump(mode="json"))
+    return 0
+
+
+def main() -> None:
+    """Entry point of the child process."""
+    request, parent = Path(sys.argv[1]), int(sys.argv[2])
+    reporter = Reporter(take_stdout())
+    reporter.listen_for_stop()
+    die_with_parent(parent)
+    code = run(request, reporter)
+    sys.stderr.flush()
+    os._exit(code)  # no interpreter teardown: worker threads of libraries may hang in it
+
+
+if __name__ == "__main__":
+    main()

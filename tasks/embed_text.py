@@ -1,0 +1,127 @@
+"""Gemma features for each distinct caption and validation prompt, valid tokens only."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import Field
+
+from datasets_spec import Text
+from ltx_core.files.digest import DigestMemo, text_digest
+from ltx_core.files.lock import folder_lock
+from ltx_core.pool.index import Entry, read_index
+from ltx_core.pool.writer import ShardLimits, ShardWriter
+from ltx_core.progress import stop_if_asked
+from tasks.shared import ConfigModel, PromptConfig, Shared
+from tasks.stage import Observed, Outcome, Stage, Work
+from tasks.weights import component_identities, encoder_identities
+
+FEATURE_VERSION = 1
+"""Mirrors ltx_core.text.features.FEATURE_VERSION, which needs torch to import; a test holds them equal."""
+
+
+class EmbedTextConfig(ConfigModel):
+    """How texts are embedded."""
+
+    dtype: str = Field(default="bf16", pattern="^(bf16|fp32)$", description="Precision of the text encoder.")
+
+
+def embed_text(work: Work) -> Outcome:
+    """Embed what the pool lacks; a caption used twice is embedded once."""
+    memo = work.workspace.digest_memo()
+    encoder = _encoder_key(work.shared, memo, work.config)
+    texts = sorted({clip.caption for clip in work.inputs["split"]} | prompt_texts(work.shared.prompts))
+    keys = {text: text_digest(encoder, text) for text in texts}
+    folder = work.workspace.pool / "text" / encoder[:16]
+    with folder_lock(folder, work.progress):
+        index = read_index(folder, memo)
+        memo.save()
+        for shard, problem in index.damaged.items():
+            work.progress.note(f"{shard.name} is damaged ({problem}); its texts are embedded again")
+        known = {} if work.force else dict(index.entries)
+        missing = [text for text in texts if keys[text] not in known]
+        known |= _embed(missing, keys, folder, work, done=len(texts) - len(missing))
+    rows = [_row(text, known[keys[text]], work) for text in texts]
+    return Outcome(
+        rows=rows,
+        num_in=len(texts),
+        num_out=len(rows),
+        computed=len(missing),
+        reused=len(rows) - len(missing),
+        unit="texts",
+        figures={"tokens": sum(row.num_tokens for row in rows)},
+    )
+
+
+def prompt_texts(prompts: PromptConfig) -> set[str]:
+    """Every text that validation and caption dropout need: prompts, the negative prompt, the empty caption."""
+    return {*prompts.validation, prompts.negative, ""}
+
+
+def _embed(texts: Sequence[str], keys: Mapping[str, str], folder: Path, work: Work, *, done: int) -> dict[str, Entry]:
+    if not texts:
+        return {}
+    import torch
+
+    from ltx_core.checkpoint.combined import open_checkpoint
+    from ltx_core.checkpoint.load import load_text_projection
+    from ltx_core.pool.samples import pack_sample
+    from ltx_core.text.features import embed_text as features_of
+    from ltx_core.text.features import fits
+    from ltx_core.text.gemma import load_gemma
+    from tasks.device import device_name
+
+    model, device = work.shared.model, device_name(work.shared.memory)
+    dtype = torch.bfloat16 if work.config.dtype == "bf16" else torch.float32
+    checkpoint = open_checkpoint(model.checkpoint)
+    fits(checkpoint, model.text_encoder)
+    encoder = load_gemma(model.text_encoder, device=device, dtype=dtype)
+    projection = load_text_projection(checkpoint, device=device, dtype=dtype)
+    with ShardWriter(folder, ShardLimits()) as writer:
+        for number, text in enumerate(texts):
+            stop_if_asked(work.progress, "embedding texts")
+            features = features_of(encoder, projection, text)
+            data, digest = pack_sample(features)
+            num_tokens = next(iter(features.values())).shape[0]
+            writer.add(keys[text], data, digest, {"text": text, "num_tokens": num_tokens})
+            work.progress.advance(done + number + 1, done + len(texts), "texts")
+    return writer.committed
+
+
+def _row(text: str, entry: Entry, work: Work) -> Text:
+    return Text(
+        text_key=entry.key,
+        text=text,
+        num_tokens=entry.info["num_tokens"],
+        sha256=entry.sha256,
+        shard=work.workspace.relative(entry.shard),
+        offset=entry.offset,
+        size=entry.size,
+    )
+
+
+def _encoder_key(shared: Shared, memo: DigestMemo, config: EmbedTextConfig) -> str:
+    """Digest of everything but the text that features depend on; names the pool folder."""
+    return text_digest(*_observed(shared, memo).values(), config.dtype, str(FEATURE_VERSION))
+
+
+def _observed(shared: Shared, memo: DigestMemo) -> dict[str, str]:
+    projection = component_identities(shared.model, memo, "text_projection")
+    return encoder_identities(shared.model, memo) | projection
+
+
+def observe(_config: EmbedTextConfig, shared: Shared, memo: DigestMemo) -> Observed:
+    """The encoder, its tokenizer, the projection, and the prompts."""
+    prompts = shared.prompts.model_dump(mode="json")
+    return _observed(shared, memo) | {"feature_version": FEATURE_VERSION, "prompts": prompts}
+
+
+STAGE = Stage(
+    name="embed_text",
+    summary=__doc__,
+    config=EmbedTextConfig,
+    needs=("split",),
+    makes=Text,
+    run=embed_text,
+    observe=observe,
+    device="gpu",
+)

@@ -1,0 +1,83 @@
+"""Run a stage body under its folder's lock, and commit: quarantine and summary first, the manifest last."""
+
+import json
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from datasets_spec import Manifest, Quarantined, write_manifest
+from ltx_core.files.atomic import remove_partials, storage_errors, write_bytes
+from ltx_core.files.lock import folder_lock
+from ltx_core.progress import Progress
+from tasks.decide import Decision
+from tasks.shared import Shared
+from tasks.stage import Inputs, Work
+from tasks.summary import Summary, check_quarantine, summarize
+from tasks.workspace import Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """One stage about to run."""
+
+    decision: Decision
+    config: Any
+    shared: Shared
+    inputs: Inputs
+    workspace: Workspace
+    force: bool = False
+
+
+def execute(run: Execution, progress: Progress) -> Summary:
+    """Run the stage unless another process has finished it meanwhile.
+
+    Raises:
+        LtxError: what the stage found wrong; whatever it had finished is kept.
+    """
+    decision = run.decision
+    with folder_lock(decision.folder, progress):
+        manifest = decision.stage.manifest(decision.folder)
+        if manifest.exists():
+            if not run.force and not decision.stale:
+                return read_summary(manifest)  # another process finished it meanwhile
+            manifest.path.unlink()
+        remove_partials(decision.folder)
+        with storage_errors(decision.folder):
+            _write_json(run, "config.json", run.config.model_dump(mode="json"))
+            _write_json(run, "identity.json", decision.identity)
+            return _run_body(run, progress)
+
+
+def _run_body(run: Execution, progress: Progress) -> Summary:
+    decision, started = run.decision, time.monotonic()
+    work = Work(
+        config=run.config,
+        shared=run.shared,
+        inputs=run.inputs,
+        out=decision.folder,
+        workspace=run.workspace,
+        progress=progress,
+        force=run.force,
+    )
+    outcome = decision.stage.run(work)
+    summary = summarize(decision.stage.name, decision.key, outcome, time.monotonic() - started)
+    write_manifest(decision.folder / "quarantine.parquet", Quarantined, outcome.quarantined)
+    check_quarantine(summary, run.shared.limits.max_quarantined_fraction)
+    write_bytes(decision.folder / "summary.json", summary.model_dump_json(indent=2).encode())
+    write_manifest(decision.folder / "manifest.parquet", decision.stage.makes, outcome.rows)
+    run.workspace.set_latest(decision.stage.name, decision.key)
+    return summary
+
+
+def read_summary(manifest: Manifest[Any]) -> Summary:
+    """The counts of the execution that wrote this manifest."""
+    return Summary.model_validate_json((manifest.path.parent / "summary.json").read_text())
+
+
+def read_quarantine(manifest: Manifest[Any]) -> list[Quarantined]:
+    """What the execution that wrote this manifest set aside."""
+    return list(Manifest(manifest.path.parent / "quarantine.parquet", Quarantined))
+
+
+def _write_json(run: Execution, name: str, value: Any) -> None:
+    write_bytes(run.decision.folder / name, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode())

@@ -1,0 +1,72 @@
+"""What lies in the footage folders: the part of the world that `probe` observes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets_spec import DatasetSpec
+from ltx_core.errors import DataError
+from ltx_core.files.digest import DigestMemo, file_digest, text_digest
+from ltx_core.media.find import find_media
+
+UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One media file and the digests of what it and its caption file hold."""
+
+    dataset: DatasetSpec
+    path: Path
+    relpath: str
+    media_digest: str
+    caption_digest: str
+
+
+def find_sources(dataset: DatasetSpec, memo: DigestMemo) -> Iterator[Source]:
+    """Every media file of a dataset, in order of its relative path. Unchanged files are not read again.
+
+    Raises:
+        DataError: the folder is missing, or holds no media.
+    """
+    root = dataset.instance_data_dir
+    if not root.is_dir():
+        raise DataError(
+            f"dataset {dataset.id!r}: {root} is {'a file' if root.exists() else 'not there'}; "
+            f"set instance_data_dir to the folder that holds the footage"
+        )
+    found = find_media(root)
+    if not found:
+        raise DataError(
+            f"dataset {dataset.id!r}: no media files under {root}; put .mp4, .mov, .webm or .mkv files there, or set "
+            f"instance_data_dir to the folder that holds them"
+        )
+    for path in found:
+        yield Source(
+            dataset, path, path.relative_to(root).as_posix(), _digest(path, memo), _caption_digest(dataset, path)
+        )
+
+
+def footage_digest(dataset: DatasetSpec, memo: DigestMemo) -> dict[str, str | int]:
+    """Count and digest of a dataset's files and captions; changes when, and only when, a byte or name does."""
+    sources = list(find_sources(dataset, memo))
+    parts = [part for s in sources for part in (s.relpath, s.media_digest, s.caption_digest)]
+    return {"files": len(sources), "digest": text_digest(str(dataset.instance_data_dir), *parts)}
+
+
+def _digest(path: Path, memo: DigestMemo) -> str:
+    try:
+        return memo.get(path)
+    except OSError:  # probe quarantines it and says why
+        return UNREADABLE
+
+
+def _caption_digest(dataset: DatasetSpec, path: Path) -> str:
+    """Captions are small and edited often, with tools that keep times: they are read every time."""
+    caption = path.with_suffix(".txt")
+    if dataset.caption_strategy != "textfile":
+        return ""
+    try:
+        return file_digest(caption) if caption.exists() else "none"
+    except OSError:
+        return UNREADABLE

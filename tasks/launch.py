@@ -1,0 +1,93 @@
+"""Start a stage's child process, listen to it, and end it with whatever ends us."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ltx_core import errors
+from tasks.child import GRACE_SECONDS
+from tasks.events import Listener, tell
+from tasks.execute import Execution
+from tasks.request import write_request
+from tasks.summary import Summary
+
+LOG_TAIL_LINES = 12
+
+
+def launch(run: Execution, listener: Listener) -> Summary:
+    """Run a stage in a process of its own and return its counts.
+
+    The call is interruptible: whatever is raised meanwhile (cancelled, ctrl-C, timeout) ends the child first, by
+    SIGTERM so that it commits what is finished, then by SIGKILL.
+
+    Raises:
+        LtxError: what the stage found wrong, as the class it was raised as in the child.
+        RuntimeError: the child died without a word, or of a defect; names the log.
+    """
+    name, log = run.decision.stage.name, run.decision.folder / "log.txt"
+    request = write_request(run)
+    listener.started(name, run.decision.why)
+    with log.open("ab") as out:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "tasks.child", str(request), str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=out,
+            start_new_session=True,
+        )
+    try:
+        end = _listen(child, name, listener)
+        code = child.wait()
+    except BaseException:
+        _end(child)
+        raise
+    if end is None:
+        raise _silent_death(name, code, log)
+    if end["event"] == "failed":
+        raise _error(name, end["kind"], end["message"], log)
+    return Summary.model_validate(end["summary"])
+
+
+def _listen(child: subprocess.Popen[bytes], name: str, listener: Listener) -> dict[str, Any] | None:
+    """Pass events on until the pipe closes; return the one that ended the child, if it sent one."""
+    assert child.stdout is not None
+    end = None
+    for line in child.stdout:
+        end = tell(listener, name, line) or end
+    return end
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGTERM)
+    try:
+        child.wait(GRACE_SECONDS + 2)
+    except subprocess.TimeoutExpired:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def _silent_death(name: str, code: int, log: Path) -> Exception:
+    if code == -signal.SIGKILL:
+        return errors.OutOfMemory(
+            f"the process of {name} was killed from outside (SIGKILL). If nobody did it on purpose, the kernel ended it "
+            f"for want of host memory: lower batch sizes or close other programs. Run again to go on; log: {log}"
+        )
+    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return RuntimeError(f"the process of {name} ended with {how} and no word. End of {log}:\n{_tail(log)}")
+
+
+def _error(name: str, kind: str, message: str, log: Path) -> Exception:
+    known = getattr(errors, kind, None)
+    if isinstance(known, type) and issubclass(known, errors.LtxError):
+        return known(message)
+    return RuntimeError(f"{name} failed with {kind}: {message}. End of {log}:\n{_tail(log)}")
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])

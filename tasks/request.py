@@ -1,0 +1,73 @@
+"""What a task asks of the child that runs a stage, written as `request.json` in the stage's folder."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from datasets_spec import Manifest
+from ltx_core.files.atomic import write_bytes
+from tasks.decide import Decision
+from tasks.execute import Execution
+from tasks.registry import stage_named
+from tasks.shared import Shared
+from tasks.workspace import Workspace
+
+
+class Request(BaseModel):
+    """One execution of one stage, complete: the child needs nothing else."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: str
+    key: str
+    why: str
+    identity: Mapping[str, Any]
+    config: Mapping[str, Any]
+    shared: Shared
+    inputs: Mapping[str, Path]
+    workspace: Path
+    stale: bool
+    force: bool
+
+
+def write_request(run: Execution) -> Path:
+    """Write the request into the stage's folder.
+
+    Raises:
+        StorageError: the workspace cannot be written.
+    """
+    decision = run.decision
+    request = Request(
+        stage=decision.stage.name,
+        key=decision.key,
+        why=decision.why,
+        identity=decision.identity,
+        config=run.config.model_dump(mode="json"),
+        shared=run.shared,
+        inputs={name: manifest.path for name, manifest in run.inputs.items()},
+        workspace=run.workspace.root,
+        stale=decision.stale,
+        force=run.force,
+    )
+    path = decision.folder / "request.json"
+    write_bytes(path, request.model_dump_json(indent=2).encode())
+    return path
+
+
+def load_execution(path: Path) -> Execution:
+    """Read a request back into what `execute` takes."""
+    request = Request.model_validate_json(path.read_text())
+    stage, workspace = stage_named(request.stage), Workspace(request.workspace)
+    folder = workspace.stage(stage.name, request.key)
+    return Execution(
+        decision=Decision(
+            stage, request.key, folder, request.identity, reusable=False, why=request.why, stale=request.stale
+        ),
+        config=stage.config.model_validate(request.config),
+        shared=request.shared,
+        inputs={name: Manifest(where, stage_named(name).makes) for name, where in request.inputs.items()},
+        workspace=workspace,
+        force=request.force,
+    )

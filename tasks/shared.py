@@ -1,0 +1,77 @@
+"""Configuration that more than one stage reads. A stage sees it, but only what it observes of it enters its key."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from datasets_spec import DatasetSpec
+
+
+class ConfigModel(BaseModel):
+    """Base of every configuration section: frozen, and strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelConfig(ConfigModel):
+    """The weights. Their contents, not their paths, enter the keys."""
+
+    checkpoint: Path = Field(description="Combined LTX-2 `.safetensors` file with its header.")
+    text_encoder: Path = Field(description="Folder of the Gemma 3 text encoder and its tokenizer.")
+
+
+class PromptConfig(ConfigModel):
+    """What validation renders are asked for; embedded together with the captions."""
+
+    validation: tuple[str, ...] = Field(default=(), description="Prompts rendered by base and LoRA at the same seeds.")
+    negative: str = Field(
+        default="worst quality, inconsistent motion, blurry, jittery, distorted",
+        description="What guidance steers away from; used where guidance is above 1.",
+    )
+
+
+class MemoryConfig(ConfigModel):
+    """Where GPU stages run. Never changes a result's key."""
+
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="`auto`: the GPU if there is one, else the CPU."
+    )
+
+
+class LimitsConfig(ConfigModel):
+    """When a stage gives up."""
+
+    max_quarantined_fraction: float = Field(
+        default=0.25, ge=0, le=1, description="A stage that sets aside more than this share of its items fails."
+    )
+
+
+class TrackingConfig(ConfigModel):
+    """MLflow."""
+
+    uri: str | None = Field(default=None, description="Tracking server; default `mlflow.db` in the workspace.")
+    experiment: str = Field(default="ltx2-lora", min_length=1, description="Experiment that runs are logged to.")
+    run_name: str | None = Field(default=None, description="Name of the run; default made from the flow run's name.")
+
+
+class Shared(ConfigModel):
+    """All sections that more than one stage reads."""
+
+    datasets: tuple[DatasetSpec, ...] = Field(min_length=1, description="Folders of footage.")
+    model: ModelConfig = Field(description="The weights.")
+    prompts: PromptConfig = Field(default=PromptConfig(), description="Validation prompts.")
+    memory: MemoryConfig = Field(default=MemoryConfig(), description="Where GPU stages run.")
+    limits: LimitsConfig = Field(default=LimitsConfig(), description="When a stage gives up.")
+    tracking: TrackingConfig = Field(default=TrackingConfig(), description="MLflow.")
+
+    @model_validator(mode="after")
+    def _ids_differ(self) -> "Shared":
+        ids = [dataset.id for dataset in self.datasets]
+        if twice := sorted({i for i in ids if ids.count(i) > 1}):
+            raise ValueError(f"dataset id {twice[0]!r} is given more than once; ids must differ")
+        return self
+
+    def dataset(self, dataset_id: str) -> DatasetSpec:
+        """The dataset of that id, which exists because rows name only declared datasets."""
+        return next(dataset for dataset in self.datasets if dataset.id == dataset_id)

@@ -1,0 +1,143 @@
+"""Decode once: scene cuts, quality figures, sound class; cut clips, assign buckets, exact spans and the eval split."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import Field
+
+from datasets_spec import Clip, DatasetSpec, Media, Quarantined
+from ltx_core.files.digest import DigestMemo, text_digest
+from ltx_core.media.split import SPLIT_VERSION, QualityThresholds, assign_splits, mark_duplicates, split_media
+from ltx_core.pool.items import ItemStore
+from ltx_core.progress import stop_if_asked
+from tasks.contact_sheets import draw_contact_sheets
+from tasks.shared import ConfigModel, Shared
+from tasks.stage import Observed, Outcome, Stage, Work
+
+SPLIT_FIELDS = {"resolution", "resolution_type", "crop", "video", "audio"}
+"""Parts of a dataset that change how one file is cut."""
+PLACEHOLDER = {"media_id": "-", "relpath": "-", "path": "-", "caption": "-", "dataset": "-"}
+"""Stands for what is not in a file's bytes, so that renaming it or editing its caption decodes nothing."""
+
+
+class SplitConfig(ConfigModel):
+    """What counts as hopeless. The defaults remove only that."""
+
+    max_black_fraction: float = Field(default=0.9, ge=0, le=1, description="Clips with more black frames go.")
+    max_frozen_fraction: float = Field(default=0.98, ge=0, le=1, description="Clips with more frozen frames go.")
+    remove_duplicates: bool = Field(default=True, description="Keep one of clips that look and measure the same.")
+    contact_sheet_clips: int = Field(
+        default=24, ge=0, le=500, description="Clips shown on each contact sheet; 0: none."
+    )
+
+
+def split(work: Work) -> Outcome:
+    """Cut every file, each file's decode kept by its bytes and the settings that change its cuts."""
+    store = ItemStore(work.workspace.pool / "split")
+    media: list[Media] = list(work.inputs["probe"])
+    clips: list[Clip] = []
+    quarantined: list[Quarantined] = []
+    fresh: set[str] = set()
+    for done, row in enumerate(media):
+        stop_if_asked(work.progress, "splitting")
+        found, refused, is_new = _cut(row, work, store)
+        clips += found
+        quarantined += refused
+        fresh |= {clip.clip_id for clip in found} if is_new else set()
+        work.progress.advance(done + 1, len(media), "files")
+    num_in = len(clips) + len(quarantined)
+    if work.config.remove_duplicates:
+        clips, duplicates = mark_duplicates(clips)
+        quarantined += duplicates
+    clips = _hold_out(clips, work.shared)
+    draw_contact_sheets(clips, work.out, work.config.contact_sheet_clips, work.progress)
+    computed = sum(clip.clip_id in fresh for clip in clips)
+    return Outcome(
+        rows=clips,
+        quarantined=quarantined,
+        num_in=num_in,
+        num_out=len(clips),
+        computed=computed,
+        reused=len(clips) - computed,
+        unit="clips",
+        figures=_figures(media, clips),
+    )
+
+
+def _cut(row: Media, work: Work, store: ItemStore) -> tuple[list[Clip], list[Quarantined], bool]:
+    spec, config = work.shared.dataset(row.dataset), work.config
+    thresholds = QualityThresholds(
+        max_black_fraction=config.max_black_fraction, max_frozen_fraction=config.max_frozen_fraction
+    )
+    settings = spec.model_dump_json(include=SPLIT_FIELDS)
+    key = text_digest(row.media_key, settings, repr(thresholds), str(SPLIT_VERSION))
+    known: dict[str, Any] | None = None if work.force else store.get(key)
+    is_new = known is None
+    if known is None:
+        found, refused = split_media(row.model_copy(update=PLACEHOLDER | {"path": row.path}), spec, thresholds)
+        known = {
+            "clips": [clip.model_dump(mode="json") for clip in found],
+            "refused": [one.model_dump(mode="json") for one in refused],
+        }
+        store.put(key, known)
+    clips = [_named(Clip.model_validate(clip), row, spec) for clip in known["clips"]]
+    refused = [_renamed(Quarantined.model_validate(one), row) for one in known["refused"]]
+    return clips, refused, is_new
+
+
+def _named(clip: Clip, row: Media, spec: DatasetSpec) -> Clip:
+    """The clip with the names of the file it was found in this time."""
+    start = clip.clip_id.partition("@")[2]
+    return clip.model_copy(
+        update={
+            "clip_id": f"{row.media_id}@{start}",
+            "media_id": row.media_id,
+            "dataset": row.dataset,
+            "path": row.path,
+            "caption": row.caption,
+            "repeats": spec.repeats,
+        }
+    )
+
+
+def _renamed(one: Quarantined, row: Media) -> Quarantined:
+    start = one.item.partition("@")[2]
+    item = f"{row.media_id}@{start}" if start else row.media_id
+    return one.model_copy(update={"item": item, "source": row.relpath, "path": row.path})
+
+
+def _hold_out(clips: Sequence[Clip], shared: Shared) -> list[Clip]:
+    by_dataset: dict[str, list[Clip]] = defaultdict(list)
+    for clip in clips:
+        by_dataset[clip.dataset].append(clip)
+    return [c for name, group in by_dataset.items() for c in assign_splits(group, shared.dataset(name).eval_fraction)]
+
+
+def _figures(media: Sequence[Media], clips: Sequence[Clip]) -> dict[str, float]:
+    used = sum(clip.num_frames / clip.frame_rate for clip in clips)
+    total = sum(row.duration_seconds for row in media)
+    return {
+        "buckets": len({clip.bucket for clip in clips}),
+        "eval_clips": sum(clip.split == "eval" for clip in clips),
+        "seconds_used": used,
+        "seconds_lost": max(total - used, 0.0),
+    }
+
+
+def observe(_config: SplitConfig, shared: Shared, _memo: DigestMemo) -> Observed:
+    """How each dataset is to be cut, repeated and held out."""
+    fields = SPLIT_FIELDS | {"repeats", "eval_fraction"}
+    return {"datasets": {d.id: d.model_dump(mode="json", include=fields) for d in shared.datasets}}
+
+
+STAGE = Stage(
+    name="split",
+    summary=__doc__,
+    config=SplitConfig,
+    needs=("probe",),
+    makes=Clip,
+    run=split,
+    observe=observe,
+    artifacts=("contact-sheet-*.png",),
+)

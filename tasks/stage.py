@@ -1,0 +1,92 @@
+"""A stage, declared once. The Prefect task, the CLI, the docs, RunConfig and the contract tests read the declaration."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from datasets_spec import Manifest, Quarantined, Record
+from ltx_core.files.digest import DigestMemo
+from ltx_core.progress import Progress
+from tasks.shared import Shared
+from tasks.workspace import Workspace
+
+Inputs = Mapping[str, Manifest[Any]]
+Observed = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """Everything a stage body is given."""
+
+    config: Any
+    shared: Shared
+    inputs: Inputs
+    out: Path
+    workspace: Workspace
+    progress: Progress
+    force: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a stage body hands back. `num_in` items came; those in `quarantined` do not go on, all others do."""
+
+    rows: Sequence[Record]
+    quarantined: Sequence[Quarantined] = ()
+    num_in: int
+    num_out: int
+    computed: int
+    reused: int
+    unit: str
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One step of the pipeline."""
+
+    name: str
+    summary: str
+    config: type[BaseModel]
+    needs: tuple[str, ...]
+    makes: type[Record]
+    run: Callable[[Work], Outcome]
+    observe: Callable[[Any, Shared, DigestMemo], Observed]
+    version: int = 1
+    """Bump when the output would differ for the same input."""
+    device: Literal["cpu", "gpu"] = "cpu"
+    retries: int = 0
+    artifacts: tuple[str, ...] = ()
+    """Glob patterns, in the stage's folder, of files worth showing in MLflow."""
+
+    def identity(self, config: BaseModel, shared: Shared, inputs: Inputs, memo: DigestMemo) -> dict[str, Any]:
+        """Everything the output depends on, as JSON: the stage's own config, what it observes outside, its inputs.
+
+        `version` stands for the code: a task cache keyed by source does not see functions that the task calls.
+        """
+        return {
+            "stage": self.name,
+            "version": self.version,
+            "config": config.model_dump(mode="json"),
+            "outside": dict(self.observe(config, shared, memo)),
+            "inputs": {name: inputs[name].digest for name in self.needs},
+        }
+
+    def manifest(self, folder: Path) -> Manifest[Any]:
+        """The manifest this stage leaves in `folder`."""
+        return Manifest(folder / "manifest.parquet", self.makes)
+
+
+def identity_key(identity: Mapping[str, Any]) -> str:
+    """Name of the output: changes when, and only when, the identity does. 16 hex digits."""
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def observe_nothing(_config: Any, _shared: Shared, _memo: DigestMemo) -> Observed:
+    """For a stage that reads only its input manifests."""
+    return {}

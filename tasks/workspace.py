@@ -1,0 +1,46 @@
+"""Where things lie in a workspace. The only place that knows."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from ltx_core.files.atomic import write_bytes
+from ltx_core.files.digest import DigestMemo
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A folder that may be moved whole: everything stored inside refers to it by relative paths."""
+
+    root: Path
+
+    @property
+    def pool(self) -> Path:
+        """Results of items, by content key, shared by all runs."""
+        return self.root / "pool"
+
+    @property
+    def runs(self) -> Path:
+        """What each flow run used."""
+        return self.root / "runs"
+
+    def stage(self, name: str, key: str) -> Path:
+        """Output folder of one stage at one key."""
+        return self.root / "stages" / name / key
+
+    def digest_memo(self) -> DigestMemo:
+        """Digests of footage and weights, remembered by path, size and modification time."""
+        return DigestMemo(self.pool / "media.parquet")
+
+    def relative(self, path: Path) -> str:
+        """`path` inside the workspace, as rows store it."""
+        return path.resolve().relative_to(self.root.resolve()).as_posix()
+
+    def set_latest(self, name: str, key: str) -> None:
+        """Remember which key of a stage was last made or found good."""
+        write_bytes(self.root / "stages" / name / "latest.json", json.dumps({"key": key}).encode())
+
+    def latest(self, name: str) -> str | None:
+        """Key of a stage that was last made or found good."""
+        path = self.root / "stages" / name / "latest.json"
+        return str(json.loads(path.read_text())["key"]) if path.exists() else None

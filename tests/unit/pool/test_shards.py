@@ -1,0 +1,105 @@
+"""Shards: whole or absent, readable by any WebDataset reader, checked when read."""
+
+import io
+from pathlib import Path
+
+import pytest
+import torch
+import webdataset
+from safetensors.torch import load
+
+from ltx_core.errors import DataError
+from ltx_core.files.digest import DigestMemo
+from ltx_core.pool.index import read_index
+from ltx_core.pool.samples import ShardReader, pack_sample
+from ltx_core.pool.writer import ShardLimits, ShardWriter
+
+
+def tensors(seed: int) -> dict[str, torch.Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    return {
+        "video": torch.randn(4, 2, 3, 3, generator=g).bfloat16(),
+        "audio": torch.randn(5, 7, generator=g),
+        "flags": torch.tensor([True, False]),
+    }
+
+
+def write(folder: Path, seeds: range, limits: ShardLimits | None = None) -> None:
+    with ShardWriter(folder, limits or ShardLimits(max_samples=3)) as writer:
+        for seed in seeds:
+            data, digest = pack_sample(tensors(seed))
+            writer.add(f"clip{seed}", data, digest, {"seed": seed})
+
+
+def memo(tmp_path: Path) -> DigestMemo:
+    return DigestMemo(tmp_path / "memo.parquet")
+
+
+def test_samples_come_back_exactly_from_several_shards(tmp_path: Path) -> None:
+    write(tmp_path / "pool", range(8))
+    index = read_index(tmp_path / "pool", memo(tmp_path))
+    assert len(index.entries) == 8
+    assert len(list((tmp_path / "pool").glob("*.tar"))) == 3
+    reader = ShardReader(tmp_path / "pool")
+    for seed in (7, 0, 3):
+        entry = index.entries[f"clip{seed}"]
+        got = reader.read(entry.shard.name, entry.offset, entry.size, entry.sha256)
+        assert entry.info == {"seed": seed}
+        assert got.keys() == tensors(seed).keys()
+        assert all(torch.equal(got[name], value) for name, value in tensors(seed).items())
+
+
+def test_any_webdataset_reader_streams_them(tmp_path: Path) -> None:
+    write(tmp_path, range(3))
+    (shard,) = tmp_path.glob("*.tar")
+    samples = list(webdataset.WebDataset([str(shard)], shardshuffle=False))
+    assert [s["__key__"] for s in samples] == ["clip0", "clip1", "clip2"]
+    assert torch.equal(load(samples[1]["safetensors"])["video"], tensors(1)["video"])
+
+
+def test_same_samples_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write(tmp_path / name, range(3))
+    (a,), (b,) = (list((tmp_path / n).glob("*.tar")) for n in ("a", "b"))
+    assert a.name == b.name
+    assert a.read_bytes() == b.read_bytes()
+
+
+def test_writer_goes_on_and_clears_what_a_killed_one_left(tmp_path: Path) -> None:
+    write(tmp_path, range(3))
+    (tmp_path / ".partial-1.tar").write_bytes(b"torn")
+    (tmp_path / "000007-orphan.tar").write_bytes(b"no index")
+    write(tmp_path, range(3, 5))
+    assert sorted(p.name[:6] for p in tmp_path.glob("*.tar")) == ["000000", "000001"]
+    assert not list(tmp_path.glob(".partial*"))
+    assert len(read_index(tmp_path, memo(tmp_path)).entries) == 5
+
+
+@pytest.mark.parametrize("damage", ["gone", "short", "flipped"])
+def test_damaged_shard_is_named_and_not_used(tmp_path: Path, damage: str) -> None:
+    write(tmp_path, range(6))
+    shard = sorted(tmp_path.glob("*.tar"))[0]
+    data = bytearray(shard.read_bytes())
+    if damage == "gone":
+        shard.unlink()
+    else:
+        data[700] ^= 255
+        shard.write_bytes(data[:600] if damage == "short" else data)
+    index = read_index(tmp_path, memo(tmp_path))
+    assert list(index.damaged) == [shard]
+    assert set(index.entries) == {"clip3", "clip4", "clip5"}
+
+
+def test_reader_refuses_flipped_bytes(tmp_path: Path) -> None:
+    write(tmp_path, range(1))
+    entry = read_index(tmp_path, memo(tmp_path)).entries["clip0"]
+    data = bytearray(entry.shard.read_bytes())
+    data[entry.offset + entry.size - 1] ^= 1
+    entry.shard.write_bytes(data)
+    with pytest.raises(DataError, match=r"damaged.*Delete that file and run again"):
+        ShardReader(tmp_path).read(entry.shard.name, entry.offset, entry.size, entry.sha256)
+
+
+def test_bytes_of_a_sample_are_plain_safetensors() -> None:
+    data, _ = pack_sample(tensors(1))
+    assert torch.equal(load(io.BytesIO(data).getvalue())["audio"], tensors(1)["audio"])
