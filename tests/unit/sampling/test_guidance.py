@@ -1,0 +1,79 @@
+"""The guidance formula against its closed form, and the passes that scales call for."""
+
+import pytest
+import torch
+
+from ltx_core.errors import ConfigError
+from ltx_core.sampling.combine import combine
+from ltx_core.sampling.guidance import Guidance, Pass, StreamGuidance, official_guidance
+
+
+def predictions(batch: int = 1) -> dict[Pass, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    names: tuple[Pass, ...] = ("conditional", "unconditional", "perturbed", "isolated")
+    return {name: torch.randn(batch, 6, 3, generator=generator) for name in names}
+
+
+def test_all_terms_equal_closed_form() -> None:
+    x0 = predictions()
+    c, u, p, i = x0.values()
+    expected = c + 2 * (c - u) + 0.5 * (c - p) + 1.5 * (c - i)
+    expected = expected * (0.7 * c.std() / expected.std() + 0.3)
+    got = combine(StreamGuidance(cfg=3, stg=0.5, modality=2.5, rescale=0.7), x0)
+    assert torch.allclose(got, expected, atol=1e-6)
+
+
+def test_cfg_alone_is_the_known_formula() -> None:
+    x0 = predictions()
+    expected = x0["unconditional"] + 4 * (x0["conditional"] - x0["unconditional"])
+    assert torch.allclose(combine(StreamGuidance(cfg=4), x0), expected, atol=1e-6)
+
+
+def test_full_rescale_restores_each_samples_spread() -> None:
+    x0 = predictions(batch=2)
+    x0["conditional"] = x0["conditional"] * torch.tensor([1.0, 5.0])[:, None, None]
+    got = combine(StreamGuidance(cfg=6, rescale=1), x0)
+    assert torch.allclose(got.std(dim=(1, 2)), x0["conditional"].std(dim=(1, 2)), rtol=1e-5)
+
+
+def test_neutral_returns_the_conditional_prediction() -> None:
+    x0 = predictions()
+    assert combine(StreamGuidance(), {"conditional": x0["conditional"]}) is x0["conditional"]
+
+
+def test_rescale_of_a_constant_prediction_is_finite() -> None:
+    zeros = torch.zeros(1, 4, 2)
+    assert combine(StreamGuidance(cfg=2, rescale=1), {"conditional": zeros, "unconditional": zeros}).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("guidance", "extra"),
+    [
+        (Guidance(), ()),
+        (Guidance(video=StreamGuidance(rescale=0.5)), ()),
+        (Guidance(audio=StreamGuidance(cfg=7)), ("unconditional",)),
+        (Guidance(video=StreamGuidance(modality=3)), ("isolated",)),
+        (Guidance(video=StreamGuidance(stg=1), stg_blocks=(1,)), ("perturbed",)),
+        (official_guidance("2.3"), ("unconditional", "perturbed", "isolated")),
+    ],
+)
+def test_only_needed_passes(guidance: Guidance, extra: tuple[str, ...]) -> None:
+    assert guidance.passes() == ("conditional", *extra)
+
+
+@pytest.mark.parametrize("wrong", [{"cfg": -1.0}, {"rescale": 1.5}, {"stg": float("nan")}, {"modality": float("inf")}])
+def test_refuses_scales(wrong: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        StreamGuidance(**wrong)
+
+
+def test_refuses_stg_without_blocks_and_blocks_without_stg() -> None:
+    with pytest.raises(ConfigError, match="stg_blocks"):
+        Guidance(video=StreamGuidance(stg=1))
+    with pytest.raises(ConfigError, match="stg_blocks"):
+        Guidance(stg_blocks=(1,))
+
+
+def test_official_block_by_generation() -> None:
+    assert official_guidance("2.0").stg_blocks == (29,)
+    assert official_guidance("2.3").stg_blocks == official_guidance("2.5").stg_blocks == (28,)

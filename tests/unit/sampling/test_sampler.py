@@ -1,0 +1,259 @@
+"""The Euler loop over a tiny transformer of the real class."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import LTX2VideoTransformer3DModel
+from peft import LoraConfig
+
+from ltx_core.conditioning.first_frame import FirstFrame
+from ltx_core.conditioning.sound import Sound
+from ltx_core.errors import ConfigError, DataError, ShapeError, Stopped
+from ltx_core.progress import Silent
+from ltx_core.sampling.guidance import Guidance, StreamGuidance
+from ltx_core.sampling.latents import SampledLatents, load_latents, save_latents
+from ltx_core.sampling.noise import initial_state
+from ltx_core.sampling.request import RenderRequest
+from ltx_core.sampling.sampler import sample
+from ltx_core.sampling.walk import Prompts, Walk
+
+Make = Callable[..., RenderRequest]
+EVERYTHING = Guidance(
+    video=StreamGuidance(cfg=3, stg=1, modality=3, rescale=0.7),
+    audio=StreamGuidance(cfg=7, stg=1, modality=3, rescale=0.7),
+    stg_blocks=(1,),
+)
+
+
+def same(one: SampledLatents, other: SampledLatents) -> bool:
+    return torch.equal(one.video, other.video) and torch.equal(one.audio, other.audio)
+
+
+def count_forwards(transformer: torch.nn.Module) -> list[int]:
+    calls: list[int] = []
+    transformer.register_forward_hook(lambda *_: calls.append(1))
+    return calls
+
+
+def test_shapes_and_finite(transformer: LTX2VideoTransformer3DModel, both_prompts: Prompts, request_of: Make) -> None:
+    latents = sample(transformer, both_prompts, request_of(guidance=EVERYTHING), Silent())
+    assert latents.video.shape == (4, 2, 1, 2)
+    assert latents.audio.shape == (9, 8)
+    assert latents.video.dtype == latents.audio.dtype == torch.float32
+    assert latents.video.isfinite().all()
+    assert latents.audio.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("guidance", "forwards"),
+    [
+        (Guidance(), 1),
+        (Guidance(audio=StreamGuidance(cfg=2)), 2),
+        (Guidance(video=StreamGuidance(modality=2)), 2),
+        (EVERYTHING, 4),
+    ],
+)
+def test_runs_only_the_forwards_that_are_needed(
+    transformer: LTX2VideoTransformer3DModel,
+    prompts: Prompts,
+    both_prompts: Prompts,
+    request_of: Make,
+    guidance: Guidance,
+    forwards: int,
+) -> None:
+    request = request_of(guidance=guidance, num_steps=3)
+    calls = count_forwards(transformer)
+    sample(transformer, both_prompts if request.needs_negative else prompts, request, Silent())
+    assert len(calls) == 3 * forwards
+
+
+def test_each_scale_changes_the_result(
+    transformer: LTX2VideoTransformer3DModel, prompts: Prompts, both_prompts: Prompts, request_of: Make
+) -> None:
+    plain = sample(transformer, prompts, request_of(), Silent())
+    for scales, blocks in (({"cfg": 3.0}, ()), ({"modality": 3.0}, ()), ({"stg": 1.0}, (1,))):
+        request = request_of(guidance=Guidance(video=StreamGuidance(**scales), stg_blocks=blocks))
+        guided = sample(transformer, both_prompts if request.needs_negative else prompts, request, Silent())
+        assert not torch.allclose(guided.video, plain.video, atol=1e-5), scales
+
+
+def test_same_seed_same_bytes(transformer: LTX2VideoTransformer3DModel, prompts: Prompts, request_of: Make) -> None:
+    first = sample(transformer, prompts, request_of(), Silent())
+    torch.randn(3)  # the global generator has no say
+    assert same(first, sample(transformer, prompts, request_of(), Silent()))
+    assert not same(first, sample(transformer, prompts, request_of(seed=8), Silent()))
+
+
+def first_inputs(transformer: LTX2VideoTransformer3DModel, prompts: Prompts, request: RenderRequest) -> torch.Tensor:
+    """What the transformer is shown first: video and audio tokens, flattened."""
+    seen: list[torch.Tensor] = []
+
+    def keep(_: torch.nn.Module, __: tuple[object, ...], inputs: dict[str, torch.Tensor]) -> None:
+        seen.append(torch.cat([inputs["hidden_states"].flatten(), inputs["audio_hidden_states"].flatten()]))
+
+    handle = transformer.register_forward_pre_hook(keep, with_kwargs=True)
+    sample(transformer, prompts, request, Silent())
+    handle.remove()
+    return seen[0]
+
+
+def test_base_and_lora_start_from_the_same_noise(
+    build: Callable[[], LTX2VideoTransformer3DModel], prompts: Prompts, request_of: Make
+) -> None:
+    base, tuned = build(), build()
+    tuned.add_adapter(LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False))
+    assert torch.equal(first_inputs(base, prompts, request_of()), first_inputs(tuned, prompts, request_of()))
+    renders = [sample(model, prompts, request_of(), Silent()) for model in (base, tuned)]
+    assert not same(*renders)
+
+
+def test_audio_noise_does_not_depend_on_the_picture() -> None:
+    from ltx_core.shapes import LatentShape
+
+    small, large = (initial_state(3, LatentShape(2, 1, width), 4, 9, 8) for width in (2, 5))
+    assert torch.equal(small.audio.tokens, large.audio.tokens)
+    assert abs(float(initial_state(3, LatentShape(4, 8, 8), 4, 9, 8).video.tokens.std()) - 1) < 0.1
+
+
+def test_steps_equal_euler_written_out(
+    transformer: LTX2VideoTransformer3DModel, prompts: Prompts, request_of: Make
+) -> None:
+    """One step by hand: x + (next - sigma) v, with the velocity that the transformer gives for x."""
+    from ltx_core.denoiser.forward import denoise
+
+    request = request_of()
+    state = initial_state(request.seed, request.grid, 4, request.audio_tokens, 8)
+    walk = Walk(transformer, prompts, Guidance(), request.frame_rate)
+    velocities = denoise(transformer, *walk.streams(prompts.positive.apply(state), 0.8))
+    moved = walk.step(state, 0.8, 0.5)
+    for before, after, velocity in zip((state.video, state.audio), (moved.video, moved.audio), velocities, strict=True):
+        assert velocity is not None
+        assert torch.allclose(after.tokens, before.tokens - 0.3 * velocity, atol=1e-6)
+
+
+def test_first_frame_stays_as_given(
+    transformer: LTX2VideoTransformer3DModel, both_prompts: Prompts, request_of: Make
+) -> None:
+    frame = torch.randn(4, 1, 1, 2, generator=torch.Generator().manual_seed(5))
+    request = request_of(mode="i2v", conditioning_key="x", guidance=EVERYTHING)
+    latents = sample(transformer, both_prompts, request, Silent(), conditionings=[FirstFrame(frame)])
+    free = sample(transformer, both_prompts, request_of(guidance=EVERYTHING), Silent())
+    assert torch.equal(latents.video[:, :1], frame)
+    assert not torch.allclose(latents.video[:, 1:], free.video[:, 1:], atol=1e-4)
+
+
+def test_known_sound_stays_as_given_at_sigma_zero(
+    transformer: LTX2VideoTransformer3DModel, prompts: Prompts, request_of: Make
+) -> None:
+    tokens = torch.randn(9, 8, generator=torch.Generator().manual_seed(5))
+    seen: list[dict[str, torch.Tensor]] = []
+    transformer.register_forward_pre_hook(lambda _, __, inputs: seen.append(inputs), with_kwargs=True)
+    request = request_of(mode="s2v", conditioning_key="x")
+    latents = sample(transformer, prompts, request, Silent(), conditionings=[Sound(tokens)])
+    assert torch.equal(latents.audio, tokens)
+    assert all(not call["audio_sigma"].any() and not call["audio_timestep"].any() for call in seen)
+    assert all(call["sigma"].all() for call in seen)
+
+
+def test_first_frame_tokens_are_at_timestep_zero(
+    transformer: LTX2VideoTransformer3DModel, prompts: Prompts, request_of: Make
+) -> None:
+    seen: list[torch.Tensor] = []
+    transformer.register_forward_pre_hook(lambda _, __, inputs: seen.append(inputs["timestep"]), with_kwargs=True)
+    request = request_of(mode="i2v", conditioning_key="x")
+    sample(transformer, prompts, request, Silent(), conditionings=[FirstFrame(torch.zeros(4, 1, 1, 2))])
+    assert seen[1].shape == (1, 4)
+    assert not seen[1][:, :2].any()
+    assert torch.allclose(seen[1][:, 2:], torch.tensor(100.0), atol=1e-3)
+
+
+def test_refuses_conditionings_that_do_not_fit(
+    transformer: LTX2VideoTransformer3DModel, prompts: Prompts, request_of: Make
+) -> None:
+    frame = FirstFrame(torch.zeros(4, 1, 3, 3))
+    with pytest.raises(ConfigError, match="'t2v' was given"):
+        sample(transformer, prompts, request_of(), Silent(), conditionings=[frame])
+    image, sound = (request_of(mode=mode, conditioning_key="x") for mode in ("i2v", "s2v"))
+    with pytest.raises(ConfigError, match="takes \\['FirstFrame'\\]"):
+        sample(transformer, prompts, image, Silent())
+    with pytest.raises(ShapeError, match="first frame latent"):
+        sample(transformer, prompts, image, Silent(), conditionings=[frame])
+    with pytest.raises(ShapeError, match="sound is"):
+        sample(transformer, prompts, sound, Silent(), conditionings=[Sound(torch.zeros(10, 8))])
+
+
+def test_refuses_negative_text_that_is_missing_or_unused(
+    transformer: LTX2VideoTransformer3DModel, prompts: Prompts, both_prompts: Prompts, request_of: Make
+) -> None:
+    with pytest.raises(ConfigError, match="missing"):
+        sample(transformer, prompts, request_of(guidance=EVERYTHING), Silent())
+    with pytest.raises(ConfigError, match="given"):
+        sample(transformer, both_prompts, request_of(), Silent())
+
+
+class Listener:
+    """Keeps what it is told, and asks to stop after a number of steps."""
+
+    def __init__(self, stop_after: int) -> None:
+        self.told: list[tuple[int, int, str]] = []
+        self.stop_after = stop_after
+
+    @property
+    def stopping(self) -> bool:
+        return len(self.told) >= self.stop_after
+
+    def advance(self, done: int, total: int, unit: str) -> None:
+        self.told.append((done, total, unit))
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        return
+
+    def note(self, message: str) -> None:
+        return
+
+
+def test_tells_of_each_step_and_stops_between_steps(
+    transformer: LTX2VideoTransformer3DModel, prompts: Prompts, request_of: Make
+) -> None:
+    patient, hasty = Listener(99), Listener(1)
+    sample(transformer, prompts, request_of(), patient)
+    assert patient.told == [(1, 2, "steps"), (2, 2, "steps")]
+    with pytest.raises(Stopped, match="step 2 of 2"):
+        sample(transformer, prompts, request_of(), hasty)
+
+
+def test_no_dropout_and_mode_restored(
+    build: Callable[[], LTX2VideoTransformer3DModel], prompts: Prompts, request_of: Make
+) -> None:
+    transformer = build()
+    config = LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False, lora_dropout=0.5)
+    transformer.add_adapter(config)
+    evaluated = sample(transformer.eval(), prompts, request_of(), Silent())
+    assert same(evaluated, sample(transformer.train(), prompts, request_of(), Silent()))
+    assert transformer.training
+
+
+def test_broken_weights_are_named(transformer: LTX2VideoTransformer3DModel, prompts: Prompts, request_of: Make) -> None:
+    transformer.proj_out.weight.fill_(float("nan"))
+    with pytest.raises(DataError, match="video latents are not finite"):
+        sample(transformer, prompts, request_of(), Silent())
+
+
+def test_latents_survive_the_disk(tmp_path: Path) -> None:
+    latents = SampledLatents(torch.randn(4, 2, 1, 2), torch.randn(9, 8))
+    save_latents(tmp_path / "a" / "x.safetensors", latents)
+    assert same(load_latents(tmp_path / "a" / "x.safetensors"), latents)
+    save_latents(tmp_path / "y.safetensors", latents)
+    assert (tmp_path / "y.safetensors").read_bytes() == (tmp_path / "a" / "x.safetensors").read_bytes()
+
+
+def test_foreign_files_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    (tmp_path / "torn").write_bytes(b"no")
+    save_file({"weight": torch.zeros(1)}, tmp_path / "lora")
+    for name, message in (("torn", "not a safetensors file"), ("lora", "weight")):
+        with pytest.raises(DataError, match=message):
+            load_latents(tmp_path / name)
