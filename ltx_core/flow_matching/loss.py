@@ -29,9 +29,10 @@ def carries_loss(weight: torch.Tensor) -> torch.Tensor:
     return (weight > 0).any(dim=1)
 
 
-def mean_over_carriers(losses: torch.Tensor, carriers: torch.Tensor) -> torch.Tensor | None:
-    """Mean over the samples that carry a loss, [B] and bool [B]; None where none does.
+def mean_over_carriers(losses: torch.Tensor, num_carriers: int) -> torch.Tensor | None:
+    """The share that these samples, [B], have in a mean over `num_carriers` samples; None where none carries a loss.
 
-    So a batch of which half lacks sound gives the audio half's loss, not half of it.
+    `num_carriers` counts the samples with a weighted token in the whole optimizer step, of which these may be a part.
+    So a step of which half lacks sound gives the audio half's loss, not half of it, however it is cut into batches.
     """
-    return losses[carriers].mean() if bool(carriers.any()) else None
+    return losses.sum() / num_carriers if num_carriers else None

@@ -1,0 +1,154 @@
+"""From clips and draws to the tensors of one batch. All on the CPU in float32; `to` moves it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from ltx_core.denoiser.packing import pack_video
+from ltx_core.denoiser.positions import audio_positions, first_frame_keyframes, video_positions
+from ltx_core.errors import DataError
+from ltx_core.flow_matching.noise import add_noise, draw_noise, velocity_target
+from ltx_core.shapes import LatentShape, audio_latent_frames
+from ltx_core.training.draws import Draw
+from ltx_core.training.samples import SampleInfo, SampleSource
+
+DrawFor = Callable[[int, int, int], Draw]
+"""(index in the batch, video tokens, audio tokens) -> draw."""
+
+
+@dataclass(frozen=True)
+class NoisyStream:
+    """One modality of a batch, noised. Letters as in ltx_core/shapes.py."""
+
+    noisy: Tensor
+    """[B, T, C]"""
+    target: Tensor
+    """[B, T, C] velocity."""
+    weight: Tensor
+    """[B, T], 1 where a token carries loss."""
+    sigma: Tensor
+    """[B]"""
+    timesteps: Tensor
+    """[B], or [B, T] where some tokens are clean."""
+    positions: Tensor
+    """As the denoiser's `Stream` wants them."""
+    keyframes: Tensor | None = None
+    """[B, T, 1] single-frame marks; video only."""
+
+    def to(self, device: torch.device | str) -> Self:
+        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if getattr(self, f.name) is not None}
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class TrainBatch:
+    """Clips of one shape, ready for a forward."""
+
+    clip_ids: tuple[str, ...]
+    captions: tuple[str, ...]
+    """As drawn: dropped ones are empty."""
+    video: NoisyStream
+    audio: NoisyStream | None
+    """None if only video is trained."""
+
+    @property
+    def num_tokens(self) -> int:
+        audio = self.audio.noisy.shape[:2].numel() if self.audio is not None else 0
+        return self.video.noisy.shape[:2].numel() + audio
+
+    def to(self, device: torch.device | str) -> "TrainBatch":
+        audio = self.audio.to(device) if self.audio is not None else None
+        return replace(self, video=self.video.to(device), audio=audio)
+
+
+def collate(
+    samples: Sequence[SampleInfo], source: SampleSource, draw_for: DrawFor, *, audio_channels: int | None
+) -> TrainBatch:
+    """Load, draw and noise the clips of one batch.
+
+    A clip without sound gets a zero audio stream of the right length that carries no loss, so it may share a batch with
+    clips that have it. `audio_channels` is the width of an audio token, or None to leave sound out.
+
+    Raises:
+        DataError: a latent is not finite or does not have the shape that its clip has; names the clip.
+    """
+    loaded = [source.load(sample.clip_id) for sample in samples]
+    shape = _common_shape(samples, loaded)
+    num_audio = audio_latent_frames(shape.pixels().frames / samples[0].frame_rate)
+    draws = [draw_for(i, shape.tokens, num_audio) for i in range(len(samples))]
+    clean = [_finite(s, x["video"]) for s, x in zip(samples, loaded, strict=True)]
+    video = _noisy_video(clean, draws, shape, samples[0].frame_rate)
+    audio = None
+    if audio_channels is not None:
+        sounds = [_sound(s, x, (num_audio, audio_channels)) for s, x in zip(samples, loaded, strict=True)]
+        audio = _noisy_audio(sounds, [s.has_audio_loss for s in samples], draws)
+    return TrainBatch(tuple(s.clip_id for s in samples), tuple(d.caption for d in draws), video, audio)
+
+
+def _noisy_video(clean: Sequence[Tensor], draws: Sequence[Draw], shape: LatentShape, frame_rate: float) -> NoisyStream:
+    tokens = pack_video(torch.stack(list(clean)))
+    noise = torch.stack([draw_noise(tuple(tokens.shape[1:]), d.video_noise) for d in draws])
+    sigma = torch.tensor([d.video_sigma for d in draws])
+    known = torch.zeros(tokens.shape[:2], dtype=torch.bool)
+    if shape.frames > 1:  # a clip that is all first frame would have nothing left to learn
+        known[torch.tensor([d.keep_first_frame for d in draws]), : shape.height * shape.width] = True
+    timesteps = sigma[:, None].masked_fill(known, 0.0) if bool(known.any()) else sigma
+    return NoisyStream(
+        noisy=add_noise(tokens, noise, timesteps),
+        target=velocity_target(tokens, noise),
+        weight=(~known).float(),
+        sigma=sigma,
+        timesteps=timesteps,
+        positions=video_positions(shape, frame_rate, len(draws)),
+        keyframes=first_frame_keyframes(shape, len(draws)),
+    )
+
+
+def _noisy_audio(sounds: Sequence[Tensor], has_loss: Sequence[bool], draws: Sequence[Draw]) -> NoisyStream:
+    tokens = torch.stack(list(sounds))
+    noise = torch.stack([draw_noise(tuple(tokens.shape[1:]), d.audio_noise) for d in draws])
+    sigma = torch.tensor([d.audio_sigma for d in draws])
+    return NoisyStream(
+        noisy=add_noise(tokens, noise, sigma),
+        target=velocity_target(tokens, noise),
+        weight=torch.tensor(has_loss, dtype=torch.float32)[:, None].expand(tokens.shape[:2]).contiguous(),
+        sigma=sigma,
+        timesteps=sigma,
+        positions=audio_positions(tokens.shape[1], len(draws)),
+    )
+
+
+def _common_shape(samples: Sequence[SampleInfo], loaded: Sequence[dict[str, Tensor]]) -> LatentShape:
+    shapes = {tuple(x["video"].shape): s.clip_id for s, x in zip(samples, loaded, strict=True)}
+    rates = {s.frame_rate for s in samples}
+    if len(shapes) > 1 or len(rates) > 1:
+        raise DataError(
+            f"a batch mixes video latents {shapes} at {sorted(rates)} frames a second; clips of bucket "
+            f"{samples[0].bucket} must agree. Encode them again with --force."
+        )
+    _, frames, height, width = next(iter(shapes))
+    return LatentShape(frames, height, width)
+
+
+def _sound(sample: SampleInfo, loaded: dict[str, Tensor], wanted: tuple[int, int]) -> Tensor:
+    """Audio tokens [A, D]; zeros for a clip without."""
+    if "audio" not in loaded:
+        if sample.has_audio_loss:
+            raise DataError(f"clip {sample.clip_id} is to be trained on sound and has none stored; encode it again")
+        return torch.zeros(wanted)
+    if tuple(loaded["audio"].shape) != wanted:
+        raise DataError(
+            f"clip {sample.clip_id} has audio latents {list(loaded['audio'].shape)}; {list(wanted)} is wanted for "
+            f"bucket {sample.bucket} at {sample.frame_rate} frames a second. Encode it again."
+        )
+    return _finite(sample, loaded["audio"])
+
+
+def _finite(sample: SampleInfo, latent: Tensor) -> Tensor:
+    latent = latent.float()
+    if not bool(torch.isfinite(latent).all()):
+        raise DataError(f"clip {sample.clip_id} has a latent with NaN or infinity; encode it again, or set it aside")
+    return latent

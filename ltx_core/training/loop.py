@@ -1,0 +1,133 @@
+"""The order of things in a run, and nothing else."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ltx_core.errors import Stopped
+from ltx_core.lora.files import check_tensors, export_tensors
+from ltx_core.lora.inject import without_lora
+from ltx_core.progress import Progress, stop_if_asked
+from ltx_core.training.evaluation import eval_loss
+from ltx_core.training.memory import dry_run, out_of_memory_errors, peak_mebibytes
+from ltx_core.training.metrics import History
+from ltx_core.training.objective import Objective
+from ltx_core.training.optimizer import moments
+from ltx_core.training.order import EpochPlan
+from ltx_core.training.provenance import lora_metadata
+from ltx_core.training.samples import SampleInfo
+from ltx_core.training.schedule import learning_rate
+from ltx_core.training.state import TrainState, prune, save_state
+from ltx_core.training.step import step_visits, take_step
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything a run works with."""
+
+    objective: Objective
+    plan: EpochPlan
+    held_out: tuple[SampleInfo, ...]
+    parameters: dict[str, torch.nn.Parameter]
+    optimizer: torch.optim.AdamW
+    history: History
+    checkpoints: Path
+    config_digest: str
+    provenance: dict[str, str]
+    progress: Progress
+
+
+def train(run: Run, start: int) -> None:
+    """Take the steps from `start` to the last, each from data to checkpoint.
+
+    Raises:
+        Stopped: asked to stop; a checkpoint of the last finished step is there.
+        DataError: a loss or gradient is not finite; names the clips.
+        OutOfMemory: a batch does not fit.
+    """
+    settings = run.objective.settings
+    if start < settings.steps:
+        dry_run(run.objective, run.plan, run.parameters)
+    saved = start
+    for step in range(start, settings.steps):
+        _pause(run, step, saved)
+        _step(run, step)
+        if (step + 1) % settings.checkpoint_interval == 0 or step + 1 == settings.steps:
+            save(run, step + 1)
+            saved = step + 1
+    _pause(run, settings.steps, saved)
+
+
+def save(run: Run, step: int) -> Path:
+    """Write the checkpoint of `step` finished steps and drop the oldest beyond those kept.
+
+    Raises:
+        CheckpointError: the LoRA is not finite or does nothing.
+        StorageError: the disk is full or read-only.
+    """
+    settings = run.objective.settings
+    lora = export_tensors(run.objective.transformer)
+    check_tensors(lora)
+    state = TrainState(
+        step=step,
+        position=run.plan.position(step * settings.gradient_accumulation_steps),
+        config_digest=run.config_digest,
+        history=run.history,
+        adapter={name: parameter.detach() for name, parameter in run.parameters.items()},
+        moments=moments(run.optimizer, run.parameters),
+    )
+    folder = save_state(run.checkpoints, state, lora, lora_metadata(settings, step, run.config_digest, run.provenance))
+    prune(run.checkpoints, settings.keep_checkpoints)
+    return folder
+
+
+def _pause(run: Run, step: int, saved: int) -> None:
+    """Between steps: measure if due, and leave if asked, with everything finished so far on disk.
+
+    The eval loss of a step is measured after its checkpoint, so a run resumed there measures it again and alike.
+    """
+    settings = run.objective.settings
+    try:
+        if step % settings.eval_interval == 0 or step == settings.steps:
+            _measure(run, step)
+        stop_if_asked(run.progress, f"training, at step {step} of {settings.steps}")
+    except Stopped:
+        if step > saved:
+            save(run, step)
+        raise
+
+
+def _measure(run: Run, step: int) -> None:
+    """The eval loss at `step`; at step 0 that of the base, which the LoRA equals because its B is zero."""
+    if run.history.at(step, "eval/loss") is not None:
+        return
+    if step == 0:
+        with without_lora(run.objective.transformer):
+            found = eval_loss(run.objective, run.held_out, run.progress)
+    else:
+        found = eval_loss(run.objective, run.held_out, run.progress)
+    if found is not None:
+        values = found.values()
+        run.history.add(step, values)
+        run.progress.metrics(step, values)
+
+
+def _step(run: Run, step: int) -> None:
+    """One optimizer step and what is told of it."""
+    settings = run.objective.settings
+    began = time.monotonic()
+    batches = step_visits(run.plan, step, settings.gradient_accumulation_steps)
+    with out_of_memory_errors(f"training, at step {step + 1}"):
+        rate = learning_rate(step, settings)
+        record, num_tokens = take_step(run.objective, batches, run.optimizer, run.parameters, rate)
+    run.history.pending.append(record)
+    done = step + 1
+    if done % settings.log_interval == 0 or done == settings.steps:
+        seconds = time.monotonic() - began
+        timing = {"step_seconds": seconds, "tokens_per_second": num_tokens / max(seconds, 1e-9)}
+        peak = peak_mebibytes()
+        memory = {} if peak is None else {"memory/peak_mebibytes": peak}
+        run.progress.metrics(done, {**run.history.report(done), **timing, **memory})
+    run.progress.advance(done, settings.steps, "steps")

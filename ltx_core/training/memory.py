@@ -1,0 +1,62 @@
+"""Too little memory, found before the run is under way and said in words that help."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+
+from ltx_core.errors import OutOfMemory
+from ltx_core.training.objective import Objective
+from ltx_core.training.order import EpochPlan, Visit
+from ltx_core.training.step import backward_step
+
+
+@contextmanager
+def out_of_memory_errors(what: str) -> Iterator[None]:
+    """Turn a full device into an error that says the peak and what to change.
+
+    Raises:
+        OutOfMemory: the device is full.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(
+            f"out of device memory while {what} (peak {peak_mebibytes() or 0:.0f} MiB): {error}. In this order: set "
+            f"gradient_checkpointing to true, lower batch_size, lower rank, use smaller or shorter buckets."
+        ) from error
+
+
+def peak_mebibytes() -> float | None:
+    """Peak of device memory that this process allocated; None without a CUDA device."""
+    return torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
+
+
+def dry_run(objective: Objective, plan: EpochPlan, parameters: Mapping[str, torch.nn.Parameter]) -> None:
+    """Forward and backward of the largest batch of the run, so that too little memory shows at once.
+
+    Nothing is kept: no gradient, and no random number that training would miss.
+
+    Raises:
+        OutOfMemory: it does not fit.
+        DataError: its loss is not finite.
+    """
+    visits = largest_batch(objective, plan)
+    with out_of_memory_errors(f"trying the largest batch, {len(visits)} clips of {visits[0].sample.bucket}"):
+        backward_step(objective, [visits])
+    for parameter in parameters.values():
+        parameter.grad = None
+
+
+def largest_batch(objective: Objective, plan: EpochPlan) -> tuple[Visit, ...]:
+    """The batch of an epoch with the most video tokens."""
+    fullest: dict[str, tuple[Visit, ...]] = {}
+    for batch in plan.epoch(0):
+        bucket = batch[0].sample.bucket
+        if len(batch) > len(fullest.get(bucket, ())):
+            fullest[bucket] = batch
+    return max(fullest.values(), key=lambda batch: len(batch) * _num_tokens(objective, batch[0]))
+
+
+def _num_tokens(objective: Objective, visit: Visit) -> int:
+    return int(objective.source.load(visit.sample.clip_id)["video"].shape[1:].numel())

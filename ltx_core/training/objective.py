@@ -1,0 +1,88 @@
+"""From a batch to its losses: one forward, one squared error a sample and modality. Changes nothing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from ltx_core.denoiser.forward import denoise
+from ltx_core.denoiser.inputs import Stream
+from ltx_core.flow_matching.loss import sample_losses
+from ltx_core.training.batch import NoisyStream, TrainBatch, collate
+from ltx_core.training.captions import ContextCache
+from ltx_core.training.config import TrainSettings
+from ltx_core.training.draws import eval_draw, train_draw
+from ltx_core.training.order import Visit
+from ltx_core.training.samples import SampleInfo, SampleSource
+
+
+class BatchLosses(NamedTuple):
+    """Losses by sample, [B]; 0 where a sample carries none. `audio` is None if only video is trained."""
+
+    video: torch.Tensor
+    audio: torch.Tensor | None
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a forward needs: model, data, captions, settings."""
+
+    transformer: Any
+    source: SampleSource
+    contexts: ContextCache
+    settings: TrainSettings
+    device: str
+
+    @property
+    def audio_channels(self) -> int | None:
+        if self.settings.modalities == "video":
+            return None
+        return int(self.transformer.config.audio_in_channels)
+
+    def train_batch(self, visits: Sequence[Visit]) -> TrainBatch:
+        """The batch of these visits; a function of settings and data."""
+        return collate(
+            [visit.sample for visit in visits],
+            self.source,
+            lambda i, video_tokens, audio_tokens: train_draw(visits[i], self.settings, video_tokens, audio_tokens),
+            audio_channels=self.audio_channels,
+        )
+
+    def eval_batch(self, sample: SampleInfo, sigma: float) -> TrainBatch:
+        """One clip at one noise level, the same whenever asked for."""
+        return collate(
+            [sample],
+            self.source,
+            lambda *_: eval_draw(sample, sigma, self.settings.seed),
+            audio_channels=self.audio_channels,
+        )
+
+    def predict(self, batch: TrainBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Velocities [B, T, C] of each stream for a batch on the device."""
+        video_context, audio_context = self.contexts(batch.captions, self.device)
+        video = _stream(batch.video, video_context)
+        audio = _stream(batch.audio, audio_context) if batch.audio is not None else None
+        velocity, audio_velocity = denoise(self.transformer, video, audio)
+        assert velocity is not None  # the video stream always runs
+        return velocity, audio_velocity
+
+    def losses(self, batch: TrainBatch) -> BatchLosses:
+        """Losses of a batch, wherever it lies; the graph is kept for a backward."""
+        batch = batch.to(self.device)
+        video, audio = self.predict(batch)
+        audio_losses = None
+        if batch.audio is not None and audio is not None:
+            audio_losses = sample_losses(audio, batch.audio.target, batch.audio.weight)
+        return BatchLosses(sample_losses(video, batch.video.target, batch.video.weight), audio_losses)
+
+
+def _stream(noisy: NoisyStream, context: torch.Tensor) -> Stream:
+    return Stream(
+        tokens=noisy.noisy,
+        timesteps=noisy.timesteps,
+        sigma=noisy.sigma,
+        context=context,
+        positions=noisy.positions,
+        keyframes=noisy.keyframes,
+    )

@@ -1,0 +1,31 @@
+"""What a LoRA file says of where it comes from: nothing that differs between two runs of the same."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from ltx_core.files.digest import text_digest
+from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
+from ltx_core.training.samples import SampleInfo
+
+
+def config_digest(settings: TrainSettings, samples: Sequence[SampleInfo], provenance: Mapping[str, str]) -> str:
+    """Names everything that decides the LoRA: settings, data, and what `provenance` says of the base."""
+    data = sorted((asdict(sample) for sample in samples), key=lambda sample: str(sample["clip_id"]))
+    return text_digest(
+        settings.digest(), json.dumps(data, sort_keys=True), json.dumps(dict(provenance), sort_keys=True)
+    )
+
+
+def lora_metadata(settings: TrainSettings, step: int, digest: str, provenance: Mapping[str, str]) -> dict[str, str]:
+    """Header strings of a LoRA file; no time, no path, no host."""
+    chosen = settings.model_dump(mode="json", exclude=set(FREE_TO_CHANGE))
+    return {
+        **provenance,
+        "format": "pt",
+        "ltx2.rank": str(settings.rank),
+        "ltx2.alpha": f"{settings.lora_alpha:g}, folded into lora_B",
+        "ltx2.step": str(step),
+        "ltx2.config_digest": digest,
+        "ltx2.settings": json.dumps(chosen, sort_keys=True),
+    }

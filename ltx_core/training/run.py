@@ -1,0 +1,180 @@
+"""Train one LoRA, from loading the model to a checked file; goes on where an earlier run of the same was left."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ltx_core.errors import ConfigError
+from ltx_core.files.atomic import remove_partials, write_bytes
+from ltx_core.files.lock import folder_lock
+from ltx_core.lora.gate import check_export
+from ltx_core.lora.inject import add_lora, lora_parameters
+from ltx_core.lora.targets import target_modules
+from ltx_core.progress import Progress
+from ltx_core.training.captions import ContextCache
+from ltx_core.training.config import TrainSettings
+from ltx_core.training.draws import NO_CAPTION
+from ltx_core.training.evaluation import eval_clips
+from ltx_core.training.loop import Run, train
+from ltx_core.training.metrics import History, Metric
+from ltx_core.training.objective import Objective
+from ltx_core.training.optimizer import make_optimizer, restore_moments
+from ltx_core.training.order import EpochPlan
+from ltx_core.training.provenance import config_digest
+from ltx_core.training.samples import SampleSource
+from ltx_core.training.state import LORA_FILE, checkpoint_folder, checkpoints, newest_state, restore_adapter
+
+DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
+PROBE_SIGMA = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainJob:
+    """One training run."""
+
+    settings: TrainSettings
+    source: SampleSource
+    load_transformer: Callable[[], Any]
+    """The frozen base on `device`, in the dtype that `settings` names."""
+    load_connectors: Callable[[], Any]
+    out_dir: Path
+    """Gets `lora.safetensors` and `checkpoints/`."""
+    device: str
+    provenance: dict[str, str]
+    """Names the base and the data in the file's header; equal for equal runs: no time, no path."""
+    context_length: int | None = None
+    """Text tokens after the connectors; None for the length the model was trained with."""
+
+
+@dataclass(frozen=True)
+class SavedLora:
+    """A LoRA of an earlier step that was kept."""
+
+    step: int
+    eval_loss: float | None
+    """Measured at that very step, else None."""
+    path: Path
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished run leaves."""
+
+    lora_path: Path
+    steps: int
+    eval_loss: float | None
+    """After the last step; None without held-out clips."""
+    base_eval_loss: float | None
+    """Of the base model on the same clips, noise and noise levels."""
+    metrics: tuple[Metric, ...]
+    """Every reported value that settings and data alone decide, so no times."""
+    resumed_from_step: int | None
+    saved: tuple[SavedLora, ...]
+    """LoRAs of the kept checkpoints, oldest first."""
+
+
+def train_lora(job: TrainJob, progress: Progress) -> TrainResult:
+    """Train, check and write a LoRA. Killed at any point and run again, it gives the same bytes.
+
+    Raises:
+        ConfigError: the settings do not fit the model.
+        DataError: a clip cannot be trained on, or made the loss not finite; names it.
+        CheckpointError: a checkpoint in `out_dir` is of other settings, or the LoRA fails its last check.
+        OutOfMemory, StorageError, Stopped: as their classes say.
+    """
+    root = job.out_dir / "checkpoints"
+    with folder_lock(root, progress):
+        remove_partials(root)
+        return _train(job, root, progress)
+
+
+def _train(job: TrainJob, root: Path, progress: Progress) -> TrainResult:
+    digest = config_digest(job.settings, job.source.samples, job.provenance)
+    state = newest_state(root, digest, progress)
+    run = _prepare(job, root, digest, state.history if state is not None else History(), progress)
+    start = 0
+    if state is not None:
+        start = state.step
+        restore_adapter(run.parameters, state.adapter)
+        restore_moments(run.optimizer, run.parameters, state.moments)
+        progress.note(f"going on from step {start} of {job.settings.steps}")
+    train(run, start)
+    lora = _export(job, run)
+    return _result(job, run, lora, state.step if state is not None else None)
+
+
+def _prepare(job: TrainJob, root: Path, digest: str, history: History, progress: Progress) -> Run:
+    """Everything a run works with, the LoRA at its start."""
+    settings = job.settings
+    samples = job.source.samples
+    plan = EpochPlan(tuple(s for s in samples if s.split == "train"), settings.batch_size, settings.seed)
+    held_out = eval_clips(samples, settings.max_eval_clips, settings.seed)
+    if not held_out:
+        progress.note("no clip is held out: there will be no eval loss. Set eval_fraction above 0 or add footage.")
+    if settings.caption_dropout:
+        job.source.text(NO_CAPTION)  # an empty caption that was never embedded shows now, not at some later step
+    transformer = _load_transformer(job)
+    parameters = lora_parameters(transformer)
+    contexts = ContextCache(job.source, job.load_connectors(), job.context_length)
+    return Run(
+        objective=Objective(transformer, job.source, contexts, settings, job.device),
+        plan=plan,
+        held_out=held_out,
+        parameters=parameters,
+        optimizer=make_optimizer(parameters, settings),
+        history=history,
+        checkpoints=root,
+        config_digest=digest,
+        provenance=job.provenance,
+        progress=progress,
+    )
+
+
+def _load_transformer(job: TrainJob) -> Any:
+    """The base with a fresh LoRA."""
+    settings = job.settings
+    transformer = job.load_transformer()
+    found = transformer.proj_in.weight.dtype
+    if found != DTYPES[settings.dtype]:
+        raise ConfigError(f"dtype is {settings.dtype!r} but the transformer was loaded as {found}; load it as that")
+    video_only = settings.modalities == "video"
+    modules = target_modules(transformer, settings.lora_targets, video_only=video_only)
+    add_lora(transformer, modules, rank=settings.rank, alpha=settings.lora_alpha, seed=settings.seed)
+    if settings.gradient_checkpointing:
+        transformer.enable_gradient_checkpointing()
+    return transformer
+
+
+def _export(job: TrainJob, run: Run) -> Path:
+    """Check the last checkpoint's LoRA against the trained one, then hand it out."""
+    made = checkpoint_folder(run.checkpoints, job.settings.steps) / LORA_FILE
+    batch = run.objective.eval_batch(run.plan.samples[0], PROBE_SIGMA).to(job.device)
+
+    def probe() -> torch.Tensor:
+        video, audio = run.objective.predict(batch)
+        return video.flatten() if audio is None else torch.cat([video.flatten(), audio.flatten()])
+
+    check_export(made, run.objective.transformer, probe)
+    path = job.out_dir / LORA_FILE
+    write_bytes(path, made.read_bytes())
+    return path
+
+
+def _result(job: TrainJob, run: Run, lora: Path, resumed_from_step: int | None) -> TrainResult:
+    history, steps = run.history, job.settings.steps
+    saved = []
+    for folder in reversed(checkpoints(run.checkpoints)):
+        step = int(folder.name.removeprefix("step-"))
+        saved.append(SavedLora(step, history.at(step, "eval/loss"), folder / LORA_FILE))
+    return TrainResult(
+        lora_path=lora,
+        steps=steps,
+        eval_loss=history.at(steps, "eval/loss"),
+        base_eval_loss=history.at(0, "eval/loss"),
+        metrics=tuple(history.rows),
+        resumed_from_step=resumed_from_step,
+        saved=tuple(saved),
+    )
