@@ -1,0 +1,1 @@
+"""Pixels and sound to latents and back, normalised as the transformer wants them."""

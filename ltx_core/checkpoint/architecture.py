@@ -1,0 +1,203 @@
+"""The header's config as constructor arguments of diffusers' classes: transformer, connectors, audio parts.
+
+Values that no tensor's shape shows (RoPE kind and precision, timestep multipliers, sampling rates) must be in the
+header: guessing one gives a model that runs and is another. Defaults are Lightricks' own, for what their headers omit.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ltx_core.errors import CheckpointError
+from ltx_core.shapes import AUDIO_STRIDE
+
+Config = Mapping[str, Any]
+
+
+def wanted(section: Config, key: str) -> Any:
+    """A value that the header must give.
+
+    Raises:
+        CheckpointError: it does not.
+    """
+    if key not in section:
+        raise CheckpointError(
+            f"the header's config lacks {key!r} beside {', '.join(sorted(section))[:200]}; the model cannot be built "
+            "without it. Give a checkpoint as Lightricks published it."
+        )
+    return section[key]
+
+
+def transformer_arguments(config: Config) -> dict[str, Any]:
+    """Arguments of LTX2VideoTransformer3DModel.
+
+    `perturbed_attn` is always on: it adds no weights, and without it spatio-temporal guidance silently does nothing.
+    """
+    section = wanted(config, "transformer")
+    audio = mel_section(config)
+    gated, modulated = section.get("apply_gated_attention", False), section.get("cross_attention_adaln", False)
+    frames, height, width = wanted(section, "positional_embedding_max_pos")
+    return {
+        **_widths(section),
+        "audio_scale_factor": AUDIO_STRIDE,
+        "audio_sampling_rate": wanted(audio["audio"], "sampling_rate"),
+        "audio_hop_length": wanted(audio["stft"], "hop_length"),
+        "pos_embed_max_pos": frames,
+        "base_height": height,
+        "base_width": width,
+        "audio_pos_embed_max_pos": wanted(section, "audio_positional_embedding_max_pos")[0],
+        "gated_attn": gated,
+        "audio_gated_attn": gated,
+        "cross_attn_mod": modulated,
+        "audio_cross_attn_mod": modulated,
+        "use_prompt_embeddings": not section.get("caption_proj_before_connector", False),
+        "activation_fn": section.get("activation_fn", "gelu-approximate"),
+        "qk_norm": "rms_norm_across_heads",
+        "norm_elementwise_affine": section.get("norm_elementwise_affine", False),
+        "norm_eps": section.get("norm_eps", 1e-6),
+        "attention_bias": section.get("attention_bias", True),
+        "attention_out_bias": section.get("attention_bias", True),
+        "rope_theta": wanted(section, "positional_embedding_theta"),
+        "rope_type": wanted(section, "rope_type"),
+        "rope_double_precision": wanted(section, "frequencies_precision") == "float64",
+        "timestep_scale_multiplier": wanted(section, "timestep_scale_multiplier"),
+        "cross_attn_timestep_scale_multiplier": wanted(section, "av_ca_timestep_scale_multiplier"),
+        "ff_bias": section.get("ff_bias", True),
+        "audio_ff_bias": section.get("audio_ff_bias", True),
+        "use_prompt_adaln_single": section.get("use_prompt_adaln_single", True),
+        "use_keyframes_abs_pos_embedding": section.get("use_keyframes_abs_pos_embedding", False),
+        "perturbed_attn": True,
+    }
+
+
+def _widths(section: Config) -> dict[str, Any]:
+    names = {
+        "num_layers": "num_layers",
+        "num_attention_heads": "num_attention_heads",
+        "attention_head_dim": "attention_head_dim",
+        "cross_attention_dim": "cross_attention_dim",
+        "audio_num_attention_heads": "audio_num_attention_heads",
+        "audio_attention_head_dim": "audio_attention_head_dim",
+        "audio_cross_attention_dim": "audio_cross_attention_dim",
+        "caption_channels": "caption_channels",
+        "in_channels": "in_channels",
+    }
+    widths = {argument: wanted(section, key) for argument, key in names.items()}
+    widths["out_channels"] = section.get("out_channels", widths["in_channels"])
+    widths["audio_in_channels"] = section.get("audio_in_channels", 128)
+    widths["audio_out_channels"] = section.get("audio_out_channels", widths["audio_in_channels"])
+    return widths
+
+
+def connector_arguments(config: Config) -> dict[str, dict[str, Any]]:
+    """Arguments of diffusers' LTX2ConnectorTransformer1d, for `video_connector` and `audio_connector`.
+
+    2.0 runs both at the text encoder's width; later ones name the audio connector's heads apart.
+    """
+    section = wanted(config, "transformer")
+    shared = {
+        "num_learnable_registers": section.get("connector_num_learnable_registers", 128),
+        "rope_base_seq_len": wanted(section, "connector_positional_embedding_max_pos")[0],
+        "rope_double_precision": wanted(section, "frequencies_precision") == "float64",
+        "rope_type": wanted(section, "rope_type"),
+        "gated_attention": section.get("connector_apply_gated_attention", False),
+    }
+    per_stream = {
+        "num_attention_heads": "connector_num_attention_heads",
+        "attention_head_dim": "connector_attention_head_dim",
+        "num_layers": "connector_num_layers",
+    }
+    video = {argument: wanted(section, key) for argument, key in per_stream.items()}
+    audio = {argument: section.get(f"audio_{key}", video[argument]) for argument, key in per_stream.items()}
+    return {"video_connector": {**shared, **video}, "audio_connector": {**shared, **audio}}
+
+
+def mel_section(config: Config) -> Config:
+    """What the audio VAE's input is made by: `audio`, `stft` and `mel`."""
+    preprocessing: Config = wanted(wanted(config, "audio_vae"), "preprocessing")
+    for key in ("audio", "stft", "mel"):
+        wanted(preprocessing, key)
+    return preprocessing
+
+
+def audio_vae_arguments(config: Config) -> dict[str, Any]:
+    """Arguments of AutoencoderKLLTX2Audio.
+
+    Raises:
+        CheckpointError: its statistics would not fit the packed tokens. diffusers sizes them by `base_channels`.
+    """
+    section = wanted(config, "audio_vae")
+    model = wanted(wanted(section, "model"), "params")
+    network = wanted(model, "ddconfig")
+    stft = mel_section(config)["stft"]
+    channels, latents, mel_bins = (wanted(network, key) for key in ("ch", "z_channels", "mel_bins"))
+    if channels != latents * mel_bins // AUDIO_STRIDE:
+        raise CheckpointError(
+            f"the audio VAE has {channels} base channels and tokens of {latents} x {mel_bins // AUDIO_STRIDE}; they "
+            "must be equally many, because its statistics are kept at the first and used at the second"
+        )
+    return {
+        "base_channels": channels,
+        "latent_channels": latents,
+        "mel_bins": mel_bins,
+        "output_channels": wanted(network, "out_ch"),
+        "in_channels": wanted(network, "in_channels"),
+        "ch_mult": tuple(wanted(network, "ch_mult")),
+        "num_res_blocks": wanted(network, "num_res_blocks"),
+        "attn_resolutions": tuple(network.get("attn_resolutions", ())) or None,
+        "resolution": wanted(network, "resolution"),
+        "norm_type": wanted(network, "norm_type"),
+        "causality_axis": wanted(network, "causality_axis"),
+        "dropout": network.get("dropout", 0.0),
+        "mid_block_add_attention": network.get("mid_block_add_attention", False),
+        "double_z": network.get("double_z", True),
+        "sample_rate": wanted(model, "sampling_rate"),
+        "mel_hop_length": wanted(stft, "hop_length"),
+        "is_causal": stft.get("causal", True),
+    }
+
+
+def vocoder_arguments(config: Config) -> dict[str, Any]:
+    """Arguments of LTX2Vocoder (2.0) or, where there is a bandwidth extension, of LTX2VocoderWithBWE.
+
+    The first stage of the latter ends in a clamp to [-1, 1] in Lightricks' inference; diffusers' own conversion leaves
+    it out, which is audible on loud sound.
+    """
+    section = wanted(config, "vocoder")
+    mel = mel_section(config)
+    mel_bins = wanted(mel["mel"], "n_mel_channels")
+    if "bwe" not in section:
+        frames_a_second = mel["audio"]["sampling_rate"] // mel["stft"]["hop_length"]
+        rate = frames_a_second * math.prod(wanted(section, "upsample_rates"))
+        return {**_vocoder_stage(section, mel_bins), "output_sampling_rate": rate}
+    extension = section["bwe"]
+    second = _vocoder_stage(extension, wanted(extension, "num_mels"))
+    return {
+        **_vocoder_stage(wanted(section, "vocoder"), mel_bins),
+        **{f"bwe_{name}": value for name, value in second.items()},
+        "filter_length": wanted(extension, "n_fft"),
+        "window_length": extension.get("win_size", extension["n_fft"]),
+        "hop_length": wanted(extension, "hop_length"),
+        "num_mel_channels": wanted(extension, "num_mels"),
+        "input_sampling_rate": wanted(extension, "input_sampling_rate"),
+        "output_sampling_rate": wanted(extension, "output_sampling_rate"),
+    }
+
+
+def _vocoder_stage(section: Config, mel_bins: int) -> dict[str, Any]:
+    channels = 2 if section.get("stereo", True) else 1
+    antialiased = wanted(section, "resblock") == "AMP1"
+    final = "tanh" if section.get("use_tanh_at_final", True) else "clamp"
+    return {
+        "in_channels": channels * mel_bins,
+        "out_channels": channels,
+        "hidden_channels": wanted(section, "upsample_initial_channel"),
+        "upsample_kernel_sizes": wanted(section, "upsample_kernel_sizes"),
+        "upsample_factors": wanted(section, "upsample_rates"),
+        "resnet_kernel_sizes": wanted(section, "resblock_kernel_sizes"),
+        "resnet_dilations": wanted(section, "resblock_dilation_sizes"),
+        "act_fn": section.get("activation", "snake") if antialiased else "leaky_relu",
+        "antialias": antialiased,
+        "final_act_fn": final if section.get("apply_final_activation", True) else None,
+        "final_bias": section.get("use_bias_at_final", True),
+    }

@@ -1,0 +1,165 @@
+"""Components of a combined checkpoint as frozen diffusers modules, built empty and filled tensor by tensor."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video, LTX2VideoTransformer3DModel
+from diffusers.pipelines.ltx2 import LTX2Vocoder, LTX2VocoderWithBWE
+from diffusers.pipelines.ltx2.connectors import LTX2ConnectorTransformer1d
+from diffusers.pipelines.ltx2.vocoder import UpSample1d
+from safetensors import safe_open
+
+from ltx_core.checkpoint.architecture import (
+    audio_vae_arguments,
+    connector_arguments,
+    transformer_arguments,
+    vocoder_arguments,
+    wanted,
+)
+from ltx_core.checkpoint.combined import Checkpoint
+from ltx_core.checkpoint.keys import diffusers_name
+from ltx_core.checkpoint.video_architecture import video_vae_arguments
+from ltx_core.errors import CheckpointError
+
+NAMED = 5
+"""How many tensor names a message lists."""
+
+
+@dataclass(frozen=True)
+class TextProjection:
+    """The linear maps from stacked hidden states to features."""
+
+    video: torch.nn.Linear
+    """2.0: the only map, shared by both streams."""
+    audio: torch.nn.Linear | None
+    """2.3 and later."""
+    per_token_norm: bool
+    """Normalise each token on its own (2.3 and later) or over all valid tokens of a caption (2.0)."""
+
+
+def load_transformer(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -> LTX2VideoTransformer3DModel:
+    """The denoiser, frozen and in eval mode.
+
+    Raises:
+        CheckpointError: tensors are missing, unknown or of another shape than the header's config says; names them.
+    """
+    arguments = transformer_arguments(checkpoint.config)
+    return _load(lambda: LTX2VideoTransformer3DModel(**arguments), checkpoint, "transformer", device, dtype)
+
+
+def load_connectors(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -> torch.nn.ModuleDict:
+    """`video_connector` and `audio_connector`, which turn features into contexts; without the text projection.
+
+    Raises:
+        CheckpointError: as for `load_transformer`.
+    """
+    arguments = connector_arguments(checkpoint.config)
+
+    def build() -> torch.nn.ModuleDict:
+        return torch.nn.ModuleDict({name: LTX2ConnectorTransformer1d(**arguments[name]) for name in arguments})
+
+    return _load(build, checkpoint, "connectors", device, dtype)
+
+
+def load_text_projection(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -> TextProjection:
+    """The feature extractor's linear maps.
+
+    Raises:
+        CheckpointError: as for `load_transformer`.
+    """
+    shapes = checkpoint.shapes("text_projection")
+
+    def build() -> torch.nn.ModuleDict:
+        names = sorted({name.rpartition(".")[0] for name in shapes})
+        return torch.nn.ModuleDict({name: _linear(shapes, name) for name in names})
+
+    maps = _load(build, checkpoint, "text_projection", device, dtype)
+    norm = str(checkpoint.config["transformer"].get("text_encoder_norm_type", "")).lower()
+    if set(maps) == {"text_proj_in"} and not norm:
+        return TextProjection(maps["text_proj_in"], None, per_token_norm=False)
+    if set(maps) == {"video_text_proj_in", "audio_text_proj_in"} and norm == "per_token_rms":
+        return TextProjection(maps["video_text_proj_in"], maps["audio_text_proj_in"], per_token_norm=True)
+    raise CheckpointError(
+        f"{checkpoint.path} has the text projections {sorted(maps)} with norm {norm or 'of 2.0'}; one shared map "
+        "(2.0), or one for video and one for audio with per_token_rms (2.3 and later), are wanted"
+    )
+
+
+def load_video_vae(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -> AutoencoderKLLTX2Video:
+    """The video VAE with its convolutional decoder.
+
+    Raises:
+        CheckpointError: as for `load_transformer`.
+    """
+    arguments = video_vae_arguments(checkpoint.config)
+    return _load(lambda: AutoencoderKLLTX2Video(**arguments), checkpoint, "video_vae", device, dtype)
+
+
+def load_audio_vae(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -> AutoencoderKLLTX2Audio:
+    """The audio VAE; Lightricks runs it in float32.
+
+    Raises:
+        CheckpointError: as for `load_transformer`.
+    """
+    arguments = audio_vae_arguments(checkpoint.config)
+    return _load(lambda: AutoencoderKLLTX2Audio(**arguments), checkpoint, "audio_vae", device, dtype)
+
+
+def load_vocoder(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -> LTX2Vocoder | LTX2VocoderWithBWE:
+    """The vocoder, from log-mel to sound; 2.3 and later with bandwidth extension.
+
+    Raises:
+        CheckpointError: as for `load_transformer`.
+    """
+    arguments = vocoder_arguments(checkpoint.config)
+    extended = "bwe" in checkpoint.config["vocoder"]
+    kind = LTX2VocoderWithBWE if extended else LTX2Vocoder
+    vocoder = _load(lambda: kind(**arguments), checkpoint, "vocoder", device, dtype)
+    if extended:  # its filter is computed, not stored, so it is still on the meta device
+        ratio = arguments["output_sampling_rate"] // arguments["input_sampling_rate"]
+        vocoder.resampler = UpSample1d(ratio=ratio, window_type="hann", persistent=False).to(device, dtype)
+    return vocoder
+
+
+def _load(build: Callable[[], Any], checkpoint: Checkpoint, component: str, device: str, dtype: torch.dtype) -> Any:
+    """Build on the meta device, hold every name and shape against the file, then read straight to `device`."""
+    with torch.device("meta"):
+        module = build()
+    _compare(module, checkpoint, component)
+    names = {diffusers_name(component, name): name for name in checkpoint.tensors(component)}
+    with safe_open(checkpoint.path, framework="pt", device=device) as file:
+        weights = {name: file.get_tensor(original).to(dtype) for name, original in names.items()}
+    module.load_state_dict(weights, strict=True, assign=True)
+    return module.requires_grad_(False).eval()
+
+
+def _compare(module: torch.nn.Module, checkpoint: Checkpoint, component: str) -> None:
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    found = checkpoint.shapes(component)
+    problems = []
+    if missing := sorted(expected.keys() - found.keys()):
+        problems.append(f"lacks {_some(missing)}")
+    if unknown := sorted(found.keys() - expected.keys()):
+        problems.append(f"has unknown {_some(unknown)}")
+    both = sorted(expected.keys() & found.keys())
+    if wrong := [
+        f"{name} {list(found[name])} for {list(expected[name])}" for name in both if found[name] != expected[name]
+    ]:
+        problems.append(f"has shapes other than its config says: {_some(wrong)}")
+    if problems:
+        raise CheckpointError(
+            f"the {component} in {checkpoint.path} {'; '.join(problems)} (diffusers' names). Give the file as "
+            "Lightricks published it, or download it again."
+        )
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
+def _linear(shapes: dict[str, tuple[int, ...]], name: str) -> torch.nn.Linear:
+    out_features, in_features = wanted(shapes, f"{name}.weight")
+    return torch.nn.Linear(in_features, out_features, bias=f"{name}.bias" in shapes)

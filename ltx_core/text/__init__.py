@@ -1,0 +1,1 @@
+"""From a caption to what the transformer attends to: Gemma, features, contexts."""

@@ -1,0 +1,52 @@
+"""From hidden states to features: what is stored for a caption, valid tokens only."""
+
+import math
+
+import torch
+
+from ltx_core.checkpoint.load import TextProjection
+from ltx_core.text.fit import fits
+from ltx_core.text.gemma import TextEncoder
+
+__all__ = ["FEATURE_VERSION", "embed_text", "fits", "text_features"]
+
+FEATURE_VERSION = 1
+"""Part of every text key; raise it when the same text and weights would give other features."""
+
+EPSILON = 1e-6
+
+
+def embed_text(encoder: TextEncoder, projection: TextProjection, text: str) -> dict[str, torch.Tensor]:
+    """Features of one caption in bfloat16 on the CPU, as they are stored. See `text_features` for names and shapes."""
+    features = text_features(projection, encoder.hidden_states(text))
+    return {name: value.to("cpu", torch.bfloat16) for name, value in features.items()}
+
+
+@torch.no_grad()
+def text_features(projection: TextProjection, hidden_states: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Normalise and project the hidden states [S, D, L+1] of one caption's valid tokens.
+
+    2.0: `features` [S, D], used by both streams. 2.3 and later: `video_features` and `audio_features`, each scaled by
+    sqrt(width / D) before its map. Lightricks' formulas, computed in float32 and mapped in the weights' dtype.
+    """
+    states = hidden_states.float()
+    if not projection.per_token_norm:
+        return {"features": _mapped(projection.video, _caption_norm(states))}
+    assert projection.audio is not None  # load_text_projection saw to it
+    states = states * torch.rsqrt(states.square().mean(dim=1, keepdim=True) + EPSILON)
+    return {
+        name: _mapped(linear, states * math.sqrt(linear.out_features / states.shape[1]))
+        for name, linear in (("video_features", projection.video), ("audio_features", projection.audio))
+    }
+
+
+def _caption_norm(states: torch.Tensor) -> torch.Tensor:
+    """8 (x - mean) / (max - min), each layer over all valid tokens of the caption."""
+    count = states.shape[0] * states.shape[1]
+    mean = states.sum(dim=(0, 1), keepdim=True) / (count + EPSILON)
+    span = states.amax(dim=(0, 1), keepdim=True) - states.amin(dim=(0, 1), keepdim=True)
+    return 8 * (states - mean) / (span + EPSILON)
+
+
+def _mapped(linear: torch.nn.Linear, states: torch.Tensor) -> torch.Tensor:
+    return linear(states.flatten(1).to(linear.weight))
