@@ -64,15 +64,16 @@ def curve(series: Sequence[Series], *, x_label: str, y_label: str) -> Html:
 def nice_axis(values: Sequence[float], target: int = 5) -> Axis:
     """Marks at 1, 2 or 5 times a power of ten, about `target` of them, and the range that they span."""
     low, high = min(values), max(values)
-    if high == low:
-        pad = abs(low) * 0.1 or 1.0
+    if high - low <= 1e-9 * max(abs(low), abs(high), 1e-3):
+        pad = abs(low) * 0.1 if abs(low) > 1e-9 else 1.0
         low, high = low - pad, high + pad
     raw = (high - low) / target
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * (1 - 1e-9))
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    marks = tuple(round(i * step, 12) for i in range(first, last + 1))
-    return Axis(marks[0], marks[-1], marks, max(0, -math.floor(math.log10(step) + 1e-9)))
+    decimals = max(0, -math.floor(math.log10(step) + 1e-9))
+    marks = tuple(round(i * step, decimals) for i in range(first, last + 1))
+    return Axis(marks[0], marks[-1], marks, decimals)
 
 
 def _grid(x_axis: Axis, y_axis: Axis) -> list[Html]:

@@ -2,6 +2,7 @@
 
 import torch
 from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video
+from diffusers.pipelines.ltx2 import LTX2Vocoder, LTX2VocoderWithBWE
 from torch import Tensor
 
 from ltx_core.autoencoder.audio import decode_audio
@@ -14,14 +15,14 @@ from ltx_core.sampling.request import RenderRequest
 def decode(
     vae: AutoencoderKLLTX2Video,
     audio_vae: AutoencoderKLLTX2Audio,
-    vocoder: torch.nn.Module,
+    vocoder: LTX2Vocoder | LTX2VocoderWithBWE,
     latents: SampledLatents,
     request: RenderRequest,
 ) -> tuple[Tensor, Tensor, int]:
     """Frames uint8 [F, H, W, 3], sound float32 [2, N], and the sound's samples per second, all on the CPU.
 
-    The sound is exactly as long as the picture: N = round(frames / frame_rate * rate). Audio latents come in steps of
-    40 ms, so the vocoder's sound is cut, or followed by silence, by up to that.
+    The sound is exactly as long as the picture: N = round(frames / frame_rate * rate). A latents give
+    4 A - 3 mel frames of 10 ms, so the vocoder's sound is 10 to 50 ms short, and is followed by silence.
 
     Raises:
         ShapeError: the latents are not those of this request.
