@@ -1,0 +1,4 @@
+"""Footage in and out: find it, probe it, decode it by presentation time, cut it into clips, write renders.
+
+No module here needs torch. All times are seconds on one clock per file, which starts at its first video frame.
+"""

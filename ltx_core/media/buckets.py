@@ -1,0 +1,50 @@
+"""Sizes that clips are trained at: multiples of 32, near the source's shape and the wanted size."""
+
+import math
+
+from ltx_core.errors import ConfigError
+from ltx_core.shapes import SPACE_STRIDE
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+
+def bucket_size(width: int, height: int, resolution: float, resolution_type: str) -> Size:
+    """The size that a source of displayed `width` by `height` is trained at.
+
+    `pixel`: the shorter edge is `resolution`. `pixel_area`: the area is that of a square of edge `resolution`. `area`:
+    the area is `resolution` million pixels. Each edge is rounded to the nearest multiple of 32, and is at least 32.
+
+    Raises:
+        ConfigError: no such `resolution_type`.
+    """
+    if resolution_type == "pixel":
+        scale = resolution / min(width, height)
+    elif resolution_type == "pixel_area":
+        scale = resolution / math.sqrt(width * height)
+    elif resolution_type == "area":
+        scale = math.sqrt(resolution * 1e6 / (width * height))
+    else:
+        raise ConfigError(f"resolution_type is {resolution_type!r}; wanted pixel, pixel_area or area")
+    return _to_stride(width * scale), _to_stride(height * scale)
+
+
+def cover_size(width: int, height: int, bucket: Size) -> Size:
+    """The size a source is scaled to, shape kept, so that it just covers `bucket`; what sticks out is cropped."""
+    scale = max(bucket[0] / width, bucket[1] / height)
+    return max(round(width * scale), bucket[0]), max(round(height * scale), bucket[1])
+
+
+def fit_size(width: int, height: int, longest: int) -> Size:
+    """The size, shape kept, whose longer edge is at most `longest`; never enlarged."""
+    scale = min(longest / max(width, height), 1.0)
+    return max(round(width * scale), 1), max(round(height * scale), 1)
+
+
+def is_too_small(width: int, height: int, bucket: Size) -> bool:
+    """Whether filling `bucket` would more than double the source: its shorter edge is under half the bucket's."""
+    return min(width, height) * 2 < min(bucket)
+
+
+def _to_stride(edge: float) -> int:
+    return max(math.floor(edge / SPACE_STRIDE + 0.5), 1) * SPACE_STRIDE

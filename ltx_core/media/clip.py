@@ -1,0 +1,81 @@
+"""A clip's identity, its pixels and its samples. Encoding and looking at a clip both come here."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from datasets_spec.rows import Clip
+from ltx_core.files.digest import text_digest
+from ltx_core.media.buckets import cover_size
+from ltx_core.media.frames import decode_frames
+from ltx_core.media.sound import decode_sound, to_channels
+
+DECODE_VERSION = 1
+"""Raise when the same file and span would give other pixels or samples than before: everything is encoded anew."""
+CROP = "center"
+
+
+def clip_key(
+    *,
+    media_key: str,
+    start_seconds: float,
+    frame_rate: float,
+    num_frames: int,
+    width: int,
+    height: int,
+    audio_channels: int,
+    crop: str = CROP,
+) -> str:
+    """Digest of everything that fixes a clip's pixels and samples; equal for files of equal bytes wherever they are."""
+    size = f"{width}x{height}@{num_frames}"
+    span = f"{start_seconds:.6f}s at {frame_rate:.6f}"
+    return text_digest("clip", str(DECODE_VERSION), media_key, span, size, crop, f"{audio_channels} channels")
+
+
+def clip_id(media_id: str, start_seconds: float) -> str:
+    """Name of a clip in a run: the file and the start in milliseconds, which sorts in order of time."""
+    return f"{media_id}@{round(start_seconds * 1000):09d}"
+
+
+def clip_seconds(clip: Clip) -> float:
+    """How long a clip lasts, each frame's time on screen included."""
+    return clip.num_frames / clip.frame_rate
+
+
+def frame_times(start_seconds: float, num_frames: int, frame_rate: float) -> list[float]:
+    """When a span's frames are taken, in seconds on the file's clock."""
+    return [start_seconds + n / frame_rate for n in range(num_frames)]
+
+
+def clip_frames(clip: Clip) -> npt.NDArray[np.uint8]:
+    """The clip's pixels: uint8 [F, H, W, 3] RGB, at its own rate, scaled to cover its size, the middle kept.
+
+    Raises:
+        MediaError: the file cannot be read or decoded any more.
+    """
+    bucket = (clip.width, clip.height)
+    frames = np.empty((clip.num_frames, clip.height, clip.width, 3), dtype=np.uint8)
+    times = frame_times(clip.start_seconds, clip.num_frames, clip.frame_rate)
+    covering = decode_frames(Path(clip.path), times, resize=lambda width, height: cover_size(width, height, bucket))
+    for n, frame in enumerate(covering):
+        frames[n] = _middle(frame, bucket)
+    return frames
+
+
+def clip_sound(clip: Clip) -> npt.NDArray[np.float32] | None:
+    """The clip's samples: float32 [2, N] at 16 kHz, for exactly its seconds; None where no sound is wanted or there is
+    none.
+
+    Raises:
+        MediaError: the file or its sound cannot be decoded.
+    """
+    if clip.audio_channels == 0:
+        return None
+    sound = decode_sound(Path(clip.path), clip.start_seconds, clip_seconds(clip))
+    return None if sound is None else to_channels(sound, clip.audio_channels)
+
+
+def _middle(frame: npt.NDArray[np.uint8], bucket: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    top, left = (frame.shape[0] - bucket[1]) // 2, (frame.shape[1] - bucket[0]) // 2
+    return frame[top : top + bucket[1], left : left + bucket[0]]

@@ -1,0 +1,134 @@
+"""Open a container and choose its streams; turn what ffmpeg raises into errors with a reason."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import av
+
+from datasets_spec.quarantine import QuarantineReason
+from ltx_core.errors import TransientError
+from ltx_core.media.errors import MediaError
+from ltx_core.media.truncation import looks_like_video, missing_end
+
+OPEN_OPTIONS = {
+    "protocol_whitelist": "file",  # a playlist renamed to .mp4 must not reach the network
+    "format_whitelist": "mov,mp4,m4a,3gp,matroska,webm,avi,asf,flv,mpegts,mpeg,mpegvideo,mxf,ogg,h264,hevc,"
+    "mp3,aac,wav,flac",
+}
+"""Containers that are opened. Playlists, scripts and image sequences are not footage."""
+HICCUPS = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR, errno.EAGAIN)
+"""What a network file system says when a second try may help."""
+
+
+@contextmanager
+def open_media(path: Path) -> Iterator[Any]:
+    """Yield the opened PyAV container.
+
+    Raises:
+        MediaError: EMPTY_FILE, UNREADABLE, TRUNCATED or NOT_MEDIA.
+        TransientError: the file system failed in a way that a retry may mend.
+    """
+    _check_bytes(path)
+    try:
+        container = av.open(str(path), options=OPEN_OPTIONS)
+    except av.FFmpegError as error:
+        raise _unopened(path, error) from error
+    with container:
+        yield container
+
+
+def _check_bytes(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            is_empty = not file.read(1)
+        cut = missing_end(path)
+    except OSError as error:
+        if error.errno in HICCUPS:
+            raise TransientError(f"reading {path} failed: {error.strerror}; try again") from error
+        raise MediaError(
+            QuarantineReason.UNREADABLE,
+            f"{path} cannot be read: {error.strerror}; a readable file is wanted. Mend its permissions or its link.",
+        ) from error
+    if is_empty:
+        raise MediaError(QuarantineReason.EMPTY_FILE, f"{path} has no bytes; a video is wanted. Copy it again.")
+    if cut is not None:
+        raise truncated(path, cut)
+
+
+def _unopened(path: Path, error: av.FFmpegError) -> MediaError:
+    if looks_like_video(path):
+        return truncated(path, f"it begins as a video and then breaks off ({error.strerror})")
+    return MediaError(
+        QuarantineReason.NOT_MEDIA,
+        f"{path} holds no container that ffmpeg knows as video ({error.strerror}); a video is wanted. Check where it "
+        f"comes from, or remove it.",
+    )
+
+
+def truncated(path: Path, what: str) -> MediaError:
+    """The error of a file whose end is missing; `what` says how that is known."""
+    return MediaError(
+        QuarantineReason.TRUNCATED, f"{path} is cut off: {what}; the whole file is wanted. Copy or record it again."
+    )
+
+
+@contextmanager
+def decode_errors(path: Path, stream: str) -> Iterator[None]:
+    """Name the file and the stream (`video`, `audio`) in what ffmpeg raises while it reads and decodes.
+
+    Raises:
+        MediaError: DECODE_ERROR.
+    """
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise MediaError(
+            QuarantineReason.DECODE_ERROR,
+            f"the {stream} of {path} cannot be decoded: {error.strerror}; a stream without errors is wanted. Convert "
+            f"it again from its source, or remove it.",
+        ) from error
+
+
+def video_stream(container: Any, path: Path) -> Any:
+    """The first video stream that is not a cover picture, set to decode on all cores.
+
+    Raises:
+        MediaError: NO_VIDEO, there is none; DECODE_ERROR, there is no decoder for it.
+    """
+    cover = av.stream.Disposition.attached_pic
+    streams = [stream for stream in container.streams.video if not stream.disposition & cover]
+    if not streams:
+        raise MediaError(
+            QuarantineReason.NO_VIDEO,
+            f"{path} ({container.format.name}) has no video stream; one is wanted. Remove it from the footage.",
+        )
+    stream = streams[0]
+    _check_decoder(stream, path, "video")
+    stream.thread_type = "AUTO"
+    return stream
+
+
+def audio_stream(container: Any, path: Path) -> Any | None:
+    """The first audio stream, or None without one.
+
+    Raises:
+        MediaError: DECODE_ERROR, there is no decoder for it.
+    """
+    streams = container.streams.audio
+    if not streams:
+        return None
+    # Phones add a spatial track that ffmpeg cannot decode beside the plain one.
+    stream = next((s for s in streams if s.codec_context is not None), streams[0])
+    _check_decoder(stream, path, "audio")
+    return stream
+
+
+def _check_decoder(stream: Any, path: Path, kind: str) -> None:
+    if stream.codec_context is None:
+        raise MediaError(
+            QuarantineReason.DECODE_ERROR,
+            f"the {kind} of {path} is in a codec this ffmpeg has no decoder for. Convert it, to H.264 and AAC say.",
+        )

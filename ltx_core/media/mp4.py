@@ -1,0 +1,112 @@
+"""Write frames and sound as an MP4 that plays everywhere and is the same bytes for the same input."""
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.codec.context import Flags
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+
+from ltx_core.errors import ShapeError
+from ltx_core.files.atomic import atomic_path
+
+MUXER_OPTIONS = {
+    "movflags": "+faststart",  # the index first, so that a player starts before it has the whole file
+    "fflags": "+bitexact",  # no version, no creation time
+}
+QUALITY = "16"
+"""x264's constant rate factor: artefacts are those of the model, not of the codec."""
+AAC_BIT_RATE = 192_000
+AAC_FRAME = 1024
+"""Samples an AAC frame."""
+
+
+def write_mp4(
+    path: Path,
+    frames: npt.NDArray[np.uint8],
+    frame_rate: float,
+    sound: npt.NDArray[np.float32] | None,
+    sound_rate: int,
+) -> None:
+    """Write uint8 [F, H, W, 3] RGB and float32 [2, N] sound, or None, as H.264 yuv420p and AAC, both from time 0.
+
+    Sound past the last frame's end is cut. `sound_rate` is a rate AAC has: 16000, 24000, 48000 among them. Appears
+    whole or not at all.
+
+    Raises:
+        ShapeError: frames or sound are not of these shapes, or an edge is odd, which yuv420p cannot hold.
+        StorageError: the disk is full or cannot be written.
+    """
+    _check_shapes(frames, sound)
+    rate = Fraction(frame_rate).limit_denominator(1001)
+    with atomic_path(path) as partial, av.open(str(partial), "w", options=MUXER_OPTIONS) as container:
+        video = _video_stream(container, frames, rate)
+        audio = None if sound is None else _audio_stream(container, sound_rate)
+        pieces = (
+            iter(()) if sound is None else _sound_frames(sound[:, : round(len(frames) / rate * sound_rate)], sound_rate)
+        )
+        for n, pixels in enumerate(frames):
+            for packet in video.encode(_video_frame(pixels, n, rate)):
+                container.mux(packet)
+            _mux_until(container, audio, pieces, (n + 1) / rate)
+        for stream in (video, audio):
+            for packet in stream.encode(None) if stream is not None else ():
+                container.mux(packet)
+
+
+def _check_shapes(frames: npt.NDArray[np.uint8], sound: npt.NDArray[np.float32] | None) -> None:
+    is_rgb = frames.ndim == 4 and frames.shape[-1] == 3 and frames.dtype == np.uint8
+    if not is_rgb or 0 in frames.shape or frames.shape[1] % 2 or frames.shape[2] % 2:
+        raise ShapeError(
+            f"frames are {frames.dtype} {list(frames.shape)}; uint8 [F, H, W, 3] with even H and W is wanted"
+        )
+    if sound is not None and (sound.ndim != 2 or sound.shape[0] != 2):
+        raise ShapeError(f"sound is {list(sound.shape)}; [2, N] is wanted. Duplicate a single channel.")
+
+
+def _video_stream(container: Any, frames: npt.NDArray[np.uint8], rate: Fraction) -> Any:
+    stream = container.add_stream("libx264", rate=rate, options={"crf": QUALITY, "preset": "medium"})
+    stream.height, stream.width = frames.shape[1:3]
+    stream.pix_fmt = "yuv420p"
+    context = stream.codec_context
+    context.thread_count = 1  # x264 gives other bytes with other numbers of threads
+    context.flags |= Flags.bitexact
+    context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+    context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+    return stream
+
+
+def _audio_stream(container: Any, sound_rate: int) -> Any:
+    stream = container.add_stream("aac", rate=sound_rate, layout="stereo")
+    stream.bit_rate = AAC_BIT_RATE
+    stream.codec_context.flags |= Flags.bitexact
+    return stream
+
+
+def _video_frame(pixels: npt.NDArray[np.uint8], n: int, rate: Fraction) -> Any:
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
+        format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, threads=1
+    )
+    frame.pts, frame.time_base = n, 1 / rate
+    return frame
+
+
+def _sound_frames(sound: npt.NDArray[np.float32], sound_rate: int) -> Iterator[Any]:
+    for start in range(0, sound.shape[1], AAC_FRAME):
+        samples = np.ascontiguousarray(sound[:, start : start + AAC_FRAME], dtype=np.float32)
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = sound_rate, start, Fraction(1, sound_rate)
+        yield frame
+
+
+def _mux_until(container: Any, audio: Any, pieces: Iterator[Any], end: Fraction) -> None:
+    """Write the sound that begins before `end`, so that both streams lie side by side in the file."""
+    for frame in pieces:
+        for packet in audio.encode(frame):
+            container.mux(packet)
+        if (frame.pts + frame.samples) * frame.time_base >= end:
+            return

@@ -1,0 +1,160 @@
+"""What a media file is, or why it cannot be used."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ltx_core.media.container import decode_errors, open_media, truncated, video_stream
+from ltx_core.media.timeline import clock_tolerance, frame_step, timed_frames
+
+HIDDEN_FRAME_CODECS = frozenset({"vp8"})
+"""Codecs whose packets may hold frames that are never shown, so that counting packets counts too many."""
+GUESSED_DURATION = frozenset({"mpeg", "mpegts", "mpegvideo", "h264", "hevc"})
+"""Containers that state no duration; ffmpeg's guess proves nothing."""
+
+
+@dataclass(frozen=True)
+class MediaInfo:
+    """One readable file; the fields are those of `datasets_spec.Media` of the same names."""
+
+    container: str
+    video_codec: str
+    width: int
+    height: int
+    rotation: int
+    num_frames: int
+    duration_seconds: float
+    frame_rate: float
+    is_variable_rate: bool
+    audio_codec: str | None
+    audio_channels: int
+    audio_rate: int
+
+
+@dataclass
+class Packets:
+    """Times of the shown packets of one stream, in the order they are stored, in units of its time base."""
+
+    stamps: list[int | None] = field(default_factory=list)
+    durations: list[int] = field(default_factory=list)
+
+    def add(self, packet: Any) -> None:
+        # Empty packets flush decoders; discarded ones lie outside the edit list and are never shown.
+        if packet.size and not packet.is_discard:
+            self.stamps.append(packet.pts)
+            self.durations.append(packet.duration or 0)
+
+    def end(self) -> int:
+        return max((s + d for s, d in zip(self.stamps, self.durations, strict=True) if s is not None), default=0)
+
+
+@dataclass(frozen=True)
+class Times:
+    """When the frames of a file are shown, in seconds from the first; `tolerance` is the rounding of a time."""
+
+    shown: Sequence[float]
+    last_seconds: float
+    tolerance: float
+
+    @property
+    def duration(self) -> float:
+        return self.shown[-1] - self.shown[0] + self.last_seconds
+
+    @property
+    def is_variable(self) -> bool:
+        """Whether intervals differ by more than rounding explains."""
+        steps = _intervals(self.shown)
+        return bool(steps) and max(steps) - min(steps) > 2 * self.tolerance + 0.02 * median(steps)
+
+
+def probe_media(path: Path) -> MediaInfo:
+    """Read every packet of `path`, decode its first frame, and say what the file is.
+
+    Raises:
+        MediaError: EMPTY_FILE, UNREADABLE, NOT_MEDIA, NO_VIDEO, TRUNCATED or DECODE_ERROR.
+    """
+    with open_media(path) as container, decode_errors(path, "video"):
+        stream = video_stream(container, path)
+        packets = _read_packets(container)
+        _check_whole(container, stream, packets, path)
+        first = next(timed_frames(path))
+        times = _packet_times(stream, packets[stream.index]) or _decoded_times(path, stream)
+        audio = container.streams.audio[0] if container.streams.audio else None
+        decoder = audio.codec_context if audio is not None else None
+        return MediaInfo(
+            container=container.format.name,
+            video_codec=stream.codec_context.name,
+            width=first.display.width,
+            height=first.display.height,
+            rotation=first.display.rotation,
+            num_frames=len(times.shown),
+            duration_seconds=times.duration,
+            frame_rate=len(times.shown) / times.duration,
+            is_variable_rate=times.is_variable,
+            audio_codec=None if audio is None else "unknown" if decoder is None else decoder.name,
+            audio_channels=0 if decoder is None else decoder.channels,
+            audio_rate=0 if decoder is None else decoder.sample_rate,
+        )
+
+
+def _read_packets(container: Any) -> dict[int, Packets]:
+    """Packets of every video and audio stream, by the stream's index."""
+    streams = [*container.streams.video, *container.streams.audio]
+    packets = {stream.index: Packets() for stream in streams}
+    for packet in container.demux(*streams):
+        packets[packet.stream.index].add(packet)
+    return packets
+
+
+def _check_whole(container: Any, stream: Any, packets: dict[int, Packets], path: Path) -> None:
+    """Compare the durations that the headers state with where the packets end.
+
+    Raises:
+        MediaError: TRUNCATED.
+    """
+    ends = {s.index: float(packets[s.index].end() * s.time_base) for s in container.streams if s.index in packets}
+    begin = float((stream.start_time or 0) * stream.time_base)
+    stated = [(float(stream.duration * stream.time_base) + begin, ends[stream.index])] if stream.duration else []
+    if container.duration and container.format.name not in GUESSED_DURATION:
+        stated.append((container.duration / 1e6 + max((container.start_time or 0) / 1e6, 0.0), max(ends.values())))
+    if container.format.name in GUESSED_DURATION:
+        stated = []
+    for wanted, found in stated:
+        if wanted - found > max(0.2, 2.5 * frame_step(stream), 0.01 * wanted):
+            raise truncated(path, f"its headers speak of {wanted:.2f} s, its data ends at {found:.2f} s")
+    if not packets[stream.index].stamps:
+        raise truncated(path, "its video stream has headers but no frames")
+
+
+def _packet_times(stream: Any, packets: Packets) -> Times | None:
+    """Times from packets alone; None where they do not tell (missing or equal stamps, frames that are not shown)."""
+    stamps = sorted(stamp for stamp in packets.stamps if stamp is not None)
+    if len(set(stamps)) != len(packets.stamps) or stream.codec_context.name in HIDDEN_FRAME_CODECS:
+        return None
+    base: Fraction = stream.time_base
+    last = max(zip(packets.stamps, packets.durations, strict=True), key=lambda pair: pair[0] or 0)[1]
+    shown = [float((stamp - stamps[0]) * base) for stamp in stamps]
+    steps = _intervals(shown)
+    last_seconds = float(last * base) or (median(steps) if steps else frame_step(stream))
+    return Times(shown, last_seconds, clock_tolerance(base))
+
+
+def _intervals(shown: Sequence[float]) -> list[float]:
+    return [later - earlier for earlier, later in pairwise(shown)]
+
+
+def _decoded_times(path: Path, stream: Any) -> Times:
+    """Times from decoding every frame.
+
+    Raises:
+        MediaError: DECODE_ERROR.
+    """
+    shown, end = [], 0.0
+    for frame in timed_frames(path):
+        shown.append(frame.time)
+        end = frame.end
+    return Times(shown, max(end - shown[-1], 1e-3), clock_tolerance(stream.time_base))

@@ -1,0 +1,149 @@
+"""The sound of a span of a file: 16 kHz stereo on the same clock as its frames."""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+from datasets_spec.quarantine import QuarantineReason
+from ltx_core.media.container import audio_stream, decode_errors, open_media
+from ltx_core.media.downmix import stereo_matrix
+from ltx_core.media.errors import MediaError
+from ltx_core.media.timeline import first_frame_seconds
+from ltx_core.shapes import AUDIO_RATE
+
+PREROLL_SECONDS = 1.0
+"""Decoded before the span, so that codecs which overlap blocks (AAC, Opus) have settled, and resampling filters too."""
+SEEK_FROM_SECONDS = 5.0
+GAP_SECONDS = 0.015
+"""Stamps that differ from the count of samples by more than this mark a gap or a jump; less is rounding."""
+
+Sound = npt.NDArray[np.float32]
+
+
+class Run(NamedTuple):
+    """Unbroken stereo sound [2, n] at `rate`, from `start` seconds on the file's clock."""
+
+    start: float
+    rate: int
+    sound: Sound
+
+
+def decode_sound(path: Path, start_seconds: float, seconds: float, *, rate: int = AUDIO_RATE) -> Sound | None:
+    """The sound of a span: float32 [2, round(seconds * rate)] in about [-1, 1]; None without an audio stream.
+
+    Zero of the clock is the first video frame. Where the file has no sound (the stream starts later, ends earlier, has
+    a gap) there is silence. Any layout is mixed to stereo as `stereo_matrix` says.
+
+    Raises:
+        MediaError: DECODE_ERROR, there is an audio stream that cannot be decoded; or the file itself is unusable.
+    """
+    with open_media(path) as container:
+        if not container.streams.audio:
+            return None
+    begin = first_frame_seconds(path) + start_seconds
+    out = np.zeros((2, round(seconds * rate)), dtype=np.float32)
+    for run in _runs(_audio_frames(path, begin), begin, seconds + PREROLL_SECONDS, path):
+        _place(out, _resampled(run, rate), round(run.start * rate))
+    return out
+
+
+def to_channels(sound: Sound, channels: int) -> Sound:
+    """Stereo [2, N] as wanted: 2, itself; 1, the mean of both channels in both, for the audio VAE takes two.
+
+    Raises:
+        ValueError: `channels` is neither 1 nor 2.
+    """
+    if channels == 2:
+        return sound
+    if channels == 1:
+        return np.repeat(sound.mean(axis=0, keepdims=True, dtype=np.float32), 2, axis=0)
+    raise ValueError(f"channels is {channels}; 1 (down-mixed, then duplicated) or 2 is wanted")
+
+
+def _audio_frames(path: Path, begin: float) -> Iterator[Any]:
+    """Decoded audio frames from the start, or from about a second before container time `begin`."""
+    with open_media(path) as container, decode_errors(path, "audio"):
+        stream = audio_stream(container, path)
+        if stream is None:
+            return
+        if begin <= SEEK_FROM_SECONDS:
+            yield from container.decode(stream)
+            return
+        frames = _seek(container, stream, begin - PREROLL_SECONDS)
+        if frames is not None:
+            yield from frames
+            return
+    yield from _audio_frames(path, 0.0)  # no usable index, or a late start: decode all of it
+
+
+def _seek(container: Any, stream: Any, seconds: float) -> Iterator[Any] | None:
+    """Frames from container time `seconds` or before; None if the container led elsewhere."""
+    try:
+        container.seek(int(seconds / stream.time_base), stream=stream)
+        frames = container.decode(stream)
+        first = next(frames, None)
+    except av.FFmpegError:
+        return None  # not seekable; the caller decodes from the start, where true damage shows again
+    if first is None or first.pts is None or float(first.pts * first.time_base) > seconds + PREROLL_SECONDS / 2:
+        return None
+    return chain([first], frames)
+
+
+def _runs(frames: Iterable[Any], begin: float, seconds: float, path: Path) -> Iterator[Run]:
+    """Join frames to unbroken runs, until `seconds` after container time `begin`."""
+    pieces: list[Sound] = []
+    start, rate, count = 0.0, 0, 0
+    for frame in frames:
+        time = start + count / max(rate, 1) if frame.pts is None else float(frame.pts * frame.time_base) - begin
+        if pieces and (frame.sample_rate != rate or abs(time - start - count / rate) > GAP_SECONDS):
+            yield Run(start, rate, np.concatenate(pieces, axis=1))
+            pieces = []
+        if time > seconds:
+            break
+        if not pieces:
+            start, rate, count = time, frame.sample_rate, 0
+        pieces.append(_stereo(frame, path))
+        count += frame.samples
+    if pieces:
+        yield Run(start, rate, np.concatenate(pieces, axis=1))
+
+
+def _stereo(frame: Any, path: Path) -> Sound:
+    """One decoded frame, of any sample format and layout, as stereo [2, n]."""
+    names = [channel.name for channel in frame.layout.channels]
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, len(names)).T
+    if samples.dtype == np.uint8:
+        samples = samples.astype(np.float32) / 128 - 1
+    elif np.issubdtype(samples.dtype, np.integer):
+        samples = samples.astype(np.float64) / -float(np.iinfo(samples.dtype).min)
+    try:
+        matrix = stereo_matrix(names)
+    except ValueError as error:
+        raise MediaError(
+            QuarantineReason.DECODE_ERROR, f"the audio of {path}: {error}. Convert it to stereo."
+        ) from error
+    return matrix @ samples.astype(np.float32)
+
+
+def _resampled(run: Run, rate: int) -> Sound:
+    """The run at `rate`; its first sample stays where it was in time."""
+    if run.rate == rate:
+        return run.sound
+    resampler = av.AudioResampler(format="fltp", layout="stereo", rate=rate)
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(run.sound), format="fltp", layout="stereo")
+    frame.sample_rate = run.rate
+    return np.concatenate([f.to_ndarray() for f in (*resampler.resample(frame), *resampler.resample(None))], axis=1)
+
+
+def _place(out: Sound, sound: Sound, position: int) -> None:
+    """Write `sound` into `out` from sample `position`, which may lie outside on either side."""
+    first, last = max(position, 0), min(position + sound.shape[1], out.shape[1])
+    if first < last:
+        out[:, first:last] = sound[:, first - position : last - position]

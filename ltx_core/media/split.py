@@ -1,0 +1,143 @@
+"""A file to clips: cut at scene changes, then in windows; judge each clip's pictures and sound."""
+
+from pathlib import Path
+
+from datasets_spec.quarantine import Quarantined, QuarantineReason
+from datasets_spec.rows import AudioKind, Clip, Media
+from datasets_spec.spec import DatasetSpec
+from ltx_core.media.analysis import Analysis, analyse
+from ltx_core.media.audio_kind import audio_kind
+from ltx_core.media.buckets import Size, bucket_size, is_too_small
+from ltx_core.media.clip import clip_id, clip_key
+from ltx_core.media.errors import MediaError
+from ltx_core.media.holdout import eval_split
+from ltx_core.media.measure import SILENCE_DB, loudness_db
+from ltx_core.media.quality import QualityThresholds, quality_fault
+from ltx_core.media.sound import decode_sound, to_channels
+from ltx_core.media.windows import Lengths, Window, clip_lengths, scene_windows, whole_frames
+
+SPLIT_VERSION = 1
+"""Raise when the same file and spec would give other clips than before."""
+
+
+def split_media(media: Media, spec: DatasetSpec, thresholds: QualityThresholds) -> tuple[list[Clip], list[Quarantined]]:
+    """The clips of one file, in order of time, and what is set aside: the file itself, or single clips.
+
+    No clip crosses a scene cut. The side (`train` or `eval`) is by hash alone; `assign_splits` sees all files.
+    """
+    rate, total = spec.video.frame_rate, whole_frames(media.duration_seconds, spec.video.frame_rate)
+    video = spec.video
+    lengths = clip_lengths(video.num_frames, video.min_frames, video.bucket_strategy, video.frame_interval)
+    bucket = bucket_size(media.width, media.height, spec.resolution, spec.resolution_type)
+    fault = _fault(media, spec, total, lengths, bucket)
+    if fault is not None:
+        return [], [fault]
+    try:
+        analysis = analyse(Path(media.path), total, rate)
+    except MediaError as error:
+        return [], [_set_aside(media, error.reason, str(error))]
+    scenes = analysis.scenes()
+    windows = [window for start, end in scenes for window in scene_windows(start, end, lengths)]
+    if not windows:
+        longest = max(end - start for start, end in scenes)
+        found = f"{total} frames at {rate:g} frames per second in {len(scenes)} scenes, the longest of {longest}"
+        return [], [_too_short(media, found, lengths)]
+    return _judged([_clip(media, spec, analysis, window, bucket) for window in windows], thresholds)
+
+
+def _fault(media: Media, spec: DatasetSpec, total: int, lengths: Lengths, bucket: Size) -> Quarantined | None:
+    """What is wrong with the file as a whole, from its figures alone."""
+    rate, limit = spec.video.frame_rate, spec.video.max_frames
+    if limit is not None and total > limit:
+        return _set_aside(
+            media,
+            QuarantineReason.TOO_LONG,
+            f"{media.media_id} has {total} frames at {rate:g} frames per second, at most {limit} are wanted. Cut it, "
+            f"or raise max_frames.",
+        )
+    if total < lengths.needed:
+        return _too_short(media, f"{total} frames at {rate:g} frames per second", lengths)
+    if is_too_small(media.width, media.height, bucket):
+        return _set_aside(
+            media,
+            QuarantineReason.TOO_SMALL,
+            f"{media.media_id} is {media.width}x{media.height}, which is under half of the {bucket[0]}x{bucket[1]} it "
+            f"would be trained at. Lower resolution, or use larger footage.",
+        )
+    return None
+
+
+def _too_short(media: Media, found: str, lengths: Lengths) -> Quarantined:
+    detail = (
+        f"{media.media_id} has {found}; {lengths.needed} in one scene are wanted. Lower num_frames or min_frames, or "
+        f"use longer footage."
+    )
+    return _set_aside(media, QuarantineReason.TOO_SHORT, detail)
+
+
+def _set_aside(media: Media, reason: QuarantineReason, detail: str) -> Quarantined:
+    return Quarantined(item=media.media_id, source=media.relpath, reason=reason, detail=detail, path=media.path)
+
+
+def _clip(media: Media, spec: DatasetSpec, analysis: Analysis, window: Window, bucket: Size) -> Clip:
+    rate = spec.video.frame_rate
+    start = window.start / rate
+    channels = spec.audio.channels if spec.audio.auto_split else 0
+    kind, loudness = _heard(media, start, window.num_frames / rate, channels)
+    figures = analysis.figures(window)
+    width, height = bucket
+    key = clip_key(
+        media_key=media.media_key,
+        start_seconds=start,
+        frame_rate=rate,
+        num_frames=window.num_frames,
+        width=width,
+        height=height,
+        audio_channels=channels,
+        crop=spec.crop,
+    )
+    return Clip(
+        clip_id=clip_id(media.media_id, start),
+        clip_key=key,
+        media_id=media.media_id,
+        media_key=media.media_key,
+        dataset=media.dataset,
+        path=media.path,
+        caption=media.caption,
+        start_seconds=start,
+        frame_rate=rate,
+        num_frames=window.num_frames,
+        width=width,
+        height=height,
+        bucket=f"{width}x{height}@{window.num_frames}",
+        audio=kind,
+        audio_channels=channels,
+        split=eval_split(media.media_key, spec.eval_fraction),
+        repeats=spec.repeats,
+        sharpness=figures.sharpness,
+        motion=figures.motion,
+        black_fraction=figures.black_fraction,
+        frozen_fraction=figures.frozen_fraction,
+        loudness_db=loudness,
+        perceptual_hash=figures.perceptual_hash,
+    )
+
+
+def _heard(media: Media, start: float, seconds: float, channels: int) -> tuple[AudioKind, float]:
+    """What kind of sound a span has, and its level in dBFS."""
+    if channels == 0 or media.audio_codec is None:
+        return "none", SILENCE_DB
+    try:
+        sound = decode_sound(Path(media.path), start, seconds)
+    except MediaError:
+        return "broken", SILENCE_DB  # the pictures are still good; the clip's row says what its sound is
+    if sound is None:
+        return "none", SILENCE_DB
+    sound = to_channels(sound, channels)
+    return audio_kind(sound), loudness_db(sound)
+
+
+def _judged(clips: list[Clip], thresholds: QualityThresholds) -> tuple[list[Clip], list[Quarantined]]:
+    faults = {clip.clip_id: quality_fault(clip, thresholds) for clip in clips}
+    kept = [clip for clip in clips if faults[clip.clip_id] is None]
+    return kept, [fault for fault in faults.values() if fault is not None]
