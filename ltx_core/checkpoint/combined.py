@@ -1,6 +1,7 @@
 """Open a combined checkpoint: one safetensors file with transformer, connectors, projections, VAEs and vocoder."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ FULL_DTYPES = ("F32", "F16", "BF16", "F64")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A combined checkpoint that has all components, none read yet."""
+    """A combined checkpoint whose weights are not read yet."""
 
     path: Path
     generation: str
@@ -43,8 +44,8 @@ class Checkpoint:
         return {diffusers_name(component, name): entry.shape for name, entry in self.tensors(component).items()}
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
-    """Read the header of a combined checkpoint and see that everything is there.
+def open_checkpoint(path: Path, *, components: Sequence[str] = COMPONENTS) -> Checkpoint:
+    """Read the header of a combined checkpoint and see that everything asked for is there.
 
     Raises:
         CheckpointError: the file is something else (says what it seems to be), lacks a component or its config, or
@@ -53,7 +54,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     header = read_header(path)
     config = _config(header)
     checkpoint = Checkpoint(path, generation(config), header.metadata.get("model_version", ""), config, header)
-    if missing := [name for name in COMPONENTS if not checkpoint.tensors(name) or SECTIONS[name] not in config]:
+    if missing := [name for name in components if not checkpoint.tensors(name) or SECTIONS[name] not in config]:
         raise CheckpointError(
             f"{path} lacks {', '.join(missing)}{_seems(header)}; a combined checkpoint with transformer, connectors, "
             "text projection, both VAEs and vocoder is wanted. Give the file that Lightricks calls the full model."

@@ -1,11 +1,14 @@
 """Gemma 3 as LTX-2 uses it: every layer's hidden states of one caption, no image tower, no next-token logits."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoTokenizer, Gemma3ForConditionalGeneration
+from transformers.utils import logging
 
 from ltx_core.checkpoint.text_encoder import text_encoder_config, text_encoder_files
 from ltx_core.errors import CheckpointError
@@ -54,15 +57,28 @@ def load_gemma(folder: Path, *, device: str, dtype: torch.dtype) -> TextEncoder:
     """
     text_encoder_files(folder)
     text_encoder_config(folder)
-    model, report = Gemma3ForConditionalGeneration.from_pretrained(
-        folder,
-        dtype=dtype,
-        device_map={"": device},
-        local_files_only=True,
-        use_safetensors=True,
-        output_loading_info=True,
-    )
+    with _no_progress_bar():
+        model, report = Gemma3ForConditionalGeneration.from_pretrained(
+            folder,
+            dtype=dtype,
+            device_map={"": device},
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+        )
     if wrong := sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]])):
         raise CheckpointError(f"the weights in {folder} lack or mis-shape {', '.join(wrong[:5])}; download them again")
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return TextEncoder(tokenizer, model.model.language_model.requires_grad_(False).eval())
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """transformers draws one of its own, across whatever the caller shows."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
