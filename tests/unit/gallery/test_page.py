@@ -72,6 +72,7 @@ def test_links_exist_and_are_relative(tmp_path: Path, row_of: Callable[..., Prom
         source = attributes["src"]
         assert source is not None
         assert source.startswith("../../videos/")
+        assert not set(source) & set(" #")
         assert (page.parent / unquote(source)).is_file()
         assert attributes.keys() >= {"controls", "autoplay", "muted", "loop", "playsinline"}
 

@@ -7,9 +7,11 @@ import pytest
 import torch
 from diffusers import LTX2VideoTransformer3DModel
 from peft import LoraConfig
+from safetensors.torch import save_file
 
 from ltx_core.conditioning.first_frame import FirstFrame
 from ltx_core.conditioning.sound import Sound
+from ltx_core.denoiser.forward import denoise
 from ltx_core.errors import ConfigError, DataError, ShapeError, Stopped
 from ltx_core.progress import Silent
 from ltx_core.sampling.guidance import Guidance, StreamGuidance
@@ -18,6 +20,7 @@ from ltx_core.sampling.noise import initial_state
 from ltx_core.sampling.request import RenderRequest
 from ltx_core.sampling.sampler import sample
 from ltx_core.sampling.walk import Prompts, Walk
+from ltx_core.shapes import LatentShape
 
 Make = Callable[..., RenderRequest]
 EVERYTHING = Guidance(
@@ -110,10 +113,9 @@ def test_base_and_lora_start_from_the_same_noise(
 
 
 def test_audio_noise_does_not_depend_on_the_picture() -> None:
-    from ltx_core.shapes import LatentShape
-
     small, large = (initial_state(3, LatentShape(2, 1, width), 4, 9, 8) for width in (2, 5))
     assert torch.equal(small.audio.tokens, large.audio.tokens)
+    assert not torch.equal(small.video.tokens.mT.flatten(), small.audio.tokens.flatten()[:16])
     assert abs(float(initial_state(3, LatentShape(4, 8, 8), 4, 9, 8).video.tokens.std()) - 1) < 0.1
 
 
@@ -121,8 +123,6 @@ def test_steps_equal_euler_written_out(
     transformer: LTX2VideoTransformer3DModel, prompts: Prompts, request_of: Make
 ) -> None:
     """One step by hand: x + (next - sigma) v, with the velocity that the transformer gives for x."""
-    from ltx_core.denoiser.forward import denoise
-
     request = request_of()
     state = initial_state(request.seed, request.grid, 4, request.audio_tokens, 8)
     walk = Walk(transformer, prompts, Guidance(), request.frame_rate)
@@ -250,8 +250,6 @@ def test_latents_survive_the_disk(tmp_path: Path) -> None:
 
 
 def test_foreign_files_are_refused(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
     (tmp_path / "torn").write_bytes(b"no")
     save_file({"weight": torch.zeros(1)}, tmp_path / "lora")
     for name, message in (("torn", "not a safetensors file"), ("lora", "weight")):
