@@ -44,8 +44,8 @@ def _check_output(path: Path, transformer: Any, probe: Callable[[], torch.Tensor
         transformer.set_adapter(RELOADED)
         found = probe().float()
     finally:
-        transformer.delete_adapters(RELOADED)
         transformer.set_adapter(ADAPTER)
+        transformer.delete_adapters(RELOADED)
     effect, error = (wanted - base).norm().item(), (found - wanted).norm().item()
     limit = EFFECT_TOLERANCE * effect + OUTPUT_TOLERANCE[transformer.proj_in.weight.dtype] * wanted.norm().item()
     if not error <= limit:

@@ -1,6 +1,7 @@
 """Put an adapter on the transformer, and take it out of the way for a while."""
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -28,7 +29,8 @@ def add_lora(
         ConfigError: the adapter landed on other layers than those named.
     """
     config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(modules), lora_dropout=0.0, bias="none")
-    with torch.random.fork_rng(devices=[]):  # peft draws weights that are overwritten below
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # peft draws weights, overwritten below
+        warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)  # a second one is meant
         transformer.add_adapter(config, adapter_name=adapter)
     layers = lora_layers(transformer, adapter)
     if sorted(layers) != sorted(modules):

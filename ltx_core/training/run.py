@@ -94,7 +94,7 @@ def train_lora(job: TrainJob, progress: Progress) -> TrainResult:
 def _train(job: TrainJob, root: Path, progress: Progress) -> TrainResult:
     digest = config_digest(job.settings, job.source.samples, job.provenance)
     state = newest_state(root, digest, progress)
-    run = _prepare(job, root, digest, state.history if state is not None else History(), progress)
+    run = prepare(job, root, digest, state.history if state is not None else History(), progress)
     start = 0
     if state is not None:
         start = state.step
@@ -106,7 +106,7 @@ def _train(job: TrainJob, root: Path, progress: Progress) -> TrainResult:
     return _result(job, run, lora, state.step if state is not None else None)
 
 
-def _prepare(job: TrainJob, root: Path, digest: str, history: History, progress: Progress) -> Run:
+def prepare(job: TrainJob, root: Path, digest: str, history: History, progress: Progress) -> Run:
     """Everything a run works with, the LoRA at its start."""
     settings = job.settings
     samples = job.source.samples

@@ -1,0 +1,184 @@
+"""A tiny transformer and tiny connectors of the real classes, clips in memory, and jobs that train on them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import LTX2VideoTransformer3DModel
+from diffusers.pipelines.ltx2 import LTX2TextConnectors
+from torch import Tensor
+
+from ltx_core.shapes import PixelShape, audio_latent_frames
+from ltx_core.training.config import TrainSettings
+from ltx_core.training.run import TrainJob
+from ltx_core.training.samples import SampleInfo
+
+CHANNELS, AUDIO_CHANNELS, TEXT, AUDIO_TEXT, REGISTERS = 8, 16, 32, 16, 8
+FRAME_RATE = 24.0
+SMALL, LARGE = "64x32@9", "64x64@9"
+SIZES = {SMALL: PixelShape(9, 32, 64), LARGE: PixelShape(9, 64, 64)}
+
+
+def build_transformer(dtype: torch.dtype = torch.float32) -> LTX2VideoTransformer3DModel:
+    """A tiny LTX-2.5: gates, prompt modulation and keyframe marks, the same at every call."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformer = LTX2VideoTransformer3DModel(
+            in_channels=CHANNELS,
+            out_channels=CHANNELS,
+            num_attention_heads=2,
+            attention_head_dim=TEXT // 2,
+            cross_attention_dim=TEXT,
+            audio_in_channels=AUDIO_CHANNELS,
+            audio_out_channels=AUDIO_CHANNELS,
+            audio_num_attention_heads=2,
+            audio_attention_head_dim=AUDIO_TEXT // 2,
+            audio_cross_attention_dim=AUDIO_TEXT,
+            num_layers=2,
+            caption_channels=TEXT,
+            rope_type="split",
+            gated_attn=True,
+            cross_attn_mod=True,
+            audio_gated_attn=True,
+            audio_cross_attn_mod=True,
+            use_prompt_embeddings=False,
+            perturbed_attn=True,
+            ff_bias=False,
+            use_keyframes_abs_pos_embedding=True,
+        )
+        torch.nn.init.normal_(transformer.keyframes_abs_pos_embedding, std=0.5)
+    return transformer.to(dtype).eval().requires_grad_(False)
+
+
+def build_connectors() -> torch.nn.ModuleDict:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        whole = LTX2TextConnectors(
+            caption_channels=TEXT,
+            text_proj_in_factor=2,
+            video_connector_num_attention_heads=2,
+            video_connector_attention_head_dim=TEXT // 2,
+            video_connector_num_layers=1,
+            video_connector_num_learnable_registers=REGISTERS,
+            video_gated_attn=True,
+            audio_connector_num_attention_heads=2,
+            audio_connector_attention_head_dim=AUDIO_TEXT // 2,
+            audio_connector_num_layers=1,
+            audio_connector_num_learnable_registers=REGISTERS,
+            audio_gated_attn=True,
+            rope_type="split",
+            per_modality_projections=True,
+            video_hidden_dim=TEXT,
+            audio_hidden_dim=AUDIO_TEXT,
+            proj_bias=True,
+        )
+    parts = {name: getattr(whole, name) for name in ("video_connector", "audio_connector")}
+    return torch.nn.ModuleDict(parts).eval().requires_grad_(False)
+
+
+@dataclass
+class MemorySource:
+    """Clips that share a direction, so that a LoRA has something to learn; `silent...` clips have no sound."""
+
+    samples: list[SampleInfo]
+    video_scale: dict[str, float] = field(default_factory=dict)
+    """Factor on the latents of a clip, to break one."""
+    texts: dict[str, Tensor] | None = None
+    on_load: Callable[[str], None] = lambda clip_id: None
+    asked: list[str] = field(default_factory=list)
+
+    def load(self, clip_id: str) -> dict[str, Tensor]:
+        self.on_load(clip_id)
+        (sample,) = (s for s in self.samples if s.clip_id == clip_id)
+        generator = torch.Generator().manual_seed(sum(clip_id.encode()))
+        size = SIZES[sample.bucket]
+        video = torch.randn(CHANNELS, *size.latent(), generator=generator) * 0.1
+        video += torch.linspace(-2, 2, CHANNELS)[:, None, None, None]
+        tensors = {"video": video * self.video_scale.get(clip_id, 1.0)}
+        if not clip_id.startswith("silent"):
+            sound = torch.randn(audio_latent_frames(size.frames / FRAME_RATE), AUDIO_CHANNELS, generator=generator)
+            tensors["audio"] = sound * 0.1 + torch.linspace(2, -2, AUDIO_CHANNELS)
+        return tensors
+
+    def text(self, caption: str) -> dict[str, Tensor]:
+        self.asked.append(caption)
+        generator = torch.Generator().manual_seed(len(caption))
+        return {
+            "video_features": torch.randn(3, TEXT, generator=generator).bfloat16(),
+            "audio_features": torch.randn(3, AUDIO_TEXT, generator=generator).bfloat16(),
+        }
+
+
+def make_clip(clip_id: str, bucket: str = SMALL, split: Any = "train") -> SampleInfo:
+    return SampleInfo(clip_id, bucket, split, 1, FRAME_RATE, not clip_id.startswith("silent"), f"caption {clip_id}")
+
+
+DEFAULT_CLIPS = (
+    make_clip("a"),
+    make_clip("b"),
+    make_clip("silent"),
+    make_clip("large", LARGE),
+    make_clip("large2", LARGE),
+    make_clip("held", split="eval"),
+    make_clip("silent held", split="eval"),
+)
+FAST: dict[str, Any] = {
+    "steps": 7,
+    "learning_rate": 5e-3,
+    "rank": 2,
+    "batch_size": 2,
+    "gradient_accumulation_steps": 2,
+    "dtype": "fp32",
+    "gradient_checkpointing": False,
+    "checkpoint_interval": 3,
+    "eval_interval": 4,
+    "eval_sigmas": 2,
+    "log_interval": 2,
+    "scheduler": "cosine",
+    "warmup_steps": 2,
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def clip() -> Callable[..., SampleInfo]:
+    return make_clip
+
+
+@pytest.fixture
+def source_of() -> Callable[..., MemorySource]:
+    def make(clips: list[SampleInfo] | None = None, **changes: Any) -> MemorySource:
+        return MemorySource(list(clips or DEFAULT_CLIPS), **changes)
+
+    return make
+
+
+@pytest.fixture
+def job_of(source_of: Callable[..., MemorySource]) -> Callable[..., TrainJob]:
+    """A short job in `folder`; keyword arguments change settings."""
+
+    def make(folder: Path, source: MemorySource | None = None, **changes: Any) -> TrainJob:
+        settings = TrainSettings(**{**FAST, **changes})
+        dtype = torch.float32 if settings.dtype == "fp32" else torch.bfloat16
+        return TrainJob(
+            settings=settings,
+            source=source or source_of(),
+            load_transformer=lambda: build_transformer(dtype),
+            load_connectors=build_connectors,
+            out_dir=folder,
+            device="cpu",
+            provenance={"base": "tiny 2.5"},
+            context_length=REGISTERS,
+        )
+
+    return make

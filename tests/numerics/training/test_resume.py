@@ -1,0 +1,144 @@
+"""Kill -9 at any point, run again: the same bytes."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ltx_core.errors import Stopped
+from ltx_core.progress import Silent
+from ltx_core.training import state
+from ltx_core.training.run import TrainJob, TrainResult, train_lora
+
+pytestmark = pytest.mark.numerics
+JobOf = Callable[..., TrainJob]
+STEPS = 7
+"""With checkpoints every 3 steps, evals every 4, reports every 2 and two batches a step."""
+
+
+def kill_self(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class KilledAt(Silent):
+    """The process dies when a step has been taken, before its checkpoint."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def advance(self, done: int, total: int, unit: str) -> None:
+        if done == self.step:
+            kill_self()
+
+
+class StopsAt(Silent):
+    """Somebody asks to stop when a step has been taken."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.stopping = False
+
+    def advance(self, done: int, total: int, unit: str) -> None:
+        self.stopping = done == self.step
+
+
+def in_child(work: Callable[[], object]) -> int | None:
+    """Run in a forked child, which may kill itself; its exit code."""
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    child.join(60)
+    return child.exitcode
+
+
+@pytest.fixture(scope="module")
+def _undisturbed() -> dict[str, TrainResult]:
+    return {}
+
+
+@pytest.fixture
+def undisturbed(
+    _undisturbed: dict[str, TrainResult], job_of: JobOf, tmp_path_factory: pytest.TempPathFactory
+) -> TrainResult:
+    """The result of a run that nothing interrupts, trained once."""
+    if not _undisturbed:
+        _undisturbed["result"] = train_lora(job_of(tmp_path_factory.mktemp("whole")), Silent())
+    return _undisturbed["result"]
+
+
+def check_same(result: TrainResult, wanted: TrainResult) -> None:
+    assert result.lora_path.read_bytes() == wanted.lora_path.read_bytes()
+    assert result.metrics == wanted.metrics
+    assert (result.eval_loss, result.base_eval_loss) == (wanted.eval_loss, wanted.base_eval_loss)
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 6, 7])
+def test_killed_after_a_step(step: int, job_of: JobOf, tmp_path: Path, undisturbed: TrainResult) -> None:
+    job = job_of(tmp_path)
+    assert in_child(lambda: train_lora(job, KilledAt(step))) == -signal.SIGKILL
+    result = train_lora(job, Silent())
+    assert result.resumed_from_step == {1: None, 3: None, 4: 3, 6: 3, 7: 6}[step]
+    check_same(result, undisturbed)
+
+
+def test_killed_again_and_again(job_of: JobOf, tmp_path: Path, undisturbed: TrainResult) -> None:
+    job = job_of(tmp_path)
+    for step in (2, 4, 5, 7):
+        assert in_child(lambda step=step: train_lora(job, KilledAt(step))) == -signal.SIGKILL  # type: ignore[misc]  # bound now
+    check_same(train_lora(job, Silent()), undisturbed)
+
+
+@pytest.mark.parametrize("last", [11, 33])
+def test_killed_between_the_batches_of_a_step(
+    last: int, job_of: JobOf, source_of: Any, tmp_path: Path, undisturbed: TrainResult
+) -> None:
+    """Load 11 is the third of step 0 (8 come before it), whose first batch has at most two clips."""
+    loads = 0
+
+    def count(_: str) -> None:
+        nonlocal loads
+        loads += 1
+        if loads == last:
+            kill_self()
+
+    assert in_child(lambda: train_lora(job_of(tmp_path, source_of(on_load=count)), Silent())) == -signal.SIGKILL
+    check_same(train_lora(job_of(tmp_path), Silent()), undisturbed)
+
+
+def test_killed_while_a_checkpoint_is_written(
+    job_of: JobOf, tmp_path: Path, undisturbed: TrainResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(state, "file_digest", kill_self)  # called once tensors are written, before the rename
+        assert in_child(lambda: train_lora(job_of(tmp_path), Silent())) == -signal.SIGKILL
+    left = [path.name for path in (tmp_path / "checkpoints").glob(".partial-*")]
+    assert len(left) == 1
+    result = train_lora(job_of(tmp_path), Silent())
+    assert result.resumed_from_step is None
+    assert not list((tmp_path / "checkpoints").glob(".partial-*"))
+    check_same(result, undisturbed)
+
+
+@pytest.mark.parametrize("step", [1, 3, 4, 7])
+def test_stopped_when_asked(step: int, job_of: JobOf, tmp_path: Path, undisturbed: TrainResult) -> None:
+    job = job_of(tmp_path)
+    with pytest.raises(Stopped, match="stopped while"):
+        train_lora(job, StopsAt(step))
+    assert (tmp_path / "checkpoints" / f"step-{step:06d}").is_dir()
+    assert not (tmp_path / "lora.safetensors").exists()
+    result = train_lora(job, Silent())
+    assert result.resumed_from_step == step
+    check_same(result, undisturbed)
+
+
+def test_damaged_newest_checkpoint_is_done_over(job_of: JobOf, tmp_path: Path, undisturbed: TrainResult) -> None:
+    job = job_of(tmp_path)
+    train_lora(job, Silent())
+    for name in ("step-000007", "step-000006"):
+        (tmp_path / "checkpoints" / name / "optimizer.safetensors").write_bytes(b"torn")
+    result = train_lora(job, Silent())
+    assert result.resumed_from_step == 3
+    check_same(result, undisturbed)

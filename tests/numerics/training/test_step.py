@@ -1,0 +1,142 @@
+"""One optimizer step: gradients, masks, memory; and the eval loss."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ltx_core.errors import DataError, OutOfMemory
+from ltx_core.lora.inject import without_lora
+from ltx_core.progress import Silent
+from ltx_core.training.evaluation import eval_clips, eval_loss
+from ltx_core.training.loop import Run
+from ltx_core.training.memory import dry_run, largest_batch, out_of_memory_errors
+from ltx_core.training.metrics import History
+from ltx_core.training.order import Visit
+from ltx_core.training.run import TrainJob, prepare
+from ltx_core.training.step import backward_step, take_step, update
+
+pytestmark = pytest.mark.numerics
+
+
+@pytest.fixture
+def run_of(job_of: Callable[..., TrainJob], tmp_path: Path) -> Callable[..., Run]:
+    """A run that is ready and has taken no step."""
+
+    def make(**changes: Any) -> Run:
+        job = job_of(tmp_path, changes.pop("source", None), **changes)
+        run = prepare(job, tmp_path, "digest", History(), Silent())
+        generator = torch.Generator().manual_seed(1)
+        for name, parameter in run.parameters.items():
+            if "lora_B" in name:  # with B = 0 no gradient would reach A
+                parameter.data.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
+        return run
+
+    return make
+
+
+def gradients(run: Run, batches: Sequence[Sequence[Visit]]) -> dict[str, torch.Tensor]:
+    backward_step(run.objective, batches)
+    found = {name: p.grad.clone() for name, p in run.parameters.items() if p.grad is not None}
+    for parameter in run.parameters.values():
+        parameter.grad = None
+    return found
+
+
+def visits(run: Run, *names: str) -> list[Visit]:
+    by_name = {sample.clip_id: sample for sample in run.plan.samples}
+    return [Visit(by_name[name], 0) for name in names]
+
+
+def check_close(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
+    assert left.keys() == right.keys()
+    assert all(torch.allclose(left[name], right[name], rtol=1e-3, atol=1e-6) for name in left)
+
+
+def test_gradients_do_not_depend_on_how_a_step_is_cut(run_of: Callable[..., Run]) -> None:
+    """Half the clips lack sound: the audio mean is over those that have it, in whatever batch they come."""
+    run = run_of()
+    whole = gradients(run, [visits(run, "a", "b", "silent")])
+    check_close(gradients(run, [visits(run, "a", "silent"), visits(run, "b")]), whole)
+    check_close(gradients(run, [visits(run, "b"), visits(run, "silent"), visits(run, "a")]), whole)
+
+
+def test_clip_without_sound_does_not_water_down_the_audio_loss(run_of: Callable[..., Run]) -> None:
+    run = run_of()
+    seen, num_tokens = backward_step(run.objective, [visits(run, "a", "silent")])
+    alone, _ = backward_step(run.objective, [visits(run, "a")])
+    audio = [loss for loss in seen if loss.modality == "audio"]
+    assert len(audio) == 1
+    assert audio[0].loss == pytest.approx(alone[1].loss, rel=1e-5)
+    assert num_tokens == 2 * (4 + 9)
+
+
+def test_checkpointed_gradients_are_the_same(run_of: Callable[..., Run]) -> None:
+    plain, checkpointed = run_of(), run_of(gradient_checkpointing=True)
+    check_close(gradients(checkpointed, [visits(checkpointed, "a", "b")]), gradients(plain, [visits(plain, "a", "b")]))
+
+
+def test_gradients_are_clipped_to_their_joint_norm_and_reported_whole(run_of: Callable[..., Run]) -> None:
+    run = run_of(max_grad_norm=1e-3)
+    backward_step(run.objective, [visits(run, "a")])
+    before = torch.linalg.vector_norm(
+        torch.cat([p.grad.flatten() for p in run.parameters.values() if p.grad is not None])
+    ).item()
+    norms = update(run.optimizer, run.parameters, learning_rate=1e-3, max_grad_norm=1e-3, clip_ids=["a"])
+    assert norms["all"] == pytest.approx(before, rel=1e-5)
+    assert norms["all"] == pytest.approx(sum(norms[g] ** 2 for g in ("video", "audio", "cross")) ** 0.5, rel=1e-5)
+    moments = [run.optimizer.state[p]["exp_avg"].flatten() / 0.1 for p in run.parameters.values()]
+    assert torch.linalg.vector_norm(torch.cat(moments)).item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_not_finite_changes_no_weight(run_of: Callable[..., Run], source_of: Any) -> None:
+    run = run_of(source=source_of(video_scale={"b": 1e30}))
+    before = {name: parameter.detach().clone() for name, parameter in run.parameters.items()}
+    with pytest.raises(DataError, match="for b"):
+        take_step(run.objective, [visits(run, "a"), visits(run, "b")], run.optimizer, run.parameters, 1e-3)
+    next(iter(run.parameters.values())).grad = torch.full((2, 32), float("inf"))
+    with pytest.raises(DataError, match=r"gradients are not finite.*'a'"):
+        update(run.optimizer, run.parameters, learning_rate=1e-3, max_grad_norm=1.0, clip_ids=["a"])
+    assert all(torch.equal(parameter, before[name]) for name, parameter in run.parameters.items())
+
+
+def test_dry_run_takes_the_largest_batch_and_leaves_nothing(run_of: Callable[..., Run]) -> None:
+    run = run_of()
+    assert [visit.sample.bucket for visit in largest_batch(run.objective, run.plan)] == ["64x64@9"] * 2
+    before = {name: parameter.detach().clone() for name, parameter in run.parameters.items()}
+    dry_run(run.objective, run.plan, run.parameters)
+    assert all(parameter.grad is None for parameter in run.parameters.values())
+    assert all(torch.equal(parameter, before[name]) for name, parameter in run.parameters.items())
+    assert not run.optimizer.state
+
+
+def test_full_device_says_what_to_change() -> None:
+    with pytest.raises(OutOfMemory, match="gradient_checkpointing"), out_of_memory_errors("training"):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_eval_loss_is_the_same_whenever_measured_and_for_an_idle_lora(run_of: Callable[..., Run]) -> None:
+    run = run_of()
+    for name, parameter in run.parameters.items():
+        if "lora_B" in name:
+            parameter.data.zero_()
+    found = [eval_loss(run.objective, run.held_out, Silent()) for _ in range(2)]
+    with without_lora(run.objective.transformer):
+        found.append(eval_loss(run.objective, run.held_out, Silent()))
+    assert found[0] is not None
+    assert found[0] == found[1] == found[2]
+    one = eval_loss(run.objective, [s for s in run.held_out if s.has_audio_loss], Silent())
+    assert one is not None
+    assert one.audio == found[0].audio  # the clip without sound has no part in it
+    assert one.video != found[0].video
+
+
+def test_eval_clips_are_chosen_by_hash(clip: Any) -> None:
+    clips = [clip(f"c{i}", split="eval") for i in range(9)] + [clip("train")]
+    chosen = eval_clips(clips, 4, seed=0)
+    assert chosen == eval_clips(list(reversed(clips)), 4, seed=0)
+    assert len(chosen) == 4
+    assert {c.split for c in chosen} == {"eval"}
+    assert chosen != eval_clips(clips, 4, seed=1)

@@ -1,0 +1,63 @@
+"""Which layers a preset or a suffix means."""
+
+from typing import Any
+
+import pytest
+
+from ltx_core.errors import ConfigError
+from ltx_core.lora.inject import add_lora
+from ltx_core.lora.targets import stream_of, target_modules
+
+
+def streams(modules: list[str]) -> set[str]:
+    return {stream_of(module) for module in modules}
+
+
+def test_video_preset_has_no_audio_and_no_cross_modal_layer(transformer: Any) -> None:
+    modules = target_modules(transformer, "video")
+    assert streams(modules) == {"video"}
+    assert len(modules) == 2 * 2 * 4  # blocks, attentions, projections
+    assert "transformer_blocks.1.attn2.to_out.0" in modules
+
+
+def test_audio_preset_is_the_audio_stream_alone(transformer: Any) -> None:
+    modules = target_modules(transformer, "audio")
+    assert streams(modules) == {"audio"}
+    assert len(modules) == 2 * 2 * 4
+
+
+def test_both_preset_is_all_six_attentions(transformer: Any) -> None:
+    modules = target_modules(transformer, "audio+video")
+    assert streams(modules) == {"video", "audio", "cross"}
+    assert len(modules) == 2 * 6 * 4
+    assert modules == target_modules(transformer, ["to_q", "to_k", "to_v", "to_out.0"])
+
+
+def test_suffixes_match_at_dots(transformer: Any) -> None:
+    assert streams(target_modules(transformer, ["attn1.to_q"])) == {"video"}
+    assert streams(target_modules(transformer, ["ff.net.2"])) == {"video"}
+    assert target_modules(transformer, ["audio_ff.net.2"]) == [
+        "transformer_blocks.0.audio_ff.net.2",
+        "transformer_blocks.1.audio_ff.net.2",
+    ]
+
+
+def test_suffix_means_video_layers_when_video_runs_alone(transformer: Any) -> None:
+    assert streams(target_modules(transformer, ["to_q", "ff.net.2"], video_only=True)) == {"video"}
+    with pytest.raises(ConfigError, match="audio_attn1"):
+        target_modules(transformer, ["audio_attn1.to_q"], video_only=True)
+
+
+def test_unknown_names_are_refused(transformer: Any) -> None:
+    with pytest.raises(ConfigError, match="to_x"):
+        target_modules(transformer, ["to_q", "to_x"])
+    with pytest.raises(ConfigError, match="preset"):
+        target_modules(transformer, "everything")
+    with pytest.raises(ConfigError, match="proj_in"):  # outside the blocks: another name in Lightricks' code
+        target_modules(transformer, ["proj_in"])
+
+
+def test_names_stay_the_same_once_adapted(transformer: Any) -> None:
+    before = target_modules(transformer, "audio+video")
+    add_lora(transformer, before, rank=2, alpha=2, seed=0)
+    assert target_modules(transformer, "audio+video") == before

@@ -1,0 +1,56 @@
+"""Clips held in memory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+from torch import Tensor
+
+from ltx_core.training.samples import SampleInfo
+
+CHANNELS, AUDIO_CHANNELS = 4, 8
+FRAME_RATE = 24.0
+NUM_AUDIO = 9
+"""Audio latent frames of 9 pixel frames at 24 a second."""
+
+
+@dataclass
+class MemorySource:
+    """A sample source without a disk; clips named `silent...` have no sound."""
+
+    samples: list[SampleInfo]
+    changed: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+
+    def load(self, clip_id: str) -> dict[str, Tensor]:
+        if clip_id in self.changed:
+            return self.changed[clip_id]
+        generator = torch.Generator().manual_seed(sum(clip_id.encode()))
+        tensors = {"video": torch.randn(CHANNELS, 2, 1, 2, generator=generator)}
+        if not clip_id.startswith("silent"):
+            tensors["audio"] = torch.randn(NUM_AUDIO, AUDIO_CHANNELS, generator=generator)
+        return tensors
+
+    def text(self, caption: str) -> dict[str, Tensor]:
+        return {"features": torch.zeros(1 + len(caption), 4)}
+
+
+@pytest.fixture
+def clip() -> Callable[..., SampleInfo]:
+    def make(clip_id: str, **changes: object) -> SampleInfo:
+        fields: dict[str, object] = {
+            "bucket": "64x32@9",
+            "split": "train",
+            "repeats": 1,
+            "frame_rate": FRAME_RATE,
+            "has_audio_loss": not clip_id.startswith("silent"),
+            "caption": f"caption of {clip_id}",
+        }
+        return SampleInfo(clip_id=clip_id, **{**fields, **changes})  # type: ignore[arg-type]  # changes are any field's
+
+    return make
+
+
+@pytest.fixture
+def source_of() -> Callable[[list[SampleInfo]], MemorySource]:
+    return MemorySource

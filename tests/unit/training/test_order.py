@@ -1,0 +1,69 @@
+"""Epochs, buckets and batches."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ltx_core.errors import DataError
+from ltx_core.training.order import EpochPlan, Position, Visit
+from ltx_core.training.samples import SampleInfo
+
+Clips = Callable[..., SampleInfo]
+
+
+def sample(number: int, bucket: str, repeats: int, frame_rate: float = 24.0) -> SampleInfo:
+    return SampleInfo(f"clip{number}", bucket, "train", repeats, frame_rate, True, "")
+
+
+@given(
+    buckets=st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(1, 3), st.sampled_from([24.0, 25.0])), min_size=1, max_size=12
+    ),
+    batch_size=st.integers(1, 5),
+    epoch=st.integers(0, 3),
+)
+def test_an_epoch_is_every_clip_by_its_repeats_in_pure_batches(
+    buckets: list[tuple[str, int, float]], batch_size: int, epoch: int
+) -> None:
+    samples = tuple(sample(i, *entry) for i, entry in enumerate(buckets))
+    batches = EpochPlan(samples, batch_size, seed=1).epoch(epoch)
+    seen = Counter(visit.sample for batch in batches for visit in batch)
+    assert seen == {s: s.repeats for s in samples}
+    assert all(len({(v.sample.bucket, v.sample.frame_rate) for v in batch}) == 1 for batch in batches)
+    short = Counter(batch[0].sample.bucket for batch in batches if len(batch) < batch_size)
+    assert all(count <= 2 for count in short.values())  # at most one short batch for each bucket and rate
+    numbers = {(v.sample.clip_id, v.number) for batch in batches for v in batch}
+    assert len(numbers) == sum(s.repeats for s in samples)
+    assert all(epoch * v.sample.repeats <= v.number < (epoch + 1) * v.sample.repeats for b in batches for v in b)
+
+
+def test_several_buckets_keep_the_batch_size() -> None:
+    samples = tuple(sample(i, "ab"[i % 2], 1) for i in range(16))
+    assert {len(batch) for batch in EpochPlan(samples, 4, seed=0).epoch(0)} == {4}
+
+
+def test_order_is_a_function_of_seed_and_epoch() -> None:
+    samples = tuple(sample(i, "ab"[i % 2], 1) for i in range(12))
+    plan = EpochPlan(samples, 2, seed=0)
+    assert plan.epoch(0) == EpochPlan(tuple(reversed(samples)), 2, seed=0).epoch(0)
+
+    def ids(batches: tuple[tuple[Visit, ...], ...]) -> list[list[str]]:
+        return [[visit.sample.clip_id for visit in batch] for batch in batches]
+
+    orders = [ids(plan.epoch(0)), ids(plan.epoch(1)), ids(EpochPlan(samples, 2, seed=1).epoch(0))]
+    assert all(left != right for i, left in enumerate(orders) for right in orders[i + 1 :])
+
+
+def test_batches_run_on_over_epochs() -> None:
+    plan = EpochPlan(tuple(sample(i, "a", 1) for i in range(5)), 2, seed=0)
+    assert plan.batches_per_epoch == 3
+    assert plan.position(7) == Position(2, 1)
+    assert plan.batch(7) == plan.epoch(2)[1]
+
+
+def test_no_clip_is_an_error() -> None:
+    with pytest.raises(DataError, match="no clip"):
+        EpochPlan((), 2, seed=0)
