@@ -1,0 +1,34 @@
+"""The tiny checkpoint's autoencoders."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ltx_core.checkpoint.combined import Checkpoint, open_checkpoint
+from ltx_core.checkpoint.load import load_audio_vae, load_video_vae, load_vocoder
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+FULL = {"device": "cpu", "dtype": torch.float32}
+
+
+@pytest.fixture(scope="session")
+def checkpoint() -> Checkpoint:
+    return open_checkpoint(GOLDEN / "2.3" / "checkpoint.safetensors")
+
+
+@pytest.fixture(scope="session")
+def video_vae(checkpoint: Checkpoint) -> Any:
+    return load_video_vae(checkpoint, **FULL)
+
+
+@pytest.fixture(scope="session")
+def audio_vae(checkpoint: Checkpoint) -> Any:
+    return load_audio_vae(checkpoint, **FULL)
+
+
+@pytest.fixture(scope="session", params=["2.0", "2.3"])
+def vocoder(request: pytest.FixtureRequest) -> Any:
+    path = GOLDEN / request.param / "checkpoint.safetensors"
+    return load_vocoder(open_checkpoint(path, components=("vocoder",)), **FULL)

@@ -1,0 +1,77 @@
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from ltx_core.autoencoder.audio import decode_audio, decode_mel, encode_audio, encode_mel
+from ltx_core.autoencoder.mel import FLOOR, MelConfig, log_mel, mel_config, mel_filters
+from ltx_core.checkpoint.combined import Checkpoint
+from ltx_core.errors import ShapeError
+from ltx_core.shapes import audio_latent_frames
+
+
+def tone(hertz: float, samples: int = 8000) -> torch.Tensor:
+    return torch.sin(2 * math.pi * hertz * torch.arange(samples) / 16_000).expand(2, -1)
+
+
+def test_the_header_describes_the_released_spectrogram(checkpoint: Checkpoint) -> None:
+    assert mel_config(checkpoint.config) == MelConfig()
+
+
+def test_filters_have_equal_area_and_rising_centres() -> None:
+    filters = mel_filters(MelConfig())
+    assert filters.shape == (64, 513)
+    centres = filters.argmax(dim=1)
+    assert (centres.diff() > 0).all()
+    area = filters.sum(dim=1) * 16_000 / 1024
+    torch.testing.assert_close(area, torch.ones(64), atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("hertz", [440.0, 1000.0, 3000.0, 6000.0])
+def test_a_tone_is_loudest_in_its_band(hertz: float) -> None:
+    spectrogram = log_mel(tone(hertz)[None], MelConfig())
+    assert spectrogram.shape == (1, 2, 51, 64)
+    loudest = int(spectrogram[0, 0, 25].argmax())
+    expected = int(mel_filters(MelConfig())[:, round(hertz / 16_000 * 1024)].argmax())
+    assert abs(loudest - expected) <= 1
+
+
+def test_magnitude_not_power() -> None:
+    quiet, loud = (log_mel(gain * tone(1000)[None], MelConfig())[0, 0, 25].max() for gain in (0.1, 1.0))
+    assert float(loud - quiet) == pytest.approx(math.log(10), abs=1e-3)
+
+
+def test_silence_is_the_floor() -> None:
+    assert log_mel(torch.zeros(1, 2, 1600), MelConfig()).unique().tolist() == pytest.approx([math.log(FLOOR)])
+
+
+@pytest.mark.parametrize("samples", [640, 4000, 6000, 16_000, 20_001])
+def test_tokens_are_as_many_as_inference_counts(audio_vae: Any, samples: int) -> None:
+    sound = tone(440, samples)
+    tokens = encode_audio(audio_vae, sound, MelConfig())
+    assert tokens.shape == (audio_latent_frames(samples / 16_000), 32)
+    assert tokens.equal(encode_mel(audio_vae, log_mel(sound[None], MelConfig()))[0, : len(tokens)])
+
+
+def test_channels_lie_before_mel_bins_in_a_token(audio_vae: Any) -> None:
+    """One channel of the latent scaled through the statistics fills one run of 16 entries."""
+    spectrogram = torch.randn(1, 2, 12, 64, generator=torch.Generator().manual_seed(0))
+    latent = audio_vae.encode(spectrogram, return_dict=False)[0].mode()
+    tokens = encode_mel(audio_vae, spectrogram)[0] * audio_vae.latents_std + audio_vae.latents_mean
+    torch.testing.assert_close(tokens[2, 16:], latent[0, 1, 2], atol=1e-5, rtol=1e-5)
+
+
+def test_tokens_become_sound_at_the_vocoders_rate(audio_vae: Any, vocoder: Any) -> None:
+    tokens = torch.randn(5, 32, generator=torch.Generator().manual_seed(0))
+    sound, rate = decode_audio(audio_vae, vocoder, tokens)
+    assert decode_mel(audio_vae, tokens[None]).shape == (1, 2, 17, 64)
+    assert sound.shape == (2, 17 * rate // 100)
+    assert sound.abs().max() <= 1
+    assert rate in (24_000, 48_000)
+
+
+@pytest.mark.parametrize("sound", [torch.zeros(1, 16_000), torch.zeros(16_000), torch.zeros(2, 500)])
+def test_sound_of_another_shape_is_refused(audio_vae: Any, sound: torch.Tensor) -> None:
+    with pytest.raises(ShapeError):
+        encode_audio(audio_vae, sound, MelConfig())

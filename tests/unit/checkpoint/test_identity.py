@@ -1,0 +1,128 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from ltx_core.checkpoint.identity import checkpoint_identities, text_encoder_identities
+from ltx_core.checkpoint.keys import COMPONENTS
+from ltx_core.errors import CheckpointError
+from ltx_core.files.digest import DigestMemo
+
+Tensors = dict[str, torch.Tensor]
+Changed = Callable[[Callable[[Tensors, dict[str, str]], None]], Path]
+
+
+@pytest.fixture
+def memo(tmp_path: Path) -> DigestMemo:
+    return DigestMemo(tmp_path / "digests.parquet")
+
+
+def differing(one: dict[str, str], other: dict[str, str]) -> set[str]:
+    return {name for name in one if one[name] != other[name]}
+
+
+def test_every_component_has_its_own_digest(whole: Path, memo: DigestMemo) -> None:
+    found = checkpoint_identities(whole, memo)
+    assert tuple(found) == COMPONENTS
+    assert len(set(found.values())) == len(COMPONENTS)
+
+
+@pytest.mark.parametrize(
+    ("name", "component"),
+    [
+        ("model.diffusion_model.proj_out.bias", "transformer"),
+        ("model.diffusion_model.video_embeddings_connector.learnable_registers", "connectors"),
+        ("text_embedding_projection.video_aggregate_embed.bias", "text_projection"),
+        ("vae.per_channel_statistics.mean-of-means", "video_vae"),
+        ("audio_vae.per_channel_statistics.std-of-means", "audio_vae"),
+        ("vocoder.vocoder.conv_pre.bias", "vocoder"),
+    ],
+)
+def test_one_changed_value_changes_its_component_alone(
+    whole: Path, changed: Changed, memo: DigestMemo, name: str, component: str
+) -> None:
+    path = changed(lambda tensors, metadata: tensors[name].view(-1)[0].add_(1))
+    assert differing(checkpoint_identities(whole, memo), checkpoint_identities(path, memo)) == {component}
+
+
+def test_order_and_other_tensors_do_not_matter(whole: Path, changed: Changed, memo: DigestMemo) -> None:
+    def shift(tensors: Tensors, metadata: dict[str, str]) -> None:
+        tensors["duration_head.mlp.bias"] = torch.zeros(1000)
+        metadata["license"] = "another"
+
+    path = changed(shift)
+    assert path.read_bytes()[:100] != whole.read_bytes()[:100]
+    assert checkpoint_identities(path, memo) == checkpoint_identities(whole, memo)
+
+
+def test_a_changed_config_changes_what_it_builds(whole: Path, changed: Changed, memo: DigestMemo) -> None:
+    def edit(tensors: Tensors, metadata: dict[str, str]) -> None:
+        config = json.loads(metadata["config"])
+        config["vae"]["spatial_padding_mode"] = "reflect"
+        metadata["config"] = json.dumps(config)
+
+    path = changed(edit)
+    assert differing(checkpoint_identities(whole, memo), checkpoint_identities(path, memo)) == {"video_vae"}
+
+
+def test_unchanged_files_are_read_once(whole: Path, tmp_path: Path, memo: DigestMemo) -> None:
+    """Other bytes under the same size and time keep the digest: so it came from the memo, also a saved one."""
+    path = tmp_path / "copy.safetensors"
+    shutil.copyfile(whole, path)
+    found, stat = checkpoint_identities(path, memo), path.stat()
+    memo.save()
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert checkpoint_identities(path, DigestMemo(memo.store)) == found
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    assert checkpoint_identities(path, DigestMemo(memo.store)) != found
+
+
+@pytest.mark.parametrize(
+    ("file", "part"),
+    [("config.json", "text_encoder"), ("model.safetensors", "text_encoder"), ("tokenizer.json", "tokenizer")],
+)
+def test_text_encoder_and_tokenizer_are_told_apart(
+    gemma: Path, tmp_path: Path, memo: DigestMemo, file: str, part: str
+) -> None:
+    folder = tmp_path / "gemma"
+    shutil.copytree(gemma, folder)
+    before = text_encoder_identities(folder, memo)
+    assert before == text_encoder_identities(gemma, memo)
+    (folder / file).write_bytes((folder / file).read_bytes() + b" ")
+    assert differing(before, text_encoder_identities(folder, memo)) == {part}
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
+def test_an_incomplete_folder_names_what_is_missing(gemma: Path, tmp_path: Path, memo: DigestMemo, file: str) -> None:
+    folder = tmp_path / "gemma"
+    shutil.copytree(gemma, folder)
+    (folder / file).unlink()
+    with pytest.raises(CheckpointError, match=f"lacks {file};"):
+        text_encoder_identities(folder, memo)
+
+
+def test_a_missing_shard_is_named(gemma: Path, tmp_path: Path, memo: DigestMemo) -> None:
+    folder = tmp_path / "gemma"
+    shutil.copytree(gemma, folder)
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    weights = {"a": "model-1.safetensors", "b": "model-2.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
+    with pytest.raises(CheckpointError, match=r"lacks model-2\.safetensors;"):
+        text_encoder_identities(folder, memo)
+
+
+def test_nothing_of_this_needs_torch() -> None:
+    code = (
+        "import sys, ltx_core.checkpoint.identity, ltx_core.checkpoint.architecture, ltx_core.text.fit;"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,57 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ltx_core.errors import CheckpointError
+from ltx_core.text.gemma import MAX_TOKENS, TextEncoder, load_gemma
+
+
+def test_ids_start_with_one_bos_and_ignore_outer_space(encoder: TextEncoder) -> None:
+    ids = encoder.token_ids("  a robot dancing \n")
+    assert ids == encoder.token_ids("a robot dancing")
+    assert ids.count(encoder.tokenizer.bos_token_id) == 1
+    assert ids[0] == encoder.tokenizer.bos_token_id
+
+
+def test_long_captions_are_cut_at_the_end(encoder: TextEncoder) -> None:
+    text = "a robot " * 2000
+    ids = encoder.token_ids(text)
+    assert len(ids) == MAX_TOKENS
+    assert ids[:9] == encoder.token_ids("a robot " * 20)[:9]
+    assert encoder.hidden_states(text).shape == (MAX_TOKENS, 32, 5)
+
+
+def test_every_layer_is_given_and_only_valid_tokens(encoder: TextEncoder) -> None:
+    states = encoder.hidden_states("a robot dancing")
+    assert states.shape == (len(encoder.token_ids("a robot dancing")), 32, 5)
+    assert states.isfinite().all()
+    assert encoder.hidden_states("").shape == (1, 32, 5)
+
+
+def test_neither_image_tower_nor_logits_are_kept(encoder: TextEncoder) -> None:
+    names = [name for name, _ in encoder.model.named_modules()]
+    assert not any("vision" in name or "lm_head" in name for name in names)
+    assert not any(parameter.requires_grad for parameter in encoder.model.parameters())
+
+
+def test_missing_weights_are_named(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "gemma"
+    shutil.copytree(folder, copy)
+    weights = load_file(copy / "model.safetensors")
+    gone = next(name for name in weights if "mlp" in name and "language_model" in name)
+    del weights[gone]
+    save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match="lack or mis-shape"):
+        load_gemma(copy, device="cpu", dtype=torch.float32)
+
+
+def test_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "gemma"
+    shutil.copytree(folder, copy)
+    (copy / "config.json").write_text(json.dumps({"model_type": "gemma4_unified"}))
+    with pytest.raises(CheckpointError, match=r"a gemma4_unified model; gemma3 is wanted"):
+        load_gemma(copy, device="cpu", dtype=torch.float32)
