@@ -11,7 +11,7 @@ THUMBNAIL = (8, 8)
 """Cells of luma, rows and columns, that frames are compared by: coarse, so that small movements do not count."""
 HISTOGRAM_BINS = 16
 LOOKAHEAD = 3
-"""A cut's new picture stays: it differs from the old one for this many frames. A flash or a damaged frame does not."""
+"""Frames for which a cut's old picture stood and its new one stays. A flash or a damaged frame is gone before."""
 MIN_CHANGE = 0.06
 """Changes under this are never cuts."""
 TIMES_NEIGHBOURS = 3.0
@@ -37,18 +37,20 @@ class ChangeMeter:
     def cuts(self) -> list[int]:
         """Frames that begin a new scene, the first frame left out, in order.
 
-        Frame n begins one if the last frame before it differs from n, n+1 and n+2 by at least `MIN_CHANGE`, and by
-        `TIMES_NEIGHBOURS` times the mean step between the frames around n. Fades and dissolves are not found: a clip
-        may hold one. Cuts between pictures of equal brightness in all cells are not found either.
+        Frame n begins one if the last frame before it differs from n, n+1 and n+2, and n from n-2 and n-3 too, all by
+        at least `MIN_CHANGE`, and by `TIMES_NEIGHBOURS` times the mean step between the frames around n.
+
+        Not found: fades and dissolves, so a clip may hold one; cuts between pictures of equal brightness everywhere.
         """
         changes = np.array(self._changes, dtype=np.float64).reshape(-1, LOOKAHEAD)
         found: list[int] = []
         for n in range(1, len(changes)):
             stays = min(changes[n + k, k] for k in range(LOOKAHEAD) if n + k < len(changes))
+            stayed = float(changes[n, : min(n, LOOKAHEAD)].min())
             low, high = max(n - NEIGHBOURHOOD, 1), n + NEIGHBOURHOOD + 1
             around = np.delete(changes[low:high, 0], n - low)
             usual = float(np.sort(around)[: -1 if len(around) > 3 else None].mean()) if len(around) else 0.0
-            if stays >= max(MIN_CHANGE, TIMES_NEIGHBOURS * usual):
+            if min(stays, stayed) >= max(MIN_CHANGE, TIMES_NEIGHBOURS * usual):
                 found.append(n)
         return found
 

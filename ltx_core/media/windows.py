@@ -38,8 +38,10 @@ class Lengths:
 
     @property
     def needed(self) -> int:
-        """Frames that a scene must have to give a clip."""
-        return self.floored(self.shortest if self.keep_own else self.longest)
+        """Frames that a scene must have to give a clip: with `keep_own`, one as long as `shortest` gives."""
+        if not self.keep_own:
+            return self.floored(self.longest)
+        return math.ceil((self.floored(self.shortest) - 1) / self.interval) * self.interval + 1
 
 
 def clip_lengths(num_frames: int, min_frames: int | None, bucket_strategy: str, frame_interval: int) -> Lengths:

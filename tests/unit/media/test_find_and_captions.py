@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import pytest
+
+from datasets_spec import QuarantineReason
+from ltx_core.errors import ConfigError, DataError
+from ltx_core.media.captions import read_caption
+from ltx_core.media.errors import MediaError
+from ltx_core.media.find import find_media
+
+
+def test_finds_every_kind_sorted_and_no_hidden_ones(tmp_path: Path) -> None:
+    kept = ["B.MP4", "a.mov", "deep/er/c.WebM", "deep.mkv", "z.m2ts"]
+    for name in [*kept, ".hidden.mp4", "._a.mov", "notes.txt", "still.png", ".cache/x.mp4", "deep/.trash/y.mp4"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "link.avi").symlink_to(tmp_path / "a.mov")
+    found = [path.relative_to(tmp_path).as_posix() for path in find_media(tmp_path)]
+    assert found == sorted([*kept, "link.avi"])
+
+
+def test_the_folder_must_be_one(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="nowhere"):
+        find_media(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("content", "caption"),
+    [
+        (b"A dog runs.", "A dog runs."),
+        ("\ufeffA dög\r\nruns,\n\n  far. \n".encode(), "A dög runs, far."),
+    ],
+)
+def test_textfile(tmp_path: Path, content: bytes, caption: str) -> None:
+    (tmp_path / "clip.01.txt").write_bytes(content)
+    assert read_caption(tmp_path / "clip.01.mp4", "textfile", None) == caption
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, QuarantineReason.NO_CAPTION),
+        (b"", QuarantineReason.NO_CAPTION),
+        (b" \n\t\xef\xbb\xbf"[:3], QuarantineReason.NO_CAPTION),
+        ("Hündin".encode("latin-1"), QuarantineReason.BAD_CAPTION),
+        ("A dog".encode("utf-16"), QuarantineReason.BAD_CAPTION),
+        (b"A\0dog", QuarantineReason.BAD_CAPTION),
+    ],
+)
+def test_bad_textfiles(tmp_path: Path, content: bytes | None, reason: QuarantineReason) -> None:
+    if content is not None:
+        (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(MediaError) as caught:
+        read_caption(tmp_path / "a.mp4", "textfile", None)
+    assert caught.value.reason is reason
+    assert "a.txt" in str(caught.value)
+
+
+def test_a_folder_is_no_caption(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").mkdir()
+    with pytest.raises(MediaError) as caught:
+        read_caption(tmp_path / "a.mp4", "textfile", None)
+    assert caught.value.reason is QuarantineReason.BAD_CAPTION
+
+
+def test_filename() -> None:
+    assert read_caption(Path("/x/a_dog-runs__far.take.mp4"), "filename", None) == "a dog runs far.take"
+    with pytest.raises(MediaError):
+        read_caption(Path("/x/___.mp4"), "filename", None)
+
+
+def test_instance_prompt() -> None:
+    assert read_caption(Path("/x/a.mp4"), "instanceprompt", "sks dog") == "sks dog"
+    for strategy, prompt in (("instanceprompt", None), ("parquet", None)):
+        with pytest.raises(ConfigError, match="caption_strategy"):
+            read_caption(Path("/x/a.mp4"), strategy, prompt)
