@@ -51,7 +51,7 @@ def calibrate_video(vae: Any) -> None:
 
 
 def calibrate_audio(vae: Any, config: Mapping[str, Any]) -> Tensor:
-    """Latent statistics over a few sounds, then decoded spectrograms of the sounds' own mean and spread; returns them."""
+    """Latent statistics over a few sounds, then decoded spectrograms of the sounds' own mean and spread: these."""
     mel = mel_config(config)
     sounds = [torch.from_numpy(play(sound, SECONDS, mel.sample_rate)) for sound in SOUNDS]
     heard = log_mel(torch.stack(sounds), mel).double()

@@ -29,14 +29,16 @@ class View:
 
 @lru_cache(maxsize=32)
 def view_of(width: int, height: int) -> View:
+    """The coordinates of every pixel centre of a frame."""
     rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
     return View((columns + 0.5) / height, (rows + 0.5) / height, width / height, 1 / height)
 
 
 def gradient(view: View, top: Color, bottom: Color) -> Picture:
     """A picture that changes from one colour at the top to another at the bottom."""
-    share = view.y[..., None]
-    return ((1 - share) * np.float32(top) + share * np.float32(bottom)).astype(np.float32)
+    share = view.y[:, :1, None]
+    column = np.asarray((1 - share) * np.array(top) + share * np.array(bottom), dtype=np.float32)
+    return np.broadcast_to(column, (*view.y.shape, 3))
 
 
 def soft(view: View, distance: Mask) -> Mask:
@@ -45,10 +47,12 @@ def soft(view: View, distance: Mask) -> Mask:
 
 
 def disc(view: View, x: float, y: float, radius: float) -> Mask:
+    """A filled circle."""
     return soft(view, np.hypot(view.x - x, view.y - y) - radius)
 
 
 def ring(view: View, x: float, y: float, radius: float, thickness: float) -> Mask:
+    """A circle line."""
     return soft(view, np.abs(np.hypot(view.x - x, view.y - y) - radius) - thickness / 2)
 
 
@@ -66,5 +70,9 @@ def below(view: View, line: Mask | float) -> Mask:
 
 def paint(picture: Picture, mask: Mask, color: Color, opacity: float = 1.0) -> Picture:
     """Lay a colour over `picture` where `mask` says; a new picture."""
-    cover = (mask * np.float32(opacity))[..., None]
-    return (picture * (1 - cover) + cover * np.float32(color)).astype(np.float32)
+    painted = picture.copy()
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    if len(rows):  # most shapes are small: the rest of the picture stays as it is
+        part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        painted[part] += (mask[part] * opacity)[..., None] * (np.array(color, dtype=np.float32) - painted[part])
+    return painted

@@ -1,4 +1,4 @@
-"""What the miniature footage consists of: one declaration a file, for the writer and for the tests that read it back."""
+"""What the miniature footage consists of: one declaration a file, for the writer and for tests that read it back."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -79,16 +79,18 @@ class Footage:
 
 
 def aac(sound: str, layout: str = "stereo", rate: int = 44_100) -> Audio:
+    """An AAC stream."""
     return Audio("aac", layout, rate, sound)
 
 
 def opus(sound: str, layout: str = "stereo") -> Audio:
+    """An Opus stream; Opus is always 48 kHz."""
     return Audio("opus", layout, 48_000, sound)
 
 
 ROLLING = (
-    "A red ball rolls from left to right over a dark floor while a low tone hums and clicks twice, moving from the left "
-    "ear to the right."
+    "A red ball rolls from left to right over a dark floor while a low tone hums and clicks twice, moving from the "
+    "left ear to the right."
 )
 
 DECLARED: tuple[Footage, ...] = (
@@ -253,11 +255,11 @@ DECLARED: tuple[Footage, ...] = (
         height=90,
         num_frames=300,
         audio=aac("four_sounds"),
-        caption="A red ball rolls to the right, clouds drift over a blue sky, bubbles rise in dark water, and a blue bar "
-        "turns; a hum, a bird, blubs and a motor are heard in turn.",
+        caption="A red ball rolls to the right, clouds drift over a blue sky, bubbles rise in dark water, and a blue "
+        "bar turns; a hum, a bird, blubs and a motor are heard in turn.",
     ),
     Footage(
-        name="ventana de la niña – 窓.mp4",
+        name="ventana de la niña 窓.mp4",
         scene="waving_curtain",
         width=160,
         height=120,

@@ -41,6 +41,7 @@ clacks = repeated(CLACK_PERIOD_SECONDS, CLACK_PERIOD_SECONDS / 2)
 
 
 def bubble_starts(seconds: float) -> list[float]:
+    """When each bubble leaves the floor."""
     return [start for start in BUBBLE_STARTS if start < seconds]
 
 

@@ -9,11 +9,12 @@ from ltx_core.miniature.corpus import DECLARED, Footage
 from ltx_core.miniature.mux import write_whole
 from ltx_core.progress import Progress, Silent, stop_if_asked
 
+SILENT = Silent()
 KEPT_OF_TRUNCATED = 0.6
 """Share of a truncated file's bytes that are left: all of its index, half of its data."""
 
 
-def write_footage(folder: Path, declared: Iterable[Footage] = DECLARED, progress: Progress = Silent()) -> list[Path]:  # noqa: B008
+def write_footage(folder: Path, declared: Iterable[Footage] = DECLARED, progress: Progress = SILENT) -> list[Path]:
     """Write every declared file and its caption below `folder`, replacing what has their names; the media paths.
 
     Raises:

@@ -1,5 +1,6 @@
 """The miniature's modules: diffusers' own classes, at the sizes that the header says, with random weights."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,11 @@ from ltx_core.checkpoint.video_architecture import video_vae_arguments
 from ltx_core.miniature import header
 from ltx_core.miniature.weights import draw
 
+ALIKE = 0.97
+"""Correlation of the weights of neighbouring pixels in the video decoder."""
+OUTWEIGHING = 20.0
+"""Gain of an upsampling step's weights over the residual beside them."""
+
 
 def build_modules(config: Mapping[str, Any]) -> dict[str, Any]:
     """Every component by its name in `checkpoint.keys.COMPONENTS`; weights come from torch's random state."""
@@ -37,6 +43,7 @@ def build_modules(config: Mapping[str, Any]) -> dict[str, Any]:
     for module in modules.values():
         draw(module)
         module.requires_grad_(False).eval()
+    smooth(modules["video_vae"].decoder)
     if "bwe" in config["vocoder"]:
         set_spectrum(modules["vocoder"], config["vocoder"]["bwe"])
     return modules
@@ -53,6 +60,23 @@ def build_text_projection(config: Mapping[str, Any]) -> nn.ModuleDict:
             "audio_text_proj_in": nn.Linear(states, header.AUDIO_WIDTH),
         }
     )
+
+
+def smooth(decoder: Any) -> None:
+    """Let values that are unfolded into neighbouring pixels be much alike, as a trained decoder's are.
+
+    Each upsampling step, and the last layer with its 4x4 patches, makes a block of neighbours from the channels of one
+    place. With weights drawn apart for each neighbour every picture would be noise of single pixels. 2.0 also adds the
+    channels themselves, unfolded; the learned part is made to outweigh them.
+    """
+    for block in decoder.up_blocks:
+        if block.upsamplers[0].residual:
+            block.upsamplers[0].conv.conv.weight.mul_(OUTWEIGHING)
+    patch = decoder.patch_size**2
+    blocks = [(block.upsamplers[0].conv.conv, math.prod(block.upsamplers[0].stride)) for block in decoder.up_blocks]
+    for layer, neighbours in [*blocks, (decoder.conv_out.conv, patch)]:
+        own = layer.weight.unflatten(0, (-1, neighbours))
+        layer.weight.copy_((ALIKE * own[:, :1] + (1 - ALIKE**2) ** 0.5 * own).flatten(0, 1))
 
 
 def set_spectrum(vocoder: LTX2VocoderWithBWE, section: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Write drawn frames and synthetic sound as the kinds of media files that cameras, phones and editors leave."""
 
 import heapq
+import itertools
 from collections.abc import Iterator
 from fractions import Fraction
 from operator import itemgetter
@@ -59,6 +60,7 @@ def add_video(container: Any, footage: Footage) -> Any:
 
 
 def add_audio(container: Any, audio: Audio) -> Any:
+    """An audio stream of the declared codec, layout and rate."""
     stream = container.add_stream(ENCODERS[audio.codec], rate=audio.rate, layout=audio.layout)
     stream.codec_context.flags |= Flags.bitexact
     return stream
@@ -67,7 +69,7 @@ def add_audio(container: Any, audio: Audio) -> Any:
 def video_frames(footage: Footage, stream: Any) -> Iterator[Timed]:
     """Every frame as it is stored: upright ones are turned back by the rotation that players undo."""
     steps = footage.frame_steps
-    for begin, end in zip(steps[:-1], steps[1:], strict=True):
+    for begin, end in itertools.pairwise(steps):
         time = float(begin / footage.frame_rate)
         picture = draw(footage.scene, time, footage.seconds, (footage.width, footage.height))
         stored = np.ascontiguousarray(np.rot90(picture, footage.rotation // 90))  # anticlockwise

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,11 +35,18 @@ def draw(scene: str, time: float, seconds: float, size: tuple[int, int]) -> NDAr
     """The frame of `scene` at `time`, `size` (width, height) in pixels: uint8 [H, W, 3], RGB."""
     width, height = size
     picture = SCENES[scene](Moment(view_of(width, height), time, seconds))
-    grain = np.random.default_rng(width * 10_000 + height).uniform(-GRAIN, GRAIN, (height, width, 1))
-    return np.clip((picture + grain) * 255 + 0.5, 0, 255).astype(np.uint8)
+    return np.clip((picture + grain_of(width, height)) * 255 + 0.5, 0, 255).astype(np.uint8)
+
+
+@lru_cache(maxsize=32)
+def grain_of(width: int, height: int) -> Picture:
+    """The noise laid over every frame of a size, [H, W, 1]."""
+    noise = np.random.default_rng(width * 10_000 + height).uniform(-GRAIN, GRAIN, (height, width, 1))
+    return np.asarray(noise, dtype=np.float32)
 
 
 def rolling_ball(now: Moment) -> Picture:
+    """A red ball rolls from the left edge to the right over a dark floor with two joints."""
     view = now.view
     picture = paint(gradient(view, (0.16, 0.17, 0.22), (0.1, 0.1, 0.13)), below(view, 0.78), (0.07, 0.05, 0.05))
     for third in (1, 2):
@@ -51,6 +59,7 @@ def rolling_ball(now: Moment) -> Picture:
 
 
 def bouncing_ball(now: Moment) -> Picture:
+    """An orange ball bounces in place; its shadow shrinks as it rises."""
     view, radius = now.view, 0.11
     phase = now.time / events.BOUNCE_PERIOD_SECONDS % 1
     height = 4 * phase * (1 - phase) * 0.55
@@ -62,6 +71,7 @@ def bouncing_ball(now: Moment) -> Picture:
 
 
 def turning_bar(now: Moment) -> Picture:
+    """A blue bar turns clockwise in a ring."""
     view = now.view
     angle = 2 * np.pi * now.time / events.TURN_PERIOD_SECONDS
     x, y = view.aspect / 2, 0.5
@@ -74,6 +84,7 @@ def turning_bar(now: Moment) -> Picture:
 
 
 def rising_bubbles(now: Moment) -> Picture:
+    """Bubbles leave the floor one by one and rise through water."""
     view = now.view
     picture = gradient(view, (0.1, 0.5, 0.62), (0.02, 0.16, 0.32))
     for i, start in enumerate(events.BUBBLE_STARTS):
@@ -105,6 +116,7 @@ def passing_hills(now: Moment) -> Picture:
 
 
 def zooming_tunnel(now: Moment) -> Picture:
+    """Rings grow outwards, as seen from something that flies into a tunnel."""
     view = now.view
     far = np.hypot(view.x - view.aspect / 2, view.y - 0.5) + 0.02
     bands = 0.5 + 0.5 * np.sin(9 * np.log(far) - 7 * now.time)
@@ -113,6 +125,7 @@ def zooming_tunnel(now: Moment) -> Picture:
 
 
 def talking_face(now: Moment) -> Picture:
+    """A face whose mouth opens with every syllable of the voice."""
     view = now.view
     x, opening = view.aspect / 2, float(events.mouth_opening(np.array([now.time]))[0])
     picture = paint(gradient(view, (0.25, 0.4, 0.35), (0.16, 0.26, 0.26)), disc(view, x, 0.5, 0.38), (0.93, 0.76, 0.6))
@@ -124,6 +137,7 @@ def talking_face(now: Moment) -> Picture:
 
 
 def swinging_pendulum(now: Moment) -> Picture:
+    """A pendulum swings, at rest for an instant on either side."""
     view = now.view
     angle = 0.7 * np.sin(2 * np.pi * now.time / events.SWING_PERIOD_SECONDS)
     x, length = view.aspect / 2, 0.68
@@ -137,6 +151,7 @@ def swinging_pendulum(now: Moment) -> Picture:
 
 
 def falling_rain(now: Moment) -> Picture:
+    """Drops fall straight down, faster than the frame is high."""
     view = now.view
     picture = paint(gradient(view, (0.3, 0.34, 0.4), (0.42, 0.45, 0.48)), below(view, 0.88), (0.2, 0.24, 0.26))
     for i in range(28):
@@ -147,6 +162,7 @@ def falling_rain(now: Moment) -> Picture:
 
 
 def sinking_sun(now: Moment) -> Picture:
+    """The sun sets behind a moving sea and the sky darkens."""
     view, share = now.view, now.share
     top = (0.25 * (1 - share) + 0.1, 0.3 * (1 - share) + 0.06, 0.6 - 0.3 * share)
     picture = gradient(view, top, (0.98, 0.6 - 0.25 * share, 0.25))
@@ -155,6 +171,7 @@ def sinking_sun(now: Moment) -> Picture:
 
 
 def crossing_squares(now: Moment) -> Picture:
+    """One square goes right, another left below it."""
     view, way = now.view, now.view.aspect * now.share
     picture = gradient(view, (0.9, 0.88, 0.82), (0.82, 0.8, 0.76))
     picture = paint(picture, bar(view, way, 0.36, (0.3, 0.3)), (0.1, 0.55, 0.35))
@@ -162,6 +179,7 @@ def crossing_squares(now: Moment) -> Picture:
 
 
 def drifting_clouds(now: Moment) -> Picture:
+    """Clouds drift to the right."""
     view = now.view
     picture = gradient(view, (0.22, 0.45, 0.82), (0.68, 0.84, 0.96))
     for i in range(4):
@@ -173,6 +191,7 @@ def drifting_clouds(now: Moment) -> Picture:
 
 
 def flying_kite(now: Moment) -> Picture:
+    """A kite on a string sways; up is up, so a wrong rotation shows."""
     view = now.view
     x = view.aspect * (0.5 + 0.25 * np.sin(3 * now.time))
     y = 0.28 + 0.06 * np.cos(5 * now.time)
@@ -185,6 +204,7 @@ def flying_kite(now: Moment) -> Picture:
 
 
 def waving_curtain(now: Moment) -> Picture:
+    """A curtain waves at the left of a window."""
     view, middle = now.view, now.view.aspect / 2
     picture = paint(
         gradient(view, (0.55, 0.45, 0.36), (0.4, 0.32, 0.26)), bar(view, middle, 0.48, (0.8, 0.72)), (0.7, 0.88, 0.98)
@@ -197,6 +217,7 @@ def waving_curtain(now: Moment) -> Picture:
 
 
 def turning_lighthouse(now: Moment) -> Picture:
+    """A beam turns clockwise in the night."""
     view, x = now.view, now.view.aspect * 0.5
     angle = 2 * np.pi * now.time / events.TURN_PERIOD_SECONDS
     bearing = np.arctan2(view.y - 0.3, view.x - x)
@@ -208,6 +229,7 @@ def turning_lighthouse(now: Moment) -> Picture:
 
 
 def passing_train(now: Moment) -> Picture:
+    """A train of three cars passes from right to left."""
     view = now.view
     picture = paint(gradient(view, (0.7, 0.74, 0.78), (0.8, 0.78, 0.7)), below(view, 0.82), (0.36, 0.33, 0.3))
     front = view.aspect - (view.aspect + 1.2) * now.share
@@ -222,6 +244,7 @@ def passing_train(now: Moment) -> Picture:
 
 
 def blinking_firefly(now: Moment) -> Picture:
+    """A small light wanders and fades in and out."""
     view = now.view
     x = view.aspect * (0.5 + 0.35 * np.sin(2.2 * now.time))
     y = 0.5 + 0.3 * np.sin(3.7 * now.time)

@@ -77,22 +77,26 @@ def pan(wave: Wave, place: float | Wave) -> Wave:
 
 
 def hum_and_clicks(times: Wave, seconds: float) -> Wave:
+    """A hum that moves from left to right with the ball, and a click at each joint."""
     hum = 0.12 * tone(times, 90.0) + 0.05 * tone(times, 180.0)
     return pan(hum + 0.5 * strikes(times, events.roll_clicks(seconds), 1800.0, 0.012), times / seconds)
 
 
 def thuds(times: Wave, seconds: float) -> Wave:
+    """A thud at each bounce."""
     starts = events.bounces(seconds)
     return pan(0.5 * strikes(times, starts, 140.0, 0.06) + 0.15 * strikes(times, starts, 900.0, 0.01), 0.5)
 
 
 def whirr(times: Wave, seconds: float) -> Wave:
+    """A motor, louder twice a turn."""
     turn = 2 * np.pi * times / events.TURN_PERIOD_SECONDS
     buzz = sum(tone(times, 110.0 * k) / k for k in (1, 2, 3, 5))
     return pan(0.14 * buzz * (1 + 0.4 * np.cos(2 * turn)), 0.5 + 0.4 * np.cos(turn))
 
 
 def blubs(times: Wave, seconds: float) -> Wave:
+    """A rising blip as each bubble leaves, over faint water noise."""
     wave = 0.05 * noise(times, "water", smooth=24)
     for i, start in enumerate(events.bubble_starts(seconds)):
         age = np.maximum(times - start, 0)
@@ -102,11 +106,13 @@ def blubs(times: Wave, seconds: float) -> Wave:
 
 
 def wind(times: Wave, seconds: float) -> Wave:
+    """Dull noise in gusts, different on both sides."""
     gusts = 0.6 + 0.4 * np.sin(2 * np.pi * times / 1.3)
     return np.stack([0.5 * noise(times, side, smooth=40) * gusts for side in ("left wind", "right wind")])
 
 
 def rising_sweep(times: Wave, seconds: float) -> Wave:
+    """A tone that rises by three octaves."""
     return pan(0.2 * tone(times, 150 * 2 ** (3 * times / seconds)), 0.5)
 
 
@@ -123,42 +129,50 @@ def voice(times: Wave, seconds: float) -> Wave:
 
 
 def ticking(times: Wave, seconds: float) -> Wave:
+    """A tick at either end of the swing, on that side."""
     starts = events.ticks(seconds)
     left, right = (strikes(times, starts[first::2], 2200.0, 0.02) for first in (1, 0))
     return 0.5 * np.stack([left + 0.3 * right, right + 0.3 * left]) + 0.01 * noise(times, "room", smooth=8)
 
 
 def hiss(times: Wave, seconds: float) -> Wave:
+    """Even white noise, different on both sides."""
     return 0.3 * np.stack([noise(times, side) for side in ("left rain", "right rain")])
 
 
 def fluttering(times: Wave, seconds: float) -> Wave:
+    """Noise chopped eleven times a second."""
     flap = np.maximum(np.sin(2 * np.pi * 11 * times), 0) ** 2
     return pan(0.45 * noise(times, "cloth", smooth=6) * flap, 0.5 + 0.25 * np.sin(3 * times))
 
 
 def birds(times: Wave, seconds: float) -> Wave:
+    """A trilled chirp, twice a second, on the right."""
     chirp = np.maximum(np.sin(2 * np.pi * times / 0.45), 0) ** 4
     return pan(0.25 * chirp * tone(times, 2600 + 500 * np.sin(2 * np.pi * 17 * times)), 0.7)
 
 
 def fog_horn(times: Wave, seconds: float) -> Wave:
+    """A deep horn that swells once a turn."""
     swell = np.clip(np.sin(2 * np.pi * times / events.TURN_PERIOD_SECONDS), 0, 1)
     horn = tone(times, 95.0) + 0.5 * tone(times, 190.0) + 0.3 * tone(times, 285.0)
     return pan(0.18 * horn * (0.2 + 0.8 * swell), 0.5)
 
 
 def train_clacks(times: Wave, seconds: float) -> Wave:
+    """Double clacks over rolling noise, moving from right to left."""
     starts = [start + gap for start in events.clacks(seconds) for gap in (0.0, 0.09)]
     wave = 0.2 * noise(times, "wheels", smooth=30) + 0.4 * strikes(times, starts, 420.0, 0.02)
     return pan(wave, 1 - times / seconds)
 
 
 def crickets(times: Wave, seconds: float) -> Wave:
+    """A high tone in short pulses."""
     return pan(0.2 * tone(times, 3800.0) * (np.sin(2 * np.pi * 14 * times) > 0.2), 0.4)
 
 
 def silence(times: Wave, seconds: float) -> Wave:
+    """A stream in which nothing is heard."""
     return np.zeros((2, len(times)))
 
 

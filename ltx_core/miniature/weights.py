@@ -32,7 +32,7 @@ def draw(module: nn.Module) -> None:
     The classes' own starting values shrink signals layer by layer until biases drown them, which training repairs;
     here nothing is trained.
     """
-    scaled: set[nn.Parameter] = set()
+    scaled: set[Tensor] = set()
     for layer in module.modules():
         if not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d):
             continue

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ltx_core.miniature.footage import write_footage
+from ltx_core.miniature.footage import SILENT, write_footage
 from ltx_core.miniature.gemma import write_gemma
 from ltx_core.miniature.header import Generation
 from ltx_core.miniature.model import write_checkpoint
-from ltx_core.progress import Progress, Silent, stop_if_asked
+from ltx_core.progress import Progress, stop_if_asked
 
 CHECKPOINT_NAME = "ltx-2-miniature.safetensors"
 
@@ -25,7 +25,7 @@ class Miniature:
 
 
 def write_miniature(
-    folder: Path, *, generation: Generation = "2.0", seed: int = 0, progress: Progress | None = None
+    folder: Path, *, generation: Generation = "2.0", seed: int = 0, progress: Progress = SILENT
 ) -> Miniature:
     """Write model, text encoder and footage below `folder`, replacing what has their names.
 
@@ -37,7 +37,6 @@ def write_miniature(
         StorageError: the disk is full or read-only.
         Stopped: asked to stop; the files written so far are whole.
     """
-    progress = progress or Silent()
     model = folder / "model"
     checkpoint = write_checkpoint(model / CHECKPOINT_NAME, generation, seed)
     stop_if_asked(progress, "writing the miniature")
