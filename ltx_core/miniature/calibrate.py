@@ -37,7 +37,7 @@ def calibrate(modules: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     parts = [modules[name].double() for name in ("video_vae", "audio_vae", "vocoder")]
     calibrate_video(modules["video_vae"])
     spectrograms = calibrate_audio(modules["audio_vae"], config)
-    calibrate_vocoder(modules["vocoder"], spectrograms)
+    calibrate_vocoder(modules["vocoder"], spectrograms[:2])
     for part in parts:
         part.float()
 

@@ -1,0 +1,175 @@
+"""The checkpoint and the text encoder are whole, load strictly, and give what a person can see and hear."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ltx_core.autoencoder.audio import decode_audio, encode_audio
+from ltx_core.autoencoder.mel import mel_config
+from ltx_core.autoencoder.video import decode_video, encode_video
+from ltx_core.checkpoint.combined import open_checkpoint
+from ltx_core.checkpoint.header import read_header
+from ltx_core.checkpoint.load import (
+    load_audio_vae,
+    load_connectors,
+    load_text_projection,
+    load_transformer,
+    load_video_vae,
+    load_vocoder,
+)
+from ltx_core.denoiser.forward import denoise
+from ltx_core.denoiser.inputs import Stream
+from ltx_core.denoiser.packing import pack_video
+from ltx_core.denoiser.positions import audio_positions, video_positions
+from ltx_core.miniature.corpus import DECLARED
+from ltx_core.miniature.gemma import write_gemma
+from ltx_core.miniature.header import Generation, config
+from ltx_core.miniature.model import write_checkpoint
+from ltx_core.miniature.scenes import draw
+from ltx_core.miniature.sounds import play
+from ltx_core.miniature.weights import save_tensors
+from ltx_core.miniature.write import Miniature
+from ltx_core.shapes import LatentShape
+from ltx_core.text.contexts import text_contexts
+from ltx_core.text.features import embed_text
+from ltx_core.text.fit import fits
+from ltx_core.text.gemma import load_gemma
+
+GENERATIONS: tuple[Generation, ...] = ("2.0", "2.3")
+CPU = {"device": "cpu", "dtype": torch.float32}
+
+
+@pytest.fixture(scope="module", params=GENERATIONS)
+def written(
+    request: pytest.FixtureRequest, miniature: Miniature, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Generation]:
+    generation: Generation = request.param
+    if generation == "2.0":
+        return miniature.checkpoint, generation
+    return write_checkpoint(tmp_path_factory.mktemp("model") / "model.safetensors", generation, 0), generation
+
+
+@pytest.fixture(scope="module")
+def gemma(miniature: Miniature) -> Path:
+    return miniature.text_encoder
+
+
+def test_header_says_what_it_is(written: tuple[Path, Generation]) -> None:
+    path, generation = written
+    header = read_header(path)
+    assert json.loads(header.metadata["config"]) == config(generation)
+    assert header.metadata["model_version"].startswith(generation)
+    assert "Random weights" in header.metadata["license"]
+    assert {entry.dtype for entry in header.tensors.values()} == {"BF16"}
+    checkpoint = open_checkpoint(path)
+    assert checkpoint.generation == generation
+
+
+def test_whole_way_from_clip_to_picture_and_sound(written: tuple[Path, Generation], gemma: Path) -> None:
+    checkpoint = open_checkpoint(written[0])
+    fits(checkpoint, gemma)
+    video_vae, audio_vae = load_video_vae(checkpoint, **CPU), load_audio_vae(checkpoint, **CPU)
+    frames = torch.from_numpy(np.stack([draw("talking_face", k / 25, 1.0, (96, 64)) for k in range(17)]))
+    latent = encode_video(video_vae, frames)
+    tokens = encode_audio(audio_vae, torch.from_numpy(play("voice", 0.68, 16_000)), mel_config(checkpoint.config))
+    features = embed_text(load_gemma(gemma, **CPU), load_text_projection(checkpoint, **CPU), DECLARED[0].caption)
+    contexts = text_contexts(load_connectors(checkpoint, **CPU), [features], length=128)
+    sigma = torch.tensor([0.7])
+    shape = LatentShape(*latent.shape[1:])
+    with torch.no_grad():
+        velocities = denoise(
+            load_transformer(checkpoint, **CPU),
+            Stream(pack_video(latent[None]), sigma, sigma, contexts[0], video_positions(shape, 25.0)),
+            Stream(tokens[None], sigma, sigma, contexts[1], audio_positions(len(tokens))),
+        )
+    for velocity in velocities:
+        assert velocity is not None
+        assert 0.1 < velocity.std() < 5
+    pictures = decode_video(video_vae, latent)
+    sound, rate = decode_audio(audio_vae, load_vocoder(checkpoint, **CPU), tokens)
+    assert pictures.shape == frames.shape
+    assert rate == (24_000 if written[1] == "2.0" else 48_000)
+    assert torch.isfinite(sound).all()
+
+
+def test_latents_of_footage_are_normalised(written: tuple[Path, Generation]) -> None:
+    vae = load_video_vae(open_checkpoint(written[0]), **CPU)
+    clips = [np.stack([draw(s, k / 25, 1.0, (64, 64)) for k in range(9)]) for s in ("rolling_ball", "passing_hills")]
+    latents = torch.stack([encode_video(vae, torch.from_numpy(clip)) for clip in clips])
+    assert abs(float(latents.mean())) < 0.5
+    assert 0.5 < float(latents.std()) < 2
+    assert (vae.latents_std - 1).abs().max() > 0.01
+    assert float((latents[0] - latents[1]).abs().mean()) > 0.3  # different footage, different latents
+
+
+def test_random_latents_are_seen_and_heard(written: tuple[Path, Generation]) -> None:
+    checkpoint = open_checkpoint(written[0])
+    generator = torch.Generator().manual_seed(0)
+    video_vae, audio_vae = load_video_vae(checkpoint, **CPU), load_audio_vae(checkpoint, **CPU)
+    channels = video_vae.config.latent_channels
+    pictures = decode_video(video_vae, torch.randn(channels, 2, 2, 2, generator=generator)).float() / 255
+    assert 0.2 < float(pictures.mean()) < 0.8
+    assert 0.05 < float(pictures.std()) < 0.4
+    sound, _ = decode_audio(audio_vae, load_vocoder(checkpoint, **CPU), torch.randn(25, 32, generator=generator))
+    assert -30 < float(10 * sound.pow(2).mean().log10()) < -10
+    assert abs(float(sound.mean())) < 0.01
+    assert float(sound.abs().max()) < 0.99
+
+
+def test_same_seed_same_bytes_other_seed_other_weights(miniature: Miniature, tmp_path: Path) -> None:
+    first = miniature.checkpoint.read_bytes()
+    assert write_checkpoint(tmp_path / "again.safetensors", "2.0", 0).read_bytes() == first
+    assert write_checkpoint(tmp_path / "other.safetensors", "2.0", 6).read_bytes() != first
+    folders = [write_gemma(tmp_path / f"gemma-{n}", seed) for n, seed in enumerate((5, 5, 6))]
+    names = sorted(path.name for path in folders[0].iterdir())
+    assert names == sorted(path.name for path in folders[1].iterdir())
+    assert all((folders[0] / name).read_bytes() == (folders[1] / name).read_bytes() for name in names)
+    assert (folders[0] / "model.safetensors").read_bytes() != (folders[2] / "model.safetensors").read_bytes()
+
+
+def test_callers_random_state_is_untouched(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    wanted = torch.rand(1)
+    torch.manual_seed(3)
+    write_gemma(tmp_path / "gemma", 0)
+    assert torch.equal(torch.rand(1), wanted)
+
+
+def test_text_encoder_folder_is_as_released(gemma: Path) -> None:
+    header = read_header(gemma / "model.safetensors")
+    assert "language_model.model.embed_tokens.weight" in header.tensors
+    assert "vision_tower.vision_model.post_layernorm.weight" in header.tensors
+    assert "lm_head.weight" not in header.tensors
+    assert json.loads((gemma / "config.json").read_text())["architectures"] == ["Gemma3ForConditionalGeneration"]
+    assert json.loads((gemma / "tokenizer_config.json").read_text())["padding_side"] == "left"
+
+
+def test_tokenizer_spells_what_it_does_not_know(gemma: Path) -> None:
+    tokenizer = load_gemma(gemma, **CPU).tokenizer
+    text = "A red ball, 窓 ñ \U0001f3b5"
+    ids = tokenizer(text)["input_ids"]
+    assert ids[0] == tokenizer.bos_token_id
+    assert tokenizer.unk_token_id not in ids
+    assert tokenizer.decode(ids, skip_special_tokens=True) == text
+
+
+def test_different_captions_have_different_contexts(written: tuple[Path, Generation], gemma: Path) -> None:
+    checkpoint = open_checkpoint(written[0])
+    encoder, projection = load_gemma(gemma, **CPU), load_text_projection(checkpoint, **CPU)
+    features = [embed_text(encoder, projection, DECLARED[i].caption) for i in (0, 2)]
+    contexts = text_contexts(load_connectors(checkpoint, **CPU), features, length=128)
+    for context in contexts:
+        assert context.isfinite().all()
+        assert float((context[0] - context[1]).abs().mean()) > 0.05
+
+
+def test_saved_tensors_read_back(tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    tensors = {"b": torch.arange(6, dtype=torch.float32).view(2, 3), "a": torch.ones(3, dtype=torch.bfloat16)}
+    save_tensors(tmp_path / "x.safetensors", tensors, {"z": "1", "a": "2"})
+    back = load_file(tmp_path / "x.safetensors")
+    assert all(torch.equal(back[name], tensor) for name, tensor in tensors.items())
