@@ -47,10 +47,22 @@ def test_shared_sigma_is_bit_equal_to_diffusers(transformer: Transformer, stream
         assert found.equal(expected)
 
 
-def test_the_gate_follows_the_other_streams_sigma(transformer: Transformer, streams: Streams) -> None:
-    """Video hears of the audio's sigma through the gate alone, its own timesteps being the same."""
+def test_each_gate_is_given_the_other_streams_sigma(transformer: Transformer, streams: Streams) -> None:
     video, audio = streams(transformer)
-    other = replace(audio, sigma=torch.tensor([0.9, 0.1]))
+    audio = replace(audio, sigma=torch.tensor([0.875, 0.125]))
+    given = {}
+    for name in ("av_cross_attn_video_a2v_gate", "av_cross_attn_audio_v2a_gate", "av_cross_attn_video_scale_shift"):
+        embedding = getattr(transformer, name).emb
+        embedding.register_forward_pre_hook(lambda _, inputs, name=name: given.update({name: inputs[0] / 1000}))
+    both(transformer, video, audio)
+    assert given["av_cross_attn_video_a2v_gate"].equal(audio.sigma)
+    assert given["av_cross_attn_audio_v2a_gate"].equal(video.sigma)
+    assert given["av_cross_attn_video_scale_shift"].equal(video.timesteps)
+
+
+def test_isolated_streams_do_not_hear_each_other(transformer: Transformer, streams: Streams) -> None:
+    video, audio = streams(transformer)
+    other = replace(audio, sigma=torch.tensor([0.9, 0.1]), tokens=audio.tokens * 2)
     assert not both(transformer, video, audio)[0].allclose(both(transformer, video, other)[0], atol=1e-5)
     alone = both(transformer, video, audio, isolate=True)[0]
     assert alone.equal(both(transformer, video, other, isolate=True)[0])
