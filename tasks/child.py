@@ -57,7 +57,8 @@ class Reporter:
 
     def note(self, message: str) -> None:
         """Send one line for people, and keep it in the log."""
-        print(message, file=sys.stderr, flush=True)
+        sys.stderr.write(f"{message}\n")
+        sys.stderr.flush()
         self.send("noted", message=message)
 
     def send(self, event: str, **fields: object) -> None:

@@ -1,17 +1,19 @@
-"""Which device a GPU stage runs on."""
+"""Which device a GPU stage runs on, and with how many CPU threads."""
 
 from ltx_core.errors import ConfigError
 from tasks.shared import MemoryConfig
 
 
-def device_name(memory: MemoryConfig) -> str:
-    """`cuda` or `cpu`.
+def prepare_device(memory: MemoryConfig) -> str:
+    """Set PyTorch up for this process; gives `cuda` or `cpu`.
 
     Raises:
         ConfigError: `cuda` was asked for and there is none.
     """
     import torch
 
+    if memory.cpu_threads is not None:
+        torch.set_num_threads(memory.cpu_threads)
     available = torch.cuda.is_available()
     if memory.device == "cuda" and not available:
         raise ConfigError(

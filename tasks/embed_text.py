@@ -68,9 +68,9 @@ def _embed(texts: Sequence[str], keys: Mapping[str, str], folder: Path, work: Wo
     from ltx_core.text.features import embed_text as features_of
     from ltx_core.text.features import fits
     from ltx_core.text.gemma import load_gemma
-    from tasks.device import device_name
+    from tasks.device import prepare_device
 
-    model, device = work.shared.model, device_name(work.shared.memory)
+    model, device = work.shared.model, prepare_device(work.shared.memory)
     dtype = torch.bfloat16 if work.config.dtype == "bf16" else torch.float32
     checkpoint = open_checkpoint(model.checkpoint)
     fits(checkpoint, model.text_encoder)

@@ -95,23 +95,25 @@ def _encoder(work: Work) -> "Callable[[Clip], dict[str, Tensor]]":
     import torch
 
     from ltx_core.autoencoder.audio import encode_audio
+    from ltx_core.autoencoder.mel import mel_config
     from ltx_core.autoencoder.video import encode_video
     from ltx_core.checkpoint.combined import open_checkpoint
     from ltx_core.checkpoint.load import load_audio_vae, load_video_vae
     from ltx_core.media.clip import clip_frames, clip_sound
-    from tasks.device import device_name
+    from tasks.device import prepare_device
 
-    checkpoint, device = open_checkpoint(work.shared.model.checkpoint), device_name(work.shared.memory)
+    checkpoint, device = open_checkpoint(work.shared.model.checkpoint), prepare_device(work.shared.memory)
     dtype = torch.bfloat16 if work.config.dtype == "bf16" else torch.float32
     video_vae = load_video_vae(checkpoint, device=device, dtype=dtype)
     audio_vae = load_audio_vae(checkpoint, device=device, dtype=torch.float32)
+    mel = mel_config(checkpoint.config)
 
     def encode(clip: Clip) -> "dict[str, Tensor]":
         frames = torch.from_numpy(clip_frames(clip))
         tensors = {"video": encode_video(video_vae, frames).to(torch.bfloat16)}
         sound = clip_sound(clip) if clip.audio in ("voiced", "other", "silent") else None
         if sound is not None:
-            tensors["audio"] = encode_audio(audio_vae, torch.from_numpy(sound)).to(torch.float32)
+            tensors["audio"] = encode_audio(audio_vae, torch.from_numpy(sound), mel).to(torch.float32)
         if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
             raise MediaError(
                 QuarantineReason.NON_FINITE, f"{clip.clip_id} encodes to NaN or infinity; look at the clip, or use fp32"
@@ -170,4 +172,5 @@ STAGE = Stage(
     run=encode_latents,
     observe=observe,
     device="gpu",
+    not_in_key=frozenset({"shard_max_mib", "shard_max_seconds", "shard_max_clips"}),
 )

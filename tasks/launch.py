@@ -75,8 +75,8 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 def _silent_death(name: str, code: int, log: Path) -> Exception:
     if code == -signal.SIGKILL:
         return errors.OutOfMemory(
-            f"the process of {name} was killed from outside (SIGKILL). If nobody did it on purpose, the kernel ended it "
-            f"for want of host memory: lower batch sizes or close other programs. Run again to go on; log: {log}"
+            f"the process of {name} was killed from outside (SIGKILL). If nobody did it on purpose, the kernel ended "
+            f"it for want of host memory: lower batch sizes or close other programs. Run again to go on; log: {log}"
         )
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     return RuntimeError(f"the process of {name} ended with {how} and no word. End of {log}:\n{_tail(log)}")

@@ -37,6 +37,9 @@ class MemoryConfig(ConfigModel):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="`auto`: the GPU if there is one, else the CPU."
     )
+    cpu_threads: int | None = Field(
+        default=None, ge=1, le=1024, description="CPU threads of PyTorch; default its own choice. 1 for toy models."
+    )
 
 
 class LimitsConfig(ConfigModel):

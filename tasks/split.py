@@ -8,7 +8,10 @@ from pydantic import Field
 
 from datasets_spec import Clip, DatasetSpec, Media, Quarantined
 from ltx_core.files.digest import DigestMemo, text_digest
-from ltx_core.media.split import SPLIT_VERSION, QualityThresholds, assign_splits, mark_duplicates, split_media
+from ltx_core.media.duplicates import mark_duplicates
+from ltx_core.media.holdout import assign_splits
+from ltx_core.media.quality import QualityThresholds
+from ltx_core.media.split import SPLIT_VERSION, split_media
 from ltx_core.pool.items import ItemStore
 from ltx_core.progress import stop_if_asked
 from tasks.contact_sheets import draw_contact_sheets

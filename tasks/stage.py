@@ -1,4 +1,4 @@
-"""A stage, declared once. The Prefect task, the CLI, the docs, RunConfig and the contract tests read the declaration."""
+"""A stage, declared once: the Prefect task, the CLI, the docs, RunConfig and the contract tests all read it."""
 
 import hashlib
 import json
@@ -60,7 +60,8 @@ class Stage:
     version: int = 1
     """Bump when the output would differ for the same input."""
     device: Literal["cpu", "gpu"] = "cpu"
-    retries: int = 0
+    not_in_key: frozenset[str] = frozenset()
+    """Options that leave the result as it is, so that changing them redoes nothing."""
     artifacts: tuple[str, ...] = ()
     """Glob patterns, in the stage's folder, of files worth showing in MLflow."""
 
@@ -72,7 +73,7 @@ class Stage:
         return {
             "stage": self.name,
             "version": self.version,
-            "config": config.model_dump(mode="json"),
+            "config": config.model_dump(mode="json", exclude=set(self.not_in_key)),
             "outside": dict(self.observe(config, shared, memo)),
             "inputs": {name: inputs[name].digest for name in self.needs},
         }

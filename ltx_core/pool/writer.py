@@ -10,8 +10,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import webdataset
-
 from ltx_core.files.atomic import fsync_file, fsync_folder, remove_partials, storage_errors
 from ltx_core.files.digest import file_digest
 from ltx_core.pool.index import Entry, write_index
@@ -93,6 +91,8 @@ class ShardWriter:
 
 def _write_tar(path: Path, samples: list[tuple[str, bytes, str, Mapping[str, Any]]]) -> None:
     """A plain WebDataset tar with fixed times, so that the same samples give the same bytes."""
+    import webdataset  # imports torch, which planning does not need
+
     with path.open("wb") as out, webdataset.TarWriter(out, mtime=0, compress=False, encoder=False) as tar:
         for key, data, _, info in samples:
             tar.write({"__key__": key, "safetensors": data, "json": json.dumps(info, sort_keys=True).encode()})

@@ -1,0 +1,26 @@
+"""The commands of `ltx2-lora`, one a file. To add one: write the file with a COMMAND, add it here."""
+
+from flows.commands import (
+    announce,
+    docs,
+    down,
+    gc,
+    miniature,
+    plan,
+    run,
+    stages,
+    up,
+)
+from flows.commands.command import Command
+
+COMMANDS: tuple[Command, ...] = (
+    miniature.COMMAND,
+    plan.COMMAND,
+    run.COMMAND,
+    up.COMMAND,
+    down.COMMAND,
+    announce.COMMAND,
+    stages.COMMAND,
+    gc.COMMAND,
+    docs.COMMAND,
+)

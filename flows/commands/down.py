@@ -1,0 +1,34 @@
+"""`ltx2-lora down`: end what `ltx2-lora up` started, from another terminal."""
+
+import os
+import signal
+import time
+from argparse import Namespace
+
+from rich.console import Console
+
+from flows.commands.command import Command, no_arguments
+from flows.services import up_record
+from ltx_core.errors import ConfigError
+
+WAIT_SECONDS = 60.0
+
+
+def _run(_args: Namespace) -> int:
+    record = up_record()
+    if record is None or not record.is_alive():
+        Console().print("nothing to end: `ltx2-lora up` is not running")
+        return 0
+    os.kill(record.pid, signal.SIGINT)
+    deadline = time.monotonic() + WAIT_SECONDS
+    while record.is_alive():
+        if time.monotonic() > deadline:
+            raise ConfigError(
+                f"`ltx2-lora up` (process {record.pid}) did not end within {WAIT_SECONDS:g} s; see its logs"
+            )
+        time.sleep(0.2)
+    Console().print("ended")
+    return 0
+
+
+COMMAND = Command(name="down", summary="end what `up` started", arguments=no_arguments, run=_run)

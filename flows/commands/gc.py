@@ -1,0 +1,30 @@
+"""`ltx2-lora gc CONFIG`: delete what no kept run refers to; without --yes it only says what that is."""
+
+from argparse import ArgumentParser, Namespace
+
+from rich.console import Console
+
+from flows.commands.command import Command
+from flows.commands.config_arguments import add_config, read_config
+from tasks.collect import find_garbage
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    add_config(parser)
+    parser.add_argument("--keep-runs", type=int, default=10, metavar="N", help="newest runs to keep (default 10)")
+    parser.add_argument("--yes", action="store_true", help="delete; without it nothing is touched")
+
+
+def _run(args: Namespace) -> int:
+    console, place = Console(highlight=False, soft_wrap=True), read_config(args).place()
+    found = list(find_garbage(place, max(args.keep_runs, 0)))
+    for item in found:
+        console.print(f"{item.size / 2**20:9.1f} MiB  {place.relative(item.path)}")
+        if args.yes:
+            item.delete()
+    verb = "deleted" if args.yes else "could be deleted with --yes"
+    console.print(f"{sum(item.size for item in found) / 2**20:9.1f} MiB in {len(found)} places {verb}")
+    return 0
+
+
+COMMAND = Command(name="gc", summary="delete what no kept run refers to", arguments=_arguments, run=_run)

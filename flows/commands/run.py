@@ -1,0 +1,66 @@
+"""`ltx2-lora run CONFIG`: run the pipeline here, in this terminal."""
+
+import os
+from argparse import ArgumentParser, Namespace
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.commands.command import Command
+from flows.commands.config_arguments import add_config, add_selection, read_config, read_overrides, read_selection
+from flows.config import RunConfig
+from flows.plan import plan
+from flows.selection import Selection
+from flows.server import server_answers
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    add_config(parser)
+    add_selection(parser)
+
+
+def _run(args: Namespace) -> int:
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")  # before Prefect is imported; the bars say the rest
+    config, selection = read_config(args), read_selection(args)
+    console = Console(stderr=True)
+    if not any(stage.will_run for stage in plan(config, selection)):
+        names = ", ".join(stage.name for stage in selection.stages)
+        console.print(f"nothing to do: {names} are up to date in {config.workspace}", highlight=False)
+        return 0
+    return _run_flow(config, selection, args, console)
+
+
+def _run_flow(config: RunConfig, selection: Selection, args: Namespace, console: Console) -> int:
+    """Run the flow in this process: seen in the UI if a server answers, else with Prefect's own for the time being."""
+    if not server_answers():
+        os.environ["PREFECT_API_URL"] = ""
+        os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
+        console.print(
+            "[dim]no Prefect server answers (`ltx2-lora up` starts one); this run is in the terminal only[/dim]"
+        )
+    from flows.ltx2_lora import ltx2_lora
+    from flows.outcome import run_flow
+
+    results = run_flow(
+        ltx2_lora,
+        config=str(args.config.resolve()),
+        overrides=read_overrides(args),
+        only=args.only,
+        from_stage=args.from_stage,
+        force=args.force,
+    )
+    table = Table("stage", "result", title="done", title_justify="left")
+    for name, state in results.items():
+        table.add_row(name, state)
+    console.print(table)
+    console.print(f"report: {newest_report(config)}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def newest_report(config: RunConfig) -> str:
+    """The report of the run that just ended."""
+    pages = sorted(config.place().runs.glob("*/report.html"), key=lambda page: page.stat().st_mtime)
+    return str(pages[-1]) if pages else "none"
+
+
+COMMAND = Command(name="run", summary="run the pipeline in this terminal", arguments=_arguments, run=_run)

@@ -1,0 +1,123 @@
+"""One run, whole: the shared sections, and a section a stage. The only module that reads a user's YAML or JSON."""
+
+import json
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from flows.config_errors import explain
+from ltx_core.errors import ConfigError
+from tasks.embed_text import EmbedTextConfig
+from tasks.encode_latents import EncodeLatentsConfig
+from tasks.probe import ProbeConfig
+from tasks.register import RegisterConfig
+from tasks.render_validation import RenderValidationConfig
+from tasks.shared import Shared
+from tasks.split import SplitConfig
+from tasks.train_lora import TrainLoraConfig
+from tasks.workspace import Workspace
+
+with warnings.catch_warnings():
+    # pydantic's metaclass has a method `register`, which a section of that name hides from instances; nothing needs it.
+    warnings.filterwarnings("ignore", message='Field name "register"', category=UserWarning)
+
+    class RunConfig(Shared):
+        """Everything that decides what a run makes."""
+
+        workspace: Path = Field(default=Path("workspace"), description="Where results, caches and tracking live.")
+        probe: ProbeConfig = Field(default=ProbeConfig(), description="Finding and reading media.")
+        split: SplitConfig = Field(default=SplitConfig(), description="Cutting clips.")
+        embed_text: EmbedTextConfig = Field(default=EmbedTextConfig(), description="Text features.")
+        encode_latents: EncodeLatentsConfig = Field(default=EncodeLatentsConfig(), description="VAE latents.")
+        train_lora: TrainLoraConfig = Field(default=TrainLoraConfig(), description="Training.")
+        render_validation: RenderValidationConfig = Field(default=RenderValidationConfig(), description="Renders.")
+        register: RegisterConfig = Field(default=RegisterConfig(), description="Model registry.")
+
+        def shared(self) -> Shared:
+            """The sections that more than one stage reads."""
+            return Shared(**{name: getattr(self, name) for name in Shared.model_fields})
+
+        def stage_config(self, name: str) -> BaseModel:
+            """The section of one stage."""
+            section: BaseModel = getattr(self, name)
+            return section
+
+        def place(self) -> Workspace:
+            """The workspace."""
+            return Workspace(self.workspace)
+
+
+def load_config(source: Path | str | RunConfig | Mapping[str, Any], overrides: Mapping[str, Any]) -> RunConfig:
+    """Read a configuration, apply dotted overrides, and make its paths absolute.
+
+    Paths in a file are relative to that file's folder; in a form or mapping, to the current folder.
+
+    Raises:
+        ConfigError: no such file, not YAML or JSON, an unknown or impossible option; says which and what is near.
+    """
+    if isinstance(source, (str, Path)):
+        path = Path(source)
+        values, base = _read(path), path.resolve().parent
+    else:
+        values = source.model_dump(mode="json") if isinstance(source, RunConfig) else dict(source)
+        base = Path.cwd()
+    for dotted, value in overrides.items():
+        _set(values, dotted, value)
+    try:
+        config = RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(explain(error, RunConfig, source if isinstance(source, (str, Path)) else "config")) from error
+    absolute: RunConfig = _absolute(config, base)
+    return absolute
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConfigError(
+            f"there is no configuration file {path}. `ltx2-lora miniature demo` writes an example to start from "
+            f"(demo/ltx2-lora.yaml); docs/config.md lists every option."
+        )
+    text = path.read_text()
+    try:
+        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (json.JSONDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} is not valid {path.suffix.lstrip('.') or 'YAML'}: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds {type(values).__name__}, wanted a mapping of sections such as `datasets:`")
+    return values
+
+
+def _set(values: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set `values["a"]["b"]` for "a.b"; a number in the path is a list index, as in `datasets.0.repeats`."""
+    *way, last = dotted.split(".")
+    here: Any = values
+    for name in way:
+        here = here[int(name)] if isinstance(here, list) and name.isdigit() else _section(here, name, dotted)
+    if isinstance(here, list):
+        here[int(last)] = value
+    else:
+        here[last] = value
+
+
+def _section(here: Any, name: str, dotted: str) -> Any:
+    if not isinstance(here, dict):
+        raise ConfigError(
+            f"override {dotted!r}: {name!r} is not inside a section; use names as in the configuration file"
+        )
+    return here.setdefault(name, {})
+
+
+def _absolute(model: Any, base: Path) -> Any:
+    """A copy of a configuration in which every path is absolute."""
+    if isinstance(model, Path):
+        return (base / model.expanduser()).resolve()
+    if isinstance(model, tuple):
+        return tuple(_absolute(item, base) for item in model)
+    if isinstance(model, BaseModel):
+        fields = {name: _absolute(getattr(model, name), base) for name in type(model).model_fields}
+        return model.model_copy(update=fields)
+    return model

@@ -1,0 +1,44 @@
+"""Run the selected stages in order. Knows nothing of Prefect: `perform` is what runs one stage."""
+
+from collections.abc import Callable
+from typing import Any
+
+from datasets_spec import Manifest
+from flows.config import RunConfig
+from flows.plan import required_manifest
+from flows.selection import Selection
+from tasks import STAGES
+from tasks.perform import StageCall
+from tasks.results import StageResult
+from tasks.weights import check_weights
+
+Perform = Callable[[StageCall], StageResult]
+
+
+def run_stages(config: RunConfig, selection: Selection, perform: Perform) -> list[StageResult]:
+    """Perform each selected stage on what the earlier ones made.
+
+    Raises:
+        LtxError: a stage failed; earlier results are kept.
+    """
+    workspace, shared = config.place(), config.shared()
+    check_weights(shared.model)
+    done: dict[str, Manifest[Any]] = {}
+    results = []
+    for stage in STAGES:
+        if not selection.covers(stage):
+            if any(stage.name in later.needs for later in selection.stages):
+                done[stage.name] = required_manifest(stage, workspace)
+            continue
+        call = StageCall(
+            stage=stage.name,
+            config=config.stage_config(stage.name),
+            shared=shared,
+            inputs={name: done[name] for name in stage.needs},
+            workspace=workspace,
+            force=stage.name in selection.forced,
+        )
+        result = perform(call)
+        done[stage.name] = result.manifest
+        results.append(result)
+    return results

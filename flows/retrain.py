@@ -1,0 +1,30 @@
+"""Retrain when footage changed: started by the weekly schedule and by the event `ltx2.footage.added`."""
+
+from typing import Any
+
+from prefect import flow
+from prefect.logging import get_run_logger
+from prefect.states import Completed, State
+
+from flows.parameters import Config, resolve
+from flows.plan import plan
+from flows.run import run_in_flow
+from flows.selection import select
+
+
+@flow(name="retrain", log_prints=False)
+def retrain(config: Config = None, overrides: dict[str, Any] | None = None) -> State[Any]:
+    """Do nothing if no byte of footage, caption, weight or setting changed since the last good run; else run what did.
+
+    Args:
+        config: Path of a configuration file, or the configuration itself. Default: the project's `ltx2-lora.yaml`.
+        overrides: Dotted options that replace those of the configuration.
+    """
+    run_config, everything = resolve(config, overrides or {}), select(None, None, force=False)
+    due = [stage for stage in plan(run_config, everything) if stage.will_run]
+    if not due:
+        return Completed(name="Unchanged", message="nothing changed since the last good run; nothing was done")
+    get_run_logger().info("%s is due: %s", due[0].stage.name, due[0].why)
+    results = run_in_flow(run_config, everything)
+    built = [result.summary.stage for result in results if result.built]
+    return Completed(name="Retrained", message=f"built {', '.join(built)}")

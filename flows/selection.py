@@ -1,0 +1,36 @@
+"""Which stages a run covers."""
+
+from dataclasses import dataclass
+
+from ltx_core.errors import ConfigError
+from tasks import STAGES
+from tasks.registry import stage_named
+from tasks.stage import Stage
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Stages to cover, and those whose finished results are set aside and made anew."""
+
+    stages: tuple[Stage, ...]
+    forced: frozenset[str]
+
+    def covers(self, stage: Stage) -> bool:
+        """Whether the run covers this stage; others are taken as they were last made."""
+        return stage in self.stages
+
+
+def select(only: str | None, from_stage: str | None, force: bool) -> Selection:
+    """`only`: one stage alone. `from_stage`: that stage and all later ones. Neither: all. `force`: make them anew.
+
+    Raises:
+        ConfigError: both are given, or a stage does not exist.
+    """
+    if only and from_stage:
+        raise ConfigError(f"both --only {only} and --from {from_stage} are given; give one of them")
+    stages = STAGES
+    if only:
+        stages = (stage_named(only),)
+    elif from_stage:
+        stages = STAGES[STAGES.index(stage_named(from_stage)) :]
+    return Selection(stages, frozenset(stage.name for stage in stages) if force else frozenset())

@@ -1,0 +1,96 @@
+"""Server, worker and MLflow UI: started with logs, waited for, ended together."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+from prefect.settings import get_current_settings
+
+from flows.processes import ProcessRecord
+from ltx_core.errors import TransientError
+from ltx_core.files.atomic import write_bytes
+
+END_SECONDS = 25.0
+
+
+@dataclass(frozen=True)
+class Service:
+    """One running service."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def end(self) -> None:
+        """Ask by SIGINT, then by SIGTERM, then end it."""
+        for number, patience in ((signal.SIGINT, END_SECONDS), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+            if self.process.poll() is not None:
+                return
+            self.process.send_signal(number)
+            try:
+                self.process.wait(patience)
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def start(name: str, command: list[str], environment: Mapping[str, str]) -> Service:
+    """Start a service that ends with this process; what it prints goes to its log."""
+    log = home() / "logs" / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "flows.bound", str(os.getpid()), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment},
+            start_new_session=True,
+        )
+    return Service(name, process, log)
+
+
+def wait_until(ready: Callable[[], bool], service: Service, seconds: float) -> None:
+    """Wait until a service answers.
+
+    Raises:
+        TransientError: it ended, or did not answer in time; names its log.
+    """
+    deadline = time.monotonic() + seconds
+    while not ready():
+        if service.process.poll() is not None:
+            raise TransientError(
+                f"{service.name} ended with exit code {service.process.returncode} before it answered; "
+                f"see {service.log}"
+            )
+        if time.monotonic() > deadline:
+            raise TransientError(f"{service.name} did not answer within {seconds:g} s; see {service.log}")
+        time.sleep(0.2)
+
+
+def home() -> Path:
+    """Where logs and records of `up` lie: beside Prefect's own state."""
+    return Path(get_current_settings().home) / "ltx2-lora"
+
+
+def record_up() -> None:
+    """Leave word which process is `up`."""
+    own = ProcessRecord(os.getpid(), psutil.Process().create_time(), os.uname().nodename)
+    write_bytes(home() / "up.json", json.dumps(asdict(own)).encode())
+
+
+def up_record() -> ProcessRecord | None:
+    """Which process is or was `up`."""
+    path = home() / "up.json"
+    return ProcessRecord(**json.loads(path.read_text())) if path.exists() else None
+
+
+def forget_up() -> None:
+    """Take the word back."""
+    (home() / "up.json").unlink(missing_ok=True)

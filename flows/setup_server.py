@@ -1,0 +1,58 @@
+"""What a Prefect server needs before runs: a work pool, a slot for each GPU, the deployments. Safe to repeat."""
+
+import asyncio
+import os
+import subprocess
+from collections.abc import Mapping
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from rich.console import Console
+
+from flows.deployments import POOL
+from ltx_core.errors import TransientError
+from tasks.binding import GPU_LIMIT
+
+
+def set_up(console: Console) -> None:
+    """Make the work pool and the GPU slots, and settle runs of earlier workers that are gone."""
+    from flows.reconcile import crash_dead_runs
+
+    asyncio.run(_make_pool())
+    with get_client(sync_client=True) as client:
+        for name in crash_dead_runs(client):
+            console.print(
+                f"run {name} lost its process and is marked crashed; `prefect flow-run retry` goes on with it"
+            )
+
+
+async def _make_pool() -> None:
+    async with get_client() as client:
+        await client.create_work_pool(WorkPoolCreate(name=POOL, type="process"), overwrite=True)
+        await client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, limit=max(gpu_count(), 1))
+
+
+def gpu_count() -> int:
+    """GPUs of this machine, asked of the driver so that torch need not be loaded."""
+    try:
+        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return 0
+    return listed.stdout.count("GPU ") if listed.returncode == 0 else 0
+
+
+def deploy_all(environment: Mapping[str, str]) -> None:
+    """`prefect deploy --all`.
+
+    Raises:
+        TransientError: Prefect refused; with what it said.
+    """
+    done = subprocess.run(
+        ["prefect", "--no-prompt", "deploy", "--all"],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise TransientError(f"`prefect deploy --all` failed:\n{done.stdout[-1500:]}{done.stderr[-1500:]}")

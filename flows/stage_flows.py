@@ -1,0 +1,35 @@
+"""A flow for each stage, so that a stage reruns alone: `prefect deployment run stage-train_lora`. Made from STAGES."""
+
+from typing import Any
+
+from prefect import Flow, flow
+
+from flows.parameters import Config, resolve
+from flows.run import run_in_flow
+from flows.selection import select
+from tasks import STAGES
+from tasks.stage import Stage
+
+
+def _stage_flow(stage: Stage) -> Flow[Any, Any]:
+    def run(config: Config = None, overrides: dict[str, Any] | None = None, force: bool = False) -> str:
+        """Run one stage on what the earlier stages last made.
+
+        Args:
+            config: Path of a configuration file, or the configuration itself. Default: the project's `ltx2-lora.yaml`.
+            overrides: Dotted options that replace those of the configuration.
+            force: Make the stage anew, whatever is there.
+        """
+        (result,) = run_in_flow(resolve(config, overrides or {}), select(stage.name, None, force))
+        return result.state_name
+
+    run.__name__ = run.__qualname__ = flow_attribute(stage)
+    return flow(name=f"stage-{stage.name}", description=stage.summary, log_prints=False)(run)
+
+
+def flow_attribute(stage: Stage) -> str:
+    """Name under which this module holds the flow of a stage."""
+    return f"stage_{stage.name}"
+
+
+globals().update({flow_attribute(stage): _stage_flow(stage) for stage in STAGES})

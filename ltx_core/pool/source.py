@@ -1,0 +1,53 @@
+"""The pool as training sees it: clips and captions by name, read in place."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from torch import Tensor
+
+from datasets_spec import Latent, Text
+from ltx_core.errors import DataError
+from ltx_core.pool.samples import ShardReader
+from ltx_core.training.samples import SampleInfo
+
+
+class PoolSource:
+    """Encoded clips and texts of two manifests; a `SampleSource`."""
+
+    def __init__(self, latents: Iterable[Latent], texts: Iterable[Text], root: Path) -> None:
+        self._latents = {row.clip_id: row for row in latents}
+        self._texts = {row.text: row for row in texts}
+        self._reader = ShardReader(root)
+        self.samples = [_info(row) for row in self._latents.values()]
+
+    def load(self, clip_id: str) -> dict[str, Tensor]:
+        """`video` [C, F, H, W] and, for a clip with sound, `audio` [A, D].
+
+        Raises:
+            DataError: the shard is gone or damaged.
+        """
+        row = self._latents[clip_id]
+        return self._reader.read(row.shard, row.offset, row.size, row.sha256)
+
+    def text(self, caption: str) -> dict[str, Tensor]:
+        """Text features of a caption, valid tokens only.
+
+        Raises:
+            DataError: the caption was not embedded.
+        """
+        row = self._texts.get(caption)
+        if row is None:
+            raise DataError(f"no features for the caption {caption[:60]!r}; run `--from embed_text`")
+        return self._reader.read(row.shard, row.offset, row.size, row.sha256)
+
+
+def _info(row: Latent) -> SampleInfo:
+    return SampleInfo(
+        clip_id=row.clip_id,
+        bucket=row.bucket,
+        split=row.split,
+        repeats=row.repeats,
+        frame_rate=row.frame_rate,
+        has_audio_loss=row.has_audio_loss,
+        caption=row.caption,
+    )

@@ -1,0 +1,14 @@
+"""The pipeline, in order. To add a stage: write tasks/<name>.py with a STAGE, add it here, add a field in RunConfig."""
+
+from tasks import embed_text, encode_latents, probe, register, render_validation, split, train_lora
+from tasks.stage import Stage
+
+STAGES: tuple[Stage, ...] = (
+    probe.STAGE,
+    split.STAGE,
+    embed_text.STAGE,
+    encode_latents.STAGE,
+    train_lora.STAGE,
+    render_validation.STAGE,
+    register.STAGE,
+)

@@ -1,0 +1,62 @@
+"""Stage to Prefect task. Prefect orders, retries and shows; the stage's manifest alone decides whether work is needed.
+
+The only module outside flows/ that imports Prefect.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.concurrency.sync import concurrency
+from prefect.settings import get_current_settings
+from prefect.states import Completed, State
+
+from ltx_core.errors import TransientError
+from tasks.results import StageResult
+from tasks.stage import Stage
+
+GPU_LIMIT = "gpu"
+"""Global concurrency limit with one slot for each GPU; `ltx2-lora up` makes it."""
+LEASE_SECONDS = 60
+"""A dead holder's slot is free again after this; Prefect's default is five minutes."""
+RETRY_DELAYS_SECONDS = [5, 30]
+Upstream = Mapping[str, Any]
+
+
+def as_task(stage: Stage, body: Callable[[], StageResult]) -> Task[[Upstream], State[str]]:
+    """A task that runs `body`; its state is named `Built` or `Reused`.
+
+    The task takes the states of the stages it needs, only so that Prefect draws the edges. Not cached by Prefect: a
+    task cache sees neither an edit in code that the task calls nor a deleted output.
+    """
+
+    def run(needs: Upstream) -> State[str]:
+        result = body()
+        summary = result.summary
+        message = f"{summary.num_out} of {summary.num_in} {summary.unit}, {summary.computed} computed"
+        return Completed(name=result.state_name, message=message, data=str(result.manifest.path))
+
+    run.__qualname__ = stage.name  # Prefect derives the task key from it; else all stages share one
+    return task(
+        name=stage.name,
+        description=stage.summary,
+        tags={stage.device},
+        retries=len(RETRY_DELAYS_SECONDS),
+        retry_delay_seconds=RETRY_DELAYS_SECONDS,
+        retry_condition_fn=_is_transient,
+        cache_policy=NO_CACHE,
+        persist_result=False,
+    )(run)
+
+
+def gpu_slot() -> AbstractContextManager[None]:
+    """Hold one GPU, shown in Prefect's UI; a temporary server has no limits and no other runs to wait for."""
+    if not get_current_settings().api.url:
+        return nullcontext()
+    return concurrency(GPU_LIMIT, occupy=1, strict=False, lease_duration=LEASE_SECONDS)
+
+
+def _is_transient(_task: Any, _run: Any, state: State[Any]) -> bool:
+    return isinstance(state.result(raise_on_failure=False), TransientError)

@@ -1,0 +1,55 @@
+"""What in a workspace no kept run refers to, and could be deleted."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks import STAGES
+from tasks.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Garbage:
+    """One file or folder, and its size in bytes."""
+
+    path: Path
+    size: int
+
+    def delete(self) -> None:
+        """Remove it. An index goes before its shard, so that a killed deletion leaves no index without a shard."""
+        if self.path.is_dir():
+            shutil.rmtree(self.path)
+            return
+        self.path.with_suffix(".parquet").unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
+
+
+def find_garbage(workspace: Workspace, keep_runs: int) -> Iterator[Garbage]:
+    """Stage folders, shards and renders that neither the newest `keep_runs` runs nor the latest results refer to."""
+    kept = _kept_keys(workspace, keep_runs)
+    used: set[str] = set()
+    for stage in STAGES:
+        for folder in sorted((workspace.root / "stages" / stage.name).glob("*/")):
+            manifest = stage.manifest(folder)
+            if (stage.name, folder.name) not in kept and manifest.exists():
+                yield Garbage(folder, _size(folder))
+            elif manifest.exists():
+                used |= {str(getattr(row, f)) for row in manifest for f in ("shard", "file") if hasattr(row, f)}
+    for pattern in ("pool/text/*/*.tar", "pool/latents/*/*.tar", "pool/renders/*.mp4", "pool/renders/*.safetensors"):
+        for path in sorted(workspace.root.glob(pattern)):
+            if workspace.relative(path.with_suffix(".mp4") if path.suffix == ".safetensors" else path) not in used:
+                yield Garbage(path, path.stat().st_size)
+
+
+def _kept_keys(workspace: Workspace, keep_runs: int) -> set[tuple[str, str]]:
+    records = sorted(workspace.runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime)
+    kept = {(stage.name, key) for stage in STAGES if (key := workspace.latest(stage.name))}
+    for record in records[len(records) - keep_runs :] if keep_runs else []:
+        kept |= set(json.loads(record.read_text())["stages"].items())
+    return kept
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,34 @@
+"""The page that goes with a LoRA: what it is, what made it, how it measured."""
+
+from datasets_spec import Checkpoint, Render
+from tasks.stage import Work
+
+
+def model_card(checkpoint: Checkpoint, work: Work) -> str:
+    """Markdown; from the manifests alone, so that the same LoRA has the same card."""
+    renders: list[Render] = [row for row in work.inputs["render_validation"] if row.variant == "candidate"]
+    lines = [
+        f"# {work.config.model_name}",
+        "",
+        f"LoRA for LTX-2, {checkpoint.step} steps. SHA-256 begins `{checkpoint.sha256}`.",
+        "",
+        "| figure | value |",
+        "|---|---|",
+        f"| eval loss | {_number(checkpoint.eval_loss)} |",
+        f"| eval loss of the base model | {_number(checkpoint.base_eval_loss)} |",
+        f"| training stage | `{work.inputs['train_lora'].path.parent.name}` |",
+        f"| renders stage | `{work.inputs['render_validation'].path.parent.name}` |",
+        "",
+        "| prompt | seed | sharpness | motion | loudness | difference from base |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r.prompt.replace('|', '/')} | {r.seed} | {r.sharpness:.4f} | {r.motion:.4f} | {r.loudness_db:.1f} dB "
+        f"| {r.difference_from_base:.4f} |"
+        for r in renders
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float | None) -> str:
+    return "none (no eval split)" if value is None else f"{value:.6f}"

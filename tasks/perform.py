@@ -1,0 +1,57 @@
+"""Perform one stage: decide, then reuse its result or launch its child."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.decide import decide
+from tasks.events import Listener
+from tasks.execute import Execution, read_summary
+from tasks.launch import launch
+from tasks.registry import stage_named
+from tasks.results import StageResult
+from tasks.shared import Shared
+from tasks.stage import Inputs
+from tasks.workspace import Workspace
+
+Slot = Callable[[], AbstractContextManager[Any]]
+"""Holds one GPU while the block runs, waiting for it first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageCall:
+    """One stage of one run."""
+
+    stage: str
+    config: Any
+    shared: Shared
+    inputs: Inputs
+    workspace: Workspace
+    force: bool = False
+
+
+def perform(call: StageCall, listener: Listener, gpu_slot: Slot = nullcontext) -> StageResult:
+    """Reuse what is there whole, or build it in a child process; a GPU stage holds a slot meanwhile.
+
+    Raises:
+        LtxError: the stage failed.
+    """
+    stage = stage_named(call.stage)
+    memo = call.workspace.digest_memo()
+    decision = decide(stage, call.config, call.shared, call.inputs, workspace=call.workspace, memo=memo)
+    manifest = stage.manifest(decision.folder)
+    if decision.reusable and not call.force:
+        call.workspace.set_latest(stage.name, decision.key)
+        return StageResult(decision, manifest, read_summary(manifest), built=False)
+    execution = Execution(
+        decision=decision,
+        config=call.config,
+        shared=call.shared,
+        inputs=call.inputs,
+        workspace=call.workspace,
+        force=call.force,
+    )
+    with gpu_slot() if stage.device == "gpu" else nullcontext():
+        summary = launch(execution, listener)
+    return StageResult(decision, manifest, summary, built=True)

@@ -1,0 +1,33 @@
+"""Second phase of rendering: latents become mp4s. Needs torch when imported."""
+
+from collections.abc import Sequence
+
+import torch
+
+from ltx_core.checkpoint.combined import open_checkpoint
+from ltx_core.checkpoint.load import load_audio_vae, load_video_vae, load_vocoder
+from ltx_core.media.mp4 import write_mp4
+from ltx_core.progress import stop_if_asked
+from ltx_core.sampling.decoding import decode
+from ltx_core.sampling.latents import load_latents
+from tasks.device import prepare_device
+from tasks.render_jobs import RenderJob
+from tasks.stage import Work
+
+
+def decode_missing(jobs: Sequence[RenderJob], work: Work) -> None:
+    """Decode the latents of every job to its mp4, H.264 with AAC sound."""
+    if not jobs:
+        return
+    device = prepare_device(work.shared.memory)
+    dtype = torch.bfloat16 if work.config.dtype == "bf16" else torch.float32
+    checkpoint = open_checkpoint(work.shared.model.checkpoint)
+    vae = load_video_vae(checkpoint, device=device, dtype=dtype)
+    audio_vae = load_audio_vae(checkpoint, device=device, dtype=torch.float32)
+    vocoder = load_vocoder(checkpoint, device=device, dtype=torch.float32)
+    for number, job in enumerate(jobs):
+        stop_if_asked(work.progress, "decoding renders")
+        with torch.no_grad():
+            frames, sound, rate = decode(vae, audio_vae, vocoder, load_latents(job.latents), job.request)
+        write_mp4(job.video, frames.numpy(), job.request.frame_rate, sound.numpy(), rate)
+        work.progress.advance(number + 1, len(jobs), "renders decoded")

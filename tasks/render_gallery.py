@@ -1,0 +1,72 @@
+"""The pages people look at: a gallery of renders side by side, and a contact sheet of their middle frames."""
+
+import os
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+
+from datasets_spec import Checkpoint, Render
+from ltx_core.gallery.contact_sheet import SheetRow, middle_frame, render_sheet
+from ltx_core.gallery.page import gallery
+from ltx_core.gallery.renders import Figures, PromptRow, VariantRender
+from ltx_core.media.frames import decode_frames
+from tasks.stage import Work
+
+
+def draw_gallery(rows: Sequence[Render], work: Work, checkpoint: Checkpoint) -> None:
+    """Write `gallery.html` and `renders.png`, with the videos linked into `renders/` beside them."""
+    if not rows:
+        return
+    folder = work.out / "renders"
+    folder.mkdir(exist_ok=True)
+    ordered = sorted(rows, key=lambda row: (row.prompt, row.seed, row.variant))
+    prompts, sheet = [], []
+    for (prompt, seed), group in groupby(ordered, key=lambda row: (row.prompt, row.seed)):
+        renders = [_variant(row, work, number=len(prompts)) for row in group]
+        prompts.append(PromptRow(prompt=prompt, seed=seed, renders=renders, settings=_settings(ordered[0], work)))
+        sheet.append(
+            SheetRow(f"{prompt}  (seed {seed})", [(r.variant, r.poster) for r in renders if r.poster is not None])
+        )
+    facts = {
+        "LoRA": checkpoint.sha256,
+        "steps": checkpoint.step,
+        "eval loss": checkpoint.eval_loss,
+        "eval loss of the base": checkpoint.base_eval_loss,
+    }
+    gallery(work.out / "gallery.html", "Validation renders", facts, prompts)
+    render_sheet(work.out / "renders.png", "Validation renders, middle frames", sheet)
+
+
+def _variant(row: Render, work: Work, *, number: int) -> VariantRender:
+    source = work.workspace.root / row.file
+    video = work.out / "renders" / f"{number:02d}-seed{row.seed}-{row.variant}.mp4"
+    video.unlink(missing_ok=True)
+    os.link(source, video)  # the pool and this folder are one file system, and gc counts on both names
+    return VariantRender(
+        variant=row.variant,
+        video=video,
+        figures=Figures(
+            sharpness=row.sharpness,
+            motion=row.motion,
+            loudness_db=row.loudness_db,
+            difference_from_base=None if row.variant == "base" else row.difference_from_base,
+        ),
+        poster=_middle(row, work),
+    )
+
+
+def _middle(row: Render, work: Work) -> np.ndarray:
+    time = (row.num_frames // 2 + 0.25) / row.frame_rate
+    return middle_frame(np.stack(list(decode_frames(work.workspace.root / row.file, [time]))))
+
+
+def _settings(row: Render, work: Work) -> dict[str, str | int | float | None]:
+    config = work.config
+    return {
+        "size": f"{row.width}x{row.height}",
+        "frames": row.num_frames,
+        "frames per second": row.frame_rate,
+        "steps": config.num_steps,
+        "guidance": f"{config.video_cfg:g} picture, {config.audio_cfg:g} sound",
+    }

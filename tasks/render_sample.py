@@ -1,0 +1,81 @@
+"""First phase of rendering: the transformer turns prompts into latents. Needs torch when imported."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ltx_core.checkpoint.combined import open_checkpoint
+from ltx_core.checkpoint.load import load_connectors, load_transformer
+from ltx_core.conditioning.text import Text
+from ltx_core.lora.files import load_lora
+from ltx_core.pool.source import PoolSource
+from ltx_core.progress import Silent, stop_if_asked
+from ltx_core.sampling.latents import save_latents
+from ltx_core.sampling.sampler import sample
+from ltx_core.sampling.walk import Prompts
+from ltx_core.text.contexts import text_contexts
+from tasks.device import prepare_device
+from tasks.render_jobs import RenderJob
+from tasks.stage import Work
+
+
+def sample_missing(jobs: Sequence[RenderJob], work: Work, *, done: int) -> None:
+    """Sample every job whose latents the pool lacks; everything on the GPU is freed at return."""
+    todo = [job for job in jobs if work.force or not job.latents.exists()]
+    if not todo:
+        return
+    device = prepare_device(work.shared.memory)
+    dtype = torch.bfloat16 if work.config.dtype == "bf16" else torch.float32
+    checkpoint = open_checkpoint(work.shared.model.checkpoint)
+    prompts = _prompts(todo, work, load_connectors(checkpoint, device=device, dtype=dtype), device)
+    total, finished = done + len(jobs), done + len(jobs) - len(todo)
+    by_weights = sorted(todo, key=lambda job: (job.lora is not None, job.key))
+    transformer = load_transformer(checkpoint, device=device, dtype=dtype)
+    for lora, group in groupby(by_weights, key=lambda job: job.lora):
+        with _with_lora(transformer, lora):
+            for job in group:
+                stop_if_asked(work.progress, "rendering")
+                chosen = prompts[job.request.prompt] if job.request.needs_negative else _alone(prompts, job)
+                save_latents(job.latents, sample(transformer, chosen, job.request, _Stoppable(work)))
+                finished += 1
+                work.progress.advance(finished, total, "renders")
+
+
+class _Stoppable(Silent):
+    """Steps are too many to report; only the wish to stop is passed on."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+
+    @property
+    def stopping(self) -> bool:  # type: ignore[override]  # Silent never stops; this one asks
+        return self._work.progress.stopping
+
+
+@contextmanager
+def _with_lora(transformer: Any, lora: Path | None) -> Iterator[None]:
+    """The transformer with a LoRA, or as it is. LoRAs come last, so nothing needs to be taken off."""
+    if lora is not None:
+        load_lora(lora, transformer)
+    yield
+
+
+def _alone(prompts: dict[str, Prompts], job: RenderJob) -> Prompts:
+    return Prompts(prompts[job.request.prompt].positive)
+
+
+@torch.no_grad()
+def _prompts(jobs: Sequence[RenderJob], work: Work, connectors: Any, device: str) -> dict[str, Prompts]:
+    """Contexts of each prompt, with those of the negative prompt."""
+    source = PoolSource([], work.inputs["embed_text"], work.workspace.root)
+
+    def contexts(text: str) -> Text:
+        features = {name: tensor.to(device) for name, tensor in source.text(text).items()}
+        return Text(*text_contexts(connectors, [features]))
+
+    negative = contexts(work.shared.prompts.negative)
+    return {text: Prompts(contexts(text), negative) for text in {job.request.prompt for job in jobs}}

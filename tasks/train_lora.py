@@ -1,0 +1,132 @@
+"""Train the LoRA from the caches alone: no video is decoded, no VAE and no text encoder is loaded."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datasets_spec import Checkpoint, Latent
+from ltx_core.errors import DataError
+from ltx_core.files.atomic import atomic_path
+from ltx_core.files.digest import DigestMemo, file_digest
+from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
+from tasks.shared import Shared
+from tasks.stage import Observed, Outcome, Stage, Work
+from tasks.weights import component_identities
+
+if TYPE_CHECKING:
+    from ltx_core.pool.source import PoolSource
+    from ltx_core.training.metrics import Metric
+    from ltx_core.training.run import TrainJob, TrainResult
+
+
+class TrainLoraConfig(TrainSettings):
+    """Settings of the training run."""
+
+
+def train_lora(work: Work) -> Outcome:
+    """Train, or resume the newest whole checkpoint in the stage's folder."""
+    from ltx_core.pool.source import PoolSource
+    from ltx_core.training.run import train_lora as train
+
+    latents: list[Latent] = list(work.inputs["encode_latents"])
+    if not any(row.split == "train" for row in latents):
+        raise DataError(
+            f"none of the {len(latents)} clips is in the train split; add footage or lower the dataset's eval_fraction"
+        )
+    if work.force:
+        shutil.rmtree(work.out / "checkpoints", ignore_errors=True)
+    source = PoolSource(latents, work.inputs["embed_text"], work.workspace.root)
+    result = train(_job(work, source), work.progress)
+    _write_metrics(work.out / "metrics.parquet", result.metrics)
+    final = _row("final", result.steps, result.eval_loss, result.lora_path, result, work)
+    saved = [_row(f"step-{s.step:06d}", s.step, s.eval_loss, s.path, result, work) for s in result.saved]
+    figures = {"steps": result.steps, "resumed_from_step": result.resumed_from_step or 0} | _losses(final)
+    return Outcome(
+        rows=[final, *saved],
+        num_in=len(latents),
+        num_out=len(latents),
+        computed=len(latents),
+        reused=0,
+        unit="clips",
+        figures=figures,
+    )
+
+
+def _row(name: str, step: int, eval_loss: float | None, file: Path, result: "TrainResult", work: Work) -> Checkpoint:
+    return Checkpoint(
+        name=name,
+        step=step,
+        eval_loss=eval_loss,
+        base_eval_loss=result.base_eval_loss,
+        sha256=file_digest(file),
+        file=work.workspace.relative(file),
+    )
+
+
+def _write_metrics(path: Path, metrics: "Sequence[Metric]") -> None:
+    """Every value that settings and data alone decide, by step; no times, so that equal runs give equal bytes."""
+    columns = {name: [getattr(m, name) for m in metrics] for name in ("step", "name", "value")}
+    with atomic_path(path) as partial:
+        pq.write_table(pa.table(columns), partial)
+
+
+def _losses(row: Checkpoint) -> dict[str, float]:
+    losses = {"eval_loss": row.eval_loss, "base_eval_loss": row.base_eval_loss}
+    return {name: loss for name, loss in losses.items() if loss is not None}
+
+
+def _job(work: Work, source: "PoolSource") -> "TrainJob":
+    import torch
+
+    from ltx_core.checkpoint.combined import open_checkpoint
+    from ltx_core.checkpoint.load import load_connectors, load_transformer
+    from ltx_core.training.run import TrainJob
+    from tasks.device import prepare_device
+
+    checkpoint, device = open_checkpoint(work.shared.model.checkpoint), prepare_device(work.shared.memory)
+    settings = TrainSettings.model_validate(work.config.model_dump())
+    dtype = torch.bfloat16 if settings.dtype == "bf16" else torch.float32
+    return TrainJob(
+        settings=settings,
+        source=source,
+        load_transformer=lambda: load_transformer(checkpoint, device=device, dtype=dtype),
+        load_connectors=lambda: load_connectors(checkpoint, device=device, dtype=dtype),
+        out_dir=work.out,
+        device=device,
+        provenance=_provenance(work),
+    )
+
+
+def _provenance(work: Work) -> dict[str, str]:
+    """What made this LoRA, by content; no path and no time, so that the same run gives the same bytes."""
+    identities = component_identities(work.shared.model, work.workspace.digest_memo(), "transformer", "connectors")
+    return {
+        "base_transformer": identities["transformer"],
+        "base_connectors": identities["connectors"],
+        "latents_digest": work.inputs["encode_latents"].digest,
+        "texts_digest": work.inputs["embed_text"].digest,
+        "settings_digest": work.config.digest(),
+    }
+
+
+def observe(_config: TrainLoraConfig, shared: Shared, memo: DigestMemo) -> Observed:
+    """The transformer and the text connectors."""
+    return component_identities(shared.model, memo, "transformer", "connectors")
+
+
+STAGE = Stage(
+    name="train_lora",
+    summary=__doc__,
+    config=TrainLoraConfig,
+    needs=("encode_latents", "embed_text"),
+    makes=Checkpoint,
+    run=train_lora,
+    observe=observe,
+    device="gpu",
+    not_in_key=FREE_TO_CHANGE,
+    artifacts=("lora.safetensors", "metrics.parquet", "config.json"),
+)
