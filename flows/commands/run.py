@@ -20,7 +20,7 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _run(args: Namespace) -> int:
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")  # before Prefect is imported; the bars say the rest
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # before Prefect is imported: bars tell
     config, selection = read_config(args), read_selection(args)
     console = Console(stderr=True)
     if not any(stage.will_run for stage in plan(config, selection)):

@@ -1,0 +1,35 @@
+# make install   .venv with everything constraints.txt pins; the CPU build of torch where there is no NVIDIA GPU
+# make demo      miniature model and footage to a trained LoRA, renders and an MLflow run, on any machine
+# make test      every test
+# make check     format, lint, types, and the default tier of tests (under a minute)
+# make docs      write the generated docs and prefect.yaml
+BIN := .venv/bin
+.PHONY: install demo test check docs lock clean
+
+install: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt scripts/install.sh
+	sh scripts/install.sh
+
+demo: install
+	$(BIN)/ltx2-lora miniature demo
+	$(BIN)/ltx2-lora run demo/ltx2-lora.yaml
+	$(BIN)/python scripts/verify_demo.py demo
+
+test: install
+	$(BIN)/python -m pytest -m ""
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+docs: install
+	$(BIN)/ltx2-lora docs
+
+lock: install
+	$(BIN)/python scripts/lock.py > constraints.new && mv constraints.new constraints.txt
+
+clean:
+	rm -rf .venv demo
