@@ -53,14 +53,6 @@ def fan_in(layer: nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspo
     return layer.weight[0].numel()
 
 
-@torch.no_grad()
-def round_to_stored(module: nn.Module) -> None:
-    """Make parameters and buffers what they will be once stored as bfloat16 and read back."""
-    for tensor in (*module.parameters(), *module.buffers()):
-        if tensor.is_floating_point():
-            tensor.copy_(tensor.to(torch.bfloat16))
-
-
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """Write a safetensors file, tensors and metadata in the order of their names.
 
@@ -81,6 +73,6 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         chunks.append(data)
         end += len(data)
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
+    text += b" " * (-len(text) % 8)  # the format wants data aligned
     with atomic_path(path) as partial:
         partial.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(chunks))

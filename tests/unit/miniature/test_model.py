@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ from ltx_core.text.fit import fits
 from ltx_core.text.gemma import load_gemma
 
 GENERATIONS: tuple[Generation, ...] = ("2.0", "2.3")
-CPU = {"device": "cpu", "dtype": torch.float32}
+CPU: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}
 
 
 @pytest.fixture(scope="module", params=GENERATIONS)
