@@ -20,7 +20,7 @@ VOICED_CROSSINGS = 0.25
 MIN_VOICED_SHARE = 0.25
 MIN_PAUSE_SHARE = 0.2
 MIN_PITCH_SPREAD = 0.03
-"""Octaves; the standard deviation of a pitch that is spoken. A steady tone has about none."""
+"""Octaves between the quartiles of a pitch that is spoken. A steady tone has about none, wherever it begins."""
 
 Floats = npt.NDArray[np.float32]
 
@@ -53,7 +53,8 @@ def _is_voiced(mono: Floats) -> bool:
     pauses = float((energy < energy.mean() / 2).mean())
     if float(voiced.mean()) < MIN_VOICED_SHARE or pauses < MIN_PAUSE_SHARE:
         return False
-    return float(np.std(np.log2(pitch[voiced]))) > MIN_PITCH_SPREAD
+    low, high = np.quantile(np.log2(pitch[voiced]), (0.25, 0.75))
+    return float(high - low) > MIN_PITCH_SPREAD
 
 
 def _pitch(windows: Floats) -> tuple[Floats, Floats]:
@@ -65,5 +66,8 @@ def _pitch(windows: Floats) -> tuple[Floats, Floats]:
     falloff = np.fft.irfft(np.abs(np.fft.rfft(shape, size)) ** 2, size)  # what the window's own shape takes away
     low, high = PITCH_LAGS
     peaks = lags[:, low:high] / np.maximum(lags[:, :1], 1e-12) * (falloff[0] / falloff[low:high])
-    best = peaks.argmax(axis=1)
+    # Two periods fit as well as one: the shortest lag that is nearly as good as the best, and a peak, is the period.
+    is_top = (peaks[:, 1:-1] >= peaks[:, :-2]) & (peaks[:, 1:-1] >= peaks[:, 2:])
+    good = is_top & (peaks[:, 1:-1] > 0.9 * peaks.max(axis=1, keepdims=True))
+    best = np.where(good.any(axis=1), good.argmax(axis=1) + 1, peaks.argmax(axis=1))
     return peaks.max(axis=1).astype(np.float32), (AUDIO_RATE / (best + low)).astype(np.float32)

@@ -1,5 +1,6 @@
 """Rows of thumbnails with their captions, in one picture that is read at a glance."""
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,11 @@ BACKGROUND = (24, 25, 27)
 CARD = (34, 36, 39)
 TEXT = (226, 227, 229)
 
+SYSTEM_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "arial.ttf")
+MISSING = "\U0010fffd"
+"""A letter that no font has; it shows the box that stands for letters a font lacks."""
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -36,7 +42,7 @@ def contact_sheet(rows: Sequence[tuple[str, Pixels]], path: Path) -> None:
     """
     if not rows or any(len(pictures) == 0 for _, pictures in rows):
         raise ValueError(f"a contact sheet of {len(rows)} rows has nothing in some row; give each row a picture")
-    font = ImageFont.load_default(size=FONT_SIZE)
+    font = _font()
     drawn = [_row(caption, pictures, font) for caption, pictures in rows]
     height = 2 * MARGIN + sum(row.height for row in drawn) + ROW_GAP * (len(drawn) - 1)
     sheet = Image.new("RGB", (WIDTH, height), BACKGROUND)
@@ -48,11 +54,36 @@ def contact_sheet(rows: Sequence[tuple[str, Pixels]], path: Path) -> None:
         sheet.save(partial, format="PNG")
 
 
-def _row(caption: str, pictures: Pixels, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> Image.Image:
+def _font() -> Font:
+    """A font of the system that has most alphabets, or Pillow's own, which has ASCII and little more."""
+    for name in SYSTEM_FONTS:
+        try:
+            return ImageFont.truetype(name, FONT_SIZE)
+        except OSError:
+            continue
+    return ImageFont.load_default(size=FONT_SIZE)
+
+
+def legible(text: str, font: Font) -> str:
+    """`text` with letters that the font lacks replaced by ones it has: plain letters for accented, `-` for dashes."""
+    missing = font.getmask(MISSING).getbbox(), bytes(font.getmask(MISSING))
+    letters = []
+    for letter in text:
+        mask = font.getmask(letter)
+        if letter.isascii() or (mask.getbbox(), bytes(mask)) != missing:
+            letters.append(letter)
+        elif unicodedata.category(letter) == "Pd":
+            letters.append("-")
+        else:
+            letters.append(unicodedata.normalize("NFKD", letter).encode("ascii", "ignore").decode() or "?")
+    return "".join(letters)
+
+
+def _row(caption: str, pictures: Pixels, font: Font) -> Image.Image:
     """Caption above pictures, on a card as wide as the sheet allows."""
     inner = WIDTH - 2 * MARGIN
     padding = 2 * GAP
-    lines = wrap(caption, inner - 2 * padding, font)
+    lines = wrap(legible(caption, font), inner - 2 * padding, font)
     width, height = _thumbnail_size(pictures, inner - 2 * padding)
     card = Image.new("RGB", (inner, 2 * padding + LINE_HEIGHT * len(lines) + GAP * bool(lines) + height), CARD)
     draw = ImageDraw.Draw(card)
@@ -72,7 +103,7 @@ def _thumbnail_size(pictures: Pixels, width: int) -> tuple[int, int]:
     return max(int(width_in * scale), 1), max(int(height_in * scale), 1)
 
 
-def wrap(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+def wrap(text: str, width: int, font: Font) -> list[str]:
     """Lines of at most `width` pixels; words longer than a line are broken; what does not fit ends in an ellipsis."""
     lines = [""]
     for word in text.split():
@@ -85,12 +116,12 @@ def wrap(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFo
     if len(lines) <= MAX_CAPTION_LINES:
         return [line for line in lines if line]
     last = lines[MAX_CAPTION_LINES - 1]
-    while last and font.getlength(last + " …") > width:
+    while last and font.getlength(last + " ...") > width:
         last = last[:-1]
-    return [*lines[: MAX_CAPTION_LINES - 1], last.rstrip() + " …"]
+    return [*lines[: MAX_CAPTION_LINES - 1], last.rstrip() + " ..."]
 
 
-def _parts(word: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+def _parts(word: str, width: int, font: Font) -> list[str]:
     """A word in pieces that each fit a line; most words are one piece."""
     pieces = [""]
     for letter in word:

@@ -87,7 +87,7 @@ def probe_media(path: Path) -> MediaInfo:
         decoder = audio.codec_context if audio is not None else None
         return MediaInfo(
             container=container.format.name,
-            video_codec=stream.codec_context.name,
+            video_codec=stream.codec.canonical_name,
             width=first.display.width,
             height=first.display.height,
             rotation=first.display.rotation,
@@ -95,7 +95,7 @@ def probe_media(path: Path) -> MediaInfo:
             duration_seconds=times.duration,
             frame_rate=len(times.shown) / times.duration,
             is_variable_rate=times.is_variable,
-            audio_codec=None if audio is None else "unknown" if decoder is None else decoder.name,
+            audio_codec=None if audio is None else "unknown" if decoder is None else audio.codec.canonical_name,
             audio_channels=0 if decoder is None else decoder.channels,
             audio_rate=0 if decoder is None else decoder.sample_rate,
         )
@@ -133,7 +133,7 @@ def _check_whole(container: Any, stream: Any, packets: dict[int, Packets], path:
 def _packet_times(stream: Any, packets: Packets) -> Times | None:
     """Times from packets alone; None where they do not tell (missing or equal stamps, frames that are not shown)."""
     stamps = sorted(stamp for stamp in packets.stamps if stamp is not None)
-    if len(set(stamps)) != len(packets.stamps) or stream.codec_context.name in HIDDEN_FRAME_CODECS:
+    if len(set(stamps)) != len(packets.stamps) or stream.codec.canonical_name in HIDDEN_FRAME_CODECS:
         return None
     base: Fraction = stream.time_base
     last = max(zip(packets.stamps, packets.durations, strict=True), key=lambda pair: pair[0] or 0)[1]

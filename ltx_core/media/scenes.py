@@ -58,13 +58,16 @@ class ChangeMeter:
 def _signature(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Mean luma of each cell and the square roots of the luma histogram's shares, one vector."""
     luma = frame_luma(frame)
-    rows, columns = (
-        np.linspace(0, edge, cells + 1).astype(int)[:-1] for edge, cells in zip(luma.shape, THUMBNAIL, strict=True)
-    )
-    sums = np.add.reduceat(np.add.reduceat(luma, rows, axis=0), columns, axis=1)
-    counts = np.add.reduceat(np.add.reduceat(np.ones_like(luma), rows, axis=0), columns, axis=1)
-    shares = np.histogram(luma, bins=HISTOGRAM_BINS, range=(0, 1))[0] / luma.size
+    rows, columns = (_edges(edge, cells) for edge, cells in zip(luma.shape, THUMBNAIL, strict=True))
+    sums = np.add.reduceat(np.add.reduceat(luma, rows[:-1], axis=0), columns[:-1], axis=1)
+    counts = np.outer(np.diff(rows), np.diff(columns))
+    levels = np.minimum(luma * HISTOGRAM_BINS, HISTOGRAM_BINS - 1).astype(np.intp)
+    shares = np.bincount(levels.ravel(), minlength=HISTOGRAM_BINS) / luma.size
     return np.concatenate([(sums / counts).ravel(), np.sqrt(shares)]).astype(np.float32)
+
+
+def _edges(length: int, cells: int) -> npt.NDArray[np.intp]:
+    return np.linspace(0, length, cells + 1).astype(np.intp)
 
 
 def _difference(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:

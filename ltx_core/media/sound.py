@@ -13,7 +13,7 @@ from datasets_spec.quarantine import QuarantineReason
 from ltx_core.media.container import audio_stream, decode_errors, open_media
 from ltx_core.media.downmix import stereo_matrix
 from ltx_core.media.errors import MediaError
-from ltx_core.media.timeline import first_frame_seconds
+from ltx_core.media.timeline import SEEKLESS, first_frame_seconds
 from ltx_core.shapes import AUDIO_RATE
 
 PREROLL_SECONDS = 1.0
@@ -71,7 +71,7 @@ def _audio_frames(path: Path, begin: float) -> Iterator[Any]:
         stream = audio_stream(container, path)
         if stream is None:
             return
-        if begin <= SEEK_FROM_SECONDS:
+        if begin <= SEEK_FROM_SECONDS or container.format.name in SEEKLESS:
             yield from container.decode(stream)
             return
         frames = _seek(container, stream, begin - PREROLL_SECONDS)

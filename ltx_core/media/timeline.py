@@ -12,6 +12,8 @@ from ltx_core.media.container import decode_errors, open_media, video_stream
 from ltx_core.media.errors import MediaError
 from ltx_core.media.orientation import Display, display_of
 
+SEEKLESS = frozenset({"mpeg", "mpegvideo", "ogg", "h264", "hevc"})
+"""Containers that stamp only some packets, so that times after a seek are guesses; they are decoded from the start."""
 SEEK_FROM_SECONDS = 3.0
 """Up to here decoding from the start is as quick as seeking."""
 SEEK_MARGINS_SECONDS = (0.5, 10.0)
@@ -39,7 +41,7 @@ def timed_frames(path: Path, start_seconds: float = 0.0) -> Iterator[TimedFrame]
         stream = video_stream(container, path)
         frames = container.decode(stream)
         first = _first(frames, path)
-        if start_seconds <= SEEK_FROM_SECONDS or first.pts is None:
+        if start_seconds <= SEEK_FROM_SECONDS or first.pts is None or container.format.name in SEEKLESS:
             yield from _timed(chain([first], frames), stream, path)
             return
         origin = float(first.pts * stream.time_base)

@@ -51,10 +51,10 @@ def test_clock_begins_at_the_first_frame(write_video: WriteVideo, number: Number
     assert [read(frame) for frame in decode_frames(path, [-1.0, 0.0, 0.4, 1.16])] == [0, 0, 10, 29]
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "avi"])
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "avi", "mpg"])
 def test_seeking_gives_what_decoding_from_the_start_gives(write_video: WriteVideo, number: Number, suffix: str) -> None:
     show, read = number
-    codec = "mpeg4" if suffix == "avi" else "libx264"
+    codec = {"avi": "mpeg4", "mpg": "mpeg2video"}.get(suffix, "libx264")
     pictures = [show(n // 2) for n in range(400)]
     path = write_video(f"long.{suffix}", pictures, rate=50, codec=codec)
     for start in (3.5, 5.0, 7.3):

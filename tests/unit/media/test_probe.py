@@ -1,5 +1,6 @@
 import os
 import pickle
+import struct
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from datasets_spec import QuarantineReason
 from ltx_core.media.errors import MediaError
+from ltx_core.media.frames import decode_frames
 from ltx_core.media.probe import probe_media
 
 Pixels = npt.NDArray[np.uint8]
@@ -76,9 +78,16 @@ def test_packets_without_stamps_are_decoded(write_video: WriteVideo, number: Num
 
 
 def test_vp8_hidden_frames_are_not_counted(write_video: WriteVideo, number: Number) -> None:
+    """Bit 4 of a VP8 frame's first byte says whether it is shown (RFC 6386, 9.1); clear it in one of 30."""
     show, _ = number
-    info = probe_media(write_video("a.webm", [show(n) for n in range(30)], codec="libvpx"))
-    assert info.num_frames == 30
+    path = write_video("a.webm", [show(n) for n in range(30)], codec="libvpx")
+    assert probe_media(path).num_frames == 30
+    with av.open(str(path)) as container:
+        packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
+    data = bytearray(path.read_bytes())
+    data[data.index(packets[12])] &= 0xEF
+    path.write_bytes(data)
+    assert probe_media(path).num_frames == 29
 
 
 def test_empty(tmp_path: Path) -> None:
@@ -144,6 +153,20 @@ def test_cut_off(write_video: WriteVideo, name: str, share: float) -> None:
     assert reason_of(path) is QuarantineReason.TRUNCATED
 
 
+def test_last_bytes_missing(write_video: WriteVideo) -> None:
+    """Too little for the duration to tell: only the box that holds the data says that it was longer."""
+    path = write_video("a.mp4", noise(75), options={"movflags": "+faststart"})
+    path.write_bytes(path.read_bytes()[:-200])
+    assert reason_of(path) is QuarantineReason.TRUNCATED
+
+
+@pytest.mark.parametrize("name", ["a.mkv", "a.flv", "a.mp4"])
+def test_only_the_beginning_came(write_video: WriteVideo, name: str) -> None:
+    path = write_video(name, noise(5), codec="flv" if name.endswith("flv") else "libx264")
+    path.write_bytes(path.read_bytes()[:16])
+    assert reason_of(path) is QuarantineReason.TRUNCATED
+
+
 def test_index_that_is_missing(write_video: WriteVideo, plain: Plain) -> None:
     path = write_video("a.mp4", [plain(50)] * 25)
     data = path.read_bytes()
@@ -170,3 +193,21 @@ def test_sound_longer_than_the_pictures_is_whole(write_video: WriteVideo, plain:
 def test_error_crosses_processes() -> None:
     error = pickle.loads(pickle.dumps(MediaError(QuarantineReason.NO_VIDEO, "a message")))
     assert (error.reason, str(error)) == (QuarantineReason.NO_VIDEO, "a message")
+
+
+@pytest.mark.parametrize("skipped", [0, 10])
+def test_frames_outside_the_edit_list_are_not_there(write_video: WriteVideo, number: Number, skipped: int) -> None:
+    """A phone's trim keeps all frames and shortens the edit list: segment duration (ms) and media time."""
+    show, read = number
+    path = write_video("trimmed.mp4", [show(n) for n in range(50)])
+    data = bytearray(path.read_bytes())
+    at = data.index(b"elst") + 12
+    duration, media_time = struct.unpack(">Ii", data[at : at + 8])
+    with av.open(str(path)) as container:
+        shift = int(skipped / 25 / container.streams.video[0].time_base)
+    data[at : at + 8] = struct.pack(">Ii", duration // 2, media_time + shift)
+    path.write_bytes(data)
+    info = probe_media(path)
+    assert info.num_frames == 25
+    assert info.duration_seconds == pytest.approx(1)
+    assert [read(frame) for frame in decode_frames(path, [0.0, 0.4, 0.96])] == [skipped + n for n in (0, 10, 24)]

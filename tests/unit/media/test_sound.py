@@ -102,6 +102,9 @@ def test_resampling_keeps_pitch_and_level(write_video: WriteVideo, plain: Plain,
     heard = decode_sound(path, 0.2, 0.5)
     assert heard is not None
     assert tone_level(heard, pitch) == pytest.approx([0.5, 0.5], abs=0.02)
+    end = decode_sound(path, 0.9, 0.1)
+    assert end is not None
+    assert np.abs(end[:, -8:]).max() > 0.1
 
 
 def test_surround_is_mixed_by_the_standard_weights(write_video: WriteVideo, plain: Plain) -> None:

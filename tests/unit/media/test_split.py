@@ -152,14 +152,26 @@ def tone(seconds: float, level: float) -> npt.NDArray[np.float32]:
     return np.tile((level * np.sin(2 * np.pi * 220 * time)).astype(np.float32), (2, 1))
 
 
+def beeps(seconds: float) -> npt.NDArray[np.float32]:
+    time = np.arange(round(seconds * 48_000)) / 48_000
+    return tone(seconds, 0.3) * (np.sin(2 * np.pi * 3 * time) > 0.3).astype(np.float32)
+
+
 def hiss(seconds: float) -> npt.NDArray[np.float32]:
     return np.random.default_rng(0).normal(0, 0.1, (2, round(seconds * 48_000))).astype(np.float32)
 
 
 @pytest.mark.parametrize(
     ("sound", "kind"),
-    [(voice(2), "voiced"), (tone(2, 0.3), "other"), (hiss(2), "other"), (tone(2, 3e-4), "silent"), (None, "none")],
-    ids=["voice", "tone", "hiss", "hum", "mute"],
+    [
+        (voice(2), "voiced"),
+        (tone(2, 0.3), "other"),
+        (hiss(2), "other"),
+        (beeps(2), "other"),
+        (tone(2, 3e-4), "silent"),
+        (None, "none"),
+    ],
+    ids=["voice", "tone", "hiss", "beeps", "hum", "mute"],
 )
 def test_kind_of_sound(
     write_video: WriteVideo, media_of: MediaOf, spec: Spec, sound: npt.NDArray[np.float32] | None, kind: str

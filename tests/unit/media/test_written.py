@@ -8,10 +8,10 @@ import av
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image
+from PIL import Image, ImageFont
 
 from ltx_core.errors import ShapeError
-from ltx_core.media.contact_sheet import contact_sheet
+from ltx_core.media.contact_sheet import contact_sheet, legible, wrap
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.mp4 import write_mp4
 from ltx_core.media.probe import probe_media
@@ -79,6 +79,13 @@ def test_wrong_shapes(tmp_path: Path) -> None:
     with pytest.raises(ShapeError, match="sound is"):
         write_mp4(tmp_path / "a.mp4", frames, 25, np.zeros((1, 99), dtype=np.float32), 24_000)
     assert not (tmp_path / "a.mp4").exists()
+
+
+def test_letters_that_a_font_lacks_are_spelt_out() -> None:
+    font = ImageFont.load_default(size=20)
+    assert legible("naïve café — 25 \u72d0", font) == "naive cafe - 25 ?"
+    assert wrap("one two " + "x" * 400, 300, font)[0] == "one two"
+    assert all(font.getlength(line) <= 300 for line in wrap("one two " + "x" * 400, 300, font))
 
 
 def test_contact_sheet(tmp_path: Path) -> None:
