@@ -50,6 +50,7 @@ def train(run: Run, start: int) -> None:
     settings = run.objective.settings
     if start < settings.steps:
         dry_run(run.objective, run.plan, run.parameters)
+    run.progress.advance(start, settings.steps, "steps")
     saved = start
     for step in range(start, settings.steps):
         _pause(run, step, saved)

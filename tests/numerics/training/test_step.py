@@ -85,6 +85,7 @@ def test_gradients_are_clipped_to_their_joint_norm_and_reported_whole(run_of: Ca
         torch.cat([p.grad.flatten() for p in run.parameters.values() if p.grad is not None])
     ).item()
     norms = update(run.optimizer, run.parameters, learning_rate=1e-3, max_grad_norm=1e-3, clip_ids=["a"])
+    assert run.optimizer.param_groups[0]["lr"] == 1e-3  # not the 5e-3 it was made with
     assert norms["all"] == pytest.approx(before, rel=1e-5)
     assert norms["all"] == pytest.approx(sum(norms[g] ** 2 for g in ("video", "audio", "cross")) ** 0.5, rel=1e-5)
     moments = [run.optimizer.state[p]["exp_avg"].flatten() / 0.1 for p in run.parameters.values()]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ltx_core.errors import DataError
 from ltx_core.training.order import EpochPlan, Position, Visit
 from ltx_core.training.samples import SampleInfo
+from ltx_core.training.step import step_visits
 
 Clips = Callable[..., SampleInfo]
 
@@ -62,6 +63,12 @@ def test_batches_run_on_over_epochs() -> None:
     assert plan.batches_per_epoch == 3
     assert plan.position(7) == Position(2, 1)
     assert plan.batch(7) == plan.epoch(2)[1]
+
+
+def test_steps_share_no_batch_and_leave_none_out() -> None:
+    plan = EpochPlan(tuple(sample(i, "a", 1) for i in range(5)), 2, seed=0)
+    taken = [batch for step in range(4) for batch in step_visits(plan, step, 3)]
+    assert taken == [plan.batch(number) for number in range(12)]
 
 
 def test_no_clip_is_an_error() -> None:
