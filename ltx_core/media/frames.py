@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from av.video.reformatter import VideoReformatter
 
 from ltx_core.media.container import truncated
 from ltx_core.media.orientation import picture
@@ -34,10 +35,11 @@ def decode_frames(
         raise ValueError("times decrease; frames are decoded forward, so sort them")
     if not times:
         return
+    scaler = VideoReformatter()
     for timed, count in _on_screen(timed_frames(path, max(times[0], 0.0)), times, path):
         displayed = (timed.display.width, timed.display.height)
         size = displayed if resize is None else resize(*displayed)
-        shown = picture(timed.frame, timed.display, size, luma=luma)
+        shown = picture(timed.frame, timed.display, size, scaler=scaler, luma=luma)
         for _ in range(count):
             yield shown
 

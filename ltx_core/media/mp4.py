@@ -9,7 +9,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av.codec.context import Flags
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 
 from ltx_core.errors import ShapeError
 from ltx_core.files.atomic import atomic_path
@@ -49,8 +49,9 @@ def write_mp4(
         pieces = (
             iter(()) if sound is None else _sound_frames(sound[:, : round(len(frames) / rate * sound_rate)], sound_rate)
         )
+        converter = VideoReformatter()
         for n, pixels in enumerate(frames):
-            for packet in video.encode(_video_frame(pixels, n, rate)):
+            for packet in video.encode(_video_frame(pixels, n, rate, converter)):
                 container.mux(packet)
             _mux_until(container, audio, pieces, (n + 1) / rate)
         for stream in (video, audio):
@@ -87,9 +88,13 @@ def _audio_stream(container: Any, sound_rate: int) -> Any:
     return stream
 
 
-def _video_frame(pixels: npt.NDArray[np.uint8], n: int, rate: Fraction) -> Any:
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24").reformat(
-        format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG, threads=1
+def _video_frame(pixels: npt.NDArray[np.uint8], n: int, rate: Fraction, converter: VideoReformatter) -> Any:
+    frame = converter.reformat(
+        av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24"),
+        format="yuv420p",
+        dst_colorspace=Colorspace.ITU709,
+        dst_color_range=ColorRange.MPEG,
+        threads=1,
     )
     frame.pts, frame.time_base = n, 1 / rate
     return frame

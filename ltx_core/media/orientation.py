@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
+from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
 UNSPECIFIED_COLORS = (0, 2, 3)
 """ffmpeg's AVColorSpace: RGB (no matrix to apply), unspecified, reserved."""
@@ -57,15 +57,19 @@ def display_of(frame: Any, sample_aspect_ratio: Any) -> Display:
     return Display(width, height, flip_x=a < 0, flip_y=d < 0)
 
 
-def picture(frame: Any, display: Display, size: tuple[int, int], *, luma: bool = False) -> npt.NDArray[np.uint8]:
+def picture(
+    frame: Any, display: Display, size: tuple[int, int], *, scaler: VideoReformatter, luma: bool = False
+) -> npt.NDArray[np.uint8]:
     """The frame as shown, scaled to `size` (width, height): uint8 [H, W, 3] full-range RGB, or [H, W] luma.
 
-    Untagged footage is taken for BT.709 in HD sizes and for BT.601 below, as players do.
+    `scaler` keeps its tables from frame to frame: give all frames of a file the same one. Untagged footage
+    is taken for BT.709 in HD sizes and for BT.601 below, as players do.
     """
     width, height = size[::-1] if display.transposed else size
     is_hd = frame.width >= 1280 or frame.height > 576
     colors = (Colorspace.ITU709 if is_hd else Colorspace.ITU601) if frame.colorspace in UNSPECIFIED_COLORS else None
-    scaled = frame.reformat(
+    scaled = scaler.reformat(
+        frame,
         width=width,
         height=height,
         format="gray" if luma else "rgb24",
@@ -74,4 +78,4 @@ def picture(frame: Any, display: Display, size: tuple[int, int], *, luma: bool =
         dst_color_range=ColorRange.JPEG,
         threads=1,
     )
-    return display.turn(scaled.to_ndarray())
+    return display.turn(np.asarray(scaled.to_ndarray(), dtype=np.uint8))
