@@ -24,6 +24,9 @@ def split_media(media: Media, spec: DatasetSpec, thresholds: QualityThresholds) 
     """The clips of one file, in order of time, and what is set aside: the file itself, or single clips.
 
     No clip crosses a scene cut. The side (`train` or `eval`) is by hash alone; `assign_splits` sees all files.
+
+    Raises:
+        MediaError: the file changed or went away while it was read.
     """
     rate, total = spec.video.frame_rate, whole_frames(media.duration_seconds, spec.video.frame_rate)
     video = spec.video
@@ -129,7 +132,9 @@ def _heard(media: Media, start: float, seconds: float, channels: int) -> tuple[A
         return "none", SILENCE_DB
     try:
         sound = decode_sound(Path(media.path), start, seconds)
-    except MediaError:
+    except MediaError as error:
+        if error.reason is not QuarantineReason.DECODE_ERROR:
+            raise  # the file itself went away or changed since its pictures were read
         return "broken", SILENCE_DB  # the pictures are still good; the clip's row says what its sound is
     if sound is None:
         return "none", SILENCE_DB
