@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -10,7 +11,7 @@ from prefect.artifacts import create_image_artifact, create_link_artifact, creat
 from flows.config import RunConfig
 from flows.mlflow_address import run_address
 from flows.report import QUARANTINE_HEADERS, STAGE_HEADERS, quarantine_rows, stage_rows
-from ltx_core.gallery.cells import Badge
+from ltx_core.gallery.cells import Badge, Cell
 from tasks.results import StageResult
 from tasks.tracking import TrackedRun
 
@@ -38,8 +39,11 @@ def publish(results: list[StageResult], run: TrackedRun, config: RunConfig) -> N
             )
 
 
-def _plain(headers: tuple[str, ...], rows: list[list[object]]) -> list[dict[str, object]]:  # type: ignore[type-arg]
-    return [dict(zip(headers, (c.text if isinstance(c, Badge) else c for c in row), strict=True)) for row in rows]
+def _plain(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> list[dict[str, object]]:
+    return [
+        dict(zip(headers, (cell.text if isinstance(cell, Badge) else cell for cell in row), strict=True))
+        for row in rows
+    ]
 
 
 def _data_uri(picture: Path) -> str:

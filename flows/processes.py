@@ -24,7 +24,7 @@ class ProcessRecord:
     def is_alive(self) -> bool:
         """Whether that very process still runs on this machine."""
         try:
-            return abs(psutil.Process(self.pid).create_time() - self.started_at) < 1.0
+            return bool(abs(psutil.Process(self.pid).create_time() - self.started_at) < 1.0)
         except psutil.NoSuchProcess:
             return False
 

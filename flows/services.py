@@ -22,16 +22,27 @@ END_SECONDS = 25.0
 
 @dataclass(frozen=True)
 class Service:
-    """One running service."""
+    """One running service, and how it was started."""
 
     name: str
+    command: list[str]
+    environment: Mapping[str, str]
     process: subprocess.Popen[bytes]
     log: Path
+
+    @property
+    def ended(self) -> bool:
+        """Whether it runs no more."""
+        return self.process.poll() is not None
+
+    def again(self) -> "Service":
+        """Start it anew."""
+        return start(self.name, self.command, self.environment)
 
     def end(self) -> None:
         """Ask by SIGINT, then by SIGTERM, then end it."""
         for number, patience in ((signal.SIGINT, END_SECONDS), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
-            if self.process.poll() is not None:
+            if self.ended:
                 return
             self.process.send_signal(number)
             try:
@@ -53,7 +64,7 @@ def start(name: str, command: list[str], environment: Mapping[str, str]) -> Serv
             env={**os.environ, **environment},
             start_new_session=True,
         )
-    return Service(name, process, log)
+    return Service(name, command, environment, process, log)
 
 
 def wait_until(ready: Callable[[], bool], service: Service, seconds: float) -> None:
@@ -64,7 +75,7 @@ def wait_until(ready: Callable[[], bool], service: Service, seconds: float) -> N
     """
     deadline = time.monotonic() + seconds
     while not ready():
-        if service.process.poll() is not None:
+        if service.ended:
             raise TransientError(
                 f"{service.name} ended with exit code {service.process.returncode} before it answered; "
                 f"see {service.log}"

@@ -5,25 +5,27 @@ import os
 import subprocess
 from collections.abc import Mapping
 
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from rich.console import Console
 
 from flows.deployments import POOL
+from flows.reconcile import crash_dead_runs
 from ltx_core.errors import TransientError
 from tasks.binding import GPU_LIMIT
 
 
 def set_up(console: Console) -> None:
     """Make the work pool and the GPU slots, and settle runs of earlier workers that are gone."""
-    from flows.reconcile import crash_dead_runs
-
     asyncio.run(_make_pool())
     with get_client(sync_client=True) as client:
-        for name in crash_dead_runs(client):
-            console.print(
-                f"run {name} lost its process and is marked crashed; `prefect flow-run retry` goes on with it"
-            )
+        tell_crashed(client, console)
+
+
+def tell_crashed(client: SyncPrefectClient, console: Console) -> None:
+    """Mark runs whose process is gone, and say which."""
+    for name in crash_dead_runs(client):
+        console.print(f"run {name} lost its process and is marked crashed; `prefect flow-run retry` goes on with it")
 
 
 async def _make_pool() -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.concurrency.sync import concurrency
 from prefect.settings import get_current_settings
-from prefect.states import Completed, State
+from prefect.states import Completed
 
 from ltx_core.errors import TransientError
 from tasks.results import StageResult
@@ -21,7 +22,7 @@ GPU_LIMIT = "gpu"
 """Global concurrency limit with one slot for each GPU; `ltx2-lora up` makes it."""
 LEASE_SECONDS = 60
 """A dead holder's slot is free again after this; Prefect's default is five minutes."""
-RETRY_DELAYS_SECONDS = [5, 30]
+RETRY_DELAYS_SECONDS = [5.0, 30.0]
 Upstream = Mapping[str, Any]
 
 

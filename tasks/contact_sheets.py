@@ -29,4 +29,6 @@ def _label(clip: Clip) -> str:
     sound = (
         f"{clip.audio} {clip.loudness_db:.0f} dB" if clip.audio not in ("none", "broken") else f"sound: {clip.audio}"
     )
-    return f"{clip.clip_id}  {clip.bucket}  {clip.frame_rate:g} fps  {sound}  motion {clip.motion:.3f}\n{clip.caption}"
+    return (
+        f"{clip.clip_id}  {clip.bucket}  {clip.frame_rate:g} fps  {sound}  motion {clip.motion:.3f}  |  {clip.caption}"
+    )

@@ -7,6 +7,7 @@ from itertools import groupby
 import numpy as np
 
 from datasets_spec import Checkpoint, Render
+from ltx_core.gallery.cells import Cell
 from ltx_core.gallery.contact_sheet import SheetRow, middle_frame, render_sheet
 from ltx_core.gallery.page import gallery
 from ltx_core.gallery.renders import Figures, PromptRow, VariantRender
@@ -21,14 +22,15 @@ def draw_gallery(rows: Sequence[Render], work: Work, checkpoint: Checkpoint) -> 
     folder = work.out / "renders"
     folder.mkdir(exist_ok=True)
     ordered = sorted(rows, key=lambda row: (row.prompt, row.seed, row.variant))
-    prompts, sheet = [], []
+    prompts: list[PromptRow] = []
+    sheet: list[SheetRow] = []
     for (prompt, seed), group in groupby(ordered, key=lambda row: (row.prompt, row.seed)):
         renders = [_variant(row, work, number=len(prompts)) for row in group]
         prompts.append(PromptRow(prompt=prompt, seed=seed, renders=renders, settings=_settings(ordered[0], work)))
         sheet.append(
             SheetRow(f"{prompt}  (seed {seed})", [(r.variant, r.poster) for r in renders if r.poster is not None])
         )
-    facts = {
+    facts: dict[str, Cell] = {
         "LoRA": checkpoint.sha256,
         "steps": checkpoint.step,
         "eval loss": checkpoint.eval_loss,

@@ -20,7 +20,8 @@ from tasks.stage import Observed, Outcome, Stage, Work
 
 SPLIT_FIELDS = {"resolution", "resolution_type", "crop", "video", "audio"}
 """Parts of a dataset that change how one file is cut."""
-PLACEHOLDER = {"media_id": "-", "relpath": "-", "path": "-", "caption": "-", "dataset": "-"}
+SOURCE = "(source)"
+PLACEHOLDER = {"media_id": SOURCE, "relpath": SOURCE, "path": SOURCE, "caption": SOURCE, "dataset": SOURCE}
 """Stands for what is not in a file's bytes, so that renaming it or editing its caption decodes nothing."""
 
 
@@ -107,7 +108,14 @@ def _named(clip: Clip, row: Media, spec: DatasetSpec) -> Clip:
 def _renamed(one: Quarantined, row: Media) -> Quarantined:
     start = one.item.partition("@")[2]
     item = f"{row.media_id}@{start}" if start else row.media_id
-    return one.model_copy(update={"item": item, "source": row.relpath, "path": row.path})
+    return one.model_copy(
+        update={
+            "item": item,
+            "source": row.relpath,
+            "path": row.path,
+            "detail": one.detail.replace(SOURCE, row.relpath),
+        }
+    )
 
 
 def _hold_out(clips: Sequence[Clip], shared: Shared) -> list[Clip]:

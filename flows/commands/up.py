@@ -16,11 +16,12 @@ from flows.mlflow_address import UI_VARIABLE
 from flows.parameters import CONFIG_VARIABLE, DEFAULT_CONFIG
 from flows.server import answers, api_url
 from flows.services import Service, forget_up, record_up, start, up_record, wait_until
-from flows.setup_server import deploy_all, gpu_count, set_up
-from ltx_core.errors import ConfigError
+from flows.setup_server import deploy_all, gpu_count, set_up, tell_crashed
+from ltx_core.errors import ConfigError, TransientError
 from tasks.tracking import connect, tracking_uri
 
-RECONCILE_SECONDS = 10.0
+RECONCILE_SECONDS = 5.0
+MAX_RESTARTS = 20
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -34,7 +35,8 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _run(args: Namespace) -> int:
-    console, services = Console(highlight=False, soft_wrap=True), []
+    console = Console(highlight=False, soft_wrap=True)
+    services: list[Service] = []
     if (record := up_record()) is not None and record.is_alive():
         raise ConfigError(f"`ltx2-lora up` runs already (process {record.pid}); `ltx2-lora down` ends it")
     load_config(args.config, {})  # a configuration that cannot work is told now, not when a run starts
@@ -97,24 +99,22 @@ def _start_mlflow(args: Namespace, environment: dict[str, str]) -> Service:
 
 
 def _watch(services: list[Service], console: Console) -> None:
-    """Until ctrl-C: notice services that end, and runs whose process is gone."""
+    """Until ctrl-C: start services that ended again, and mark runs whose process is gone."""
     from prefect.client.orchestration import get_client
 
-    from flows.reconcile import crash_dead_runs
-
+    restarts = 0
     with get_client(sync_client=True) as client:
-        while True:
-            for name in crash_dead_runs(client):
-                console.print(
-                    f"run {name} lost its process and is marked crashed; `prefect flow-run retry` goes on with it"
-                )
-            for service in services:
-                if service.process.poll() is not None:
+        while restarts <= MAX_RESTARTS:
+            tell_crashed(client, console)
+            for place, service in enumerate(services):
+                if service.ended:
                     console.print(
-                        f"{service.name} ended with exit code {service.process.returncode}; see {service.log}"
+                        f"{service.name} ended with exit code {service.process.returncode}; starting it again"
                     )
-                    return
+                    services[place] = service.again()
+                    restarts += 1
             time.sleep(RECONCILE_SECONDS)
+    raise TransientError(f"services ended {restarts} times; see the logs in {services[0].log.parent}")
 
 
 def _end_all(services: list[Service], console: Console) -> None:
