@@ -40,10 +40,8 @@ def publish(results: list[StageResult], run: TrackedRun, config: RunConfig) -> N
 
 
 def _plain(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> list[dict[str, object]]:
-    return [
-        dict(zip(headers, (cell.text if isinstance(cell, Badge) else cell for cell in row), strict=True))
-        for row in rows
-    ]
+    plain = [[cell.text if isinstance(cell, Badge) else cell for cell in row] for row in rows]
+    return [dict(zip(headers, row, strict=True)) for row in plain]
 
 
 def _data_uri(picture: Path) -> str:

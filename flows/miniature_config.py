@@ -50,8 +50,8 @@ def _values(folder: Path, made: "Miniature") -> dict[str, Any]:
             ]
         },
         "memory": {"cpu_threads": 1},
-        "embed_text": {"dtype": "fp32"},
-        "encode_latents": {"dtype": "fp32", "shard_max_clips": 4},
+        "embed_text": {"dtype": "fp32", "shard_max_samples": 4},
+        "encode_latents": {"dtype": "fp32", "shard_max_samples": 4},
         "train_lora": {
             "steps": 60,
             "batch_size": 2,

@@ -9,9 +9,10 @@ from datasets_spec import Text
 from ltx_core.files.digest import DigestMemo, text_digest
 from ltx_core.files.lock import folder_lock
 from ltx_core.pool.index import Entry, read_index
-from ltx_core.pool.writer import ShardLimits, ShardWriter
+from ltx_core.pool.writer import ShardWriter
 from ltx_core.progress import stop_if_asked
-from tasks.shared import ConfigModel, PromptConfig, Shared
+from tasks.shards import SHARD_OPTIONS, ShardConfig
+from tasks.shared import PromptConfig, Shared
 from tasks.stage import Observed, Outcome, Stage, Work
 from tasks.weights import component_identities, encoder_identities
 
@@ -19,7 +20,7 @@ FEATURE_VERSION = 1
 """Mirrors ltx_core.text.features.FEATURE_VERSION, which needs torch to import; a test holds them equal."""
 
 
-class EmbedTextConfig(ConfigModel):
+class EmbedTextConfig(ShardConfig):
     """How texts are embedded."""
 
     dtype: str = Field(default="bf16", pattern="^(bf16|fp32)$", description="Precision of the text encoder.")
@@ -76,7 +77,7 @@ def _embed(texts: Sequence[str], keys: Mapping[str, str], folder: Path, work: Wo
     fits(checkpoint, model.text_encoder)
     encoder = load_gemma(model.text_encoder, device=device, dtype=dtype)
     projection = load_text_projection(checkpoint, device=device, dtype=dtype)
-    with ShardWriter(folder, ShardLimits()) as writer:
+    with ShardWriter(folder, work.config.limits()) as writer:
         for number, text in enumerate(texts):
             stop_if_asked(work.progress, "embedding texts")
             features = features_of(encoder, projection, text)
@@ -124,4 +125,5 @@ STAGE = Stage(
     run=embed_text,
     observe=observe,
     device="gpu",
+    not_in_key=SHARD_OPTIONS,
 )

@@ -11,9 +11,10 @@ from ltx_core.files.digest import DigestMemo, text_digest
 from ltx_core.files.lock import folder_lock
 from ltx_core.media.errors import MediaError
 from ltx_core.pool.index import Entry, read_index
-from ltx_core.pool.writer import ShardLimits, ShardWriter
+from ltx_core.pool.writer import ShardWriter
 from ltx_core.progress import stop_if_asked
-from tasks.shared import ConfigModel, Shared
+from tasks.shards import SHARD_OPTIONS, ShardConfig
+from tasks.shared import Shared
 from tasks.stage import Observed, Outcome, Stage, Work
 from tasks.weights import component_identities
 
@@ -24,15 +25,12 @@ LATENT_VERSION = 1
 """Bump when the same clip would be encoded to other numbers."""
 
 
-class EncodeLatentsConfig(ConfigModel):
-    """How clips are encoded. Shard limits never change a latent."""
+class EncodeLatentsConfig(ShardConfig):
+    """How clips are encoded."""
 
     dtype: str = Field(
         default="bf16", pattern="^(bf16|fp32)$", description="Precision of the video VAE; audio is fp32."
     )
-    shard_max_mib: int = Field(default=256, ge=1, le=4096, description="A shard closes at this size.")
-    shard_max_seconds: float = Field(default=60.0, gt=0, description="A shard closes after this time.")
-    shard_max_clips: int = Field(default=4096, ge=1, description="A shard closes at this count.")
 
 
 def encode_latents(work: Work) -> Outcome:
@@ -73,9 +71,8 @@ def _encode(
     from ltx_core.pool.samples import pack_sample
 
     encode = _encoder(work)
-    config, refused, total = work.config, {}, done + len(missing)
-    limits = ShardLimits(config.shard_max_mib * 2**20, config.shard_max_seconds, config.shard_max_clips)
-    with ShardWriter(folder, limits) as writer:
+    refused, total = {}, done + len(missing)
+    with ShardWriter(folder, work.config.limits()) as writer:
         for number, (key, clip) in enumerate(sorted(missing.items(), key=lambda pair: pair[1].clip_id)):
             stop_if_asked(work.progress, "encoding clips")
             try:
@@ -172,5 +169,5 @@ STAGE = Stage(
     run=encode_latents,
     observe=observe,
     device="gpu",
-    not_in_key=frozenset({"shard_max_mib", "shard_max_seconds", "shard_max_clips"}),
+    not_in_key=SHARD_OPTIONS,
 )

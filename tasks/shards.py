@@ -1,0 +1,21 @@
+"""When shards close: options of every stage that writes some. They never change a result."""
+
+from pydantic import Field
+
+from ltx_core.pool.writer import ShardLimits
+from tasks.shared import ConfigModel
+
+
+class ShardConfig(ConfigModel):
+    """A crash loses at most the open shard."""
+
+    shard_max_mib: int = Field(default=256, ge=1, le=4096, description="A shard closes at this size.")
+    shard_max_seconds: float = Field(default=60.0, gt=0, description="A shard closes after this time.")
+    shard_max_samples: int = Field(default=4096, ge=1, description="A shard closes at this count.")
+
+    def limits(self) -> ShardLimits:
+        """As the writer takes them."""
+        return ShardLimits(self.shard_max_mib * 2**20, self.shard_max_seconds, self.shard_max_samples)
+
+
+SHARD_OPTIONS = frozenset(ShardConfig.model_fields)
