@@ -1,0 +1,107 @@
+"""Prove that a demo made what it says, by decoding and opening it again: `python scripts/verify_demo.py demo`."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+from safetensors import safe_open
+
+from flows.config import RunConfig, load_config
+from flows.plan import required_manifest
+from ltx_core.media.frames import decode_frames
+from ltx_core.media.measure import loudness_db, motion
+from ltx_core.media.probe import probe_media
+from ltx_core.media.sound import decode_sound
+from tasks.checkpoints import final_checkpoint
+from tasks.execute import read_quarantine
+from tasks.registry import stage_named
+from tasks.tracking import connect
+
+SILENCE_DB = -60.0
+
+
+def main() -> int:
+    """Check each result and print what was found; raises at the first that is not as promised."""
+    folder = Path(sys.argv[1])
+    config = load_config(folder / "ltx2-lora.yaml", {})
+    for line in [*videos(config), lora(config), quarantine(config), *pages(config), tracked(config)]:
+        sys.stdout.write(f"  {line}\n")
+    return 0
+
+
+def videos(config: RunConfig) -> list[str]:
+    """Every render plays: all frames decode, the picture moves, the sound is as long as the picture and heard."""
+    lines = []
+    for row in required_manifest(stage_named("render_validation"), config.place()):
+        path = config.workspace / row.file
+        info = probe_media(path)
+        times = [(i + 0.25) / row.frame_rate for i in range(info.num_frames)]
+        frames = np.stack(list(decode_frames(path, times)))
+        sound = decode_sound(path, 0.0, info.duration_seconds, rate=info.audio_rate)
+        level = loudness_db(sound)
+        check(
+            len(frames) == row.num_frames and motion(frames) > 0, f"{path}: {len(frames)} frames, all alike or missing"
+        )
+        check(sound is not None and level > SILENCE_DB, f"{path}: sound at {level:.0f} dB")
+        lines.append(
+            f"{row.variant:<9} {info.width}x{info.height} {len(frames)} frames, {info.video_codec} + "
+            f"{info.audio_codec} {info.audio_rate} Hz at {level:.0f} dB: {path.name}"
+        )
+    check(bool(lines), "no renders")
+    return lines
+
+
+def lora(config: RunConfig) -> str:
+    """The LoRA opens, is finite, trains sound too, and its eval loss is under the base model's."""
+    row = final_checkpoint(required_manifest(stage_named("train_lora"), config.place()))
+    with safe_open(config.workspace / row.file, framework="np") as file:
+        names = list(file.keys())
+    audio = [name for name in names if ".audio_attn" in name]
+    check(bool(audio), "the LoRA has no audio layer")
+    check(row.eval_loss is not None and row.eval_loss < row.base_eval_loss, "eval loss did not fall")
+    return (
+        f"LoRA of {len(names)} tensors ({len(audio)} of the sound's attention), {row.step} steps, "
+        f"eval loss {row.base_eval_loss:.3f} -> {row.eval_loss:.3f}: {row.file}"
+    )
+
+
+def quarantine(config: RunConfig) -> str:
+    """The broken files were set aside, each with its reason."""
+    stages = [stage_named(name) for name in ("probe", "split")]
+    found = [item for stage in stages for item in read_quarantine(required_manifest(stage, config.place()))]
+    check(len({item.reason for item in found}) == len(found) == 3, f"quarantine holds {found}")
+    return "quarantine: " + ", ".join(f"{item.source} {item.reason.value}" for item in found)
+
+
+def pages(config: RunConfig) -> list[str]:
+    """Pages and pictures for people."""
+    found = [
+        *config.workspace.glob("stages/split/*/contact-sheet-*.png"),
+        *config.workspace.glob("stages/render_validation/*/gallery.html"),
+        *config.workspace.glob("runs/*/report.html"),
+    ]
+    check(len(found) >= 3, f"pages missing, only {found}")
+    return [f"look at  {path}" for path in found]
+
+
+def tracked(config: RunConfig) -> str:
+    """The MLflow run, and the registered version."""
+    client, experiment = connect(config.tracking, config.place())
+    runs = client.search_runs([experiment])
+    versions = client.search_model_versions(f"name = '{config.register.model_name}'")
+    check(bool(runs) and bool(versions), "no MLflow run, or no registered version")
+    return f"MLflow: {len(runs)} runs, {config.register.model_name} version {versions[0].version} registered"
+
+
+def check(condition: bool, failure: str) -> None:
+    """Stop with a message.
+
+    Raises:
+        SystemExit: the condition does not hold.
+    """
+    if not condition:
+        raise SystemExit(f"demo is not as promised: {failure}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
