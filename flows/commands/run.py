@@ -23,7 +23,10 @@ def _run(args: Namespace) -> int:
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # before Prefect is imported: bars tell
     config, selection = read_config(args), read_selection(args)
     console = Console(stderr=True)
-    if not any(stage.will_run for stage in plan(config, selection)):
+    planned = list(plan(config, selection))
+    if not any(stage.will_run for stage in planned):
+        for stage in planned:
+            config.place().set_latest(stage.stage.name, str(stage.key))
         names = ", ".join(stage.name for stage in selection.stages)
         console.print(f"nothing to do: {names} are up to date in {config.workspace}", highlight=False)
         return 0

@@ -85,7 +85,7 @@ def _start_all(args: Namespace, services: list[Service], console: Console) -> No
 
 def _start_worker(environment: dict[str, str]) -> Service:
     """Plugins off: they are for the command line, and the worker's event loop complains of them."""
-    quiet = {**environment, "PREFECT_PLUGINS_ENABLED": "0", "PREFECT_WORKER_QUERY_SECONDS": "2"}
+    quiet = {**environment, "PREFECT_PLUGINS_ENABLED": "0", "PREFECT_WORKER_QUERY_SECONDS": "5"}
     return start("worker", ["prefect", "worker", "start", "--pool", POOL], quiet)
 
 
