@@ -1,0 +1,96 @@
+"""For every test: quiet libraries, no network, nothing written to the user's home; a test's marker is its folder."""
+
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ltx_core.files.lock import folder_lock
+from ltx_core.progress import Silent
+
+PREFECT_HOME = Path(tempfile.mkdtemp(prefix="ltx2-lora-tests-"))
+QUIET = {
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "GIT_PYTHON_REFRESH": "quiet",
+    "PREFECT_HOME": str(PREFECT_HOME),
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+}
+NOT_INHERITED = ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID")
+OUR_VARIABLES = "LTX2_"
+
+# Here and not in a fixture: torch, prefect and mlflow read these when they are imported, which collection does.
+for variable in [name for name in os.environ if name in NOT_INHERITED or name.startswith(OUR_VARIABLES)]:
+    del os.environ[variable]
+os.environ.update(QUIET)
+
+MARKED_FOLDERS = {"numerics": "numerics", "flows": "flow"}
+LOOPBACK = ("127.", "::1", "localhost")
+WriteOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test by its folder, so that no one forgets it."""
+    for item in items:
+        if marker := MARKED_FOLDERS.get(item.path.relative_to(Path(__file__).parent).parts[0]):
+            item.add_marker(marker)
+
+
+def pytest_unconfigure() -> None:
+    """Take Prefect's folder away again."""
+    shutil.rmtree(PREFECT_HOME, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse every connection but to this machine, whatever library asks."""
+    for method in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, method, _local_only(getattr(socket.socket, method)))
+
+
+def _local_only(connect: Callable[[socket.socket, Any], Any]) -> Callable[[socket.socket, Any], Any]:
+    def guarded(self: socket.socket, address: Any) -> Any:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not str(address[0]).startswith(LOOPBACK):
+            raise PermissionError(f"a test wants to connect to {address}; tests do not use the network")
+        return connect(self, address)
+
+    return guarded
+
+
+@pytest.fixture(scope="session")
+def written_once(tmp_path_factory: pytest.TempPathFactory) -> WriteOnce:
+    """`written_once(name, write)`: a folder that `write` fills in one test process; the others wait and read it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def once(name: str, write: Callable[[Path], object]) -> Path:
+        folder, whole = shared / name, shared / f"{name}.lock" / "whole"
+        with folder_lock(whole.parent, Silent()):
+            if not whole.exists():
+                folder.mkdir()
+                write(folder)
+                whole.touch()
+        return folder
+
+    return once
+
+
+@pytest.fixture(scope="session")
+def miniature(written_once: WriteOnce) -> Path:
+    """The whole miniature, as `ltx2-lora miniature` writes it (some 20 s): its `ltx2-lora.yaml`. Do not change it."""
+
+    def write(folder: Path) -> None:
+        from flows.miniature_config import write_config
+        from ltx_core.miniature.write import write_miniature
+
+        write_config(folder, write_miniature(folder))
+
+    return written_once("miniature", write) / "ltx2-lora.yaml"

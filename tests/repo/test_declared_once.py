@@ -1,0 +1,133 @@
+"""Whatever lists the stages, the options or the deployments agrees with where they are declared."""
+
+import ast
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from flows.config import RunConfig
+from flows.describe import generated_files, options
+from tasks import STAGES
+from tasks.binding import as_task
+from tasks.shared import Shared
+from tasks.stage import Stage
+from tests.repo.source import ROOT, tree
+
+GENERATED = generated_files()
+SURFACE = Path(__file__).with_name("config_surface.txt")
+
+each_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+
+
+def test_run_config_has_a_section_a_stage_and_nothing_else() -> None:
+    sections = RunConfig.model_fields.keys() - Shared.model_fields.keys() - {"workspace"}
+    assert sections == {stage.name for stage in STAGES}
+
+
+@each_stage
+def test_section_is_the_class_that_the_stage_declares(stage: Stage) -> None:
+    assert RunConfig.model_fields[stage.name].annotation is stage.config
+
+
+@each_stage
+def test_every_stage_is_declared_in_a_file_of_its_name(stage: Stage) -> None:
+    module = importlib.import_module(f"tasks.{stage.name}")
+    assert module.STAGE is stage
+    assert stage.summary == module.__doc__
+
+
+def test_every_declared_stage_is_listed() -> None:
+    declaring = {path.stem for path in (ROOT / "tasks").glob("*.py") if re.search(r"^STAGE = ", path.read_text(), re.M)}
+    assert declaring == {stage.name for stage in STAGES}
+
+
+def test_needs_come_before() -> None:
+    seen: set[str] = set()
+    for stage in STAGES:
+        assert set(stage.needs) <= seen, f"{stage.name} needs {set(stage.needs) - seen}, which comes later"
+        seen.add(stage.name)
+
+
+def test_rows_name_their_stage() -> None:
+    """No two stages make the same kind of row, so that a manifest says whose it is."""
+    assert len({stage.makes for stage in STAGES}) == len(STAGES)
+
+
+def test_every_option_is_described() -> None:
+    bare = [name for name, _, text in options(RunConfig) if not text.strip()]
+    assert not bare, f"no description: {bare}"
+
+
+def test_every_section_is_frozen_and_strict() -> None:
+    for model in _sections(RunConfig):
+        assert model.model_config.get("frozen"), model
+        assert model.model_config.get("extra") == "forbid", model
+
+
+def test_config_surface_is_as_agreed() -> None:
+    """An option that appears, disappears or is renamed is a decision, not an accident."""
+    agreed, found = SURFACE.read_text().split(), [name for name, _, _ in options(RunConfig)]
+    new, lost = sorted(set(found) - set(agreed)), sorted(set(agreed) - set(found))
+    assert found == agreed, f"new: {new}, gone: {lost}; if meant so, put it into {SURFACE.relative_to(ROOT)} in order"
+
+
+@pytest.mark.parametrize("name", GENERATED)
+def test_generated_files_are_fresh(name: str) -> None:
+    assert (ROOT / name).read_text() == GENERATED[name], f"{name} is stale; run `make docs`"
+
+
+def test_prefect_can_tell_stages_apart() -> None:
+    def nothing() -> Any:
+        return None
+
+    bound = [as_task(stage, nothing) for stage in STAGES]
+    assert len({task.task_key for task in bound}) == len(STAGES)
+    assert [task.name for task in bound] == [stage.name for stage in STAGES]
+
+
+def _deployments() -> list[dict[str, Any]]:
+    return list(yaml.safe_load(GENERATED["prefect.yaml"])["deployments"])
+
+
+def test_every_stage_has_a_deployment() -> None:
+    names = [deployment["name"] for deployment in _deployments()]
+    assert names == ["ltx2-lora", "retrain", *(f"stage-{stage.name}" for stage in STAGES)]
+
+
+@pytest.mark.parametrize("deployment", _deployments(), ids=lambda deployment: deployment["name"])
+def test_entrypoint_is_a_flow_of_that_name(deployment: dict[str, Any]) -> None:
+    path, attribute = deployment["entrypoint"].split(":")
+    assert (ROOT / path).is_file()
+    module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
+    flow = getattr(module, attribute)
+    assert flow.name == deployment["name"]
+    assert flow.description
+
+
+def test_feature_version_is_the_one_of_the_features() -> None:
+    """`tasks.embed_text` repeats it, because the module that owns it needs torch to import."""
+    assert _constant("tasks/embed_text.py", "FEATURE_VERSION") == _constant(
+        "ltx_core/text/features.py", "FEATURE_VERSION"
+    )
+
+
+def _constant(source: str, name: str) -> Any:
+    for node in tree(Path(source)).body:
+        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]:
+            return ast.literal_eval(node.value)
+    raise AssertionError(f"{source} has no {name}")
+
+
+def _sections(model: type[BaseModel]) -> list[type[BaseModel]]:
+    """A configuration class and all classes of its sections."""
+    found = [model]
+    for field in model.model_fields.values():
+        for kind in [field.annotation, *getattr(field.annotation, "__args__", ())]:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                found += _sections(kind)
+    return found

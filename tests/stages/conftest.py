@@ -1,0 +1,70 @@
+"""Tiny footage, the miniature model, and workspaces in which all stages ran; each made once for all test processes."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.stages.bench import EVERY_STAGE, SCENES, Bench, Results, copied, write_clip
+
+WriteOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session")
+def footage(written_once: WriteOnce) -> Path:
+    """Five files of one clip each. Do not change it."""
+
+    def write(folder: Path) -> None:
+        for scene in SCENES:
+            write_clip(folder, f"{scene}.mp4", scene)
+
+    return written_once("footage", write)
+
+
+@pytest.fixture(scope="session")
+def model(written_once: WriteOnce) -> Path:
+    """The miniature model: `checkpoint.safetensors`, and the text encoder in `gemma`. Do not change it."""
+
+    def write(folder: Path) -> None:
+        from ltx_core.miniature.gemma import write_gemma
+        from ltx_core.miniature.model import write_checkpoint
+
+        write_checkpoint(folder / "checkpoint.safetensors", "2.0", 0)
+        write_gemma(folder / "gemma", 0)
+
+    return written_once("model", write)
+
+
+@pytest.fixture(scope="session")
+def empty(footage: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """A workspace in which nothing ran yet, on the shared footage; take `.but(workspace=...)` of it."""
+    nowhere = tmp_path_factory.getbasetemp() / "not there"
+    return Bench(footage, model / "checkpoint.safetensors", model / "gemma", nowhere)
+
+
+@pytest.fixture(scope="session")
+def finished(empty: Bench, written_once: WriteOnce) -> Bench:
+    """A workspace in which every stage ran. Do not change it."""
+    return empty.but(
+        workspace=written_once("finished", lambda folder: empty.but(workspace=folder).run(EVERY_STAGE[-1]))
+    )
+
+
+@pytest.fixture(scope="session")
+def results(finished: Bench) -> Results:
+    """What the stages made there."""
+    return finished.run(EVERY_STAGE[-1])
+
+
+@pytest.fixture
+def bench(finished: Bench, tmp_path: Path) -> Bench:
+    """A copy of the finished workspace, to change; on the shared footage."""
+    return finished.but(workspace=copied(finished.workspace, tmp_path / "workspace"))
+
+
+@pytest.fixture
+def own(finished: Bench, tmp_path: Path) -> Bench:
+    """Footage of one's own to change, and a workspace that knows the shared footage's items but ran nothing."""
+    workspace = tmp_path / "workspace"
+    copied(finished.workspace / "pool", workspace / "pool")
+    return finished.but(footage=copied(finished.footage, tmp_path / "footage"), workspace=workspace)

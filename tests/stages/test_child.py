@@ -1,0 +1,248 @@
+"""The child process of a stage: how it ends, what it leaves, and what its task is told."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ltx_core.errors import DataError, OutOfMemory, Stopped
+from tasks.execute import Execution
+from tasks.launch import launch
+from tasks.registry import stage_named
+from tasks.request import write_request
+from tasks.summary import Summary
+from tests.stages.bench import Bench, write_clip
+
+ROOT = Path(__file__).parents[2]
+NUM_FILES = 24
+PARENT_DEATH_SECONDS = 15.0
+Patch = Callable[[str], None]
+
+
+class Listener:
+    """Remembers what it was told, and calls `then` when `at` items are done."""
+
+    def __init__(self, at: int = 0, then: Callable[[], None] | None = None) -> None:
+        self.at, self.then = at, then
+        self.reasons: list[str] = []
+        self.notes: list[str] = []
+        self.progress: list[tuple[int, int, str]] = []
+
+    def started(self, stage: str, why: str) -> None:
+        self.reasons.append(why)
+
+    def advanced(self, stage: str, done: int, total: int, unit: str) -> None:
+        self.progress.append((done, total, unit))
+        if self.then is not None and done >= self.at:
+            then, self.then = self.then, None
+            then()
+
+    def measured(self, stage: str, step: int, values: Mapping[str, float]) -> None:
+        return
+
+    def noted(self, stage: str, message: str) -> None:
+        self.notes.append(message)
+
+
+@pytest.fixture(scope="session")
+def many(empty: Bench, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """Files enough that `split` is still busy when something happens to it; no stage of it loads torch."""
+    footage = tmp_path_factory.mktemp("many")
+    for number in range(NUM_FILES):
+        write_clip(footage, f"{number:02d}.mp4", "rolling_ball", width=64 + 2 * number)
+    return empty.but(footage=footage).set(
+        split__remove_duplicates=False, split__contact_sheet_clips=0, limits__max_quarantined_fraction=1.0
+    )
+
+
+@pytest.fixture
+def execution(many: Bench, tmp_path: Path) -> Execution:
+    """`split`, about to run on what `probe` made of many files."""
+    return _split(many.but(workspace=tmp_path / "workspace"))
+
+
+@pytest.fixture
+def patch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Patch:
+    """`patch(code)`: run `code` in the child before anything else, as a broken or talkative library would."""
+
+    def write(code: str) -> None:
+        folder = tmp_path / "patch"
+        folder.mkdir()
+        (folder / "sitecustomize.py").write_text(code)
+        monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{ROOT}")
+
+    return write
+
+
+def test_it_reports_and_returns_the_counts(execution: Execution) -> None:
+    listener = Listener()
+    summary = launch(execution, listener)
+    manifest = execution.decision.stage.manifest(execution.decision.folder)
+    assert listener.reasons == ["never run"]
+    assert listener.progress[-1] == (NUM_FILES, NUM_FILES, "files")
+    assert [done for done, _, _ in listener.progress] == sorted(done for done, _, _ in listener.progress)
+    assert summary == Summary.model_validate_json((manifest.path.parent / "summary.json").read_text())
+    assert summary.num_out == len(manifest) == NUM_FILES
+
+
+def test_sigterm_ends_it_with_stopped_and_keeps_finished_items(execution: Execution) -> None:
+    listener = Listener(at=3, then=lambda: _child().terminate())
+    with pytest.raises(Stopped, match="stopped while splitting; what was finished is kept, run again"):
+        launch(execution, listener)
+    _assert_goes_on(execution, at_least=3)
+
+
+def test_whatever_is_raised_here_ends_it_first(execution: Execution) -> None:
+    """Ctrl-C, a cancelled flow run, a timeout."""
+    children: list[psutil.Process] = []
+
+    def interrupt() -> None:
+        children.append(_child())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        launch(execution, Listener(at=3, then=interrupt))
+    assert not children[0].is_running()
+    _assert_goes_on(execution, at_least=3)
+
+
+def test_killed_from_outside_is_told_as_such(execution: Execution) -> None:
+    with pytest.raises(OutOfMemory, match=r"(?s)killed from outside \(SIGKILL\).*host memory.*log.txt"):
+        launch(execution, Listener(at=3, then=lambda: _child().kill()))
+    _assert_goes_on(execution, at_least=3)
+
+
+def test_a_crash_is_told_with_its_signal_and_the_end_of_the_log(execution: Execution, patch: Patch) -> None:
+    patch("import faulthandler, tasks.split as s\ns.split_media = lambda *a: faulthandler._sigsegv()\n")
+    with pytest.raises(RuntimeError, match=r"the process of split ended with signal SIGSEGV and no word. End of .*log"):
+        launch(execution, Listener())
+
+
+def test_it_ends_with_its_parent_however_that_ends(execution: Execution) -> None:
+    request = write_request(execution)
+    with subprocess.Popen([sys.executable, "-c", PARENT, request], cwd=ROOT, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        assert child.is_running()
+        parent.kill()
+    _, alive = psutil.wait_procs([child], timeout=PARENT_DEATH_SECONDS)
+    assert not alive
+    _assert_goes_on(execution, at_least=1)
+
+
+def test_of_two_at_once_one_computes_and_the_other_waits_and_reuses(execution: Execution) -> None:
+    waiting, second = Listener(), []
+    thread = threading.Thread(target=lambda: second.append(launch(execution, waiting)))
+    first = launch(execution, Listener(at=1, then=thread.start))
+    thread.join()
+    assert second == [first]
+    assert first.computed == NUM_FILES
+    assert waiting.progress == []
+    assert waiting.notes == [f"waiting: another process works in {execution.decision.folder}"]
+
+
+def test_an_error_of_ours_arrives_as_what_it_was(many: Bench, tmp_path: Path) -> None:
+    """More is too short for this than may be set aside."""
+    bench = many.but(workspace=tmp_path / "workspace").set(datasets__0__video__num_frames=33)
+    with pytest.raises(DataError, match=rf"split set aside {NUM_FILES} of {NUM_FILES} clips \({NUM_FILES} too_short\)"):
+        launch(_split(bench), Listener())
+
+
+def test_a_defect_is_told_with_the_end_of_the_log(execution: Execution, patch: Patch) -> None:
+    patch("import tasks.split as s\ns.split_media = lambda *a: 1 / 0\n")
+    with pytest.raises(RuntimeError, match="split failed with ZeroDivisionError: division by zero") as caught:
+        launch(execution, Listener())
+    assert f"End of {execution.decision.folder / 'log.txt'}" in str(caught.value)
+    assert "in _cut" in str(caught.value)
+
+
+def test_host_memory_that_runs_out_is_told_as_such(execution: Execution, patch: Patch) -> None:
+    patch("import tasks.split as s\ns.split_media = lambda *a: bytearray(1 << 62)\n")
+    with pytest.raises(OutOfMemory, match="host memory ran out"):
+        launch(execution, Listener())
+
+
+def test_a_child_that_cannot_start_is_told_with_the_end_of_the_log(execution: Execution, patch: Patch) -> None:
+    patch("import sys\nsys.modules['pyarrow'] = None\n")
+    with pytest.raises(RuntimeError, match=r"(?s)ended with exit code 1 and no word. End of .*ModuleNotFoundError"):
+        launch(execution, Listener())
+
+
+def test_what_libraries_print_reaches_the_log_and_not_the_events(execution: Execution, patch: Patch) -> None:
+    patch(
+        "import os, tasks.split as s\n"
+        "kept = s.split_media\n"
+        "def talkative(*a):\n"
+        "    print('from python', flush=True); os.write(1, b'from C\\n'); os.system('echo from a program')\n"
+        "    return kept(*a)\n"
+        "s.split_media = talkative\n"
+    )
+    assert launch(execution, Listener()).num_out == NUM_FILES
+    log = (execution.decision.folder / "log.txt").read_text()
+    for source in ("from python", "from C", "from a program"):
+        assert log.count(source) == NUM_FILES
+
+
+def test_the_log_of_an_earlier_try_is_kept(execution: Execution, patch: Patch) -> None:
+    (execution.decision.folder).mkdir(parents=True)
+    (execution.decision.folder / "log.txt").write_text("an earlier try\n")
+    patch("import tasks.split as s\ns.split_media = lambda *a: 1 / 0\n")
+    with pytest.raises(RuntimeError):
+        launch(execution, Listener())
+    assert (execution.decision.folder / "log.txt").read_text().startswith("an earlier try\n")
+
+
+def test_the_request_holds_all_that_the_child_needs(execution: Execution) -> None:
+    request = json.loads(write_request(execution).read_text())
+    assert request["stage"] == "split"
+    assert request["workspace"] == str(execution.workspace.root)
+    assert request["config"] == execution.config.model_dump(mode="json")
+
+
+PARENT = """
+import sys
+from pathlib import Path
+import psutil
+from tasks.launch import launch
+from tasks.request import load_execution
+class Listener:
+    def started(self, *a): pass
+    def noted(self, *a): pass
+    def advanced(self, stage, done, total, unit):
+        if done == 1:
+            print(psutil.Process().children()[0].pid, flush=True)
+launch(load_execution(Path(sys.argv[1])), Listener())
+"""
+
+
+def _split(bench: Bench) -> Execution:
+    probed = bench.run("probe")
+    decision = bench.decision(stage_named("split"), probed)
+    return Execution(
+        decision=decision,
+        config=bench.config.split,
+        shared=bench.config.shared(),
+        inputs={"probe": probed["probe"].manifest},
+        workspace=bench.place,
+    )
+
+
+def _child() -> psutil.Process:
+    (child,) = [p for p in psutil.Process().children() if "tasks.child" in p.cmdline()]
+    return child
+
+
+def _assert_goes_on(execution: Execution, *, at_least: int) -> None:
+    """Another launch takes what was finished and completes."""
+    manifest = execution.decision.stage.manifest(execution.decision.folder)
+    assert not manifest.exists()
+    summary = launch(execution, Listener())
+    assert summary.num_out == NUM_FILES
+    assert at_least <= summary.reused < NUM_FILES
+    assert manifest.exists()

@@ -1,0 +1,181 @@
+"""What every stage promises. A new stage is covered the moment it is in STAGES."""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from flows.config import load_config
+from ltx_core.errors import ConfigError
+from tasks import STAGES
+from tasks.stage import Stage, identity_key
+from tests.stages.bench import EVERY_STAGE, Bench, Results, set_aside, tree
+
+BY_ITEM = ("probe", "split", "embed_text", "encode_latents", "render_validation")
+"""Stages whose items lie in the pool, so that a lost manifest costs nothing."""
+WriteOnce = Callable[[str, Callable[[Path], object]], Path]
+
+each_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+
+
+@pytest.fixture(scope="session")
+def elsewhere(empty: Bench, written_once: WriteOnce) -> Results:
+    """What the stages made of the same input in another workspace."""
+    last = EVERY_STAGE[-1]
+    folder = written_once("elsewhere", lambda folder: empty.but(workspace=folder).run(last))
+    return empty.but(workspace=folder).run(last)
+
+
+@each_stage
+def test_rows_are_of_the_declared_kind_and_in_order(stage: Stage, results: Results) -> None:
+    rows = list(results[stage.name].manifest)
+    assert rows
+    assert {type(row) for row in rows} == {stage.makes}
+    keys = [row.key for row in rows]
+    assert keys == sorted(set(keys))
+
+
+@each_stage
+def test_counts_balance(stage: Stage, results: Results) -> None:
+    summary, aside = results[stage.name].summary, set_aside(results[stage.name])
+    assert summary.stage == stage.name
+    assert summary.num_in > 0
+    assert summary.num_in == summary.num_out + summary.num_quarantined
+    assert summary.computed + summary.reused == summary.num_out
+    assert summary.num_quarantined == len(aside) == sum(summary.quarantined_by_reason.values())
+    if stage.name in BY_ITEM:
+        assert summary.num_out == len(results[stage.name].manifest)
+
+
+@each_stage
+def test_second_decision_reuses_and_writes_nothing(stage: Stage, bench: Bench, results: Results) -> None:
+    before = tree(bench.workspace)
+    decision = bench.decision(stage, results)
+    assert decision.reusable
+    assert decision.why == "unchanged"
+    assert tree(bench.workspace) == before
+
+
+@each_stage
+def test_same_input_elsewhere_gives_the_same(stage: Stage, results: Results, elsewhere: Results) -> None:
+    here, there = results[stage.name], elsewhere[stage.name]
+    assert here.manifest.path != there.manifest.path
+    assert here.decision.key == there.decision.key
+    assert [row.content() for row in here.manifest] == [row.content() for row in there.manifest]
+    assert here.manifest.digest == there.manifest.digest
+
+
+@each_stage
+@pytest.mark.parametrize("how", ["manifest torn", "folder deleted"])
+def test_torn_output_is_redone(stage: Stage, how: str, bench: Bench, results: Results) -> None:
+    folder = bench.place.stage(stage.name, results[stage.name].decision.key)
+    _tear(folder, how)
+    redone = bench.run(stage.name)[stage.name]
+    assert redone.built
+    assert redone.manifest.path.parent == folder
+    assert redone.manifest.digest == results[stage.name].manifest.digest
+    if stage.name in BY_ITEM:
+        assert redone.summary.computed == 0
+    assert not list(folder.glob("*partial*"))
+
+
+def test_torn_training_goes_on_from_its_last_checkpoint(bench: Bench, results: Results) -> None:
+    _tear(bench.place.stage("train_lora", results["train_lora"].decision.key), "manifest torn")
+    figures = bench.run("train_lora")["train_lora"].summary.figures
+    assert figures["resumed_from_step"] == figures["steps"] == 2
+
+
+@each_stage
+def test_unknown_option_is_refused(stage: Stage, empty: Bench) -> None:
+    wrong, near = _misspelt(stage.config)
+    with pytest.raises(ConfigError) as caught:
+        load_config(empty.values, {f"{stage.name}.{wrong}": 1})
+    assert f"unknown option '{stage.name}.{wrong}'" in str(caught.value)
+    assert (f"did you mean {near!r}" if near else "docs/config.md") in str(caught.value)
+
+
+@each_stage
+def test_version_changes_the_key(stage: Stage, finished: Bench, results: Results) -> None:
+    newer = replace(stage, version=stage.version + 1)
+    assert _key(newer, finished, results) != _key(stage, finished, results) == results[stage.name].decision.key
+
+
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  # the other value need not be a possible one
+@each_stage
+def test_only_options_that_change_the_result_change_the_key(stage: Stage, finished: Bench, results: Results) -> None:
+    section = finished.config.stage_config(stage.name)
+    kept = _key(stage, finished, results)
+    for name in type(section).model_fields:
+        other = section.model_copy(update={name: _other(getattr(section, name))})
+        changed = _key(stage, finished, results, section=other) != kept
+        assert changed == (name not in stage.not_in_key), f"{stage.name}.{name}"
+    assert stage.not_in_key <= type(section).model_fields.keys()
+
+
+@each_stage
+@pytest.mark.parametrize(
+    "option",
+    [{"memory__cpu_threads": 2}, {"memory__device": "auto"}, {"limits__max_quarantined_fraction": 1.0}],
+    ids=lambda option: next(iter(option)),
+)
+def test_where_it_runs_does_not_change_the_key(
+    stage: Stage, option: dict[str, Any], finished: Bench, results: Results
+) -> None:
+    assert _key(stage, finished.set(**option), results) == results[stage.name].decision.key
+
+
+@each_stage
+def test_needs_decide_the_key(stage: Stage, finished: Bench, results: Results) -> None:
+    """Whatever a stage needs, another content of it is another key."""
+    shared, section = finished.config.shared(), finished.config.stage_config(stage.name)
+    inputs = {name: results[name].manifest for name in stage.needs}
+    identity = stage.identity(section, shared, inputs, finished.place.digest_memo())
+    assert identity["inputs"] == {name: results[name].manifest.digest for name in stage.needs}
+
+
+@each_stage
+def test_force_makes_it_anew_and_the_same(stage: Stage, bench: Bench, results: Results) -> None:
+    forced = bench.run(stage.name, force=stage.name)[stage.name]
+    assert forced.built
+    assert forced.summary.computed == forced.summary.num_out
+    assert forced.manifest.digest == results[stage.name].manifest.digest
+
+
+def _key(stage: Stage, bench: Bench, results: Results, *, section: BaseModel | None = None) -> str:
+    config = bench.config
+    inputs = {name: results[name].manifest for name in stage.needs}
+    own = section or config.stage_config(stage.name)
+    return identity_key(stage.identity(own, config.shared(), inputs, bench.place.digest_memo()))
+
+
+def _other(value: Any) -> Any:
+    """Another value of the same kind. Not validated: what matters is that it differs."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    return f"{value}-other"
+
+
+def _misspelt(config: type[BaseModel]) -> tuple[str, str | None]:
+    """A name near to one of the section's options, and the option it is nearest to, if there is any."""
+    names = list(config.model_fields)
+    if not names:
+        return "wrong", None
+    wrong = names[0][:-1]
+    return wrong, difflib.get_close_matches(wrong, names, n=1, cutoff=0.5)[0]
+
+
+def _tear(folder: Path, how: str) -> None:
+    manifest = folder / "manifest.parquet"
+    match how:
+        case "manifest torn":
+            manifest.rename(folder / ".partial-1-manifest.parquet")
+        case "folder deleted":
+            for path in sorted(folder.rglob("*"), reverse=True):
+                path.rmdir() if path.is_dir() else path.unlink()
+            folder.rmdir()
