@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from datasets_spec import Latent
-from ltx_core.errors import DataError
-from tests.stages.bench import NUM_OTHER_TEXTS, SCENES, Bench, Results, computed, write_clip
+from ltx_core.errors import DataError, Stopped
+from tests.stages.bench import NUM_OTHER_TEXTS, SCENES, Bench, Notes, Results, computed, write_clip
 
 NOTHING = {"probe": 0, "split": 0, "embed_text": 0, "encode_latents": 0}
 VAE_PREFIX = "vae."
@@ -121,6 +121,19 @@ def test_touched_files_are_not_even_read_as_changed(own: Bench, tmp_path: Path) 
     for path in [*own.footage.iterdir(), own.checkpoint]:
         os.utime(path, ns=(1, 1))
     assert not any(result.built for result in own.run().values())
+
+
+@pytest.mark.parametrize("stage", NOTHING)
+def test_a_stopped_stage_keeps_what_it_finished(stage: str, finished: Bench, tmp_path: Path) -> None:
+    bench = finished.but(workspace=tmp_path / "new")
+    earlier = list(NOTHING)[: list(NOTHING).index(stage)]
+    if earlier:
+        bench.run(earlier[-1])
+    with pytest.raises(Stopped, match=r"what was finished is kept, run again to go on"):
+        bench.but(progress=Notes(stop_after=2)).run(stage)
+    summary = bench.run(stage)[stage].summary
+    assert summary.reused == 2
+    assert summary.computed == summary.num_out - 2
 
 
 def test_another_text_encoder_redoes_all_texts_and_no_latents(own: Bench, tmp_path: Path) -> None:
