@@ -121,7 +121,8 @@ class Render(Record):
 
     render_key: str = Field(description="Digest of weights, LoRA, prompt, seed and settings.")
     variant: Literal["base", "candidate", "champion"] = Field(description="Which weights made it.")
-    mode: Literal["t2v"] = Field(description="How it was conditioned.")
+    mode: Literal["t2v", "i2v", "s2v"] = Field(description="Text alone, or with a clip's first frame, or its sound.")
+    clip_id: str | None = Field(description="The held-out clip that gives the first frame or the sound.")
     prompt: str = Field(description="The prompt.")
     seed: int = Field(description="The seed; the same for every variant.")
     num_frames: int = Field(ge=1, description="Frames.")

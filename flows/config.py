@@ -15,7 +15,7 @@ from tasks.embed_text import EmbedTextConfig
 from tasks.encode_latents import EncodeLatentsConfig
 from tasks.probe import ProbeConfig
 from tasks.register import RegisterConfig
-from tasks.render_validation import RenderValidationConfig
+from tasks.render_config import RenderValidationConfig
 from tasks.shared import Shared
 from tasks.split import SplitConfig
 from tasks.train_lora import TrainLoraConfig

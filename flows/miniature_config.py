@@ -73,5 +73,7 @@ def _values(folder: Path, made: "Miniature") -> dict[str, Any]:
             "num_steps": 8,
             "dtype": "fp32",
             "seeds": [42],
+            "image_to_video_clips": 1,
+            "sound_to_video_clips": 1,
         },
     }

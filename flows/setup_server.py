@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -28,6 +29,10 @@ def tell_crashed(client: SyncPrefectClient, console: Console) -> None:
         console.print(f"run {name} lost its process and is marked crashed; `prefect flow-run retry` goes on with it")
 
 
+PROJECT = Path(__file__).parents[1]
+"""Where prefect.yaml lies."""
+
+
 async def _make_pool() -> None:
     async with get_client() as client:
         await client.create_work_pool(WorkPoolCreate(name=POOL, type="process"), overwrite=True)
@@ -44,13 +49,14 @@ def gpu_count() -> int:
 
 
 def deploy_all(environment: Mapping[str, str]) -> None:
-    """`prefect deploy --all`.
+    """`prefect deploy --all` in the project's folder, wherever this was started.
 
     Raises:
         TransientError: Prefect refused; with what it said.
     """
     done = subprocess.run(
         ["prefect", "--no-prompt", "deploy", "--all"],
+        cwd=PROJECT,
         env={**os.environ, **environment},
         capture_output=True,
         text=True,

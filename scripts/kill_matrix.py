@@ -71,6 +71,8 @@ def case(path: Path, config: RunConfig, name: str, victim: str, environment: dic
                 int(summary.figures["resumed_from_step"]),
                 int(summary.figures["steps"] - summary.figures["resumed_from_step"]),
             )
+        elif name == "render_validation":
+            computed = int(summary.figures["sampled"])
         differences = compare(config.place(), place)
         total = int(summary.figures["steps"]) if name == "train_lora" else summary.num_out
         unit = "steps" if name == "train_lora" else summary.unit

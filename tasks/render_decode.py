@@ -1,18 +1,26 @@
 """Second phase of rendering: latents become mp4s. Needs torch when imported."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import numpy as np
 import torch
 
+from datasets_spec import Clip
 from ltx_core.checkpoint.combined import open_checkpoint
 from ltx_core.checkpoint.load import load_audio_vae, load_video_vae, load_vocoder
+from ltx_core.errors import DataError
 from ltx_core.media.mp4 import write_mp4
+from ltx_core.media.sound import decode_sound
 from ltx_core.progress import stop_if_asked
 from ltx_core.sampling.decoding import decode
 from ltx_core.sampling.latents import load_latents
 from tasks.device import prepare_device
 from tasks.render_jobs import RenderJob
 from tasks.stage import Work
+
+SOURCE_RATE = 48_000
+"""A given sound is kept at this rate, better than the 16 kHz that the model hears."""
 
 
 def decode_missing(jobs: Sequence[RenderJob], work: Work) -> None:
@@ -29,5 +37,20 @@ def decode_missing(jobs: Sequence[RenderJob], work: Work) -> None:
         stop_if_asked(work.progress, "decoding renders")
         with torch.no_grad():
             frames, sound, rate = decode(vae, audio_vae, vocoder, load_latents(job.latents), job.request)
-        write_mp4(job.video, frames.numpy(), job.request.frame_rate, sound.numpy(), rate)
+        samples = sound.numpy()
+        if job.request.mode == "s2v" and job.clip is not None:
+            samples, rate = _clip_sound(job.clip, job.request.seconds), SOURCE_RATE
+        write_mp4(job.video, frames.numpy(), job.request.frame_rate, samples, rate)
         work.progress.advance(number + 1, len(jobs), "renders decoded")
+
+
+def _clip_sound(clip: Clip, seconds: float) -> np.ndarray:
+    """The clip's own sound: the render follows it, so that is what is heard.
+
+    Raises:
+        DataError: the footage no longer has it.
+    """
+    sound = decode_sound(Path(clip.path), clip.start_seconds, seconds, rate=SOURCE_RATE)
+    if sound is None:
+        raise DataError(f"{clip.path} had sound when it was split and has none now; run from `probe` again")
+    return sound

@@ -21,14 +21,20 @@ def draw_gallery(rows: Sequence[Render], work: Work, checkpoint: Checkpoint) -> 
         return
     folder = work.out / "renders"
     folder.mkdir(exist_ok=True)
-    ordered = sorted(rows, key=lambda row: (row.prompt, row.seed, row.variant))
+    ordered = sorted(rows, key=lambda row: (*_request_of(row), row.variant))
     prompts: list[PromptRow] = []
     sheet: list[SheetRow] = []
-    for (prompt, seed), group in groupby(ordered, key=lambda row: (row.prompt, row.seed)):
-        renders = [_variant(row, work, number=len(prompts)) for row in group]
-        prompts.append(PromptRow(prompt=prompt, seed=seed, renders=renders, settings=_settings(ordered[0], work)))
+    for _, group in groupby(ordered, key=_request_of):
+        rows_of_one = list(group)
+        first = rows_of_one[0]
+        prompt, seed = first.prompt, first.seed
+        renders = [_variant(row, work, number=len(prompts)) for row in rows_of_one]
+        prompts.append(PromptRow(prompt=prompt, seed=seed, renders=renders, settings=_settings(first, work)))
         sheet.append(
-            SheetRow(f"{prompt}  (seed {seed})", [(r.variant, r.poster) for r in renders if r.poster is not None])
+            SheetRow(
+                f"{prompt}  ({first.mode}, seed {seed})",
+                [(r.variant, r.poster) for r in renders if r.poster is not None],
+            )
         )
     facts: dict[str, Cell] = {
         "LoRA": checkpoint.sha256,
@@ -38,6 +44,10 @@ def draw_gallery(rows: Sequence[Render], work: Work, checkpoint: Checkpoint) -> 
     }
     gallery(work.out / "gallery.html", "Validation renders", facts, prompts)
     render_sheet(work.out / "renders.png", "Validation renders, middle frames", sheet)
+
+
+def _request_of(row: Render) -> tuple[str, str, str, int]:
+    return row.mode, row.clip_id or "", row.prompt, row.seed
 
 
 def _variant(row: Render, work: Work, *, number: int) -> VariantRender:
@@ -65,7 +75,9 @@ def _middle(row: Render, work: Work) -> np.ndarray:
 
 def _settings(row: Render, work: Work) -> dict[str, str | int | float | None]:
     config = work.config
+    given = {"i2v": "first frame of", "s2v": "sound of"}.get(row.mode)
     return {
+        "mode": f"{row.mode}: {given} {row.clip_id}" if given else row.mode,
         "size": f"{row.width}x{row.height}",
         "frames": row.num_frames,
         "frames per second": row.frame_rate,

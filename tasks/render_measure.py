@@ -24,7 +24,8 @@ def measured_row(job: RenderJob, reference: Path, file: str, sha256: str) -> Ren
     return Render(
         render_key=job.key,
         variant=job.variant,
-        mode="t2v",
+        mode=request.mode,
+        clip_id=job.clip.clip_id if job.clip else None,
         prompt=request.prompt,
         seed=request.seed,
         num_frames=info.num_frames,

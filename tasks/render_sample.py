@@ -10,6 +10,9 @@ import torch
 
 from ltx_core.checkpoint.combined import open_checkpoint
 from ltx_core.checkpoint.load import load_connectors, load_transformer
+from ltx_core.conditioning.first_frame import FirstFrame
+from ltx_core.conditioning.kinds import Conditioning
+from ltx_core.conditioning.sound import Sound
 from ltx_core.conditioning.text import Text
 from ltx_core.lora.files import load_lora
 from ltx_core.pool.source import PoolSource
@@ -23,15 +26,16 @@ from tasks.render_jobs import RenderJob
 from tasks.stage import Work
 
 
-def sample_missing(jobs: Sequence[RenderJob], work: Work, *, done: int) -> None:
-    """Sample every job whose latents the pool lacks; everything on the GPU is freed at return."""
+def sample_missing(jobs: Sequence[RenderJob], work: Work, *, done: int) -> int:
+    """Sample every job whose latents the pool lacks, and say how many; the GPU is free again at return."""
     todo = [job for job in jobs if work.force or not job.latents.exists()]
     if not todo:
-        return
+        return 0
     device = prepare_device(work.shared.memory)
     dtype = torch.bfloat16 if work.config.dtype == "bf16" else torch.float32
     checkpoint = open_checkpoint(work.shared.model.checkpoint)
-    prompts = _prompts(todo, work, load_connectors(checkpoint, device=device, dtype=dtype), device)
+    source = PoolSource(work.inputs["encode_latents"], work.inputs["embed_text"], work.workspace.root)
+    prompts = _prompts(todo, work, source, load_connectors(checkpoint, device=device, dtype=dtype), device)
     total, finished = done + len(jobs), done + len(jobs) - len(todo)
     by_weights = sorted(todo, key=lambda job: (job.lora is not None, job.key))
     transformer = load_transformer(checkpoint, device=device, dtype=dtype)
@@ -40,9 +44,22 @@ def sample_missing(jobs: Sequence[RenderJob], work: Work, *, done: int) -> None:
             for job in group:
                 stop_if_asked(work.progress, "rendering")
                 chosen = prompts[job.request.prompt] if job.request.needs_negative else _alone(prompts, job)
-                save_latents(job.latents, sample(transformer, chosen, job.request, _Stoppable(work)))
+                given = _given(job, source)
+                made = sample(transformer, chosen, job.request, _Stoppable(work), conditionings=given)
+                save_latents(job.latents, made)
                 finished += 1
                 work.progress.advance(finished, total, "renders")
+    return len(todo)
+
+
+def _given(job: RenderJob, source: PoolSource) -> list[Conditioning]:
+    """What the job's mode is given beside the text, from its clip's latents."""
+    if job.clip is None:
+        return []
+    tensors = source.load(job.clip.clip_id)
+    if job.request.mode == "i2v":
+        return [FirstFrame(tensors["video"][:, :1].float())]
+    return [Sound(tensors["audio"].float())]
 
 
 class _Stoppable(Silent):
@@ -69,9 +86,10 @@ def _alone(prompts: dict[str, Prompts], job: RenderJob) -> Prompts:
 
 
 @torch.no_grad()
-def _prompts(jobs: Sequence[RenderJob], work: Work, connectors: Any, device: str) -> dict[str, Prompts]:
+def _prompts(
+    jobs: Sequence[RenderJob], work: Work, source: PoolSource, connectors: Any, device: str
+) -> dict[str, Prompts]:
     """Contexts of each prompt, with those of the negative prompt."""
-    source = PoolSource([], work.inputs["embed_text"], work.workspace.root)
 
     def contexts(text: str) -> Text:
         features = {name: tensor.to(device) for name, tensor in source.text(text).items()}

@@ -1,18 +1,17 @@
 """Render the validation prompts with base and LoRA at the same seeds, decode them to mp4, and compare."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any
 
 from datasets_spec import Render
 from ltx_core.files.digest import DigestMemo, file_digest
 from ltx_core.progress import stop_if_asked
 from tasks.checkpoints import final_checkpoint
+from tasks.render_config import RenderValidationConfig
 from tasks.render_gallery import draw_gallery
 from tasks.render_jobs import RenderJob, plan_jobs
 from tasks.render_measure import measured_row
-from tasks.shared import ConfigModel, Shared
+from tasks.shared import Shared
 from tasks.stage import Observed, Outcome, Stage, Work
 from tasks.weights import component_identities, encoder_identities
 
@@ -20,23 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 WEIGHTS = ("transformer", "connectors", "text_projection", "video_vae", "audio_vae", "vocoder")
-
-
-class RenderValidationConfig(ConfigModel):
-    """How validation videos are rendered. Base and LoRA get the same noise."""
-
-    width: int = Field(default=768, ge=32, le=4096, multiple_of=32, description="Pixels, a multiple of 32.")
-    height: int = Field(default=512, ge=32, le=4096, multiple_of=32, description="Pixels, a multiple of 32.")
-    num_frames: int = Field(default=121, ge=1, le=1025, description="Frames, 8k+1; floored to it with a notice.")
-    frame_rate: float = Field(default=25.0, gt=0, le=240, description="Frames per second.")
-    num_steps: int = Field(default=30, ge=1, le=200, description="Sampling steps.")
-    schedule: Literal["dev", "distilled"] = Field(default="dev", description="Lightricks' sigma schedule.")
-    video_cfg: float = Field(default=3.0, ge=1, le=20, description="Guidance of the picture; 1: none, half the cost.")
-    audio_cfg: float = Field(default=7.0, ge=1, le=20, description="Guidance of the sound; 1: none.")
-    rescale: float = Field(default=0.7, ge=0, le=1, description="How far guidance keeps the prediction's deviation.")
-    seeds: tuple[int, ...] = Field(default=(42,), min_length=1, description="A render for each prompt and seed.")
-    render_base: bool = Field(default=True, description="Render the base model too; once for all runs that share it.")
-    dtype: str = Field(default="bf16", pattern="^(bf16|fp32)$", description="Precision of the transformer and VAEs.")
 
 
 def render_validation(work: Work) -> Outcome:
@@ -47,7 +29,7 @@ def render_validation(work: Work) -> Outcome:
     checkpoint = final_checkpoint(work.inputs["train_lora"])
     jobs = plan_jobs(work, checkpoint, _weights(work.shared, work.workspace.digest_memo()))
     missing = [job for job in jobs if work.force or not job.video.exists()]
-    sample_missing(missing, work, done=len(jobs) - len(missing))
+    sampled = sample_missing(missing, work, done=len(jobs) - len(missing))
     decode_missing(missing, work)
     rows = _rows(jobs, work)
     draw_gallery(rows, work, checkpoint)
@@ -58,16 +40,16 @@ def render_validation(work: Work) -> Outcome:
         computed=len(missing),
         reused=len(jobs) - len(missing),
         unit="renders",
-        figures=_mean_figures(rows),
+        figures=_mean_figures(rows) | {"sampled": sampled},
     )
 
 
 def _rows(jobs: "Iterable[RenderJob]", work: Work) -> list[Render]:
-    base = {(job.request.prompt, job.request.seed): job.video for job in jobs if job.variant == "base"}
+    base = {job.same_request: job.video for job in jobs if job.variant == "base"}
     rows = []
     for job in jobs:
         stop_if_asked(work.progress, "measuring renders")
-        reference = base.get((job.request.prompt, job.request.seed), job.video)
+        reference = base.get(job.same_request, job.video)
         rows.append(measured_row(job, reference, work.workspace.relative(job.video), file_digest(job.video)))
     return rows
 
@@ -93,7 +75,7 @@ STAGE = Stage(
     name="render_validation",
     summary=__doc__,
     config=RenderValidationConfig,
-    needs=("train_lora", "embed_text"),
+    needs=("train_lora", "embed_text", "encode_latents", "split"),
     makes=Render,
     run=render_validation,
     observe=observe,
