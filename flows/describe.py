@@ -19,6 +19,7 @@ def generated_files() -> dict[str, str]:
         "docs/config.md": config_page(),
         "docs/commands.md": commands_page(),
         "prefect.yaml": prefect_yaml(),
+        "tests/repo/config_surface.txt": "".join(f"{name}\n" for name, _, _ in options(RunConfig)),
     }
 
 
