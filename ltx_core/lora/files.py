@@ -1,7 +1,8 @@
-"""LoRA files: one layout that ComfyUI, ltx-core and diffusers all load, read back with every key accounted for.
+"""LoRA files: written in one layout that ComfyUI, ltx-core and diffusers all load; read in every common one.
 
-Layout: `diffusion_model.<module>.lora_A.weight` [rank, in] and `.lora_B.weight` [out, rank], bf16. alpha / rank is
-folded into B, because ltx-core ignores alpha and diffusers refuses an `.alpha` tensor.
+Layout: `diffusion_model.<module>.lora_A.weight` [rank, in] and `.lora_B.weight` [out, rank], bf16, modules under
+Lightricks' names. alpha / rank is folded into B, because ltx-core ignores alpha and diffusers refuses an `.alpha`
+tensor.
 """
 
 from collections.abc import Mapping
@@ -12,10 +13,9 @@ import torch
 
 from ltx_core.errors import CheckpointError
 from ltx_core.lora.inject import ADAPTER, add_lora, lora_layers
-from ltx_core.lora.tensor_file import read_tensors, write_tensors
-
-PREFIX = "diffusion_model."
-DOWN, UP = ".lora_A.weight", ".lora_B.weight"
+from ltx_core.lora.layout import DOWN, PREFIX, UP, original_name
+from ltx_core.lora.read import check_fits, read_lora
+from ltx_core.lora.tensor_file import write_tensors
 
 
 def export_tensors(transformer: torch.nn.Module, adapter: str = ADAPTER) -> dict[str, torch.Tensor]:
@@ -23,8 +23,9 @@ def export_tensors(transformer: torch.nn.Module, adapter: str = ADAPTER) -> dict
     tensors = {}
     for name, layer in lora_layers(transformer, adapter).items():
         down, up = layer.lora_A[adapter].weight.detach(), layer.lora_B[adapter].weight.detach()
-        tensors[f"{PREFIX}{name}{DOWN}"] = down.to("cpu", torch.bfloat16)
-        tensors[f"{PREFIX}{name}{UP}"] = (up.float() * layer.scaling[adapter]).to("cpu", torch.bfloat16)
+        key = PREFIX + original_name(name)
+        tensors[key + DOWN] = down.to("cpu", torch.bfloat16)
+        tensors[key + UP] = (up.float() * layer.scaling[adapter]).to("cpu", torch.bfloat16)
     return tensors
 
 
@@ -58,50 +59,26 @@ def check_tensors(tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def load_lora(path: Path, transformer: Any, *, adapter: str = ADAPTER, strength: float = 1.0) -> dict[str, str]:
-    """Put a LoRA file on the transformer as an adapter, scaled by `strength`; give its header strings.
+    """Put a LoRA file of any layout that `read_lora` knows on the transformer as an adapter, scaled by `strength`.
+
+    Gives the header strings of the file.
 
     Raises:
-        CheckpointError: another layout, a half pair, ranks that differ, or a layer the transformer does not have.
+        CheckpointError: the file is not understood, or changes a layer that the transformer does not have.
     """
-    tensors, metadata = read_tensors(path)
-    pairs = _pairs(path, tensors)
-    rank = _check_shapes(path, transformer, pairs)
-    add_lora(transformer, sorted(pairs), rank=rank, alpha=strength * rank, seed=0, adapter=adapter)
+    lora = read_lora(path)
+    check_fits(lora, _shapes(transformer))
+    ranks = {module: pair.rank for module, pair in lora.pairs.items()}
+    rank = max(ranks.values())
+    add_lora(transformer, sorted(ranks), rank=rank, alpha=strength * rank, seed=0, adapter=adapter, ranks=ranks)
     for name, layer in lora_layers(transformer, adapter).items():
-        down, up = pairs[name]
-        layer.lora_A[adapter].weight.data.copy_(down)
-        layer.lora_B[adapter].weight.data.copy_(up)
-    return metadata
+        pair = lora.pairs[name]
+        layer.lora_A[adapter].weight.data.copy_(pair.down)
+        layer.lora_B[adapter].weight.data.copy_(pair.up.float() * pair.scale)
+    return lora.metadata
 
 
-def _pairs(path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    foreign = [name for name in tensors if not (name.startswith(PREFIX) and name.endswith((DOWN, UP)))]
-    if foreign or not tensors:
-        raise CheckpointError(
-            f"{path} holds {foreign[:3] or 'no tensors'}; wanted are only {PREFIX}<module>{DOWN} and {UP}. Convert the "
-            f"file, folding alpha / rank into B."
-        )
-    modules = sorted({name.removeprefix(PREFIX).removesuffix(DOWN).removesuffix(UP) for name in tensors})
-    halves = [m for m in modules if not {PREFIX + m + DOWN, PREFIX + m + UP} <= tensors.keys()]
-    if halves:
-        raise CheckpointError(f"{path} has only one of lora_A and lora_B for {halves[:3]}; both are wanted")
-    return {m: (tensors[PREFIX + m + DOWN], tensors[PREFIX + m + UP]) for m in modules}
-
-
-def _check_shapes(path: Path, transformer: Any, pairs: Mapping[str, tuple[torch.Tensor, torch.Tensor]]) -> int:
-    """The one rank of all pairs, each of which must fit its layer."""
-    ranks = {size for down, up in pairs.values() for size in (down.shape[0], up.shape[1])}
-    if len(ranks) != 1:
-        raise CheckpointError(f"{path} mixes ranks {sorted(ranks)}; one rank is wanted")
-    layers = dict(transformer.named_modules())
-    for module, (down, up) in pairs.items():
-        layer = layers.get(module)
-        weight = getattr(layer, "weight", None)
-        wanted = (up.shape[0], down.shape[1])
-        if not isinstance(weight, torch.Tensor) or tuple(weight.shape) != wanted:
-            found = "missing" if layer is None else f"of shape {list(getattr(weight, 'shape', []))}"
-            raise CheckpointError(
-                f"{path} changes {module} as a [{wanted[0]}, {wanted[1]}] layer, which is {found} in this transformer; "
-                f"use the LoRA with the model generation it was trained on"
-            )
-    return ranks.pop()
+def _shapes(transformer: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+    """Shapes of the layers that an adapter can change, by module; those under an adapter by their own name."""
+    weights = ((name, getattr(module, "weight", None)) for name, module in transformer.named_modules())
+    return {name: tuple(w.shape) for name, w in weights if isinstance(w, torch.Tensor) and w.ndim == 2}

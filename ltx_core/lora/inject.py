@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,17 +18,34 @@ ADAPTER = "default"
 
 
 def add_lora(
-    transformer: Any, modules: Sequence[str], *, rank: int, alpha: float, seed: int, adapter: str = ADAPTER
+    transformer: Any,
+    modules: Sequence[str],
+    *,
+    rank: int,
+    alpha: float,
+    seed: int,
+    adapter: str = ADAPTER,
+    ranks: Mapping[str, int] | None = None,
 ) -> None:
     """Add a LoRA to the named linear layers and freeze all else. Weights are float32 whatever the base is.
 
     B starts at zero, so the model starts as its base. A starts uniform in +-1/sqrt(in_features), as peft's default,
     but drawn from the seed and the layer's name: neither the global generator nor the other targets change it.
+    `ranks` are those of modules that differ from `rank`; all are scaled by alpha / rank.
 
     Raises:
         ConfigError: the adapter landed on other layers than those named.
     """
-    config = LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(modules), lora_dropout=0.0, bias="none")
+    other = {module: own for module, own in (ranks or {}).items() if own != rank}
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        target_modules=list(modules),
+        rank_pattern=other,
+        alpha_pattern={module: alpha / rank * own for module, own in other.items()},
+        lora_dropout=0.0,
+        bias="none",
+    )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # peft draws weights, overwritten below
         warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)  # a second one is meant
         transformer.add_adapter(config, adapter_name=adapter)

@@ -1,14 +1,11 @@
-"""Which linear layers of the transformer a LoRA changes.
-
-Only layers inside `transformer_blocks` qualify: there the module names of diffusers and of Lightricks' own code agree,
-so a file needs no renaming to load in either.
-"""
+"""Which linear layers of the transformer a LoRA changes."""
 
 from collections.abc import Sequence
 
 import torch
 
 from ltx_core.errors import ConfigError
+from ltx_core.lora.layout import original_name
 
 BLOCKS = "transformer_blocks."
 PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
@@ -20,8 +17,8 @@ PRESETS: dict[str, tuple[str, ...]] = {
     "audio": AUDIO_ATTENTIONS,
     "audio+video": VIDEO_ATTENTIONS + AUDIO_ATTENTIONS + CROSS_ATTENTIONS,
 }
-VIDEO_PARTS = (*VIDEO_ATTENTIONS, "ff")
-"""Children of a block that work when the video stream runs alone."""
+CROSS_MODULATION = "av_cross_attn_"
+"""Outside the blocks, what drives the attention between the streams."""
 
 
 def target_modules(
@@ -31,27 +28,29 @@ def target_modules(
 
     `targets` is a preset (`video`, `audio`, `audio+video`: the attention projections of those streams, the last with
     the attention between them) or suffixes of module names, matched at dots: `attn1.to_q` is video's alone, `to_q`
-    every attention's. With `video_only`, layers that cannot work without the audio stream are not meant by a suffix.
+    every attention's. Names are diffusers' or Lightricks' (`proj_in` or `patchify_proj`). With `video_only`, layers that
+    cannot work without the audio stream are not meant by a suffix.
 
     Raises:
         ConfigError: an unknown preset, or a target that matches no layer.
     """
     linear = _linear_layers(transformer)
     if video_only:
-        linear = [name for name in linear if name.split(".")[2] in VIDEO_PARTS]
+        linear = [name for name in linear if stream_of(name) == "video"]
+    names = {name: (f".{name}", f".{original_name(name)}") for name in linear}
     suffixes = _suffixes(targets)
-    found = {suffix: [name for name in linear if name.endswith("." + suffix)] for suffix in suffixes}
-    if empty := [suffix for suffix, names in found.items() if not names]:
+    found = {s: [name for name in linear if any(n.endswith(f".{s}") for n in names[name])] for s in suffixes}
+    if empty := [suffix for suffix, layers in found.items() if not layers]:
         where = "the video stream's part of the transformer" if video_only else "the transformer"
-        endings = sorted({name.split(".", 2)[2] for name in linear})
+        endings = sorted({name.split(".", 2)[2] if name.startswith(BLOCKS) else name for name in linear})
         raise ConfigError(f"targets {empty} match no layer in {where}; there are {endings}")
     return sorted({name for names in found.values() for name in names})
 
 
 def stream_of(module: str) -> str:
     """Whose layer it is: `video`, `audio`, or `cross` for the attention between them."""
-    part = module.split(".")[2]
-    if part in CROSS_ATTENTIONS:
+    part = module.split(".")[2 if module.startswith(BLOCKS) else 0]
+    if part in CROSS_ATTENTIONS or part.startswith(CROSS_MODULATION):
         return "cross"
     return "audio" if part.startswith("audio_") else "video"
 
@@ -65,10 +64,10 @@ def _suffixes(targets: str | Sequence[str]) -> list[str]:
 
 
 def _linear_layers(transformer: torch.nn.Module) -> list[str]:
-    """Names of linear layers in the blocks, as they were before any adapter wrapped them."""
+    """Names of linear layers, as they were before any adapter wrapped them."""
     names = {
         name.removesuffix(".base_layer")
         for name, module in transformer.named_modules()
-        if name.startswith(BLOCKS) and isinstance(module, torch.nn.Linear) and ".lora_" not in name
+        if isinstance(module, torch.nn.Linear) and ".lora_" not in name
     }
     return sorted(names)

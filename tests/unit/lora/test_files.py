@@ -154,8 +154,12 @@ def rename(tensors: dict[str, torch.Tensor], old: str, new: str) -> dict[str, to
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda t: {**t, "diffusion_model.transformer_blocks.0.attn1.to_q.alpha": torch.ones(1)}, "alpha"),
-        (lambda t: rename(t, "diffusion_model.", "transformer."), "wanted are only"),
+        (lambda t: rename(t, "diffusion_model.", "text_encoder."), "text_encoder"),
+        (lambda t: {**t, "diffusion_model.transformer_blocks.0.attn1.to_q.dora_scale": torch.ones(1)}, "dora_scale"),
+        (lambda t: {**t, "diffusion_model.transformer_blocks.0.attn1.to_q.alpha": torch.ones(2)}, "one finite number"),
+        (lambda t: {**t, "transformer_blocks.0.attn1.to_q.lora_A.weight": torch.ones(4, 32)}, "two adapters"),
+        (lambda t: {n: v.to(torch.int64) for n, v in t.items()}, "float16 are wanted"),
+        (lambda t: {n: v * float("nan") for n, v in t.items()}, "NaN"),
         (lambda t: {n: v for n, v in t.items() if "0.attn1.to_q.lora_B" not in n}, "only one of"),
         (lambda t: rename(t, "transformer_blocks.1.", "transformer_blocks.7."), "missing in this transformer"),
         (lambda t: {n: v[:2] if "0.attn1.to_q.lora_A" in n else v for n, v in t.items()}, "ranks"),

@@ -53,8 +53,31 @@ def test_unknown_names_are_refused(transformer: Any) -> None:
         target_modules(transformer, ["to_q", "to_x"])
     with pytest.raises(ConfigError, match="preset"):
         target_modules(transformer, "everything")
-    with pytest.raises(ConfigError, match="proj_in"):  # outside the blocks: another name in Lightricks' code
-        target_modules(transformer, ["proj_in"])
+    with pytest.raises(ConfigError, match="patchify"):
+        target_modules(transformer, ["patchify"])
+
+
+@pytest.mark.parametrize(
+    ("target", "lightricks", "stream"),
+    [
+        ("proj_in", "patchify_proj", "video"),
+        ("audio_proj_in", "audio_patchify_proj", "audio"),
+        ("time_embed.linear", "adaln_single.linear", "video"),
+        ("audio_prompt_adaln.linear", "audio_prompt_adaln_single.linear", "audio"),
+        ("av_cross_attn_video_a2v_gate.linear", "av_ca_a2v_gate_adaln_single.linear", "cross"),
+        ("proj_out", "proj_out", "video"),
+    ],
+)
+def test_layers_outside_the_blocks_go_by_either_name(
+    target: str, lightricks: str, stream: str, transformer: Any
+) -> None:
+    assert target_modules(transformer, [target]) == target_modules(transformer, [lightricks]) == [target]
+    assert stream_of(target) == stream
+    if stream == "video":
+        assert target_modules(transformer, [target], video_only=True) == [target]
+    else:
+        with pytest.raises(ConfigError, match="video stream"):
+            target_modules(transformer, [target], video_only=True)
 
 
 def test_names_stay_the_same_once_adapted(transformer: Any) -> None:
