@@ -4,8 +4,8 @@ from typing import Any
 
 import yaml
 
-from flows.stage_flows import flow_attribute
 from tasks import STAGES
+from tasks.stage import Stage
 
 POOL = "ltx2-lora"
 FOOTAGE_EVENT = "ltx2.footage.added"
@@ -16,7 +16,7 @@ def prefect_yaml() -> str:
     """The project file that `prefect deploy --all` reads."""
     project = {
         "name": "ltx2-lora",
-        "deployments": [_whole(), _retrain(), *(_stage(stage.name, flow_attribute(stage)) for stage in STAGES)],
+        "deployments": [_whole(), _retrain(), *(_stage(stage) for stage in STAGES)],
     }
     return HEADER + yaml.safe_dump(project, sort_keys=False, width=120)
 
@@ -55,6 +55,11 @@ def _retrain() -> dict[str, Any]:
     return _deployment("retrain", "flows/retrain.py:retrain", text, triggers=[trigger])
 
 
-def _stage(name: str, attribute: str) -> dict[str, Any]:
-    text = f"The stage {name} alone."
-    return _deployment(f"stage-{name}", f"flows/stage_flows.py:{attribute}", text)
+def flow_attribute(stage: Stage) -> str:
+    """Name under which flows/stage_flows.py holds the flow of a stage."""
+    return f"stage_{stage.name}"
+
+
+def _stage(stage: Stage) -> dict[str, Any]:
+    text = f"The stage {stage.name} alone."
+    return _deployment(f"stage-{stage.name}", f"flows/stage_flows.py:{flow_attribute(stage)}", text)

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
-from prefect.settings import get_current_settings
 
 from ltx_core.files.atomic import write_bytes
 
@@ -31,6 +30,8 @@ class ProcessRecord:
 
 def records_folder() -> Path:
     """Beside Prefect's own state, since both speak of the same runs."""
+    from prefect.settings import get_current_settings
+
     return Path(get_current_settings().home) / "ltx2-lora" / "processes"
 
 

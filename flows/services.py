@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
-from prefect.settings import get_current_settings
 
 from flows.processes import ProcessRecord
 from ltx_core.errors import TransientError
@@ -87,6 +86,8 @@ def wait_until(ready: Callable[[], bool], service: Service, seconds: float) -> N
 
 def home() -> Path:
     """Where logs and records of `up` lie: beside Prefect's own state."""
+    from prefect.settings import get_current_settings
+
     return Path(get_current_settings().home) / "ltx2-lora"
 
 

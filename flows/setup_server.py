@@ -3,6 +3,7 @@
 import asyncio
 import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def deploy_all(environment: Mapping[str, str]) -> None:
         TransientError: Prefect refused; with what it said.
     """
     done = subprocess.run(
-        ["prefect", "--no-prompt", "deploy", "--all"],
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
         cwd=PROJECT,
         env={**os.environ, **environment},
         capture_output=True,

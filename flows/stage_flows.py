@@ -4,6 +4,7 @@ from typing import Any
 
 from prefect import Flow, flow
 
+from flows.deployments import flow_attribute
 from flows.parameters import Config, resolve
 from flows.run import run_in_flow
 from flows.selection import select
@@ -25,11 +26,6 @@ def _stage_flow(stage: Stage) -> Flow[Any, Any]:
 
     run.__name__ = run.__qualname__ = flow_attribute(stage)
     return flow(name=f"stage-{stage.name}", description=stage.summary, log_prints=False)(run)
-
-
-def flow_attribute(stage: Stage) -> str:
-    """Name under which this module holds the flow of a stage."""
-    return f"stage_{stage.name}"
 
 
 globals().update({flow_attribute(stage): _stage_flow(stage) for stage in STAGES})

@@ -1,5 +1,6 @@
 """MLflow: one parent run for each flow run, a child a stage, found again when a flow run is retried."""
 
+import logging
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -26,6 +27,7 @@ def connect(config: TrackingConfig, workspace: Workspace) -> "tuple[MlflowClient
     """A client, and the id of the experiment, made if need be."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     from mlflow import MlflowClient
 
     workspace.root.mkdir(parents=True, exist_ok=True)

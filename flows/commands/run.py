@@ -38,6 +38,7 @@ def _run_flow(config: RunConfig, selection: Selection, args: Namespace, console:
     if not server_answers():
         os.environ["PREFECT_API_URL"] = ""
         os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
+        os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")  # the first start migrates
         console.print(
             "[dim]no Prefect server answers (`ltx2-lora up` starts one); this run is in the terminal only[/dim]"
         )

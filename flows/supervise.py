@@ -1,0 +1,118 @@
+"""Start server, worker and MLflow UI, keep them running, mark runs whose process is gone, end all together."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from prefect.client.orchestration import get_client
+from rich.console import Console
+
+from flows.config import load_config
+from flows.deployments import POOL
+from flows.mlflow_address import UI_VARIABLE
+from flows.parameters import CONFIG_VARIABLE
+from flows.server import answers, api_url
+from flows.services import Service, forget_up, record_up, start, up_record, wait_until
+from flows.setup_server import deploy_all, gpu_count, set_up, tell_crashed
+from ltx_core.errors import ConfigError, TransientError
+from tasks.tracking import connect, tracking_uri
+
+RECONCILE_SECONDS = 5.0
+MAX_RESTARTS = 20
+
+
+def supervise(config: Path, mlflow_port: int) -> None:
+    """Run until ctrl-C, SIGTERM or `ltx2-lora down`.
+
+    Raises:
+        ConfigError: `up` runs already, the configuration cannot work, or no server address is set.
+        TransientError: a service did not come up, or ends again and again; names its log.
+    """
+    if (record := up_record()) is not None and record.is_alive():
+        raise ConfigError(f"`ltx2-lora up` runs already (process {record.pid}); `ltx2-lora down` ends it")
+    load_config(config, {})  # a configuration that cannot work is told now, not when a run starts
+    console = Console(highlight=False, soft_wrap=True)
+    services: list[Service] = []
+    signal.signal(signal.SIGTERM, _interrupt)
+    record_up()
+    try:
+        console.print("starting; ctrl-C or `ltx2-lora down` ends everything")
+        _start_all(config, mlflow_port, services, console)
+        _watch(services, console)
+    except KeyboardInterrupt:
+        console.print("ending")
+    finally:
+        _end_all(services, console)
+        forget_up()
+
+
+def _interrupt(_signal: int, _frame: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _start_all(config: Path, mlflow_port: int, services: list[Service], console: Console) -> None:
+    url = api_url()
+    if not url:
+        raise ConfigError("Prefect's api.url is not set; run in the project's folder, whose prefect.toml sets it")
+    mlflow_url = f"http://127.0.0.1:{mlflow_port}"
+    environment = {
+        CONFIG_VARIABLE: str(config.resolve()),
+        UI_VARIABLE: mlflow_url,
+        "DO_NOT_TRACK": "true",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
+    mlflow = _start_mlflow(config, mlflow_port, environment)
+    services.append(mlflow)
+    if not answers(f"{url}/health"):
+        server = start("server", [sys.executable, "-m", "prefect", "server", "start"], environment)
+        services.append(server)
+        wait_until(lambda: answers(f"{url}/health"), server, 120)
+    set_up(console)
+    deploy_all(environment)
+    services.append(_start_worker(environment))
+    wait_until(lambda: answers(f"{mlflow_url}/health"), mlflow, 120)
+    console.print(f"Prefect  {url.removesuffix('/api')}\nMLflow   {mlflow_url}\nGPUs     {gpu_count()}")
+    console.print("run it   prefect deployment run ltx2-lora", style="bold")
+
+
+def _start_worker(environment: dict[str, str]) -> Service:
+    """Plugins off: they are for the command line, and the worker's event loop complains of them."""
+    quiet = {**environment, "PREFECT_PLUGINS_ENABLED": "0", "PREFECT_WORKER_QUERY_SECONDS": "5"}
+    return start("worker", [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL], quiet)
+
+
+def _start_mlflow(path: Path, port: int, environment: dict[str, str]) -> Service:
+    config = load_config(path, {})
+    connect(config.tracking, config.place())  # makes the database before the UI looks for it
+    uri = tracking_uri(config.tracking, config.place())
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port), "--workers", "1"]
+    quiet = {**environment, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    return start("mlflow", command, quiet)
+
+
+def _watch(services: list[Service], console: Console) -> None:
+    """Until ctrl-C: start services that ended again, and mark runs whose process is gone."""
+    restarts = 0
+    with get_client(sync_client=True) as client:
+        while restarts <= MAX_RESTARTS:
+            tell_crashed(client, console)
+            for place, service in enumerate(services):
+                if service.ended:
+                    console.print(
+                        f"{service.name} ended with exit code {service.process.returncode}; starting it again"
+                    )
+                    services[place] = service.again()
+                    restarts += 1
+            time.sleep(RECONCILE_SECONDS)
+    raise TransientError(f"services ended {restarts} times; see the logs in {services[0].log.parent}")
+
+
+def _end_all(services: list[Service], console: Console) -> None:
+    """Worker first, so that its runs are cancelled while the server can still be told."""
+    os.environ["PREFECT_PLUGINS_ENABLED"] = "0"
+    for service in reversed(services):
+        service.end()
+        console.print(f"{service.name} ended")
