@@ -36,7 +36,8 @@ def supervise(config: Path, mlflow_port: int) -> None:
     load_config(config, {})  # a configuration that cannot work is told now, not when a run starts
     console = Console(highlight=False, soft_wrap=True)
     services: list[Service] = []
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts `up &` with SIGINT ignored
+        signal.signal(number, _interrupt)
     record_up()
     try:
         console.print("starting; ctrl-C or `ltx2-lora down` ends everything")

@@ -19,7 +19,7 @@ def _run(_args: Namespace) -> int:
     if record is None or not record.is_alive():
         Console().print("nothing to end: `ltx2-lora up` is not running")
         return 0
-    os.kill(record.pid, signal.SIGINT)
+    os.kill(record.pid, signal.SIGTERM)
     deadline = time.monotonic() + WAIT_SECONDS
     while record.is_alive():
         if time.monotonic() > deadline:
