@@ -37,8 +37,17 @@ def page() -> str:
 def section(row: dict[str, Any]) -> list[str]:
     """One result: what was measured, on what, and every figure."""
     title = f"## {row['part']}: {row['gpu']}, torch {row['torch']}, {row['date']}"
-    figures = [f"| {name} | {readable(value)} |" for name, value in row.items() if name not in COMMON]
-    return [title, "", "| figure | value |", "|---|---|", *figures, ""]
+    plain = {name: value for name, value in row.items() if name not in (*COMMON, "rows")}
+    figures = ["| figure | value |", "|---|---|", *(f"| {name} | {readable(value)} |" for name, value in plain.items())]
+    return [title, "", *figures, "", *table(row.get("rows", []))]
+
+
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """A result of many rows."""
+    if not rows:
+        return []
+    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
+    return [*lines, *("| " + " | ".join(readable(value) for value in row.values()) + " |" for row in rows), ""]
 
 
 def readable(value: Any) -> str:
