@@ -141,3 +141,19 @@ def test_eval_clips_are_chosen_by_hash(clip: Any) -> None:
     assert len(chosen) == 4
     assert {c.split for c in chosen} == {"eval"}
     assert chosen != eval_clips(clips, 4, seed=1)
+
+
+@pytest.mark.parametrize("changes", [{"first_frame_probability": 0.01}, {"prefix_probability": 0.01}])
+def test_dry_run_has_timesteps_by_token_if_any_visit_will(
+    changes: dict[str, float], run_of: Callable[..., Run]
+) -> None:
+    """They cost memory at the few visits that have them; the first visits need not be among those."""
+    run = run_of(**changes)
+    shapes: list[int] = []
+    hook = run.objective.transformer.register_forward_pre_hook(
+        lambda _, __, inputs: shapes.append(inputs["timestep"].ndim), with_kwargs=True
+    )
+    dry_run(run.objective, run.plan, run.parameters)
+    hook.remove()
+    assert shapes == [2]
+    assert run.objective.settings.first_frame_probability == changes.get("first_frame_probability", 0.0)
