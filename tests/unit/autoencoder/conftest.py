@@ -8,6 +8,7 @@ import torch
 
 from ltx_core.checkpoint.combined import Checkpoint, open_checkpoint
 from ltx_core.checkpoint.load import load_audio_vae, load_video_vae, load_vocoder
+from tests.unit.autoencoder.video_vaes import build
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 FULL = {"device": "cpu", "dtype": torch.float32}
@@ -32,3 +33,9 @@ def audio_vae(checkpoint: Checkpoint) -> Any:
 def vocoder(request: pytest.FixtureRequest) -> Any:
     path = GOLDEN / request.param / "checkpoint.safetensors"
     return load_vocoder(open_checkpoint(path, components=("vocoder",)), **FULL)
+
+
+@pytest.fixture(scope="session", params=["2.0", "2.3"])
+def each_vae(request: pytest.FixtureRequest) -> Any:
+    """A miniature of each generation. Do not change it."""
+    return build(request.param)

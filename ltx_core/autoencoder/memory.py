@@ -1,0 +1,49 @@
+"""How the video VAE trades time and exactness for memory; needs no torch."""
+
+from dataclasses import dataclass
+
+from ltx_core.errors import ConfigError
+from ltx_core.shapes import SPACE_STRIDE
+
+PATCH_CONV = 1
+"""Latent frames a chunk: the least memory that temporal chunking can reach."""
+TEMPORAL_ROLL = 4
+"""Latent frames a chunk: larger convolutions, a little more memory."""
+
+
+@dataclass(frozen=True)
+class VaeMemory:
+    """What to cut a clip into. The default cuts nothing; every field works alone and together with the others.
+
+    Raises:
+        ConfigError: a size that cannot be.
+    """
+
+    chunk_frames: int | None = None
+    """Latent frames (8 pixel frames each) that are worked on at once. Exact: equals the whole pass to rounding."""
+    tile: int | None = None
+    """Pixel edge of square tiles, a multiple of 32. Not exact: a tile does not see its neighbours."""
+    overlap: int = 64
+    """Pixels that neighbouring tiles share at least and are blended over, a multiple of 32 below `tile`."""
+    slicing: bool = False
+    """One clip of a batch at a time. Exact; does nothing for a single clip."""
+
+    def __post_init__(self) -> None:
+        if self.chunk_frames is not None and self.chunk_frames < 1:
+            raise ConfigError(f"chunk_frames is {self.chunk_frames}; at least 1 latent frame, or None for all at once")
+        if self.tile is None:
+            return
+        for name, edge in (("tile", self.tile), ("overlap", self.overlap)):
+            if edge < SPACE_STRIDE or edge % SPACE_STRIDE:
+                raise ConfigError(f"{name} is {edge} pixels; a multiple of {SPACE_STRIDE} above 0 is wanted")
+        if self.overlap >= self.tile:
+            raise ConfigError(f"tiles of {self.tile} pixels cannot overlap by {self.overlap}; make the tiles larger")
+
+    @property
+    def exact(self) -> bool:
+        """Whether the result equals the whole pass to rounding."""
+        return self.tile is None
+
+
+WHOLE = VaeMemory()
+"""Everything at once: the most memory, and the reference that the others are held to."""

@@ -1,0 +1,33 @@
+"""Chunks equal the whole over five seconds, where state is carried many times."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from ltx_core.autoencoder.memory import PATCH_CONV, TEMPORAL_ROLL, VaeMemory
+from ltx_core.autoencoder.video import decode_pixels, encode_pixels
+from ltx_core.miniature.header import Generation
+from tests.unit.autoencoder.video_vaes import build, pixels
+
+FRAMES = 121
+CHUNKS = [PATCH_CONV, 2, 3, TEMPORAL_ROLL, 15, 16, 17]
+ROUNDING = 1e-5
+
+
+@pytest.fixture(scope="module", params=["2.0", "2.3"])
+def whole(request: pytest.FixtureRequest) -> tuple[Any, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """A VAE, a clip, its latents and those decoded."""
+    generation: Generation = request.param
+    vae, clip = build(generation), pixels(FRAMES)
+    latents = encode_pixels(vae, clip)
+    return vae, clip, latents, decode_pixels(vae, latents)
+
+
+@pytest.mark.parametrize("chunk", CHUNKS)
+def test_chunks_equal_the_whole(whole: Any, chunk: int) -> None:
+    vae, clip, latents, decoded = whole
+    assert latents.std() > 0.1
+    assert decoded.std() > 0.1
+    assert (encode_pixels(vae, clip, memory=VaeMemory(chunk)) - latents).abs().max() <= ROUNDING
+    assert (decode_pixels(vae, latents, memory=VaeMemory(chunk)) - decoded).abs().max() <= ROUNDING
