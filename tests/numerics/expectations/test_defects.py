@@ -17,6 +17,7 @@ from datasets_spec import DatasetSpec
 from datasets_spec.spec import AudioSpec, VideoSpec
 from ltx_core.autoencoder.audio import encode_audio
 from ltx_core.autoencoder.mel import mel_config
+from ltx_core.autoencoder.memory import PATCH_CONV, TEMPORAL_ROLL, VaeMemory
 from ltx_core.autoencoder.video import encode_pixels, encode_video
 from ltx_core.checkpoint.keys import diffusers_name
 from ltx_core.checkpoint.load import (
@@ -83,6 +84,18 @@ def test_d02_pixels_are_encoded_in_minus_one_to_one(checkpoint: Checkpoints) -> 
     found = encode_video(vae, frames)
     torch.testing.assert_close(found, encode_pixels(vae, pixels / 127.5 - 1)[0], rtol=0, atol=1e-5)
     assert (found - encode_pixels(vae, pixels / 255)[0]).abs().max() > 1e-2
+
+
+def test_d03_the_two_ways_of_chunking_are_two_and_every_latent_frame_survives(checkpoint: Checkpoints) -> None:
+    """See expectation 5 for the values."""
+    assert PATCH_CONV != TEMPORAL_ROLL
+    vae = load_video_vae(checkpoint("2.3", "video_vae"), **CPU)
+    for frames in (1, 9, 17, 41):
+        latents = {
+            size: encode_pixels(vae, torch.zeros(1, 3, frames, 32, 32), memory=VaeMemory(chunk_frames=size)).shape[2]
+            for size in (PATCH_CONV, TEMPORAL_ROLL)
+        }
+        assert set(latents.values()) == {(frames - 1) // 8 + 1}
 
 
 def test_d06_mono_sound_becomes_the_two_channels_that_the_vae_takes(checkpoint: Checkpoints) -> None:

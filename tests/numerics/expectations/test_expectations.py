@@ -9,7 +9,8 @@ from diffusers.pipelines.ltx2.connectors import LTX2ConnectorTransformer1d
 
 from ltx_core.autoencoder.audio import decode_mel, encode_audio, encode_mel
 from ltx_core.autoencoder.mel import mel_config
-from ltx_core.autoencoder.video import decode_video, encode_video
+from ltx_core.autoencoder.memory import PATCH_CONV, TEMPORAL_ROLL, VaeMemory
+from ltx_core.autoencoder.video import decode_pixels, decode_video, encode_pixels, encode_video
 from ltx_core.checkpoint.header import read_header
 from ltx_core.checkpoint.keys import PREFIXES, diffusers_name
 from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_transformer, load_video_vae
@@ -73,6 +74,17 @@ def test_e04_packing_and_unpacking_is_the_identity(checkpoint: Checkpoints) -> N
     again = packed[0].transpose(1, 2).flatten(2)  # as encode_mel packs
     assert torch.allclose((again - vae.latents_mean) / vae.latents_std, tokens, atol=1e-6)
     assert encode_mel(vae, torch.randn(1, 2, 24, 64)).shape == tokens.shape
+
+
+@pytest.mark.parametrize("chunk_frames", [PATCH_CONV, 2, TEMPORAL_ROLL])
+def test_e05_time_chunks_give_what_the_whole_clip_gives(chunk_frames: int, checkpoint: Checkpoints) -> None:
+    """No frame is lost at a seam (defect 3): chunks are held to the whole, and run at any size."""
+    vae, memory = load_video_vae(checkpoint("2.3", "video_vae"), **CPU), VaeMemory(chunk_frames=chunk_frames)
+    pixels = torch.rand(1, 3, 33, 32, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    whole = encode_pixels(vae, pixels)
+    assert whole.shape[2] == 5
+    torch.testing.assert_close(encode_pixels(vae, pixels, memory=memory), whole, rtol=0, atol=1e-4)
+    torch.testing.assert_close(decode_pixels(vae, whole, memory=memory), decode_pixels(vae, whole), rtol=0, atol=1e-4)
 
 
 class _BlockMeans(torch.nn.Module):
