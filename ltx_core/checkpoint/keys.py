@@ -29,6 +29,9 @@ PREFIXES = {
 CONNECTOR_PREFIXES = ("video_embeddings_connector.", "audio_embeddings_connector.")
 """Below the transformer's prefix; everything else there is the transformer."""
 
+BARE_VIDEO_VAE = ("encoder.", "decoder.", "per_channel_statistics.")
+"""What a video VAE's tensors start with in a file of its own, where they have no prefix."""
+
 UNUSED = {
     "video_vae": (
         "per_channel_statistics.channel",
@@ -136,6 +139,11 @@ def diffusers_name(component: str, name: str) -> str:
     """The name in the diffusers module of one tensor of a combined file."""
     pattern, names = _compiled(component, inverse=False)
     return pattern.sub(lambda match: names[match[0]], name.removeprefix(PREFIXES[component]))
+
+
+def combined_name(name: str, *, bare: bool) -> str:
+    """The name in a combined file of one tensor of a pack's file; a video VAE's may come `bare`, without prefix."""
+    return PREFIXES["video_vae"] + name if bare and name.startswith(BARE_VIDEO_VAE) else name
 
 
 def belongs_to(component: str, name: str) -> bool:

@@ -1,6 +1,7 @@
-"""Components of a combined checkpoint as frozen diffusers modules, built empty and filled tensor by tensor."""
+"""Components of a checkpoint as frozen diffusers modules, built empty and filled tensor by tensor."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,18 +10,11 @@ from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video, LTX2VideoT
 from diffusers.pipelines.ltx2 import LTX2Vocoder, LTX2VocoderWithBWE
 from diffusers.pipelines.ltx2.connectors import LTX2ConnectorTransformer1d
 from diffusers.pipelines.ltx2.vocoder import UpSample1d
-from safetensors import safe_open
 
-from ltx_core.checkpoint.architecture import (
-    audio_vae_arguments,
-    connector_arguments,
-    transformer_arguments,
-    vocoder_arguments,
-    wanted,
-)
-from ltx_core.checkpoint.combined import Checkpoint
-from ltx_core.checkpoint.keys import diffusers_name
-from ltx_core.checkpoint.video_architecture import video_vae_arguments
+from ltx_core.checkpoint.architecture import wanted
+from ltx_core.checkpoint.model import Checkpoint
+from ltx_core.checkpoint.quantised.reader import Weight
+from ltx_core.checkpoint.read import read_weights
 from ltx_core.errors import CheckpointError
 
 NAMED = 5
@@ -45,8 +39,8 @@ def load_transformer(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype)
     Raises:
         CheckpointError: tensors are missing, unknown or of another shape than the header's config says; names them.
     """
-    arguments = transformer_arguments(checkpoint.config)
-    return _load(lambda: LTX2VideoTransformer3DModel(**arguments), checkpoint, "transformer", device, dtype)
+    arguments = checkpoint.arguments("transformer")
+    return _load(lambda: _built(LTX2VideoTransformer3DModel, arguments), checkpoint, "transformer", device, dtype)
 
 
 def load_connectors(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -> torch.nn.ModuleDict:
@@ -55,10 +49,10 @@ def load_connectors(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) 
     Raises:
         CheckpointError: as for `load_transformer`.
     """
-    arguments = connector_arguments(checkpoint.config)
+    arguments = checkpoint.arguments("connectors")
 
     def build() -> torch.nn.ModuleDict:
-        return torch.nn.ModuleDict({name: LTX2ConnectorTransformer1d(**arguments[name]) for name in arguments})
+        return torch.nn.ModuleDict({name: _built(LTX2ConnectorTransformer1d, arguments[name]) for name in arguments})
 
     return _load(build, checkpoint, "connectors", device, dtype)
 
@@ -93,8 +87,8 @@ def load_video_vae(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -
     Raises:
         CheckpointError: as for `load_transformer`.
     """
-    arguments = video_vae_arguments(checkpoint.config)
-    return _load(lambda: AutoencoderKLLTX2Video(**arguments), checkpoint, "video_vae", device, dtype)
+    arguments = checkpoint.arguments("video_vae")
+    return _load(lambda: _built(AutoencoderKLLTX2Video, arguments), checkpoint, "video_vae", device, dtype)
 
 
 def load_audio_vae(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -> AutoencoderKLLTX2Audio:
@@ -103,8 +97,8 @@ def load_audio_vae(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -
     Raises:
         CheckpointError: as for `load_transformer`.
     """
-    arguments = audio_vae_arguments(checkpoint.config)
-    return _load(lambda: AutoencoderKLLTX2Audio(**arguments), checkpoint, "audio_vae", device, dtype)
+    arguments = checkpoint.arguments("audio_vae")
+    return _load(lambda: _built(AutoencoderKLLTX2Audio, arguments), checkpoint, "audio_vae", device, dtype)
 
 
 def load_vocoder(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -> LTX2Vocoder | LTX2VocoderWithBWE:
@@ -113,45 +107,56 @@ def load_vocoder(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -> 
     Raises:
         CheckpointError: as for `load_transformer`.
     """
-    arguments = vocoder_arguments(checkpoint.config)
-    extended = "bwe" in checkpoint.config["vocoder"]
+    arguments = checkpoint.arguments("vocoder")
+    extended = "bwe_in_channels" in arguments
     kind = LTX2VocoderWithBWE if extended else LTX2Vocoder
-    vocoder = _load(lambda: kind(**arguments), checkpoint, "vocoder", device, dtype)
+    vocoder = _load(lambda: _built(kind, arguments), checkpoint, "vocoder", device, dtype)
     if extended:  # its filter is computed, not stored, so it is still on the meta device
         ratio = arguments["output_sampling_rate"] // arguments["input_sampling_rate"]
         vocoder.resampler = UpSample1d(ratio=ratio, window_type="hann", persistent=False).to(device, dtype)
     return vocoder
 
 
+def _built(kind: type[Any], arguments: Mapping[str, Any]) -> Any:
+    if unknown := sorted(arguments.keys() - inspect.signature(kind).parameters.keys()):
+        raise CheckpointError(
+            f"the config of {kind.__name__} has {', '.join(unknown)}, which this release of diffusers does not know; "
+            "give the model's files in Lightricks' own layout"
+        )
+    return kind(**arguments)
+
+
 def _load(build: Callable[[], Any], checkpoint: Checkpoint, component: str, device: str, dtype: torch.dtype) -> Any:
     """Build on the meta device, hold every name and shape against the file, then read straight to `device`."""
     with torch.device("meta"):
         module = build()
-    _compare(module, checkpoint, component)
-    names = {diffusers_name(component, name): name for name in checkpoint.tensors(component)}
-    with safe_open(checkpoint.path, framework="pt", device=device) as file:
-        weights = {name: file.get_tensor(original).to(dtype) for name, original in names.items()}
-    module.load_state_dict(weights, strict=True, assign=True)
+    weights = checkpoint.weights(component)
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    compare_shapes(f"the {component} in {checkpoint.path}", weights, expected)
+    module.load_state_dict(read_weights(weights, device=device, dtype=dtype), strict=True, assign=True)
     return module.requires_grad_(False).eval()
 
 
-def _compare(module: torch.nn.Module, checkpoint: Checkpoint, component: str) -> None:
-    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    found = checkpoint.shapes(component)
+def compare_shapes(what: str, weights: Mapping[str, Weight], expected: Mapping[str, tuple[int, ...]]) -> None:
+    """Hold what is stored against what a module needs.
+
+    Raises:
+        CheckpointError: tensors are missing, unknown or of another shape; names the first of each.
+    """
     problems = []
-    if missing := sorted(expected.keys() - found.keys()):
+    if missing := sorted(expected.keys() - weights.keys()):
         problems.append(f"lacks {_some(missing)}")
-    if unknown := sorted(found.keys() - expected.keys()):
+    if unknown := sorted(weights.keys() - expected.keys()):
         problems.append(f"has unknown {_some(unknown)}")
-    both = sorted(expected.keys() & found.keys())
+    both = {name: (weights[name].shape, expected[name]) for name in sorted(expected.keys() & weights.keys())}
     if wrong := [
-        f"{name} {list(found[name])} for {list(expected[name])}" for name in both if found[name] != expected[name]
+        f"{name} {list(found)} for {list(needed)}" for name, (found, needed) in both.items() if found != needed
     ]:
         problems.append(f"has shapes other than its config says: {_some(wrong)}")
     if problems:
         raise CheckpointError(
-            f"the {component} in {checkpoint.path} {'; '.join(problems)} (diffusers' names). Give the file as "
-            "Lightricks published it, or download it again."
+            f"{what} {'; '.join(problems)} (names in the module). Give the files as they were published, or "
+            "download them again."
         )
 
 

@@ -1,9 +1,14 @@
-"""A text encoder's folder in Hugging Face layout: which files it has and how wide its hidden states are. No torch."""
+"""A text encoder as it is stored: a Hugging Face folder (Gemma 3), or LTX-2.5's packed file (Gemma 4). No torch."""
 
 import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ltx_core.checkpoint.header import read_header
+from ltx_core.checkpoint.stored import StoredTensor
 from ltx_core.errors import CheckpointError
 
 TOKENIZER_FILES = (
@@ -14,11 +19,20 @@ TOKENIZER_FILES = (
     "added_tokens.json",
 )
 """What may decide which ids a text gets."""
-SUPPORTED = "gemma3"
+
+SUPPORTED = ("gemma3", "gemma4_unified")
+
+TOKENIZER_TENSOR, ASSET_PREFIX = "tokenizer_json", "hf_asset__"
+"""Files that a packed text encoder holds as tensors of bytes."""
+
+LANGUAGE_MODEL = re.compile(
+    r"(?:language_model\.model\.|model\.language_model\.|model\.)(?=layers\.|embed_tokens\.|norm\.)"
+)
+"""What the text model's tensors start with, in the layouts that are about. Image and sound towers are no part of it."""
 
 
 class TextEncoderFiles(NamedTuple):
-    """The files that decide what a text becomes."""
+    """The files of a folder that decide what a text becomes."""
 
     config: Path
     weights: tuple[Path, ...]
@@ -26,16 +40,72 @@ class TextEncoderFiles(NamedTuple):
     tokenizer: tuple[Path, ...]
 
 
+@dataclass(frozen=True)
+class StoredTextEncoder:
+    """What headers and small files say of a text encoder."""
+
+    path: Path
+    config: dict[str, Any]
+    """As transformers has it, the text model's part under `text_config`."""
+    weights: Mapping[str, StoredTensor]
+    """The text model's tensors by the names they have in its module."""
+    folder: TextEncoderFiles | None = None
+    """None for a packed file."""
+    assets: Mapping[str, StoredTensor] = field(default_factory=dict)
+    """Files inside a packed file, by name: tokenizer.json and others."""
+
+    @property
+    def kind(self) -> str:
+        """transformers' model type."""
+        return str(self.config["model_type"])
+
+    @property
+    def text_config(self) -> dict[str, Any]:
+        """The text model's sizes."""
+        text: dict[str, Any] = self.config["text_config"]
+        return text
+
+    @property
+    def gemma_version(self) -> str | None:
+        """What Lightricks calls its own training of Gemma; None for Google's."""
+        return self.config.get("gemma_version")
+
+    def asset(self, name: str) -> bytes:
+        """One of the files inside a packed file."""
+        stored = self.assets[name]
+        with stored.path.open("rb") as file:
+            file.seek(stored.entry.begin)
+            return file.read(stored.entry.end - stored.entry.begin)
+
+
+def open_text_encoder(path: Path) -> StoredTextEncoder:
+    """Open a folder or a packed file.
+
+    Raises:
+        CheckpointError: files are missing or damaged, or it is a model that LTX-2 was not trained with.
+    """
+    if path.is_file():
+        return _packed(path)
+    files = text_encoder_files(path)
+    try:
+        config = json.loads(files.config.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{files.config} cannot be read ({error}); download it again") from error
+    shards = [file for file in files.weights if file.suffix == ".safetensors"]
+    tensors = {name: stored for shard in shards for name, stored in _tensors(shard).items()}
+    return StoredTextEncoder(path, _checked(path, config), _language_model(tensors), folder=files)
+
+
 def text_encoder_files(folder: Path) -> TextEncoderFiles:
-    """Find them.
+    """Find a folder's files. In a diffusers folder the tokenizer lies beside, in `tokenizer`.
 
     Raises:
         CheckpointError: some are missing; says which, and what a whole folder holds.
     """
     config = folder / "config.json"
     index = folder / "model.safetensors.index.json"
-    weights = (index, *_shards(index)) if index.is_file() else (folder / "model.safetensors",)
-    tokenizer = tuple(folder / name for name in TOKENIZER_FILES if (folder / name).is_file())
+    weights = (index, *shards(index)) if index.is_file() else (folder / "model.safetensors",)
+    tokenizer = _tokenizer(folder) or _tokenizer(folder.parent / "tokenizer")
     missing = [path.name for path in (config, *weights) if not path.is_file()]
     if not any(path.name in ("tokenizer.json", "tokenizer.model") for path in tokenizer):
         missing.append("tokenizer.json")
@@ -47,30 +117,56 @@ def text_encoder_files(folder: Path) -> TextEncoderFiles:
     return TextEncoderFiles(config, weights, tokenizer)
 
 
-def text_encoder_config(folder: Path) -> dict[str, Any]:
-    """The text model's part of config.json.
+def shards(index: Path) -> tuple[Path, ...]:
+    """The files that an index of sharded weights names.
 
     Raises:
-        CheckpointError: config.json is missing or torn, or of a model that LTX-2.0 and 2.3 were not trained with.
+        CheckpointError: the index is damaged.
     """
-    path = folder / "config.json"
-    try:
-        config = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); give the folder of Gemma 3 12B") from error
-    kind = config.get("model_type")
-    if kind != SUPPORTED:
-        raise CheckpointError(
-            f"{folder} holds a {kind} model; {SUPPORTED} is wanted (google/gemma-3-12b-it-qat-q4_0-unquantized for the "
-            "released models). The Gemma 4 encoder of LTX-2.5 is not supported yet."
-        )
-    text: dict[str, Any] = config["text_config"]
-    return text
-
-
-def _shards(index: Path) -> tuple[Path, ...]:
     try:
         names = set(json.loads(index.read_text())["weight_map"].values())
     except (ValueError, KeyError) as error:
         raise CheckpointError(f"{index} is damaged ({error}); download it again") from error
     return tuple(index.with_name(name) for name in sorted(names))
+
+
+def _tokenizer(folder: Path) -> tuple[Path, ...]:
+    found = tuple(folder / name for name in TOKENIZER_FILES if (folder / name).is_file())
+    return found if any(path.name.startswith("tokenizer.") for path in found) else ()
+
+
+def _packed(path: Path) -> StoredTextEncoder:
+    raw = read_header(path).metadata.get("gemma_config")
+    tensors = _tensors(path)
+    if raw is None or TOKENIZER_TENSOR not in tensors:
+        raise CheckpointError(
+            f"{path} is no packed text encoder: it lacks `gemma_config` in its header or `{TOKENIZER_TENSOR}` among "
+            "its tensors. Give LTX-2.5's text encoder file, or the folder of Gemma 3 for LTX-2.0 and 2.3."
+        )
+    try:
+        config = json.loads(raw)
+    except ValueError as error:
+        raise CheckpointError(f"`gemma_config` in {path} is not JSON ({error}); download it again") from error
+    assets = {
+        name.removeprefix(ASSET_PREFIX): stored for name, stored in tensors.items() if name.startswith(ASSET_PREFIX)
+    }
+    assets["tokenizer.json"] = tensors[TOKENIZER_TENSOR]
+    return StoredTextEncoder(path, _checked(path, config), _language_model(tensors), assets=assets)
+
+
+def _tensors(path: Path) -> dict[str, StoredTensor]:
+    return {name: StoredTensor(path, name, entry) for name, entry in read_header(path).tensors.items()}
+
+
+def _language_model(tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    return {LANGUAGE_MODEL.sub("", name, 1): stored for name, stored in tensors.items() if LANGUAGE_MODEL.match(name)}
+
+
+def _checked(path: Path, config: dict[str, Any]) -> dict[str, Any]:
+    kind = config.get("model_type")
+    if kind not in SUPPORTED or "text_config" not in config:
+        raise CheckpointError(
+            f"{path} holds a {kind} model; {' or '.join(SUPPORTED)} is wanted: Gemma 3 12B "
+            "(google/gemma-3-12b-it-qat-q4_0-unquantized) for LTX-2.0 and 2.3, Lightricks' own Gemma 4 for LTX-2.5."
+        )
+    return config

@@ -1,12 +1,11 @@
 """A known first frame: image to video."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
+from ltx_core.conditioning.prefix import Prefix
 from ltx_core.conditioning.state import SampleState
-from ltx_core.denoiser.packing import pack_video
 from ltx_core.errors import ShapeError
 
 
@@ -23,15 +22,6 @@ class FirstFrame:
         Raises:
             ShapeError: the frame is not as large as the sample.
         """
-        _, num_tokens, channels = state.video.tokens.shape
-        wanted = (channels, 1, state.grid.height, state.grid.width)
-        if tuple(self.latent.shape) != wanted:
-            raise ShapeError(
-                f"first frame latent is {list(self.latent.shape)}; this sample wants {list(wanted)}. "
-                f"Resize the image to the sample's size before encoding it."
-            )
-        frame = pack_video(self.latent[None].to(state.video.tokens))
-        tokens = state.video.tokens.clone()
-        tokens[:, : frame.shape[1]] = frame
-        where = torch.arange(num_tokens, device=tokens.device).expand(tokens.shape[:2]) < frame.shape[1]
-        return replace(state, video=state.video.known(tokens, where))
+        if self.latent.ndim != 4 or self.latent.shape[1] != 1:
+            raise ShapeError(f"first frame latent is {list(self.latent.shape)}; [C, 1, H, W] is wanted")
+        return Prefix(self.latent).apply(state)

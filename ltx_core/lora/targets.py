@@ -28,8 +28,8 @@ def target_modules(
 
     `targets` is a preset (`video`, `audio`, `audio+video`: the attention projections of those streams, the last with
     the attention between them) or suffixes of module names, matched at dots: `attn1.to_q` is video's alone, `to_q`
-    every attention's. Names are diffusers' or Lightricks' (`proj_in` or `patchify_proj`). With `video_only`, layers that
-    cannot work without the audio stream are not meant by a suffix.
+    every attention's. Names are diffusers' or Lightricks' (`proj_in` or `patchify_proj`). With `video_only`, layers
+    that cannot work without the audio stream are not meant by a suffix.
 
     Raises:
         ConfigError: an unknown preset, or a target that matches no layer.

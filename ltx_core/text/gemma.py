@@ -1,5 +1,6 @@
-"""Gemma 3 as LTX-2 uses it: every layer's hidden states of one caption, no image tower, no next-token logits."""
+"""Gemma as LTX-2 uses it: every layer's hidden states of one caption, no image tower, no next-token logits."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,14 +8,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, Gemma3ForConditionalGeneration
+from tokenizers import Tokenizer
+from transformers import (
+    AutoTokenizer,
+    Gemma3Config,
+    Gemma3TextModel,
+    Gemma4UnifiedConfig,
+    Gemma4UnifiedTextModel,
+    PreTrainedTokenizerFast,
+)
 from transformers.utils import logging
 
-from ltx_core.checkpoint.text_encoder import text_encoder_config, text_encoder_files
+from ltx_core.checkpoint.load import compare_shapes
+from ltx_core.checkpoint.quantised.group import grouped
+from ltx_core.checkpoint.read import read_weights
+from ltx_core.checkpoint.text_encoder import StoredTextEncoder, open_text_encoder
 from ltx_core.errors import CheckpointError
 
 MAX_TOKENS = 1024
 """Tokens of a caption, the first included; the rest is cut off, as Lightricks' inference does."""
+
+CLASSES = {"gemma3": (Gemma3Config, Gemma3TextModel), "gemma4_unified": (Gemma4UnifiedConfig, Gemma4UnifiedTextModel)}
 
 
 @dataclass(frozen=True)
@@ -25,7 +39,10 @@ class TextEncoder:
     model: Any
 
     def token_ids(self, text: str) -> list[int]:
-        """Ids of the stripped text, BOS first, at most `MAX_TOKENS`; nothing is padded."""
+        """Ids of the stripped text, BOS first, at most `MAX_TOKENS`; nothing is padded.
+
+        LTX-2.5's tokenizer adds no BOS and Lightricks' inference does, so it is added here where it is missing.
+        """
         bos = self.tokenizer.bos_token_id
         ids: list[int] = self.tokenizer(text.strip(), add_special_tokens=True)["input_ids"]
         return (ids if ids[:1] == [bos] else [bos, *ids])[:MAX_TOKENS]
@@ -49,27 +66,42 @@ class TextEncoder:
         return torch.stack(output.hidden_states, dim=-1)[0]
 
 
-def load_gemma(folder: Path, *, device: str, dtype: torch.dtype) -> TextEncoder:
-    """Load the folder's tokenizer and model, frozen, and drop what LTX-2 does not use.
+def load_gemma(path: Path, *, device: str, dtype: torch.dtype) -> TextEncoder:
+    """Load tokenizer and text model, frozen, from a Hugging Face folder or LTX-2.5's packed file.
 
     Raises:
-        CheckpointError: files or tensors are missing, or the model is no Gemma 3.
+        CheckpointError: files or tensors are missing or mis-shaped, or it is no Gemma that LTX-2 knows.
     """
-    text_encoder_files(folder)
-    text_encoder_config(folder)
+    stored = open_text_encoder(path)
+    config_class, kind = CLASSES[stored.kind]
+    config = config_class.from_dict(stored.config).text_config
+    weights = grouped(stored.weights)
+    with torch.device("meta"):
+        expected = {name: tuple(tensor.shape) for name, tensor in kind(config).state_dict().items()}
+    compare_shapes(f"the text encoder in {path}", weights, expected)
     with _no_progress_bar():
-        model, report = Gemma3ForConditionalGeneration.from_pretrained(
-            folder,
+        model = kind.from_pretrained(
+            None,
+            config=config,
+            state_dict=read_weights(weights, device=device, dtype=dtype),
             dtype=dtype,
             device_map={"": device},
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
         )
-    if wrong := sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]])):
-        raise CheckpointError(f"the weights in {folder} lack or mis-shape {', '.join(wrong[:5])}; download them again")
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    return TextEncoder(tokenizer, model.model.language_model.requires_grad_(False).eval())
+    return TextEncoder(_tokenizer(stored), model.requires_grad_(False).eval())
+
+
+def _tokenizer(stored: StoredTextEncoder) -> Any:
+    if stored.folder is not None:
+        return AutoTokenizer.from_pretrained(stored.folder.tokenizer[0].parent, local_files_only=True)
+    try:
+        described = (
+            json.loads(stored.asset("tokenizer_config.json")) if "tokenizer_config.json" in stored.assets else {}
+        )
+        core = Tokenizer.from_str(stored.asset("tokenizer.json").decode())
+    except ValueError as error:
+        raise CheckpointError(f"the tokenizer inside {stored.path} is damaged ({error}); download it again") from error
+    bos = described.get("bos_token") or core.id_to_token(stored.text_config["bos_token_id"])
+    return PreTrainedTokenizerFast(tokenizer_object=core, bos_token=bos)
 
 
 @contextmanager

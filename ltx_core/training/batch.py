@@ -7,6 +7,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from ltx_core.conditioning.mask import mask_tokens
+from ltx_core.conditioning.prefix import prefix_tokens
 from ltx_core.denoiser.packing import pack_video
 from ltx_core.denoiser.positions import audio_positions, first_frame_keyframes, video_positions
 from ltx_core.errors import DataError
@@ -84,7 +86,8 @@ def collate(
     audio = None
     if audio_channels is not None:
         sounds = [_sound(s, x, (num_audio, audio_channels)) for s, x in zip(samples, loaded, strict=True)]
-        audio = _noisy_audio(sounds, [s.has_audio_loss for s in samples], draws)
+        given = [d.sound_given and "audio" in x for d, x in zip(draws, loaded, strict=True)]
+        audio = _noisy_audio(sounds, [s.has_audio_loss for s in samples], given, draws)
     return TrainBatch(tuple(s.clip_id for s in samples), tuple(d.caption for d in draws), video, audio)
 
 
@@ -92,9 +95,7 @@ def _noisy_video(clean: Sequence[Tensor], draws: Sequence[Draw], shape: LatentSh
     tokens = pack_video(torch.stack(list(clean)))
     noise = torch.stack([draw_noise(tuple(tokens.shape[1:]), d.video_noise) for d in draws])
     sigma = torch.tensor([d.video_sigma for d in draws])
-    known = torch.zeros(tokens.shape[:2], dtype=torch.bool)
-    if shape.frames > 1:  # a clip that is all first frame would have nothing left to learn
-        known[torch.tensor([d.keep_first_frame for d in draws]), : shape.height * shape.width] = True
+    known = torch.stack([_known(d, shape) for d in draws])
     timesteps = sigma[:, None].masked_fill(known, 0.0) if bool(known.any()) else sigma
     return NoisyStream(
         noisy=add_noise(tokens, noise, timesteps),
@@ -107,14 +108,24 @@ def _noisy_video(clean: Sequence[Tensor], draws: Sequence[Draw], shape: LatentSh
     )
 
 
-def _noisy_audio(sounds: Sequence[Tensor], has_loss: Sequence[bool], draws: Sequence[Draw]) -> NoisyStream:
+def _known(draw: Draw, shape: LatentShape) -> Tensor:
+    """Video tokens that are given: bool [T]. One latent frame is always left to learn."""
+    known = prefix_tokens(shape, min(draw.given_frames, shape.frames - 1))
+    return known if draw.given_mask is None else known | mask_tokens(draw.given_mask, shape)
+
+
+def _noisy_audio(
+    sounds: Sequence[Tensor], has_loss: Sequence[bool], given: Sequence[bool], draws: Sequence[Draw]
+) -> NoisyStream:
+    """Sound that is given is a whole stream at sigma 0, as in sampling: clean tokens, and a gate that knows it."""
     tokens = torch.stack(list(sounds))
     noise = torch.stack([draw_noise(tuple(tokens.shape[1:]), d.audio_noise) for d in draws])
-    sigma = torch.tensor([d.audio_sigma for d in draws])
+    sigma = torch.tensor([0.0 if known else d.audio_sigma for d, known in zip(draws, given, strict=True)])
+    learnt = torch.tensor([loss and not known for loss, known in zip(has_loss, given, strict=True)])
     return NoisyStream(
         noisy=add_noise(tokens, noise, sigma),
         target=velocity_target(tokens, noise),
-        weight=torch.tensor(has_loss, dtype=torch.float32)[:, None].expand(tokens.shape[:2]).contiguous(),
+        weight=learnt.float()[:, None].expand(tokens.shape[:2]).contiguous(),
         sigma=sigma,
         timesteps=sigma,
         positions=audio_positions(tokens.shape[1], len(draws)),

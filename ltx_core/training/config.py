@@ -10,6 +10,7 @@ from ltx_core.files.digest import text_digest
 Preset = Literal["video", "audio", "audio+video"]
 Suffix = Annotated[str, Field(min_length=1, pattern=r"^[a-z0-9_.]+$")]
 Scheduler = Literal["constant", "constant_with_warmup", "linear", "cosine", "polynomial"]
+DEFAULT_PREFIX = 2
 FREE_TO_CHANGE = frozenset({"checkpoint_interval", "keep_checkpoints", "gradient_checkpointing"})
 """Settings that leave the weights as they are, so that a run may be resumed with other values."""
 
@@ -63,6 +64,24 @@ class TrainSettings(BaseModel):
     first_frame_probability: float = Field(
         default=0.0, ge=0, le=1, description="Share of visits with a clean first frame, as image-to-video is given."
     )
+    prefix_probability: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of visits with a clean beginning, to go on from a clip; never with a clean first frame.",
+    )
+    prefix_latent_frames: int = Field(
+        default=DEFAULT_PREFIX,
+        ge=1,
+        le=1024,
+        description="Latent frames of that beginning: n are 8(n-1)+1 pixel frames. A clip keeps its last one to learn.",
+    )
+    audio_given_probability: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of visits whose sound is given clean and carries no loss, to make pictures for sound.",
+    )
 
     dtype: Literal["bf16", "fp32"] = Field(default="bf16", description="Arithmetic of the frozen base model.")
     gradient_checkpointing: bool = Field(
@@ -99,6 +118,26 @@ class TrainSettings(BaseModel):
             raise ValueError(
                 f"polynomial_power is {self.polynomial_power} with scheduler {self.scheduler!r}; use 'polynomial' or "
                 f"leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _conditioning_agrees(self) -> Self:
+        both = self.first_frame_probability + self.prefix_probability
+        if both > 1:
+            raise ValueError(
+                f"first_frame_probability {self.first_frame_probability} and prefix_probability "
+                f"{self.prefix_probability} make {both:g}; a visit has one or the other, so lower them to 1 in all"
+            )
+        if not self.prefix_probability and self.prefix_latent_frames != DEFAULT_PREFIX:
+            raise ValueError(
+                f"prefix_latent_frames is {self.prefix_latent_frames} with prefix_probability 0, which gives no "
+                f"prefix; raise prefix_probability or leave it out"
+            )
+        if self.audio_given_probability and self.modalities == "video":
+            raise ValueError(
+                f"audio_given_probability is {self.audio_given_probability} but modalities 'video', which has no sound "
+                f"to give; set modalities to 'audio+video'"
             )
         return self
 

@@ -22,32 +22,45 @@ class Draw:
     audio_sigma: float
     video_noise: torch.Generator
     audio_noise: torch.Generator
-    keep_first_frame: bool = False
-    """The first latent frame is given clean and carries no loss."""
+    given_frames: int = 0
+    """So many of the first latent frames are given clean and carry no loss: 1 is a first frame, more are a prefix."""
+    given_mask: torch.Tensor | None = None
+    """[F, H, W]; places above 0.5 are given likewise."""
+    sound_given: bool = False
+    """The clip's sound, if it has one, is given clean at sigma 0 and carries no loss: sound to video."""
 
 
 def train_draw(visit: Visit, settings: TrainSettings, video_tokens: int, audio_tokens: int) -> Draw:
-    """The draw of one visit: a function of seed, visit and clip alone."""
+    """The draw of one visit: a function of seed, visit and clip alone.
+
+    The picture is given nothing, a first frame, or a prefix, never two of them; one number in [0, 1) decides, so that
+    the shares of visits are exactly the probabilities. Whether the sound is given is drawn apart and may join any.
+    """
     sample = visit.sample
 
     def generator(purpose: str) -> torch.Generator:
         return visit_generator(settings.seed, visit.number, sample.clip_id, purpose)
-
-    def happens(purpose: str, probability: float) -> bool:
-        return torch.rand((), generator=generator(purpose)).item() < probability
 
     def sigma(modality: str, num_tokens: int) -> float:
         return shifted_logit_normal(SigmaDraws.draw(generator(f"sigma/{modality}")), num_tokens).item()
 
     video_sigma = sigma("video", video_tokens)
     return Draw(
-        caption=NO_CAPTION if happens("caption_dropout", settings.caption_dropout) else sample.caption,
+        caption=NO_CAPTION
+        if _chance(visit, settings, "caption_dropout") < settings.caption_dropout
+        else sample.caption,
         video_sigma=video_sigma,
         audio_sigma=sigma("audio", audio_tokens) if settings.independent_sigmas else video_sigma,
         video_noise=generator("noise/video"),
         audio_noise=generator("noise/audio"),
-        keep_first_frame=happens("first_frame", settings.first_frame_probability),
+        given_frames=_given_frames(_chance(visit, settings, "first_frame"), settings),
+        sound_given=_sound_is_given(visit, settings),
     )
+
+
+def carries_audio_loss(visit: Visit, settings: TrainSettings) -> bool:
+    """Whether this visit's sound is trained on: the clip has some that is, and it is not given."""
+    return visit.sample.has_audio_loss and not _sound_is_given(visit, settings)
 
 
 def eval_draw(sample: SampleInfo, sigma: float, seed: int) -> Draw:
@@ -59,3 +72,20 @@ def eval_draw(sample: SampleInfo, sigma: float, seed: int) -> Draw:
         video_noise=named_generator("eval", seed, sample.clip_id, repr(sigma), "noise/video"),
         audio_noise=named_generator("eval", seed, sample.clip_id, repr(sigma), "noise/audio"),
     )
+
+
+def _chance(visit: Visit, settings: TrainSettings, purpose: str) -> float:
+    """Uniform in [0, 1)."""
+    generator = visit_generator(settings.seed, visit.number, visit.sample.clip_id, purpose)
+    return torch.rand((), generator=generator).item()
+
+
+def _given_frames(chance: float, settings: TrainSettings) -> int:
+    if chance < settings.first_frame_probability:
+        return 1
+    is_prefix = chance < settings.first_frame_probability + settings.prefix_probability
+    return settings.prefix_latent_frames if is_prefix else 0
+
+
+def _sound_is_given(visit: Visit, settings: TrainSettings) -> bool:
+    return _chance(visit, settings, "audio_given") < settings.audio_given_probability

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 
 from ltx_core.errors import OutOfMemory
+from ltx_core.training.config import TrainSettings
 from ltx_core.training.objective import Objective
 from ltx_core.training.order import EpochPlan, Visit
 from ltx_core.training.step import backward_step
@@ -42,10 +44,18 @@ def dry_run(objective: Objective, plan: EpochPlan, parameters: Mapping[str, torc
         DataError: its loss is not finite.
     """
     visits = largest_batch(objective, plan)
+    objective = replace(objective, settings=_hungriest(objective.settings))
     with out_of_memory_errors(f"trying the largest batch, {len(visits)} clips of {visits[0].sample.bucket}"):
         backward_step(objective, [visits])
     for parameter in parameters.values():
         parameter.grad = None
+
+
+def _hungriest(settings: TrainSettings) -> TrainSettings:
+    """With a first frame at every visit, if the run has such or a prefix at some: timesteps by token cost memory."""
+    if not (settings.first_frame_probability or settings.prefix_probability):
+        return settings
+    return settings.model_copy(update={"first_frame_probability": 1.0, "prefix_probability": 0.0})
 
 
 def largest_batch(objective: Objective, plan: EpochPlan) -> tuple[Visit, ...]:

@@ -9,6 +9,7 @@ from ltx_core.errors import DataError
 from ltx_core.flow_matching.loss import carries_loss, mean_over_carriers
 from ltx_core.lora.targets import stream_of
 from ltx_core.training.batch import NoisyStream, TrainBatch
+from ltx_core.training.draws import carries_audio_loss
 from ltx_core.training.metrics import SampleLoss, StepRecord
 from ltx_core.training.objective import BatchLosses, Objective
 from ltx_core.training.order import EpochPlan, Visit
@@ -30,7 +31,7 @@ def backward_step(objective: Objective, batches: Sequence[Sequence[Visit]]) -> t
     visits = [visit for batch in batches for visit in batch]
     num_audio = 0
     if objective.audio_channels is not None:
-        num_audio = sum(visit.sample.has_audio_loss for visit in visits)
+        num_audio = sum(carries_audio_loss(visit, objective.settings) for visit in visits)
     seen: list[SampleLoss] = []
     num_tokens = 0
     for chosen in batches:

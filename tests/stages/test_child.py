@@ -125,15 +125,22 @@ def test_a_crash_is_told_with_its_signal_and_the_end_of_the_log(execution: Execu
 
 
 def test_it_ends_with_its_parent_however_that_ends(execution: Execution) -> None:
-    request = write_request(execution)
-    with subprocess.Popen([sys.executable, "-c", PARENT, request], cwd=ROOT, stdout=subprocess.PIPE) as parent:
-        assert parent.stdout is not None
-        child = psutil.Process(int(parent.stdout.readline()))
-        assert child.is_running()
-        parent.kill()
-    _, alive = psutil.wait_procs([child], timeout=PARENT_DEATH_SECONDS)
-    assert not alive
+    _kill_parent_and_wait(execution)
     _assert_goes_on(execution, at_least=1)
+
+
+def test_a_child_that_hears_nothing_ends_with_its_parent_too(execution: Execution, patch: Patch) -> None:
+    """The second file keeps it in a library for good; the time it is given to commit is cut short here."""
+    patch(
+        "import itertools, time, tasks.split as s\n"
+        "kept, calls, sleep = s.split_media, itertools.count(), time.sleep\n"
+        "time.sleep = lambda seconds: sleep(min(seconds, 0.3))\n"
+        "def stuck(*a):\n"
+        "    while next(calls): time.sleep(0.05)\n"
+        "    return kept(*a)\n"
+        "s.split_media = stuck\n"
+    )
+    _kill_parent_and_wait(execution)
 
 
 def test_of_two_at_once_one_computes_and_the_other_waits_and_reuses(execution: Execution) -> None:
@@ -236,6 +243,20 @@ def _split(bench: Bench) -> Execution:
 def _child() -> psutil.Process:
     (child,) = [p for p in psutil.Process().children() if "tasks.child" in p.cmdline()]
     return child
+
+
+def _kill_parent_and_wait(execution: Execution) -> None:
+    """Launch from another process, kill that process once the child is at work, and see the child end."""
+    request = write_request(execution)
+    with subprocess.Popen([sys.executable, "-c", PARENT, request], cwd=ROOT, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        parent.kill()
+    try:
+        child.wait(PARENT_DEATH_SECONDS)
+    finally:
+        if child.is_running():
+            child.kill()
 
 
 def _assert_goes_on(execution: Execution, *, at_least: int) -> None:

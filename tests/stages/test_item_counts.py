@@ -130,10 +130,18 @@ def test_a_stopped_stage_keeps_what_it_finished(stage: str, finished: Bench, tmp
     if earlier:
         bench.run(earlier[-1])
     with pytest.raises(Stopped, match=r"what was finished is kept, run again to go on"):
-        bench.but(progress=Notes(stop_after=2)).run(stage)
+        bench.but(progress=Notes(stop_after=3)).run(stage)  # in the middle of a shard of two
     summary = bench.run(stage)[stage].summary
-    assert summary.reused == 2
-    assert summary.computed == summary.num_out - 2
+    assert summary.reused == 3
+    assert summary.computed == summary.num_out - 3
+
+
+def test_a_forced_stage_that_was_stopped_is_not_taken_for_finished(bench: Bench) -> None:
+    with pytest.raises(Stopped):
+        bench.but(progress=Notes(stop_after=1)).run(force="encode_latents")
+    again = bench.run()
+    assert again["encode_latents"].built
+    assert again["encode_latents"].decision.why == "begun, not finished"
 
 
 def test_another_text_encoder_redoes_all_texts_and_no_latents(own: Bench, tmp_path: Path) -> None:

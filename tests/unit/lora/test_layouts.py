@@ -74,7 +74,7 @@ def peft_state(transformer: Any) -> tuple[Tensors, dict[str, str]]:
 
 def scaled_by_module(transformer: Any) -> tuple[Tensors, dict[str, str]]:
     """Another alpha in the header for all but what `alpha_pattern` names."""
-    pattern = {target: ALPHA for target in TARGETS}
+    pattern = dict.fromkeys(TARGETS, ALPHA)
     tensors = raw(transformer, "transformer.", "lora_A", "lora_B", original=False)
     header = {**HEADER, "transformer.lora_alpha": 1, "transformer.alpha_pattern": pattern}
     return tensors, {"lora_adapter_metadata": json.dumps(header)}

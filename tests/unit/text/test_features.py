@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ltx_core.checkpoint.combined import Checkpoint, open_checkpoint
+from ltx_core.checkpoint.combined import Checkpoint
 from ltx_core.checkpoint.load import TextProjection, load_text_projection
 from ltx_core.errors import CheckpointError
 from ltx_core.text.features import embed_text, text_features
@@ -74,9 +74,3 @@ def test_an_incomplete_or_absent_folder_is_refused(checkpoint: Checkpoint, folde
     (copy / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match="cannot be read"):
         fits(checkpoint, copy)
-
-
-def test_no_encoder_fits_2_5_yet(folder: Path) -> None:
-    path = Path(__file__).parents[2] / "golden" / "2.5" / "checkpoint.safetensors"
-    with pytest.raises(CheckpointError, match=r"LTX-2\.5 checkpoint, whose text encoder .* not supported yet"):
-        fits(open_checkpoint(path, components=()), folder)

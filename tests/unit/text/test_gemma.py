@@ -63,13 +63,13 @@ def test_missing_weights_are_named(folder: Path, tmp_path: Path) -> None:
     gone = next(name for name in weights if "mlp" in name and "language_model" in name)
     del weights[gone]
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(CheckpointError, match="lack or mis-shape"):
+    with pytest.raises(CheckpointError, match=r"the text encoder in .* lacks layers\.\d\.mlp"):
         load_gemma(copy, device="cpu", dtype=torch.float32)
 
 
 def test_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
     copy = tmp_path / "gemma"
     shutil.copytree(folder, copy)
-    (copy / "config.json").write_text(json.dumps({"model_type": "gemma4_unified"}))
-    with pytest.raises(CheckpointError, match=r"a gemma4_unified model; gemma3 is wanted"):
+    (copy / "config.json").write_text(json.dumps({"model_type": "gemma4"}))
+    with pytest.raises(CheckpointError, match="a gemma4 model; gemma3 or gemma4_unified is wanted"):
         load_gemma(copy, device="cpu", dtype=torch.float32)

@@ -1,0 +1,145 @@
+"""Fetch from the Hugging Face hub, with its progress bar, and say what to do where that fails. No torch."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import constants, hf_hub_download, snapshot_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    FileMetadataError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from ltx_core.errors import CheckpointError, LtxError, TransientError
+from ltx_core.files.atomic import storage_errors
+
+RETRIED = (408, 425, 429)
+"""Statuses besides 5xx that pass by themselves."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository on the hub and where its files are kept here."""
+
+    name: str
+    revision: str | None = None
+    """Branch, tag or commit; default main."""
+    cache: Path | None = None
+    """Default: the cache that all Hugging Face tools share."""
+
+
+def fetch_files(repository: Repository, names: Sequence[str]) -> tuple[Path, ...]:
+    """Download files, all of one commit; what is already here is not fetched again.
+
+    Raises:
+        CheckpointError: offline, not allowed, or not there; says which and what to do.
+        TransientError: the network or the hub failed.
+        StorageError: the disk is full.
+    """
+    paths: list[Path] = []
+    revision = repository.revision
+    for name in names:
+        with _hub_errors(repository, name):
+            paths.append(Path(hf_hub_download(repository.name, name, revision=revision, cache_dir=repository.cache)))
+        revision = _commit(paths[0]) or revision
+    return tuple(paths)
+
+
+def has_file(repository: Repository, name: str) -> bool:
+    """Whether the repository has a file, small enough to be fetched in order to know.
+
+    Raises:
+        CheckpointError, TransientError: as for `fetch_files`, but not for a file that is not there.
+    """
+    try:
+        with _hub_errors(repository, name):
+            hf_hub_download(repository.name, name, revision=repository.revision, cache_dir=repository.cache)
+    except CheckpointError as error:
+        if isinstance(error.__cause__, EntryNotFoundError):
+            return False
+        raise
+    return True
+
+
+def fetch_folder(repository: Repository, allow: Sequence[str], ignore: Sequence[str] = ()) -> Path:
+    """Download the files that match `allow` and not `ignore`; the folder they are in.
+
+    Raises:
+        CheckpointError, TransientError, StorageError: as for `fetch_files`.
+    """
+    with _hub_errors(repository, ", ".join(allow)):
+        return Path(
+            snapshot_download(
+                repository.name,
+                revision=repository.revision,
+                cache_dir=repository.cache,
+                allow_patterns=list(allow),
+                ignore_patterns=list(ignore),
+            )
+        )
+
+
+def _commit(path: Path) -> str | None:
+    """The commit that a file of the cache is of: .../snapshots/<commit>/<name>."""
+    parts = path.parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
+
+
+@contextmanager
+def _hub_errors(repository: Repository, what: str) -> Iterator[None]:
+    with storage_errors(repository.cache or Path(constants.HF_HUB_CACHE)):
+        try:
+            yield
+        except (HfHubHTTPError, EntryNotFoundError, FileMetadataError, HFValidationError) as error:
+            raise _explained(error, repository, what) from error
+        except OSError as error:
+            if error.errno is None:  # the client's network errors; those of the disk have a number
+                raise TransientError(f"fetching {what} of {repository.name} failed: {error}") from error
+            raise
+
+
+def _explained(error: Exception, repository: Repository, what: str) -> LtxError:
+    if isinstance(error, LocalEntryNotFoundError):
+        return _not_here(error, repository, what)
+    name, page = repository.name, f"{constants.ENDPOINT}/{repository.name}"
+    login = "log in here with `hf auth login` or set HF_TOKEN"
+    known = (
+        (
+            GatedRepoError,
+            f"{name} is gated and this account may not read it. Accept the licence at {page}, then {login}.",
+        ),
+        (RepositoryNotFoundError, f"{name} is not on the hub, or private. Check the name; if it is private, {login}."),
+        (RevisionNotFoundError, f"{name} has no revision {repository.revision}; see {page}"),
+        (EntryNotFoundError, f"{name} has no file {what}; set another flavour or repository, see {page}"),
+    )
+    if message := next((message for kind, message in known if isinstance(error, kind)), None):
+        return CheckpointError(message)
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else 0
+    if status in (401, 403):
+        return CheckpointError(f"the hub refused {what} of {name}. Accept the licence at {page}, then {login}.")
+    if status >= 500 or status in RETRIED:
+        return TransientError(f"the hub answered {status} to {what} of {name}; it may work later")
+    return CheckpointError(f"the hub did not give {what} of {name}: {error}")
+
+
+def _not_here(error: Exception, repository: Repository, what: str) -> LtxError:
+    """Neither in the cache nor reachable."""
+    if constants.HF_HUB_OFFLINE:
+        return CheckpointError(
+            f"{what} of {repository.name} is not in {repository.cache or constants.HF_HUB_CACHE} and HF_HUB_OFFLINE "
+            f"forbids to download it. Unset HF_HUB_OFFLINE, run `hf download {repository.name}` where there is a "
+            "network, or give a local path."
+        )
+    if isinstance(error.__cause__, HfHubHTTPError | FileMetadataError):
+        return _explained(error.__cause__, repository, what)
+    return TransientError(
+        f"{what} of {repository.name} is not in {repository.cache or constants.HF_HUB_CACHE} and the hub cannot be "
+        f"reached ({error.__cause__}). Check the network, or give a local path."
+    )

@@ -1,0 +1,180 @@
+"""A tiny LTX-2.3 of the real classes as diffusers' pipeline, and a job that trains a LoRA on its transformer."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import (
+    AutoencoderKLLTX2Audio,
+    AutoencoderKLLTX2Video,
+    FlowMatchEulerDiscreteScheduler,
+    LTX2Pipeline,
+    LTX2VideoTransformer3DModel,
+)
+from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2VocoderWithBWE
+from torch import Tensor
+
+from ltx_core.shapes import LatentShape, audio_latent_frames
+from ltx_core.training.config import TrainSettings
+from ltx_core.training.run import TrainJob
+from ltx_core.training.samples import SampleInfo
+
+CHANNELS, AUDIO_CHANNELS, TEXT, AUDIO_TEXT, REGISTERS, MELS = 16, 16, 32, 16, 8, 16
+SHAPE = LatentShape(2, 1, 2)
+FRAME_RATE = 24.0
+
+
+def build_transformer() -> LTX2VideoTransformer3DModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformer = LTX2VideoTransformer3DModel(
+            in_channels=CHANNELS,
+            out_channels=CHANNELS,
+            num_attention_heads=2,
+            attention_head_dim=TEXT // 2,
+            cross_attention_dim=TEXT,
+            audio_in_channels=AUDIO_CHANNELS,
+            audio_out_channels=AUDIO_CHANNELS,
+            audio_num_attention_heads=2,
+            audio_attention_head_dim=AUDIO_TEXT // 2,
+            audio_cross_attention_dim=AUDIO_TEXT,
+            num_layers=2,
+            caption_channels=TEXT,
+            rope_type="split",
+            gated_attn=True,
+            cross_attn_mod=True,
+            audio_gated_attn=True,
+            audio_cross_attn_mod=True,
+            use_prompt_embeddings=False,
+            perturbed_attn=True,
+        )
+    return transformer.eval().requires_grad_(False)
+
+
+def build_connectors() -> LTX2TextConnectors:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        connectors = LTX2TextConnectors(
+            caption_channels=TEXT,
+            text_proj_in_factor=2,
+            video_connector_num_attention_heads=2,
+            video_connector_attention_head_dim=TEXT // 2,
+            video_connector_num_layers=1,
+            video_connector_num_learnable_registers=REGISTERS,
+            video_gated_attn=True,
+            audio_connector_num_attention_heads=2,
+            audio_connector_attention_head_dim=AUDIO_TEXT // 2,
+            audio_connector_num_layers=1,
+            audio_connector_num_learnable_registers=REGISTERS,
+            audio_gated_attn=True,
+            rope_type="split",
+            per_modality_projections=True,
+            video_hidden_dim=TEXT,
+            audio_hidden_dim=AUDIO_TEXT,
+            proj_bias=True,
+        )
+    return connectors.eval().requires_grad_(False)
+
+
+def build_pipeline() -> LTX2Pipeline:
+    """All parts but the text encoder, which a LoRA does not reach."""
+    video_vae = AutoencoderKLLTX2Video(
+        latent_channels=CHANNELS,
+        block_out_channels=(16, 32, 32, 32),
+        decoder_block_out_channels=(16, 32, 32),
+        layers_per_block=(1, 1, 1, 1, 1),
+        decoder_layers_per_block=(1, 1, 1, 1),
+        spatial_compression_ratio=32,
+        temporal_compression_ratio=8,
+    )
+    audio_vae = AutoencoderKLLTX2Audio(
+        base_channels=AUDIO_CHANNELS,
+        num_res_blocks=1,
+        latent_channels=AUDIO_CHANNELS // (MELS // 4),
+        mel_bins=MELS,
+        mid_block_add_attention=False,
+    )
+    vocoder = LTX2VocoderWithBWE(
+        in_channels=2 * MELS,
+        hidden_channels=64,
+        resnet_kernel_sizes=[3],
+        resnet_dilations=[[1, 3, 5]],
+        bwe_in_channels=2 * MELS,
+        bwe_hidden_channels=32,
+        bwe_resnet_kernel_sizes=[3],
+        bwe_resnet_dilations=[[1, 3, 5]],
+        num_mel_channels=MELS,
+    )
+    return LTX2Pipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift_terminal=0.1),
+        vae=video_vae,
+        audio_vae=audio_vae,
+        text_encoder=None,
+        tokenizer=None,
+        connectors=build_connectors(),
+        transformer=build_transformer(),
+        vocoder=vocoder,
+    )
+
+
+@dataclass
+class TwoClips:
+    """A sample source without a disk."""
+
+    @property
+    def samples(self) -> list[SampleInfo]:
+        return [SampleInfo(name, "64x32@9", "train", 1, FRAME_RATE, True, f"caption {name}") for name in "ab"]
+
+    def load(self, clip_id: str) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(ord(clip_id))
+        num_audio = audio_latent_frames(SHAPE.pixels().frames / FRAME_RATE)
+        return {
+            "video": torch.randn(CHANNELS, *SHAPE, generator=generator),
+            "audio": torch.randn(num_audio, AUDIO_CHANNELS, generator=generator),
+        }
+
+    def text(self, caption: str) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(len(caption))
+        return {
+            "video_features": torch.randn(3, TEXT, generator=generator).bfloat16(),
+            "audio_features": torch.randn(3, AUDIO_TEXT, generator=generator).bfloat16(),
+        }
+
+
+def connector_parts() -> torch.nn.ModuleDict:
+    whole = build_connectors()
+    return torch.nn.ModuleDict({name: getattr(whole, name) for name in ("video_connector", "audio_connector")})
+
+
+@pytest.fixture
+def job_of() -> Callable[..., TrainJob]:
+    """A job of few steps in `folder`; keyword arguments change settings."""
+
+    def make(folder: Path, **changes: Any) -> TrainJob:
+        fast = {"steps": 3, "learning_rate": 1e-2, "rank": 4, "dtype": "fp32", "gradient_checkpointing": False}
+        return TrainJob(
+            settings=TrainSettings(**{**fast, **changes}),
+            source=TwoClips(),
+            load_transformer=build_transformer,
+            load_connectors=connector_parts,
+            out_dir=folder,
+            device="cpu",
+            provenance={"base": "tiny 2.3"},
+            context_length=REGISTERS,
+        )
+
+    return make
+
+
+@pytest.fixture
+def transformer() -> Any:
+    """The base, fresh."""
+    return build_transformer()
+
+
+@pytest.fixture
+def pipeline() -> LTX2Pipeline:
+    return build_pipeline()

@@ -1,0 +1,89 @@
+"""What each kind of conditioning does to the state of a sample."""
+
+import pytest
+import torch
+
+from ltx_core.conditioning.first_frame import FirstFrame
+from ltx_core.conditioning.kinds import Conditioning
+from ltx_core.conditioning.mask import Mask, mask_tokens
+from ltx_core.conditioning.prefix import Prefix, prefix_tokens
+from ltx_core.conditioning.sound import Sound
+from ltx_core.conditioning.state import SampleState
+from ltx_core.denoiser.packing import pack_video
+from ltx_core.errors import ShapeError
+from ltx_core.sampling.noise import initial_state
+from ltx_core.shapes import LatentShape
+
+GRID = LatentShape(3, 2, 2)
+CHANNELS, NUM_AUDIO, AUDIO_CHANNELS = 4, 9, 8
+
+
+def start() -> SampleState:
+    return initial_state(3, GRID, CHANNELS, NUM_AUDIO, AUDIO_CHANNELS)
+
+
+def latent(frames: int = GRID.frames) -> torch.Tensor:
+    return torch.randn(CHANNELS, frames, 2, 2, generator=torch.Generator().manual_seed(1))
+
+
+def check(conditioned: SampleState, given: torch.Tensor, known: torch.Tensor) -> None:
+    """`known` [T] tokens are those of `given` [T, C], the others are the noise they were."""
+    before = start()
+    assert conditioned.video.clean[0].equal(known)
+    assert conditioned.video.tokens[0, known].equal(given[known])
+    assert conditioned.video.tokens[0, ~known].equal(before.video.tokens[0, ~known])
+    assert conditioned.audio is before.audio or conditioned.audio.tokens.equal(before.audio.tokens)
+
+
+def test_prefix_gives_its_frames_and_nothing_else() -> None:
+    given = latent(2)
+    whole = pack_video(torch.cat([given, torch.zeros(CHANNELS, 1, 2, 2)], dim=1)[None])[0]
+    check(Prefix(given).apply(start()), whole, torch.arange(12) < 8)
+
+
+def test_first_frame_is_a_prefix_of_one() -> None:
+    frame = latent(1)
+    one, other = FirstFrame(frame).apply(start()), Prefix(frame).apply(start())
+    assert one.video.tokens.equal(other.video.tokens)
+    assert one.video.clean.equal(other.video.clean)
+    assert one.video.clean.sum() == 4
+
+
+def test_mask_gives_what_is_above_one_half() -> None:
+    given = torch.zeros(GRID)
+    given[0, 1, 0], given[2, 0, 1], given[1, 0, 0] = 1.0, 0.51, 0.5
+    known = torch.zeros(12, dtype=torch.bool)
+    known[[2, 9]] = True  # frame, row, column: width fastest
+    check(Mask(latent(), given).apply(start()), pack_video(latent()[None])[0], known)
+
+
+def test_mask_and_sound_join() -> None:
+    sound = torch.ones(NUM_AUDIO, AUDIO_CHANNELS)
+    given = torch.zeros(GRID)
+    given[0] = 1
+    state = Sound(sound).apply(Mask(latent(), given).apply(start()))
+    assert state.audio.clean.all()
+    assert state.audio.tokens[0].equal(sound)
+    assert state.video.clean[0].equal(prefix_tokens(GRID, 1))
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Prefix(latent(3)), "n from 1 to 2"),
+        (Prefix(torch.zeros(CHANNELS, 0, 2, 2)), "n from 1 to 2"),
+        (Prefix(torch.zeros(CHANNELS, 1, 2, 3)), "first frame latent is"),
+        (FirstFrame(latent(2)), r"\[C, 1, H, W\] is wanted"),
+        (Mask(latent(2), torch.zeros(GRID)), "latent under the mask"),
+        (Mask(latent(), torch.zeros(2, 2, 2)), "mask is"),
+        (Mask(latent(), torch.ones(GRID)), "gives every place"),
+    ],
+)
+def test_what_does_not_fit_is_named(kind: Conditioning, message: str) -> None:
+    with pytest.raises(ShapeError, match=message):
+        kind.apply(start())
+
+
+def test_mask_is_in_the_order_of_tokens() -> None:
+    given = torch.rand(GRID, generator=torch.Generator().manual_seed(2))
+    assert mask_tokens(given, GRID).equal(pack_video(given[None, None])[0, :, 0] > 0.5)

@@ -1,0 +1,161 @@
+"""What training gives clean: first frames, prefixes, places under a mask, sound."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from ltx_core.denoiser.positions import first_frame_keyframes
+from ltx_core.shapes import LatentShape
+from ltx_core.training.batch import TrainBatch, collate
+from ltx_core.training.config import TrainSettings
+from ltx_core.training.draws import Draw, carries_audio_loss, eval_draw, train_draw
+from ltx_core.training.order import Visit
+from ltx_core.training.samples import SampleInfo
+
+Clip = Callable[..., SampleInfo]
+AUDIO_CHANNELS = 8
+
+
+def batch_of(source: Any, settings: TrainSettings, visit: int = 0, **changes: Any) -> TrainBatch:
+    def draw(i: int, video_tokens: int, audio_tokens: int) -> Draw:
+        return replace(train_draw(Visit(source.samples[i], visit), settings, video_tokens, audio_tokens), **changes)
+
+    return collate(source.samples, source, draw, audio_channels=AUDIO_CHANNELS)
+
+
+@pytest.fixture
+def long_source(clip: Clip, source_of: Any) -> Any:
+    """One clip of four latent frames of 1 x 2."""
+    source = source_of([clip("a", bucket="64x32@25")])
+    source.changed["a"] = {"video": torch.randn(4, 4, 1, 2), "audio": torch.randn(26, AUDIO_CHANNELS)}
+    return source
+
+
+def figures(batch: TrainBatch) -> list[float]:
+    parts = []
+    for stream in (batch.video, batch.audio):
+        assert stream is not None
+        parts += [stream.noisy, stream.target, stream.weight, stream.sigma, stream.timesteps]
+    return [part.double().sum().item() for part in parts]
+
+
+def test_off_is_what_it_was_before_there_were_kinds(clip: Clip, source_of: Any) -> None:
+    """Sums of two batches, written down before prefix and given sound were added."""
+    source = source_of([clip("a"), clip("b"), clip("silent")])
+    plain = figures(batch_of(source, TrainSettings()))
+    assert plain == pytest.approx(
+        [8.0164, 4.0306, 12.0, 2.332, 2.332, -7.344, -13.7945, 18.0, 2.4029, 2.4029], abs=1e-4
+    )
+    first = figures(batch_of(source, TrainSettings(first_frame_probability=0.5, caption_dropout=0.5), visit=2))
+    assert first == pytest.approx(
+        [6.5526, -7.6584, 8.0, 2.0242, 5.3659, 29.0948, 24.4032, 18.0, 2.2606, 2.2606], abs=1e-4
+    )
+
+
+def test_other_kinds_do_not_move_the_draws(clip: Clip) -> None:
+    """Sigmas, noise and captions of a visit are the same whatever is given."""
+    one, other = (
+        train_draw(Visit(clip("a"), 3), settings, 4, 9)
+        for settings in (TrainSettings(), TrainSettings(prefix_probability=1, audio_given_probability=1))
+    )
+    assert (one.video_sigma, one.audio_sigma, one.caption) == (other.video_sigma, other.audio_sigma, other.caption)
+    assert one.video_noise.initial_seed() == other.video_noise.initial_seed()
+    assert (one.given_frames, one.sound_given) == (0, False)
+    assert (other.given_frames, other.sound_given) == (2, True)
+
+
+def test_kinds_of_picture_exclude_each_other_and_have_their_shares(clip: Clip) -> None:
+    settings = TrainSettings(
+        first_frame_probability=0.25, prefix_probability=0.5, prefix_latent_frames=3, audio_given_probability=0.3
+    )
+    drawn = [train_draw(Visit(clip("a"), i), settings, 4, 4) for i in range(3000)]
+    shares = {frames: count / 3000 for frames, count in Counter(d.given_frames for d in drawn).items()}
+    assert shares == pytest.approx({0: 0.25, 1: 0.25, 3: 0.5}, abs=0.03)
+    assert sum(d.sound_given for d in drawn) / 3000 == pytest.approx(0.3, abs=0.03)
+    joined = [d.given_frames for d in drawn if d.sound_given]
+    assert joined.count(3) / len(joined) == pytest.approx(0.5, abs=0.06)  # independent
+
+
+@pytest.mark.parametrize(("asked", "given"), [(1, 1), (2, 2), (3, 3), (9, 3)])
+def test_prefix_is_clean_at_time_zero_without_loss(asked: int, given: int, long_source: Any) -> None:
+    settings = TrainSettings(prefix_probability=1, prefix_latent_frames=asked)
+    batch = batch_of(long_source, settings).video
+    clean = long_source.changed["a"]["video"].flatten(1).T
+    sigma, count = batch.sigma.item(), 2 * given
+    assert torch.equal(batch.noisy[0, :count], clean[:count])
+    assert batch.timesteps[0].tolist() == pytest.approx([0.0] * count + [sigma] * (8 - count))
+    assert batch.weight[0].tolist() == [0.0] * count + [1.0] * (8 - count)
+    free = batch_of(long_source, TrainSettings()).video
+    assert torch.equal(batch.noisy[0, count:], free.noisy[0, count:])
+    assert torch.equal(batch.sigma, free.sigma)  # the other stream's gate follows the sample, not its clean tokens
+
+
+def test_mask_is_clean_at_time_zero_without_loss(long_source: Any) -> None:
+    mask = torch.zeros(4, 1, 2)
+    mask[1, 0, 1], mask[3, 0, 0] = 1, 0.6
+    batch = batch_of(long_source, TrainSettings(), given_mask=mask).video
+    clean = long_source.changed["a"]["video"].flatten(1).T
+    known = torch.zeros(8, dtype=torch.bool)
+    known[[3, 6]] = True
+    assert torch.equal(batch.noisy[0, known], clean[known])
+    assert torch.equal(batch.weight[0], (~known).float())
+    assert torch.equal(batch.timesteps[0] == 0, known)
+
+
+def test_given_sound_is_clean_at_sigma_zero_without_loss(clip: Clip, source_of: Any) -> None:
+    source = source_of([clip("a"), clip("b", has_audio_loss=False), clip("silent")])
+    batch = batch_of(source, TrainSettings(audio_given_probability=1))
+    assert batch.audio is not None
+    for index, name in enumerate(("a", "b")):
+        assert torch.equal(batch.audio.noisy[index], source.load(name)["audio"])
+    assert batch.audio.sigma[:2].tolist() == [0, 0]
+    assert torch.equal(batch.audio.timesteps, batch.audio.sigma)
+    assert not batch.audio.weight.any()
+    assert batch.audio.sigma[2] > 0  # a clip without sound has none to give: noise, not a made-up silence
+    free = batch_of(source, TrainSettings())
+    assert torch.equal(batch.video.noisy, free.video.noisy)
+    assert torch.equal(batch.video.weight, free.video.weight)
+
+
+def test_given_sound_is_not_counted_among_losses(clip: Clip) -> None:
+    off, always = TrainSettings(), TrainSettings(audio_given_probability=1)
+    assert carries_audio_loss(Visit(clip("a"), 0), off)
+    assert not carries_audio_loss(Visit(clip("a"), 0), always)
+    assert not carries_audio_loss(Visit(clip("silent"), 0), off)
+    half = TrainSettings(audio_given_probability=0.5)
+    for number in range(20):
+        visit = Visit(clip("a"), number)
+        assert carries_audio_loss(visit, half) != train_draw(visit, half, 4, 4).sound_given
+
+
+def test_eval_gives_nothing(clip: Clip) -> None:
+    draw = eval_draw(clip("a"), 0.5, 0)
+    assert (draw.given_frames, draw.given_mask, draw.sound_given) == (0, None, False)
+
+
+@pytest.mark.parametrize("settings", [TrainSettings(), TrainSettings(prefix_probability=1)])
+def test_first_frame_marker_is_set_whatever_is_given(settings: TrainSettings, long_source: Any) -> None:
+    marks = batch_of(long_source, settings).video.keyframes
+    assert marks is not None
+    assert torch.equal(marks, first_frame_keyframes(LatentShape(4, 1, 2)))
+    assert marks[0, :, 0].tolist() == [1, 1, 0, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"first_frame_probability": 0.6, "prefix_probability": 0.6}, "one or the other"),
+        ({"prefix_latent_frames": 3}, "gives no prefix"),
+        ({"prefix_probability": 0.5, "prefix_latent_frames": 0}, "greater than or equal to 1"),
+        ({"audio_given_probability": 0.5, "modalities": "video"}, "no sound to give"),
+        ({"audio_given_probability": 1.5}, "less than or equal to 1"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        TrainSettings(**changes)
