@@ -12,6 +12,7 @@ from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
     HFValidationError,
+    HTTPError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -62,10 +63,15 @@ def has_file(repository: Repository, name: str) -> bool:
         with _hub_errors(repository, name):
             hf_hub_download(repository.name, name, revision=repository.revision, cache_dir=repository.cache)
     except CheckpointError as error:
-        if isinstance(error.__cause__, EntryNotFoundError):
+        if is_absent(error):
             return False
         raise
     return True
+
+
+def is_absent(error: CheckpointError) -> bool:
+    """Whether what failed is a file that the repository, or offline its cache, does not have."""
+    return isinstance(error.__cause__, EntryNotFoundError)
 
 
 def fetch_folder(repository: Repository, allow: Sequence[str], ignore: Sequence[str] = ()) -> Path:
@@ -99,10 +105,8 @@ def _hub_errors(repository: Repository, what: str) -> Iterator[None]:
             yield
         except (HfHubHTTPError, EntryNotFoundError, FileMetadataError, HFValidationError) as error:
             raise _explained(error, repository, what) from error
-        except OSError as error:
-            if error.errno is None:  # the client's network errors; those of the disk have a number
-                raise TransientError(f"fetching {what} of {repository.name} failed: {error}") from error
-            raise
+        except (HTTPError, ConnectionError) as error:  # the network failed on the way
+            raise TransientError(f"fetching {what} of {repository.name} failed: {error!r}; run it again") from error
 
 
 def _explained(error: Exception, repository: Repository, what: str) -> LtxError:

@@ -65,7 +65,7 @@ class TensorReader:
         for begin in range(0, flat.numel(), step):
             target = flat[begin : begin + step]
             piece = self._buffer[: target.numel() * kind.itemsize]
-            if file.readinto(memoryview(piece.numpy())) != piece.numel():
+            if file.readinto(piece.numpy().data) != piece.numel():
                 raise CheckpointError(f"{stored.path} ends inside {stored.name}; copy or download the file again")
             values = piece.view(kind)
             target.copy_(values if scale is None else values.to(self.device).float() * scale)

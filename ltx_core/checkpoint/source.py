@@ -9,7 +9,7 @@ from ltx_core.checkpoint.combined import open_checkpoint, open_pack
 from ltx_core.checkpoint.flavours import default_flavour, flavour
 from ltx_core.checkpoint.folder import FOLDERS, is_folder, open_folder
 from ltx_core.checkpoint.header import read_header
-from ltx_core.checkpoint.hub import Repository, fetch_files, fetch_folder, has_file
+from ltx_core.checkpoint.hub import Repository, fetch_files, fetch_folder, has_file, is_absent
 from ltx_core.checkpoint.keys import COMPONENTS
 from ltx_core.checkpoint.model import Checkpoint
 from ltx_core.errors import CheckpointError
@@ -65,8 +65,8 @@ def locate(source: ModelSource) -> tuple[Path, ...]:
     chosen = flavour(source.flavour or default_flavour(repository.name))
     try:
         return fetch_files(repository, chosen.files)
-    except CheckpointError:
-        if not has_file(repository, INDEX):
+    except CheckpointError as error:
+        if not is_absent(error) or not has_file(repository, INDEX):
             raise
     folders = [f"{folder}/*" for folder in dict.fromkeys(FOLDERS.values())]
     return (fetch_folder(repository, [INDEX, *folders]),)

@@ -97,8 +97,8 @@ def _tokenizer(stored: StoredTextEncoder) -> Any:
         described = (
             json.loads(stored.asset("tokenizer_config.json")) if "tokenizer_config.json" in stored.assets else {}
         )
-        core = Tokenizer.from_str(stored.asset("tokenizer.json").decode())
-    except ValueError as error:
+        core = Tokenizer.from_str(json.dumps(json.loads(stored.asset("tokenizer.json"))))
+    except ValueError as error:  # tokenizers itself raises none of its own, so JSON is parsed here first
         raise CheckpointError(f"the tokenizer inside {stored.path} is damaged ({error}); download it again") from error
     bos = described.get("bos_token") or core.id_to_token(stored.text_config["bos_token_id"])
     return PreTrainedTokenizerFast(tokenizer_object=core, bos_token=bos)

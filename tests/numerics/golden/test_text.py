@@ -35,9 +35,7 @@ def test_features_and_contexts_equal_lightricks(text_golden: Any, compare: Any) 
 
 
 def test_prompts_equal_lightricks(text_golden: Any, compare: Any) -> None:
-    folder, tensors = text_golden.folder / "text_encoder", text_golden.tensors
-    if not folder.is_dir():
-        pytest.skip("the text encoder of 2.5 is not supported yet")
+    folder, tensors = text_golden.folder / text_golden.about["text_encoder"].split()[0], text_golden.tensors
     checkpoint = text_golden.checkpoint("connectors", "text_projection")
     fits(checkpoint, folder)
     encoder, projection = load_gemma(folder, **FULL), load_text_projection(checkpoint, **FULL)

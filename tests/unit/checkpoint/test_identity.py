@@ -18,11 +18,6 @@ Tensors = dict[str, torch.Tensor]
 Changed = Callable[[Callable[[Tensors, dict[str, str]], None]], Path]
 
 
-@pytest.fixture
-def memo(tmp_path: Path) -> DigestMemo:
-    return DigestMemo(tmp_path / "digests.parquet")
-
-
 def differing(one: dict[str, str], other: dict[str, str]) -> set[str]:
     return {name for name in one if one[name] != other[name]}
 
@@ -122,7 +117,7 @@ def test_a_missing_shard_is_named(gemma: Path, tmp_path: Path, memo: DigestMemo)
 
 def test_nothing_of_this_needs_torch() -> None:
     code = (
-        "import sys, ltx_core.checkpoint.identity, ltx_core.checkpoint.architecture, ltx_core.text.fit;"
+        "import sys, ltx_core.checkpoint.identity, ltx_core.checkpoint.source, ltx_core.text.fit;"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,112 @@
+"""The tiny LTX-2.3 of the golden data through this package's own loaders, and two clips to train on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from ltx_core.checkpoint.combined import Checkpoint, open_checkpoint
+from ltx_core.checkpoint.load import load_connectors, load_transformer
+from ltx_core.lora.inject import add_lora, lora_parameters
+from ltx_core.lora.targets import target_modules
+from ltx_core.shapes import LatentShape, audio_latent_frames
+from ltx_core.training.captions import ContextCache
+from ltx_core.training.config import TrainSettings
+from ltx_core.training.objective import Objective
+from ltx_core.training.samples import SampleInfo
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+CHANNELS, AUDIO_CHANNELS, TEXT, AUDIO_TEXT, REGISTERS = 8, 32, 32, 16, 128
+SHAPE = LatentShape(2, 1, 2)
+FRAME_RATE = 24.0
+
+
+def checkpoint_of(generation: str, *components: str) -> Checkpoint:
+    return open_checkpoint(GOLDEN / generation / "checkpoint.safetensors", components=components)
+
+
+@cache
+def transformer_of(generation: str) -> Any:
+    """Shared by tests that change nothing."""
+    return load_transformer(checkpoint_of(generation, "transformer"), device="cpu", dtype=torch.float32)
+
+
+@dataclass
+class MemorySource:
+    """Clips without a disk; those named `silent...` have no sound."""
+
+    samples: list[SampleInfo] = field(default_factory=list)
+
+    def load(self, clip_id: str) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(sum(clip_id.encode()))
+        tensors = {"video": torch.randn(CHANNELS, *SHAPE, generator=generator)}
+        if not clip_id.startswith("silent"):
+            num_audio = audio_latent_frames(SHAPE.pixels().frames / FRAME_RATE)
+            tensors["audio"] = torch.randn(num_audio, AUDIO_CHANNELS, generator=generator)
+        return tensors
+
+    def text(self, caption: str) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(len(caption))
+        return {
+            "video_features": torch.randn(3, TEXT, generator=generator).bfloat16(),
+            "audio_features": torch.randn(3, AUDIO_TEXT, generator=generator).bfloat16(),
+        }
+
+
+@pytest.fixture
+def clip() -> Callable[[str], SampleInfo]:
+    def make(clip_id: str) -> SampleInfo:
+        return SampleInfo(clip_id, "64x32@9", "train", 1, FRAME_RATE, not clip_id.startswith("silent"), "a caption")
+
+    return make
+
+
+@pytest.fixture
+def checkpoint() -> Callable[..., Checkpoint]:
+    """`checkpoint(generation, *components)`"""
+    return checkpoint_of
+
+
+@pytest.fixture
+def transformer() -> Any:
+    return transformer_of("2.3")
+
+
+@pytest.fixture
+def objective_of(clip: Callable[[str], SampleInfo]) -> Callable[..., Objective]:
+    """An objective on the named clips; keyword arguments are settings. `adapted`: layers with a LoRA, B not zero."""
+
+    def make(*clips: str, adapted: Sequence[str] = (), **changes: Any) -> Objective:
+        source = MemorySource([clip(name) for name in clips])
+        connectors = load_connectors(checkpoint_of("2.3", "connectors"), device="cpu", dtype=torch.float32)
+        contexts = ContextCache(source, connectors, REGISTERS)
+        model = transformer_of("2.3")
+        if adapted:
+            model = load_transformer(checkpoint_of("2.3", "transformer"), device="cpu", dtype=torch.float32)
+            add_lora(model, target_modules(model, adapted), rank=2, alpha=2, seed=0)
+            for parameter in lora_parameters(model).values():
+                parameter.data.fill_(0.05)
+        return Objective(model, source, contexts, TrainSettings(**changes), "cpu")
+
+    return make
+
+
+@pytest.fixture
+def seen_by() -> Callable[[Any, Callable[[], Any]], list[dict[str, Any]]]:
+    """`seen_by(transformer, run)`: the arguments of each forward of the transformer while `run()` runs."""
+
+    def watch(model: Any, run: Callable[[], Any]) -> list[dict[str, Any]]:
+        seen: list[dict[str, Any]] = []
+        handle = model.register_forward_pre_hook(lambda _, __, inputs: seen.append(dict(inputs)), with_kwargs=True)
+        try:
+            run()
+        finally:
+            handle.remove()
+        return seen
+
+    return watch
