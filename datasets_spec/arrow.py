@@ -40,4 +40,5 @@ def arrow_type(annotation: Any) -> pa.DataType:
 
 
 def arrow_schema(record: type[Record]) -> pa.Schema:
+    """A field for each field of the row, in order."""
     return pa.schema([pa.field(name, arrow_type(field.annotation)) for name, field in record.model_fields.items()])

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -70,7 +71,7 @@ def write_manifest(path: Path, record: type[R], rows: Iterable[R]) -> Manifest[R
     """
     ordered = sorted(rows, key=lambda row: row.key)
     keys = [row.key for row in ordered]
-    if twice := sorted({a for a, b in zip(keys, keys[1:], strict=False) if a == b}):
+    if twice := sorted({a for a, b in pairwise(keys) if a == b}):
         raise ValueError(f"{path.name}: {len(twice)} {record.__name__} keys occur twice, {twice[0]} among them")
     metadata = {
         "ltx2.record": record.__name__,

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class SpecModel(BaseModel):
+    """Base of the dataset options: frozen, and strict about names."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 

@@ -117,11 +117,15 @@ def kill_child(path: Path, place: Workspace, name: str) -> int:
 
 
 def kill_worker(path: Path, place: Workspace, name: str, environment: dict[str, str]) -> int:
-    """Run by deployment, kill the worker, wait until the run is marked crashed and the child is gone, retry it."""
+    """Run by deployment, kill the worker with its flow process, and retry the run once it is marked crashed.
+
+    A worker killed alone takes its flow process along only after up to half a minute, in which these toy stages end.
+    """
     run_id = deployment_run(path, place, environment)
     wait_for(lambda: child_of(place, name) if finished(place, name) else None, f"child of {name}")
     for worker in processes("worker start"):
-        worker.send_signal(signal.SIGKILL)
+        for process in (*worker.children(), worker):  # the flow process, not the stage's child, which has to notice
+            process.send_signal(signal.SIGKILL)
     wait_for(lambda: child_of(place, name) is None, "end of the child")
     at_kill = finished(place, name)
     wait_for(lambda: flow_state(run_id, environment) in ("CRASHED", "FAILED"), "the crashed state")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ltx_core import errors
+from ltx_core.files.atomic import storage_errors
 from tasks.child import GRACE_SECONDS
 from tasks.events import Listener, tell
 from tasks.execute import Execution
@@ -31,25 +32,34 @@ def launch(run: Execution, listener: Listener) -> Summary:
     name, log = run.decision.stage.name, run.decision.folder / "log.txt"
     request = write_request(run)
     listener.started(name, run.decision.why)
-    with log.open("ab") as out:
-        child = subprocess.Popen(
-            [sys.executable, "-m", "tasks.child", str(request), str(os.getpid())],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=out,
-            start_new_session=True,
-        )
+    child = _start(request, log)
     try:
         end = _listen(child, name, listener)
         code = child.wait()
     except BaseException:
         _end(child)
         raise
+    finally:
+        request.unlink(missing_ok=True)
     if end is None:
         raise _silent_death(name, code, log)
     if end["event"] == "failed":
         raise _error(name, end["kind"], end["message"], log)
     return Summary.model_validate(end["summary"])
+
+
+def _start(request: Path, log: Path) -> subprocess.Popen[bytes]:
+    """The child, in a session of its own; what it prints goes to the log, its events come through its pipe."""
+    with storage_errors(log):
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as out:
+            return subprocess.Popen(
+                [sys.executable, "-m", "tasks.child", str(request), str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=out,
+                start_new_session=True,
+            )
 
 
 def _listen(child: subprocess.Popen[bytes], name: str, listener: Listener) -> dict[str, Any] | None:

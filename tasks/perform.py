@@ -13,6 +13,7 @@ from tasks.registry import stage_named
 from tasks.results import StageResult
 from tasks.shared import Shared
 from tasks.stage import Inputs
+from tasks.summary import check_quarantine
 from tasks.workspace import Workspace
 
 Slot = Callable[[], AbstractContextManager[Any]]
@@ -42,8 +43,10 @@ def perform(call: StageCall, listener: Listener, gpu_slot: Slot = nullcontext) -
     decision = decide(stage, call.config, call.shared, call.inputs, workspace=call.workspace, memo=memo)
     manifest = stage.manifest(decision.folder)
     if decision.reusable and not call.force:
+        summary = read_summary(manifest)
+        check_quarantine(summary, call.shared.limits.max_quarantined_fraction)  # the limit may be another by now
         call.workspace.set_latest(stage.name, decision.key)
-        return StageResult(decision, manifest, read_summary(manifest), built=False)
+        return StageResult(decision, manifest, summary, built=False)
     execution = Execution(
         decision=decision,
         config=call.config,

@@ -10,8 +10,8 @@ from tasks.shared import ConfigModel
 class RenderValidationConfig(ConfigModel):
     """Base and LoRA get the same noise. Sizes are of text-to-video; the other modes take those of their clip."""
 
-    width: int = Field(default=768, ge=32, le=4096, multiple_of=32, description="Pixels, a multiple of 32.")
-    height: int = Field(default=512, ge=32, le=4096, multiple_of=32, description="Pixels, a multiple of 32.")
+    width: int = Field(default=768, ge=64, le=4096, multiple_of=32, description="Pixels, a multiple of 32.")
+    height: int = Field(default=512, ge=64, le=4096, multiple_of=32, description="Pixels, a multiple of 32.")
     num_frames: int = Field(default=121, ge=1, le=1025, description="Frames, 8k+1; floored to it with a notice.")
     frame_rate: float = Field(default=25.0, gt=0, le=240, description="Frames per second.")
     num_steps: int = Field(default=30, ge=2, le=200, description="Sampling steps; `distilled` has 8.")

@@ -1,5 +1,7 @@
-"""What a task asks of the child that runs a stage, written as `request.json` in the stage's folder."""
+"""What a task asks of the child that runs a stage, written beside the stage's folders."""
 
+import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ class Request(BaseModel):
 
 
 def write_request(run: Execution) -> Path:
-    """Write the request into the stage's folder.
+    """Write the request to a file of its own; two that ask for one stage at once do not meet.
 
     Raises:
         StorageError: the workspace cannot be written.
@@ -51,7 +53,8 @@ def write_request(run: Execution) -> Path:
         stale=decision.stale,
         force=run.force,
     )
-    path = decision.folder / "request.json"
+    name = f"{decision.key}-{os.getpid()}-{threading.get_ident()}.json"
+    path = decision.folder.parent / "requests" / name
     write_bytes(path, request.model_dump_json(indent=2).encode())
     return path
 

@@ -14,6 +14,7 @@ from ltx_core.media.quality import QualityThresholds
 from ltx_core.media.split import SPLIT_VERSION, split_media
 from ltx_core.pool.items import ItemStore
 from ltx_core.progress import stop_if_asked
+from ltx_core.shapes import floor_frames
 from tasks.contact_sheets import draw_contact_sheets
 from tasks.shared import ConfigModel, Shared
 from tasks.stage import Observed, Outcome, Stage, Work
@@ -40,6 +41,11 @@ def split(work: Work) -> Outcome:
     """Cut every file, each file's decode kept by its bytes and the settings that change its cuts."""
     store = ItemStore(work.workspace.pool / "split")
     media: list[Media] = list(work.inputs["probe"])
+    for dataset in work.shared.datasets:
+        if (frames := floor_frames(dataset.video.num_frames)) != dataset.video.num_frames:
+            work.progress.note(
+                f"{dataset.id}: num_frames {dataset.video.num_frames} becomes {frames}, the VAE takes 8k+1"
+            )
     clips: list[Clip] = []
     quarantined: list[Quarantined] = []
     fresh: set[str] = set()

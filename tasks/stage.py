@@ -60,6 +60,8 @@ class Stage:
     version: int = 1
     """Bump when the output would differ for the same input."""
     device: Literal["cpu", "gpu"] = "cpu"
+    reads: Mapping[str, Callable[[Inputs], str]] = field(default_factory=dict)
+    """Digest of the part of an input that is read, where that is not all of it; by the input's name."""
     not_in_key: frozenset[str] = frozenset()
     """Options that leave the result as it is, so that changing them redoes nothing."""
     artifacts: tuple[str, ...] = ()
@@ -75,8 +77,12 @@ class Stage:
             "version": self.version,
             "config": config.model_dump(mode="json", exclude=set(self.not_in_key)),
             "outside": dict(self.observe(config, shared, memo)),
-            "inputs": {name: inputs[name].digest for name in self.needs},
+            "inputs": {name: self.input_digest(name, inputs) for name in self.needs},
         }
+
+    def input_digest(self, name: str, inputs: Inputs) -> str:
+        """Digest of what the stage reads of one input."""
+        return self.reads[name](inputs) if name in self.reads else inputs[name].digest
 
     def manifest(self, folder: Path) -> Manifest[Any]:
         """The manifest this stage leaves in `folder`."""

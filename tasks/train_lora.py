@@ -9,12 +9,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datasets_spec import Checkpoint, Latent
+from datasets_spec.manifest import content_digest
 from ltx_core.errors import DataError
 from ltx_core.files.atomic import atomic_path
 from ltx_core.files.digest import DigestMemo, file_digest
 from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
 from tasks.shared import Shared
-from tasks.stage import Observed, Outcome, Stage, Work
+from tasks.stage import Inputs, Observed, Outcome, Stage, Work
 from tasks.weights import component_identities
 
 if TYPE_CHECKING:
@@ -108,9 +109,15 @@ def _provenance(work: Work) -> dict[str, str]:
         "base_transformer": identities["transformer"],
         "base_connectors": identities["connectors"],
         "latents_digest": work.inputs["encode_latents"].digest,
-        "texts_digest": work.inputs["embed_text"].digest,
+        "texts_digest": texts_digest(work.inputs),
         "settings_digest": work.config.digest(),
     }
+
+
+def texts_digest(inputs: Inputs) -> str:
+    """Digest of the texts that training reads: captions of the clips, and the empty one. Prompts are not among them."""
+    read = {row.caption for row in inputs["encode_latents"]} | {""}
+    return content_digest(row for row in inputs["embed_text"] if row.text in read)
 
 
 def observe(_config: TrainLoraConfig, shared: Shared, memo: DigestMemo) -> Observed:
@@ -127,6 +134,7 @@ STAGE = Stage(
     run=train_lora,
     observe=observe,
     device="gpu",
+    reads={"embed_text": texts_digest},
     not_in_key=FREE_TO_CHANGE,
     artifacts=("lora.safetensors", "metrics.parquet", "config.json"),
 )

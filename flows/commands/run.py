@@ -36,12 +36,7 @@ def _run(args: Namespace) -> int:
 def _run_flow(config: RunConfig, selection: Selection, args: Namespace, console: Console) -> int:
     """Run the flow in this process: seen in the UI if a server answers, else with Prefect's own for the time being."""
     if not server_answers():
-        os.environ["PREFECT_API_URL"] = ""
-        os.environ["PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"] = "true"
-        os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")  # the first start migrates
-        console.print(
-            "[dim]no Prefect server answers (`ltx2-lora up` starts one); this run is in the terminal only[/dim]"
-        )
+        console.print("[dim]no Prefect server answers (`ltx2-lora up` starts one); this run is seen here only[/dim]")
     from flows.ltx2_lora import ltx2_lora
     from flows.outcome import run_flow
 

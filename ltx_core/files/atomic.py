@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +20,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Raises:
         StorageError: the disk is full or read-only.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    partial = _partial(path)
     try:
         with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
             yield partial
             fsync_file(partial)
             partial.replace(path)
@@ -38,10 +39,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     Raises:
         StorageError: the disk is full or read-only.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    partial = _partial(path)
     try:
         with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
             partial.mkdir()
             yield partial
             for file in sorted(p for p in partial.rglob("*") if p.is_file()):
@@ -94,6 +95,7 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 def fsync_file(path: Path) -> None:
+    """Make a file's bytes survive a power cut."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 
@@ -105,6 +107,11 @@ def fsync_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _partial(path: Path) -> Path:
+    """A name beside `path` that no other thread or process uses."""
+    return path.with_name(f".partial-{os.getpid()}-{threading.get_ident()}-{path.name}")
 
 
 def _existing(path: Path) -> Path:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ltx_core.errors import Stopped
+from ltx_core.files.atomic import storage_errors
 from ltx_core.progress import Progress
 
 POLL_SECONDS = 0.2
@@ -19,9 +20,11 @@ def folder_lock(folder: Path, progress: Progress) -> Iterator[None]:
 
     Raises:
         Stopped: asked to stop while waiting.
+        StorageError: the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         _wait(handle, folder, progress)
         yield

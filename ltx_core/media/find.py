@@ -28,9 +28,11 @@ def find_media(root: Path) -> list[Path]:
     found: list[Path] = []
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        found += [Path(folder, name) for name in names if _is_footage(name)]
+        found += [Path(folder, name) for name in names if _is_footage(Path(folder, name))]
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 
-def _is_footage(name: str) -> bool:
-    return not name.startswith(".") and Path(name).suffix.lower() in VIDEO_SUFFIXES
+def _is_footage(path: Path) -> bool:
+    """By name; pipes and devices, which would never end, are not footage."""
+    named = not path.name.startswith(".") and path.suffix.lower() in VIDEO_SUFFIXES
+    return named and (path.is_file() or path.is_symlink())

@@ -70,7 +70,7 @@ def _check_shapes(frames: npt.NDArray[np.uint8], sound: npt.NDArray[np.float32] 
 
 
 def _video_stream(container: Any, frames: npt.NDArray[np.uint8], rate: Fraction) -> Any:
-    stream = container.add_stream("libx264", rate=rate, options={"crf": QUALITY, "preset": "medium"})
+    stream = container.add_stream("libx264", rate=rate, options={"crf": QUALITY, "preset": "medium", "mbtree": "0"})
     stream.height, stream.width = frames.shape[1:3]
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context

@@ -19,7 +19,7 @@ from ltx_core.miniature.sounds import play, spread
 ENCODERS = {"h264": "libx264", "vp9": "libvpx-vp9", "aac": "aac", "opus": "libopus", "pcm_s16le": "pcm_s16le"}
 """The encoder for each codec."""
 VIDEO_OPTIONS = {
-    "h264": {"preset": "veryfast", "crf": "20", "threads": "1"},
+    "h264": {"preset": "veryfast", "crf": "20", "threads": "1", "mbtree": "0"},
     "vp9": {"deadline": "realtime", "cpu-used": "8", "crf": "30", "b": "0", "threads": "1"},
 }
 """One thread, so that the bytes do not depend on timing."""

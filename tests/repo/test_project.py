@@ -70,3 +70,8 @@ def test_ruff_and_mypy_make_no_exceptions_for_single_files() -> None:
 
 def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def test_every_dependency_has_a_lower_bound() -> None:
+    """Without one an installer may take a release that never worked."""
+    assert not [d for d in DEPENDENCIES if not re.search(r">=|==", d)]

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -230,11 +231,20 @@ class TestFullDisk:
         item = text_digest(file_digest(own.footage / "rolling_ball.mp4"), str(PROBE_VERSION))
         place = own.workspace / "pool" / "probe" / item[:2]
         place.mkdir(parents=True)
-        (place / f".partial-{os.getpid()}-{item}.json").symlink_to("/dev/full")
+        (place / f".partial-{os.getpid()}-{threading.get_ident()}-{item}.json").symlink_to("/dev/full")
         with pytest.raises(StorageError, match=rf"disk of {place / item}.json is full"):
             own.run("probe")
         before = sorted(SCENES).index("rolling_ball")
         assert computed(own.run("probe")) == {"probe": len(SCENES) - before}
+
+    def test_read_only_disk(self, own: Bench, small_disk: Path) -> None:
+        own = own.but(workspace=small_disk / "workspace")
+        own.run("probe")
+        subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+        with pytest.raises(StorageError, match=r"cannot write .*Read-only file system.*Set `workspace` to a folder"):
+            own.run("split")
+        subprocess.run(["mount", "-o", "remount,rw", small_disk], check=True)
+        assert not own.run("split")["probe"].built
 
 
 def test_only_trouble_that_passes_is_worth_a_retry() -> None:

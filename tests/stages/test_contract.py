@@ -130,11 +130,16 @@ def test_where_it_runs_does_not_change_the_key(
 
 @each_stage
 def test_needs_decide_the_key(stage: Stage, finished: Bench, results: Results) -> None:
-    """Whatever a stage needs, another content of it is another key."""
+    """Whatever a stage reads of what it needs, another content of it is another key."""
     shared, section = finished.config.shared(), finished.config.stage_config(stage.name)
     inputs = {name: results[name].manifest for name in stage.needs}
     identity = stage.identity(section, shared, inputs, finished.place.digest_memo())
-    assert identity["inputs"] == {name: results[name].manifest.digest for name in stage.needs}
+    whole = {name: results[name].manifest.digest for name in stage.needs}
+    assert identity["inputs"].keys() == whole.keys()
+    assert {n: d for n, d in identity["inputs"].items() if n not in stage.reads} == {
+        n: d for n, d in whole.items() if n not in stage.reads
+    }
+    assert all(identity["inputs"][name] == read(inputs) for name, read in stage.reads.items())
 
 
 @each_stage

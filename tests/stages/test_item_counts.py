@@ -262,3 +262,9 @@ def _other_weights(checkpoint: Path, folder: Path, prefix: str) -> Path:
     path = folder / "other.safetensors"
     save_file(tensors, path, metadata=metadata)
     return path
+
+
+def test_another_prompt_embeds_one_text_and_renders_it(bench: Bench) -> None:
+    asked = bench.set(prompts__validation=["A ball rolls.", "A bar turns."]).run("render_validation")
+    assert computed(asked) == NOTHING | {"embed_text": 1, "train_lora": 0, "render_validation": 2}
+    assert not asked["encode_latents"].built
