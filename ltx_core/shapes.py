@@ -70,8 +70,8 @@ class LatentShape(NamedTuple):
 
 
 def floor_frames(frames: int) -> int:
-    """The largest 8k+1 not above `frames`."""
-    return (frames - 1) // TIME_STRIDE * TIME_STRIDE + 1
+    """The largest 8k+1 not above `frames`, at least 1."""
+    return max((frames - 1) // TIME_STRIDE * TIME_STRIDE + 1, 1)
 
 
 def audio_latent_frames(seconds: float) -> int:

@@ -26,9 +26,13 @@ QUIET = {
 }
 NOT_INHERITED = ("PREFECT_API_URL", "PREFECT_API_KEY", "PREFECT_PROFILE", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID")
 OUR_VARIABLES = "LTX2_"
+KEPT = "LTX2_GOLDEN_DIR"
+"""Says where the golden data lie; everything else of ours would change what is tested."""
 
 # Here and not in a fixture: torch, prefect and mlflow read these when they are imported, which collection does.
-for variable in [name for name in os.environ if name in NOT_INHERITED or name.startswith(OUR_VARIABLES)]:
+for variable in [
+    name for name in os.environ if name in NOT_INHERITED or (name.startswith(OUR_VARIABLES) and name != KEPT)
+]:
     del os.environ[variable]
 os.environ.update(QUIET)
 
