@@ -124,8 +124,6 @@ def _carried(layer: Layer) -> int:
     frames = layer.convolutions * (KERNEL - 1)
     if layer.late and layer.residual:
         frames += layer.convolutions * (KERNEL - 1) // 2
-    if layer.shrinks:
-        frames += 1
     return frames * layer.frame_values
 
 

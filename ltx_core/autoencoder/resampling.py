@@ -25,26 +25,18 @@ def unfold(frames: Tensor, stride: tuple[int, int, int]) -> Tensor:
 class DownsampleCarry:
     """Halves time, space or both of a causal encoder, with channel means as the residual.
 
-    The clip's first frames are repeated so that they fill a group alone; frames that do not fill a group yet are kept.
+    The clip's first frames are repeated so that they fill a group alone; every piece must end where a group does.
     """
 
     def __init__(self, layer: Any) -> None:
         self.stride: tuple[int, int, int] = tuple(layer.stride)
         self.group_size: int = layer.group_size
         self.conv = ConvCarry(layer.conv, causal=True)
-        self.kept: Tensor | None = None
-        self.started = False
+        self.repeated = self.stride[0] - 1
 
     def step(self, frames: Tensor, last: bool) -> Tensor | None:
-        before = self.kept if self.started else frames[:, :, : self.stride[0] - 1]
-        self.started = True
-        if before is not None and before.shape[2]:
-            frames = torch.cat([before, frames], dim=2)
-        whole = frames.shape[2] // self.stride[0] * self.stride[0]
-        self.kept = frames[:, :, whole:].clone() if whole < frames.shape[2] else None
-        if not whole:
-            return None
-        frames = frames[:, :, :whole]
+        if self.repeated:
+            frames, self.repeated = torch.cat([frames[:, :, : self.repeated], frames], dim=2), 0
         hidden = self.conv.step(frames, last)
         if hidden is None:
             return None
