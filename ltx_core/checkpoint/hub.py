@@ -1,12 +1,13 @@
 """Fetch from the Hugging Face hub, with its progress bar, and say what to do where that fails. No torch."""
 
+import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import constants, hf_hub_download, snapshot_download
-from huggingface_hub.errors import (
+from huggingface_hub.errors import (  # type: ignore[attr-defined] # HTTPError: the client's HTTP library, not named
     EntryNotFoundError,
     FileMetadataError,
     GatedRepoError,
@@ -20,6 +21,9 @@ from huggingface_hub.errors import (
 
 from ltx_core.errors import CheckpointError, LtxError, TransientError
 from ltx_core.files.atomic import storage_errors
+
+DISK_FULL = f"os error {errno.ENOSPC}"
+"""How hf_xet, which downloads large files, words a full disk."""
 
 RETRIED = (408, 425, 429)
 """Statuses besides 5xx that pass by themselves."""
@@ -105,7 +109,14 @@ def _hub_errors(repository: Repository, what: str) -> Iterator[None]:
             yield
         except (HfHubHTTPError, EntryNotFoundError, FileMetadataError, HFValidationError) as error:
             raise _explained(error, repository, what) from error
-        except (HTTPError, ConnectionError) as error:  # the network failed on the way
+        except (
+            HTTPError,
+            ConnectionError,
+            TimeoutError,
+            RuntimeError,
+        ) as error:  # RuntimeError: all that hf_xet raises
+            if DISK_FULL in str(error):
+                raise OSError(errno.ENOSPC, str(error)) from error
             raise TransientError(f"fetching {what} of {repository.name} failed: {error!r}; run it again") from error
 
 

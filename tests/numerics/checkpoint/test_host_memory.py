@@ -56,9 +56,10 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
-def test_host_memory_stays_near_the_result(file: Path, dtype: str) -> None:
-    done = subprocess.run([sys.executable, "-c", LOAD, str(file), dtype], capture_output=True, text=True, check=True)
+def test_host_memory_stays_near_the_result(file: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOAD, str(file), "float16"], capture_output=True, text=True, check=True
+    )
     taken, resident = json.loads(done.stdout)
     assert resident >= 256 * MIB
     assert taken < resident + 200 * MIB

@@ -106,6 +106,8 @@ def write_diffusers(root: Path) -> Path:
         module = load(checkpoint, device="cpu", dtype=torch.bfloat16)
         sharding = {"max_shard_size": "200KB"} if folder == "transformer" else {}
         module.save_pretrained(root / folder, **sharding)
+    vocoder = root / "vocoder" / "config.json"  # diffusers' own conversion leaves the first stage unbounded
+    vocoder.write_text(json.dumps({**json.loads(vocoder.read_text()), "final_act_fn": None}))
     _connectors(checkpoint).save_pretrained(root / "connectors")
     (root / "model_index.json").write_text(json.dumps({"_class_name": "LTX2Pipeline"}))
     return root

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -30,6 +31,8 @@ class FakeHub(BaseHTTPRequestHandler):
     """Serves <root>/<owner>/<name>/<file> as repositories of one commit."""
 
     root: Path
+    asked: ClassVar[list[str]] = []
+    """Paths, in the order they came."""
 
     def do_HEAD(self) -> None:
         self._answer(body=False)
@@ -41,6 +44,7 @@ class FakeHub(BaseHTTPRequestHandler):
         """Be quiet."""
 
     def _answer(self, body: bool) -> None:
+        self.asked.append(self.path)
         parts = self.path.split("?")[0].strip("/").split("/")
         repository = parts[2:4] if parts[:2] == ["api", "models"] else parts[:2]
         folder = self.root.joinpath(*repository)
@@ -216,5 +220,8 @@ def test_packs_and_diffusers_repositories(ask: Ask, served: Path, pack: Path, fo
     shutil.copytree(folder, served / "dg845" / "LTX-2.3-Diffusers")
     answers, _ = ask(("model", "Lightricks/LTX-2.5", None), ("model", "dg845/LTX-2.3-Diffusers", "2.3-dev"))
     assert answers["model|Lightricks/LTX-2.5|None"][0] == "2.5"
+    parts = [path for path in FakeHub.asked if "/LTX-2.5/resolve/" in path and "transformer" not in path]
+    assert len(parts) >= 3
+    assert all(f"/resolve/{COMMIT}/" in path for path in parts), "all of one commit, even if main moves meanwhile"
     assert "gemma4-12b" in answers["model|Lightricks/LTX-2.5|None"][2]
     assert answers["model|dg845/LTX-2.3-Diffusers|2.3-dev"][0] == "2.3", answers
