@@ -17,7 +17,8 @@ demo: install
 	$(BIN)/python scripts/verify_demo.py demo
 
 test: install
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest -m "not flow"
+	$(BIN)/python -m pytest -m flow -n 0
 
 check: install
 	$(BIN)/ruff format --check .

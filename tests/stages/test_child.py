@@ -19,6 +19,8 @@ from tasks.request import write_request
 from tasks.summary import Summary
 from tests.stages.bench import Bench, write_clip
 
+pytestmark = pytest.mark.whole
+
 ROOT = Path(__file__).parents[2]
 NUM_FILES = 24
 PARENT_DEATH_SECONDS = 15.0

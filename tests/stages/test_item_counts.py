@@ -10,6 +10,8 @@ from datasets_spec import Latent
 from ltx_core.errors import DataError, Stopped
 from tests.stages.bench import NUM_OTHER_TEXTS, SCENES, Bench, Notes, Results, computed, write_clip
 
+pytestmark = pytest.mark.whole
+
 NOTHING = {"probe": 0, "split": 0, "embed_text": 0, "encode_latents": 0}
 VAE_PREFIX = "vae."
 

@@ -16,6 +16,8 @@ from ltx_core.shapes import TIME_STRIDE, LatentShape
 from tests.unit.autoencoder.allocations import Allocations
 from tests.unit.autoencoder.video_vaes import build, pixels
 
+pytestmark = pytest.mark.whole
+
 ROUNDING = 1e-5
 NOISY = torch.nn.Parameter(torch.zeros(8, 1, 1), requires_grad=False)
 

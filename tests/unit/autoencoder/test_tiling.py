@@ -14,6 +14,8 @@ from ltx_core.autoencoder.tiling import DECODING, ENCODING, fades, in_tiles, til
 from ltx_core.autoencoder.video import decode_pixels, encode_pixels, tiling_error
 from tests.unit.autoencoder.video_vaes import build, local, pixels
 
+pytestmark = pytest.mark.whole
+
 CPU = torch.device("cpu")
 
 

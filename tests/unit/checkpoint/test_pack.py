@@ -24,6 +24,8 @@ from ltx_core.checkpoint.source import ModelSource, open_model
 from ltx_core.errors import CheckpointError, ConfigError
 from ltx_core.files.digest import DigestMemo
 
+pytestmark = pytest.mark.whole
+
 FULL = {"device": "cpu", "dtype": torch.float32}
 LOADERS = (load_transformer, load_connectors, load_video_vae, load_audio_vae, load_vocoder)
 
