@@ -1,0 +1,93 @@
+"""One server, one worker, one miniature, one finished run: shared by every test of this folder."""
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from mlflow import MlflowClient
+from rich.console import Console
+
+from flows.services import Service
+from flows.setup_server import deploy_all, set_up
+from tests.flows.lab import Lab
+from tests.flows.terminal import Played, play
+from tests.flows.toy import Toy, write_toy
+
+SECONDS = 1200
+"""Of one test: the first one waits for the server, and for the whole pipeline."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.timeout(SECONDS))
+
+
+@pytest.fixture(scope="session")
+def starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Service]]:
+    """A server that was started; while its database is made, other things can be prepared."""
+    lab = Lab(tmp_path_factory.mktemp("prefect"))
+    server = lab.start_server()
+    yield lab, server
+    server.end()
+
+
+@pytest.fixture(scope="session")
+def toy(starting: tuple[Lab, Service], tmp_path_factory: pytest.TempPathFactory) -> Toy:
+    """The shrunken miniature."""
+    return write_toy(tmp_path_factory.mktemp("toy"))
+
+
+@pytest.fixture(scope="session")
+def lab(starting: tuple[Lab, Service], toy: Toy) -> Lab:
+    """A server with work pool, GPU slot and deployments."""
+    lab, server = starting
+    lab.config = toy.config
+    lab.wait_until_ready(server)
+    with lab.settings():
+        set_up(Console(quiet=True))
+        deploy_all(lab.environment)
+    return lab
+
+
+@pytest.fixture(scope="session")
+def workers(lab: Lab) -> Iterator[list[Service]]:
+    """The running worker, last; a test that kills it appends the next."""
+    running = [lab.start_worker()]
+    yield running
+    for worker in running:
+        worker.end()
+
+
+@pytest.fixture(scope="session")
+def finished(lab: Lab, workers: list[Service]) -> UUID:
+    """The run that `prefect deployment run ltx2-lora`, typed so, started; it has ended well."""
+    typed = lab.command("prefect", "deployment", "run", "ltx2-lora")
+    assert typed.returncode == 0, typed.stdout + typed.stderr
+    run_id = UUID(re.findall(r"UUID: ([0-9a-f-]{36})", typed.stdout)[0])
+    lab.wait(run_id, "Completed")
+    return run_id
+
+
+@pytest.fixture(scope="session")
+def playing(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Future[Played]]":
+    """What happens in a terminal without a server, in the background: it shares nothing with the rest but footage."""
+    with ThreadPoolExecutor(1) as background:
+        yield background.submit(play, toy, tmp_path_factory.mktemp("terminal"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def early(request: pytest.FixtureRequest) -> None:
+    """Begin with what takes long and waits much, if a test wants it."""
+    if any("playing" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("playing")
+
+
+@pytest.fixture(scope="session")
+def mlflow(toy: Toy) -> MlflowClient:
+    """The toy's tracking database."""
+    return MlflowClient(tracking_uri=f"sqlite:///{toy.workspace / 'mlflow.db'}")

@@ -1,0 +1,177 @@
+"""A Prefect server of the tests' own: started on a free port, driven by its command line and its API."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+import psutil
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterId,
+    LogFilter,
+    LogFilterFlowRunId,
+)
+from prefect.client.schemas.objects import FlowRun
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from prefect.states import Cancelling
+
+from flows.deployments import POOL, deployment_names
+from flows.server import answers
+from flows.services import Service, start, wait_until
+
+PATIENCE = 400.0
+"""Seconds until a test gives up: ten times what an idle machine takes, so that a busy one fails nothing."""
+T = TypeVar("T")
+REPOSITORY = Path(__file__).parents[2]
+PROGRAMS = Path(sys.executable).parent
+QUIET = {
+    "PREFECT_SERVER_UI_ENABLED": "false",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_WORKER_QUERY_SECONDS": "1",
+    "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+    "DO_NOT_TRACK": "true",
+}
+
+
+def wait_for(what: str, found: Callable[[], T | None], seconds: float = PATIENCE) -> T:
+    """Ask until there is an answer; fail after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not (answer := found()):
+        assert time.monotonic() < deadline, f"no {what} within {seconds:g} s"
+        time.sleep(0.3)
+    return answer
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port
+
+
+@dataclass
+class Lab:
+    """A server, its folder, and the environment in which commands find it."""
+
+    home: Path
+    port: int = field(default_factory=free_port)
+    config: Path | None = None
+    """The configuration of runs that name none."""
+    api: SyncPrefectClient = field(init=False)
+    """A client, once the server answers."""
+
+    @property
+    def url(self) -> str:
+        """The API."""
+        return f"http://127.0.0.1:{self.port}/api"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a command needs to find this server, and no other."""
+        path = f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"
+        return {**QUIET, "PATH": path, "PREFECT_HOME": str(self.home), "PREFECT_API_URL": self.url}
+
+    @contextmanager
+    def settings(self) -> Iterator[None]:
+        """This process finds this server too."""
+        with temporary_settings({PREFECT_API_URL: self.url, PREFECT_HOME: self.home}):
+            yield
+
+    def start_server(self) -> Service:
+        """Start it, as `ltx2-lora up` does; it takes a while to answer."""
+        with self.settings():
+            return start("server", ["prefect", "server", "start", "--port", str(self.port)], self.environment)
+
+    def wait_until_ready(self, server: Service) -> None:
+        """Migrations of a new database are what takes so long."""
+        wait_until(lambda: answers(f"{self.url}/health"), server, PATIENCE)
+        with self.settings():
+            self.api = get_client(sync_client=True)
+
+    def start_worker(self) -> Service:
+        """Start a worker, as `ltx2-lora up` does."""
+        ours = {**self.environment, "LTX2_CONFIG": str(self.config), "PREFECT_PLUGINS_ENABLED": "0"}
+        with self.settings():
+            return start("worker", ["prefect", "worker", "start", "--pool", POOL], ours)
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Type a command in the project's folder."""
+        environment = {**os.environ, **self.environment}
+        return subprocess.run(
+            words, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
+
+    def submit(self, deployment: str, **parameters: Any) -> UUID:
+        """Ask for a run."""
+        found = self.api.read_deployment_by_name(deployment_names()[deployment])
+        return self.api.create_flow_run_from_deployment(found.id, parameters=parameters).id
+
+    def run(self, run_id: UUID) -> FlowRun:
+        """How the run stands."""
+        return self.api.read_flow_run(run_id)
+
+    def runs(self, flow: str) -> list[FlowRun]:
+        """Every run of a flow."""
+        return self.api.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])))
+
+    def wait(self, run_id: UUID, state: str) -> FlowRun:
+        """Wait until the run ends; it must be in the state of that name.
+
+        A run that ends otherwise fails the test with its message and the end of its log.
+        """
+
+        def ended() -> FlowRun | None:
+            run = self.run(run_id)
+            return run if run.state is not None and run.state.is_final() else None
+
+        run = wait_for(f"end of run {run_id}", ended)
+        assert run.state is not None
+        assert run.state.name == state, f"{run.state.name}: {run.state.message}\n{self.log(run_id)}"
+        return run
+
+    def tasks(self, run_id: UUID) -> dict[str, str]:
+        """Stage to the name of its task's state, in the order they ran."""
+        chosen = FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
+        runs = self.api.read_task_runs(flow_run_filter=chosen)
+        begun = sorted((run for run in runs if run.start_time), key=lambda run: str(run.start_time))
+        return {run.name.rpartition("-")[0]: str(run.state.name) for run in begun if run.state}
+
+    def log(self, run_id: UUID) -> str:
+        """The run's log, a line a message."""
+        entries = self.api.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id])))
+        return "\n".join(entry.message for entry in entries)
+
+    def artifacts(self, run_id: UUID) -> dict[str, Any]:
+        """Key to artifact of one run; of a key made again, the newest."""
+        made = self.api.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id])), limit=200
+        )
+        return {artifact.key: artifact for artifact in sorted(made, key=lambda one: str(one.created)) if artifact.key}
+
+    def cancel(self, run_id: UUID) -> None:
+        """What `prefect flow-run cancel` does."""
+        self.api.set_flow_run_state(run_id, Cancelling())
+
+
+def children(workspace: Path) -> list[psutil.Process]:
+    """Processes of stages that work in a workspace."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words: list[str] = process.info["cmdline"] or []
+        if "tasks.child" in words and any(word.startswith(f"{workspace}/") for word in words):
+            found.append(process)
+    return found

@@ -1,0 +1,87 @@
+"""The pipeline in a terminal, with no Prefect server at all: what a new user does first."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.flows.lab import PATIENCE, PROGRAMS, QUIET, free_port, wait_for
+from tests.flows.toy import Toy
+
+STEPS = 100
+"""Enough that ctrl-C comes in between, few enough to finish."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that ended."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Played:
+    """Ctrl-C while training, the same again, and once more."""
+
+    toy: Toy
+    interrupted: Ended
+    whole_checkpoints: list[Path]
+    resumed: Ended
+    again: Ended
+
+
+class Terminal:
+    """A folder to type in, and a Prefect home of its own."""
+
+    def __init__(self, folder: Path, home: Path) -> None:
+        self.folder = folder
+        self._environment = {**os.environ, **QUIET, "PREFECT_HOME": str(home)}
+        self._environment.pop("PREFECT_API_URL", None)
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        """Type it; in a session of its own, whose processes all get ctrl-C, as in a real terminal.
+
+        `flows.bound` lets it hear ctrl-C though the tests were started in the background, and ends it with them.
+        """
+        return subprocess.Popen(
+            [sys.executable, "-m", "flows.bound", str(os.getpid()), str(PROGRAMS / "ltx2-lora"), *words],
+            cwd=self.folder,
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def type(self, *words: str) -> Ended:
+        """Type it and wait."""
+        return ended(self.start(*words), time.monotonic())
+
+
+def ended(process: "subprocess.Popen[str]", started: float) -> Ended:
+    """Wait for a command."""
+    out, err = process.communicate(timeout=PATIENCE)
+    return Ended(process.returncode, out, err, time.monotonic() - started)
+
+
+def play(toy: Toy, folder: Path) -> Played:
+    """From nothing, until ctrl-C; then go on in a folder whose server is down; then once more."""
+    mine = toy.variant("terminal", train_lora={"steps": STEPS}, prompts={"validation": []})
+    nowhere, project = folder / "nowhere", folder / "project"
+    nowhere.mkdir()
+    project.mkdir()
+    (project / "prefect.toml").write_text(f'[api]\nurl = "http://127.0.0.1:{free_port()}/api"\n')
+    terminal = Terminal(nowhere, folder / "home")
+    process = terminal.start("run", str(mine.config))
+    wait_for("checkpoint", lambda: mine.whole_checkpoints() or process.poll() is not None)
+    asked = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    interrupted, checkpoints = ended(process, asked), mine.whole_checkpoints()
+    resumed = Terminal(project, folder / "home").type("run", str(mine.config), "--from", "train_lora")
+    return Played(mine, interrupted, checkpoints, resumed, terminal.type("run", str(mine.config)))

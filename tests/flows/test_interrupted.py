@@ -1,0 +1,170 @@
+"""Training that is cancelled, waits for a GPU, or is killed with its worker, and goes on."""
+
+import json
+import os
+import re
+import signal
+import time
+from dataclasses import dataclass
+from uuid import UUID
+
+import pytest
+from mlflow import MlflowClient
+from prefect.client.schemas.objects import FlowRun
+
+from flows.processes import records_folder
+from flows.reconcile import crash_dead_runs
+from flows.services import Service
+from tasks.binding import GPU_LIMIT
+from tests.flows.lab import Lab, children, wait_for
+from tests.flows.toy import TRAIN, Toy
+
+LOWER_RATE = 1e-3
+GONE_WITHIN = 15.0
+MANY = {"train_lora.steps": 5000, "train_lora.keep_checkpoints": 50}
+
+
+@dataclass(frozen=True)
+class Crowded:
+    """A long training that was cancelled, and another that waited for its GPU meanwhile."""
+
+    toy: Toy
+    """Where the long one trains."""
+    long: UUID
+    ended_at: float
+    """When its process was seen to be gone."""
+    seconds_to_end: float
+    waited: bool
+    """Whether the other run's child had not started when the long one was cancelled."""
+    last_step: int
+    other: UUID
+
+
+@dataclass(frozen=True)
+class Killed:
+    """What was found after the kill."""
+
+    seconds_to_end: float
+    last_step: int
+    state_before: str
+    """The run's state before anybody looked after it."""
+    marked: list[str]
+    run: FlowRun
+
+
+@pytest.fixture(scope="module")
+def crowded(lab: Lab, toy: Toy, finished: UUID) -> Crowded:
+    """One GPU slot, two trainings."""
+    assert finished
+    mine = toy.variant("long", copied=True)
+    before = set(mine.whole_checkpoints())
+    long = lab.submit("stage-train_lora", config=str(mine.config), overrides=MANY)
+    wait_for("checkpoint", lambda: set(mine.whole_checkpoints()) - before)
+    other = lab.submit("stage-train_lora", overrides={"train_lora.learning_rate": LOWER_RATE})
+    wait_for("second training's task", lambda: lab.tasks(other) == {"train_lora": "Running"})
+    waited = not children(toy.workspace)
+    lab.cancel(long)
+    seconds, ended_at = _seconds_until_gone(mine), time.time()
+    lab.wait(long, "Cancelled")
+    lab.wait(other, "Completed")
+    return Crowded(mine, long, ended_at, seconds, waited, _last_step(mine), other)
+
+
+@pytest.fixture(scope="module")
+def retried(lab: Lab, crowded: Crowded) -> int:
+    """The cancelled run, retried; the step it went on from."""
+    typed = lab.command("prefect", "flow-run", "retry", str(crowded.long))
+    assert typed.returncode == 0, typed.stdout + typed.stderr
+    return _went_on(crowded.toy, times=1)
+
+
+@pytest.fixture(scope="module")
+def killed(lab: Lab, crowded: Crowded, retried: int, workers: list[Service]) -> Killed:
+    """Worker and flow process killed while it trains, and what `up` does about it."""
+    wait_for("more steps", lambda: _last_step(crowded.toy) > retried)
+    with lab.settings():
+        record = json.loads((records_folder() / f"{crowded.long}.json").read_text())
+    for pid in (workers[-1].process.pid, record["pid"]):
+        os.kill(pid, signal.SIGKILL)
+    seconds = _seconds_until_gone(crowded.toy)
+    step, stuck = _last_step(crowded.toy), lab.run(crowded.long).state
+    assert stuck is not None
+    with lab.settings():
+        marked = wait_for("run to mark", lambda: crash_dead_runs(lab.api), 20)  # `up` looks every few seconds
+    workers.append(lab.start_worker())
+    lab.api.upsert_global_concurrency_limit_by_name(GPU_LIMIT, 2)  # the dead run's slot is its own for a minute yet
+    return Killed(seconds, step, str(stuck.name), marked, lab.run(crowded.long))
+
+
+def test_cancelling_ends_the_training_and_keeps_a_whole_checkpoint(crowded: Crowded) -> None:
+    assert crowded.seconds_to_end < GONE_WITHIN
+    assert crowded.last_step >= 2
+
+
+def test_two_trainings_share_one_gpu_slot_in_turn(toy: Toy, lab: Lab, crowded: Crowded) -> None:
+    assert crowded.waited
+    begun_at = (toy.made(lab.run(crowded.other).name)["train_lora"] / "identity.json").stat().st_mtime
+    assert begun_at >= crowded.ended_at - 1
+
+
+def test_a_stages_deployment_runs_that_stage_alone(lab: Lab, toy: Toy, crowded: Crowded) -> None:
+    assert lab.tasks(crowded.other) == {"train_lora": "Built"}
+    assert list(toy.made(lab.run(crowded.other).name)) == ["train_lora"]
+
+
+def test_runs_of_two_learning_rates_can_be_compared(
+    lab: Lab, mlflow: MlflowClient, finished: UUID, crowded: Crowded
+) -> None:
+    curves = {}
+    for run_id in (finished, crowded.other):
+        (run,) = mlflow.search_runs(["1"], f"tags.`ltx2.key` = '{run_id}/train_lora'")
+        points = mlflow.get_metric_history(run.info.run_id, "loss")
+        curves[float(run.data.params["learning_rate"])] = {point.step: point.value for point in points}
+    high, low = curves[0.005], curves[LOWER_RATE]
+    assert sorted(high) == sorted(low) == list(range(1, TRAIN["steps"] + 1))
+    assert high[1] == low[1]
+    assert high[TRAIN["steps"]] != low[TRAIN["steps"]]
+
+
+def test_a_retried_run_goes_on_where_it_was_cancelled(crowded: Crowded, retried: int) -> None:
+    assert retried == crowded.last_step
+
+
+def test_a_child_does_not_outlive_worker_and_flow(killed: Killed) -> None:
+    assert killed.seconds_to_end < GONE_WITHIN
+
+
+def test_a_run_whose_processes_were_killed_is_marked_crashed(killed: Killed) -> None:
+    assert killed.state_before == "Running"
+    assert killed.marked == [killed.run.name]
+    assert killed.run.state_name == "Crashed"
+
+
+def test_a_crashed_run_can_be_retried_and_cancelled_again(lab: Lab, crowded: Crowded, killed: Killed) -> None:
+    typed = lab.command("prefect", "flow-run", "retry", str(crowded.long))
+    assert typed.returncode == 0, typed.stdout + typed.stderr
+    assert _went_on(crowded.toy, times=2) == killed.last_step
+    lab.cancel(crowded.long)
+    assert _seconds_until_gone(crowded.toy) < GONE_WITHIN
+    lab.wait(crowded.long, "Cancelled")
+    assert _last_step(crowded.toy) >= killed.last_step
+
+
+def _went_on(toy: Toy, *, times: int) -> int:
+    """Wait until training went on that often; the step it went on from last."""
+    said = re.compile(r"going on from step (\d+) of 5000")
+    steps = wait_for(
+        "resumed training", lambda: found if len(found := said.findall(toy.log("train_lora"))) >= times else None, 120
+    )
+    return int(steps[-1])
+
+
+def _last_step(toy: Toy) -> int:
+    """Of the newest whole checkpoint."""
+    return max(int(folder.name.removeprefix("step-")) for folder in toy.whole_checkpoints())
+
+
+def _seconds_until_gone(toy: Toy) -> float:
+    asked = time.monotonic()
+    wait_for("end of the training's process", lambda: not children(toy.workspace))
+    return time.monotonic() - asked

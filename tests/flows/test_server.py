@@ -1,0 +1,44 @@
+"""The pinned versions make a server that starts, takes all deployments, and schedules."""
+
+import importlib
+from collections.abc import Iterator
+
+import pytest
+from prefect.client.schemas.responses import DeploymentResponse
+
+from flows.deployments import deployment_names
+from tasks.binding import GPU_LIMIT
+from tests.flows.lab import Lab, wait_for
+
+
+@pytest.fixture
+def weekly(lab: Lab) -> Iterator[DeploymentResponse]:
+    """The deployment `ltx2-lora` with its schedule switched on."""
+    deployment = lab.api.read_deployment_by_name("ltx2-lora/ltx2-lora")
+    (schedule,) = deployment.schedules
+    assert not schedule.active
+    lab.api.update_deployment_schedule(deployment.id, schedule.id, active=True)
+    yield deployment
+    lab.api.update_deployment_schedule(deployment.id, schedule.id, active=False)
+
+
+def test_the_server_imports_with_the_pinned_fastapi() -> None:
+    assert importlib.import_module("prefect.server.api.server").create_app
+
+
+def test_every_deployment_is_there(lab: Lab) -> None:
+    found = {deployment.name: deployment for deployment in lab.api.read_deployments()}
+    assert found.keys() == deployment_names().keys()
+    assert {one.work_pool_name for one in found.values()} == {"ltx2-lora"}
+
+
+def test_the_weekly_schedule_makes_runs_once_it_is_active(lab: Lab, weekly: DeploymentResponse) -> None:
+    """SQLAlchemy 2.1 under Prefect 3.8 makes none, and says nothing."""
+    scheduled = wait_for("scheduled run", lambda: [run for run in lab.runs("ltx2-lora") if run.auto_scheduled])
+    assert {run.deployment_id for run in scheduled} == {weekly.id}
+    times = [run.expected_start_time for run in scheduled if run.expected_start_time]
+    assert {(time.strftime("%A"), time.hour) for time in times} == {("Monday", 3)}
+
+
+def test_there_is_a_slot_for_each_gpu(lab: Lab) -> None:
+    assert lab.api.read_global_concurrency_limit_by_name(GPU_LIMIT).limit >= 1

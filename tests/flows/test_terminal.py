@@ -1,0 +1,63 @@
+"""`ltx2-lora run` with no Prefect server."""
+
+from concurrent.futures import Future
+from pathlib import Path
+
+import pytest
+
+from tests.flows.terminal import STEPS, Played, Terminal
+from tests.flows.toy import Toy
+
+
+@pytest.fixture(scope="module")
+def played(playing: "Future[Played]") -> Played:
+    return playing.result()
+
+
+def test_ctrl_c_ends_with_130_and_leaves_a_whole_checkpoint(played: Played) -> None:
+    ended = played.interrupted
+    assert ended.code == 130, ended.err
+    assert ended.err.splitlines()[-1] == "interrupted; what was finished is kept, run again to go on"
+    assert "Traceback" not in ended.err
+    assert ended.seconds < 30
+    assert played.whole_checkpoints
+
+
+def test_the_next_call_goes_on_from_the_checkpoint_though_the_configured_server_is_down(played: Played) -> None:
+    ended = played.resumed
+    assert ended.code == 0, ended.err
+    last = int(played.whole_checkpoints[-1].name.removeprefix("step-"))
+    assert f"going on from step {last} of {STEPS}" in played.toy.log("train_lora")
+    assert "no Prefect server answers" in ended.err
+
+
+def test_from_covers_that_stage_and_all_later_ones(played: Played) -> None:
+    rows = [line for line in played.resumed.err.splitlines() if "│" in line]
+    assert [row.split()[1::2] for row in rows] == [
+        ["train_lora", "Built"],
+        ["render_validation", "Built"],
+        ["register", "Built"],
+    ]
+    report = Path(played.resumed.err.rpartition("report: ")[2].strip())
+    assert "train_lora" in report.read_text()
+    assert report.is_relative_to(played.toy.workspace / "runs")
+
+
+def test_a_second_call_has_nothing_to_do_and_says_so_soon(played: Played) -> None:
+    assert played.again.code == 0, played.again.err
+    assert played.again.err.startswith("nothing to do: probe, split,")
+    assert played.again.seconds < 15
+
+
+def test_only_covers_one_stage(played: Played, tmp_path: Path) -> None:
+    ended = Terminal(tmp_path, tmp_path / "home").type("run", str(played.toy.config), "--only", "split")
+    assert ended.code == 0, ended.err
+    assert ended.err.startswith("nothing to do: split are up to date")
+
+
+def test_a_wrong_option_is_one_message_and_exit_code_1(toy: Toy, tmp_path: Path) -> None:
+    wrong = toy.variant("wrong", train_lora={"stepz": 3})
+    ended = Terminal(tmp_path, tmp_path / "home").type("run", str(wrong.config))
+    assert ended.code == 1
+    assert ended.out == ""
+    assert ended.err == (f"ConfigError: {wrong.config}: unknown option 'train_lora.stepz'; did you mean 'steps'?\n")

@@ -1,0 +1,156 @@
+"""Addresses, parameters, processes, the miniature's configuration, and the command line's own refusals."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+from prefect.settings import PREFECT_HOME, temporary_settings
+
+from flows import stage_flows
+from flows.cli import main
+from flows.commands import COMMANDS
+from flows.config import RunConfig, load_config
+from flows.deployments import deployment_names, prefect_yaml
+from flows.miniature_config import write_config
+from flows.mlflow_address import run_address
+from flows.parameters import resolve
+from flows.processes import ProcessRecord, dead_runs, forget, recorded_process, records_folder
+from ltx_core.errors import ConfigError
+from ltx_core.miniature.write import Miniature
+from tasks import STAGES
+from tasks.tracking import flatten
+from tests.unit.flows.conftest import Write
+
+RUN: Any = SimpleNamespace(experiment="1", run_id="abc")
+
+
+@pytest.mark.parametrize(
+    ("uri", "ui", "address"),
+    [
+        (None, None, "http://127.0.0.1:5000/#/experiments/1/runs/abc"),
+        (None, "http://127.0.0.1:5055/", "http://127.0.0.1:5055/#/experiments/1/runs/abc"),
+        ("https://mlflow.example/", "http://x", "https://mlflow.example/#/experiments/1/runs/abc"),
+        ("sqlite:////data/m.db", "http://127.0.0.1:5055", "http://127.0.0.1:5055/#/experiments/1/runs/abc"),
+    ],
+)
+def test_where_mlflow_shows_a_run(
+    write: Write, monkeypatch: pytest.MonkeyPatch, uri: str | None, ui: str | None, address: str
+) -> None:
+    if ui:
+        monkeypatch.setenv("LTX2_MLFLOW_UI", ui)
+    assert run_address(load_config(write(tracking={"uri": uri}), {}), RUN) == address
+
+
+def test_a_run_takes_the_file_given_then_the_variable_then_the_project(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given, named = write("given.yaml", workspace="given"), write("named.yaml", workspace="named")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"no configuration was given and there is no ltx2-lora\.yaml"):
+        resolve(None, {})
+    write("ltx2-lora.yaml", workspace="own")
+    assert resolve(None, {}).workspace == tmp_path / "own"
+    monkeypatch.setenv("LTX2_CONFIG", str(named))
+    assert resolve(None, {}).workspace == tmp_path / "named"
+    assert resolve(str(given), {"train_lora.steps": 7}).workspace == tmp_path / "given"
+
+
+def test_a_process_is_told_from_a_later_one_of_its_number() -> None:
+    started, host = psutil.Process().create_time(), os.uname().nodename
+    assert ProcessRecord(os.getpid(), started, host).is_alive()
+    assert not ProcessRecord(os.getpid(), started - 60, host).is_alive()
+
+
+def test_a_process_that_ended_unasked_is_not_alive() -> None:
+    """Where nobody reaps them, as in a container without init, killed processes stay in the table."""
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    record = ProcessRecord(child.pid, psutil.Process(child.pid).create_time(), os.uname().nodename)
+    assert record.is_alive()
+    child.kill()
+    while psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
+        pass
+    assert not record.is_alive()
+    child.wait()
+
+
+def test_runs_are_dead_only_when_their_process_is_gone(tmp_path: Path) -> None:
+    with temporary_settings({PREFECT_HOME: tmp_path}), recorded_process("working"):
+        (records_folder() / "killed.json").write_text(
+            json.dumps({"pid": os.getpid(), "started_at": 1.0, "host": os.uname().nodename})
+        )
+        (records_folder() / "elsewhere.json").write_text(
+            json.dumps({"pid": os.getpid(), "started_at": 1.0, "host": "another-machine"})
+        )
+        assert dead_runs() == ["killed"]
+        forget("killed")
+        assert dead_runs() == []
+        assert (records_folder() / "working.json").exists()
+
+
+def test_the_record_goes_when_the_run_ends(tmp_path: Path) -> None:
+    with temporary_settings({PREFECT_HOME: tmp_path}):
+        with pytest.raises(KeyboardInterrupt), recorded_process("interrupted"):
+            raise KeyboardInterrupt
+        assert list(records_folder().iterdir()) == []
+
+
+def test_the_miniatures_configuration_is_a_run_of_every_section(tmp_path: Path) -> None:
+    made = Miniature(tmp_path / "model" / "a.safetensors", tmp_path / "model" / "gemma", tmp_path / "footage")
+    config = load_config(write_config(tmp_path, made), {})
+    assert config.model.checkpoint == made.checkpoint
+    assert config.model.text_encoder == made.text_encoder
+    assert [dataset.instance_data_dir for dataset in config.datasets] == [made.footage]
+    assert config.workspace == tmp_path / "workspace"
+    assert len(config.prompts.validation) == 2
+    text = yaml.safe_load((tmp_path / "ltx2-lora.yaml").read_text())
+    assert not Path(text["datasets"][0]["instance_data_dir"]).is_absolute()
+
+
+def test_every_stage_has_a_section_a_flow_and_a_deployment() -> None:
+    entrypoints = {d["name"]: d["entrypoint"] for d in yaml.safe_load(prefect_yaml())["deployments"]}
+    for stage in STAGES:
+        assert RunConfig.model_fields[stage.name].annotation is stage.config
+        assert getattr(stage_flows, stage_flows.flow_attribute(stage)).name == f"stage-{stage.name}"
+        assert entrypoints[f"stage-{stage.name}"] == f"flows/stage_flows.py:{stage_flows.flow_attribute(stage)}"
+    assert deployment_names()["ltx2-lora"] == "ltx2-lora/ltx2-lora"
+
+
+def test_nested_settings_as_parameters() -> None:
+    nested = {"a": {"b": 1}, "c": [{"d": 2}, {"d": 3}], "e": [1, 2], "f": []}
+    assert flatten(nested) == {"a.b": 1, "c.0.d": 2, "c.1.d": 3, "e": [1, 2], "f": []}
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["plan", "none.yaml"], "ConfigError: there is no configuration file none.yaml"),
+        (["run", "none.yaml"], "ConfigError: there is no configuration file none.yaml"),
+        (["plan", "none.yaml", "--set", "train_lora.steps"], "is not NAME=VALUE"),
+        (["gc", "none.yaml"], "ConfigError: there is no configuration file none.yaml"),
+        (["announce", "none.yaml"], "ConfigError: there is no configuration file none.yaml"),
+        (["plan", "{config}", "--only", "probe", "--from", "split"], "ConfigError: both --only probe and --from split"),
+        (["plan", "{config}", "--set", "train_lora.steps=[1"], "ConfigError: "),
+    ],
+)
+def test_a_users_mistake_is_one_message_and_exit_code_1(
+    write: Write, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    assert main([word.replace("{config}", str(write())) for word in words]) == 1
+    said = capsys.readouterr()
+    assert told in said.err
+    assert said.out == ""
+
+
+def test_each_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in COMMANDS:
+        with pytest.raises(SystemExit) as ended:
+            main([command.name, "--help"])
+        assert ended.value.code == 0
+        assert command.summary in " ".join(capsys.readouterr().out.split())
