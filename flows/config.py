@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def load_config(source: Path | str | RunConfig | Mapping[str, Any], overrides: M
         path = Path(source)
         values, base = _read(path), path.resolve().parent
     else:
-        values = source.model_dump(mode="json") if isinstance(source, RunConfig) else dict(source)
+        values = source.model_dump(mode="json") if isinstance(source, RunConfig) else deepcopy(dict(source))
         base = Path.cwd()
     for dotted, value in overrides.items():
         _set(values, dotted, value)
@@ -81,10 +82,10 @@ def _read(path: Path) -> dict[str, Any]:
             f"there is no configuration file {path}. `ltx2-lora miniature demo` writes an example to start from "
             f"(demo/ltx2-lora.yaml); docs/config.md lists every option."
         )
-    text = path.read_text()
     try:
+        text = path.read_text(encoding="utf-8")
         values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (json.JSONDecodeError, yaml.YAMLError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} is not valid {path.suffix.lstrip('.') or 'YAML'}: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds {type(values).__name__}, wanted a mapping of sections such as `datasets:`")
@@ -96,19 +97,29 @@ def _set(values: dict[str, Any], dotted: str, value: Any) -> None:
     *way, last = dotted.split(".")
     here: Any = values
     for name in way:
-        here = here[int(name)] if isinstance(here, list) and name.isdigit() else _section(here, name, dotted)
+        here = here[_place(here, name, dotted)] if isinstance(here, list) else _section(here, name, dotted)
     if isinstance(here, list):
-        here[int(last)] = value
-    else:
+        here[_place(here, last, dotted)] = value
+    elif isinstance(here, dict):
         here[last] = value
+    else:
+        raise ConfigError(_outside(dotted, last))
+
+
+def _place(here: list[Any], name: str, dotted: str) -> int:
+    if not (name.isdigit() and int(name) < len(here)):
+        raise ConfigError(f"override {dotted!r}: {name!r} is not one of the places 0 to {len(here) - 1} of that list")
+    return int(name)
 
 
 def _section(here: Any, name: str, dotted: str) -> Any:
     if not isinstance(here, dict):
-        raise ConfigError(
-            f"override {dotted!r}: {name!r} is not inside a section; use names as in the configuration file"
-        )
+        raise ConfigError(_outside(dotted, name))
     return here.setdefault(name, {})
+
+
+def _outside(dotted: str, name: str) -> str:
+    return f"override {dotted!r}: {name!r} is not inside a section; use names as in the configuration file"
 
 
 def _absolute(model: Any, base: Path) -> Any:

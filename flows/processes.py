@@ -23,7 +23,9 @@ class ProcessRecord:
     def is_alive(self) -> bool:
         """Whether that very process still runs on this machine."""
         try:
-            return bool(abs(psutil.Process(self.pid).create_time() - self.started_at) < 1.0)
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.started_at) < 1.0
+            return bool(same and process.status() != psutil.STATUS_ZOMBIE)  # dead, and nobody asked how
         except psutil.NoSuchProcess:
             return False
 

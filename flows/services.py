@@ -60,10 +60,15 @@ def start(name: str, command: list[str], environment: Mapping[str, str]) -> Serv
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **environment},
+            env={**with_programs(os.environ), **environment},
             start_new_session=True,
         )
     return Service(name, command, environment, process, log)
+
+
+def with_programs(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment, in which `prefect` and `mlflow` are those installed with us, activated or not."""
+    return {**environment, "PATH": os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", "")])}
 
 
 def wait_until(ready: Callable[[], bool], service: Service, seconds: float) -> None:

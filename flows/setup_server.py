@@ -13,6 +13,7 @@ from rich.console import Console
 
 from flows.deployments import POOL
 from flows.reconcile import crash_dead_runs
+from flows.services import with_programs
 from ltx_core.errors import TransientError
 from tasks.binding import GPU_LIMIT
 
@@ -58,7 +59,7 @@ def deploy_all(environment: Mapping[str, str]) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
         cwd=PROJECT,
-        env={**os.environ, **environment},
+        env={**with_programs(os.environ), **environment},
         capture_output=True,
         text=True,
         check=False,

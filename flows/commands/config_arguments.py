@@ -42,7 +42,10 @@ def read_overrides(args: Namespace) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"--set {text!r} is not NAME=VALUE, such as --set train_lora.steps=500")
-        overrides[name] = yaml.safe_load(value)
+        try:
+            overrides[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {text!r}: {value!r} is not a YAML value: {error}") from error
     return overrides
 
 

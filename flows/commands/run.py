@@ -1,6 +1,5 @@
 """`ltx2-lora run CONFIG`: run the pipeline here, in this terminal."""
 
-import os
 from argparse import ArgumentParser, Namespace
 
 from rich.console import Console
@@ -20,7 +19,6 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _run(args: Namespace) -> int:
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # before Prefect is imported: bars tell
     config, selection = read_config(args), read_selection(args)
     console = Console(stderr=True)
     planned = list(plan(config, selection))
@@ -39,7 +37,9 @@ def _run_flow(config: RunConfig, selection: Selection, args: Namespace, console:
         console.print("[dim]no Prefect server answers (`ltx2-lora up` starts one); this run is seen here only[/dim]")
     from flows.ltx2_lora import ltx2_lora
     from flows.outcome import run_flow
+    from flows.temporary_server import quiet_console
 
+    quiet_console()
     results = run_flow(
         ltx2_lora,
         config=str(args.config.resolve()),
