@@ -17,6 +17,8 @@ from ltx_core.files.digest import file_digest, text_digest
 from tasks.probe import PROBE_VERSION
 from tests.stages.bench import SCENES, Bench, Results, computed, moved_away, set_aside, write_clip
 
+pytestmark = pytest.mark.whole
+
 MIB = 2**20
 
 
