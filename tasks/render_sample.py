@@ -1,9 +1,7 @@
 """First phase of rendering: the transformer turns prompts into latents. Needs torch when imported."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,15 +38,16 @@ def sample_missing(jobs: Sequence[RenderJob], work: Work, *, done: int) -> int:
     by_weights = sorted(todo, key=lambda job: (job.lora is not None, job.key))
     transformer = load_transformer(checkpoint, device=device, dtype=dtype)
     for lora, group in groupby(by_weights, key=lambda job: job.lora):
-        with _with_lora(transformer, lora):
-            for job in group:
-                stop_if_asked(work.progress, "rendering")
-                chosen = prompts[job.request.prompt] if job.request.needs_negative else _alone(prompts, job)
-                given = _given(job, source)
-                made = sample(transformer, chosen, job.request, _Stoppable(work), conditionings=given)
-                save_latents(job.latents, made)
-                finished += 1
-                work.progress.advance(finished, total, "renders")
+        if lora is not None:  # LoRAs come last, so nothing needs to be taken off
+            load_lora(lora, transformer)
+        for job in group:
+            stop_if_asked(work.progress, "rendering")
+            chosen = prompts[job.request.prompt] if job.request.needs_negative else _alone(prompts, job)
+            given = _given(job, source)
+            made = sample(transformer, chosen, job.request, _Stoppable(work), conditionings=given)
+            save_latents(job.latents, made)
+            finished += 1
+            work.progress.advance(finished, total, "renders")
     return len(todo)
 
 
@@ -71,14 +70,6 @@ class _Stoppable(Silent):
     @property
     def stopping(self) -> bool:  # type: ignore[override]  # Silent never stops; this one asks
         return self._work.progress.stopping
-
-
-@contextmanager
-def _with_lora(transformer: Any, lora: Path | None) -> Iterator[None]:
-    """The transformer with a LoRA, or as it is. LoRAs come last, so nothing needs to be taken off."""
-    if lora is not None:
-        load_lora(lora, transformer)
-    yield
 
 
 def _alone(prompts: dict[str, Prompts], job: RenderJob) -> Prompts:
