@@ -1,7 +1,9 @@
 """Gemma features for each distinct caption and validation prompt, valid tokens only."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
@@ -11,12 +13,17 @@ from ltx_core.files.lock import folder_lock
 from ltx_core.pool.index import Entry, read_index
 from ltx_core.pool.writer import ShardWriter
 from ltx_core.progress import stop_if_asked
+from ltx_core.text.packing import PACK_TOKENS
 from tasks.shards import SHARD_OPTIONS, ShardConfig
 from tasks.shared import PromptConfig, Shared
 from tasks.stage import Observed, Outcome, Stage, Work
 from tasks.weights import component_identities, encoder_identities
 
-FEATURE_VERSION = 1
+if TYPE_CHECKING:
+    from ltx_core.checkpoint.load import TextProjection
+    from ltx_core.text.gemma import TextEncoder
+
+FEATURE_VERSION = 2
 """Mirrors ltx_core.text.features.FEATURE_VERSION, which needs torch to import; a test holds them equal."""
 
 
@@ -24,6 +31,13 @@ class EmbedTextConfig(ShardConfig):
     """How texts are embedded."""
 
     dtype: str = Field(default="bf16", pattern="^(bf16|fp32)$", description="Precision of the text encoder.")
+    pack_tokens: int = Field(
+        default=PACK_TOKENS,
+        ge=1024,
+        le=65536,
+        description="Tokens computed at once, captions end to end; more takes more memory and is faster where weights "
+        "are streamed. Changes features by rounding only.",
+    )
 
 
 def embed_text(work: Work) -> Outcome:
@@ -61,12 +75,28 @@ def prompt_texts(prompts: PromptConfig) -> set[str]:
 def _embed(texts: Sequence[str], keys: Mapping[str, str], folder: Path, work: Work, *, done: int) -> dict[str, Entry]:
     if not texts:
         return {}
+    from ltx_core.pool.background import BackgroundWriter
+    from ltx_core.text.features import embed_captions
+    from ltx_core.text.storage import store_features
+
+    encoder, projection = _models(work)
+    captions = [encoder.token_ids(text) for text in texts]
+    embedded = embed_captions(encoder, projection, captions, pack_tokens=work.config.pack_tokens)
+    with ShardWriter(folder, work.config.limits()) as writer, BackgroundWriter(writer) as store:
+        for number, (place, features) in enumerate(embedded):
+            stop_if_asked(work.progress, "embedding texts")
+            text = texts[place]
+            store.add(keys[text], partial(store_features, features), {"text": text, "num_tokens": len(captions[place])})
+            work.progress.advance(done + number + 1, done + len(texts), "texts")
+    return writer.committed
+
+
+def _models(work: Work) -> "tuple[TextEncoder, TextProjection]":
+    """The text encoder and the checkpoint's projection, on the device."""
     import torch
 
     from ltx_core.checkpoint.combined import open_checkpoint
     from ltx_core.checkpoint.load import load_text_projection
-    from ltx_core.pool.samples import pack_sample
-    from ltx_core.text.features import embed_text as features_of
     from ltx_core.text.features import fits
     from ltx_core.text.gemma import load_gemma
     from tasks.device import prepare_device
@@ -76,16 +106,7 @@ def _embed(texts: Sequence[str], keys: Mapping[str, str], folder: Path, work: Wo
     checkpoint = open_checkpoint(model.checkpoint)
     fits(checkpoint, model.text_encoder)
     encoder = load_gemma(model.text_encoder, device=device, dtype=dtype)
-    projection = load_text_projection(checkpoint, device=device, dtype=dtype)
-    with ShardWriter(folder, work.config.limits()) as writer:
-        for number, text in enumerate(texts):
-            stop_if_asked(work.progress, "embedding texts")
-            features = features_of(encoder, projection, text)
-            data, digest = pack_sample(features)
-            num_tokens = next(iter(features.values())).shape[0]
-            writer.add(keys[text], data, digest, {"text": text, "num_tokens": num_tokens})
-            work.progress.advance(done + number + 1, done + len(texts), "texts")
-    return writer.committed
+    return encoder, load_text_projection(checkpoint, device=device, dtype=dtype)
 
 
 def _row(text: str, entry: Entry, work: Work) -> Text:
@@ -125,5 +146,5 @@ STAGE = Stage(
     run=embed_text,
     observe=observe,
     device="gpu",
-    not_in_key=SHARD_OPTIONS,
+    not_in_key=SHARD_OPTIONS | {"pack_tokens"},
 )

@@ -8,6 +8,7 @@ from torch import Tensor
 from datasets_spec import Latent, Text
 from ltx_core.errors import DataError
 from ltx_core.pool.samples import ShardReader
+from ltx_core.text.storage import stored_features
 from ltx_core.training.samples import SampleInfo
 
 
@@ -38,7 +39,7 @@ class PoolSource:
         row = self._texts.get(caption)
         if row is None:
             raise DataError(f"no features for the caption {caption[:60]!r}; run `--from embed_text`")
-        return self._reader.read(row.shard, row.offset, row.size, row.sha256)
+        return stored_features(self._reader.read(row.shard, row.offset, row.size, row.sha256))
 
 
 def _info(row: Latent) -> SampleInfo:

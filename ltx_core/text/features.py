@@ -1,25 +1,55 @@
 """From hidden states to features: what is stored for a caption, valid tokens only."""
 
 import math
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from ltx_core.checkpoint.load import TextProjection
+from ltx_core.pool.transfer import Arriving, one_behind, to_host
 from ltx_core.text.fit import fits
 from ltx_core.text.gemma import TextEncoder
+from ltx_core.text.packing import PACK_TOKENS, Pack, pack_captions
 
-__all__ = ["FEATURE_VERSION", "embed_text", "fits", "text_features"]
+__all__ = ["FEATURE_VERSION", "embed_captions", "embed_text", "fits", "text_features"]
 
-FEATURE_VERSION = 1
-"""Part of every text key; raise it when the same text and weights would give other features."""
+FEATURE_VERSION = 2
+"""Part of every text key; raise it when a text would give other features, or they would be stored in another way."""
 
 EPSILON = 1e-6
 
 
+def embed_captions(
+    encoder: TextEncoder,
+    projection: TextProjection,
+    captions: Sequence[Sequence[int]],
+    *,
+    pack_tokens: int = PACK_TOKENS,
+) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
+    """(place, features) of each caption, given by its token ids; shortest first, in bfloat16 on the CPU as stored.
+
+    See `text_features` for names and shapes, and `ltx_core.text.packing` for why they do not depend on the other
+    captions. While one pack's features are given, the next pack is computed.
+    """
+
+    def launch(pack: Pack) -> Arriving:
+        made = {}
+        for place, states in zip(pack.captions, encoder.packed_states(captions, pack), strict=True):
+            for name, value in text_features(projection, states).items():
+                made[place, name] = value.to(torch.bfloat16)
+        return to_host(made)
+
+    for pack, made in one_behind(pack_captions([len(ids) for ids in captions], pack_tokens), launch):
+        features: dict[int, dict[str, torch.Tensor]] = {place: {} for place in pack.captions}
+        for (place, name), value in made.items():
+            features[place][name] = value
+        yield from features.items()
+
+
 def embed_text(encoder: TextEncoder, projection: TextProjection, text: str) -> dict[str, torch.Tensor]:
-    """Features of one caption in bfloat16 on the CPU, as they are stored. See `text_features` for names and shapes."""
-    features = text_features(projection, encoder.hidden_states(text))
-    return {name: value.to("cpu", torch.bfloat16) for name, value in features.items()}
+    """Features of one caption, as `embed_captions` gives them."""
+    ((_, features),) = embed_captions(encoder, projection, [encoder.token_ids(text)])
+    return features
 
 
 @torch.no_grad()

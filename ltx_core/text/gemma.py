@@ -1,7 +1,7 @@
 """Gemma as LTX-2 uses it: every layer's hidden states of one caption, no image tower, no next-token logits."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,9 @@ from ltx_core.checkpoint.quantised.group import grouped
 from ltx_core.checkpoint.read import read_weights
 from ltx_core.checkpoint.text_encoder import StoredTextEncoder, open_text_encoder
 from ltx_core.errors import CheckpointError
+from ltx_core.pool.transfer import to_device
+from ltx_core.text.attention import PACKED
+from ltx_core.text.packing import Pack
 
 MAX_TOKENS = 1024
 """Tokens of a caption, the first included; the rest is cut off, as Lightricks' inference does."""
@@ -47,23 +50,36 @@ class TextEncoder:
         ids: list[int] = self.tokenizer(text.strip(), add_special_tokens=True)["input_ids"]
         return (ids if ids[:1] == [bos] else [bos, *ids])[:MAX_TOKENS]
 
-    @torch.no_grad()
     def hidden_states(self, text: str) -> torch.Tensor:
-        """[S, D, L+1]: the embedding's output and that of each layer, for the valid tokens of one caption.
-
-        One caption at a time, so that the result depends on nothing else. Positions are those that Lightricks'
-        inference gives the caption by padding it on the left to `MAX_TOKENS`: in bfloat16 they show in the result.
-        """
+        """[S, D, L+1]: the embedding's output and that of each layer, for the valid tokens of one caption."""
         ids = self.token_ids(text)
+        (states,) = self.packed_states([ids], Pack((0,), (len(ids),), len(ids)))
+        return states
+
+    @torch.no_grad()
+    def packed_states(self, captions: Sequence[Sequence[int]], pack: Pack) -> Iterator[torch.Tensor]:
+        """Run a pack and give the [S, D, L+1] of each of its captions in turn; `captions` are the ids of all.
+
+        Positions are those that Lightricks' inference gives a caption by padding it on the left to `MAX_TOKENS`: in
+        bfloat16 they show in the result.
+        """
         device = self.model.get_input_embeddings().weight.device
-        positions = torch.arange(MAX_TOKENS - len(ids), MAX_TOKENS, device=device)
+        ids = [token for place in pack.captions for token in captions[place]]
+        positions = [position for length in pack.lengths for position in range(MAX_TOKENS - length, MAX_TOKENS)]
+        filler = [0] * (pack.num_tokens - len(ids))
+        inputs = to_device(torch.tensor([[ids + filler], [positions + filler]]), device)
         output = self.model(
-            input_ids=torch.tensor([ids], device=device),
-            position_ids=positions[None],
+            input_ids=inputs[0],
+            position_ids=inputs[1],
+            attention_mask=dict.fromkeys(self.model.config.layer_types),  # none: the pack says who sees whom
             output_hidden_states=True,
             use_cache=False,
+            runs=pack.runs,
         )
-        return torch.stack(output.hidden_states, dim=-1)[0]
+        start = 0
+        for length in pack.lengths:
+            yield torch.stack([layer[0, start : start + length] for layer in output.hidden_states], dim=-1)
+            start += length
 
 
 def load_gemma(path: Path, *, device: str, dtype: torch.dtype) -> TextEncoder:
@@ -86,6 +102,7 @@ def load_gemma(path: Path, *, device: str, dtype: torch.dtype) -> TextEncoder:
             state_dict=read_weights(weights, device=device, dtype=dtype),
             dtype=dtype,
             device_map={"": device},
+            attn_implementation=PACKED,
         )
     return TextEncoder(_tokenizer(stored), model.requires_grad_(False).eval())
 
