@@ -17,7 +17,7 @@ from tasks.encode_latents import EncodeLatentsConfig
 from tasks.probe import ProbeConfig
 from tasks.register import RegisterConfig
 from tasks.render_config import RenderValidationConfig
-from tasks.shared import Shared
+from tasks.shared import ModelConfig, Shared
 from tasks.split import SplitConfig
 from tasks.train_lora import TrainLoraConfig
 from tasks.workspace import Workspace
@@ -128,6 +128,8 @@ def _absolute(model: Any, base: Path) -> Any:
         return (base / model.expanduser()).resolve()
     if isinstance(model, tuple):
         return tuple(_absolute(item, base) for item in model)
+    if isinstance(model, ModelConfig):
+        return model.seen_from(base)
     if isinstance(model, BaseModel):
         fields = {name: _absolute(getattr(model, name), base) for name in type(model).model_fields}
         return model.model_copy(update=fields)

@@ -9,8 +9,28 @@ from prefect.logging import get_run_logger
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from ltx_core.progress import Silent
+from tasks.events import Listener
+
 ARTIFACT_INTERVAL_SECONDS = 2.0
 """Prefect's server takes about 12 ms an update; more often would load it for nothing."""
+
+
+class Downloading(Silent):
+    """The progress of a download, which no stage makes, told to those who watch stages."""
+
+    NAME = "weights"
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._began = False
+
+    def advance(self, done: int, total: int, unit: str) -> None:
+        """Pass it on; the first time as a start."""
+        if not self._began:
+            self._began = True
+            self._listener.started(self.NAME, "downloading")
+        self._listener.advanced(self.NAME, done, total, unit)
 
 
 class TerminalBars:

@@ -7,22 +7,26 @@ from datasets_spec import Manifest
 from flows.config import RunConfig
 from flows.plan import required_manifest
 from flows.selection import Selection
+from ltx_core.progress import SILENT, Progress
 from tasks import STAGES
 from tasks.perform import StageCall
 from tasks.results import StageResult
-from tasks.weights import check_weights
+from tasks.weights import prepare_weights
 
 Perform = Callable[[StageCall], StageResult]
 
 
-def run_stages(config: RunConfig, selection: Selection, perform: Perform) -> list[StageResult]:
-    """Perform each selected stage on what the earlier ones made.
+def run_stages(
+    config: RunConfig, selection: Selection, perform: Perform, downloading: Progress = SILENT
+) -> list[StageResult]:
+    """Download what weights are missing, then perform each selected stage on what the earlier ones made.
 
     Raises:
         LtxError: a stage failed; earlier results are kept.
     """
     workspace, shared = config.place(), config.shared()
-    check_weights(shared.model)
+    if selection.needs_weights:
+        shared = shared.model_copy(update={"model": prepare_weights(shared.model, downloading)})
     done: dict[str, Manifest[Any]] = {}
     results = []
     for stage in STAGES:

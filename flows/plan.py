@@ -1,17 +1,18 @@
 """What a run would do, stage by stage, before anything is spent."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from datasets_spec import Manifest
 from flows.config import RunConfig
 from flows.selection import Selection
+from ltx_core.checkpoint.pending import PendingFile
 from ltx_core.errors import ConfigError
 from tasks import STAGES
 from tasks.decide import decide
 from tasks.stage import Stage
-from tasks.weights import check_weights
+from tasks.weights import pending_weights, prepare_weights
 from tasks.workspace import Workspace
 
 
@@ -25,14 +26,25 @@ class PlannedStage:
     why: str
 
 
-def plan(config: RunConfig, selection: Selection) -> Iterator[PlannedStage]:
-    """Decide each stage in order; a stage after one that will run waits for its result.
+def downloads(config: RunConfig, selection: Selection) -> tuple[PendingFile, ...]:
+    """The weights that a run would download first.
+
+    Raises:
+        LtxError: a location leads nowhere, or the hub cannot be asked for what is not here.
+    """
+    return pending_weights(config.model) if selection.needs_weights else ()
+
+
+def plan(config: RunConfig, selection: Selection, pending: Sequence[PendingFile] = ()) -> Iterator[PlannedStage]:
+    """Decide each stage in order; a stage after one that will run waits for its result, and one that needs weights
+    for those that are `pending`. Nothing is downloaded.
 
     Raises:
         LtxError: footage or weights are missing or do not fit.
     """
     workspace, shared = config.place(), config.shared()
-    check_weights(shared.model)
+    if selection.needs_weights and not pending:
+        shared = shared.model_copy(update={"model": prepare_weights(shared.model)})
     memo = workspace.digest_memo()
     done: dict[str, Manifest[Any]] = {}
     for stage in STAGES:
@@ -42,6 +54,9 @@ def plan(config: RunConfig, selection: Selection) -> Iterator[PlannedStage]:
             continue
         if waits := [name for name in stage.needs if name not in done]:
             yield PlannedStage(stage, None, True, f"after {', '.join(waits)}")
+            continue
+        if pending and stage.needs_weights:
+            yield PlannedStage(stage, None, True, "after the download")
             continue
         inputs = {name: done[name] for name in stage.needs}
         decision = decide(stage, config.stage_config(stage.name), shared, inputs, workspace=workspace, memo=memo)

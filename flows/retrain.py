@@ -8,7 +8,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from flows.parameters import Config, resolve
-from flows.plan import plan
+from flows.plan import downloads, plan
 from flows.run import run_in_flow
 from flows.selection import select
 
@@ -22,7 +22,8 @@ def retrain(config: Config = None, overrides: dict[str, Any] | None = None) -> S
         overrides: Dotted options that replace those of the configuration.
     """
     run_config, everything = resolve(config, overrides or {}), select(None, None, force=False)
-    due = [stage for stage in plan(run_config, everything) if stage.will_run]
+    pending = downloads(run_config, everything)
+    due = [stage for stage in plan(run_config, everything, pending) if stage.will_run]
     if not due:
         return Completed(name="Unchanged", message="nothing changed since the last good run; nothing was done")
     get_run_logger().info("%s is due: %s", due[0].stage.name, due[0].why)

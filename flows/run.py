@@ -11,7 +11,7 @@ from rich.console import Console
 
 from flows.artifacts import publish
 from flows.config import RunConfig
-from flows.listeners import PrefectProgress, TerminalBars
+from flows.listeners import Downloading, PrefectProgress, TerminalBars
 from flows.pipeline import run_stages
 from flows.processes import recorded_process
 from flows.report import write_report
@@ -32,16 +32,17 @@ def run_in_flow(config: RunConfig, selection: Selection) -> list[StageResult]:
     """
     flow_run_id, name = _flow_run()
     with recorded_process(flow_run_id), _tracked(config, flow_run_id, name) as tracked, _bars() as bars:
-        listener = Everyone(*bars, PrefectProgress(), tracked)
-        results = _run(config, selection, listener, tracked)
+        watching = Everyone(*bars, PrefectProgress())
+        results = _run(config, selection, watching, tracked)
         report = write_report(config, name, results, tracked.parent)
         publish(results, tracked.parent, config)
         tracked.parent.artifacts([report])
     return results
 
 
-def _run(config: RunConfig, selection: Selection, listener: Listener, tracked: Tracked) -> list[StageResult]:
+def _run(config: RunConfig, selection: Selection, watching: Listener, tracked: Tracked) -> list[StageResult]:
     states: dict[str, State[str]] = {}
+    listener = Everyone(watching, tracked)
 
     def perform_as_task(call: StageCall) -> StageResult:
         made: list[StageResult] = []
@@ -57,7 +58,7 @@ def _run(config: RunConfig, selection: Selection, listener: Listener, tracked: T
         states[stage.name] = as_task(stage, body)({n: states[n] for n in stage.needs if n in states})
         return made[-1]
 
-    return run_stages(config, selection, perform_as_task)
+    return run_stages(config, selection, perform_as_task, Downloading(watching))
 
 
 def _flow_run() -> tuple[str, str]:

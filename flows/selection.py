@@ -19,6 +19,11 @@ class Selection:
         """Whether the run covers this stage; others are taken as they were last made."""
         return stage in self.stages
 
+    @property
+    def needs_weights(self) -> bool:
+        """Whether any covered stage reads the model."""
+        return any(stage.needs_weights for stage in self.stages)
+
 
 def select(only: str | None, from_stage: str | None, force: bool) -> Selection:
     """`only`: one stage alone. `from_stage`: that stage and all later ones. Neither: all. `force`: make them anew.

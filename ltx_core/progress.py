@@ -38,6 +38,10 @@ class Silent:
         return
 
 
+SILENT = Silent()
+"""For a default: it holds nothing."""
+
+
 def stop_if_asked(progress: Progress, what: str) -> None:
     """Leave here if asked to; call where everything finished so far is committed.
 

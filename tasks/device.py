@@ -1,7 +1,12 @@
 """Which device a GPU stage runs on, and with how many CPU threads."""
 
+from typing import TYPE_CHECKING
+
 from ltx_core.errors import ConfigError
 from tasks.shared import MemoryConfig
+
+if TYPE_CHECKING:
+    import torch
 
 
 def prepare_device(memory: MemoryConfig) -> str:
@@ -20,3 +25,10 @@ def prepare_device(memory: MemoryConfig) -> str:
             "memory.device is cuda, but PyTorch finds no GPU; check the driver, or set memory.device: auto"
         )
     return "cuda" if memory.device != "cpu" and available else "cpu"
+
+
+def torch_dtype(name: str) -> "torch.dtype":
+    """The precision that a `dtype` option names: `bf16` or `fp32`."""
+    import torch
+
+    return {"bf16": torch.bfloat16, "fp32": torch.float32}[name]

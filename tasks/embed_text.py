@@ -17,7 +17,7 @@ from ltx_core.text.packing import PACK_TOKENS
 from tasks.shards import SHARD_OPTIONS, ShardConfig
 from tasks.shared import PromptConfig, Shared
 from tasks.stage import Observed, Outcome, Stage, Work
-from tasks.weights import component_identities, encoder_identities
+from tasks.weights import component_identities, encoder_identities, open_weights
 
 if TYPE_CHECKING:
     from ltx_core.checkpoint.load import TextProjection
@@ -93,20 +93,14 @@ def _embed(texts: Sequence[str], keys: Mapping[str, str], folder: Path, work: Wo
 
 def _models(work: Work) -> "tuple[TextEncoder, TextProjection]":
     """The text encoder and the checkpoint's projection, on the device."""
-    import torch
-
-    from ltx_core.checkpoint.combined import open_checkpoint
     from ltx_core.checkpoint.load import load_text_projection
-    from ltx_core.text.features import fits
     from ltx_core.text.gemma import load_gemma
-    from tasks.device import prepare_device
+    from tasks.device import prepare_device, torch_dtype
 
-    model, device = work.shared.model, prepare_device(work.shared.memory)
-    dtype = torch.bfloat16 if work.config.dtype == "bf16" else torch.float32
-    checkpoint = open_checkpoint(model.checkpoint)
-    fits(checkpoint, model.text_encoder)
-    encoder = load_gemma(model.text_encoder, device=device, dtype=dtype)
-    return encoder, load_text_projection(checkpoint, device=device, dtype=dtype)
+    weights, device = open_weights(work.shared.model), prepare_device(work.shared.memory)
+    dtype = torch_dtype(work.config.dtype)
+    encoder = load_gemma(weights.text_encoder, device=device, dtype=dtype)
+    return encoder, load_text_projection(weights.checkpoint, device=device, dtype=dtype)
 
 
 def _row(text: str, entry: Entry, work: Work) -> Text:
@@ -146,5 +140,6 @@ STAGE = Stage(
     run=embed_text,
     observe=observe,
     device="gpu",
+    needs_weights=True,
     not_in_key=SHARD_OPTIONS | {"pack_tokens"},
 )

@@ -16,7 +16,7 @@ from ltx_core.progress import stop_if_asked
 from tasks.shards import SHARD_OPTIONS, ShardConfig
 from tasks.shared import Shared
 from tasks.stage import Observed, Outcome, Stage, Work
-from tasks.weights import component_identities
+from tasks.weights import component_identities, open_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -94,13 +94,12 @@ def _encoder(work: Work) -> "Callable[[Clip], dict[str, Tensor]]":
     from ltx_core.autoencoder.audio import encode_audio
     from ltx_core.autoencoder.mel import mel_config
     from ltx_core.autoencoder.video import encode_video
-    from ltx_core.checkpoint.combined import open_checkpoint
     from ltx_core.checkpoint.load import load_audio_vae, load_video_vae
     from ltx_core.media.clip import clip_frames, clip_sound
-    from tasks.device import prepare_device
+    from tasks.device import prepare_device, torch_dtype
 
-    checkpoint, device = open_checkpoint(work.shared.model.checkpoint), prepare_device(work.shared.memory)
-    dtype = torch.bfloat16 if work.config.dtype == "bf16" else torch.float32
+    checkpoint, device = open_weights(work.shared.model).checkpoint, prepare_device(work.shared.memory)
+    dtype = torch_dtype(work.config.dtype)
     video_vae = load_video_vae(checkpoint, device=device, dtype=dtype)
     audio_vae = load_audio_vae(checkpoint, device=device, dtype=torch.float32)
     mel = mel_config(checkpoint.config)
@@ -169,5 +168,6 @@ STAGE = Stage(
     run=encode_latents,
     observe=observe,
     device="gpu",
+    needs_weights=True,
     not_in_key=SHARD_OPTIONS,
 )

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from datasets_spec import Clip
-from ltx_core.checkpoint.combined import open_checkpoint
 from ltx_core.checkpoint.load import load_audio_vae, load_video_vae, load_vocoder
 from ltx_core.errors import DataError
 from ltx_core.media.mp4 import write_mp4
@@ -15,9 +14,10 @@ from ltx_core.media.sound import decode_sound
 from ltx_core.progress import stop_if_asked
 from ltx_core.sampling.decoding import decode
 from ltx_core.sampling.latents import load_latents
-from tasks.device import prepare_device
+from tasks.device import prepare_device, torch_dtype
 from tasks.render_jobs import RenderJob
 from tasks.stage import Work
+from tasks.weights import open_weights
 
 SOURCE_RATE = 48_000
 """A given sound is kept at this rate, better than the 16 kHz that the model hears."""
@@ -28,8 +28,8 @@ def decode_missing(jobs: Sequence[RenderJob], work: Work) -> None:
     if not jobs:
         return
     device = prepare_device(work.shared.memory)
-    dtype = torch.bfloat16 if work.config.dtype == "bf16" else torch.float32
-    checkpoint = open_checkpoint(work.shared.model.checkpoint)
+    dtype = torch_dtype(work.config.dtype)
+    checkpoint = open_weights(work.shared.model).checkpoint
     vae = load_video_vae(checkpoint, device=device, dtype=dtype)
     audio_vae = load_audio_vae(checkpoint, device=device, dtype=torch.float32)
     vocoder = load_vocoder(checkpoint, device=device, dtype=torch.float32)

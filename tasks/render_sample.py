@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from ltx_core.checkpoint.combined import open_checkpoint
 from ltx_core.checkpoint.load import load_connectors, load_transformer
 from ltx_core.conditioning.first_frame import FirstFrame
 from ltx_core.conditioning.kinds import Conditioning
@@ -19,9 +18,10 @@ from ltx_core.sampling.latents import save_latents
 from ltx_core.sampling.sampler import sample
 from ltx_core.sampling.walk import Prompts
 from ltx_core.text.contexts import text_contexts
-from tasks.device import prepare_device
+from tasks.device import prepare_device, torch_dtype
 from tasks.render_jobs import RenderJob
 from tasks.stage import Work
+from tasks.weights import open_weights
 
 
 def sample_missing(jobs: Sequence[RenderJob], work: Work, *, done: int) -> int:
@@ -30,8 +30,8 @@ def sample_missing(jobs: Sequence[RenderJob], work: Work, *, done: int) -> int:
     if not todo:
         return 0
     device = prepare_device(work.shared.memory)
-    dtype = torch.bfloat16 if work.config.dtype == "bf16" else torch.float32
-    checkpoint = open_checkpoint(work.shared.model.checkpoint)
+    dtype = torch_dtype(work.config.dtype)
+    checkpoint = open_weights(work.shared.model).checkpoint
     source = PoolSource(work.inputs["encode_latents"], work.inputs["embed_text"], work.workspace.root)
     prompts = _prompts(todo, work, source, load_connectors(checkpoint, device=device, dtype=dtype), device)
     total, finished = done + len(jobs), done + len(jobs) - len(todo)

@@ -80,5 +80,6 @@ STAGE = Stage(
     run=render_validation,
     observe=observe,
     device="gpu",
+    needs_weights=True,
     artifacts=("gallery.html", "renders.png", "renders/*.mp4"),
 )

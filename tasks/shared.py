@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from datasets_spec import DatasetSpec
+from ltx_core.checkpoint.flavours import flavour
+from ltx_core.checkpoint.location import absolute_location
 
 
 class ConfigModel(BaseModel):
@@ -15,10 +17,36 @@ class ConfigModel(BaseModel):
 
 
 class ModelConfig(ConfigModel):
-    """The weights. Their contents, not their paths, enter the keys."""
+    """The weights. Their contents, not where they lie, enter the keys."""
 
-    checkpoint: Path = Field(description="Combined LTX-2 `.safetensors` file with its header.")
-    text_encoder: Path = Field(description="Folder of the Gemma 3 text encoder and its tokenizer.")
+    checkpoint: str = Field(
+        min_length=1,
+        description="Combined `.safetensors` file, folder (LTX-2.5's pack, or diffusers'), or repository on the hub.",
+    )
+    flavour: str | None = Field(
+        default=None,
+        description="Which model of a repository: `dev`, `dev-fp8`, `dev-fp4`, `2.3-dev`, `2.5-dev`, ...; default its "
+        "first. Of local files, what they must turn out to be.",
+    )
+    revision: str | None = Field(default=None, description="Branch, tag or commit of the repository; default `main`.")
+    text_encoder: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Folder or repository of Gemma 3, or LTX-2.5's file; default the one in or beside the checkpoint.",
+    )
+
+    @field_validator("flavour")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        if value is not None:
+            flavour(value)
+        return value
+
+    def seen_from(self, base: Path) -> "ModelConfig":
+        """The same with absolute paths; repositories stay as they are."""
+        locations = {name: getattr(self, name) for name in ("checkpoint", "text_encoder")}
+        found = {name: absolute_location(where, base) for name, where in locations.items() if where is not None}
+        return self.model_copy(update=found)
 
 
 class PromptConfig(ConfigModel):

@@ -60,6 +60,8 @@ class Stage:
     version: int = 1
     """Bump when the output would differ for the same input."""
     device: Literal["cpu", "gpu"] = "cpu"
+    needs_weights: bool = False
+    """Reads the model, which may have to be downloaded first."""
     reads: Mapping[str, Callable[[Inputs], str]] = field(default_factory=dict)
     """Digest of the part of an input that is read, where that is not all of it; by the input's name."""
     not_in_key: frozenset[str] = frozenset()

@@ -16,7 +16,7 @@ from ltx_core.files.digest import DigestMemo, file_digest
 from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
 from tasks.shared import Shared
 from tasks.stage import Inputs, Observed, Outcome, Stage, Work
-from tasks.weights import component_identities
+from tasks.weights import component_identities, open_weights
 
 if TYPE_CHECKING:
     from ltx_core.pool.source import PoolSource
@@ -81,16 +81,13 @@ def _losses(row: Checkpoint) -> dict[str, float]:
 
 
 def _job(work: Work, source: "PoolSource") -> "TrainJob":
-    import torch
-
-    from ltx_core.checkpoint.combined import open_checkpoint
     from ltx_core.checkpoint.load import load_connectors, load_transformer
     from ltx_core.training.run import TrainJob
-    from tasks.device import prepare_device
+    from tasks.device import prepare_device, torch_dtype
 
-    checkpoint, device = open_checkpoint(work.shared.model.checkpoint), prepare_device(work.shared.memory)
+    checkpoint, device = open_weights(work.shared.model).checkpoint, prepare_device(work.shared.memory)
     settings = TrainSettings.model_validate(work.config.model_dump())
-    dtype = torch.bfloat16 if settings.dtype == "bf16" else torch.float32
+    dtype = torch_dtype(settings.dtype)
     return TrainJob(
         settings=settings,
         source=source,
@@ -134,6 +131,7 @@ STAGE = Stage(
     run=train_lora,
     observe=observe,
     device="gpu",
+    needs_weights=True,
     reads={"embed_text": texts_digest},
     not_in_key=FREE_TO_CHANGE,
     artifacts=("lora.safetensors", "metrics.parquet", "config.json"),

@@ -1,31 +1,103 @@
-"""Identities of the weights that stages observe: by content, read once for each change of a file."""
+"""The weights of a run: found and downloaded once, opened once a process, known by content."""
 
-from ltx_core.checkpoint.combined import open_checkpoint
-from ltx_core.checkpoint.identity import checkpoint_identities, text_encoder_identities
-from ltx_core.errors import CheckpointError
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+from ltx_core.checkpoint.hub import commit_of
+from ltx_core.checkpoint.identity import model_identities, text_encoder_identities
+from ltx_core.checkpoint.location import is_repository
+from ltx_core.checkpoint.model import Checkpoint
+from ltx_core.checkpoint.pending import PendingFile, reporting_bar
+from ltx_core.checkpoint.source import ModelSource, locate, open_model, pending
+from ltx_core.checkpoint.text_encoder_source import (
+    has_text_encoder,
+    locate_text_encoder,
+    pending_text_encoder,
+    text_encoder_beside,
+)
+from ltx_core.errors import CheckpointError, ConfigError
 from ltx_core.files.digest import DigestMemo
+from ltx_core.progress import SILENT, Progress
 from ltx_core.text.fit import fits
 from tasks.shared import ModelConfig
 
+WANTED = {
+    "checkpoint": "a combined .safetensors file, a folder, or a repository on the hub such as Lightricks/LTX-2",
+    "text_encoder": "the folder or repository of Gemma 3, or the text encoder file of LTX-2.5",
+}
+"""What a location may be, by option."""
 
-def check_weights(model: ModelConfig) -> None:
-    """See, from headers alone, that the weights are there and belong together, before anything is computed.
+
+class Weights(NamedTuple):
+    """What is opened of a model before anything is computed."""
+
+    checkpoint: Checkpoint
+    text_encoder: Path
+    """Folder or packed file."""
+
+
+def pending_weights(model: ModelConfig) -> tuple[PendingFile, ...]:
+    """What `prepare_weights` would download, with sizes where the hub tells them.
 
     Raises:
-        CheckpointError: a file is missing or of another kind, or the text encoder does not fit the checkpoint.
+        LtxError: a location leads nowhere, or the hub cannot be asked for what is not here.
     """
-    _check_paths(model)
-    fits(open_checkpoint(model.checkpoint), model.text_encoder)
+    _check_locations(model)
+    source = _source(model)
+    files = pending(source)
+    if model.text_encoder is not None:
+        return (*files, *pending_text_encoder(_encoder_source(model)))
+    return (*files, *pending_text_encoder(source)) if has_text_encoder(source) else files
+
+
+def prepare_weights(model: ModelConfig, progress: Progress = SILENT) -> ModelConfig:
+    """Download what is missing and see, from headers alone, that all belongs together, before anything is computed.
+
+    Returns:
+        The same weights, named so that whoever opens them later, in whatever process, gets these and asks no network:
+        repositories by their commit.
+
+    Raises:
+        LtxError: something is missing, of another kind, does not fit, or cannot be downloaded.
+    """
+    _check_locations(model)
+    pinned = _downloaded(model, progress)
+    weights = open_weights(pinned)
+    fits(weights.checkpoint, weights.text_encoder)
+    return pinned
+
+
+def open_weights(model: ModelConfig) -> Weights:
+    """The model and its text encoder; headers are read again only if a file changed. Nothing is downloaded.
+
+    Raises:
+        CheckpointError: something is missing or of another kind.
+        ConfigError: no text encoder is named and none lies with the model.
+    """
+    source = _source(model, here_only=True)
+    checkpoint = _opened(source, _state(locate(source)))
+    if model.text_encoder is not None:
+        return Weights(checkpoint, locate_text_encoder(_encoder_source(model, here_only=True)))
+    if beside := text_encoder_beside(checkpoint):
+        return Weights(checkpoint, beside)
+    raise ConfigError(
+        f"model.text_encoder is not set and {checkpoint.path} has none in it or beside it; set it to "
+        + (
+            "the text encoder file of the LTX-2.5 pack"
+            if checkpoint.generation == "2.5"
+            else "the folder or repository of Gemma 3 12B (google/gemma-3-12b-it-qat-q4_0-unquantized)"
+        )
+    )
 
 
 def component_identities(model: ModelConfig, memo: DigestMemo, *components: str) -> dict[str, str]:
     """Digest of each named component of the checkpoint.
 
     Raises:
-        CheckpointError: the file is missing or not a combined LTX-2 checkpoint.
+        LtxError: as for `open_weights`.
     """
-    _check_paths(model)
-    identities = checkpoint_identities(model.checkpoint, memo)
+    identities = model_identities(open_weights(model).checkpoint, memo)
     memo.save()
     return {name: identities[name] for name in components}
 
@@ -34,20 +106,48 @@ def encoder_identities(model: ModelConfig, memo: DigestMemo) -> dict[str, str]:
     """Digests of the text encoder's weights and of its tokenizer.
 
     Raises:
-        CheckpointError: the folder is missing or incomplete.
+        LtxError: as for `open_weights`.
     """
-    _check_paths(model)
-    identities = text_encoder_identities(model.text_encoder, memo)
+    identities = text_encoder_identities(open_weights(model).text_encoder, memo)
     memo.save()
     return identities
 
 
-def _check_paths(model: ModelConfig) -> None:
-    if not model.checkpoint.is_file():
-        raise CheckpointError(
-            f"model.checkpoint {model.checkpoint} is not a file; set it to the combined LTX-2 .safetensors file"
-        )
-    if not model.text_encoder.is_dir():
-        raise CheckpointError(
-            f"model.text_encoder {model.text_encoder} is not a folder; set it to the folder of the Gemma 3 text encoder"
-        )
+def _downloaded(model: ModelConfig, progress: Progress) -> ModelConfig:
+    bar, source = reporting_bar(progress), _source(model)
+    revision, encoder = commit_of(locate(source, bar)[0]) or model.revision, model.text_encoder
+    if encoder is not None:
+        encoder = str(locate_text_encoder(_encoder_source(model), bar))
+    elif has_text_encoder(source):
+        encoder = str(locate_text_encoder(source, bar))
+    return model.model_copy(update={"revision": revision, "text_encoder": encoder})
+
+
+def _source(model: ModelConfig, *, here_only: bool = False) -> ModelSource:
+    return ModelSource(model.checkpoint, model.flavour, model.revision, here_only=here_only)
+
+
+def _encoder_source(model: ModelConfig, *, here_only: bool = False) -> ModelSource:
+    """The revision is the checkpoint's; it holds for the text encoder too if that is in the same repository."""
+    revision = model.revision if model.text_encoder == model.checkpoint else None
+    return ModelSource(str(model.text_encoder), revision=revision, here_only=here_only)
+
+
+@lru_cache(maxsize=4)
+def _opened(source: ModelSource, _state: tuple[tuple[str, int, int], ...]) -> Checkpoint:
+    return open_model(source)
+
+
+def _state(paths: tuple[Path, ...]) -> tuple[tuple[str, int, int], ...]:
+    """What changes when a file that is opened is replaced: names, sizes and times."""
+    files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else (path,))]
+    stats = [(file, file.stat()) for file in sorted(files) if file.suffix in (".json", ".safetensors")]
+    return tuple((str(file), stat.st_size, stat.st_mtime_ns) for file, stat in stats)
+
+
+def _check_locations(model: ModelConfig) -> None:
+    """Tell which option leads nowhere before the hub is asked for what was meant as a path."""
+    for name, kinds in WANTED.items():
+        location = getattr(model, name)
+        if location is not None and not Path(location).exists() and not is_repository(location):
+            raise CheckpointError(f"model.{name} {location} is not there; set it to {kinds}")

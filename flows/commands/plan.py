@@ -8,7 +8,11 @@ from rich.table import Table
 
 from flows.commands.command import Command
 from flows.commands.config_arguments import add_config, add_selection, read_config, read_selection
-from flows.plan import PlannedStage, plan
+from flows.plan import PlannedStage, downloads, plan
+from ltx_core.checkpoint.pending import PendingFile
+
+MANY_BYTES = 2**28
+"""From here on sizes are told in GiB."""
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -17,8 +21,27 @@ def _arguments(parser: ArgumentParser) -> None:
 
 
 def _run(args: Namespace) -> int:
-    Console().print(plan_table(list(plan(read_config(args), read_selection(args)))))
+    config, selection, console = read_config(args), read_selection(args), Console()
+    pending = downloads(config, selection)
+    if pending:
+        console.print(download_table(pending))
+    console.print(plan_table(list(plan(config, selection, pending))))
     return 0
+
+
+def download_table(pending: Sequence[PendingFile]) -> Table:
+    """What a run would fetch from the hub first."""
+    sizes = [file.size for file in pending]
+    known = sum(size for size in sizes if size is not None)
+    total = f"{_gib(known)}{' and what the hub does not tell' if None in sizes else ''}"
+    table = Table("repository", "file", "size", title=f"to download: {total}", title_justify="left")
+    for file in pending:
+        table.add_row(file.repository, file.name, "unknown" if file.size is None else _gib(file.size))
+    return table
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB" if size >= MANY_BYTES else f"{size / 2**20:.1f} MiB"
 
 
 def plan_table(planned: Sequence[PlannedStage]) -> Table:

@@ -8,7 +8,7 @@ from rich.table import Table
 from flows.commands.command import Command
 from flows.commands.config_arguments import add_config, add_selection, read_config, read_overrides, read_selection
 from flows.config import RunConfig
-from flows.plan import plan
+from flows.plan import downloads, plan
 from flows.selection import Selection
 from flows.server import server_answers
 
@@ -21,7 +21,7 @@ def _arguments(parser: ArgumentParser) -> None:
 def _run(args: Namespace) -> int:
     config, selection = read_config(args), read_selection(args)
     console = Console(stderr=True)
-    planned = list(plan(config, selection))
+    planned = list(plan(config, selection, downloads(config, selection)))
     if not any(stage.will_run for stage in planned):
         for stage in planned:
             config.place().set_latest(stage.stage.name, str(stage.key))

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (  # type: ignore[attr-defined] # HTTPError: the client's HTTP library, not named
@@ -18,10 +19,13 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined] # HTTPError: 
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils.tqdm import tqdm
 
 from ltx_core.errors import CheckpointError, LtxError, TransientError
 from ltx_core.files.atomic import storage_errors
 
+Bar = type[tqdm]
+"""A class of progress bars."""
 DISK_FULL = f"os error {errno.ENOSPC}"
 """How hf_xet, which downloads large files, words a full disk."""
 
@@ -38,10 +42,21 @@ class Repository:
     """Branch, tag or commit; default main."""
     cache: Path | None = None
     """Default: the cache that all Hugging Face tools share."""
+    here_only: bool = False
+    """Take what was downloaded before and ask nobody."""
+
+    def asked(self, revision: str | None = None) -> dict[str, Any]:
+        """How the client is asked for it."""
+        return {
+            "repo_id": self.name,
+            "revision": revision or self.revision,
+            "cache_dir": self.cache,
+            "local_files_only": self.here_only,
+        }
 
 
-def fetch_files(repository: Repository, names: Sequence[str]) -> tuple[Path, ...]:
-    """Download files, all of one commit; what is already here is not fetched again.
+def fetch_files(repository: Repository, names: Sequence[str], bar: Bar | None = None) -> tuple[Path, ...]:
+    """Download files, all of one commit; what is already here is not fetched again. `bar`: default the hub's own.
 
     Raises:
         CheckpointError: offline, not allowed, or not there; says which and what to do.
@@ -51,9 +66,9 @@ def fetch_files(repository: Repository, names: Sequence[str]) -> tuple[Path, ...
     paths: list[Path] = []
     revision = repository.revision
     for name in names:
-        with _hub_errors(repository, name):
-            paths.append(Path(hf_hub_download(repository.name, name, revision=revision, cache_dir=repository.cache)))
-        revision = _commit(paths[0]) or revision
+        with hub_errors(repository, name):
+            paths.append(Path(hf_hub_download(filename=name, tqdm_class=bar, **repository.asked(revision))))
+        revision = commit_of(paths[0]) or revision
     return tuple(paths)
 
 
@@ -64,8 +79,8 @@ def has_file(repository: Repository, name: str) -> bool:
         CheckpointError, TransientError: as for `fetch_files`, but not for a file that is not there.
     """
     try:
-        with _hub_errors(repository, name):
-            hf_hub_download(repository.name, name, revision=repository.revision, cache_dir=repository.cache)
+        with hub_errors(repository, name):
+            hf_hub_download(filename=name, **repository.asked())
     except CheckpointError as error:
         if is_absent(error):
             return False
@@ -78,32 +93,32 @@ def is_absent(error: CheckpointError) -> bool:
     return isinstance(error.__cause__, EntryNotFoundError)
 
 
-def fetch_folder(repository: Repository, allow: Sequence[str], ignore: Sequence[str] = ()) -> Path:
+def fetch_folder(
+    repository: Repository, allow: Sequence[str], ignore: Sequence[str] = (), bar: Bar | None = None
+) -> Path:
     """Download the files that match `allow` and not `ignore`; the folder they are in.
 
     Raises:
         CheckpointError, TransientError, StorageError: as for `fetch_files`.
     """
-    with _hub_errors(repository, ", ".join(allow)):
-        return Path(
-            snapshot_download(
-                repository.name,
-                revision=repository.revision,
-                cache_dir=repository.cache,
-                allow_patterns=list(allow),
-                ignore_patterns=list(ignore),
-            )
-        )
+    asked = {"allow_patterns": list(allow), "ignore_patterns": list(ignore), **repository.asked()}
+    with hub_errors(repository, ", ".join(allow)):
+        return Path(snapshot_download(tqdm_class=bar, **asked))
 
 
-def _commit(path: Path) -> str | None:
+def commit_of(path: Path) -> str | None:
     """The commit that a file of the cache is of: .../snapshots/<commit>/<name>."""
     parts = path.parts
     return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
 
 
 @contextmanager
-def _hub_errors(repository: Repository, what: str) -> Iterator[None]:
+def hub_errors(repository: Repository, what: str) -> Iterator[None]:
+    """Say what the client's errors mean for `what` of a repository, and what to do.
+
+    Raises:
+        CheckpointError, TransientError, StorageError: as for `fetch_files`.
+    """
     with storage_errors(repository.cache or Path(constants.HF_HUB_CACHE)):
         try:
             yield
@@ -146,6 +161,8 @@ def _explained(error: Exception, repository: Repository, what: str) -> LtxError:
 
 def _not_here(error: Exception, repository: Repository, what: str) -> LtxError:
     """Neither in the cache nor reachable."""
+    if repository.here_only:
+        return CheckpointError(f"{what} of {repository.name} is not downloaded yet; `ltx2-lora run` downloads it")
     if constants.HF_HUB_OFFLINE:
         return CheckpointError(
             f"{what} of {repository.name} is not in {repository.cache or constants.HF_HUB_CACHE} and HF_HUB_OFFLINE "

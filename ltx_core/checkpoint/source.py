@@ -1,21 +1,23 @@
 """Where a model comes from: a file, a folder, or the hub; and what is opened there. No torch."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from ltx_core.checkpoint.combined import open_checkpoint, open_pack
 from ltx_core.checkpoint.flavours import default_flavour, flavour
 from ltx_core.checkpoint.folder import FOLDERS, is_folder, open_folder
 from ltx_core.checkpoint.header import read_header
-from ltx_core.checkpoint.hub import Repository, fetch_files, fetch_folder, has_file, is_absent
+from ltx_core.checkpoint.hub import Bar, Repository, fetch_files, fetch_folder, has_file, is_absent
 from ltx_core.checkpoint.keys import COMPONENTS
+from ltx_core.checkpoint.location import is_repository
 from ltx_core.checkpoint.model import Checkpoint
+from ltx_core.checkpoint.pending import PendingFile, pending_files, pending_folder
 from ltx_core.errors import CheckpointError
 
-REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 INDEX = "model_index.json"
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class ModelSource:
     """On the hub: branch, tag or commit."""
     cache: Path | None = None
     """On the hub: where downloads are kept; default the cache of all Hugging Face tools."""
+    here_only: bool = False
+    """On the hub: take what was downloaded before and ask nobody."""
 
 
 def open_model(source: ModelSource, *, components: Sequence[str] = COMPONENTS) -> Checkpoint:
@@ -52,49 +56,62 @@ def open_model(source: ModelSource, *, components: Sequence[str] = COMPONENTS) -
     return checkpoint
 
 
-def locate(source: ModelSource) -> tuple[Path, ...]:
+def locate(source: ModelSource, bar: Bar | None = None) -> tuple[Path, ...]:
     """The file or folder on this machine, or the files of a pack; downloaded if the location is on the hub.
 
     Raises:
         CheckpointError, ConfigError, TransientError, StorageError: as for `open_model`.
     """
-    path = Path(source.location).expanduser()
-    if path.exists():
+    if (path := local_path(source)).exists():
         return (path,)
-    repository = _repository(source, "a combined .safetensors file, a folder")
+    return _chosen(
+        source,
+        lambda repository, names: fetch_files(repository, names, bar),
+        lambda repository, allow: (fetch_folder(repository, allow, bar=bar),),
+    )
+
+
+def pending(source: ModelSource) -> tuple[PendingFile, ...]:
+    """What `locate` would download.
+
+    Raises:
+        CheckpointError, ConfigError, TransientError: as for `open_model`.
+    """
+    return () if local_path(source).exists() else _chosen(source, pending_files, pending_folder)
+
+
+def local_path(source: ModelSource) -> Path:
+    """The location as a path on this machine, whether it is there or not."""
+    return Path(source.location).expanduser()
+
+
+def _chosen(
+    source: ModelSource,
+    files: Callable[[Repository, Sequence[str]], Found],
+    folder: Callable[[Repository, Sequence[str]], Found],
+) -> Found:
+    """Do what is asked with a repository's files: the flavour's own or, if it has none such, diffusers' folders."""
+    repository = repository_of(source, "a combined .safetensors file, a folder")
     chosen = flavour(source.flavour or default_flavour(repository.name))
     try:
-        return fetch_files(repository, chosen.files)
+        return files(repository, chosen.files)
     except CheckpointError as error:
         if not is_absent(error) or not has_file(repository, INDEX):
             raise
-    folders = [f"{folder}/*" for folder in dict.fromkeys(FOLDERS.values())]
-    return (fetch_folder(repository, [INDEX, *folders]),)
+    return folder(repository, [INDEX, *(f"{name}/*" for name in dict.fromkeys(FOLDERS.values()))])
 
 
-def locate_text_encoder(source: ModelSource) -> Path:
-    """The text encoder on this machine: a folder or packed file; fetched if the location is on the hub.
-
-    A repository may be a text encoder's own, or a model's with the folders `text_encoder` and `tokenizer`.
+def repository_of(source: ModelSource, wanted: str) -> Repository:
+    """The location as a repository on the hub.
 
     Raises:
-        CheckpointError, TransientError, StorageError: as for `open_model`.
+        CheckpointError: it is a path, and nothing is there; `wanted` says what else would do.
     """
-    path = Path(source.location).expanduser()
-    if path.exists():
-        return path
-    repository = _repository(source, "the folder of Gemma, LTX-2.5's text encoder file")
-    if has_file(repository, "config.json"):
-        return fetch_folder(repository, ["*.json", "*.safetensors", "tokenizer.model"], ["*/*"])
-    return fetch_folder(repository, ["text_encoder/*", "tokenizer/*"]) / "text_encoder"
-
-
-def _repository(source: ModelSource, wanted: str) -> Repository:
-    if not REPOSITORY.fullmatch(source.location):
+    if not is_repository(source.location):
         raise CheckpointError(
             f"{source.location} does not exist; {wanted} or a repository on the hub (`Lightricks/LTX-2`) is wanted"
         )
-    return Repository(source.location, source.revision, source.cache)
+    return Repository(source.location, source.revision, source.cache, source.here_only)
 
 
 def _open(source: ModelSource, paths: tuple[Path, ...], components: Sequence[str]) -> Checkpoint:

@@ -7,9 +7,8 @@ from pathlib import Path
 from ltx_core.files.atomic import atomic_path, write_bytes
 from ltx_core.miniature.corpus import DECLARED, Footage
 from ltx_core.miniature.mux import write_whole
-from ltx_core.progress import Progress, Silent, stop_if_asked
+from ltx_core.progress import SILENT, Progress, stop_if_asked
 
-SILENT = Silent()
 KEPT_OF_TRUNCATED = 0.6
 """Share of a truncated file's bytes that are left: all of its index, half of its data."""
 

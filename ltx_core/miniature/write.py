@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ltx_core.miniature.footage import SILENT, write_footage
+from ltx_core.miniature.footage import write_footage
 from ltx_core.miniature.gemma import write_gemma
 from ltx_core.miniature.header import Generation
 from ltx_core.miniature.model import write_checkpoint
-from ltx_core.progress import Progress, stop_if_asked
+from ltx_core.progress import SILENT, Progress, stop_if_asked
 
 CHECKPOINT_NAME = "ltx-2-miniature.safetensors"
 

@@ -14,7 +14,7 @@ from flows.pipeline import run_stages
 from flows.selection import Selection
 from ltx_core.miniature.corpus import Footage, aac
 from ltx_core.miniature.footage import write_footage
-from ltx_core.progress import Silent
+from ltx_core.progress import SILENT, Progress, Silent
 from tasks import STAGES
 from tasks.decide import Decision, decide
 from tasks.execute import Execution, execute, read_quarantine, read_summary
@@ -74,8 +74,8 @@ class Bench:
     """A footage folder, weights, a workspace and settings; `run` covers the stages up to one."""
 
     footage: Path
-    checkpoint: Path
-    text_encoder: Path
+    checkpoint: Path | str
+    text_encoder: Path | str | None
     workspace: Path
     options: Mapping[str, Any] = field(default_factory=dict)
     progress: Notes = field(default_factory=Notes)
@@ -84,10 +84,11 @@ class Bench:
     def values(self) -> dict[str, Any]:
         """The configuration as a user writes it."""
         dataset = {"id": "set", "instance_data_dir": str(self.footage), "resolution": 64, "eval_fraction": 0.2}
+        encoder = {} if self.text_encoder is None else {"text_encoder": str(self.text_encoder)}
         return {
             "workspace": str(self.workspace),
             "datasets": [dataset | {"video": {"num_frames": 9}}],
-            "model": {"checkpoint": str(self.checkpoint), "text_encoder": str(self.text_encoder)},
+            "model": {"checkpoint": str(self.checkpoint)} | encoder,
             "prompts": {"validation": [PROMPT]},
             "memory": {"device": "cpu", "cpu_threads": 1},
             "split": {"contact_sheet_clips": 1},
@@ -122,11 +123,13 @@ class Bench:
         dotted = {name.replace("__", "."): value for name, value in options.items()}
         return self.but(options={**self.options, **dotted})
 
-    def run(self, last: str = "encode_latents", *, force: str | None = None) -> dict[str, StageResult]:
+    def run(
+        self, last: str = "encode_latents", *, force: str | None = None, downloading: Progress = SILENT
+    ) -> dict[str, StageResult]:
         """Every stage up to `last`; `force` one of them."""
         covered = STAGES[: EVERY_STAGE.index(last) + 1]
         forced = frozenset({force} if force else ())
-        results = run_stages(self.config, Selection(covered, forced), self._perform)
+        results = run_stages(self.config, Selection(covered, forced), self._perform, downloading)
         return {result.summary.stage: result for result in results}
 
     def decision(self, stage: Stage, done: Results) -> Decision:

@@ -121,11 +121,13 @@ class TestWeights:
             bench.but(checkpoint=torn).run()
 
     def test_missing_checkpoint(self, bench: Bench, tmp_path: Path) -> None:
-        with pytest.raises(CheckpointError, match=r"model.checkpoint .*gone.safetensors is not a file; set it"):
+        with pytest.raises(
+            CheckpointError, match=r"model.checkpoint .*gone.safetensors is not there; set it to a combined"
+        ):
             bench.but(checkpoint=tmp_path / "gone.safetensors").run()
 
     def test_missing_text_encoder(self, bench: Bench, tmp_path: Path) -> None:
-        with pytest.raises(CheckpointError, match=r"model.text_encoder .*gone is not a folder; set it to the folder"):
+        with pytest.raises(CheckpointError, match=r"model.text_encoder .*gone is not there; set it to the folder"):
             bench.but(text_encoder=tmp_path / "gone").run()
         assert_nothing_lost(bench)
 

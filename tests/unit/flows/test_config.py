@@ -20,7 +20,7 @@ def test_paths_in_a_file_are_relative_to_that_file(
     config = load_config(Path("deep/run.yaml"), {})
     assert config.workspace == path.parent / "out"
     assert config.datasets[0].instance_data_dir == path.parent / "footage"
-    assert config.model.checkpoint == path.parent / "model" / "ltx.safetensors"
+    assert config.model.checkpoint == str(path.parent / "model" / "ltx.safetensors")
 
 
 def test_absolute_and_home_paths_stay_where_they_are(
@@ -29,7 +29,7 @@ def test_absolute_and_home_paths_stay_where_they_are(
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     path = write(model={"checkpoint": "/weights/ltx.safetensors", "text_encoder": "~/gemma"})
     model = load_config(path, {}).model
-    assert (model.checkpoint, model.text_encoder) == (Path("/weights/ltx.safetensors"), tmp_path / "home" / "gemma")
+    assert (model.checkpoint, model.text_encoder) == ("/weights/ltx.safetensors", str(tmp_path / "home" / "gemma"))
 
 
 def test_paths_of_a_form_are_relative_to_the_current_folder(
@@ -79,7 +79,11 @@ def test_an_override_that_leads_nowhere_is_the_users_error(write: Write, dotted:
         ),
         ({"memory": {"qqqq": 1}}, r"unknown option 'memory\.qqqq'; docs/config\.md lists all options"),
         ({"train_lora": {"rank": 0}}, r"option 'train_lora\.rank' is 0: .*greater than or equal to 1"),
-        ({"model": {"checkpoint": "x"}}, r"option 'model\.text_encoder' is missing"),
+        ({"model": {"text_encoder": "x"}}, r"option 'model\.checkpoint' is missing"),
+        (
+            {"model": {"checkpoint": "x", "flavour": "dve"}},
+            r"option 'model\.flavour' is 'dve': .*there are dev, dev-fp8",
+        ),
         ({"datasets": []}, r"option 'datasets' is \[\]"),
         (
             {"datasets": [{"id": "a", "instance_data_dir": "f"}] * 2},

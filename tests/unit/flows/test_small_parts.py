@@ -103,9 +103,10 @@ def test_the_record_goes_when_the_run_ends(tmp_path: Path) -> None:
 
 def test_the_miniatures_configuration_is_a_run_of_every_section(tmp_path: Path) -> None:
     made = Miniature(tmp_path / "model" / "a.safetensors", tmp_path / "model" / "gemma", tmp_path / "footage")
+    made.text_encoder.mkdir(parents=True)
     config = load_config(write_config(tmp_path, made), {})
-    assert config.model.checkpoint == made.checkpoint
-    assert config.model.text_encoder == made.text_encoder
+    assert config.model.checkpoint == str(made.checkpoint)
+    assert config.model.text_encoder == str(made.text_encoder)
     assert [dataset.instance_data_dir for dataset in config.datasets] == [made.footage]
     assert config.workspace == tmp_path / "workspace"
     assert len(config.prompts.validation) == 2
