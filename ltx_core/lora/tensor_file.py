@@ -15,7 +15,13 @@ from safetensors import SafetensorError, safe_open
 from ltx_core.errors import CheckpointError
 from ltx_core.files.atomic import atomic_path
 
-DTYPE_NAMES = {torch.float32: "F32", torch.bfloat16: "BF16", torch.float16: "F16", torch.int64: "I64"}
+DTYPE_NAMES = {
+    torch.float32: "F32",
+    torch.bfloat16: "BF16",
+    torch.float16: "F16",
+    torch.int64: "I64",
+    torch.uint8: "U8",
+}
 ALIGNMENT = 8
 
 

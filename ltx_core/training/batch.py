@@ -41,8 +41,16 @@ class NoisyStream:
     """[B, T, 1] single-frame marks; video only."""
 
     def to(self, device: torch.device | str) -> Self:
-        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if getattr(self, f.name) is not None}
-        return replace(self, **moved)
+        """The same on `device`; from pinned memory the copy runs beside what follows."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
+
+    def pinned(self) -> Self:
+        """The same in host memory that a GPU can fetch from by itself."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: change(tensor) for name, tensor in found.items() if tensor is not None})
 
 
 @dataclass(frozen=True)
@@ -62,8 +70,14 @@ class TrainBatch:
         return self.video.noisy.shape[:2].numel() + audio
 
     def to(self, device: torch.device | str) -> "TrainBatch":
+        """The same on `device`."""
         audio = self.audio.to(device) if self.audio is not None else None
         return replace(self, video=self.video.to(device), audio=audio)
+
+    def pinned(self) -> "TrainBatch":
+        """The same in host memory that a GPU can fetch from by itself."""
+        audio = self.audio.pinned() if self.audio is not None else None
+        return replace(self, video=self.video.pinned(), audio=audio)
 
 
 def collate(

@@ -9,9 +9,12 @@ from ltx_core.files.digest import text_digest
 
 Preset = Literal["video", "audio", "audio+video"]
 Suffix = Annotated[str, Field(min_length=1, pattern=r"^[a-z0-9_.]+$")]
-Scheduler = Literal["constant", "constant_with_warmup", "linear", "cosine", "polynomial"]
+Scheduler = Literal[
+    "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "sine"
+]
+CYCLIC = ("cosine_with_restarts", "sine")
 DEFAULT_PREFIX = 2
-FREE_TO_CHANGE = frozenset({"checkpoint_interval", "keep_checkpoints", "gradient_checkpointing"})
+FREE_TO_CHANGE = frozenset({"checkpoint_interval", "keep_checkpoints", "keep_best", "gradient_checkpointing"})
 """Settings that leave the weights as they are, so that a run may be resumed with other values."""
 
 
@@ -33,11 +36,18 @@ class TrainSettings(BaseModel):
         default=0, ge=0, description="Steps of linear rise to `learning_rate`; not with `constant`."
     )
     final_learning_rate: float = Field(
-        default=0.0, ge=0, le=1, description="Where `linear`, `cosine` and `polynomial` end."
+        default=0.0, ge=0, le=1, description="Lowest learning rate of the schedules that fall."
     )
     polynomial_power: float = Field(default=1.0, gt=0, le=10, description="Power of `polynomial`; 1 is linear.")
+    scheduler_cycles: int = Field(
+        default=1, ge=1, le=1000, description="Falls of `cosine_with_restarts`, rises and falls of `sine`."
+    )
 
-    optimizer: Literal["adamw"] = Field(default="adamw", description="The optimizer; moments in float32.")
+    optimizer: Literal["adamw", "adamw_bf16", "adamw8bit"] = Field(
+        default="adamw",
+        description="`adamw` keeps LoRA and moments in float32, 16 bytes a weight; `adamw_bf16` both in bfloat16, "
+        "rounded by chance, 8 bytes; `adamw8bit` moments in 8 bits, 10 bytes.",
+    )
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
         default=(0.9, 0.999), description="Decay of AdamW's first and second moment."
     )
@@ -89,13 +99,16 @@ class TrainSettings(BaseModel):
     )
     checkpoint_interval: int = Field(default=250, ge=1, description="Steps between checkpoints; the last step has one.")
     keep_checkpoints: int = Field(default=3, ge=1, description="Newest checkpoints kept.")
+    keep_best: int = Field(
+        default=1, ge=0, description="Checkpoints of lowest eval loss kept beside the newest, of steps that have one."
+    )
     eval_interval: int = Field(default=250, ge=1, description="Steps between eval losses; first and last step too.")
     eval_sigmas: int = Field(default=4, ge=1, le=64, description="Fixed noise levels of the eval loss.")
     max_eval_clips: int = Field(default=16, ge=1, description="Most held-out clips of an eval loss, chosen by hash.")
     log_interval: int = Field(default=10, ge=1, description="Steps that one logged value is the mean of.")
 
     @model_validator(mode="after")
-    def _schedule_agrees(self) -> Self:
+    def _warmup_agrees(self) -> Self:
         if self.scheduler == "constant" and self.warmup_steps:
             raise ValueError(
                 f"warmup_steps is {self.warmup_steps} with scheduler 'constant', which has no warmup; use "
@@ -105,6 +118,10 @@ class TrainSettings(BaseModel):
             raise ValueError("scheduler 'constant_with_warmup' wants warmup_steps of 1 or more; use 'constant' for 0")
         if self.warmup_steps > self.steps:
             raise ValueError(f"warmup_steps is {self.warmup_steps} but steps {self.steps}; lower warmup_steps")
+        return self
+
+    @model_validator(mode="after")
+    def _schedule_agrees(self) -> Self:
         if self.scheduler.startswith("constant") and self.final_learning_rate:
             raise ValueError(
                 f"final_learning_rate is {self.final_learning_rate} with scheduler {self.scheduler!r}, which does not "
@@ -118,6 +135,11 @@ class TrainSettings(BaseModel):
             raise ValueError(
                 f"polynomial_power is {self.polynomial_power} with scheduler {self.scheduler!r}; use 'polynomial' or "
                 f"leave it out"
+            )
+        if self.scheduler not in CYCLIC and self.scheduler_cycles != 1:
+            raise ValueError(
+                f"scheduler_cycles is {self.scheduler_cycles} with scheduler {self.scheduler!r}, which has none; use "
+                f"'cosine_with_restarts' or 'sine', or leave it out"
             )
         return self
 

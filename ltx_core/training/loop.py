@@ -1,26 +1,30 @@
 """The order of things in a run, and nothing else."""
 
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.errors import Stopped
 from ltx_core.lora.files import check_tensors, export_tensors
 from ltx_core.lora.inject import without_lora
-from ltx_core.progress import Progress, stop_if_asked
+from ltx_core.progress import Progress
 from ltx_core.training.evaluation import eval_loss
 from ltx_core.training.memory import dry_run, out_of_memory_errors, peak_mebibytes
 from ltx_core.training.metrics import History
 from ltx_core.training.objective import Objective
-from ltx_core.training.optimizer import moments
-from ltx_core.training.order import EpochPlan
+from ltx_core.training.optimizer import Optimizer
+from ltx_core.training.order import EpochPlan, Visit
+from ltx_core.training.prefetch import Feed, prefetched
 from ltx_core.training.provenance import lora_metadata
+from ltx_core.training.prune import prune
 from ltx_core.training.samples import SampleInfo
 from ltx_core.training.schedule import learning_rate
-from ltx_core.training.state import TrainState, prune, save_state
+from ltx_core.training.state import TrainState, save_state
 from ltx_core.training.step import step_visits, take_step
+from ltx_core.training.stopwatch import Stopwatch
 
 
 @dataclass(frozen=True)
@@ -31,43 +35,59 @@ class Run:
     plan: EpochPlan
     held_out: tuple[SampleInfo, ...]
     parameters: dict[str, torch.nn.Parameter]
-    optimizer: torch.optim.AdamW
+    optimizer: Optimizer
     history: History
     checkpoints: Path
     config_digest: str
     provenance: dict[str, str]
     progress: Progress
+    ranks: Ranks = ALONE
 
 
 def train(run: Run, start: int) -> None:
-    """Take the steps from `start` to the last, each from data to checkpoint.
+    """Take the steps from `start` to the last, each from data to checkpoint; all ranks go through it together.
 
     Raises:
         Stopped: asked to stop; a checkpoint of the last finished step is there.
         DataError: a loss or gradient is not finite; names the clips.
         OutOfMemory: a batch does not fit.
+        CheckpointError: ranks began with unlike weights, or came apart.
+        TransientError: another rank is gone.
     """
     settings = run.objective.settings
+    run.ranks.check_equal("start", str(start), run.config_digest, run.parameters, run.optimizer.state())
     if start < settings.steps:
         dry_run(run.objective, run.plan, run.parameters)
     run.progress.advance(start, settings.steps, "steps")
-    saved = start
-    for step in range(start, settings.steps):
-        _pause(run, step, saved)
-        _step(run, step)
-        if (step + 1) % settings.checkpoint_interval == 0 or step + 1 == settings.steps:
-            save(run, step + 1)
-            saved = step + 1
+    saved, watch = start, Stopwatch()
+    with prefetched(run.objective.train_batch, own_batches(run, start), run.objective.device) as feed:
+        for step in range(start, settings.steps):
+            _pause(run, step, saved)
+            _step(run, step, feed, watch)
+            if (step + 1) % settings.checkpoint_interval == 0 or step + 1 == settings.steps:
+                save(run, step + 1)
+                saved = step + 1
     _pause(run, settings.steps, saved)
 
 
-def save(run: Run, step: int) -> Path:
-    """Write the checkpoint of `step` finished steps and drop the oldest beyond those kept.
+def own_batches(run: Run, start: int) -> Iterator[tuple[Visit, ...]]:
+    """The batches that this rank will train on, in order."""
+    settings = run.objective.settings
+    for step in range(start, settings.steps):
+        yield from run.ranks.share(step_visits(run.plan, step, settings.gradient_accumulation_steps))
+
+
+def save(run: Run, step: int) -> None:
+    """Write the checkpoint of `step` finished steps and drop those that are not to be kept; the first rank does.
 
     Raises:
-        CheckpointError: the LoRA is not finite or does nothing.
+        CheckpointError: the LoRA is not finite or does nothing, or ranks have come apart.
         StorageError: the disk is full or read-only.
+        TransientError: another rank is gone.
     """
+    run.ranks.check_equal("LoRA", str(step), run.parameters)
+    if not run.ranks.is_first:
+        return
     settings = run.objective.settings
     lora = export_tensors(run.objective.transformer)
     check_tensors(lora)
@@ -77,11 +97,10 @@ def save(run: Run, step: int) -> Path:
         config_digest=run.config_digest,
         history=run.history,
         adapter={name: parameter.detach() for name, parameter in run.parameters.items()},
-        moments=moments(run.optimizer, run.parameters),
+        moments=run.optimizer.state(),
     )
-    folder = save_state(run.checkpoints, state, lora, lora_metadata(settings, step, run.config_digest, run.provenance))
-    prune(run.checkpoints, settings.keep_checkpoints)
-    return folder
+    save_state(run.checkpoints, state, lora, lora_metadata(settings, step, run.config_digest, run.provenance))
+    prune(run.checkpoints, step, run.history, settings)
 
 
 def _pause(run: Run, step: int, saved: int) -> None:
@@ -93,7 +112,7 @@ def _pause(run: Run, step: int, saved: int) -> None:
     try:
         if step % settings.eval_interval == 0 or step == settings.steps:
             _measure(run, step)
-        stop_if_asked(run.progress, f"training, at step {step} of {settings.steps}")
+        run.ranks.stop_if_asked(run.progress, f"training, at step {step} of {settings.steps}")
     except Stopped:
         if step > saved:
             save(run, step)
@@ -106,29 +125,36 @@ def _measure(run: Run, step: int) -> None:
         return
     if step == 0:
         with without_lora(run.objective.transformer):
-            found = eval_loss(run.objective, run.held_out, run.progress)
+            found = eval_loss(run.objective, run.held_out, run.progress, run.ranks)
     else:
-        found = eval_loss(run.objective, run.held_out, run.progress)
+        found = eval_loss(run.objective, run.held_out, run.progress, run.ranks)
     if found is not None:
         values = found.values()
         run.history.add(step, values)
         run.progress.metrics(step, values)
+        if run.ranks.is_first:
+            prune(run.checkpoints, step, run.history, run.objective.settings)
 
 
-def _step(run: Run, step: int) -> None:
+def _step(run: Run, step: int, feed: Feed, watch: Stopwatch) -> None:
     """One optimizer step and what is told of it."""
     settings = run.objective.settings
-    began = time.monotonic()
     batches = step_visits(run.plan, step, settings.gradient_accumulation_steps)
-    with out_of_memory_errors(f"training, at step {step + 1}"):
-        rate = learning_rate(step, settings)
-        record, num_tokens = take_step(run.objective, batches, run.optimizer, run.parameters, rate)
+    with out_of_memory_errors(f"training, at step {step + 1}"), watch:
+        record, num_tokens = take_step(
+            run.objective,
+            batches,
+            run.optimizer,
+            run.parameters,
+            learning_rate(step, settings),
+            ranks=run.ranks,
+            load=feed,
+        )
+    watch.add(num_tokens)
     run.history.pending.append(record)
     done = step + 1
     if done % settings.log_interval == 0 or done == settings.steps:
-        seconds = time.monotonic() - began
-        timing = {"step_seconds": seconds, "tokens_per_second": num_tokens / max(seconds, 1e-9)}
         peak = peak_mebibytes()
         memory = {} if peak is None else {"memory/peak_mebibytes": peak}
-        run.progress.metrics(done, {**run.history.report(done), **timing, **memory})
+        run.progress.metrics(done, {**run.history.report(done), **watch.report(feed.wait_seconds), **memory})
     run.progress.advance(done, settings.steps, "steps")

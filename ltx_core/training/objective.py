@@ -23,6 +23,10 @@ class BatchLosses(NamedTuple):
     video: torch.Tensor
     audio: torch.Tensor | None
 
+    def detach(self) -> "BatchLosses":
+        """The values alone, without the graph and what it holds."""
+        return BatchLosses(self.video.detach(), None if self.audio is None else self.audio.detach())
+
 
 @dataclass(frozen=True)
 class Objective:

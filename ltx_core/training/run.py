@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.errors import ConfigError
 from ltx_core.files.atomic import remove_partials, write_bytes
 from ltx_core.files.lock import folder_lock
@@ -25,7 +26,8 @@ from ltx_core.training.optimizer import make_optimizer, restore_moments
 from ltx_core.training.order import EpochPlan
 from ltx_core.training.provenance import config_digest
 from ltx_core.training.samples import SampleSource
-from ltx_core.training.state import LORA_FILE, checkpoint_folder, checkpoints, newest_state, restore_adapter
+from ltx_core.training.shares import check_shares
+from ltx_core.training.state import LORA_FILE, checkpoint_folder, checkpoints, newest_state, restore_adapter, step_of
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 PROBE_SIGMA = 0.5
@@ -47,6 +49,8 @@ class TrainJob:
     """Names the base and the data in the file's header; equal for equal runs: no time, no path."""
     context_length: int | None = None
     """Text tokens after the connectors; None for the length the model was trained with."""
+    ranks: Ranks = ALONE
+    """This process among those that train together, all on the same job."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +87,21 @@ def train_lora(job: TrainJob, progress: Progress) -> TrainResult:
         ConfigError: the settings do not fit the model.
         DataError: a clip cannot be trained on, or made the loss not finite; names it.
         CheckpointError: a checkpoint in `out_dir` is of other settings, or the LoRA fails its last check.
+        TransientError: another rank is gone.
         OutOfMemory, StorageError, Stopped: as their classes say.
     """
     root = job.out_dir / "checkpoints"
+    if not job.ranks.is_first:
+        job.ranks.wait()  # the first rank holds the folder and has cleared it
+        return _train(job, root, progress)
     with folder_lock(root, progress):
         remove_partials(root)
+        job.ranks.wait()
         return _train(job, root, progress)
 
 
 def _train(job: TrainJob, root: Path, progress: Progress) -> TrainResult:
+    check_shares(job.settings, job.ranks)
     digest = config_digest(job.settings, job.source.samples, job.provenance)
     state = newest_state(root, digest, progress)
     run = prepare(job, root, digest, state.history if state is not None else History(), progress)
@@ -130,6 +140,7 @@ def prepare(job: TrainJob, root: Path, digest: str, history: History, progress: 
         config_digest=digest,
         provenance=job.provenance,
         progress=progress,
+        ranks=job.ranks,
     )
 
 
@@ -149,7 +160,7 @@ def _load_transformer(job: TrainJob) -> Any:
 
 
 def _export(job: TrainJob, run: Run) -> Path:
-    """Check the last checkpoint's LoRA against the trained one, then hand it out."""
+    """Check the last checkpoint's LoRA against the trained one, then hand it out. Every rank checks, one writes."""
     made = checkpoint_folder(run.checkpoints, job.settings.steps) / LORA_FILE
     batch = run.objective.eval_batch(run.plan.samples[0], PROBE_SIGMA).to(job.device)
 
@@ -157,9 +168,12 @@ def _export(job: TrainJob, run: Run) -> Path:
         video, audio = run.objective.predict(batch)
         return video.flatten() if audio is None else torch.cat([video.flatten(), audio.flatten()])
 
+    run.ranks.wait()  # for the file
     check_export(made, run.objective.transformer, probe)
     path = job.out_dir / LORA_FILE
-    write_bytes(path, made.read_bytes())
+    if run.ranks.is_first:
+        write_bytes(path, made.read_bytes())
+    run.ranks.wait()
     return path
 
 
@@ -167,8 +181,7 @@ def _result(job: TrainJob, run: Run, lora: Path, resumed_from_step: int | None) 
     history, steps = run.history, job.settings.steps
     saved = []
     for folder in reversed(checkpoints(run.checkpoints)):
-        step = int(folder.name.removeprefix("step-"))
-        saved.append(SavedLora(step, history.at(step, "eval/loss"), folder / LORA_FILE))
+        saved.append(SavedLora(step_of(folder), history.at(step_of(folder), "eval/loss"), folder / LORA_FILE))
     return TrainResult(
         lora_path=lora,
         steps=steps,

@@ -1,4 +1,4 @@
-"""The learning rate, a pure function of the step: nothing to save, nothing to restore."""
+"""The learning rate, a pure function of the step: nothing to save, nothing to restore, no world size in it."""
 
 import math
 
@@ -14,9 +14,25 @@ def learning_rate(step: int, settings: TrainSettings) -> float:
     high, low = settings.learning_rate, settings.final_learning_rate
     if step < settings.warmup_steps:
         return high * (step + 1) / settings.warmup_steps
-    if settings.scheduler.startswith("constant"):
-        return high
-    done = (step - settings.warmup_steps) / max(settings.steps - settings.warmup_steps, 1)
-    if settings.scheduler == "cosine":
-        return low + (high - low) * (1 + math.cos(math.pi * done)) / 2
-    return low + (high - low) * (1 - done) ** settings.polynomial_power  # linear is power 1
+    left = max(settings.steps - settings.warmup_steps, 1)
+    return low + (high - low) * _height(step - settings.warmup_steps, left, settings)
+
+
+def _height(step: int, steps: int, settings: TrainSettings) -> float:
+    """Height in [0, 1] of the schedule at `step` of `steps` after warmup.
+
+    `sine` rises from `final_learning_rate` and falls back to it, each cycle; it is taken at the middle of a step, so
+    that the first is not spent at its foot.
+    """
+    done, cycles = step / steps, settings.scheduler_cycles
+    match settings.scheduler:
+        case "cosine":
+            return (1 + math.cos(math.pi * done)) / 2
+        case "cosine_with_restarts":
+            return (1 + math.cos(math.pi * (cycles * step % steps) / steps)) / 2
+        case "sine":
+            return (1 - math.cos(2 * math.pi * cycles * (step + 0.5) / steps)) / 2
+        case "linear" | "polynomial":
+            return (1 - done) ** settings.polynomial_power  # linear is power 1
+        case _:
+            return 1.0

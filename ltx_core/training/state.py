@@ -49,7 +49,12 @@ def checkpoint_folder(root: Path, step: int) -> Path:
 
 def checkpoints(root: Path) -> list[Path]:
     """Checkpoint folders, newest first."""
-    return sorted(root.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
+    return sorted(root.glob("step-*"), key=step_of, reverse=True)
+
+
+def step_of(folder: Path) -> int:
+    """Optimizer steps taken before the checkpoint in `folder`."""
+    return int(folder.name.removeprefix("step-"))
 
 
 def save_state(root: Path, state: TrainState, lora: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> Path:
@@ -59,7 +64,7 @@ def save_state(root: Path, state: TrainState, lora: Mapping[str, torch.Tensor], 
         StorageError: the disk is full or read-only.
     """
     folder = checkpoint_folder(root, state.step)
-    _remove(folder)
+    remove_checkpoint(folder)
     with atomic_folder(folder) as partial:
         write_tensors(partial / ADAPTER_FILE, state.adapter, {})
         write_tensors(partial / OPTIMIZER_FILE, state.moments, {})
@@ -104,10 +109,11 @@ def newest_state(root: Path, config_digest: str, progress: Progress) -> TrainSta
     return None
 
 
-def prune(root: Path, keep: int) -> None:
-    """Delete all but the `keep` newest checkpoints."""
-    for folder in checkpoints(root)[keep:]:
-        _remove(folder)
+def remove_checkpoint(folder: Path) -> None:
+    """Delete a checkpoint so that no reader ever sees a part of it under its name."""
+    if folder.exists():
+        doomed = folder.rename(folder.with_name(f".partial-removed-{folder.name}"))
+        shutil.rmtree(doomed)
 
 
 def restore_adapter(parameters: Mapping[str, torch.nn.Parameter], stored: Mapping[str, torch.Tensor]) -> None:
@@ -137,10 +143,3 @@ def _whole(folder: Path) -> dict[str, Any] | None:
     files = summary["files"]
     intact = all((folder / name).is_file() and file_digest(folder / name) == files[name] for name in FILES)
     return summary if intact else None
-
-
-def _remove(folder: Path) -> None:
-    """Delete a folder so that no reader ever sees a part of it under its name."""
-    if folder.exists():
-        doomed = folder.rename(folder.with_name(f".partial-removed-{folder.name}"))
-        shutil.rmtree(doomed)

@@ -5,14 +5,18 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.errors import DataError
-from ltx_core.flow_matching.loss import carries_loss, mean_over_carriers
+from ltx_core.flow_matching.loss import mean_over_carriers
 from ltx_core.lora.targets import stream_of
-from ltx_core.training.batch import NoisyStream, TrainBatch
+from ltx_core.training.batch import TrainBatch
 from ltx_core.training.draws import carries_audio_loss
+from ltx_core.training.losses import step_losses
 from ltx_core.training.metrics import SampleLoss, StepRecord
 from ltx_core.training.objective import BatchLosses, Objective
+from ltx_core.training.optimizer import Optimizer
 from ltx_core.training.order import EpochPlan, Visit
+from ltx_core.training.prefetch import Load
 
 
 def step_visits(plan: EpochPlan, step: int, accumulation: int) -> list[tuple[Visit, ...]]:
@@ -20,33 +24,41 @@ def step_visits(plan: EpochPlan, step: int, accumulation: int) -> list[tuple[Vis
     return [plan.batch(step * accumulation + i) for i in range(accumulation)]
 
 
-def backward_step(objective: Objective, batches: Sequence[Sequence[Visit]]) -> tuple[list[SampleLoss], int]:
-    """Leave the gradients of one optimizer step on the parameters; give its losses and how many tokens it saw.
+def backward_step(
+    objective: Objective,
+    batches: Sequence[Sequence[Visit]],
+    *,
+    ranks: Ranks = ALONE,
+    load: Load | None = None,
+) -> tuple[list[SampleLoss], int]:
+    """Leave the gradients of this rank's share of an optimizer step on the parameters.
 
-    Means are taken over all clips of the step, so cutting it into other batches gives the same gradients.
+    Gives the losses of the whole step, in the order of its batches, and how many tokens it saw. Means are taken over
+    all clips of the step, so cutting it into other batches, or among other ranks, gives the same gradients once those
+    of the ranks are added up. The GPU is waited for once, after the last backward.
 
     Raises:
         DataError: a loss is not finite; names the clips. No weight has been changed.
+        TransientError: another rank is gone.
     """
-    visits = [visit for batch in batches for visit in batch]
+    load = load or objective.train_batch
+    num_video = sum(len(batch) for batch in batches)  # every clip carries a video loss
     num_audio = 0
     if objective.audio_channels is not None:
-        num_audio = sum(carries_audio_loss(visit, objective.settings) for visit in visits)
-    seen: list[SampleLoss] = []
-    num_tokens = 0
-    for chosen in batches:
-        batch = objective.train_batch(chosen)
+        num_audio = sum(carries_audio_loss(visit, objective.settings) for batch in batches for visit in batch)
+    done: list[tuple[int, TrainBatch, BatchLosses]] = []
+    for number in ranks.share(range(len(batches))):
+        batch = load(batches[number])
         losses = objective.losses(batch)
-        seen += _finite_losses(batch, losses)
-        num_tokens += batch.num_tokens
-        video = losses.video.sum() / len(visits)  # every clip carries a video loss
+        video = losses.video.sum() / num_video
         audio = mean_over_carriers(losses.audio, num_audio) if losses.audio is not None else None
         (video if audio is None else video + audio).backward()
-    return seen, num_tokens
+        done.append((number, batch, losses.detach()))
+    return step_losses(batches, done, ranks)
 
 
 def update(
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     parameters: Mapping[str, torch.nn.Parameter],
     *,
     learning_rate: float,
@@ -64,11 +76,11 @@ def update(
             f"gradients are not finite ({norms}) after clips {list(clip_ids)}; the step was not taken. Look at these "
             f"clips, or lower learning_rate; the last checkpoint is whole."
         )
-    torch.nn.utils.clip_grad_norm_(list(parameters.values()), max_grad_norm)
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+    trained = [parameter for parameter in parameters.values() if parameter.grad is not None]
+    torch.nn.utils.clip_grads_with_norm_(trained, max_grad_norm, torch.tensor(norms["all"], device=trained[0].device))
+    optimizer.step(learning_rate)
+    for parameter in trained:
+        parameter.grad = None
     return norms
 
 
@@ -77,25 +89,31 @@ def grad_norms(parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, float]
     groups: dict[str, list[torch.Tensor]] = {}
     for name, parameter in parameters.items():
         if parameter.grad is not None:
-            norm = torch.linalg.vector_norm(parameter.grad)
-            groups.setdefault("all", []).append(norm)
-            groups.setdefault(stream_of(name), []).append(norm)
-    return {group: torch.linalg.vector_norm(torch.stack(norms)).item() for group, norms in sorted(groups.items())}
+            groups.setdefault(stream_of(name), []).append(parameter.grad)
+    norms = {group: torch._foreach_norm(found, 2, torch.float32) for group, found in groups.items()}
+    joint = [torch.linalg.vector_norm(torch.stack(list(parts))) for parts in norms.values()]
+    values = torch.stack([torch.linalg.vector_norm(torch.stack(joint)), *joint]).tolist()
+    return dict(sorted(zip(["all", *norms], values, strict=True)))
 
 
 def take_step(
     objective: Objective,
     batches: Sequence[Sequence[Visit]],
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     parameters: Mapping[str, torch.nn.Parameter],
     learning_rate: float,
+    *,
+    ranks: Ranks = ALONE,
+    load: Load | None = None,
 ) -> tuple[StepRecord, int]:
-    """One whole optimizer step; what it gave, and how many tokens it saw.
+    """One whole optimizer step; what it gave, and how many tokens it saw. Every rank ends with the same weights.
 
     Raises:
         DataError: a loss or gradient is not finite; names the clips. No weight has been changed.
+        TransientError: another rank is gone.
     """
-    seen, num_tokens = backward_step(objective, batches)
+    seen, num_tokens = backward_step(objective, batches, ranks=ranks, load=load)
+    ranks.add_gradients(parameters)
     norms = update(
         optimizer,
         parameters,
@@ -104,28 +122,3 @@ def take_step(
         clip_ids=[visit.sample.clip_id for batch in batches for visit in batch],
     )
     return StepRecord(learning_rate, norms, tuple(seen)), num_tokens
-
-
-def _finite_losses(batch: TrainBatch, losses: BatchLosses) -> list[SampleLoss]:
-    """The losses of samples that carry one.
-
-    Raises:
-        DataError: one is not finite; names its clip.
-    """
-    found = _carried("video", batch.clip_ids, batch.video, losses.video)
-    if batch.audio is not None and losses.audio is not None:
-        found += _carried("audio", batch.clip_ids, batch.audio, losses.audio)
-    if bad := [(clip, loss) for clip, loss in found if not math.isfinite(loss.loss)]:
-        named = ", ".join(f"{clip} ({loss.modality}, sigma {loss.sigma:.3f}: {loss.loss})" for clip, loss in bad)
-        raise DataError(
-            f"the loss is not finite for {named}; the optimizer step was not taken. Look at these clips, or lower "
-            f"learning_rate; the last checkpoint is whole."
-        )
-    return [loss for _, loss in found]
-
-
-def _carried(
-    modality: str, clip_ids: Sequence[str], stream: NoisyStream, losses: torch.Tensor
-) -> list[tuple[str, SampleLoss]]:
-    values = zip(clip_ids, carries_loss(stream.weight).tolist(), stream.sigma.tolist(), losses.tolist(), strict=True)
-    return [(clip, SampleLoss(modality, sigma, loss)) for clip, carries, sigma, loss in values if carries]

@@ -84,6 +84,16 @@ def test_killed_after_a_step(step: int, job_of: JobOf, tmp_path: Path, undisturb
     check_same(result, undisturbed)
 
 
+@pytest.mark.parametrize("optimizer", ["adamw_bf16", "adamw8bit"])
+def test_killed_with_a_low_precision_optimizer(optimizer: str, job_of: JobOf, tmp_path: Path) -> None:
+    whole = train_lora(job_of(tmp_path / "whole", optimizer=optimizer), Silent())
+    job = job_of(tmp_path / "killed", optimizer=optimizer)
+    assert in_child(lambda: train_lora(job, KilledAt(5))) == -signal.SIGKILL
+    result = train_lora(job, Silent())
+    assert result.resumed_from_step == 3
+    check_same(result, whole)
+
+
 def test_killed_again_and_again(job_of: JobOf, tmp_path: Path, undisturbed: TrainResult) -> None:
     job = job_of(tmp_path)
     for step in (2, 4, 5, 7):

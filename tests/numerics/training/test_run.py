@@ -17,6 +17,7 @@ from ltx_core.training.run import TrainJob, train_lora
 
 pytestmark = pytest.mark.numerics
 JobOf = Callable[..., TrainJob]
+TIMES = {"step_seconds", "tokens_per_second", "data/wait_seconds", "data/wait_share"}
 
 
 class Listener(Silent):
@@ -76,18 +77,27 @@ def test_metrics_are_told_and_kept(job_of: JobOf, tmp_path: Path) -> None:
     result = train_lora(job_of(tmp_path), listener)
     assert sorted(listener.values) == [0, 2, 4, 6, 7]
     expected = {"loss", "loss/video", "loss/audio", "grad_norm/all", "grad_norm/video", "grad_norm/audio"}
-    expected |= {"grad_norm/cross", "learning_rate", "step_seconds", "tokens_per_second"}
+    expected |= {"grad_norm/cross", "learning_rate"} | TIMES
     assert expected <= listener.values[2].keys()
     assert any(name.startswith("loss/video/sigma_q") for name in listener.values[2])
     assert {"eval/loss", "eval/video", "eval/audio"} <= listener.values[4].keys()
     kept = {(row.step, row.name): row.value for row in result.metrics}
     told = {(step, name): value for step, values in listener.values.items() for name, value in values.items()}
-    timing = {key for key in told if key[1] in ("step_seconds", "tokens_per_second")}
+    timing = {key for key in told if key[1] in TIMES}
     assert kept == {key: value for key, value in told.items() if key not in timing}
     assert listener.advanced[-1] == (7, 7, "steps")
     assert result.base_eval_loss == listener.values[0]["eval/loss"]
     assert [saved.step for saved in result.saved] == [3, 6, 7]
     assert all(saved.path.is_file() for saved in result.saved)
+
+
+def test_best_checkpoints_outlive_newer_ones(job_of: JobOf, tmp_path: Path) -> None:
+    listener = Listener()
+    changes = {"learning_rate": 0.2, "checkpoint_interval": 1, "eval_interval": 1, "keep_checkpoints": 1}
+    result = train_lora(job_of(tmp_path, keep_best=2, scheduler="constant", warmup_steps=0, **changes), listener)
+    losses = sorted((listener.values[step]["eval/loss"], step) for step in range(1, 8))
+    assert [saved.step for saved in result.saved] == sorted({7, losses[0][1], losses[1][1]})
+    assert [saved.eval_loss for saved in result.saved] == [listener.values[s.step]["eval/loss"] for s in result.saved]
 
 
 def test_header_says_where_it_comes_from_and_not_when_or_where(job_of: JobOf, tmp_path: Path) -> None:

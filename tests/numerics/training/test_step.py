@@ -81,14 +81,17 @@ def test_checkpointed_gradients_are_the_same(run_of: Callable[..., Run]) -> None
 def test_gradients_are_clipped_to_their_joint_norm_and_reported_whole(run_of: Callable[..., Run]) -> None:
     run = run_of(max_grad_norm=1e-3)
     backward_step(run.objective, [visits(run, "a")])
+    start = {name: p.detach().clone() for name, p in run.parameters.items()}
     before = torch.linalg.vector_norm(
         torch.cat([p.grad.flatten() for p in run.parameters.values() if p.grad is not None])
     ).item()
     norms = update(run.optimizer, run.parameters, learning_rate=1e-3, max_grad_norm=1e-3, clip_ids=["a"])
-    assert run.optimizer.param_groups[0]["lr"] == 1e-3  # not the 5e-3 it was made with
     assert norms["all"] == pytest.approx(before, rel=1e-5)
     assert norms["all"] == pytest.approx(sum(norms[g] ** 2 for g in ("video", "audio", "cross")) ** 0.5, rel=1e-5)
-    moments = [run.optimizer.state[p]["exp_avg"].flatten() / 0.1 for p in run.parameters.values()]
+    largest = max((p.detach() - start[name]).abs().max().item() for name, p in run.parameters.items())
+    assert largest == pytest.approx(1e-3, rel=0.02)  # AdamW's first step is the rate, not the 5e-3 it was made with
+    state = run.optimizer.state()
+    moments = [state[f"{name}.exp_avg"].flatten() / 0.1 for name in run.parameters]
     assert torch.linalg.vector_norm(torch.cat(moments)).item() == pytest.approx(1e-3, rel=1e-3)
 
 
@@ -110,7 +113,7 @@ def test_dry_run_takes_the_largest_batch_and_leaves_nothing(run_of: Callable[...
     dry_run(run.objective, run.plan, run.parameters)
     assert all(parameter.grad is None for parameter in run.parameters.values())
     assert all(torch.equal(parameter, before[name]) for name, parameter in run.parameters.items())
-    assert not run.optimizer.state
+    assert not run.optimizer.state()
 
 
 def test_full_device_says_what_to_change() -> None:

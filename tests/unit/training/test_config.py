@@ -28,6 +28,7 @@ def test_every_field_is_described() -> None:
         ({"final_learning_rate": 1e-5}, "does not fall"),
         ({"scheduler": "cosine", "final_learning_rate": 1e-2}, "above learning_rate"),
         ({"scheduler": "cosine", "polynomial_power": 2}, "use 'polynomial'"),
+        ({"scheduler": "cosine", "scheduler_cycles": 2}, "cosine_with_restarts"),
         ({"modalities": "video", "targets": "audio+video"}, "never train"),
         ({"modalities": "video", "targets": "audio"}, "never train"),
         ({"targets": []}, "empty"),

@@ -1,0 +1,149 @@
+"""The processes of a run, called ranks, and the few things that they tell each other.
+
+PyTorch's `DistributedDataParallel` is not used. It averages over ranks, where a step's mean is over all its clips
+wherever they lie; it wants each parameter to get a gradient in each backward, where a batch without sound gives none to
+some; it owns the forward, which here is cut into policies over blocks (recompute, streaming, compiled regions); and
+nothing but the adapter has gradients: for a LoRA of 214 M weights one sum after the last backward, 0.86 GB, about 5 ms
+over NVLink in a step of half a second. Overlapping it with the backward would win less than one percent.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ltx_core.distributed.fingerprint import fingerprint
+from ltx_core.errors import CheckpointError, Stopped, TransientError
+from ltx_core.progress import Progress
+
+BUCKET_SIZE = 2**25
+"""Gradients summed at once: 128 MiB in float32, enough to fill a link and little beside the weights."""
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those of the run. Alone, every method is what one process would do without it.
+
+    All ranks call the same methods in the same order. Tensors on the CPU go over gloo, those on a GPU over NCCL.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one writes and reports."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Those of `items` that are this rank's to do: the first, and then every `size`-th."""
+        return items[self.rank :: self.size]
+
+    def sum(self, values: Tensor) -> Tensor:
+        """`values` summed over ranks, in place.
+
+        Raises:
+            TransientError: another rank is gone.
+        """
+        if self.size > 1:
+            with self._others():
+                dist.all_reduce(values)
+        return values
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set anywhere.
+
+        Raises:
+            TransientError: another rank is gone.
+        """
+        return flag if self.size == 1 else bool(self.sum(torch.tensor(int(flag))).item())
+
+    def wait(self) -> None:
+        """Go on when every rank has come here.
+
+        Raises:
+            TransientError: another rank is gone.
+        """
+        self.any(False)
+
+    def stop_if_asked(self, progress: Progress, what: str) -> None:
+        """Leave here, all together, if any rank was asked to.
+
+        Raises:
+            Stopped: the work was asked to stop.
+            TransientError: another rank is gone.
+        """
+        if self.any(progress.stopping):
+            raise Stopped(f"stopped while {what}; what was finished is kept, run again to go on")
+
+    def check_equal(self, what: str, *parts: str | Mapping[str, Tensor]) -> None:
+        """See that every rank has the same strings and tensors.
+
+        Raises:
+            CheckpointError: one has others; says which.
+            TransientError: another rank is gone.
+        """
+        if self.size == 1:
+            return
+        own = torch.zeros(self.size, dtype=torch.int64)
+        own[self.rank] = fingerprint(parts)
+        found = self.sum(own).tolist()
+        if odd := [rank for rank, value in enumerate(found) if value != found[0]]:
+            raise CheckpointError(
+                f"ranks {odd} have another {what} than rank 0. All must read the same workspace, run the same version "
+                f"and compute alike; nothing was written. Run again to go on from the last checkpoint."
+            )
+
+    def add_gradients(self, parameters: Mapping[str, torch.nn.Parameter]) -> None:
+        """Leave on every rank the sum of all ranks' gradients; a parameter that has none anywhere keeps none.
+
+        Summed in float32, whatever the gradients are.
+
+        Raises:
+            TransientError: another rank is gone.
+        """
+        if self.size == 1:
+            return
+        present = self.sum(torch.tensor([p.grad is not None for p in parameters.values()], dtype=torch.int64))
+        gradients = []
+        for parameter, ranks_with in zip(parameters.values(), present.tolist(), strict=True):
+            if ranks_with:
+                if parameter.grad is None:
+                    parameter.grad = torch.zeros_like(parameter)
+                gradients.append(parameter.grad)
+        for bucket in _buckets(gradients):
+            flat = self.sum(torch.cat([gradient.reshape(-1).float() for gradient in bucket]))
+            parts = flat.split([gradient.numel() for gradient in bucket])
+            torch._foreach_copy_(bucket, [part.view_as(g) for part, g in zip(parts, bucket, strict=True)])
+
+    @contextmanager
+    def _others(self) -> Iterator[None]:
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            raise TransientError(
+                f"rank {self.rank} of {self.size} lost the others: one of them ended or cannot be reached "
+                f"({str(error).splitlines()[0]}). Run again to go on from the last checkpoint."
+            ) from error
+
+
+ALONE = Ranks()
+"""One process."""
+
+
+def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    bucket: list[Tensor] = []
+    for gradient in gradients:
+        if bucket and sum(g.numel() for g in bucket) + gradient.numel() > BUCKET_SIZE:
+            yield bucket
+            bucket = []
+        bucket.append(gradient)
+    if bucket:
+        yield bucket
