@@ -2,18 +2,20 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datasets_spec import Manifest
 from flows.config import RunConfig
 from flows.selection import Selection
-from ltx_core.checkpoint.pending import PendingFile
 from ltx_core.errors import ConfigError
 from tasks import STAGES
 from tasks.decide import decide
 from tasks.stage import Stage
 from tasks.weights import pending_weights, prepare_weights
 from tasks.workspace import Workspace
+
+if TYPE_CHECKING:
+    from ltx_core.checkpoint.pending import PendingFile
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class PlannedStage:
     why: str
 
 
-def downloads(config: RunConfig, selection: Selection) -> tuple[PendingFile, ...]:
+def downloads(config: RunConfig, selection: Selection) -> "tuple[PendingFile, ...]":
     """The weights that a run would download first.
 
     Raises:
@@ -35,7 +37,7 @@ def downloads(config: RunConfig, selection: Selection) -> tuple[PendingFile, ...
     return pending_weights(config.model) if selection.needs_weights else ()
 
 
-def plan(config: RunConfig, selection: Selection, pending: Sequence[PendingFile] = ()) -> Iterator[PlannedStage]:
+def plan(config: RunConfig, selection: Selection, pending: "Sequence[PendingFile]" = ()) -> Iterator[PlannedStage]:
     """Decide each stage in order; a stage after one that will run waits for its result, and one that needs weights
     for those that are `pending`. Nothing is downloaded.
 

@@ -2,18 +2,17 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from ltx_core.checkpoint.hub import commit_of
 from ltx_core.checkpoint.identity import model_identities, text_encoder_identities
 from ltx_core.checkpoint.location import is_repository
 from ltx_core.checkpoint.model import Checkpoint
-from ltx_core.checkpoint.pending import PendingFile, reporting_bar
-from ltx_core.checkpoint.source import ModelSource, locate, open_model, pending
-from ltx_core.checkpoint.text_encoder_source import (
-    has_text_encoder,
+from ltx_core.checkpoint.source import (
+    ModelSource,
+    local_path,
+    locate,
     locate_text_encoder,
-    pending_text_encoder,
+    open_model,
     text_encoder_beside,
 )
 from ltx_core.errors import CheckpointError, ConfigError
@@ -21,6 +20,9 @@ from ltx_core.files.digest import DigestMemo
 from ltx_core.progress import SILENT, Progress
 from ltx_core.text.fit import fits
 from tasks.shared import ModelConfig
+
+if TYPE_CHECKING:
+    from ltx_core.checkpoint.pending import PendingFile
 
 WANTED = {
     "checkpoint": "a combined .safetensors file, a folder, or a repository on the hub such as Lightricks/LTX-2",
@@ -37,7 +39,7 @@ class Weights(NamedTuple):
     """Folder or packed file."""
 
 
-def pending_weights(model: ModelConfig) -> tuple[PendingFile, ...]:
+def pending_weights(model: ModelConfig) -> "tuple[PendingFile, ...]":
     """What `prepare_weights` would download, with sizes where the hub tells them.
 
     Raises:
@@ -45,10 +47,15 @@ def pending_weights(model: ModelConfig) -> tuple[PendingFile, ...]:
     """
     _check_locations(model)
     source = _source(model)
-    files = pending(source)
-    if model.text_encoder is not None:
-        return (*files, *pending_text_encoder(_encoder_source(model)))
-    return (*files, *pending_text_encoder(source)) if has_text_encoder(source) else files
+    encoder = source if model.text_encoder is None else _encoder_source(model)
+    if not _is_remote(source) and not _is_remote(encoder):
+        return ()
+    from ltx_core.checkpoint.hub_source import has_text_encoder, pending_model, pending_text_encoder
+
+    files = pending_model(source) if _is_remote(source) else ()
+    if not _is_remote(encoder) or (model.text_encoder is None and not has_text_encoder(source)):
+        return files
+    return (*files, *pending_text_encoder(encoder))
 
 
 def prepare_weights(model: ModelConfig, progress: Progress = SILENT) -> ModelConfig:
@@ -114,13 +121,21 @@ def encoder_identities(model: ModelConfig, memo: DigestMemo) -> dict[str, str]:
 
 
 def _downloaded(model: ModelConfig, progress: Progress) -> ModelConfig:
-    bar, source = reporting_bar(progress), _source(model)
-    revision, encoder = commit_of(locate(source, bar)[0]) or model.revision, model.text_encoder
+    source, encoder, revision = _source(model), model.text_encoder, model.revision
     if encoder is not None:
-        encoder = str(locate_text_encoder(_encoder_source(model), bar))
-    elif has_text_encoder(source):
-        encoder = str(locate_text_encoder(source, bar))
+        encoder = str(locate_text_encoder(_encoder_source(model), progress))
+    if _is_remote(source):
+        from ltx_core.checkpoint.hub import commit_of
+        from ltx_core.checkpoint.hub_source import has_text_encoder
+
+        revision = commit_of(locate(source, progress)[0])
+        if encoder is None and has_text_encoder(source):
+            encoder = str(locate_text_encoder(source, progress))
     return model.model_copy(update={"revision": revision, "text_encoder": encoder})
+
+
+def _is_remote(source: ModelSource) -> bool:
+    return not local_path(source).exists()
 
 
 def _source(model: ModelConfig, *, here_only: bool = False) -> ModelSource:

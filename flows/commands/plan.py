@@ -2,6 +2,7 @@
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -9,7 +10,9 @@ from rich.table import Table
 from flows.commands.command import Command
 from flows.commands.config_arguments import add_config, add_selection, read_config, read_selection
 from flows.plan import PlannedStage, downloads, plan
-from ltx_core.checkpoint.pending import PendingFile
+
+if TYPE_CHECKING:
+    from ltx_core.checkpoint.pending import PendingFile
 
 MANY_BYTES = 2**28
 """From here on sizes are told in GiB."""
@@ -29,7 +32,7 @@ def _run(args: Namespace) -> int:
     return 0
 
 
-def download_table(pending: Sequence[PendingFile]) -> Table:
+def download_table(pending: "Sequence[PendingFile]") -> Table:
     """What a run would fetch from the hub first."""
     sizes = [file.size for file in pending]
     known = sum(size for size in sizes if size is not None)

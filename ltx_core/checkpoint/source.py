@@ -1,23 +1,24 @@
-"""Where a model comes from: a file, a folder, or the hub; and what is opened there. No torch."""
+"""Where a model comes from: a file, a folder, or the hub; and what is opened there. No torch.
 
-from collections.abc import Callable, Sequence
+The hub's client is imported only for what is not here: it costs every process a fifth of a second.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 from ltx_core.checkpoint.combined import open_checkpoint, open_pack
-from ltx_core.checkpoint.flavours import default_flavour, flavour
-from ltx_core.checkpoint.folder import FOLDERS, is_folder, open_folder
+from ltx_core.checkpoint.flavours import flavour
+from ltx_core.checkpoint.folder import is_folder, open_folder
 from ltx_core.checkpoint.header import read_header
-from ltx_core.checkpoint.hub import Bar, Repository, fetch_files, fetch_folder, has_file, is_absent
 from ltx_core.checkpoint.keys import COMPONENTS
-from ltx_core.checkpoint.location import is_repository
 from ltx_core.checkpoint.model import Checkpoint
-from ltx_core.checkpoint.pending import PendingFile, pending_files, pending_folder
 from ltx_core.errors import CheckpointError
+from ltx_core.progress import Progress
 
 INDEX = "model_index.json"
-Found = TypeVar("Found")
+TEXT_ENCODER = "text_encoder"
+"""The folder of a text encoder beside a model, with `tokenizer` next to it: diffusers' layout."""
 
 
 @dataclass(frozen=True)
@@ -56,62 +57,48 @@ def open_model(source: ModelSource, *, components: Sequence[str] = COMPONENTS) -
     return checkpoint
 
 
-def locate(source: ModelSource, bar: Bar | None = None) -> tuple[Path, ...]:
+def locate(source: ModelSource, progress: Progress | None = None) -> tuple[Path, ...]:
     """The file or folder on this machine, or the files of a pack; downloaded if the location is on the hub.
+
+    `progress`: who is told of a download; default a bar of the hub's client.
 
     Raises:
         CheckpointError, ConfigError, TransientError, StorageError: as for `open_model`.
     """
     if (path := local_path(source)).exists():
         return (path,)
-    return _chosen(
-        source,
-        lambda repository, names: fetch_files(repository, names, bar),
-        lambda repository, allow: (fetch_folder(repository, allow, bar=bar),),
-    )
+    from ltx_core.checkpoint.hub_source import fetch_model
+
+    return fetch_model(source, progress)
 
 
-def pending(source: ModelSource) -> tuple[PendingFile, ...]:
-    """What `locate` would download.
+def locate_text_encoder(source: ModelSource, progress: Progress | None = None) -> Path:
+    """The text encoder on this machine: a folder or packed file; fetched if the location is on the hub.
+
+    A repository may be a text encoder's own, or a model's with the folders `text_encoder` and `tokenizer`.
 
     Raises:
-        CheckpointError, ConfigError, TransientError: as for `open_model`.
+        CheckpointError, TransientError, StorageError: as for `open_model`.
     """
-    return () if local_path(source).exists() else _chosen(source, pending_files, pending_folder)
+    if (path := local_path(source)).exists():
+        return path
+    from ltx_core.checkpoint.hub_source import fetch_text_encoder
+
+    return fetch_text_encoder(source, progress)
+
+
+def text_encoder_beside(checkpoint: Checkpoint) -> Path | None:
+    """The text encoder in the model's folder, or beside the model's file."""
+    if checkpoint.text_encoder is not None:
+        return checkpoint.text_encoder
+    folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
+    beside = folder / TEXT_ENCODER
+    return beside if (beside / "config.json").is_file() else None
 
 
 def local_path(source: ModelSource) -> Path:
     """The location as a path on this machine, whether it is there or not."""
     return Path(source.location).expanduser()
-
-
-def _chosen(
-    source: ModelSource,
-    files: Callable[[Repository, Sequence[str]], Found],
-    folder: Callable[[Repository, Sequence[str]], Found],
-) -> Found:
-    """Do what is asked with a repository's files: the flavour's own or, if it has none such, diffusers' folders."""
-    repository = repository_of(source, "a combined .safetensors file, a folder")
-    chosen = flavour(source.flavour or default_flavour(repository.name))
-    try:
-        return files(repository, chosen.files)
-    except CheckpointError as error:
-        if not is_absent(error) or not has_file(repository, INDEX):
-            raise
-    return folder(repository, [INDEX, *(f"{name}/*" for name in dict.fromkeys(FOLDERS.values()))])
-
-
-def repository_of(source: ModelSource, wanted: str) -> Repository:
-    """The location as a repository on the hub.
-
-    Raises:
-        CheckpointError: it is a path, and nothing is there; `wanted` says what else would do.
-    """
-    if not is_repository(source.location):
-        raise CheckpointError(
-            f"{source.location} does not exist; {wanted} or a repository on the hub (`Lightricks/LTX-2`) is wanted"
-        )
-    return Repository(source.location, source.revision, source.cache, source.here_only)
 
 
 def _open(source: ModelSource, paths: tuple[Path, ...], components: Sequence[str]) -> Checkpoint:

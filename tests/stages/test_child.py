@@ -145,8 +145,26 @@ def test_a_child_that_hears_nothing_ends_with_its_parent_too(execution: Executio
     _kill_parent_and_wait(execution)
 
 
-def test_of_two_at_once_one_computes_and_the_other_waits_and_reuses(execution: Execution) -> None:
-    waiting, second = Listener(), []
+def test_of_two_at_once_one_computes_and_the_other_waits_and_reuses(
+    execution: Execution, patch: Patch, tmp_path: Path
+) -> None:
+    """The first goes on with its second file only once the second child said that it waits."""
+    told = tmp_path / "told"
+    patch(
+        "import itertools, pathlib, time, tasks.split as s\n"
+        "kept, calls = s.split_media, itertools.count()\n"
+        "def held(*a):\n"
+        f"    while next(calls) and not pathlib.Path({str(told)!r}).exists(): time.sleep(0.01)\n"
+        "    return kept(*a)\n"
+        "s.split_media = held\n"
+    )
+
+    class Waiting(Listener):
+        def noted(self, stage: str, message: str) -> None:
+            super().noted(stage, message)
+            told.touch()
+
+    waiting, second = Waiting(), []
     thread = threading.Thread(target=lambda: second.append(launch(execution, waiting)))
     first = launch(execution, Listener(at=1, then=thread.start))
     thread.join()

@@ -14,8 +14,7 @@ from tests.loopback_hub import COMMIT, FakeHub, serving, settings
 ASK = """
 import json, sys, time
 time.sleep = lambda seconds: None  # the client waits between its own retries
-from ltx_core.checkpoint.source import ModelSource, open_model
-from ltx_core.checkpoint.text_encoder_source import locate_text_encoder
+from ltx_core.checkpoint.source import ModelSource, locate_text_encoder, open_model
 from ltx_core.errors import LtxError
 
 answers = {}
