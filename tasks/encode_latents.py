@@ -1,10 +1,12 @@
 """Video and audio VAE latents for each clip, into WebDataset shards."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from datasets_spec import Clip, Latent, Quarantined, QuarantineReason
 from ltx_core.files.digest import DigestMemo, text_digest
@@ -16,10 +18,7 @@ from ltx_core.progress import stop_if_asked
 from tasks.shards import SHARD_OPTIONS, ShardConfig
 from tasks.shared import Shared
 from tasks.stage import Observed, Outcome, Stage, Work
-from tasks.weights import component_identities, open_weights
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from tasks.weights import component_identities
 
 LATENT_VERSION = 1
 """Bump when the same clip would be encoded to other numbers."""
@@ -31,6 +30,44 @@ class EncodeLatentsConfig(ShardConfig):
     dtype: str = Field(
         default="bf16", pattern="^(bf16|fp32)$", description="Precision of the video VAE; audio is fp32."
     )
+    tile_size: int | None = Field(
+        default=None,
+        ge=64,
+        le=4096,
+        multiple_of=32,
+        description="Pixel edge of square tiles for frames too large for the device. Changes latents: a tile does not "
+        "see its neighbours. `memory.vae_chunk_frames` saves more and changes nothing; try that first.",
+    )
+    tile_overlap: int = Field(
+        default=64, ge=32, le=1024, multiple_of=32, description="Pixels that neighbouring tiles share at least."
+    )
+    decode_workers: int | None = Field(
+        default=None, ge=1, le=128, description="Threads that decode ahead of the VAE; default one a core, at most 16."
+    )
+    decode_ahead_mib: int = Field(
+        default=4096, ge=64, le=2**20, description="Host memory that decoded clips may take while they wait."
+    )
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
+        default="auto",
+        description="Clips of equal shape encoded at once, to rounding the same. `auto`: several if they are small.",
+    )
+    compile: Literal["auto"] | bool = Field(
+        default="auto",
+        description="Compile the encoder; changes latents by rounding only. `auto`: on a GPU, for shapes with so many "
+        "clips left (some 600 of 121x512x768) that it saves more than it costs.",
+    )
+
+    @model_validator(mode="after")
+    def _tiles_are_larger(self) -> Self:
+        if self.tile_size is not None and self.tile_overlap >= self.tile_size:
+            raise ValueError(
+                f"tiles of {self.tile_size} pixels cannot overlap by {self.tile_overlap}; make tile_size larger"
+            )
+        return self
+
+
+NOT_IN_KEY = frozenset({"decode_workers", "decode_ahead_mib", "batch_size", "compile"})
+"""Options that change latents by rounding at most."""
 
 
 def encode_latents(work: Work) -> Outcome:
@@ -68,55 +105,35 @@ def _encode(
 ) -> tuple[dict[str, Entry], dict[str, MediaError]]:
     if not missing:
         return {}, {}
-    from ltx_core.pool.samples import pack_sample
+    from ltx_core.autoencoder.encoding import encode_clips
+    from ltx_core.pool.background import BackgroundWriter
+    from tasks.clip_decoding import decoded_clips
+    from tasks.clip_encoder import clip_encoder, info, is_finite
 
-    encode = _encoder(work)
-    refused, total = {}, done + len(missing)
-    with ShardWriter(folder, work.config.limits()) as writer:
-        for number, (key, clip) in enumerate(sorted(missing.items(), key=lambda pair: pair[1].clip_id)):
+    ordered = sorted(missing.items(), key=lambda pair: (pair[1].bucket, pair[1].clip_id))  # equal shapes together
+    encoder = clip_encoder([clip for _, clip in ordered], work)
+    refused: dict[str, MediaError] = {}
+    stored, total = 0, done + len(missing)
+    with (
+        ShardWriter(folder, work.config.limits()) as writer,
+        BackgroundWriter(writer) as store,
+        closing(decoded_clips(ordered, work, refused)) as decoded,
+    ):
+        for clip, tensors in encode_clips(decoded, encoder):
             stop_if_asked(work.progress, "encoding clips")
-            try:
-                tensors = encode(clip)
-                data, digest = pack_sample(tensors)
-                audio_tokens = tensors["audio"].shape[0] if "audio" in tensors else 0
-                shape = list(tensors["video"].shape)
-                writer.add(key, data, digest, {"video_shape": shape, "audio_tokens": audio_tokens})
-            except MediaError as error:
-                refused[key] = error
-            work.progress.advance(done + number + 1, total, "clips")
+            if is_finite(tensors):
+                store.add(clip.key, partial(dict, tensors), info(tensors))
+                stored += 1
+            else:
+                refused[clip.key] = _not_finite(missing[clip.key])
+            work.progress.advance(done + stored + len(refused), total, "clips")
     return writer.committed, refused
 
 
-def _encoder(work: Work) -> "Callable[[Clip], dict[str, Tensor]]":
-    """Load the VAEs and return what turns a clip into its tensors: `video` [C,F,H,W] and, with sound, `audio` [A,D]."""
-    import torch
-
-    from ltx_core.autoencoder.audio import encode_audio
-    from ltx_core.autoencoder.mel import mel_config
-    from ltx_core.autoencoder.video import encode_video
-    from ltx_core.checkpoint.load import load_audio_vae, load_video_vae
-    from ltx_core.media.clip import clip_frames, clip_sound
-    from tasks.device import prepare_device, torch_dtype
-
-    checkpoint, device = open_weights(work.shared.model).checkpoint, prepare_device(work.shared.memory)
-    dtype = torch_dtype(work.config.dtype)
-    video_vae = load_video_vae(checkpoint, device=device, dtype=dtype)
-    audio_vae = load_audio_vae(checkpoint, device=device, dtype=torch.float32)
-    mel = mel_config(checkpoint.config)
-
-    def encode(clip: Clip) -> "dict[str, Tensor]":
-        frames = torch.from_numpy(clip_frames(clip))
-        tensors = {"video": encode_video(video_vae, frames).to(torch.bfloat16)}
-        sound = clip_sound(clip) if clip.audio in ("voiced", "other", "silent") else None
-        if sound is not None:
-            tensors["audio"] = encode_audio(audio_vae, torch.from_numpy(sound), mel).to(torch.float32)
-        if not all(bool(tensor.isfinite().all()) for tensor in tensors.values()):
-            raise MediaError(
-                QuarantineReason.NON_FINITE, f"{clip.clip_id} encodes to NaN or infinity; look at the clip, or use fp32"
-            )
-        return tensors
-
-    return encode
+def _not_finite(clip: Clip) -> MediaError:
+    return MediaError(
+        QuarantineReason.NON_FINITE, f"{clip.clip_id} encodes to NaN or infinity; look at the clip, or use fp32"
+    )
 
 
 def _row(clip: Clip, entry: Entry, work: Work) -> Latent:
@@ -147,7 +164,8 @@ def _verdict(clip: Clip, error: MediaError) -> Quarantined:
 def _vae_key(shared: Shared, memo: DigestMemo, config: EncodeLatentsConfig) -> str:
     """Digest of everything but the clip that latents depend on; names the pool folder."""
     identities: Sequence[str] = list(_identities(shared, memo).values())
-    return text_digest(*identities, config.dtype, str(LATENT_VERSION))
+    tiles = [f"tiles of {config.tile_size} over {config.tile_overlap}"] if config.tile_size else []
+    return text_digest(*identities, config.dtype, str(LATENT_VERSION), *tiles)
 
 
 def _identities(shared: Shared, memo: DigestMemo) -> dict[str, str]:
@@ -169,5 +187,5 @@ STAGE = Stage(
     observe=observe,
     device="gpu",
     needs_weights=True,
-    not_in_key=SHARD_OPTIONS,
+    not_in_key=SHARD_OPTIONS | NOT_IN_KEY,
 )

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from datasets_spec import Clip
+from ltx_core.autoencoder.device_memory import describe, free_bytes, plan_decoding
+from ltx_core.autoencoder.memory import VaeMemory
 from ltx_core.checkpoint.load import load_audio_vae, load_video_vae, load_vocoder
 from ltx_core.errors import DataError
 from ltx_core.media.mp4 import write_mp4
@@ -14,9 +17,11 @@ from ltx_core.media.sound import decode_sound
 from ltx_core.progress import stop_if_asked
 from ltx_core.sampling.decoding import decode
 from ltx_core.sampling.latents import load_latents
+from ltx_core.shapes import PixelShape
 from tasks.device import prepare_device, torch_dtype
 from tasks.render_jobs import RenderJob
 from tasks.stage import Work
+from tasks.vae_memory import vae_options
 from tasks.weights import open_weights
 
 SOURCE_RATE = 48_000
@@ -33,15 +38,27 @@ def decode_missing(jobs: Sequence[RenderJob], work: Work) -> None:
     vae = load_video_vae(checkpoint, device=device, dtype=dtype)
     audio_vae = load_audio_vae(checkpoint, device=device, dtype=torch.float32)
     vocoder = load_vocoder(checkpoint, device=device, dtype=torch.float32)
+    plans: dict[PixelShape, VaeMemory] = {}
     for number, job in enumerate(jobs):
         stop_if_asked(work.progress, "decoding renders")
+        shape = PixelShape(job.request.num_frames, job.request.height, job.request.width)
+        if shape not in plans:
+            plans[shape] = _planned(vae, shape, work)
         with torch.no_grad():
-            frames, sound, rate = decode(vae, audio_vae, vocoder, load_latents(job.latents), job.request)
+            latents = load_latents(job.latents)
+            frames, sound, rate = decode(vae, audio_vae, vocoder, latents, job.request, memory=plans[shape])
         samples = sound.numpy()
         if job.request.mode == "s2v" and job.clip is not None:
             samples, rate = _clip_sound(job.clip, job.request.seconds), SOURCE_RATE
         write_mp4(job.video, frames.numpy(), job.request.frame_rate, samples, rate)
         work.progress.advance(number + 1, len(jobs), "renders decoded")
+
+
+def _planned(vae: Any, shape: PixelShape, work: Work) -> VaeMemory:
+    free = free_bytes(vae.device)
+    plan = plan_decoding(vae, shape, vae_options(work.shared.memory))
+    work.progress.note(describe(plan, shape, free))
+    return plan.memory
 
 
 def _clip_sound(clip: Clip, seconds: float) -> np.ndarray:

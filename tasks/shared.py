@@ -1,7 +1,7 @@
 """Configuration that more than one stage reads. A stage sees it, but only what it observes of it enters its key."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -67,6 +67,14 @@ class MemoryConfig(ConfigModel):
     )
     cpu_threads: int | None = Field(
         default=None, ge=1, le=1024, description="CPU threads of PyTorch; default its own choice. 1 for toy models."
+    )
+    vae_chunk_frames: Literal["auto"] | Annotated[int, Field(ge=1, le=128)] | None = Field(
+        default="auto",
+        description="Latent frames (8 pixel frames each) that the video VAE works on at once, exact to rounding; null: "
+        "whole clips. `auto`: whole if it fits the device, else 4, else 1.",
+    )
+    vae_slicing: Literal["auto"] | bool = Field(
+        default="auto", description="One clip of a batch at a time in the video VAE. `auto`: if a batch does not fit."
     )
 
 

@@ -1,6 +1,7 @@
 """How the video VAE trades time and exactness for memory; needs no torch."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ltx_core.errors import ConfigError
 from ltx_core.shapes import SPACE_STRIDE
@@ -47,3 +48,26 @@ class VaeMemory:
 
 WHOLE = VaeMemory()
 """Everything at once: the most memory, and the reference that the others are held to."""
+
+
+@dataclass(frozen=True)
+class VaeOptions:
+    """What is asked for; `auto` is decided by what fits the device, among what is exact.
+
+    Tiles are never chosen by themselves, because they change results.
+    """
+
+    chunk_frames: int | Literal["auto"] | None = "auto"
+    tile: int | None = None
+    overlap: int = 64
+    slicing: bool | Literal["auto"] = "auto"
+
+    def candidates(self, batch: int = 1) -> list[VaeMemory]:
+        """From the fastest to the smallest, for so many clips at once."""
+        chunks = (None, TEMPORAL_ROLL, PATCH_CONV) if self.chunk_frames == "auto" else (self.chunk_frames,)
+        if self.slicing == "auto":
+            slicings = [(chunk, True) for chunk in chunks]
+            pairs = [(chunks[0], False), *slicings] if batch > 1 else [(chunk, False) for chunk in chunks]
+        else:
+            pairs = [(chunk, self.slicing) for chunk in chunks]
+        return [VaeMemory(chunk, self.tile, self.overlap, slicing) for chunk, slicing in pairs]

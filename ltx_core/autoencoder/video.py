@@ -1,6 +1,6 @@
 """Frames to normalised video latents and back, in the VAE's dtype with float32 at both ends."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -45,17 +45,26 @@ def decode_video(vae: AutoencoderKLLTX2Video, latent: Tensor, *, memory: VaeMemo
 
 
 @torch.no_grad()
-def encode_pixels(vae: AutoencoderKLLTX2Video, pixels: Tensor, *, memory: VaeMemory = WHOLE) -> Tensor:
+def encode_pixels(
+    vae: AutoencoderKLLTX2Video,
+    pixels: Tensor,
+    *,
+    memory: VaeMemory = WHOLE,
+    encoder: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
     """Pixels [B, 3, F, H, W] in [-1, 1], or bytes, to normalised latents [B, C, F', H', W'], float32.
 
     The posterior's mean, not a sample: the same clip always gives the same latent. (Lightricks' encoder does too.)
+    `encoder` runs in the place of the VAE's where there are no chunks, such as that one compiled.
 
     Raises:
         ConfigError: `memory` asks for chunks that this VAE could not be exact in.
     """
     mean, std = _statistics(vae)
     clips = pixels.split(1) if memory.slicing else (pixels,)
-    means = [in_tiles(clip, memory, ENCODING, lambda tile: _means(vae, tile, memory.chunk_frames)) for clip in clips]
+    means = [
+        in_tiles(clip, memory, ENCODING, lambda tile: _means(vae, tile, memory.chunk_frames, encoder)) for clip in clips
+    ]
     return (torch.cat(means).float() - mean) * vae.config.scaling_factor / std
 
 
@@ -97,10 +106,12 @@ def tiling_error(vae: AutoencoderKLLTX2Video, pixels: Tensor, memory: VaeMemory)
     return TilingError(latents, difference(*decoded))
 
 
-def _means(vae: AutoencoderKLLTX2Video, pixels: Tensor, chunk_frames: int | None) -> Tensor:
+def _means(
+    vae: AutoencoderKLLTX2Video, pixels: Tensor, chunk_frames: int | None, encoder: Callable[[Tensor], Tensor] | None
+) -> Tensor:
     """The posterior's means of pixels or bytes [B, 3, F, H, W]; moved to the VAE's device by the chunk."""
     if chunk_frames is None:
-        return vae.encoder(_signal(vae, pixels))[:, : vae.config.latent_channels]
+        return (encoder or vae.encoder)(_signal(vae, pixels))[:, : vae.config.latent_channels]
     num_frames = pixels.shape[2]
     pieces = (_signal(vae, pixels[:, :, start:end]) for start, end in pixel_spans(num_frames, chunk_frames))
     return torch.cat(list(encode_chunks(vae.encoder, pieces, num_frames, chunk_frames)), dim=2)

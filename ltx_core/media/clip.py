@@ -1,5 +1,6 @@
 """A clip's identity, its pixels and its samples. Encoding and looking at a clip both come here."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +49,10 @@ def frame_times(start_seconds: float, num_frames: int, frame_rate: float) -> lis
     return [start_seconds + n / frame_rate for n in range(num_frames)]
 
 
-def clip_frames(clip: Clip) -> npt.NDArray[np.uint8]:
+def clip_frames(clip: Clip, check: Callable[[], None] | None = None) -> npt.NDArray[np.uint8]:
     """The clip's pixels: uint8 [F, H, W, 3] RGB, at its own rate, scaled to cover its size, the middle kept.
+
+    `check` is called at every frame and may raise, to break off.
 
     Raises:
         MediaError: the file cannot be read or decoded any more.
@@ -59,6 +62,8 @@ def clip_frames(clip: Clip) -> npt.NDArray[np.uint8]:
     times = frame_times(clip.start_seconds, clip.num_frames, clip.frame_rate)
     covering = decode_frames(Path(clip.path), times, resize=lambda width, height: cover_size(width, height, bucket))
     for n, frame in enumerate(covering):
+        if check is not None:
+            check()
         frames[n] = _middle(frame, bucket)
     return frames
 

@@ -6,6 +6,7 @@ from diffusers.pipelines.ltx2 import LTX2Vocoder, LTX2VocoderWithBWE
 from torch import Tensor
 
 from ltx_core.autoencoder.audio import decode_audio
+from ltx_core.autoencoder.memory import WHOLE, VaeMemory
 from ltx_core.autoencoder.video import decode_video
 from ltx_core.errors import ShapeError
 from ltx_core.sampling.latents import SampledLatents
@@ -18,6 +19,8 @@ def decode(
     vocoder: LTX2Vocoder | LTX2VocoderWithBWE,
     latents: SampledLatents,
     request: RenderRequest,
+    *,
+    memory: VaeMemory = WHOLE,
 ) -> tuple[Tensor, Tensor, int]:
     """Frames uint8 [F, H, W, 3], sound float32 [2, N], and the sound's samples per second, all on the CPU.
 
@@ -27,7 +30,7 @@ def decode(
     Raises:
         ShapeError: the latents are not those of this request.
     """
-    frames = decode_video(vae, latents.video).cpu()
+    frames = decode_video(vae, latents.video, memory=memory).cpu()
     wanted = [request.num_frames, request.height, request.width, 3]
     if list(frames.shape) != wanted:
         raise ShapeError(f"decoded frames are {list(frames.shape)}; the request wants {wanted}. Delete its latents.")

@@ -1,0 +1,74 @@
+"""The video VAE's memory options for the device that it is on: what is asked for, or else the fastest that fits."""
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ltx_core.autoencoder.memory import VaeMemory, VaeOptions
+from ltx_core.autoencoder.memory_plan import (
+    GIB,
+    HEADROOM,
+    MemoryPlan,
+    Predict,
+    choose_memory,
+    predict_decode_bytes,
+    predict_encode_bytes,
+)
+from ltx_core.shapes import PixelShape
+
+MEMINFO = Path("/proc/meminfo")
+
+
+def plan_encoding(vae: Any, shape: PixelShape, options: VaeOptions, *, batch: int = 1) -> MemoryPlan:
+    """How to encode `batch` clips of this shape at once on the VAE's device.
+
+    Raises:
+        OutOfMemory: nothing that is exact fits, and nothing else was asked for.
+    """
+    return _plan(vae, shape, options, batch, predict_encode_bytes)
+
+
+def plan_decoding(vae: Any, shape: PixelShape, options: VaeOptions, *, batch: int = 1) -> MemoryPlan:
+    """How to decode to `batch` clips of this shape at once on the VAE's device.
+
+    Raises:
+        OutOfMemory: nothing that is exact fits, and nothing else was asked for.
+    """
+    return _plan(vae, shape, options, batch, predict_decode_bytes)
+
+
+def free_bytes(device: torch.device) -> int:
+    """What a device can still give: on a GPU free memory and PyTorch's unused reserve, else the host's available."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    if MEMINFO.exists():
+        lines = dict(line.split(":") for line in MEMINFO.read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def describe(plan: MemoryPlan, shape: PixelShape, free: int | None = None) -> str:
+    """One line for the log: what was chosen, and why."""
+    memory = plan.memory
+    parts = [
+        f"{memory.chunk_frames} latent frames at once" if memory.chunk_frames else "",
+        f"tiles of {memory.tile} pixels over {memory.overlap}" if memory.tile else "",
+        "one clip of a batch at a time" if memory.slicing else "",
+    ]
+    how = ", ".join(part for part in parts if part) or "whole"
+    limit = "as asked for" if free is None else f"{free / GIB:.1f} GiB are free"
+    return f"video VAE, {'x'.join(map(str, shape))}: {how}; takes {plan.peak_bytes / GIB:.2f} GiB, {limit}"
+
+
+def _plan(vae: Any, shape: PixelShape, options: VaeOptions, batch: int, predict: Predict) -> MemoryPlan:
+    def of_batch(vae: Any, shape: PixelShape, memory: VaeMemory) -> int:
+        return predict(vae, shape, memory) * (1 if memory.slicing else batch)
+
+    candidates = options.candidates(batch)
+    if len(candidates) == 1:  # asked for: the prediction is no reason to refuse it
+        return MemoryPlan(candidates[0], math.ceil(of_batch(vae, shape, candidates[0]) * HEADROOM))
+    return choose_memory(vae, shape, free_bytes(vae.device), of_batch, candidates)

@@ -1,0 +1,110 @@
+"""Decoded clips in, latents out, the device one batch ahead: the loop of `encode_latents` and of its benchmark."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ltx_core.pool.transfer import Arriving, one_behind, to_device, to_host
+from ltx_core.shapes import PixelShape
+
+BATCH_PIXELS = 8 * 2**20
+"""Clips smaller than this are worked on together until they reach it: 20 frames of 512x768 keep a GPU busy."""
+MOST_BATCHED = 16
+
+
+class Decoded(NamedTuple):
+    """A clip on the host."""
+
+    key: str
+    frames: Tensor
+    """uint8 [F, H, W, 3]."""
+    sound: Tensor | None
+    """float32 [2, N]."""
+
+    @property
+    def shape(self) -> PixelShape:
+        """Frames, height and width."""
+        return PixelShape(*self.frames.shape[:3])
+
+
+@dataclass(frozen=True)
+class ClipEncoder:
+    """What turns tensors on a device into latents there; each call queues work and does not wait."""
+
+    device: torch.device
+    video: Callable[[Tensor], Tensor]
+    """uint8 [B, 3, F, H, W] to latents [B, C, F', H', W']."""
+    audio: Callable[[Tensor], Tensor]
+    """float32 [2, N] to tokens [A, D]."""
+    batch_size: Callable[[PixelShape], int]
+    """Clips of a shape that are encoded at once. Of the shape alone, see `encode_clips`."""
+
+
+def auto_batch_size(shape: PixelShape, device: torch.device) -> int:
+    """On a GPU so many clips that a batch has `BATCH_PIXELS` pixels, 1 to `MOST_BATCHED`; elsewhere 1."""
+    if device.type != "cuda":
+        return 1
+    pixels = shape.frames * shape.height * shape.width
+    return max(1, min(BATCH_PIXELS // pixels, MOST_BATCHED))
+
+
+def encode_clips(clips: Iterable[Decoded], encoder: ClipEncoder) -> Iterator[tuple[Decoded, dict[str, Tensor]]]:
+    """(clip, tensors) in order: `video` [C, F', H', W'] in bfloat16 and, with sound, `audio` [A, D] in float32.
+
+    Clips of equal shape that follow one another are one batch. A batch is always full, the last clip standing in for
+    those that are missing: with one shape the same kernels run, and a clip's latents are the same bits in any company.
+    """
+    uploads = _Uploads(encoder.device)
+
+    def launch(batch: Sequence[Decoded]) -> Arriving:
+        size = encoder.batch_size(batch[0].shape)
+        latents = encoder.video(uploads.stack([clip.frames for clip in batch], size)).to(torch.bfloat16)
+        made = {(place, "video"): latents[place] for place in range(len(batch))}
+        for place, clip in enumerate(batch):
+            if clip.sound is not None:
+                made[place, "audio"] = encoder.audio(to_device(clip.sound, encoder.device)).float()
+        return to_host(made)
+
+    for batch, made in one_behind(_batches(clips, encoder.batch_size), launch):
+        for place, clip in enumerate(batch):
+            yield clip, {name: tensor for (owner, name), tensor in made.items() if owner == place}
+
+
+def _batches(clips: Iterable[Decoded], batch_size: Callable[[PixelShape], int]) -> Iterator[list[Decoded]]:
+    batch: list[Decoded] = []
+    for clip in clips:
+        if batch and (clip.shape != batch[0].shape or len(batch) == batch_size(batch[0].shape)):
+            yield batch
+            batch = []
+        batch.append(clip)
+    if batch:
+        yield batch
+
+
+class _Uploads:
+    """Bytes go to a GPU from pinned memory on a stream of their own, while the batch before is encoded."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def stack(self, clips: Sequence[Tensor], size: int) -> Tensor:
+        """Frames [F, H, W, 3] of up to `size` clips as a batch [size, 3, F, H, W], channels last in memory."""
+        if self.stream is None:
+            return _channels_first(torch.stack([*clips, *[clips[-1]] * (size - len(clips))]))
+        with torch.cuda.stream(self.stream):
+            batch = torch.empty((size, *clips[0].shape), dtype=torch.uint8, device=self.device)
+            for place, frames in enumerate(clips):
+                batch[place].copy_(frames.pin_memory(), non_blocking=True)
+            batch[len(clips) :] = batch[len(clips) - 1]
+        current = torch.cuda.current_stream(self.device)
+        current.wait_stream(self.stream)
+        batch.record_stream(current)
+        return _channels_first(batch)
+
+
+def _channels_first(batch: Tensor) -> Tensor:
+    return batch.permute(0, 4, 1, 2, 3)
