@@ -30,6 +30,8 @@ def _values(folder: Path, made: "Miniature") -> dict[str, Any]:
     def relative(path: Path) -> str:
         return os.path.relpath(path, folder)
 
+    in_pack = made.text_encoder.is_relative_to(made.checkpoint)
+    encoder = {} if in_pack else {"text_encoder": relative(made.text_encoder)}
     return {
         "workspace": "workspace",
         "datasets": [
@@ -42,7 +44,7 @@ def _values(folder: Path, made: "Miniature") -> dict[str, Any]:
                 "repeats": 2,
             }
         ],
-        "model": {"checkpoint": relative(made.checkpoint), "text_encoder": relative(made.text_encoder)},
+        "model": {"checkpoint": relative(made.checkpoint)} | encoder,
         "prompts": {
             "validation": [
                 "A red ball rolls from left to right over a dark floor while a low tone hums.",

@@ -11,7 +11,7 @@ from flows.miniature_config import write_config
 
 def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="where to write it; made if it does not exist")
-    parser.add_argument("--generation", choices=("2.0", "2.3"), default="2.0", help="which LTX-2 (default 2.0)")
+    parser.add_argument("--generation", choices=("2.0", "2.3", "2.5"), default="2.0", help="which LTX-2 (default 2.0)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random weights (default 0)")
 
 

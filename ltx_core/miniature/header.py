@@ -6,7 +6,7 @@ Loaders derive constructor arguments from this header, so the sizes here are the
 import json
 from typing import Any, Literal
 
-Generation = Literal["2.0", "2.3"]
+Generation = Literal["2.0", "2.3", "2.5"]
 
 LAYERS = 2
 HEADS = 2
@@ -36,15 +36,20 @@ RESBLOCK_KERNELS = [3, 7, 11]
 RESBLOCK_DILATIONS = [[1, 3, 5]] * 3
 
 LICENSE = "Random weights for tests. Holds no trained weights."
-MODEL_VERSIONS: dict[Generation, str] = {"2.0": "2.0.0", "2.3": "2.3.0"}
+MODEL_VERSIONS: dict[Generation, str] = {"2.0": "2.0.0", "2.3": "2.3.0", "2.5": "2.5.0"}
+GEMMA_VERSION = "gemma4-12b-ltx-v1"
+"""Of LTX-2.5's text encoder: named by the transformer and by the encoder itself, which must agree."""
 
 
-def metadata(generation: Generation) -> dict[str, str]:
-    """The strings of the safetensors header."""
+def metadata(generation: Generation, *sections: str) -> dict[str, str]:
+    """The strings of the safetensors header, with all sections of the config or those of a pack's file."""
+    described = {name: section for name, section in config(generation).items() if not sections or name in sections}
+    source = {"ltx_version": MODEL_VERSIONS["2.5"], "gemma_version": GEMMA_VERSION}
     return {
-        "config": json.dumps(config(generation)),
+        "config": json.dumps(described),
         "license": LICENSE,
         "model_version": MODEL_VERSIONS[generation],
+        **({"gemma_source_checkpoint": json.dumps(source)} if generation == "2.5" else {}),
     }
 
 
@@ -92,7 +97,8 @@ def transformer_section(generation: Generation) -> dict[str, Any]:
         "connector_norm_output": True,
         **TRANSFORMER_AS_RELEASED,
     }
-    return section | (TRANSFORMER_SINCE_2_3 if generation == "2.3" else {})
+    since_2_3 = {} if generation == "2.0" else TRANSFORMER_SINCE_2_3
+    return section | since_2_3 | (TRANSFORMER_SINCE_2_5 if generation == "2.5" else {})
 
 
 TRANSFORMER_AS_RELEASED: dict[str, Any] = {
@@ -142,6 +148,12 @@ TRANSFORMER_SINCE_2_3: dict[str, Any] = {
     "text_encoder_norm_type": "per_token_rms",
 }
 
+TRANSFORMER_SINCE_2_5: dict[str, Any] = {
+    "ff_bias": False,
+    "text_encoder_norm_type": "PER_TOKEN_RMS",
+    "use_keyframes_abs_pos_embedding": True,
+}
+
 
 def video_vae_section(generation: Generation) -> dict[str, Any]:
     """The video VAE: 4x4 patches, then halved in space three times and in time three times."""
@@ -175,7 +187,7 @@ def video_vae_section(generation: Generation) -> dict[str, Any]:
         "timestep_conditioning": False,
         "use_quant_conv": False,
     }
-    return section | ({"spatial_padding_mode": "zeros"} if generation == "2.3" else {})
+    return section | ({} if generation == "2.0" else {"spatial_padding_mode": "zeros"})
 
 
 def decoder_blocks(generation: Generation) -> list[list[Any]]:
@@ -237,7 +249,7 @@ def audio_vae_section() -> dict[str, Any]:
 
 
 def vocoder_section(generation: Generation) -> dict[str, Any]:
-    """2.0: log-mel to 24 kHz. 2.3: to 16 kHz, then extended in bandwidth to 48 kHz."""
+    """2.0: log-mel to 24 kHz. Since 2.3: to 16 kHz, then extended in bandwidth to 48 kHz."""
     blocks = {"resblock_kernel_sizes": RESBLOCK_KERNELS, "resblock_dilation_sizes": RESBLOCK_DILATIONS, "stereo": True}
     if generation == "2.0":
         return blocks | {

@@ -14,7 +14,7 @@ from ltx_core.files.atomic import atomic_path
 BIAS_SPREAD = 0.02
 OTHER_SPREAD = 0.1
 """Norm gains, gates, tables and registers keep what their class starts them with, moved by this much: no zero stays."""
-DTYPE_NAMES = {torch.bfloat16: "BF16", torch.float32: "F32"}
+DTYPE_NAMES = {torch.bfloat16: "BF16", torch.float32: "F32", torch.uint8: "U8"}
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 from ltx_core.miniature.footage import write_footage
 from ltx_core.miniature.gemma import write_gemma
 from ltx_core.miniature.header import Generation
-from ltx_core.miniature.model import write_checkpoint
+from ltx_core.miniature.model import write_checkpoint, write_pack
 from ltx_core.progress import SILENT, Progress, stop_if_asked
 
 CHECKPOINT_NAME = "ltx-2-miniature.safetensors"
@@ -17,9 +17,9 @@ class Miniature:
     """Where everything lies."""
 
     checkpoint: Path
-    """The combined checkpoint."""
+    """The combined checkpoint or, of 2.5, the folder of the pack."""
     text_encoder: Path
-    """Folder of the toy Gemma 3."""
+    """Folder of the toy Gemma 3 or, of 2.5, the pack's file."""
     footage: Path
     """Folder of media files with captions beside them."""
 
@@ -37,10 +37,19 @@ def write_miniature(
         StorageError: the disk is full or read-only.
         Stopped: asked to stop; the files written so far are whole.
     """
-    model = folder / "model"
-    checkpoint = write_checkpoint(model / CHECKPOINT_NAME, generation, seed)
+    checkpoint, text_encoder = write_model(folder / "model", generation, seed)
     stop_if_asked(progress, "writing the miniature")
-    text_encoder = write_gemma(model / "gemma", seed)
     footage = folder / "footage"
     write_footage(footage, progress=progress)
     return Miniature(checkpoint, text_encoder, footage)
+
+
+def write_model(folder: Path, generation: Generation, seed: int = 0) -> tuple[Path, Path]:
+    """Write model and text encoder in the layout that the generation is published in; the paths of both.
+
+    Raises:
+        StorageError: the disk is full or read-only.
+    """
+    if generation == "2.5":
+        return folder, write_pack(folder, seed)
+    return write_checkpoint(folder / CHECKPOINT_NAME, generation, seed), write_gemma(folder / "gemma", seed)

@@ -2,16 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from ltx_core.autoencoder.audio import decode_audio, encode_audio
 from ltx_core.autoencoder.mel import mel_config
 from ltx_core.autoencoder.video import decode_video, encode_video
-from ltx_core.checkpoint.combined import open_checkpoint
+from ltx_core.checkpoint.flavours import FLAVOURS
 from ltx_core.checkpoint.header import read_header
 from ltx_core.checkpoint.load import (
     load_audio_vae,
@@ -21,36 +22,46 @@ from ltx_core.checkpoint.load import (
     load_video_vae,
     load_vocoder,
 )
+from ltx_core.checkpoint.model import Checkpoint
+from ltx_core.checkpoint.source import ModelSource, open_model
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.inputs import Stream
 from ltx_core.denoiser.packing import pack_video
-from ltx_core.denoiser.positions import audio_positions, video_positions
+from ltx_core.denoiser.positions import audio_positions, first_frame_keyframes, video_positions
 from ltx_core.miniature.corpus import DECLARED
 from ltx_core.miniature.gemma import write_gemma
 from ltx_core.miniature.header import Generation, config
-from ltx_core.miniature.model import write_checkpoint
+from ltx_core.miniature.model import TRANSFORMER, write_checkpoint
 from ltx_core.miniature.scenes import draw
 from ltx_core.miniature.sounds import play
 from ltx_core.miniature.weights import save_tensors
-from ltx_core.miniature.write import Miniature
+from ltx_core.miniature.write import Miniature, write_model
 from ltx_core.shapes import LatentShape
 from ltx_core.text.contexts import text_contexts
 from ltx_core.text.features import embed_text
 from ltx_core.text.fit import fits
 from ltx_core.text.gemma import load_gemma
 
-GENERATIONS: tuple[Generation, ...] = ("2.0", "2.3")
+GENERATIONS: tuple[Generation, ...] = ("2.0", "2.3", "2.5")
 CPU: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}
 
 
+class Written(NamedTuple):
+    generation: Generation
+    path: Path
+    text_encoder: Path
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        return open_model(ModelSource(str(self.path)))
+
+
 @pytest.fixture(scope="module", params=GENERATIONS)
-def written(
-    request: pytest.FixtureRequest, miniature: Miniature, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, Generation]:
+def written(request: pytest.FixtureRequest, miniature: Miniature, tmp_path_factory: pytest.TempPathFactory) -> Written:
     generation: Generation = request.param
     if generation == "2.0":
-        return miniature.checkpoint, generation
-    return write_checkpoint(tmp_path_factory.mktemp("model") / "model.safetensors", generation, 0), generation
+        return Written(generation, miniature.checkpoint, miniature.text_encoder)
+    return Written(generation, *write_model(tmp_path_factory.mktemp("model"), generation))
 
 
 @pytest.fixture(scope="module")
@@ -58,32 +69,53 @@ def gemma(miniature: Miniature) -> Path:
     return miniature.text_encoder
 
 
-def test_header_says_what_it_is(written: tuple[Path, Generation]) -> None:
-    path, generation = written
-    header = read_header(path)
-    assert json.loads(header.metadata["config"]) == config(generation)
-    assert header.metadata["model_version"].startswith(generation)
-    assert "Random weights" in header.metadata["license"]
-    assert {entry.dtype for entry in header.tensors.values()} == {"BF16"}
-    checkpoint = open_checkpoint(path)
-    assert checkpoint.generation == generation
+def test_headers_say_what_it_is(written: Written) -> None:
+    files = [written.path] if written.path.is_file() else sorted(written.path.rglob("*.safetensors"))
+    headers = [read_header(file) for file in files if "text_encoders" not in file.parts]
+    described: dict[str, Any] = {}
+    for header in headers:
+        described |= json.loads(header.metadata["config"])
+        assert header.metadata["model_version"].startswith(written.generation)
+        assert "Random weights" in header.metadata["license"]
+        assert {entry.dtype for entry in header.tensors.values()} == {"BF16"}
+    whole = config(written.generation)
+    assert described == (whole if len(headers) == 1 else {n: s for n, s in whole.items() if n != "scheduler"})
+    assert written.checkpoint.generation == written.generation
 
 
-def test_whole_way_from_clip_to_picture_and_sound(written: tuple[Path, Generation], gemma: Path) -> None:
-    checkpoint = open_checkpoint(written[0])
-    fits(checkpoint, gemma)
+def test_2_5_is_a_pack_of_four_files(tmp_path: Path) -> None:
+    _, text_encoder = write_model(tmp_path / "pack", "2.5")
+    names = {path.relative_to(tmp_path / "pack").as_posix() for path in (tmp_path / "pack").rglob("*.safetensors")}
+    released = FLAVOURS["2.5-dev"].files
+    assert sorted(Path(name).parts[0] for name in names) == sorted(Path(name).parts[0] for name in released)
+    checkpoint = open_model(ModelSource(str(tmp_path / "pack"), "2.5-dev"))
+    assert checkpoint.text_encoder == text_encoder
+    assert {stored.path for stored in checkpoint.tensors("text_projection").values()} == {text_encoder}
+    again, _ = write_model(tmp_path / "again", "2.5")
+    assert all((again / name).read_bytes() == (tmp_path / "pack" / name).read_bytes() for name in names)
+    assert checkpoint.tensors("transformer")["model.diffusion_model.keyframes_abs_pos_embedding"].shape
+    marker = load_file(tmp_path / "pack" / TRANSFORMER)["model.diffusion_model.keyframes_abs_pos_embedding"]
+    assert float(marker.abs().max()) > 0, "a marker of zeros would hide that nobody sets it"
+
+
+def test_whole_way_from_clip_to_picture_and_sound(written: Written) -> None:
+    checkpoint = written.checkpoint
+    fits(checkpoint, written.text_encoder)
     video_vae, audio_vae = load_video_vae(checkpoint, **CPU), load_audio_vae(checkpoint, **CPU)
     frames = torch.from_numpy(np.stack([draw("talking_face", k / 25, 1.0, (96, 64)) for k in range(17)]))
     latent = encode_video(video_vae, frames)
     tokens = encode_audio(audio_vae, torch.from_numpy(play("voice", 0.68, 16_000)), mel_config(checkpoint.config))
-    features = embed_text(load_gemma(gemma, **CPU), load_text_projection(checkpoint, **CPU), DECLARED[0].caption)
+    features = embed_text(
+        load_gemma(written.text_encoder, **CPU), load_text_projection(checkpoint, **CPU), DECLARED[0].caption
+    )
     contexts = text_contexts(load_connectors(checkpoint, **CPU), [features], length=128)
     sigma = torch.tensor([0.7])
     shape = LatentShape(*latent.shape[1:])
+    keyframes = first_frame_keyframes(shape, 1) if written.generation == "2.5" else None
     with torch.no_grad():
         velocities = denoise(
             load_transformer(checkpoint, **CPU),
-            Stream(pack_video(latent[None]), sigma, sigma, contexts[0], video_positions(shape, 25.0)),
+            Stream(pack_video(latent[None]), sigma, sigma, contexts[0], video_positions(shape, 25.0), keyframes),
             Stream(tokens[None], sigma, sigma, contexts[1], audio_positions(len(tokens))),
         )
     for velocity in velocities:
@@ -92,12 +124,12 @@ def test_whole_way_from_clip_to_picture_and_sound(written: tuple[Path, Generatio
     pictures = decode_video(video_vae, latent)
     sound, rate = decode_audio(audio_vae, load_vocoder(checkpoint, **CPU), tokens)
     assert pictures.shape == frames.shape
-    assert rate == (24_000 if written[1] == "2.0" else 48_000)
+    assert rate == (24_000 if written.generation == "2.0" else 48_000)
     assert torch.isfinite(sound).all()
 
 
-def test_latents_of_footage_are_normalised(written: tuple[Path, Generation]) -> None:
-    vae = load_video_vae(open_checkpoint(written[0]), **CPU)
+def test_latents_of_footage_are_normalised(written: Written) -> None:
+    vae = load_video_vae(written.checkpoint, **CPU)
     clips = [np.stack([draw(s, k / 25, 1.0, (64, 64)) for k in range(9)]) for s in ("rolling_ball", "passing_hills")]
     latents = torch.stack([encode_video(vae, torch.from_numpy(clip)) for clip in clips])
     assert abs(float(latents.mean())) < 0.5
@@ -106,8 +138,8 @@ def test_latents_of_footage_are_normalised(written: tuple[Path, Generation]) -> 
     assert float((latents[0] - latents[1]).abs().mean()) > 0.3  # different footage, different latents
 
 
-def test_random_latents_are_seen_and_heard(written: tuple[Path, Generation]) -> None:
-    checkpoint = open_checkpoint(written[0])
+def test_random_latents_are_seen_and_heard(written: Written) -> None:
+    checkpoint = written.checkpoint
     generator = torch.Generator().manual_seed(0)
     video_vae, audio_vae = load_video_vae(checkpoint, **CPU), load_audio_vae(checkpoint, **CPU)
     channels = video_vae.config.latent_channels
@@ -157,9 +189,9 @@ def test_tokenizer_spells_what_it_does_not_know(gemma: Path) -> None:
     assert tokenizer.decode(ids, skip_special_tokens=True) == text
 
 
-def test_different_captions_have_different_contexts(written: tuple[Path, Generation], gemma: Path) -> None:
-    checkpoint = open_checkpoint(written[0])
-    encoder, projection = load_gemma(gemma, **CPU), load_text_projection(checkpoint, **CPU)
+def test_different_captions_have_different_contexts(written: Written) -> None:
+    checkpoint = written.checkpoint
+    encoder, projection = load_gemma(written.text_encoder, **CPU), load_text_projection(checkpoint, **CPU)
     features = [embed_text(encoder, projection, DECLARED[i].caption) for i in (0, 2)]
     contexts = text_contexts(load_connectors(checkpoint, **CPU), features, length=128)
     for context in contexts:
@@ -168,8 +200,6 @@ def test_different_captions_have_different_contexts(written: tuple[Path, Generat
 
 
 def test_saved_tensors_read_back(tmp_path: Path) -> None:
-    from safetensors.torch import load_file
-
     tensors = {"b": torch.arange(6, dtype=torch.float32).view(2, 3), "a": torch.ones(3, dtype=torch.bfloat16)}
     save_tensors(tmp_path / "x.safetensors", tensors, {"z": "1", "a": "2"})
     back = load_file(tmp_path / "x.safetensors")

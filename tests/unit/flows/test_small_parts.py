@@ -114,6 +114,14 @@ def test_the_miniatures_configuration_is_a_run_of_every_section(tmp_path: Path) 
     assert not Path(text["datasets"][0]["instance_data_dir"]).is_absolute()
 
 
+def test_a_pack_brings_its_text_encoder_to_the_miniatures_configuration(tmp_path: Path) -> None:
+    pack = tmp_path / "model"
+    made = Miniature(pack, pack / "text_encoders" / "a.safetensors", tmp_path / "footage")
+    pack.mkdir()
+    model = load_config(write_config(tmp_path, made), {}).model
+    assert (model.checkpoint, model.text_encoder) == (str(pack), None)
+
+
 def test_every_stage_has_a_section_a_flow_and_a_deployment() -> None:
     entrypoints = {d["name"]: d["entrypoint"] for d in yaml.safe_load(prefect_yaml())["deployments"]}
     for stage in STAGES:
