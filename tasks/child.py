@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 
@@ -88,14 +88,29 @@ def take_stdout() -> int:
     return pipe
 
 
-def run(request: Path, reporter: Reporter) -> int:
-    """Execute the request; the process boundary, where every exception becomes an event and an exit code."""
+def run(request: Path, reporter: Reporter) -> None:
+    """Execute the request, as the first of several processes if the stage runs as such."""
+    from tasks.execute import execute
+    from tasks.ranks import first_of
     from tasks.request import load_execution
+    from tasks.torchrun import refuse_several_nodes
 
+    execution = load_execution(request)
+    refuse_several_nodes(execution, request)
+
+    def lost(error: Exception) -> None:
+        reporter.send("failed", kind=type(error).__name__, message=str(error))
+        os._exit(FAILED_EXIT)
+
+    with first_of(execution.num_ranks(), request, lost):
+        summary = execute(execution, reporter)
+    reporter.send("finished", summary=summary.model_dump(mode="json"))
+
+
+def guarded(work: Callable[[], None], reporter: Reporter) -> int:
+    """Do the work of a process; its boundary, where every exception becomes an event and an exit code."""
     try:
-        from tasks.execute import execute
-
-        summary = execute(load_execution(request), reporter)
+        work()
     except Stopped as stopped:
         reporter.send("failed", kind="Stopped", message=str(stopped))
         return STOPPED_EXIT
@@ -111,7 +126,6 @@ def run(request: Path, reporter: Reporter) -> int:
         traceback.print_exc()
         reporter.send("failed", kind=type(error).__name__, message=str(error))
         return FAILED_EXIT
-    reporter.send("finished", summary=summary.model_dump(mode="json"))
     return 0
 
 
@@ -121,7 +135,7 @@ def main() -> None:
     reporter = Reporter(take_stdout())
     reporter.listen_for_stop()
     die_with_parent(parent)
-    code = run(request, reporter)
+    code = guarded(lambda: run(request, reporter), reporter)
     sys.stderr.flush()
     os._exit(code)  # no interpreter teardown: worker threads of libraries may hang in it
 

@@ -27,6 +27,17 @@ def prepare_device(memory: MemoryConfig) -> str:
     return "cuda" if memory.device != "cpu" and available else "cpu"
 
 
+def num_devices(memory: MemoryConfig) -> int:
+    """GPUs that this process sees; 1 where it works on the CPU.
+
+    Raises:
+        ConfigError: `cuda` was asked for and there is none.
+    """
+    import torch
+
+    return torch.cuda.device_count() if prepare_device(memory) == "cuda" else 1
+
+
 def torch_dtype(name: str) -> "torch.dtype":
     """The precision that a `dtype` option names: `bf16` or `fp32`."""
     import torch

@@ -27,6 +27,22 @@ class Execution:
     workspace: Workspace
     force: bool = False
 
+    def num_ranks(self) -> int:
+        """As how many processes on this machine the stage runs."""
+        return self.decision.stage.num_ranks(self.config, self.shared)
+
+    def work(self, progress: Progress) -> Work:
+        """What the stage's body is given."""
+        return Work(
+            config=self.config,
+            shared=self.shared,
+            inputs=self.inputs,
+            out=self.decision.folder,
+            workspace=self.workspace,
+            progress=progress,
+            force=self.force,
+        )
+
 
 def execute(run: Execution, progress: Progress) -> Summary:
     """Run the stage unless another process has finished it meanwhile.
@@ -50,16 +66,7 @@ def execute(run: Execution, progress: Progress) -> Summary:
 
 def _run_body(run: Execution, progress: Progress) -> Summary:
     decision, started = run.decision, time.monotonic()
-    work = Work(
-        config=run.config,
-        shared=run.shared,
-        inputs=run.inputs,
-        out=decision.folder,
-        workspace=run.workspace,
-        progress=progress,
-        force=run.force,
-    )
-    outcome = decision.stage.run(work)
+    outcome = decision.stage.run(run.work(progress))
     summary = summarize(decision.stage.name, decision.key, outcome, time.monotonic() - started)
     write_manifest(decision.folder / "quarantine.parquet", Quarantined, outcome.quarantined)
     check_quarantine(summary, run.shared.limits.max_quarantined_fraction)

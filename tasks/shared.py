@@ -76,6 +76,15 @@ class MemoryConfig(ConfigModel):
     vae_slicing: Literal["auto"] | bool = Field(
         default="auto", description="One clip of a batch at a time in the video VAE. `auto`: if a batch does not fit."
     )
+    num_gpus: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
+        default="auto",
+        description="GPUs of one machine that training uses, a process each; on the CPU, processes. They share the "
+        "batches of a step, so `gradient_accumulation_steps` must be a multiple. `auto`: as many of those visible as "
+        "share them evenly; 1 on the CPU.",
+    )
+    num_nodes: int = Field(
+        default=1, ge=1, le=1024, description="Machines that training uses; above 1 it is started with torchrun."
+    )
 
 
 class LimitsConfig(ConfigModel):

@@ -46,6 +46,11 @@ class Outcome:
     figures: Mapping[str, float] = field(default_factory=dict)
 
 
+def one_process(_config: Any, _shared: Shared) -> int:
+    """For a body that is no other's rank."""
+    return 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """One step of the pipeline."""
@@ -66,6 +71,8 @@ class Stage:
     """Digest of the part of an input that is read, where that is not all of it; by the input's name."""
     not_in_key: frozenset[str] = frozenset()
     """Options that leave the result as it is, so that changing them redoes nothing."""
+    num_ranks: Callable[[Any, Shared], int] = one_process
+    """As how many processes of one machine the body runs; the first of them alone writes and reports."""
     artifacts: tuple[str, ...] = ()
     """Glob patterns, in the stage's folder, of files worth showing in MLflow."""
 

@@ -14,11 +14,13 @@ from ltx_core.errors import DataError
 from ltx_core.files.atomic import atomic_path
 from ltx_core.files.digest import DigestMemo, file_digest
 from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
+from ltx_core.training.shares import most_ranks
 from tasks.shared import Shared
 from tasks.stage import Inputs, Observed, Outcome, Stage, Work
 from tasks.weights import component_identities, open_weights
 
 if TYPE_CHECKING:
+    from ltx_core.distributed.ranks import Ranks
     from ltx_core.pool.source import PoolSource
     from ltx_core.training.metrics import Metric
     from ltx_core.training.run import TrainJob, TrainResult
@@ -30,19 +32,25 @@ class TrainLoraConfig(TrainSettings):
 
 def train_lora(work: Work) -> Outcome:
     """Train, or resume the newest whole checkpoint in the stage's folder."""
+    from ltx_core.distributed.join import joined
     from ltx_core.pool.source import PoolSource
     from ltx_core.training.run import train_lora as train
+    from tasks.device import prepare_device
 
     latents: list[Latent] = list(work.inputs["encode_latents"])
     if not any(row.split == "train" for row in latents):
         raise DataError(
             f"none of the {len(latents)} clips is in the train split; add footage or lower the dataset's eval_fraction"
         )
-    if work.force:
-        shutil.rmtree(work.out / "checkpoints", ignore_errors=True)
     source = PoolSource(latents, work.inputs["embed_text"], work.workspace.root)
-    result = train(_job(work, source), work.progress)
-    _write_metrics(work.out / "metrics.parquet", result.metrics)
+    device = prepare_device(work.shared.memory)
+    with joined(device) as ranks:
+        if work.force and ranks.is_first:
+            shutil.rmtree(work.out / "checkpoints", ignore_errors=True)
+        _say_what_is_idle(work, ranks)
+        result = train(_job(work, source, ranks, device), work.progress)
+    if ranks.is_first:
+        _write_metrics(work.out / "metrics.parquet", result.metrics)
     final = _row("final", result.steps, result.eval_loss, result.lora_path, result, work)
     saved = [_row(f"step-{s.step:06d}", s.step, s.eval_loss, s.path, result, work) for s in result.saved]
     figures = {"steps": result.steps, "resumed_from_step": result.resumed_from_step or 0} | _losses(final)
@@ -55,6 +63,27 @@ def train_lora(work: Work) -> Outcome:
         unit="clips",
         figures=figures,
     )
+
+
+def num_ranks(config: TrainLoraConfig, shared: Shared) -> int:
+    """As many processes as `memory.num_gpus` says; `auto` are the GPUs that share a step's batches evenly."""
+    if shared.memory.num_gpus != "auto":
+        return shared.memory.num_gpus
+    from tasks.device import num_devices
+
+    return most_ranks(config, num_devices(shared.memory))
+
+
+def _say_what_is_idle(work: Work, ranks: "Ranks") -> None:
+    """A GPU that does nothing is said, with what would use it."""
+    from tasks.device import num_devices
+
+    memory, visible = work.shared.memory, num_devices(work.shared.memory)
+    if ranks.size < visible and memory.num_gpus == "auto":
+        work.progress.note(
+            f"{ranks.size} of {visible} GPUs train: they share the batches of a step (gradient_accumulation_steps), "
+            f"which has {work.config.gradient_accumulation_steps}; with a multiple of {visible} all would train"
+        )
 
 
 def _row(name: str, step: int, eval_loss: float | None, file: Path, result: "TrainResult", work: Work) -> Checkpoint:
@@ -80,12 +109,12 @@ def _losses(row: Checkpoint) -> dict[str, float]:
     return {name: loss for name, loss in losses.items() if loss is not None}
 
 
-def _job(work: Work, source: "PoolSource") -> "TrainJob":
+def _job(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> "TrainJob":
     from ltx_core.checkpoint.load import load_connectors, load_transformer
     from ltx_core.training.run import TrainJob
-    from tasks.device import prepare_device, torch_dtype
+    from tasks.device import torch_dtype
 
-    checkpoint, device = open_weights(work.shared.model).checkpoint, prepare_device(work.shared.memory)
+    checkpoint = open_weights(work.shared.model).checkpoint
     settings = TrainSettings.model_validate(work.config.model_dump())
     dtype = torch_dtype(settings.dtype)
     return TrainJob(
@@ -96,6 +125,7 @@ def _job(work: Work, source: "PoolSource") -> "TrainJob":
         out_dir=work.out,
         device=device,
         provenance=_provenance(work),
+        ranks=ranks,
     )
 
 
@@ -129,6 +159,7 @@ STAGE = Stage(
     needs=("encode_latents", "embed_text"),
     makes=Checkpoint,
     run=train_lora,
+    num_ranks=num_ranks,
     observe=observe,
     device="gpu",
     needs_weights=True,

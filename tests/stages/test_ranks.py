@@ -1,0 +1,141 @@
+"""Training as two processes on the CPU: what the task is told, what is left, and how all of them end."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ltx_core.errors import ConfigError, DataError, OutOfMemory, Stopped
+from tasks.execute import Execution
+from tasks.launch import launch
+from tasks.registry import stage_named
+from tasks.request import write_request
+from tests.stages.bench import Bench
+from tests.stages.test_child import Listener
+
+pytestmark = pytest.mark.whole
+END_SECONDS = 15.0
+
+
+@pytest.fixture
+def training(bench: Bench) -> Callable[..., Execution]:
+    """`train_lora` about to run as two processes, on latents that are there; keyword arguments set options."""
+    done = bench.run("encode_latents")
+
+    def make(**options: object) -> Execution:
+        chosen = bench.set(
+            memory__num_gpus=2, train_lora__gradient_accumulation_steps=2, train_lora__eval_interval=100, **options
+        )
+        stage, config = stage_named("train_lora"), chosen.config
+        return Execution(
+            decision=chosen.decision(stage, done),
+            config=config.stage_config(stage.name),
+            shared=config.shared(),
+            inputs={need: done[need].manifest for need in stage.needs},
+            workspace=chosen.place,
+        )
+
+    return make
+
+
+def children(*, at_least: int) -> list[psutil.Process]:
+    """Processes of the stage: the first rank, then the others."""
+    (first,) = [c for c in psutil.Process().children() if "tasks.child" in c.cmdline()]
+    others = [c for c in first.children() if "tasks.follow" in c.cmdline()]
+    assert len(others) == at_least
+    return [first, *others]
+
+
+def test_two_ranks_leave_one_result(training: Callable[..., Execution]) -> None:
+    execution, listener = training(), Listener()
+    summary = launch(execution, listener)
+    rows = list(execution.decision.stage.manifest(execution.decision.folder))
+    assert summary.figures["steps"] == 2
+    assert [row.name for row in rows] == ["final", "step-000001", "step-000002"]
+    assert listener.progress[-1] == (2, 2, "steps")
+    assert all((execution.workspace.root / row.file).is_file() for row in rows)
+
+
+def test_a_killed_rank_ends_the_stage_within_seconds_and_is_named(training: Callable[..., Execution]) -> None:
+    execution = training(train_lora__steps=5000, train_lora__checkpoint_interval=5000)
+    seen: list[psutil.Process] = []
+
+    def kill() -> None:
+        seen.extend(children(at_least=1))
+        seen[1].kill()
+
+    began = time.monotonic()
+    with pytest.raises(OutOfMemory, match=r"process of rank 1 was killed from outside \(SIGKILL\)"):
+        launch(execution, Listener(at=2, then=kill))
+    assert time.monotonic() - began < 60
+    assert not any(process.is_running() for process in seen)
+
+
+def test_ranks_stop_together_and_go_on_from_there(training: Callable[..., Execution]) -> None:
+    execution = training(train_lora__steps=40, train_lora__checkpoint_interval=40)
+    with pytest.raises(Stopped, match="stopped while training"):
+        launch(execution, Listener(at=2, then=lambda: children(at_least=1)[0].send_signal(signal.SIGTERM)))
+    listener = Listener()
+    assert launch(execution, listener).figures["resumed_from_step"] >= 2
+    assert any(note.startswith("going on from step") for note in listener.notes)
+
+
+def test_others_end_with_the_first(training: Callable[..., Execution]) -> None:
+    execution = training(train_lora__steps=5000, train_lora__checkpoint_interval=5000)
+    seen: list[psutil.Process] = []
+
+    def kill() -> None:
+        seen.extend(children(at_least=1))
+        seen[0].kill()
+
+    with pytest.raises(OutOfMemory, match="the process of train_lora was killed"):
+        launch(execution, Listener(at=2, then=kill))
+    assert psutil.wait_procs(seen, timeout=END_SECONDS)[1] == []
+
+
+def test_what_another_rank_finds_wrong_arrives_as_what_it_was(
+    training: Callable[..., Execution], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import os, ltx_core.pool.source as s\n"
+        "from ltx_core.errors import DataError\n"
+        "kept = s.PoolSource.load\n"
+        "def load(self, clip_id):\n"
+        "    if os.environ.get('RANK') == '1': raise DataError('the shard is gone')\n"
+        "    return kept(self, clip_id)\n"
+        "s.PoolSource.load = load\n"
+    )
+    (tmp_path / "sitecustomize.py").write_text(code)
+    execution = training()
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}")
+    with pytest.raises(DataError, match="on rank 1: the shard is gone"):
+        launch(execution, Listener())
+
+
+def test_several_machines_are_told_what_to_start_and_torchrun_does_it(training: Callable[..., Execution]) -> None:
+    """Two ranks of one machine stand for two machines."""
+    execution = training(memory__num_nodes=2)
+    with pytest.raises(ConfigError, match="start this on every machine") as caught:
+        launch(execution, Listener())
+    request = re.findall(r"tasks\.torchrun (\S+)", str(caught.value))[0]
+    assert json.loads(Path(request).read_text())["stage"] == "train_lora"
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "tasks.torchrun", request]
+    clean = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+    ended = subprocess.run(command, env=clean, capture_output=True, text=True, check=False, timeout=100)
+    assert ended.returncode == 0, ended.stderr
+    assert execution.decision.stage.manifest(execution.decision.folder).exists()
+
+
+def test_a_request_outlives_its_round_trip(training: Callable[..., Execution]) -> None:
+    from tasks.request import load_execution
+
+    execution = training()
+    assert load_execution(write_request(execution)).num_ranks() == 2
