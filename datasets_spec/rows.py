@@ -121,8 +121,13 @@ class Render(Record):
 
     render_key: str = Field(description="Digest of weights, LoRA, prompt, seed and settings.")
     variant: Literal["base", "candidate", "champion"] = Field(description="Which weights made it.")
-    mode: Literal["t2v", "i2v", "s2v"] = Field(description="Text alone, or with a clip's first frame, or its sound.")
-    clip_id: str | None = Field(description="The held-out clip that gives the first frame or the sound.")
+    mode: Literal["t2v", "i2v", "s2v", "extend", "inpaint"] = Field(
+        description="Given beside text: nothing, a first frame, a sound, a beginning, a part of the picture."
+    )
+    adapters: str = Field(default="", description="Name of the run of published adapters; empty without.")
+    clip_id: str | None = Field(description="The held-out clip that gives it.")
+    given_file: str | None = location("The picture or sound file that gives it.", default=None)
+    given_start_seconds: float = Field(default=0.0, ge=0, description="Where the sound begins in its file.")
     prompt: str = Field(description="The prompt.")
     seed: int = Field(description="The seed; the same for every variant.")
     num_frames: int = Field(ge=1, description="Frames.")

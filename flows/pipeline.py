@@ -5,13 +5,12 @@ from typing import Any
 
 from datasets_spec import Manifest
 from flows.config import RunConfig
-from flows.plan import required_manifest
+from flows.plan import prepare, required_manifest
 from flows.selection import Selection
 from ltx_core.progress import SILENT, Progress
 from tasks import STAGES
 from tasks.perform import StageCall
 from tasks.results import StageResult
-from tasks.weights import prepare_weights
 
 Perform = Callable[[StageCall], StageResult]
 
@@ -19,14 +18,13 @@ Perform = Callable[[StageCall], StageResult]
 def run_stages(
     config: RunConfig, selection: Selection, perform: Perform, downloading: Progress = SILENT
 ) -> list[StageResult]:
-    """Download what weights are missing, then perform each selected stage on what the earlier ones made.
+    """Download what is missing, then perform each selected stage on what the earlier ones made.
 
     Raises:
         LtxError: a stage failed; earlier results are kept.
     """
-    workspace, shared = config.place(), config.shared()
-    if selection.needs_weights:
-        shared = shared.model_copy(update={"model": prepare_weights(shared.model, downloading)})
+    workspace = config.place()
+    shared, sections = prepare(config, selection, downloading)
     done: dict[str, Manifest[Any]] = {}
     results = []
     for stage in STAGES:
@@ -36,7 +34,7 @@ def run_stages(
             continue
         call = StageCall(
             stage=stage.name,
-            config=config.stage_config(stage.name),
+            config=sections[stage.name],
             shared=shared,
             inputs={name: done[name] for name in stage.needs},
             workspace=workspace,

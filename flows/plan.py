@@ -1,15 +1,19 @@
 """What a run would do, stage by stage, before anything is spent."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
 
 from datasets_spec import Manifest
 from flows.config import RunConfig
 from flows.selection import Selection
 from ltx_core.errors import ConfigError
+from ltx_core.progress import SILENT, Progress
 from tasks import STAGES
 from tasks.decide import decide
+from tasks.shared import Shared
 from tasks.stage import Stage
 from tasks.weights import pending_weights, prepare_weights
 from tasks.workspace import Workspace
@@ -26,15 +30,38 @@ class PlannedStage:
     key: str | None
     will_run: bool
     why: str
+    notices: tuple[str, ...] = ()
+    """What its configuration allows and likely does not mean."""
 
 
 def downloads(config: RunConfig, selection: Selection) -> "tuple[PendingFile, ...]":
-    """The weights that a run would download first.
+    """What a run would download first: weights, and what its stages need beside them.
 
     Raises:
         LtxError: a location leads nowhere, or the hub cannot be asked for what is not here.
     """
-    return pending_weights(config.model) if selection.needs_weights else ()
+    weights = pending_weights(config.model) if selection.needs_weights else ()
+    shared = config.shared()
+    others = (file for stage in selection.stages for file in stage.pending(config.stage_config(stage.name), shared))
+    return (*weights, *dict.fromkeys(others))
+
+
+def prepare(
+    config: RunConfig, selection: Selection, progress: Progress = SILENT
+) -> tuple[Shared, dict[str, BaseModel]]:
+    """Download what is missing and see that everything belongs together, before anything is computed.
+
+    Returns:
+        The shared sections and each selected stage's own, naming what was found so that no one asks the network again.
+
+    Raises:
+        LtxError: something is missing, does not fit, or cannot be downloaded.
+    """
+    shared = config.shared()
+    if selection.needs_weights:
+        shared = shared.model_copy(update={"model": prepare_weights(shared.model, progress)})
+    sections = {s.name: s.prepare(config.stage_config(s.name), shared, progress) for s in selection.stages}
+    return shared, sections
 
 
 def plan(config: RunConfig, selection: Selection, pending: "Sequence[PendingFile]" = ()) -> Iterator[PlannedStage]:
@@ -42,11 +69,19 @@ def plan(config: RunConfig, selection: Selection, pending: "Sequence[PendingFile
     for those that are `pending`. Nothing is downloaded.
 
     Raises:
-        LtxError: footage or weights are missing or do not fit.
+        LtxError: footage or weights are missing or do not fit, or a stage cannot work as configured.
     """
-    workspace, shared = config.place(), config.shared()
-    if selection.needs_weights and not pending:
-        shared = shared.model_copy(update={"model": prepare_weights(shared.model)})
+    shared, sections = (config.shared(), {}) if pending else prepare(config, selection)
+    for planned in _decided(config, selection, shared, sections):
+        notices = planned.stage.notices(config.stage_config(planned.stage.name), shared)
+        yield replace(planned, notices=tuple(notices))
+
+
+def _decided(
+    config: RunConfig, selection: Selection, shared: Shared, sections: Mapping[str, BaseModel]
+) -> Iterator[PlannedStage]:
+    """`sections`: none while a download is pending."""
+    workspace = config.place()
     memo = workspace.digest_memo()
     done: dict[str, Manifest[Any]] = {}
     for stage in STAGES:
@@ -57,11 +92,12 @@ def plan(config: RunConfig, selection: Selection, pending: "Sequence[PendingFile
         if waits := [name for name in stage.needs if name not in done]:
             yield PlannedStage(stage, None, True, f"after {', '.join(waits)}")
             continue
-        if pending and stage.needs_weights:
+        if not sections and stage.needs_weights:
             yield PlannedStage(stage, None, True, "after the download")
             continue
         inputs = {name: done[name] for name in stage.needs}
-        decision = decide(stage, config.stage_config(stage.name), shared, inputs, workspace=workspace, memo=memo)
+        section = sections.get(stage.name, config.stage_config(stage.name))
+        decision = decide(stage, section, shared, inputs, workspace=workspace, memo=memo)
         forced = stage.name in selection.forced
         if decision.reusable and not forced:
             done[stage.name] = stage.manifest(decision.folder)

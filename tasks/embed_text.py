@@ -69,7 +69,7 @@ def embed_text(work: Work) -> Outcome:
 
 def prompt_texts(prompts: PromptConfig) -> set[str]:
     """Every text that validation and caption dropout need: prompts, the negative prompt, the empty caption."""
-    return {*prompts.validation, prompts.negative, ""}
+    return prompts.texts() | {""}
 
 
 def _embed(texts: Sequence[str], keys: Mapping[str, str], folder: Path, work: Work, *, done: int) -> dict[str, Entry]:
@@ -126,8 +126,8 @@ def _observed(shared: Shared, memo: DigestMemo) -> dict[str, str]:
 
 
 def observe(_config: EmbedTextConfig, shared: Shared, memo: DigestMemo) -> Observed:
-    """The encoder, its tokenizer, the projection, and the prompts."""
-    prompts = shared.prompts.model_dump(mode="json")
+    """The encoder, its tokenizer, the projection, and the texts of the prompts."""
+    prompts = sorted(prompt_texts(shared.prompts))
     return _observed(shared, memo) | {"feature_version": FEATURE_VERSION, "prompts": prompts}
 
 

@@ -66,6 +66,8 @@ def execute(run: Execution, progress: Progress) -> Summary:
 
 def _run_body(run: Execution, progress: Progress) -> Summary:
     decision, started = run.decision, time.monotonic()
+    for notice in decision.stage.notices(run.config, run.shared):
+        progress.note(notice)
     outcome = decision.stage.run(run.work(progress))
     summary = summarize(decision.stage.name, decision.key, outcome, time.monotonic() - started)
     write_manifest(decision.folder / "quarantine.parquet", Quarantined, outcome.quarantined)

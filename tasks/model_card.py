@@ -19,12 +19,12 @@ def model_card(checkpoint: Checkpoint, work: Work) -> str:
         f"| training stage | `{work.inputs['train_lora'].path.parent.name}` |",
         f"| renders stage | `{work.inputs['render_validation'].path.parent.name}` |",
         "",
-        "| prompt | seed | sharpness | motion | loudness | difference from base |",
-        "|---|---|---|---|---|---|",
+        "| prompt | adapters | seed | sharpness | motion | loudness | difference from base |",
+        "|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {r.prompt.replace('|', '/')} | {r.seed} | {r.sharpness:.4f} | {r.motion:.4f} | {r.loudness_db:.1f} dB "
-        f"| {r.difference_from_base:.4f} |"
+        f"| {r.prompt.replace('|', '/')} | {r.adapters or 'none'} | {r.seed} | {r.sharpness:.4f} | {r.motion:.4f} "
+        f"| {r.loudness_db:.1f} dB | {r.difference_from_base:.4f} |"
         for r in renders
     ]
     return "\n".join(lines) + "\n"

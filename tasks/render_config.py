@@ -1,27 +1,23 @@
 """How validation videos are rendered."""
 
-from typing import Literal
+from pathlib import Path
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from tasks.shared import ConfigModel
+from tasks.adapter_config import AdapterRunConfig
+from tasks.sampling_config import SamplingConfig
+
+Region = tuple[float, float, float, float]
+CENTRE: Region = (0.25, 0.25, 0.75, 0.75)
 
 
-class RenderValidationConfig(ConfigModel):
-    """Base and LoRA get the same noise. Sizes are of text-to-video; the other modes take those of their clip."""
+class RenderValidationConfig(SamplingConfig):
+    """Base and LoRA get the same noise. Sizes are of prompts, pictures and sounds; clips bring their own."""
 
     width: int = Field(default=768, ge=64, le=4096, multiple_of=32, description="Pixels, a multiple of 32.")
     height: int = Field(default=512, ge=64, le=4096, multiple_of=32, description="Pixels, a multiple of 32.")
     num_frames: int = Field(default=121, ge=1, le=1025, description="Frames, 8k+1; floored to it with a notice.")
     frame_rate: float = Field(default=25.0, gt=0, le=240, description="Frames per second.")
-    num_steps: int = Field(default=30, ge=2, le=200, description="Sampling steps; `distilled` has 8.")
-    schedule: Literal["dev", "distilled"] = Field(default="dev", description="Lightricks' sigma schedule.")
-    video_cfg: float = Field(default=3.0, ge=1, le=20, description="Guidance of the picture; 1: none, half the cost.")
-    audio_cfg: float = Field(default=7.0, ge=1, le=20, description="Guidance of the sound; 1: none.")
-    stg: float = Field(default=0.0, ge=0, le=10, description="Guidance away from perturbed blocks; 0: none.")
-    stg_blocks: tuple[int, ...] = Field(default=(), description="Blocks that `stg` perturbs, counted from 0.")
-    modality: float = Field(default=1.0, ge=0, le=20, description="Guidance towards agreement of picture and sound.")
-    rescale: float = Field(default=0.7, ge=0, le=1, description="How far guidance keeps the prediction's deviation.")
     seeds: tuple[int, ...] = Field(default=(42,), min_length=1, description="A render for each prompt and seed.")
     image_to_video_clips: int = Field(
         default=0, ge=0, le=100, description="Held-out clips whose first frame starts a render of their caption."
@@ -29,14 +25,48 @@ class RenderValidationConfig(ConfigModel):
     sound_to_video_clips: int = Field(
         default=0, ge=0, le=100, description="Held-out clips whose sound a render of their caption follows and keeps."
     )
+    extend_clips: int = Field(
+        default=0, ge=0, le=100, description="Held-out clips whose beginning a render of their caption goes on from."
+    )
+    extend_latent_frames: int = Field(
+        default=2, ge=1, le=128, description="Latent frames given of those clips: n are 8n-7 frames."
+    )
+    inpaint_clips: int = Field(
+        default=0, ge=0, le=100, description="Held-out clips of which a region is made anew after their caption."
+    )
+    inpaint_region: Region = Field(
+        default=CENTRE, description="Made anew: left, top, right, bottom as fractions of the picture."
+    )
+    inpaint_mask: Path | None = Field(
+        default=None, description="Instead of the region a picture: what is black is made anew, what is white is kept."
+    )
+    adapters: tuple[AdapterRunConfig, ...] = Field(
+        default=(), description="Runs with published adapters, such as the distilled LoRA; each renders everything."
+    )
+    render_without_adapters: bool = Field(default=True, description="Render without them too.")
     render_base: bool = Field(default=True, description="Render the base model too; once for all runs that share it.")
     dtype: str = Field(default="bf16", pattern="^(bf16|fp32)$", description="Precision of the transformer and VAEs.")
 
     @model_validator(mode="after")
-    def _stg_agrees(self) -> "RenderValidationConfig":
-        if bool(self.stg) != bool(self.stg_blocks):
+    def _runs_agree(self) -> "RenderValidationConfig":
+        names = [run.name for run in self.adapters]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"adapters has two runs named {twice[0]!r}; names must differ")
+        if not self.adapters and not self.render_without_adapters:
+            raise ValueError("render_without_adapters is off and there are no adapters: nothing would be rendered")
+        for run in self.adapters:
+            try:
+                run.over(self)
+            except ValidationError as error:
+                reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise ValueError(f"adapters run {run.name!r}: {reason}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _region_is_one(self) -> "RenderValidationConfig":
+        left, top, right, bottom = self.inpaint_region
+        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
             raise ValueError(
-                f"stg is {self.stg} and stg_blocks {list(self.stg_blocks)}; give both or neither (Lightricks perturbs "
-                f"block 29 in LTX-2, 28 in 2.3)"
+                f"inpaint_region is {list(self.inpaint_region)}; left < right and top < bottom from 0 to 1 are wanted"
             )
         return self

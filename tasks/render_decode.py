@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from datasets_spec import Clip
 from ltx_core.autoencoder.device_memory import describe, free_bytes, plan_decoding
 from ltx_core.autoencoder.memory import VaeMemory
 from ltx_core.checkpoint.load import load_audio_vae, load_video_vae, load_vocoder
@@ -48,8 +47,8 @@ def decode_missing(jobs: Sequence[RenderJob], work: Work) -> None:
             latents = load_latents(job.latents)
             frames, sound, rate = decode(vae, audio_vae, vocoder, latents, job.request, memory=plans[shape])
         samples = sound.numpy()
-        if job.request.mode == "s2v" and job.clip is not None:
-            samples, rate = _clip_sound(job.clip, job.request.seconds), SOURCE_RATE
+        if job.given is not None and job.given.sound is not None:
+            samples, rate = _given_sound(job.given.sound, job.given.start_seconds, job.request.seconds), SOURCE_RATE
         write_mp4(job.video, frames.numpy(), job.request.frame_rate, samples, rate)
         work.progress.advance(number + 1, len(jobs), "renders decoded")
 
@@ -61,13 +60,13 @@ def _planned(vae: Any, shape: PixelShape, work: Work) -> VaeMemory:
     return plan.memory
 
 
-def _clip_sound(clip: Clip, seconds: float) -> np.ndarray:
-    """The clip's own sound: the render follows it, so that is what is heard.
+def _given_sound(path: Path, start_seconds: float, seconds: float) -> np.ndarray:
+    """The sound that was given: the render follows it, so that is what is heard.
 
     Raises:
-        DataError: the footage no longer has it.
+        DataError: the file no longer has it.
     """
-    sound = decode_sound(Path(clip.path), clip.start_seconds, seconds, rate=SOURCE_RATE)
+    sound = decode_sound(path, start_seconds, seconds, rate=SOURCE_RATE)
     if sound is None:
-        raise DataError(f"{clip.path} had sound when it was split and has none now; run from `probe` again")
+        raise DataError(f"{path} had sound when the run began and has none now; run from `probe` again")
     return sound

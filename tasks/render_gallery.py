@@ -1,8 +1,9 @@
 """The pages people look at: a gallery of renders side by side, and a contact sheet of their middle frames."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from ltx_core.gallery.contact_sheet import SheetRow, middle_frame, render_sheet
 from ltx_core.gallery.page import gallery
 from ltx_core.gallery.renders import Figures, PromptRow, VariantRender
 from ltx_core.media.frames import decode_frames
+from tasks.sampling_config import SamplingConfig
 from tasks.stage import Work
 
 
@@ -21,14 +23,15 @@ def draw_gallery(rows: Sequence[Render], work: Work, checkpoint: Checkpoint) -> 
         return
     folder = work.out / "renders"
     folder.mkdir(exist_ok=True)
-    ordered = sorted(rows, key=lambda row: (*_request_of(row), row.variant))
+    runs = {run.name: run.over(work.config) for run in work.config.adapters}
+    ordered = sorted(rows, key=lambda row: (*_request_of(row), list(runs).index(row.adapters) if row.adapters else -1))
     prompts: list[PromptRow] = []
     sheet: list[SheetRow] = []
     for _, group in groupby(ordered, key=_request_of):
         rows_of_one = list(group)
         first = rows_of_one[0]
         prompt, seed = first.prompt, first.seed
-        renders = [_variant(row, work, number=len(prompts)) for row in rows_of_one]
+        renders = [_variant(row, work, runs, number=len(prompts)) for row in rows_of_one]
         prompts.append(PromptRow(prompt=prompt, seed=seed, renders=renders, settings=_settings(first, work)))
         sheet.append(
             SheetRow(
@@ -47,17 +50,19 @@ def draw_gallery(rows: Sequence[Render], work: Work, checkpoint: Checkpoint) -> 
 
 
 def _request_of(row: Render) -> tuple[str, str, str, int]:
-    return row.mode, row.clip_id or "", row.prompt, row.seed
+    return row.mode, row.clip_id or row.given_file or "", row.prompt, row.seed
 
 
-def _variant(row: Render, work: Work, *, number: int) -> VariantRender:
+def _variant(row: Render, work: Work, runs: Mapping[str, SamplingConfig], *, number: int) -> VariantRender:
     source = work.workspace.root / row.file
-    video = work.out / "renders" / f"{number:02d}-seed{row.seed}-{row.variant}.mp4"
+    name = f"{row.variant}-{row.adapters}" if row.adapters else row.variant
+    video = work.out / "renders" / f"{number:02d}-seed{row.seed}-{name}.mp4"
     video.unlink(missing_ok=True)
     os.link(source, video)  # the pool and this folder are one file system, and gc counts on both names
     return VariantRender(
-        variant=row.variant,
+        variant=f"{row.variant} with {row.adapters}" if row.adapters else row.variant,
         video=video,
+        detail=_sampled(runs[row.adapters]) if row.adapters else "",
         figures=Figures(
             sharpness=row.sharpness,
             motion=row.motion,
@@ -74,13 +79,21 @@ def _middle(row: Render, work: Work) -> np.ndarray:
 
 
 def _settings(row: Render, work: Work) -> dict[str, str | int | float | None]:
-    config = work.config
-    given = {"i2v": "first frame of", "s2v": "sound of"}.get(row.mode)
+    given = {
+        "i2v": "first frame of",
+        "s2v": "sound of",
+        "extend": "going on from the beginning of",
+        "inpaint": "a region made anew in",
+    }.get(row.mode)
+    source = row.clip_id or Path(row.given_file or "").name
     return {
-        "mode": f"{row.mode}: {given} {row.clip_id}" if given else row.mode,
+        "mode": f"{row.mode}: {given} {source}" if given else row.mode,
         "size": f"{row.width}x{row.height}",
         "frames": row.num_frames,
         "frames per second": row.frame_rate,
-        "steps": config.num_steps,
-        "guidance": f"{config.video_cfg:g} picture, {config.audio_cfg:g} sound",
+        "sampling": _sampled(work.config),
     }
+
+
+def _sampled(sampling: SamplingConfig) -> str:
+    return f"{sampling.num_steps} steps, guidance {sampling.video_cfg:g} picture, {sampling.audio_cfg:g} sound"

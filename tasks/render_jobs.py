@@ -1,20 +1,25 @@
-"""Which renders a run wants, and where each lies in the pool."""
+"""Which renders a run wants, and where each lies in the pool. No torch."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from datasets_spec import Checkpoint, Clip, Latent
+from datasets_spec import Checkpoint
+from ltx_core.errors import ConfigError
 from ltx_core.files.digest import text_digest
-from ltx_core.sampling.guidance import Guidance, StreamGuidance
+from ltx_core.lora.adapter import Adapter
 from ltx_core.sampling.request import Mode, RenderRequest
 from ltx_core.shapes import floor_frames
+from tasks.render_adapters import RenderRun, render_runs
+from tasks.render_given import Given, given_clips, given_files
+from tasks.sampling_config import SamplingConfig
 from tasks.stage import Work
 
 Variant = Literal["base", "candidate"]
-JOB_VERSION = 1
+JOB_VERSION = 2
 """Raise when the same request would give another mp4."""
+SIZES = ("width", "height", "num_frames", "frame_rate")
 
 
 @dataclass(frozen=True)
@@ -23,77 +28,108 @@ class RenderJob:
 
     key: str
     variant: Variant
+    run: str
+    """Name of the adapters' run; empty without adapters."""
     request: RenderRequest
-    clip: Clip | None
-    lora: Path | None
+    given: Given | None
+    stack: tuple[Adapter, ...]
+    """What is put on the base model: the adapters of the run, and last the trained LoRA."""
     latents: Path
     video: Path
 
     @property
-    def same_request(self) -> tuple[str, str | None, str, int]:
-        """Equal for the base's and the candidate's render of one request."""
-        return self.request.mode, self.clip.clip_id if self.clip else None, self.request.prompt, self.request.seed
+    def same_request(self) -> tuple[str, RenderRequest]:
+        """Equal for the base's and the candidate's render of one request in one run."""
+        return self.run, self.request
 
 
 def plan_jobs(work: Work, checkpoint: Checkpoint, weights: Mapping[str, str]) -> list[RenderJob]:
-    """Every request, by the base model (if wanted) and by the LoRA."""
-    pool, lora = work.workspace.pool / "renders", work.workspace.root / checkpoint.file
-    variants: list[tuple[Variant, Path | None, str | None]] = [("candidate", lora, checkpoint.sha256)]
-    if work.config.render_base:
-        variants.insert(0, ("base", None, None))
+    """Every request in every run, by the base model (if wanted) and by the LoRA.
+
+    Raises:
+        ConfigError: two renders would be the same.
+    """
+    lora = Adapter(work.workspace.root / checkpoint.file, checkpoint.sha256)
     jobs = []
-    for request, clip in _requests(work):
-        for variant, file, digest in variants:
-            key = text_digest(request.key(weights, digest), work.config.dtype, str(JOB_VERSION))
-            paths = pool / f"{key}.safetensors", pool / f"{key}.mp4"
-            jobs.append(RenderJob(key, variant, request, clip, file, *paths))
+    for run in render_runs(work.config, work.workspace.digest_memo()):
+        for request, given in _requests(work, run.sampling):
+            for variant, stack in _variants(run, lora):
+                jobs.append(_job(work, weights, run.name, variant, request, given=given, stack=stack))
+    _check_distinct(jobs)
     return jobs
 
 
-def _requests(work: Work) -> Iterator[tuple[RenderRequest, Clip | None]]:
-    """Text to video for every prompt; the other modes for the first held-out clips, each with its own caption."""
+def _variants(run: RenderRun, lora: Adapter) -> Iterator[tuple[Variant, tuple[Adapter, ...]]]:
+    if run.base:
+        yield "base", run.adapters
+    if run.lora:
+        yield "candidate", (*run.adapters, lora)
+
+
+def _job(
+    work: Work,
+    weights: Mapping[str, str],
+    run: str,
+    variant: Variant,
+    request: RenderRequest,
+    *,
+    given: Given | None,
+    stack: tuple[Adapter, ...],
+) -> RenderJob:
+    identity = request.key(weights, [(adapter.digest, adapter.strength) for adapter in stack])
+    key = text_digest(identity, work.config.dtype, str(JOB_VERSION))
+    pool = work.workspace.pool / "renders"
+    return RenderJob(key, variant, run, request, given, stack, pool / f"{key}.safetensors", pool / f"{key}.mp4")
+
+
+def _check_distinct(jobs: Sequence[RenderJob]) -> None:
+    seen: dict[str, RenderJob] = {}
+    for job in jobs:
+        other = seen.setdefault(job.key, job)
+        if other is not job:
+            where = " and ".join(repr(one.run) if one.run else "the run without adapters" for one in (other, job))
+            raise ConfigError(
+                f"{where} ask for the same render twice: {job.request.mode} of {job.request.prompt[:40]!r} with seed "
+                f"{job.request.seed}; remove one of the runs, prompts, files or seeds"
+            )
+
+
+def _requests(work: Work, sampling: SamplingConfig) -> Iterator[tuple[RenderRequest, Given | None]]:
+    """Text to video for every prompt, then what starts from files of one's own, then from held-out clips."""
     config = work.config
-    frames = floor_frames(config.num_frames)
-    if frames != config.num_frames:
-        work.progress.note(f"num_frames {config.num_frames} becomes {frames}: the VAE takes 8k+1 frames")
-    size = {"width": config.width, "height": config.height, "num_frames": frames, "frame_rate": config.frame_rate}
-    modes: tuple[tuple[Mode, int], ...] = (("i2v", config.image_to_video_clips), ("s2v", config.sound_to_video_clips))
-    for seed in config.seeds:
+    size = {name: getattr(config, name) for name in SIZES} | {"num_frames": floor_frames(config.num_frames)}
+    clips = list(given_clips(work))
+    files = list(given_files(work.shared.prompts, work.workspace.digest_memo()))
+    for number, seed in enumerate(config.seeds):
         for prompt in work.shared.prompts.validation:
-            yield _request(work, prompt, seed, "t2v", None, size), None
-        for mode, count in modes:
-            for clip, latent in held_out(work, mode)[:count]:
-                shape = {name: getattr(clip, name) for name in size}
-                yield _request(work, clip.caption, seed, mode, latent.latent_key, shape), clip
-
-
-def held_out(work: Work, mode: Mode) -> list[tuple[Clip, Latent]]:
-    """Held-out clips that can condition a mode, in the order of their keys, which says nothing of their content."""
-    clips: dict[str, Clip] = {clip.clip_id: clip for clip in work.inputs["split"]}
-    rows: list[Latent] = [row for row in work.inputs["encode_latents"] if row.split == "eval"]
-    usable = [row for row in rows if mode != "s2v" or row.has_audio_loss]
-    return [(clips[row.clip_id], row) for row in sorted(usable, key=lambda row: row.clip_key)]
+            yield _request(work, sampling, prompt, seed, size), None
+        for given, entry in files:
+            if entry.seed is None or number == 0:
+                own = seed if entry.seed is None else entry.seed
+                yield _request(work, sampling, entry.prompt, own, size, given=given), given
+        for given, clip in clips:
+            shape = {name: getattr(clip, name) for name in SIZES}
+            yield _request(work, sampling, clip.caption, seed, shape, given=given), given
 
 
 def _request(
-    work: Work, prompt: str, seed: int, mode: Mode, conditioning_key: str | None, shape: Mapping[str, Any]
+    work: Work,
+    sampling: SamplingConfig,
+    prompt: str,
+    seed: int,
+    shape: Mapping[str, Any],
+    *,
+    given: Given | None = None,
 ) -> RenderRequest:
+    mode: Mode = given.mode if given else "t2v"
     return RenderRequest(
         prompt=prompt,
         negative_prompt=work.shared.prompts.negative,
         seed=seed,
         mode=mode,
-        conditioning_key=conditioning_key,
-        num_steps=work.config.num_steps,
-        schedule=work.config.schedule,
-        guidance=_guidance(work.config),
+        conditioning_key=given.key if given else None,
+        num_steps=sampling.num_steps,
+        schedule=sampling.schedule,
+        guidance=sampling.guidance(),
         **shape,
     )
-
-
-def _guidance(config: Any) -> Guidance:
-    video, audio = (
-        StreamGuidance(cfg=cfg, stg=config.stg, modality=config.modality, rescale=config.rescale)
-        for cfg in (config.video_cfg, config.audio_cfg)
-    )
-    return Guidance(video=video, audio=audio, stg_blocks=config.stg_blocks)

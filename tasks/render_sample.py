@@ -7,11 +7,8 @@ from typing import Any
 import torch
 
 from ltx_core.checkpoint.load import load_connectors, load_transformer
-from ltx_core.conditioning.first_frame import FirstFrame
-from ltx_core.conditioning.kinds import Conditioning
-from ltx_core.conditioning.sound import Sound
 from ltx_core.conditioning.text import Text
-from ltx_core.lora.files import load_lora
+from ltx_core.lora.stack import stacked
 from ltx_core.pool.source import PoolSource
 from ltx_core.progress import Silent, stop_if_asked
 from ltx_core.sampling.latents import save_latents
@@ -19,6 +16,7 @@ from ltx_core.sampling.sampler import sample
 from ltx_core.sampling.walk import Prompts
 from ltx_core.text.contexts import text_contexts
 from tasks.device import prepare_device, torch_dtype
+from tasks.render_conditions import conditionings, encode_files
 from tasks.render_jobs import RenderJob
 from tasks.stage import Work
 from tasks.weights import open_weights
@@ -34,31 +32,25 @@ def sample_missing(jobs: Sequence[RenderJob], work: Work, *, done: int) -> int:
     checkpoint = open_weights(work.shared.model).checkpoint
     source = PoolSource(work.inputs["encode_latents"], work.inputs["embed_text"], work.workspace.root)
     prompts = _prompts(todo, work, source, load_connectors(checkpoint, device=device, dtype=dtype), device)
+    encoded = encode_files(todo, checkpoint, device=device, dtype=dtype)
     total, finished = done + len(jobs), done + len(jobs) - len(todo)
-    by_weights = sorted(todo, key=lambda job: (job.lora is not None, job.key))
     transformer = load_transformer(checkpoint, device=device, dtype=dtype)
-    for lora, group in groupby(by_weights, key=lambda job: job.lora):
-        if lora is not None:  # LoRAs come last, so nothing needs to be taken off
-            load_lora(lora, transformer)
-        for job in group:
-            stop_if_asked(work.progress, "rendering")
-            chosen = prompts[job.request.prompt] if job.request.needs_negative else _alone(prompts, job)
-            given = _given(job, source)
-            made = sample(transformer, chosen, job.request, _Stoppable(work), conditionings=given)
-            save_latents(job.latents, made)
-            finished += 1
-            work.progress.advance(finished, total, "renders")
+    for stack, group in groupby(sorted(todo, key=_by_weights), key=lambda job: job.stack):
+        with stacked(transformer, stack):
+            for job in group:
+                stop_if_asked(work.progress, "rendering")
+                chosen = prompts[job.request.prompt] if job.request.needs_negative else _alone(prompts, job)
+                given = conditionings(job, source, encoded, work.config)
+                made = sample(transformer, chosen, job.request, _Stoppable(work), conditionings=given)
+                save_latents(job.latents, made)
+                finished += 1
+                work.progress.advance(finished, total, "renders")
     return len(todo)
 
 
-def _given(job: RenderJob, source: PoolSource) -> list[Conditioning]:
-    """What the job's mode is given beside the text, from its clip's latents."""
-    if job.clip is None:
-        return []
-    tensors = source.load(job.clip.clip_id)
-    if job.request.mode == "i2v":
-        return [FirstFrame(tensors["video"][:, :1].float())]
-    return [Sound(tensors["audio"].float())]
+def _by_weights(job: RenderJob) -> tuple[list[tuple[str, float]], str]:
+    """Jobs of one set of adapters together, so that each set is loaded once; the base model first."""
+    return [(adapter.digest, adapter.strength) for adapter in job.stack], job.key
 
 
 class _Stoppable(Silent):

@@ -5,18 +5,23 @@ from typing import TYPE_CHECKING, Any
 
 from datasets_spec import Render
 from ltx_core.files.digest import DigestMemo, file_digest
-from ltx_core.progress import stop_if_asked
+from ltx_core.progress import Progress, stop_if_asked
 from tasks.checkpoints import final_checkpoint
+from tasks.render_adapters import observed_adapters, pending_adapters, prepare_adapters
 from tasks.render_config import RenderValidationConfig
 from tasks.render_gallery import draw_gallery
+from tasks.render_given import check_files, given_files
 from tasks.render_jobs import RenderJob, plan_jobs
 from tasks.render_measure import measured_row
+from tasks.render_notices import render_notices
 from tasks.shared import Shared
 from tasks.stage import Observed, Outcome, Stage, Work
 from tasks.weights import component_identities, encoder_identities
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from ltx_core.checkpoint.pending import PendingFile
 
 WEIGHTS = ("transformer", "connectors", "text_projection", "video_vae", "audio_vae", "vocoder")
 
@@ -55,7 +60,9 @@ def _rows(jobs: "Iterable[RenderJob]", work: Work) -> list[Render]:
 
 
 def _mean_figures(rows: list[Render]) -> dict[str, float]:
-    made = [row for row in rows if row.variant == "candidate"]
+    """Of the LoRA's renders; of those without adapters, where there are any."""
+    candidates = [row for row in rows if row.variant == "candidate"]
+    made = [row for row in candidates if not row.adapters] or candidates
     names = ("sharpness", "motion", "loudness_db", "difference_from_base")
     return {name: sum(getattr(row, name) for row in made) / len(made) for name in names} if made else {}
 
@@ -65,10 +72,33 @@ def _weights(shared: Shared, memo: DigestMemo) -> Mapping[str, str]:
     return component_identities(shared.model, memo, *WEIGHTS) | encoder_identities(shared.model, memo)
 
 
-def observe(_config: RenderValidationConfig, shared: Shared, memo: DigestMemo) -> Observed:
-    """All weights, and the prompts."""
+def observe(config: RenderValidationConfig, shared: Shared, memo: DigestMemo) -> Observed:
+    """All weights, the prompts, and files of one's own: adapters, pictures, sounds, a mask."""
     weights: dict[str, Any] = dict(_weights(shared, memo))
-    return weights | {"prompts": shared.prompts.model_dump(mode="json")}
+    files = [[given.key, entry.prompt, entry.seed] for given, entry in given_files(shared.prompts, memo)]
+    mask = None if config.inpaint_mask is None else memo.get(config.inpaint_mask)
+    prompts = {"validation": shared.prompts.validation, "negative": shared.prompts.negative, "files": files}
+    return weights | {"prompts": prompts, "adapters": observed_adapters(config, memo), "inpaint_mask": mask}
+
+
+def pending(config: RenderValidationConfig, shared: Shared) -> "tuple[PendingFile, ...]":
+    """Adapters that are not here; pictures, sounds and local adapters are looked at.
+
+    Raises:
+        LtxError: one is not there or not what it should be; names it.
+    """
+    check_files(config, shared)
+    return pending_adapters(config)
+
+
+def prepare(config: RenderValidationConfig, shared: Shared, progress: Progress) -> RenderValidationConfig:
+    """Everything that renders are given is there and fits; adapters of the hub are downloaded and named by commit.
+
+    Raises:
+        LtxError: something is not; names it.
+    """
+    check_files(config, shared)
+    return prepare_adapters(config, shared, progress)
 
 
 STAGE = Stage(
@@ -81,5 +111,9 @@ STAGE = Stage(
     observe=observe,
     device="gpu",
     needs_weights=True,
+    not_in_key=frozenset({"adapters", "inpaint_mask"}),  # observed by content, wherever the files lie
+    pending=pending,
+    prepare=prepare,
+    notices=render_notices,
     artifacts=("gallery.html", "renders.png", "renders/*.mp4"),
 )

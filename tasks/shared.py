@@ -49,14 +49,38 @@ class ModelConfig(ConfigModel):
         return self.model_copy(update=found)
 
 
+class PicturePrompt(ConfigModel):
+    """Image to video from a picture of one's own."""
+
+    picture: Path = Field(description="PNG or JPEG; scaled to cover the render, the middle kept, as footage is.")
+    prompt: str = Field(min_length=1, description="What happens next.")
+    seed: int | None = Field(default=None, ge=0, description="Seed; default those of all renders.")
+
+
+class SoundPrompt(ConfigModel):
+    """Sound to video from a file of one's own."""
+
+    sound: Path = Field(description="An audio file, or a video whose sound is taken.")
+    prompt: str = Field(min_length=1, description="What is seen.")
+    start_seconds: float = Field(default=0.0, ge=0, description="Where in the file to begin.")
+    seed: int | None = Field(default=None, ge=0, description="Seed; default those of all renders.")
+
+
 class PromptConfig(ConfigModel):
     """What validation renders are asked for; embedded together with the captions."""
 
     validation: tuple[str, ...] = Field(default=(), description="Prompts rendered by base and LoRA at the same seeds.")
+    pictures: tuple[PicturePrompt, ...] = Field(default=(), description="Pictures that renders start from.")
+    sounds: tuple[SoundPrompt, ...] = Field(default=(), description="Sounds that renders follow and keep.")
     negative: str = Field(
         default="worst quality, inconsistent motion, blurry, jittery, distorted",
         description="What guidance steers away from; used where guidance is above 1.",
     )
+
+    def texts(self) -> set[str]:
+        """Every prompt, and what guidance steers away from."""
+        pictures, sounds = ({entry.prompt for entry in entries} for entries in (self.pictures, self.sounds))
+        return {*self.validation, *pictures, *sounds, self.negative}
 
 
 class MemoryConfig(ConfigModel):

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
 
@@ -14,6 +14,9 @@ from ltx_core.files.digest import DigestMemo
 from ltx_core.progress import Progress
 from tasks.shared import Shared
 from tasks.workspace import Workspace
+
+if TYPE_CHECKING:
+    from ltx_core.checkpoint.pending import PendingFile
 
 Inputs = Mapping[str, Manifest[Any]]
 Observed = Mapping[str, Any]
@@ -75,6 +78,13 @@ class Stage:
     """As how many processes of one machine the body runs; the first of them alone writes and reports."""
     artifacts: tuple[str, ...] = ()
     """Glob patterns, in the stage's folder, of files worth showing in MLflow."""
+    pending: Callable[[Any, Shared], "Sequence[PendingFile]"] = lambda _config, _shared: ()
+    """What would have to be downloaded beside the weights. Raises for what cannot be had."""
+    prepare: Callable[[Any, Shared, Progress], Any] = lambda config, _shared, _progress: config
+    """Downloads that, and sees from small files and headers alone that the stage can work, before any stage computes
+    anything. Gives the config with what was found named for good."""
+    notices: Callable[[Any, Shared], Sequence[str]] = lambda _config, _shared: ()
+    """Lines for people on what is allowed but likely not meant: shown in the plan, and when the stage starts."""
 
     def identity(self, config: BaseModel, shared: Shared, inputs: Inputs, memo: DigestMemo) -> dict[str, Any]:
         """Everything the output depends on, as JSON: the stage's own config, what it observes outside, its inputs.

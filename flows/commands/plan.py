@@ -28,7 +28,10 @@ def _run(args: Namespace) -> int:
     pending = downloads(config, selection)
     if pending:
         console.print(download_table(pending))
-    console.print(plan_table(list(plan(config, selection, pending))))
+    planned = list(plan(config, selection, pending))
+    console.print(plan_table(planned))
+    for notice in (notice for stage in planned for notice in stage.notices):
+        console.print(f"notice: {notice}", style="yellow", highlight=False, markup=False)
     return 0
 
 

@@ -8,5 +8,11 @@ from ltx_core.conditioning.text import Text
 
 Conditioning = Text | FirstFrame | Prefix | Mask | Sound
 
-MODES: dict[str, tuple[type, ...]] = {"t2v": (), "i2v": (FirstFrame,), "s2v": (Sound,)}
+MODES: dict[str, tuple[type, ...]] = {
+    "t2v": (),
+    "i2v": (FirstFrame,),
+    "s2v": (Sound,),
+    "extend": (Prefix,),
+    "inpaint": (Mask,),
+}
 """What each mode is given beside its text."""

@@ -12,9 +12,10 @@ from typing import Any
 import torch
 
 from ltx_core.errors import CheckpointError
+from ltx_core.lora.fit import check_fits
 from ltx_core.lora.inject import ADAPTER, add_lora, lora_layers
 from ltx_core.lora.layout import DOWN, PREFIX, UP, original_name
-from ltx_core.lora.read import check_fits, read_lora
+from ltx_core.lora.read import read_lora
 from ltx_core.lora.tensor_file import write_tensors
 
 
@@ -58,23 +59,26 @@ def check_tensors(tensors: Mapping[str, torch.Tensor]) -> None:
         )
 
 
-def load_lora(path: Path, transformer: Any, *, adapter: str = ADAPTER, strength: float = 1.0) -> dict[str, str]:
+def load_lora(
+    path: Path, transformer: Any, *, adapter: str = ADAPTER, strength: float = 1.0, dtype: torch.dtype | None = None
+) -> dict[str, str]:
     """Put a LoRA file of any layout that `read_lora` knows on the transformer as an adapter, scaled by `strength`.
 
+    Its weights are float32, as in training, or of another `dtype`, which is what a large adapter is sampled with.
     Gives the header strings of the file.
 
     Raises:
         CheckpointError: the file is not understood, or changes a layer that the transformer does not have.
     """
     lora = read_lora(path)
-    check_fits(lora, _shapes(transformer))
+    check_fits(path, lora.shapes, _shapes(transformer))
     ranks = {module: pair.rank for module, pair in lora.pairs.items()}
     rank = max(ranks.values())
     add_lora(transformer, sorted(ranks), rank=rank, alpha=strength * rank, seed=0, adapter=adapter, ranks=ranks)
     for name, layer in lora_layers(transformer, adapter).items():
         pair = lora.pairs[name]
-        layer.lora_A[adapter].weight.data.copy_(pair.down)
-        layer.lora_B[adapter].weight.data.copy_(pair.up.float() * pair.scale)
+        for half, weight in ((layer.lora_A[adapter], pair.down), (layer.lora_B[adapter], pair.up.float() * pair.scale)):
+            half.weight.data = weight.to(half.weight.device, dtype or half.weight.dtype)
     return lora.metadata
 
 

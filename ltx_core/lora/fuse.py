@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import torch
 
 from ltx_core.errors import CheckpointError
-from ltx_core.lora.read import Lora, check_fits
+from ltx_core.lora.fit import check_fits
+from ltx_core.lora.read import Lora
 
 
 def fuse_lora(weights: Mapping[str, torch.Tensor], lora: Lora, strength: float = 1.0) -> dict[str, torch.Tensor]:
@@ -18,9 +19,8 @@ def fuse_lora(weights: Mapping[str, torch.Tensor], lora: Lora, strength: float =
         CheckpointError: the LoRA changes a weight that is missing, of another shape, or quantised.
     """
     suffix = ".weight"
-    check_fits(
-        lora, {name.removesuffix(suffix): tuple(w.shape) for name, w in weights.items() if name.endswith(suffix)}
-    )
+    shapes = {name.removesuffix(suffix): tuple(w.shape) for name, w in weights.items() if name.endswith(suffix)}
+    check_fits(lora.path, lora.shapes, shapes)
     fused = dict(weights)
     for module, pair in lora.pairs.items():
         weight = weights[module + suffix]

@@ -1,15 +1,14 @@
-"""What LoRA files call their tensors: every layout that programs write for LTX-2, as one."""
+"""What LoRA files call their tensors: every layout that programs write for LTX-2, as one. No torch."""
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
-
-import torch
+from typing import Literal, TypeVar
 
 from ltx_core.checkpoint.keys import PREFIXES, diffusers_name, to_original_keys
 from ltx_core.errors import CheckpointError
 
+T = TypeVar("T")
 Role = Literal["down", "up", "alpha"]
 PREFIX = "diffusion_model."
 DOWN, UP, ALPHA = ".lora_A.weight", ".lora_B.weight", ".alpha"
@@ -33,13 +32,13 @@ def original_name(module: str) -> str:
     return name.removeprefix(PREFIXES["transformer"])
 
 
-def parts(path: Path, tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[Role, torch.Tensor]]:
-    """The tensors of a file by module, under diffusers' module names, and by what they are.
+def parts(path: Path, tensors: Mapping[str, T]) -> dict[str, dict[Role, T]]:
+    """The tensors of a file, or what its header says of them, by module under diffusers' name, and by what they are.
 
     Raises:
         CheckpointError: a tensor is no part of a plain LoRA, or a module has one twice; names them.
     """
-    found: dict[str, dict[Role, torch.Tensor]] = {}
+    found: dict[str, dict[Role, T]] = {}
     foreign, twice = [], []
     for key, tensor in tensors.items():
         place = _place(key)

@@ -44,6 +44,11 @@ class Lora:
     metadata: dict[str, str]
     """Header strings."""
 
+    @property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """[out, in] of the weights that it changes, by module."""
+        return {module: pair.shape for module, pair in self.pairs.items()}
+
 
 def read_lora(path: Path) -> Lora:
     """Read a LoRA for the transformer.
@@ -59,25 +64,6 @@ def read_lora(path: Path) -> Lora:
     found = parts(path, tensors)
     header = adapter_header(path, metadata, sorted(found))
     return Lora(path, {module: _pair(path, module, found[module], header) for module in sorted(found)}, metadata)
-
-
-def check_fits(lora: Lora, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Whether every pair has a weight to change among `shapes` [out, in], by module.
-
-    Raises:
-        CheckpointError: a module is missing or of another shape; names the first ones.
-    """
-    if unknown := [module for module in lora.pairs if module not in shapes]:
-        raise CheckpointError(
-            f"{lora.path} changes {len(unknown)} modules that are missing in this transformer, such as {unknown[:3]}; "
-            f"use the LoRA with the model it was trained on"
-        )
-    for module, pair in lora.pairs.items():
-        if shapes[module] != pair.shape:
-            raise CheckpointError(
-                f"{lora.path} changes {module} as a {list(pair.shape)} layer, which is of shape "
-                f"{list(shapes[module])} in this transformer; use the LoRA with the model generation it was trained on"
-            )
 
 
 def _pair(path: Path, module: str, found: Mapping[Role, torch.Tensor], header: AdapterHeader | None) -> LoraPair:

@@ -64,7 +64,7 @@ def clip_frames(clip: Clip, check: Callable[[], None] | None = None) -> npt.NDAr
     for n, frame in enumerate(covering):
         if check is not None:
             check()
-        frames[n] = _middle(frame, bucket)
+        frames[n] = middle(frame, bucket)
     return frames
 
 
@@ -81,6 +81,7 @@ def clip_sound(clip: Clip) -> npt.NDArray[np.float32] | None:
     return None if sound is None else to_channels(sound, clip.audio_channels)
 
 
-def _middle(frame: npt.NDArray[np.uint8], bucket: tuple[int, int]) -> npt.NDArray[np.uint8]:
+def middle(frame: npt.NDArray[np.uint8], bucket: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """The middle of a picture [H, W, ...] that covers `bucket` (width, height)."""
     top, left = (frame.shape[0] - bucket[1]) // 2, (frame.shape[1] - bucket[0]) // 2
     return frame[top : top + bucket[1], left : left + bucket[0]]

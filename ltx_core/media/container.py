@@ -98,8 +98,7 @@ def video_stream(container: Any, path: Path) -> Any:
     Raises:
         MediaError: NO_VIDEO, there is none; DECODE_ERROR, there is no decoder for it.
     """
-    cover = av.stream.Disposition.attached_pic
-    streams = [stream for stream in container.streams.video if not stream.disposition & cover]
+    streams = _pictures(container)
     if not streams:
         raise MediaError(
             QuarantineReason.NO_VIDEO,
@@ -109,6 +108,16 @@ def video_stream(container: Any, path: Path) -> Any:
     _check_decoder(stream, path, "video")
     stream.thread_type = "AUTO"
     return stream
+
+
+def has_video(container: Any) -> bool:
+    """Whether there is a video stream that is not a cover picture."""
+    return bool(_pictures(container))
+
+
+def _pictures(container: Any) -> list[Any]:
+    cover = av.stream.Disposition.attached_pic
+    return [stream for stream in container.streams.video if not stream.disposition & cover]
 
 
 def audio_stream(container: Any, path: Path) -> Any | None:

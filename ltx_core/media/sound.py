@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets_spec.quarantine import QuarantineReason
-from ltx_core.media.container import audio_stream, decode_errors, open_media
+from ltx_core.media.container import audio_stream, decode_errors, has_video, open_media
 from ltx_core.media.downmix import stereo_matrix
 from ltx_core.media.errors import MediaError
 from ltx_core.media.timeline import SEEKLESS, first_frame_seconds
@@ -36,8 +36,9 @@ class Run(NamedTuple):
 def decode_sound(path: Path, start_seconds: float, seconds: float, *, rate: int = AUDIO_RATE) -> Sound | None:
     """The sound of a span: float32 [2, round(seconds * rate)] in about [-1, 1]; None without an audio stream.
 
-    Zero of the clock is the first video frame. Where the file has no sound (the stream starts later, ends earlier, has
-    a gap) there is silence. Any layout is mixed to stereo as `stereo_matrix` says.
+    Zero of the clock is the first video frame; in a file of sound alone, the container's. Where the file has no sound
+    (the stream starts later, ends earlier, has a gap) there is silence. Any layout is mixed to stereo as
+    `stereo_matrix` says.
 
     Raises:
         MediaError: DECODE_ERROR, there is an audio stream that cannot be decoded; or the file itself is unusable.
@@ -45,11 +46,22 @@ def decode_sound(path: Path, start_seconds: float, seconds: float, *, rate: int 
     with open_media(path) as container:
         if not container.streams.audio:
             return None
-    begin = first_frame_seconds(path) + start_seconds
+        has_picture = has_video(container)
+    begin = (first_frame_seconds(path) if has_picture else 0.0) + start_seconds
     out = np.zeros((2, round(seconds * rate)), dtype=np.float32)
     for run in _runs(_audio_frames(path, begin), begin, seconds + PREROLL_SECONDS, path):
         _place(out, _resampled(run, rate), round(run.start * rate))
     return out
+
+
+def has_sound(path: Path) -> bool:
+    """Whether the file has an audio stream; nothing is decoded.
+
+    Raises:
+        MediaError: the file is missing, cut off, or no media.
+    """
+    with open_media(path) as container:
+        return bool(container.streams.audio)
 
 
 def to_channels(sound: Sound, channels: int) -> Sound:

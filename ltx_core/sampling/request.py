@@ -2,9 +2,9 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from ltx_core.errors import ConfigError, ShapeError
 from ltx_core.files.digest import text_digest
@@ -12,7 +12,7 @@ from ltx_core.sampling.guidance import Guidance
 from ltx_core.sampling.schedule import ScheduleName, check_steps
 from ltx_core.shapes import LatentShape, PixelShape, audio_latent_frames
 
-Mode = Literal["t2v", "i2v", "s2v"]
+Mode = Literal["t2v", "i2v", "s2v", "extend", "inpaint"]
 
 SAMPLING_VERSION = 1
 """Raise when the same request would give other latents."""
@@ -38,7 +38,8 @@ class RenderRequest:
     num_steps: int = 30
     guidance: Guidance = field(default_factory=Guidance)
     mode: Mode = "t2v"
-    """`t2v`: text alone; `i2v`: a first frame is given; `s2v`: a sound track is given."""
+    """`t2v`: text alone. Given are: in `i2v` the first frame, in `s2v` the sound track, in `extend` the first frames,
+    in `inpaint` places of the picture."""
     conditioning_key: str | None = None
     """Digest of what is given beside the text; with, and only with, a mode other than `t2v`."""
     schedule: ScheduleName = "dev"
@@ -52,12 +53,12 @@ class RenderRequest:
             raise ConfigError(f"frame_rate is {self.frame_rate}; it must be above 0, such as 24")
         if self.seed < 0:
             raise ConfigError(f"seed is {self.seed}; it must be 0 or more")
-        if self.mode not in ("t2v", "i2v", "s2v"):
-            raise ConfigError(f"mode is {self.mode!r}; use 't2v', 'i2v' or 's2v'")
+        if self.mode not in get_args(Mode):
+            raise ConfigError(f"mode is {self.mode!r}; use one of {', '.join(get_args(Mode))}")
         if (self.mode == "t2v") != (self.conditioning_key is None):
             raise ConfigError(
                 f"mode is {self.mode!r} and conditioning_key {self.conditioning_key!r}; "
-                f"give the digest of the first frame or sound with, and only with, 'i2v' and 's2v'"
+                f"give the digest of the frame, sound or places with, and only with, a mode other than 't2v'"
             )
 
     @property
@@ -79,17 +80,17 @@ class RenderRequest:
         """Whether any stream is guided away from the negative prompt."""
         return "unconditional" in self.guidance.passes()
 
-    def key(self, weights: Mapping[str, str], lora: str | None) -> str:
+    def key(self, weights: Mapping[str, str], adapters: Sequence[tuple[str, float]] = ()) -> str:
         """Digest that names this render in the pool.
 
         Args:
             weights: identity of each part that shapes the result: transformer, connectors, VAEs, vocoder, text encoder.
-            lora: digest of the LoRA file, or None for the base model.
+            adapters: digest of each LoRA file and how much of it is added; none for the base model.
         """
         settings = asdict(self)
         if not self.needs_negative:
             del settings["negative_prompt"]
-        content = json.dumps([settings, dict(weights), lora, SAMPLING_VERSION], sort_keys=True, ensure_ascii=False)
+        content = json.dumps([settings, dict(weights), list(adapters), SAMPLING_VERSION], sort_keys=True)
         return text_digest("render", content)
 
 

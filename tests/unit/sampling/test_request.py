@@ -68,12 +68,15 @@ def test_key_is_a_function_of_everything_that_shapes_the_result(request_of: Call
         request_of(guidance=guided, negative_prompt="blurry"),
         request_of(mode="i2v", conditioning_key="a"),
         request_of(mode="i2v", conditioning_key="b"),
+        request_of(mode="extend", conditioning_key="a"),
+        request_of(mode="inpaint", conditioning_key="a"),
     ]
-    keys = [request.key(WEIGHTS, None) for request in requests]
-    keys += [request_of().key(WEIGHTS, "lora"), request_of().key({**WEIGHTS, "video_vae": "cc"}, None)]
+    keys = [request.key(WEIGHTS) for request in requests]
+    keys += [request_of().key(WEIGHTS, adapters) for adapters in ([("a", 1.0)], [("a", 0.5)], [("a", 1.0), ("b", 1.0)])]
+    keys += [request_of().key({**WEIGHTS, "video_vae": "cc"})]
     assert len(set(keys)) == len(keys)
-    assert request_of().key(dict(reversed(WEIGHTS.items())), None) == keys[0]
+    assert request_of().key(dict(reversed(WEIGHTS.items()))) == keys[0]
 
 
 def test_unused_negative_prompt_does_not_change_the_key(request_of: Callable[..., RenderRequest]) -> None:
-    assert request_of(negative_prompt="blurry").key(WEIGHTS, None) == request_of().key(WEIGHTS, None)
+    assert request_of(negative_prompt="blurry").key(WEIGHTS) == request_of().key(WEIGHTS)
