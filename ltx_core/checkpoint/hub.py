@@ -147,7 +147,7 @@ def _explained(error: Exception, repository: Repository, what: str) -> LtxError:
         ),
         (RepositoryNotFoundError, f"{name} is not on the hub, or private. Check the name; if it is private, {login}."),
         (RevisionNotFoundError, f"{name} has no revision {repository.revision}; see {page}"),
-        (EntryNotFoundError, f"{name} has no file {what}; set another flavour or repository, see {page}"),
+        (EntryNotFoundError, f"{name} has no file {what}; set another flavour, file or repository, see {page}"),
     )
     if message := next((message for kind, message in known if isinstance(error, kind)), None):
         return CheckpointError(message)

@@ -51,6 +51,21 @@ def test_missing_weights_are_told_before_anything_is_planned(write: Write) -> No
         list(plan(load_config(write(), {}), select(None, None, force=False)))
 
 
+def test_what_is_likely_not_meant_is_told(config: RunConfig, write: Write, weights: dict[str, str]) -> None:
+    selection = select(None, None, force=False)
+    assert not any(stage.notices for stage in plan(config, selection))
+    odd = load_config(write(model=weights, render_validation={"video_cfg": 9}), {})
+    told = {stage.stage.name: stage.notices for stage in plan(odd, selection) if stage.notices}
+    assert list(told) == ["render_validation"]
+    assert "video_cfg is 9; outside 2 to 6" in told["render_validation"][0]
+
+
+def test_adapters_are_looked_at_before_anything_is_planned(write: Write, weights: dict[str, str]) -> None:
+    section = {"adapters": ["absent.safetensors"]}
+    with pytest.raises(CheckpointError, match=r"absent\.safetensors does not exist"):
+        list(plan(load_config(write(model=weights, render_validation=section), {}), select(None, None, force=False)))
+
+
 def test_missing_footage_is_told(write: Write, weights: dict[str, str]) -> None:
     with pytest.raises(DataError, match="dataset 'clips'"):
         list(plan(load_config(write(model=weights), {}), select(None, None, force=False)))

@@ -1,0 +1,194 @@
+"""Validation renders with adapters, from pictures and sounds of one's own, and from held-out clips."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from datasets_spec import Render
+from ltx_core.checkpoint.combined import open_checkpoint
+from ltx_core.errors import CheckpointError, ConfigError, DataError
+from ltx_core.media.frames import decode_frames
+from ltx_core.media.sound import decode_sound
+from ltx_core.sampling.latents import load_latents
+from tests.stages.bench import Bench, Results
+
+pytestmark = pytest.mark.whole
+
+FAST = {"num_steps": 8, "schedule": "distilled", "video_cfg": 1, "audio_cfg": 1}
+
+
+def write_adapter(path: Path, checkpoint: Path, *, seed: int = 0, into: int | None = None) -> Path:
+    """A published adapter for the miniature: one layer, rank 2, in Lightricks' layout."""
+    name = "transformer_blocks.0.attn1.to_q"
+    out, columns = open_checkpoint(checkpoint, components=("transformer",)).shapes("transformer")[f"{name}.weight"]
+    generator = torch.Generator().manual_seed(seed)
+    halves = {
+        "lora_A": torch.randn(2, into or columns, generator=generator),
+        "lora_B": torch.randn(out, 2, generator=generator),
+    }
+    save_file({f"diffusion_model.{name}.{half}.weight": tensor for half, tensor in halves.items()}, path)
+    return path
+
+
+def rendered(results: Results) -> list[Render]:
+    return list(results["render_validation"].manifest)
+
+
+def latents_of(bench: Bench, row: Render) -> torch.Tensor:
+    return load_latents((bench.workspace / row.file).with_suffix(".safetensors")).video
+
+
+def run_of(path: Path, **more: Any) -> dict[str, Any]:
+    return {"name": "fast", "adapters": [{"path": str(path), "strength": 0.5}], **FAST, **more}
+
+
+def test_runs_with_adapters(bench: Bench, tmp_path: Path) -> None:
+    path = write_adapter(tmp_path / "adapter.safetensors", bench.checkpoint)
+    asked = bench.set(render_validation__adapters=[run_of(path)])
+    results = asked.run("render_validation")
+    rows = {(row.adapters, row.variant): row for row in rendered(results)}
+    assert set(rows) == {("", "base"), ("", "candidate"), ("fast", "base"), ("fast", "candidate")}
+    assert results["render_validation"].summary.computed == 2
+    base, candidate = (latents_of(bench, rows["fast", variant]) for variant in ("base", "candidate"))
+    assert not torch.equal(base, candidate), "the trained LoRA is added to the adapter"
+    without = bench.set(render_validation__adapters=[], **{f"render_validation__{k}": v for k, v in FAST.items()})
+    plain = {row.variant: latents_of(bench, row) for row in rendered(without.run("render_validation"))}
+    assert not torch.equal(base, plain["base"]), "the adapter does something"
+    page = (results["render_validation"].decision.folder / "gallery.html").read_text()
+    assert "candidate with fast" in page
+    assert "8 steps, guidance 1 picture, 1 sound" in page
+
+
+def test_adapters_are_known_by_content(bench: Bench, tmp_path: Path) -> None:
+    path = write_adapter(tmp_path / "adapter.safetensors", bench.checkpoint)
+    bench.set(render_validation__adapters=[run_of(path)]).run("render_validation")
+    moved = path.rename(tmp_path / "renamed.safetensors")
+    assert (
+        not bench.set(render_validation__adapters=[run_of(moved)]).run("render_validation")["render_validation"].built
+    )
+    write_adapter(moved, bench.checkpoint, seed=1)
+    changed = bench.set(render_validation__adapters=[run_of(moved)]).run("render_validation")["render_validation"]
+    assert changed.summary.computed == 2
+    stronger = run_of(moved, adapters=[str(moved)])
+    assert (
+        bench.set(render_validation__adapters=[stronger]).run("render_validation")["render_validation"].summary.computed
+        == 2
+    )
+
+
+@pytest.mark.parametrize("into", [None, 3], ids=["absent", "of other sizes"])
+def test_adapters_that_cannot_work_are_told_before_anything_runs(own: Bench, tmp_path: Path, into: int | None) -> None:
+    path, message = tmp_path / "adapter.safetensors", "does not exist"
+    if into is not None:
+        write_adapter(path, own.checkpoint, into=into)
+        message = "as a .* layer, which is of shape"
+    with pytest.raises(CheckpointError, match=message):
+        own.set(render_validation__adapters=[run_of(path)]).run("render_validation")
+    assert not (own.workspace / "stages").exists()
+
+
+def test_the_same_render_twice_is_refused(bench: Bench, tmp_path: Path) -> None:
+    path = write_adapter(tmp_path / "adapter.safetensors", bench.checkpoint)
+    runs = [run_of(path), run_of(path, name="again")]
+    with pytest.raises(ConfigError, match="'fast' and 'again' ask for the same render twice"):
+        bench.set(render_validation__adapters=runs).run("render_validation")
+
+
+def test_notices_are_told_when_the_stage_starts(bench: Bench) -> None:
+    loud = bench.set(render_validation__video_cfg=9)
+    loud.run("render_validation")
+    assert any("video_cfg is 9; outside 2 to 6" in line for line in loud.progress.told)
+
+
+def photo(path: Path, size: tuple[int, int] = (200, 150)) -> Path:
+    """Smooth colours with a corner of their own, so that turning and cropping show."""
+    rows, columns = np.mgrid[0 : 1 : size[1] * 1j, 0 : 1 : size[0] * 1j]
+    picture = np.stack([rows, columns, (rows < 0.3) & (columns < 0.3)], axis=-1)
+    Image.fromarray((picture * 220 + 16).astype(np.uint8)).save(path)
+    return path
+
+
+def frames_of(bench: Bench, row: Render) -> np.ndarray:
+    times = [(i + 0.25) / row.frame_rate for i in range(row.num_frames)]
+    return np.stack(list(decode_frames(bench.workspace / row.file, times)))
+
+
+def test_pictures_and_sounds_of_ones_own(bench: Bench, tmp_path: Path) -> None:
+    picture = photo(tmp_path / "photo.png")
+    sound = sorted(bench.footage.glob("*.mp4"))[1]
+    prompts = {
+        "prompts__pictures": [{"picture": str(picture), "prompt": "It moves.", "seed": 0}],
+        "prompts__sounds": [{"sound": str(sound), "prompt": "It sounds.", "start_seconds": 0.04}],
+    }
+    asked = bench.set(**prompts, render_validation__render_base=False)
+    results = asked.run("render_validation")
+    assert results["embed_text"].summary.computed == 2
+    assert not results["train_lora"].built
+    rows = {row.mode: row for row in rendered(results)}
+    assert (rows["i2v"].given_file, rows["i2v"].seed) == (str(picture), 0)
+    assert (rows["s2v"].given_file, rows["s2v"].seed, rows["s2v"].given_start_seconds) == (str(sound), 42, 0.04)
+    heard, given = (
+        decode_sound(path, start, rows["s2v"].num_frames / rows["s2v"].frame_rate, rate=48_000)
+        for path, start in ((bench.workspace / rows["s2v"].file, 0.0), (sound, 0.04))
+    )
+    assert heard is not None
+    assert given is not None
+    assert np.corrcoef(heard.ravel(), given.ravel())[0, 1] > 0.95
+    moved = picture.rename(tmp_path / "elsewhere.png")
+    prompts["prompts__pictures"][0]["picture"] = str(moved)
+    again = bench.set(**prompts, render_validation__render_base=False).run("render_validation")
+    assert not again["embed_text"].built
+    assert not again["render_validation"].built
+
+
+def test_files_that_cannot_be_given_are_told_before_anything_runs(own: Bench, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    Image.new("RGB", (64, 64)).save(tmp_path / "mute.png")
+    for name, kind, message in (
+        ("absent.png", "pictures", "there is no picture"),
+        ("notes.txt", "pictures", "is no picture that can be opened"),
+        ("absent.wav", "sounds", "cannot be read"),
+        ("notes.txt", "sounds", "no container"),
+    ):
+        entry = {kind[:-1]: str(tmp_path / name), "prompt": "It moves."}
+        with pytest.raises(DataError, match=message):
+            own.set(**{f"prompts__{kind}": [entry]}).run("render_validation")
+    assert not (own.workspace / "stages").exists()
+
+
+def test_going_on_from_a_clip_and_making_a_region_anew(bench: Bench, tmp_path: Path) -> None:
+    modes = {"render_validation__extend_clips": 1, "render_validation__inpaint_clips": 1}
+    options = modes | {
+        "render_validation__extend_latent_frames": 1,
+        "render_validation__inpaint_region": [0, 0, 0.5, 1],
+    }
+    asked = bench.set(**options)
+    rows = [row for row in rendered(asked.run("render_validation")) if row.variant == "candidate"]
+    by_mode = {row.mode: row for row in rows}
+    assert set(by_mode) == {"t2v", "extend", "inpaint"}
+    known = encoded(asked, str(by_mode["extend"].clip_id))
+    extended, inpainted = (latents_of(bench, by_mode[mode]) for mode in ("extend", "inpaint"))
+    assert torch.equal(extended[:, :1], known[:, :1])
+    assert not torch.allclose(extended[:, 1:], known[:, 1:], atol=1e-2)
+    assert torch.equal(inpainted[..., 1:], known[..., 1:]), "the right half is kept"
+    assert not torch.allclose(inpainted[..., :1], known[..., :1], atol=1e-2)
+    Image.fromarray(np.repeat(np.uint8([[0, 255]]), 2, axis=0)).resize((64, 64), Image.Resampling.NEAREST).save(
+        tmp_path / "mask.png"
+    )
+    masked = bench.set(**modes, render_validation__inpaint_mask=str(tmp_path / "mask.png"))
+    row = next(r for r in rendered(masked.run("render_validation")) if (r.mode, r.variant) == ("inpaint", "candidate"))
+    assert torch.equal(latents_of(bench, row), inpainted), "the mask means the same region"
+
+
+def encoded(bench: Bench, clip_id: str) -> torch.Tensor:
+    from ltx_core.pool.source import PoolSource
+
+    results = bench.run("encode_latents")
+    rows: Sequence[Any] = list(results["encode_latents"].manifest)
+    return PoolSource(rows, [], bench.workspace).load(clip_id)["video"].float()
