@@ -74,13 +74,10 @@ class Stage:
     """Digest of the part of an input that is read, where that is not all of it; by the input's name."""
     not_in_key: frozenset[str] = frozenset()
     """Options that leave the result as it is, so that changing them redoes nothing."""
-<<<<<<< HEAD
     num_ranks: Callable[[Any, Shared], int] = one_process
     """As how many processes of one machine the body runs; the first of them alone writes and reports."""
-=======
     by_content: frozenset[str] = frozenset()
     """Options that name files: `observe` has what is in the files, and where they lie changes nothing."""
->>>>>>> 8c25d7c (Hold adapters, pictures, sounds and notices)
     artifacts: tuple[str, ...] = ()
     """Glob patterns, in the stage's folder, of files worth showing in MLflow."""
     pending: Callable[[Any, Shared], "Sequence[PendingFile]"] = lambda _config, _shared: ()
