@@ -85,12 +85,6 @@ def test_hub(tmp_path: Path) -> None:
         command = [sys.executable, "-c", ASK, *asked]
         environment = settings(endpoint, tmp_path / "home", TQDM_POSITION="-1")
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-            command,
-            env=settings(endpoint, tmp_path / "home", TQDM_POSITION="-1"),
-            capture_output=True,
-            text=True,
-            check=True,
-        )
     answers = json.loads(done.stdout)
     assert answers["pending"] == [name]
     assert COMMIT in answers[DISTILLED]
