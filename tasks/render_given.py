@@ -14,7 +14,6 @@ from tasks.render_config import RenderValidationConfig
 from tasks.shared import PromptConfig, Shared
 from tasks.stage import Work
 
-
 PICTURE_VERSION = 1
 """Raise when the same picture and size would give other pixels than before."""
 
