@@ -31,7 +31,12 @@ def decoded_clips(
     config = work.config
     window = Window(config.decode_workers or default_workers(), config.decode_ahead_mib * MIB)
     ahead = run_ahead(
-        clips, _decode, size=_num_bytes, window=window, check=lambda: stop_if_asked(work.progress, "decoding clips")
+        clips,
+        _decode,
+        size=_num_bytes,
+        window=window,
+        check=lambda: stop_if_asked(work.progress, "decoding clips"),
+        apart=MediaError,
     )
     with closing(ahead) as results:
         for (key, _), result in results:

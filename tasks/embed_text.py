@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
@@ -37,6 +37,11 @@ class EmbedTextConfig(ShardConfig):
         le=65536,
         description="Tokens computed at once, captions end to end; more takes more memory and is faster where weights "
         "are streamed. Changes features by rounding only.",
+    )
+    compile: Literal["auto"] | bool = Field(
+        default="auto",
+        description="Compile the encoder's feed-forward and norms; changes features by rounding only. `auto`: on a "
+        "GPU, if there are so many tokens to embed that it saves more than it costs.",
     )
 
 
@@ -76,11 +81,15 @@ def _embed(texts: Sequence[str], keys: Mapping[str, str], folder: Path, work: Wo
     if not texts:
         return {}
     from ltx_core.pool.background import BackgroundWriter
+    from ltx_core.text.compiled import compile_layers, worth_compiling
     from ltx_core.text.features import embed_captions
     from ltx_core.text.storage import store_features
 
     encoder, projection = _models(work)
     captions = [encoder.token_ids(text) for text in texts]
+    if worth_compiling(sum(map(len, captions)), work.config.compile, encoder.model.device):
+        work.progress.note("text encoder compiled, which takes a while at its first captions")
+        compile_layers(encoder.model)
     embedded = embed_captions(encoder, projection, captions, pack_tokens=work.config.pack_tokens)
     with ShardWriter(folder, work.config.limits()) as writer, BackgroundWriter(writer) as store:
         for number, (place, features) in enumerate(embedded):
@@ -141,5 +150,5 @@ STAGE = Stage(
     observe=observe,
     device="gpu",
     needs_weights=True,
-    not_in_key=SHARD_OPTIONS | {"pack_tokens"},
+    not_in_key=SHARD_OPTIONS | {"pack_tokens", "compile"},
 )

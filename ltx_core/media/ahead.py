@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ltx_core.errors import Stopped
-from ltx_core.media.errors import MediaError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Failure = TypeVar("Failure", bound=Exception)
 
 WAIT_SECONDS = 0.1
 """How often it is looked whether to leave."""
@@ -65,15 +65,15 @@ class _Ahead(Generic[Item, Result]):
         fits = len(self.waiting) < window.max_items and self.num_bytes + size <= window.max_bytes
         return fits or not self.waiting
 
-    def oldest(self, check: Callable[[], None]) -> tuple[Item, Result | MediaError]:
+    def oldest(self, check: Callable[[], None], apart: type[Failure]) -> tuple[Item, Result | Failure]:
         item, future, num_bytes = self.waiting[0]
         while True:
             check()
             try:
-                result: Result | MediaError = future.result(timeout=WAIT_SECONDS)
+                result: Result | Failure = future.result(timeout=WAIT_SECONDS)
             except NotYet:
                 continue
-            except MediaError as error:
+            except apart as error:
                 result = error
             break
         self.waiting.popleft()
@@ -88,8 +88,9 @@ def run_ahead(
     size: Callable[[Item], int],
     window: Window,
     check: Callable[[], None],
-) -> Generator[tuple[Item, Result | MediaError], None, None]:
-    """(item, result) in the items' order, whichever is ready first; an item whose work raised MediaError gives that.
+    apart: type[Failure],
+) -> Generator[tuple[Item, Result | Failure], None, None]:
+    """(item, result) in the items' order, whichever is ready first; an item whose work raised `apart` gives that.
 
     `size` says how many bytes a result takes; `check` is called while waiting and may raise to end it all. Closing
     the iterator (use `contextlib.closing`) ends every thread: work that calls `Leaving.check` ends at once.
@@ -104,11 +105,11 @@ def run_ahead(
         for item in items:
             num_bytes = size(item)
             while not ahead.has_room(num_bytes, window):
-                yield ahead.oldest(check)
+                yield ahead.oldest(check, apart)
             ahead.waiting.append((item, threads.submit(work, item, leaving), num_bytes))
             ahead.num_bytes += num_bytes
         while ahead.waiting:
-            yield ahead.oldest(check)
+            yield ahead.oldest(check, apart)
     finally:
         leaving.set()
         threads.shutdown(wait=True, cancel_futures=True)

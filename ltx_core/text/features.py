@@ -32,10 +32,12 @@ def embed_captions(
     captions. While one pack's features are given, the next pack is computed.
     """
 
+    ordered = columns_by_layer(projection, encoder.num_layers)
+
     def launch(pack: Pack) -> Arriving:
         made = {}
         for place, states in zip(pack.captions, encoder.packed_states(captions, pack), strict=True):
-            for name, value in text_features(projection, states).items():
+            for name, value in text_features(ordered, states, by_layer=True).items():
                 made[place, name] = value.to(torch.bfloat16)
         return to_host(made)
 
@@ -53,21 +55,41 @@ def embed_text(encoder: TextEncoder, projection: TextProjection, text: str) -> d
 
 
 @torch.no_grad()
-def text_features(projection: TextProjection, hidden_states: torch.Tensor) -> dict[str, torch.Tensor]:
+def text_features(
+    projection: TextProjection, hidden_states: torch.Tensor, *, by_layer: bool = False
+) -> dict[str, torch.Tensor]:
     """Normalise and project the hidden states [S, D, L+1] of one caption's valid tokens.
 
     2.0: `features` [S, D], used by both streams. 2.3 and later: `video_features` and `audio_features`, each scaled by
     sqrt(width / D) before its map. Lightricks' formulas, computed in float32 and mapped in the weights' dtype.
+    `by_layer`: the projection is of `columns_by_layer`.
     """
     states = hidden_states.float()
     if not projection.per_token_norm:
-        return {"features": _mapped(projection.video, _caption_norm(states))}
+        return {"features": _mapped(projection.video, _caption_norm(states), by_layer)}
     assert projection.audio is not None  # load_text_projection saw to it
     states = states * torch.rsqrt(states.square().mean(dim=1, keepdim=True) + EPSILON)
     return {
-        name: _mapped(linear, states * math.sqrt(linear.out_features / states.shape[1]))
+        name: _mapped(linear, states * math.sqrt(linear.out_features / states.shape[1]), by_layer)
         for name, linear in (("video_features", projection.video), ("audio_features", projection.audio))
     }
+
+
+@torch.no_grad()
+def columns_by_layer(projection: TextProjection, num_layers: int) -> TextProjection:
+    """The same maps for states whose layers follow one another in memory, and not the values of one channel.
+
+    Layers are then copied in whole rows where they would be interleaved; sums have another order, to rounding the same.
+    """
+
+    def reordered(linear: torch.nn.Linear) -> torch.nn.Linear:
+        columns = linear.weight.unflatten(1, (-1, num_layers)).transpose(1, 2).flatten(1)
+        result = torch.nn.Linear(linear.in_features, linear.out_features, bias=False, device="meta")
+        result.weight, result.bias = torch.nn.Parameter(columns, requires_grad=False), linear.bias
+        return result
+
+    audio = None if projection.audio is None else reordered(projection.audio)
+    return TextProjection(reordered(projection.video), audio, per_token_norm=projection.per_token_norm)
 
 
 def _caption_norm(states: torch.Tensor) -> torch.Tensor:
@@ -78,5 +100,6 @@ def _caption_norm(states: torch.Tensor) -> torch.Tensor:
     return 8 * (states - mean) / (span + EPSILON)
 
 
-def _mapped(linear: torch.nn.Linear, states: torch.Tensor) -> torch.Tensor:
-    return linear(states.flatten(1).to(linear.weight))
+def _mapped(linear: torch.nn.Linear, states: torch.Tensor, by_layer: bool) -> torch.Tensor:
+    columns = states.transpose(1, 2) if by_layer else states
+    return linear(columns.flatten(1).to(linear.weight))

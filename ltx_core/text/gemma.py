@@ -41,6 +41,11 @@ class TextEncoder:
     tokenizer: Any
     model: Any
 
+    @property
+    def num_layers(self) -> int:
+        """That give hidden states: the embedding and every block."""
+        return int(self.model.config.num_hidden_layers) + 1
+
     def token_ids(self, text: str) -> list[int]:
         """Ids of the stripped text, BOS first, at most `MAX_TOKENS`; nothing is padded.
 
@@ -78,7 +83,8 @@ class TextEncoder:
         )
         start = 0
         for length in pack.lengths:
-            yield torch.stack([layer[0, start : start + length] for layer in output.hidden_states], dim=-1)
+            layers = [layer[0, start : start + length] for layer in output.hidden_states]
+            yield torch.stack(layers, dim=1).transpose(1, 2)  # rows are copied whole
             start += length
 
 

@@ -39,7 +39,7 @@ class Bench:
     def run(
         self, window: Window, size: Callable[[int], int] = lambda _: 1, check: Callable[[], None] = lambda: None
     ) -> Results:
-        return run_ahead(range(len(self.go)), self.work, size=size, window=window, check=check)
+        return run_ahead(range(len(self.go)), self.work, size=size, window=window, check=check, apart=MediaError)
 
 
 def threads() -> list[str]:
@@ -86,7 +86,7 @@ def test_an_item_that_cannot_be_decoded_goes_alone() -> None:
             raise MediaError(QuarantineReason.DECODE_ERROR, "torn")
         return item
 
-    found = dict(run_ahead(range(5), work, size=lambda _: 1, window=WIDE, check=lambda: None))
+    found = dict(run_ahead(range(5), work, size=lambda _: 1, window=WIDE, check=lambda: None, apart=MediaError))
     assert isinstance(found.pop(2), MediaError)
     assert found == {item: item for item in (0, 1, 3, 4)}
 
@@ -96,7 +96,7 @@ def test_other_errors_end_it() -> None:
         raise TransientError(f"item {item}")
 
     with pytest.raises(TransientError, match="item 0"):
-        list(run_ahead(range(5), work, size=lambda _: 1, window=WIDE, check=lambda: None))
+        list(run_ahead(range(5), work, size=lambda _: 1, window=WIDE, check=lambda: None, apart=MediaError))
     assert threads() == []
 
 

@@ -8,7 +8,7 @@ import torch
 from ltx_core.checkpoint.combined import Checkpoint
 from ltx_core.checkpoint.load import TextProjection, load_text_projection
 from ltx_core.errors import CheckpointError
-from ltx_core.text.features import embed_text, text_features
+from ltx_core.text.features import columns_by_layer, embed_text, text_features
 from ltx_core.text.fit import fits
 from ltx_core.text.gemma import TextEncoder
 
@@ -47,6 +47,17 @@ def test_stored_features_are_bfloat16_and_repeat(checkpoint: Checkpoint, encoder
         assert value.dtype == torch.bfloat16
         assert len(value) == len(encoder.token_ids("a robot dancing"))
         assert value.equal(embed_text(encoder, projection, "a robot dancing")[name])
+
+
+def test_columns_by_layer_give_the_same_features(checkpoint: Checkpoint, encoder: TextEncoder) -> None:
+    projection = load_text_projection(checkpoint, **FULL)
+    states = encoder.hidden_states("a robot dancing")
+    ordered = columns_by_layer(projection, states.shape[2])
+    right, found = text_features(projection, states), text_features(ordered, states, by_layer=True)
+    assert found.keys() == right.keys()
+    for name, value in right.items():
+        torch.testing.assert_close(found[name], value, atol=1e-5, rtol=1e-5)
+        assert not text_features(ordered, states)[name].allclose(value, atol=1e-2)
 
 
 def test_an_encoder_of_the_right_width_fits(checkpoint: Checkpoint, folder: Path) -> None:
