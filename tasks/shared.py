@@ -106,6 +106,11 @@ class MemoryConfig(ConfigModel):
         "batches of a step, so `gradient_accumulation_steps` must be a multiple. `auto`: as many of those visible as "
         "share them evenly; 1 on the CPU.",
     )
+    sharding: Literal["none", "full"] = Field(
+        default="none",
+        description="`full` cuts the frozen base among the GPUs (FSDP2), for when it fits no single one; slower than "
+        "`none`, where each holds all of it.",
+    )
     num_nodes: int = Field(
         default=1, ge=1, le=1024, description="Machines that training uses; above 1 it is started with torchrun."
     )

@@ -117,15 +117,17 @@ def _job(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> "Trai
     checkpoint = open_weights(work.shared.model).checkpoint
     settings = TrainSettings.model_validate(work.config.model_dump())
     dtype = torch_dtype(settings.dtype)
+    sharded = work.shared.memory.sharding == "full"  # then it fits no GPU whole
     return TrainJob(
         settings=settings,
         source=source,
-        load_transformer=lambda: load_transformer(checkpoint, device=device, dtype=dtype),
+        load_transformer=lambda: load_transformer(checkpoint, device="cpu" if sharded else device, dtype=dtype),
         load_connectors=lambda: load_connectors(checkpoint, device=device, dtype=dtype),
         out_dir=work.out,
         device=device,
         provenance=_provenance(work),
         ranks=ranks,
+        sharding=work.shared.memory.sharding,
     )
 
 

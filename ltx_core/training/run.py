@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ltx_core.distributed.ranks import ALONE, Ranks
+from ltx_core.distributed.sharding import Sharding, shard_base
 from ltx_core.errors import ConfigError
 from ltx_core.files.atomic import remove_partials, write_bytes
 from ltx_core.files.lock import folder_lock
@@ -51,6 +52,8 @@ class TrainJob:
     """Text tokens after the connectors; None for the length the model was trained with."""
     ranks: Ranks = ALONE
     """This process among those that train together, all on the same job."""
+    sharding: Sharding = "none"
+    """`full` cuts the frozen blocks among ranks; `load_transformer` may then leave the base on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +159,8 @@ def _load_transformer(job: TrainJob) -> Any:
     add_lora(transformer, modules, rank=settings.rank, alpha=settings.lora_alpha, seed=settings.seed)
     if settings.gradient_checkpointing:
         transformer.enable_gradient_checkpointing()
+    if job.sharding == "full":
+        shard_base(transformer, job.ranks, job.device)
     return transformer
 
 

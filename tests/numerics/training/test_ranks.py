@@ -13,10 +13,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
+from torch.distributed.tensor import DTensor
 
 from ltx_core.distributed.join import joined
 from ltx_core.distributed.ranks import Ranks
+from ltx_core.distributed.sharding import shard_base, sharded_bytes
 from ltx_core.errors import CheckpointError, ConfigError, DataError, LtxError, Stopped, TransientError
+from ltx_core.lora.inject import add_lora
 from ltx_core.lora.tensor_file import read_tensors
 from ltx_core.progress import Silent
 from ltx_core.training.metrics import Metric
@@ -172,6 +175,37 @@ def test_a_step_that_cannot_be_shared_evenly_is_refused(job_of: JobOf, tmp_path:
     ended = train_two(job_of(tmp_path, gradient_accumulation_steps=3))
     assert [kind for kind, _ in ended.values()] == [ConfigError, ConfigError]
     assert "set gradient_accumulation_steps to a multiple of 2" in ended[0][1]
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_base_cut_among_ranks_trains_as_a_whole_one(recompute: bool, job_of: JobOf, tmp_path: Path) -> None:
+    """Steps, eval, checkpoints and the export's check; two gathers of a block give the same weights."""
+    whole = job_of(tmp_path / "whole", gradient_checkpointing=recompute)
+    assert train_two(whole) == {}
+    cut = job_of(tmp_path / "cut", gradient_checkpointing=recompute)
+    assert together(lambda ranks: train_lora(replace(cut, ranks=ranks, sharding="full"), Silent())) == {}
+    found, wanted = train_lora(cut, Silent()), train_lora(whole, Silent())
+    assert found.resumed_from_step == wanted.resumed_from_step == 7
+    assert found.lora_path.read_bytes() == wanted.lora_path.read_bytes()
+    assert found.metrics == wanted.metrics
+
+
+def test_each_rank_holds_its_part_of_the_blocks(job_of: JobOf, tmp_path: Path) -> None:
+    transformer = job_of(tmp_path).load_transformer()
+    total = sum(p.numel() * p.element_size() for p in transformer.transformer_blocks.parameters())
+    add_lora(transformer, ["transformer_blocks.0.attn1.to_q"], rank=2, alpha=2, seed=0)
+
+    def cut(ranks: Ranks) -> None:
+        shard_base(transformer, ranks, "cpu")
+        assert sharded_bytes(transformer) == pytest.approx(total / 2, rel=0.02)  # odd rows lie with the first rank
+        assert all(not isinstance(p, DTensor) for p in transformer.parameters() if p.requires_grad)
+
+    assert together(cut) == {}
+
+
+def test_one_rank_has_nobody_to_share_the_base_with(job_of: JobOf, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"sharding is 'full' with one GPU.*num_gpus to 2 or more"):
+        train_lora(replace(job_of(tmp_path), sharding="full"), Silent())
 
 
 def test_gradients_are_summed_and_missing_ones_count_as_zero(tmp_path: Path) -> None:
