@@ -1,6 +1,7 @@
 """How fast `embed_text` embeds captions of 200 tokens with Gemma 3 12B, through the functions that it runs.
 
     python benchmarks/embed_stage.py --out results.jsonl       # about two minutes on one GPU
+    python benchmarks/embed_stage.py --ways bf16_streamed      # the layers in 16 bits from the host
     python benchmarks/embed_stage.py --tiny                    # tries the script on a CPU
 
 Random weights of the released sizes, features of LTX-2.0, hashed and packed as they are stored. `mixed` has captions of
@@ -30,8 +31,10 @@ from ltx_core.text.attention import PACKED
 from ltx_core.text.compiled import compile_layers
 from ltx_core.text.features import embed_captions
 from ltx_core.text.gemma import TextEncoder
+from ltx_core.text.int8 import quantise_linears
 from ltx_core.text.packing import PACK_TOKENS, pack_captions
 from ltx_core.text.storage import store_features
+from ltx_core.text.streaming import stream_layers
 
 GIB = 2**30
 CAPTION_TOKENS = 200
@@ -45,7 +48,9 @@ TINY: dict[str, Any] = {
     "intermediate_size": 64,
     "vocab_size": 1000,
 }
-WAYS = ("bf16", "mixed", "bf16_compiled", "mixed_compiled")
+WAYS = ("bf16", "mixed", "bf16_compiled", "mixed_compiled", "int8", "int8_streamed", "bf16_streamed")
+"""In this order: each changes the model in place, so the last two exclude each other."""
+DEFAULT_WAYS = WAYS[:6]
 
 Features = dict[int, dict[str, torch.Tensor]]
 
@@ -73,8 +78,7 @@ def main() -> int:
     encoder, projection = models(device, given.tiny)
     rows: list[Way] = []
     for way in given.ways:
-        if way.endswith("compiled"):
-            compile_layers(encoder.model)
+        change(way, encoder)
         rows.append(measure(way, encoder, projection, given.captions))
         sys.stderr.write(f"{rows[-1]}\n")
     result = {
@@ -105,7 +109,10 @@ def arguments() -> argparse.Namespace:
     given = parser.parse_args()
     if not given.tiny and not torch.cuda.is_available():
         parser.error("no GPU here; --tiny works on a CPU")
-    given.ways = given.ways or [way for way in WAYS if not (given.tiny and way.endswith("compiled"))]
+    given.ways = given.ways or [way for way in DEFAULT_WAYS if not (given.tiny and way.endswith("compiled"))]
+    if {"int8", "bf16_streamed"} <= {*given.ways}:
+        parser.error("bf16_streamed takes a run of its own")
+    given.ways.sort(key=WAYS.index)
     return given
 
 
@@ -118,7 +125,20 @@ def models(device: torch.device, tiny: bool) -> tuple[TextEncoder, TextProjectio
         model = Gemma3TextModel(config).eval().requires_grad_(False)
         video = torch.nn.Linear(width * (config.num_hidden_layers + 1), width, bias=False).requires_grad_(False)
     torch.set_default_dtype(torch.float32)
-    return TextEncoder(None, model), TextProjection(video, None, per_token_norm=False)
+    return TextEncoder(None, model, device), TextProjection(video, None, per_token_norm=False)
+
+
+def change(way: str, encoder: TextEncoder) -> None:
+    """Bring the model into a way's form."""
+    if way.endswith("compiled"):
+        compile_layers(encoder.model)
+    if way == "int8":
+        quantise_linears(encoder.model.layers)
+    if way.endswith("streamed"):
+        stream_layers(encoder.model.layers, encoder.device)
+        encoder.model.get_input_embeddings().to("cpu")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
 
 def measure(way: str, encoder: TextEncoder, projection: TextProjection, number: int) -> Way:

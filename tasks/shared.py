@@ -97,6 +97,11 @@ class MemoryConfig(ConfigModel):
         description="Latent frames (8 pixel frames each) that the video VAE works on at once, exact to rounding; null: "
         "whole clips. `auto`: whole if it fits the device, else 4, else 1.",
     )
+    stream_text_encoder: Literal["auto"] | bool = Field(
+        default="auto",
+        description="Bring the text encoder's layers from host memory one by one. `auto`: if they do not fit the "
+        "device. Changes nothing but time; larger `embed_text.pack_tokens` make up for some of it.",
+    )
     vae_slicing: Literal["auto"] | bool = Field(
         default="auto", description="One clip of a batch at a time in the video VAE. `auto`: if a batch does not fit."
     )

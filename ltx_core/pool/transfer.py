@@ -42,8 +42,8 @@ def to_host(tensors: Named) -> Arriving:
 
 
 def to_device(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """Bring a tensor of the host to a device without waiting for what is queued there."""
-    if torch.device(device).type != "cuda":
+    """Bring a tensor to a device without waiting for what is queued there."""
+    if tensor.is_cuda or torch.device(device).type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 

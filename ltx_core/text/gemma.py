@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,16 @@ from transformers import (
     Gemma4UnifiedTextModel,
     PreTrainedTokenizerFast,
 )
-from transformers.utils import logging
 
 from ltx_core.checkpoint.load import compare_shapes
 from ltx_core.checkpoint.quantised.group import grouped
-from ltx_core.checkpoint.read import read_weights
 from ltx_core.checkpoint.text_encoder import StoredTextEncoder, open_text_encoder
 from ltx_core.errors import CheckpointError
 from ltx_core.pool.transfer import to_device
-from ltx_core.text.attention import PACKED
+from ltx_core.text.assemble import assemble
+from ltx_core.text.int8 import quantise_linears
 from ltx_core.text.packing import Pack
+from ltx_core.text.streaming import LayerStream
 
 MAX_TOKENS = 1024
 """Tokens of a caption, the first included; the rest is cut off, as Lightricks' inference does."""
@@ -40,6 +39,8 @@ class TextEncoder:
 
     tokenizer: Any
     model: Any
+    device: torch.device
+    """Where it computes; streamed weights lie elsewhere."""
 
     @property
     def num_layers(self) -> int:
@@ -68,14 +69,12 @@ class TextEncoder:
         Positions are those that Lightricks' inference gives a caption by padding it on the left to `MAX_TOKENS`: in
         bfloat16 they show in the result.
         """
-        device = self.model.get_input_embeddings().weight.device
         ids = [token for place in pack.captions for token in captions[place]]
         positions = [position for length in pack.lengths for position in range(MAX_TOKENS - length, MAX_TOKENS)]
         filler = [0] * (pack.num_tokens - len(ids))
-        inputs = to_device(torch.tensor([[ids + filler], [positions + filler]]), device)
         output = self.model(
-            input_ids=inputs[0],
-            position_ids=inputs[1],
+            inputs_embeds=self._embedded([*ids, *filler]),
+            position_ids=to_device(torch.tensor([positions + filler]), self.device),
             attention_mask=dict.fromkeys(self.model.config.layer_types),  # none: the pack says who sees whom
             output_hidden_states=True,
             use_cache=False,
@@ -87,9 +86,24 @@ class TextEncoder:
             yield torch.stack(layers, dim=1).transpose(1, 2)  # rows are copied whole
             start += length
 
+    def _embedded(self, ids: Sequence[int]) -> torch.Tensor:
+        """[1, T, D], looked up where the embedding lies."""
+        embedding = self.model.get_input_embeddings()
+        lies_on = embedding.weight.device
+        return to_device(embedding(to_device(torch.tensor([ids]), lies_on)), self.device)
 
-def load_gemma(path: Path, *, device: str, dtype: torch.dtype) -> TextEncoder:
+
+def load_gemma(
+    path: Path, *, device: str, dtype: torch.dtype, int8: bool = False, streamed: bool = False
+) -> TextEncoder:
     """Load tokenizer and text model, frozen, from a Hugging Face folder or LTX-2.5's packed file.
+
+    Args:
+        path: The folder or the file.
+        device: Where it computes.
+        dtype: Of the weights, and of the products in any case.
+        int8: Keep the layers' weights in 8 bits.
+        streamed: Keep the layers' weights on the host, and the embedding's, and bring each layer when it is needed.
 
     Raises:
         CheckpointError: files or tensors are missing or mis-shaped, or it is no Gemma that LTX-2 knows.
@@ -101,16 +115,18 @@ def load_gemma(path: Path, *, device: str, dtype: torch.dtype) -> TextEncoder:
     with torch.device("meta"):
         expected = {name: tuple(tensor.shape) for name, tensor in kind(config).state_dict().items()}
     compare_shapes(f"the text encoder in {path}", weights, expected)
-    with _no_progress_bar():
-        model = kind.from_pretrained(
-            None,
-            config=config,
-            state_dict=read_weights(weights, device=device, dtype=dtype),
-            dtype=dtype,
-            device_map={"": device},
-            attn_implementation=PACKED,
-        )
-    return TextEncoder(_tokenizer(stored), model.requires_grad_(False).eval())
+    stream = LayerStream(torch.device(device)) if streamed else None
+
+    def finish(layer: torch.nn.Module) -> None:
+        if int8:
+            quantise_linears(layer)
+        if stream is not None:
+            stream.adopt(layer)
+
+    model = assemble(kind, config, weights, device=device, dtype=dtype, finish=finish)
+    if streamed:
+        model.get_input_embeddings().to("cpu")
+    return TextEncoder(_tokenizer(stored), model, torch.device(device))
 
 
 def _tokenizer(stored: StoredTextEncoder) -> Any:
@@ -125,15 +141,3 @@ def _tokenizer(stored: StoredTextEncoder) -> Any:
         raise CheckpointError(f"the tokenizer inside {stored.path} is damaged ({error}); download it again") from error
     bos = described.get("bos_token") or core.id_to_token(stored.text_config["bos_token_id"])
     return PreTrainedTokenizerFast(tokenizer_object=core, bos_token=bos)
-
-
-@contextmanager
-def _no_progress_bar() -> Iterator[None]:
-    """transformers draws one of its own, across whatever the caller shows."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
