@@ -33,6 +33,7 @@ def _deployment(name: str, entrypoint: str, description: str, **more: Any) -> di
         "description": description,
         "tags": ["ltx2-lora"],
         "work_pool": {"name": POOL},
+        "enforce_parameter_schema": False,  # the run itself says what is wrong, in better words
         **more,
     }
 

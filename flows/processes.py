@@ -4,8 +4,9 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from uuid import UUID
 
 import psutil
 
@@ -19,6 +20,8 @@ class ProcessRecord:
     pid: int
     started_at: float
     host: str
+    gpu_lease: str | None = None
+    """What it holds of the server's GPU slots."""
 
     def is_alive(self) -> bool:
         """Whether that very process still runs on this machine."""
@@ -28,6 +31,11 @@ class ProcessRecord:
             return bool(same and process.status() != psutil.STATUS_ZOMBIE)  # dead, and nobody asked how
         except psutil.NoSuchProcess:
             return False
+
+    def has_children(self) -> bool:
+        """Whether a stage that it started still commits what is finished, and may still use the GPU."""
+        words = (process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"]))
+        return any("tasks.child" in one and one[-1] == str(self.pid) for one in words)
 
 
 def records_folder() -> Path:
@@ -40,25 +48,39 @@ def records_folder() -> Path:
 @contextmanager
 def recorded_process(flow_run_id: str) -> Iterator[None]:
     """Leave a record while the block runs; a killed process cannot take it back, which is the point."""
-    path = records_folder() / f"{flow_run_id}.json"
-    own = ProcessRecord(os.getpid(), psutil.Process().create_time(), os.uname().nodename)
-    write_bytes(path, json.dumps(asdict(own)).encode())
+    path = _record(flow_run_id)
+    _write(path, ProcessRecord(os.getpid(), psutil.Process().create_time(), os.uname().nodename))
     try:
         yield
     finally:
         path.unlink(missing_ok=True)
 
 
-def dead_runs() -> list[str]:
-    """Flow runs recorded on this machine whose process is gone."""
-    dead = []
+def record_lease(flow_run_id: str, lease: UUID) -> None:
+    """Add to a process's record what it holds of the GPU slots."""
+    path = _record(flow_run_id)
+    _write(path, replace(ProcessRecord(**json.loads(path.read_text())), gpu_lease=str(lease)))
+
+
+def dead_runs() -> dict[str, ProcessRecord]:
+    """Flow runs recorded on this machine whose process is gone, with the last of its children."""
+    dead = {}
     for path in sorted(records_folder().glob("*.json")):
         record = ProcessRecord(**json.loads(path.read_text()))
-        if record.host == os.uname().nodename and not record.is_alive():
-            dead.append(path.stem)
+        here = record.host == os.uname().nodename
+        if here and not record.is_alive() and not record.has_children():
+            dead[path.stem] = record
     return dead
 
 
 def forget(flow_run_id: str) -> None:
     """Drop the record of a run that was dealt with."""
-    (records_folder() / f"{flow_run_id}.json").unlink(missing_ok=True)
+    _record(flow_run_id).unlink(missing_ok=True)
+
+
+def _record(flow_run_id: str) -> Path:
+    return records_folder() / f"{flow_run_id}.json"
+
+
+def _write(path: Path, record: ProcessRecord) -> None:
+    write_bytes(path, json.dumps(asdict(record)).encode())

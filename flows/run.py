@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from prefect.client.schemas.objects import State
@@ -13,13 +14,13 @@ from flows.artifacts import publish
 from flows.config import RunConfig
 from flows.listeners import Downloading, PrefectProgress, TerminalBars
 from flows.pipeline import run_stages
-from flows.processes import recorded_process
+from flows.processes import record_lease, recorded_process
 from flows.report import write_report
 from flows.selection import Selection
 from flows.tracked import Tracked
 from tasks.binding import as_task, gpu_slot
 from tasks.events import Everyone, Listener
-from tasks.perform import StageCall, perform
+from tasks.perform import Slot, StageCall, perform
 from tasks.registry import stage_named
 from tasks.results import StageResult
 
@@ -33,14 +34,17 @@ def run_in_flow(config: RunConfig, selection: Selection) -> list[StageResult]:
     flow_run_id, name = _flow_run()
     with recorded_process(flow_run_id), _tracked(config, flow_run_id, name) as tracked, _bars() as bars:
         watching = Everyone(*bars, PrefectProgress())
-        results = _run(config, selection, watching, tracked)
+        slot = partial(gpu_slot, partial(record_lease, flow_run_id))
+        results = _run(config, selection, watching, tracked, slot)
         report = write_report(config, name, results, tracked.parent)
         publish(results, tracked.parent, config)
         tracked.parent.artifacts([report])
     return results
 
 
-def _run(config: RunConfig, selection: Selection, watching: Listener, tracked: Tracked) -> list[StageResult]:
+def _run(
+    config: RunConfig, selection: Selection, watching: Listener, tracked: Tracked, slot: Slot
+) -> list[StageResult]:
     states: dict[str, State[str]] = {}
     listener = Everyone(watching, tracked)
 
@@ -49,7 +53,7 @@ def _run(config: RunConfig, selection: Selection, watching: Listener, tracked: T
 
         def body() -> StageResult:
             tracked.begin(call)
-            result = perform(call, listener, gpu_slot)
+            result = perform(call, listener, slot)
             tracked.finish(call, result)
             made.append(result)
             return result

@@ -3,13 +3,15 @@
 The only module outside flows/ that imports Prefect.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.concurrency.context import ConcurrencyContext
 from prefect.concurrency.sync import concurrency
 from prefect.settings import get_current_settings
 from prefect.states import Completed
@@ -21,7 +23,7 @@ from tasks.stage import Stage
 GPU_LIMIT = "gpu"
 """Global concurrency limit with one slot for each GPU; `ltx2-lora up` makes it."""
 LEASE_SECONDS = 60
-"""A dead holder's slot is free again after this; Prefect's default is five minutes."""
+"""A dead holder's slot is free again after this, the least that Prefect's server takes; `up` frees it sooner."""
 RETRY_DELAYS_SECONDS = [5.0, 30.0]
 Upstream = Mapping[str, Any]
 
@@ -52,11 +54,20 @@ def as_task(stage: Stage, body: Callable[[], StageResult]) -> Task[[Upstream], S
     )(run)
 
 
-def gpu_slot() -> AbstractContextManager[None]:
-    """Hold one GPU, shown in Prefect's UI; a temporary server has no limits and no other runs to wait for."""
+@contextmanager
+def gpu_slot(held: Callable[[UUID], None]) -> Iterator[None]:
+    """Hold one GPU, shown in Prefect's UI; a temporary server has no limits and no other runs to wait for.
+
+    `held` is told the lease, by which the slot of a process that was killed can be freed.
+    """
     if not get_current_settings().api.url:
-        return nullcontext()
-    return concurrency(GPU_LIMIT, occupy=1, strict=False, lease_duration=LEASE_SECONDS)
+        yield
+        return
+    with concurrency(GPU_LIMIT, occupy=1, strict=False, lease_duration=LEASE_SECONDS):
+        context = ConcurrencyContext.get()
+        if context is not None and context.cleanup_lease_ids:
+            held(context.cleanup_lease_ids[-1])
+        yield
 
 
 def _is_transient(_task: Any, _run: Any, state: State[Any]) -> bool:

@@ -25,7 +25,6 @@ class Summary(BaseModel):
     seconds: float
     quarantined_by_reason: Mapping[str, int]
     figures: Mapping[str, float]
-    mlflow_run_id: str | None = None
 
 
 def summarize(stage: str, key: str, outcome: Outcome, seconds: float) -> Summary:

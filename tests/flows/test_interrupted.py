@@ -50,6 +50,8 @@ class Killed:
     """The run's state before anybody looked after it."""
     marked: list[str]
     run: FlowRun
+    slots: int
+    """GPU slots that are held after it was marked."""
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +94,8 @@ def killed(lab: Lab, crowded: Crowded, retried: int, workers: list[Service]) -> 
     with lab.settings():
         marked = wait_for("run to mark", lambda: crash_dead_runs(lab.api), 20)  # `up` looks every few seconds
     workers.append(lab.start_worker())
-    lab.api.upsert_global_concurrency_limit_by_name(GPU_LIMIT, 2)  # the dead run's slot is its own for a minute yet
-    return Killed(seconds, step, str(stuck.name), marked, lab.run(crowded.long))
+    slots = lab.api.read_global_concurrency_limit_by_name(GPU_LIMIT).active_slots
+    return Killed(seconds, step, str(stuck.name), marked, lab.run(crowded.long), slots)
 
 
 def test_cancelling_ends_the_training_and_keeps_a_whole_checkpoint(crowded: Crowded) -> None:
@@ -138,6 +140,11 @@ def test_a_run_whose_processes_were_killed_is_marked_crashed(killed: Killed) -> 
     assert killed.state_before == "Running"
     assert killed.marked == [killed.run.name]
     assert killed.run.state_name == "Crashed"
+
+
+def test_the_gpu_slot_of_a_killed_run_is_free_once_it_is_marked(killed: Killed) -> None:
+    """Its lease would hold it for a minute yet."""
+    assert killed.slots == 0
 
 
 def test_a_crashed_run_can_be_retried_and_cancelled_again(lab: Lab, crowded: Crowded, killed: Killed) -> None:

@@ -55,6 +55,14 @@ def test_the_bare_name_started_the_whole_pipeline(lab: Lab, finished: UUID) -> N
     assert lab.tasks(finished) == dict.fromkeys(NAMES, "Built")
 
 
+def test_a_wrong_configuration_as_parameter_is_told_in_our_words(lab: Lab, finished: UUID) -> None:
+    assert finished
+    wrong = lab.submit("stage-probe", config={"train_lora": {"stepz": 3}, "model": {"checkpoint": "a/b"}})
+    message = lab.wait(wrong, "Failed").state.message
+    assert "unknown option 'train_lora.stepz'; did you mean 'steps'?" in message
+    assert "option 'datasets' is missing; set it" in message
+
+
 def test_stage_and_quarantine_tables(artifacts: dict[str, Any], folders: dict[str, Path]) -> None:
     rows = {row["stage"]: row for row in json.loads(artifacts["stages"].data)}
     assert list(rows) == NAMES

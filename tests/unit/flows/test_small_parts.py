@@ -7,21 +7,25 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
 import psutil
 import pytest
 import yaml
 from prefect.settings import PREFECT_HOME, temporary_settings
+from prefect.utilities.callables import parameter_schema
 
 from flows import stage_flows
 from flows.cli import main
 from flows.commands import COMMANDS
 from flows.config import RunConfig, load_config
 from flows.deployments import deployment_names, prefect_yaml
+from flows.ltx2_lora import ltx2_lora
 from flows.miniature_config import write_config
 from flows.mlflow_address import run_address
 from flows.parameters import resolve
-from flows.processes import ProcessRecord, dead_runs, forget, recorded_process, records_folder
+from flows.processes import ProcessRecord, dead_runs, forget, record_lease, recorded_process, records_folder
+from flows.retrain import retrain
 from ltx_core.errors import ConfigError
 from ltx_core.miniature.write import Miniature
 from tasks import STAGES
@@ -62,6 +66,32 @@ def test_a_run_takes_the_file_given_then_the_variable_then_the_project(
     assert resolve(str(given), {"train_lora.steps": 7}).workspace == tmp_path / "given"
 
 
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"train_lora": {"stepz": 3}}, r"config: .*\n.*unknown option 'train_lora\.stepz'; did you mean 'steps'\?"),
+        (["a"], r"the parameter config is \['a'\]; give the path"),
+    ],
+)
+def test_a_wrong_parameter_is_told_in_our_words(config: Any, told: str) -> None:
+    with pytest.raises(ConfigError, match=f"(?s){told}"):
+        resolve(config, {})
+
+
+@pytest.mark.parametrize("name", ["ltx2_lora", "retrain", "stage_probe"])
+def test_the_form_of_a_run_shows_every_section(name: str) -> None:
+    """Though what is filled in is checked by us, the schema that makes the form is that of the configuration."""
+    flow = {"ltx2_lora": ltx2_lora, "retrain": retrain}.get(name) or getattr(stage_flows, name)
+    schema = parameter_schema(flow).model_dump()
+    assert set(schema["definitions"]["RunConfig"]["properties"]) == set(RunConfig.model_fields)
+    assert [one.get("type", one.get("$ref")) for one in schema["properties"]["config"]["anyOf"]] == [
+        "string",
+        "#/definitions/RunConfig",
+        "null",
+    ]
+    assert flow.validate_parameters({"config": {"wrong": 1}})["config"] == {"wrong": 1}
+
+
 def test_a_process_is_told_from_a_later_one_of_its_number() -> None:
     started, host = psutil.Process().create_time(), os.uname().nodename
     assert ProcessRecord(os.getpid(), started, host).is_alive()
@@ -88,10 +118,31 @@ def test_runs_are_dead_only_when_their_process_is_gone(tmp_path: Path) -> None:
         (records_folder() / "elsewhere.json").write_text(
             json.dumps({"pid": os.getpid(), "started_at": 1.0, "host": "another-machine"})
         )
-        assert dead_runs() == ["killed"]
+        assert list(dead_runs()) == ["killed"]
         forget("killed")
-        assert dead_runs() == []
+        assert dead_runs() == {}
         assert (records_folder() / "working.json").exists()
+
+
+def test_a_record_says_which_gpu_slot_is_held(tmp_path: Path) -> None:
+    lease = UUID(int=7)
+    with temporary_settings({PREFECT_HOME: tmp_path}), recorded_process("training"):
+        record_lease("training", lease)
+        record = json.loads((records_folder() / "training.json").read_text())
+        assert (record["pid"], record["gpu_lease"]) == (os.getpid(), str(lease))
+
+
+def test_a_killed_run_is_dead_only_when_its_stage_is_gone_too() -> None:
+    """Until then it may use the GPU whose slot would be given away."""
+    number = 2**22 + 7  # no process has it
+    record = ProcessRecord(number, 1.0, os.uname().nodename)
+    assert not record.has_children()
+    command = [sys.executable, "-c", "input()", "tasks.child", "request.json", str(number)]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE)
+    assert record.has_children()
+    child.kill()
+    child.wait()
+    assert not record.has_children()
 
 
 def test_the_record_goes_when_the_run_ends(tmp_path: Path) -> None:
