@@ -22,6 +22,8 @@ from tasks.tracking import connect, tracking_uri
 
 RECONCILE_SECONDS = 5.0
 MAX_RESTARTS = 20
+SLOT_WAIT_SECONDS = 5.0
+"""How often a run that waits for a GPU asks again; Prefect's default is up to half a minute."""
 
 
 def supervise(config: Path, mlflow_port: int) -> None:
@@ -64,6 +66,7 @@ def _start_all(config: Path, mlflow_port: int, services: list[Service], console:
         UI_VARIABLE: mlflow_url,
         "DO_NOT_TRACK": "true",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS": f"{SLOT_WAIT_SECONDS:g}",
     }
     mlflow = _start_mlflow(config, mlflow_port, environment)
     services.append(mlflow)

@@ -27,8 +27,9 @@ def connect(config: TrackingConfig, workspace: Workspace) -> "tuple[MlflowClient
     """A client, and the id of the experiment, made if need be."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
     from mlflow import MlflowClient
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # importing mlflow sets it to INFO
 
     workspace.root.mkdir(parents=True, exist_ok=True)
     client = MlflowClient(tracking_uri=tracking_uri(config, workspace))

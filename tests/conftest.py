@@ -42,10 +42,17 @@ WriteOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by its folder, so that no one forgets it."""
+    """Mark each test by its folder, so that no one forgets it.
+
+    A process takes a file at a time, whose tests share what its fixtures made; the flows, which share a server, are
+    one group: while they wait for it, the other processes go on with the rest.
+    """
     for item in items:
-        if marker := MARKED_FOLDERS.get(item.path.relative_to(Path(__file__).parent).parts[0]):
+        path = item.path.relative_to(Path(__file__).parent)
+        marker = MARKED_FOLDERS.get(path.parts[0])
+        if marker:
             item.add_marker(marker)
+        item.add_marker(pytest.mark.xdist_group(marker if marker == "flow" else path.as_posix()))
 
 
 def pytest_unconfigure() -> None:

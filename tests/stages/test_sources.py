@@ -18,7 +18,7 @@ from ltx_core.errors import CheckpointError, ConfigError
 from ltx_core.files.digest import DigestMemo
 from tasks.weights import open_weights
 from tests.layouts import GOLDEN, TEXT_ENCODER, write_diffusers, write_pack
-from tests.loopback_hub import FakeHub, serving, settings
+from tests.loopback_hub import COMMIT, FakeHub, serving, settings
 from tests.stages.bench import Bench, Results, computed, copied
 
 pytestmark = pytest.mark.whole
@@ -118,10 +118,12 @@ def test_a_file_replaced_in_place_is_read_again(at: Callable[..., Bench], served
     vae = next(folder.rglob("*video-vae*"))
     with safe_open(vae, "pt") as file:
         metadata = dict(file.metadata())
-    tensors = load_file(vae)
+    tensors = {name: tensor.float() for name, tensor in load_file(vae).items()}
     tensors["per_channel_statistics.mean-of-means"] += 1
-    save_file(tensors, vae, metadata=metadata)
+    save_file(tensors, vae, metadata=metadata)  # longer, so that every tensor lies elsewhere in it
     after = bench.run("encode_latents")["encode_latents"]
+    opened = open_weights(bench.config.model).checkpoint.tensors("video_vae")
+    assert {stored.dtype for stored in opened.values()} == {"F32"}
     assert after.decision.key != before.decision.key
     assert after.summary.computed == 5
 
@@ -142,6 +144,7 @@ from pathlib import Path
 from flows.plan import downloads, plan
 from flows.selection import select
 from ltx_core.progress import Silent
+from tasks.weights import open_weights, prepare_weights
 from tests.stages.bench import Bench
 
 class Told(Silent):
@@ -156,6 +159,10 @@ if command == "plan":
     pending = downloads(bench.config, everything)
     planned = [[one.stage.name, one.why] for one in plan(bench.config, everything, pending)]
     print(json.dumps([[[file.repository, file.name, file.size] for file in pending], planned]))
+elif command == "pin":
+    print(prepare_weights(bench.config.model).model_dump_json())
+elif command == "open":
+    print(json.dumps(str(open_weights(bench.config.model).checkpoint.path)))
 else:
     results = bench.run("train_lora", downloading=Told())
     built = [name for name, result in results.items() if result.built]
@@ -202,10 +209,13 @@ def test_a_repository_is_planned_then_downloaded_then_asked_no_more(ask: Ask, se
     assert pending == []
     assert dict(planned)["train_lora"] == "unchanged"
 
-    FakeHub.asked.clear()
-    again = ask("run", DIFFUSERS, ENCODER, HF_HUB_OFFLINE="1")
-    assert again[1:] == [[], keys]
-    assert FakeHub.asked == []
+    pinned = ask("pin", DIFFUSERS, ENCODER)
+    assert pinned["revision"] == COMMIT, "whatever main becomes meanwhile, all processes of a run read this"
+    assert Path(pinned["text_encoder"]).is_relative_to(tmp_path / "home")
+    unreachable = "http://127.0.0.1:9"
+    found = ask("open", DIFFUSERS, pinned["text_encoder"], {"model.revision": COMMIT}, HF_ENDPOINT=unreachable)
+    assert Path(found).name == COMMIT
+    assert ask("run", DIFFUSERS, ENCODER, HF_HUB_OFFLINE="1")[1:] == [[], keys]
 
 
 def test_a_repositorys_flavour_with_the_text_encoder_in_it(ask: Ask, served: Path) -> None:
