@@ -1,6 +1,7 @@
 """The page that goes with a LoRA: what it is, what made it, how it measured."""
 
 from datasets_spec import Checkpoint, Render
+from tasks.checkpoints import best_checkpoint
 from tasks.stage import Work
 
 
@@ -16,6 +17,7 @@ def model_card(checkpoint: Checkpoint, work: Work) -> str:
         "|---|---|",
         f"| eval loss | {_number(checkpoint.eval_loss)} |",
         f"| eval loss of the base model | {_number(checkpoint.base_eval_loss)} |",
+        f"| best kept checkpoint | {_best(work)} |",
         f"| training stage | `{work.inputs['train_lora'].path.parent.name}` |",
         f"| renders stage | `{work.inputs['render_validation'].path.parent.name}` |",
         "",
@@ -28,6 +30,12 @@ def model_card(checkpoint: Checkpoint, work: Work) -> str:
         for r in renders
     ]
     return "\n".join(lines) + "\n"
+
+
+def _best(work: Work) -> str:
+    """Which kept checkpoint measured best; the registered one need not be it."""
+    best = best_checkpoint(work.inputs["train_lora"])
+    return f"`{best.name}`, eval loss {_number(best.eval_loss)}"
 
 
 def _number(value: float | None) -> str:

@@ -9,7 +9,7 @@ from pydantic import Field
 from datasets_spec import Checkpoint, Registered
 from ltx_core.files.atomic import write_bytes
 from ltx_core.files.digest import DigestMemo
-from tasks.checkpoints import final_checkpoint
+from tasks.checkpoints import best_checkpoint, final_checkpoint
 from tasks.model_card import model_card
 from tasks.shared import ConfigModel, Shared
 from tasks.stage import Observed, Outcome, Stage, Work
@@ -39,6 +39,9 @@ def register(work: Work) -> Outcome:
     write_bytes(work.out / "model-card.md", card.encode())
     run = _own_run(work)
     run.artifacts([work.workspace.root / checkpoint.file, work.out / "model-card.md"], "lora")
+    best = best_checkpoint(work.inputs["train_lora"])
+    if best.sha256 != checkpoint.sha256:
+        run.artifacts([work.workspace.root / best.file], f"lora/best-{best.name}")
     alias, version = _make_version(run, checkpoint, work)
     row = Registered(
         sha256=checkpoint.sha256,
