@@ -25,6 +25,7 @@ PATTERNS = {
     "audio_vae": "audio_vae",
     "vocoder": "vocoder",
     "text": "text",
+    "duration_head": "duration_head",
 }
 """The files that a test gets which asks for the fixture `<name>_golden`."""
 
@@ -75,6 +76,7 @@ video_vae_golden = _fixture("video_vae")
 audio_vae_golden = _fixture("audio_vae")
 vocoder_golden = _fixture("vocoder")
 text_golden = _fixture("text")
+duration_head_golden = _fixture("duration_head")
 
 Compare = Callable[..., None]
 
