@@ -49,7 +49,8 @@ def _values(folder: Path, made: "Miniature") -> dict[str, Any]:
             "validation": [
                 "A red ball rolls from left to right over a dark floor while a low tone hums.",
                 "Coloured bars turn slowly around the centre, a soft hiss in the background.",
-            ]
+            ],
+            **_given(folder, made),
         },
         "memory": {"cpu_threads": 1},
         "embed_text": {"dtype": "fp32", "shard_max_samples": 4},
@@ -79,3 +80,15 @@ def _values(folder: Path, made: "Miniature") -> dict[str, Any]:
             "sound_to_video_clips": 1,
         },
     }
+
+
+def _given(folder: Path, made: "Miniature") -> dict[str, Any]:
+    """Renders from a picture and from a sound, if the miniature has them."""
+    given: dict[str, Any] = {}
+    if made.picture is not None:
+        prompt = "A face looks ahead and talks, in front of a plain wall."
+        given["pictures"] = [{"picture": os.path.relpath(made.picture, folder), "prompt": prompt}]
+    if made.sound is not None:
+        prompt = "Birds sing in a tree while its leaves move."
+        given["sounds"] = [{"sound": os.path.relpath(made.sound, folder), "prompt": prompt}]
+    return given

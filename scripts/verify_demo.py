@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import safe_open
+from verify_given import check, pictures, sounds
 
 from flows.config import RunConfig, load_config
 from flows.plan import required_manifest
@@ -24,7 +25,10 @@ def main() -> int:
     """Check each result and print what was found; raises at the first that is not as promised."""
     folder = Path(sys.argv[1])
     config = load_config(folder / "ltx2-lora.yaml", {})
-    for line in [*videos(config), lora(config), quarantine(config), *pages(config), tracked(config)]:
+    rows = list(required_manifest(stage_named("render_validation"), config.place()))
+    clips = {clip.clip_id: clip for clip in required_manifest(stage_named("split"), config.place())}
+    given = [*pictures(config, rows, clips), *sounds(config, rows, clips)]
+    for line in [*videos(config), *given, lora(config), quarantine(config), *pages(config), tracked(config)]:
         sys.stdout.write(f"  {line}\n")
     return 0
 
@@ -91,16 +95,6 @@ def tracked(config: RunConfig) -> str:
     versions = client.search_model_versions(f"name = '{config.register.model_name}'")
     check(bool(runs) and bool(versions), "no MLflow run, or no registered version")
     return f"MLflow: {len(runs)} runs, {config.register.model_name} version {versions[0].version} registered"
-
-
-def check(condition: bool, failure: str) -> None:
-    """Stop with a message.
-
-    Raises:
-        SystemExit: the condition does not hold.
-    """
-    if not condition:
-        raise SystemExit(f"demo is not as promised: {failure}")
 
 
 if __name__ == "__main__":

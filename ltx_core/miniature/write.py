@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ltx_core.miniature.footage import write_footage
 from ltx_core.miniature.gemma import write_gemma
+from ltx_core.miniature.given import write_picture, write_sound
 from ltx_core.miniature.header import Generation
 from ltx_core.miniature.model import write_checkpoint, write_pack
 from ltx_core.progress import SILENT, Progress, stop_if_asked
@@ -22,6 +23,10 @@ class Miniature:
     """Folder of the toy Gemma 3 or, of 2.5, the pack's file."""
     footage: Path
     """Folder of media files with captions beside them."""
+    picture: Path | None = None
+    """What image to video starts from."""
+    sound: Path | None = None
+    """What sound to video follows."""
 
 
 def write_miniature(
@@ -41,7 +46,9 @@ def write_miniature(
     stop_if_asked(progress, "writing the miniature")
     footage = folder / "footage"
     write_footage(footage, progress=progress)
-    return Miniature(checkpoint, text_encoder, footage)
+    given = folder / "given"
+    picture, sound = write_picture(given / "face.png"), write_sound(given / "birds.wav")
+    return Miniature(checkpoint, text_encoder, footage, picture, sound)
 
 
 def write_model(folder: Path, generation: Generation, seed: int = 0) -> tuple[Path, Path]:

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from ltx_core.media.measure import loudness_db
+from ltx_core.media.picture import read_picture
+from ltx_core.media.sound import decode_sound
 from ltx_core.miniature.corpus import DECLARED
 from ltx_core.miniature.write import Miniature
 
@@ -12,5 +15,11 @@ def test_writes_all_three_parts_and_says_how_far_it_is(miniature: Miniature, pro
     assert miniature.checkpoint.is_file()
     assert (miniature.text_encoder / "config.json").is_file()
     assert all((miniature.footage / footage.name).is_file() for footage in DECLARED)
+    assert miniature.picture == folder / "given" / "face.png"
+    assert read_picture(miniature.picture, (64, 64)).std() > 10
+    assert miniature.sound is not None
+    sound = decode_sound(miniature.sound, 0.0, 2.0)
+    assert sound is not None
+    assert loudness_db(sound) > -40
     assert progress_seen.seen[-1] == (len(DECLARED), len(DECLARED), "files")
     assert not list(folder.rglob("*partial*"))

@@ -1,0 +1,89 @@
+"""Prove that renders keep what they were given: the first frame in image to video, the sound in sound to video."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from datasets_spec import Clip, Render
+from flows.config import RunConfig
+from ltx_core.autoencoder.video import decode_video, encode_video
+from ltx_core.checkpoint.load import load_video_vae
+from ltx_core.media.clip import clip_frames
+from ltx_core.media.frames import decode_frames
+from ltx_core.media.picture import read_picture
+from ltx_core.media.sound import decode_sound
+from ltx_core.sampling.latents import load_latents
+from tasks.weights import open_weights
+
+LATENT_TOLERANCE = 0.02
+"""Relative: clips' latents are kept in bf16."""
+CODEC_DB = 20.0
+"""Least likeness of a frame in the mp4 to the frame that was encoded into it: half the colours are dropped, and random
+weights decode to coloured noise."""
+VAE_MARGIN_DB = 1.5
+"""The decoder sees the frames that follow too, so it is not the same for a picture alone."""
+SOUND_RATE = 48_000
+SOUND_SNR_DB = 15.0
+"""AAC keeps no waveform exactly; noise-like sounds least."""
+
+
+def pictures(config: RunConfig, rows: Iterable[Render], clips: Mapping[str, Clip]) -> Iterator[str]:
+    """In every image to video render the first latent is the given frame's, and the first frame what the VAE makes of
+    it."""
+    vae = load_video_vae(open_weights(config.model).checkpoint, device="cpu", dtype=torch.float32)
+    for row in (row for row in rows if row.mode == "i2v"):
+        path = config.workspace / row.file
+        given = torch.from_numpy(_given_frame(row, clips))
+        latent, made = encode_video(vae, given[None]), load_latents(path.with_suffix(".safetensors")).video
+        off = float((made[:, :1] - latent).norm() / latent.norm())
+        check(off < LATENT_TOLERANCE, f"{path}: its first latent is {off:.3f} off the given picture's")
+        shown = torch.from_numpy(np.stack(list(decode_frames(path, [0.25 / row.frame_rate]))))[0]
+        kept, right = psnr(shown, decode_video(vae, made)[0]), psnr(shown, given)
+        own = psnr(decode_video(vae, latent)[0], given)
+        check(kept > CODEC_DB, f"{path}: its first frame is {kept:.1f} dB like what was decoded")
+        check(right > own - VAE_MARGIN_DB, f"{path}: first frame at {right:.1f} dB, the VAE alone at {own:.1f} dB")
+        yield (
+            f"{row.variant:<9} starts from {row.clip_id or row.given_file}: latent off by {off:.1e}, frame at "
+            f"{right:.1f} dB of the picture (VAE alone {own:.1f} dB)"
+        )
+
+
+def sounds(config: RunConfig, rows: Iterable[Render], clips: Mapping[str, Clip]) -> Iterator[str]:
+    """In every sound to video render the sound is the given one, at the same time, up to AAC."""
+    for row in (row for row in rows if row.mode == "s2v"):
+        path, seconds = config.workspace / row.file, row.num_frames / row.frame_rate
+        source = clips[row.clip_id].path if row.clip_id else row.given_file
+        given = decode_sound(Path(str(source)), row.given_start_seconds, seconds, rate=SOUND_RATE)
+        heard = decode_sound(path, 0.0, seconds, rate=SOUND_RATE)
+        snr = -np.inf if given is None or heard is None else snr_db(heard, given)
+        check(snr > SOUND_SNR_DB, f"{path}: its sound is {snr:.1f} dB like that of {source}")
+        yield f"{row.variant:<9} keeps the sound of {row.clip_id or source} at {snr:.1f} dB"
+
+
+def snr_db(heard: np.ndarray, given: np.ndarray) -> float:
+    """Power of the given sound over that of the difference, in dB; a shift by one sample already costs much of it."""
+    noise = np.square(heard - given, dtype=np.float64).sum()
+    return float(10 * np.log10(np.square(given, dtype=np.float64).sum() / noise))
+
+
+def psnr(one: torch.Tensor, other: torch.Tensor) -> float:
+    """Likeness of two pictures of bytes in dB."""
+    return float(10 * torch.log10(255**2 / (one.float() - other.float()).square().mean().clamp(min=1e-9)))
+
+
+def check(condition: bool, failure: str) -> None:
+    """Stop with a message.
+
+    Raises:
+        SystemExit: the condition does not hold.
+    """
+    if not condition:
+        raise SystemExit(f"demo is not as promised: {failure}")
+
+
+def _given_frame(row: Render, clips: Mapping[str, Clip]) -> np.ndarray:
+    if row.clip_id:
+        return clip_frames(clips[row.clip_id])[0]
+    return read_picture(Path(str(row.given_file)), (row.width, row.height))
