@@ -5,7 +5,7 @@ import torch
 
 from ltx_core.conditioning.first_frame import FirstFrame
 from ltx_core.conditioning.kinds import Conditioning
-from ltx_core.conditioning.mask import Mask, mask_tokens
+from ltx_core.conditioning.mask import Mask, kept_places, mask_tokens, outside
 from ltx_core.conditioning.prefix import Prefix, prefix_tokens
 from ltx_core.conditioning.sound import Sound
 from ltx_core.conditioning.state import SampleState
@@ -87,3 +87,28 @@ def test_what_does_not_fit_is_named(kind: Conditioning, message: str) -> None:
 def test_mask_is_in_the_order_of_tokens() -> None:
     given = torch.rand(GRID, generator=torch.Generator().manual_seed(2))
     assert mask_tokens(given, GRID).equal(pack_video(given[None, None])[0, :, 0] > 0.5)
+
+
+def test_a_place_is_kept_only_if_all_its_pixels_are() -> None:
+    kept = torch.ones(64, 64)
+    kept[40, 3] = 0.5
+    places = kept_places(kept, GRID)
+    assert places.shape == tuple(GRID)
+    assert places.tolist() == [[[1, 1], [0, 1]]] * 3
+    with pytest.raises(ShapeError, match="mask of pixels"):
+        kept_places(torch.ones(64, 32), GRID)
+
+
+@pytest.mark.parametrize(
+    ("region", "made"),
+    [
+        ((0.0, 0.0, 0.5, 1.0), [[1, 0], [1, 0]]),
+        ((0.5, 0.0, 1.0, 0.5), [[0, 1], [0, 0]]),
+        ((0.45, 0.45, 0.55, 0.55), [[1, 1], [1, 1]]),
+        ((0.1, 0.6, 0.2, 0.7), [[0, 0], [1, 0]]),
+    ],
+)
+def test_places_that_a_region_touches_are_made_anew(
+    region: tuple[float, float, float, float], made: list[list[int]]
+) -> None:
+    assert (1 - outside(region, GRID)).tolist() == [made] * 3

@@ -9,7 +9,7 @@ from datasets_spec import QuarantineReason
 from ltx_core.media.downmix import stereo_matrix
 from ltx_core.media.errors import MediaError
 from ltx_core.media.frames import decode_frames
-from ltx_core.media.sound import decode_sound, to_channels
+from ltx_core.media.sound import decode_sound, has_sound, to_channels
 
 Pixels = npt.NDArray[np.uint8]
 Sound = npt.NDArray[np.float32]
@@ -137,6 +137,39 @@ def test_no_layout_can_clip() -> None:
     assert stereo_matrix(["FL", "FR"]).tolist() == [[1, 0], [0, 1]]
     with pytest.raises(ValueError, match="AMBI0"):
         stereo_matrix(["AMBI0", "AMBI1", "AMBI2", "AMBI3"])
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("a.wav", "pcm_s16le"), ("a.flac", "flac"), ("a.m4a", "aac"), ("a.mp3", "mp3")]
+)
+def test_files_of_sound_alone(tmp_path: Path, name: str, codec: str) -> None:
+    """Zero is the container's own, and a start is counted from there."""
+    import av
+
+    path, rate = tmp_path / name, 48_000
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=rate, layout="stereo")
+        frame = av.AudioFrame.from_ndarray(beep(2, 0.5), format="fltp", layout="stereo")
+        frame.sample_rate, frame.pts = rate, 0
+        resampler = av.AudioResampler(
+            format=stream.format, layout="stereo", rate=rate, frame_size=stream.frame_size or None
+        )
+        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(stream.encode(piece))
+        container.mux(stream.encode(None))
+    assert has_sound(path)
+    for start in (0.0, 0.25):
+        sound = decode_sound(path, start, 1.0)
+        assert sound is not None
+        assert sound.shape == (2, 16_000)
+        assert onset(sound) == pytest.approx(0.5 - start, abs=0.03 if codec == "mp3" else 0.01)
+
+
+def test_whether_there_is_sound(write_video: WriteVideo, plain: Plain, tmp_path: Path) -> None:
+    assert has_sound(write_video("a.mp4", [plain(20)] * 9, sound=beep(1, 0.5)))
+    assert not has_sound(write_video("b.mp4", [plain(20)] * 9))
+    with pytest.raises(MediaError, match="cannot be read"):
+        has_sound(tmp_path / "absent.wav")
 
 
 def test_channels() -> None:
