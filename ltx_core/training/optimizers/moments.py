@@ -80,10 +80,10 @@ class BlockwiseMoment:
         blocks = values.view(-1, BLOCK)
         scales = blocks.abs().amax(dim=1)
         relative = (blocks / scales.clamp(min=torch.finfo(torch.float32).tiny)[:, None]).view(-1)
-        upper = torch.bucketize(relative, self.table).clamp_(1, len(self.table) - 1)
+        upper = torch.bucketize(relative, self.table, out_int32=True).clamp_(1, len(self.table) - 1)
         low, high = self.table[upper - 1], self.table[upper]
         chance = torch.rand(relative.shape, generator=generator, device=relative.device)
-        codes = upper - (chance >= (relative - low) / (high - low)).long()
+        codes = upper - (chance >= (relative - low) / (high - low)).int()
         if not self.signed:
             codes = torch.where(relative > 0, codes.clamp(min=1), codes)
         self.codes[part] = codes.to(torch.uint8)
