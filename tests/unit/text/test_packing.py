@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltx_core.checkpoint.combined import Checkpoint
@@ -24,6 +24,7 @@ def projection(checkpoint: Checkpoint) -> TextProjection:
     return load_text_projection(checkpoint, device="cpu", dtype=torch.float32)
 
 
+@settings(deadline=None)  # the first example pays for imports
 @given(st.lists(st.integers(1, 100), max_size=60), st.integers(100, 400))
 def test_every_caption_is_in_one_pack_and_packs_are_full(lengths: list[int], num_tokens: int) -> None:
     packs = pack_captions(lengths, num_tokens)
@@ -86,3 +87,13 @@ def test_filler_is_seen_by_nobody(encoder: TextEncoder) -> None:
         encoder.packed_states(captions, loose), encoder.packed_states(captions, tight), strict=True
     ):
         torch.testing.assert_close(found, right, atol=2e-6, rtol=2e-6)
+
+
+def test_every_pack_has_as_many_rows(encoder: TextEncoder, projection: TextProjection) -> None:
+    """One shape for every product, whatever a pack holds: what makes company not show."""
+    rows = []
+    hook = encoder.model.layers[0].mlp.register_forward_hook(lambda _m, inputs, _o: rows.append(inputs[0].shape[1]))
+    captions = [encoder.token_ids(text) for text in (*TEXTS, "a robot " * 600)]
+    list(embed_captions(encoder, projection, captions, pack_tokens=1024))
+    hook.remove()
+    assert rows == [1024, 1024]
