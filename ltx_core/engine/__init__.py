@@ -1,0 +1,1 @@
+"""How the denoiser's blocks are computed: fused, quantised, recomputed, streamed, compiled. Never what they compute."""

@@ -1,0 +1,76 @@
+"""Host memory that frozen weights are streamed from: page-locked in large pieces, or a file."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from ltx_core.errors import OutOfMemory, StorageError
+
+ALIGNMENT = 256
+"""Bytes; every tensor starts at a multiple, so that any view of it is aligned."""
+
+
+def aligned(num_bytes: int) -> int:
+    """`num_bytes` rounded up to the alignment."""
+    return -(-num_bytes // ALIGNMENT) * ALIGNMENT
+
+
+@dataclass
+class HostArena:
+    """Gives out exact slices of host memory. PyTorch's own pinned allocator rounds every request up to a power of two.
+
+    With `folder`, the memory is a file there, mapped: nothing is page-locked, and the system may drop pages that it can
+    read again. Copies then run at the disk's or the page cache's speed and hold up the thread that asks for them.
+    """
+
+    pinned: bool
+    folder: Path | None = None
+    _registered: list[torch.Tensor] = field(default_factory=list)
+
+    def allocate(self, num_bytes: int) -> torch.Tensor:
+        """uint8 [num_bytes] on the host.
+
+        Raises:
+            OutOfMemory: the system refuses to page-lock that much.
+            StorageError: the file cannot be made.
+        """
+        if self.folder is not None:
+            return self._mapped(num_bytes)
+        try:
+            memory = torch.empty(num_bytes, dtype=torch.uint8)
+        except RuntimeError as error:
+            raise OutOfMemory(_refused(num_bytes)) from error
+        if self.pinned:
+            self._register(memory)
+        return memory
+
+    def release(self) -> None:
+        """Unlock all memory; slices must not be copied from any more."""
+        for memory in self._registered:
+            torch.cuda.cudart().cudaHostUnregister(memory.data_ptr())  # type: ignore[attr-defined]  # only with CUDA
+        self._registered.clear()
+
+    def _register(self, memory: torch.Tensor) -> None:
+        code = torch.cuda.cudart().cudaHostRegister(memory.data_ptr(), memory.numel(), 0)  # type: ignore[attr-defined]
+        if int(code) != 0:
+            raise OutOfMemory(_refused(memory.numel()))
+        self._registered.append(memory)
+
+    def _mapped(self, num_bytes: int) -> torch.Tensor:
+        assert self.folder is not None
+        number = len(list(self.folder.glob("block-*.bin")))
+        path = self.folder / f"block-{number:03d}.bin"
+        try:
+            with path.open("wb") as file:
+                file.truncate(num_bytes)
+            return torch.from_file(str(path), shared=True, size=num_bytes, dtype=torch.uint8)
+        except (OSError, RuntimeError) as error:
+            raise StorageError(f"{path} of {num_bytes} bytes cannot be made: {error}; free space there") from error
+
+
+def _refused(num_bytes: int) -> str:
+    return (
+        f"{num_bytes / 2**30:.1f} GiB of host memory for streamed weights were refused; stream fewer blocks, use 8-bit "
+        f"weights, or stream from a file (memory.stream_from: disk)"
+    )

@@ -1,0 +1,86 @@
+"""Bring a transformer's weights to where they belong, block by block, and set its policies."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ltx_core.denoiser.blocks import set_runner
+from ltx_core.engine.arena import HostArena
+from ltx_core.engine.attention import FusedAttnProcessor
+from ltx_core.engine.low_precision import LowPrecision, quantise_linears, supported
+from ltx_core.engine.options import EngineOptions
+from ltx_core.engine.runner import PolicyRunner, recomputed_blocks
+from ltx_core.engine.streaming import BlockStream, streamed_blocks
+
+BLOCKS = "transformer_blocks"
+Read = Callable[[Sequence[str]], Mapping[str, torch.Tensor]]
+"""Tensors by their names in the module, on the device."""
+
+
+def assemble(transformer: Any, read: Read, options: EngineOptions, *, device: torch.device) -> BlockStream | None:
+    """Fill a transformer that was built on the meta device, and set how its blocks run; gives the stream of weights.
+
+    The device never holds more than the resident blocks and one more, in the precision they are stored in.
+
+    Raises:
+        OutOfMemory: the host has no room for the streamed blocks.
+        ConfigError: more streamed blocks than there are.
+    """
+    names = list(transformer.state_dict())
+    blocks = transformer.transformer_blocks
+    outside = [name for name in names if not name.startswith(f"{BLOCKS}.")]
+    _assign(transformer, read(outside))
+    stream = _stream(options, device)
+    streamed = set(streamed_blocks(len(blocks), options.streamed_blocks))
+    for index, block in enumerate(blocks):
+        prefix = f"{BLOCKS}.{index}."
+        tensors = read([name for name in names if name.startswith(prefix)])
+        block.load_state_dict({name.removeprefix(prefix): t for name, t in tensors.items()}, strict=True, assign=True)
+        block.requires_grad_(False)
+        del tensors
+        if options.precision != "native":
+            quantise_linears(block, _precision(options, device))
+        if stream is not None and index in streamed:
+            stream.adopt(index, block)
+    transformer.requires_grad_(False).eval()
+    set_policies(transformer, options, stream)
+    return stream
+
+
+def set_policies(transformer: Any, options: EngineOptions, stream: BlockStream | None) -> None:
+    """Set how the blocks run, adapters or not."""
+    blocks = transformer.transformer_blocks
+    if options.fused:
+        for module in blocks.modules():
+            if hasattr(module, "set_processor"):
+                module.set_processor(FusedAttnProcessor())
+    if options.compiled:
+        for block in blocks:
+            block.compile(fullgraph=True)
+    recompute = recomputed_blocks(len(blocks), options.recompute)
+    set_runner(transformer, PolicyRunner(recompute, stream, options.activation_budget))
+
+
+def _assign(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Put tensors under their names; the others stay as they are."""
+    for name, tensor in tensors.items():
+        parent, _, leaf = name.rpartition(".")
+        owner = module.get_submodule(parent)
+        if leaf in owner._parameters:
+            owner._parameters[leaf] = torch.nn.Parameter(tensor, requires_grad=False)
+        else:
+            owner._buffers[leaf] = tensor
+
+
+def _precision(options: EngineOptions, device: torch.device) -> LowPrecision:
+    kind = "int8" if options.precision == "int8" else "fp8"
+    fast = supported(kind, device)
+    return LowPrecision(kind, low_backward=options.low_backward and fast, low_forward=fast)
+
+
+def _stream(options: EngineOptions, device: torch.device) -> BlockStream | None:
+    if not options.streamed_blocks:
+        return None
+    arena = HostArena(pinned=device.type == "cuda" and options.stream_folder is None, folder=options.stream_folder)
+    return BlockStream(device, arena, num_slots=options.num_slots)

@@ -1,0 +1,50 @@
+"""What the engine is asked for."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ltx_core.errors import ConfigError
+
+Precision = Literal["native", "int8", "fp8"]
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How the blocks are computed. The defaults change nothing: diffusers' own arithmetic, all weights resident."""
+
+    precision: Precision = "native"
+    """Of the blocks' frozen linear layers; `native` is the dtype they are loaded in."""
+    low_backward: bool = True
+    """With 8-bit weights: gradients through frozen layers in 8 bits too."""
+    streamed_blocks: int = 0
+    """How many blocks' frozen weights live on the host."""
+    num_slots: int = 2
+    """Blocks' worth of device memory for streamed weights."""
+    stream_folder: Path | None = None
+    """Stream from files here and not from page-locked memory."""
+    recompute: float = 0.0
+    """Share of the blocks that are computed again in the backward, 0 to 1. Streamed blocks always are."""
+    activation_budget: float = 1.0
+    """Inside compiled blocks: share of the activations that is kept, 0 to 1."""
+    fused: bool = False
+    """Project query, key and value of one input together, and LoRAs in the base's dtype."""
+    compiled: bool = False
+    """Compile one block, for all blocks."""
+    graphs: bool = False
+    """Capture forward and backward as a CUDA graph for each form of batch."""
+
+    def __post_init__(self) -> None:
+        """Hold the parts to each other.
+
+        Raises:
+            ConfigError: a value is out of range, or would do nothing.
+        """
+        if not 0 <= self.recompute <= 1:
+            raise ConfigError(f"recompute is {self.recompute}; a share of the blocks from 0 to 1 is wanted")
+        if not 0 <= self.activation_budget <= 1:
+            raise ConfigError(f"activation_budget is {self.activation_budget}; a share from 0 to 1 is wanted")
+        if self.activation_budget < 1 and not self.compiled:
+            raise ConfigError("activation_budget works inside compiled blocks; set compiled, or use recompute")
+        if self.graphs and self.stream_folder is not None:
+            raise ConfigError("a CUDA graph copies from page-locked memory; stream from memory, or without graphs")

@@ -1,0 +1,44 @@
+"""Linear layers with a LoRA beside them, in the base's dtype and with shared inputs read once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from peft.tuners.lora import LoraLayer
+from torch.nn import functional
+
+
+def project(layer: Any, x: torch.Tensor) -> torch.Tensor:
+    """`layer(x)`, [..., D] to [..., N]; a LoRA is computed in the dtype of `x` from its float32 weights."""
+    return project_together((layer,), x)[0]
+
+
+def project_together(layers: Sequence[Any], x: torch.Tensor) -> list[torch.Tensor]:
+    """Several linear layers of one input; the down-projections of their LoRAs are one product, so x is read once.
+
+    Layers without a LoRA, or with more than one or a switched-off one, go their own way, with equal meaning.
+    """
+    adapters = [_single_adapter(layer) for layer in layers]
+    if None in adapters:
+        return [layer(x) for layer in layers]
+    downs = torch.cat([layer.lora_A[name].weight for layer, name in zip(layers, adapters, strict=True)])
+    hidden = functional.linear(x, downs.to(x.dtype))
+    parts = hidden.split([layer.r[name] for layer, name in zip(layers, adapters, strict=True)], dim=-1)
+    return [_up(layer, name, x, part) for layer, name, part in zip(layers, adapters, parts, strict=True)]
+
+
+def _up(layer: Any, name: str, x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    up = layer.lora_B[name].weight.to(x.dtype)
+    base: torch.Tensor = layer.base_layer(x)
+    return base + functional.linear(hidden, up) * layer.scaling[name]
+
+
+def _single_adapter(layer: Any) -> str | None:
+    """The one adapter that works on `layer` and can be computed here: plain, switched on, not merged, no dropout."""
+    if not isinstance(layer, LoraLayer) or layer.disable_adapters or layer.merged_adapters:
+        return None
+    active = [name for name in layer.active_adapters if name in layer.lora_A]
+    if len(active) != 1 or active[0] in layer.lora_variant:
+        return None
+    plain = isinstance(layer.lora_dropout[active[0]], torch.nn.Identity)
+    return active[0] if plain else None

@@ -1,0 +1,53 @@
+"""The policies over blocks: which are recomputed, and which are streamed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch._functorch import config as functorch_config
+from torch.utils.checkpoint import checkpoint
+
+from ltx_core.denoiser.prepare import BlockCall, Hidden
+from ltx_core.engine.streaming import BlockStream
+
+
+@dataclass(frozen=True)
+class PolicyRunner:
+    """Runs blocks under policies. A streamed block is always recomputed: its weights are gone when gradients come."""
+
+    recompute: frozenset[int] = frozenset()
+    stream: BlockStream | None = None
+    activation_budget: float = 1.0
+    """Inside compiled blocks: the share of the activations that is kept; the rest, cheapest first, is recomputed."""
+
+    def __call__(self, blocks: Sequence[Any], hidden: Hidden, call: BlockCall) -> Hidden:
+        """The residual streams after the last block."""
+        with functorch_config.patch(activation_memory_budget=self.activation_budget):
+            return self._through(blocks, hidden, call)
+
+    def _through(self, blocks: Sequence[Any], hidden: Hidden, call: BlockCall) -> Hidden:
+        for index, block in enumerate(blocks):
+            step = partial(self._run, index, block, call)
+            again = index in self.recompute or (self.stream is not None and index in self.stream)
+            if again and torch.is_grad_enabled():
+                made = checkpoint(step, hidden.video, hidden.audio, use_reentrant=False, preserve_rng_state=False)
+            else:
+                made = step(hidden.video, hidden.audio)
+            hidden = Hidden(*made)
+        return hidden
+
+    def _run(
+        self, index: int, block: Any, call: BlockCall, video: torch.Tensor, audio: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.stream is not None and index in self.stream:
+            self.stream.enter(index)
+        video, audio = block(video, audio, **call.of(index))
+        return video, audio
+
+
+def recomputed_blocks(num_blocks: int, fraction: float) -> frozenset[int]:
+    """Which blocks are recomputed in the backward: a share of them, evenly spread."""
+    wanted = round(num_blocks * fraction)
+    return frozenset(i for i in range(num_blocks) if (i + 1) * wanted // num_blocks > i * wanted // num_blocks)

@@ -1,0 +1,88 @@
+"""A tiny transformer under any policy, a LoRA on it, and a batch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from diffusers import LTX2VideoTransformer3DModel
+
+from ltx_core.denoiser.forward import denoise
+from ltx_core.denoiser.inputs import Stream
+from ltx_core.denoiser.positions import audio_positions, video_positions
+from ltx_core.engine.assemble import assemble
+from ltx_core.engine.options import EngineOptions
+from ltx_core.lora.inject import add_lora, lora_parameters
+from ltx_core.lora.targets import target_modules
+from ltx_core.shapes import LatentShape
+
+NUM_BLOCKS = 5
+SHAPE = LatentShape(frames=2, height=3, width=4)
+ARGUMENTS: dict[str, Any] = {
+    "in_channels": 8,
+    "out_channels": 8,
+    "num_attention_heads": 2,
+    "attention_head_dim": 32,
+    "cross_attention_dim": 64,
+    "audio_in_channels": 16,
+    "audio_out_channels": 16,
+    "audio_num_attention_heads": 2,
+    "audio_attention_head_dim": 16,
+    "audio_cross_attention_dim": 32,
+    "num_layers": NUM_BLOCKS,
+    "caption_channels": 24,
+    "rope_type": "split",
+    "perturbed_attn": True,
+}
+Gradients = dict[str, torch.Tensor]
+
+
+def weights() -> dict[str, torch.Tensor]:
+    """The same every time."""
+    torch.manual_seed(0)
+    return dict(LTX2VideoTransformer3DModel(**ARGUMENTS).state_dict())
+
+
+def build(options: EngineOptions, *, with_lora: bool = True) -> LTX2VideoTransformer3DModel:
+    stored = weights()
+    with torch.device("meta"):
+        transformer = LTX2VideoTransformer3DModel(**ARGUMENTS)
+    assemble(transformer, lambda names: {n: stored[n].clone() for n in names}, options, device=torch.device("cpu"))
+    if with_lora:
+        add_lora(transformer, target_modules(transformer, "audio+video"), rank=2, alpha=2, seed=0)
+        generator = torch.Generator().manual_seed(3)
+        for name, parameter in lora_parameters(transformer).items():
+            if name.endswith("lora_B.weight"):
+                parameter.data.normal_(0, 0.05, generator=generator)
+    return transformer
+
+
+def streams() -> tuple[Stream, Stream]:
+    torch.manual_seed(1)
+    sigma = torch.tensor([0.25, 0.75])
+    video = Stream(torch.randn(2, SHAPE.tokens, 8), sigma, sigma, torch.randn(2, 9, 24), video_positions(SHAPE, 24.0, 2))
+    audio = Stream(torch.randn(2, 20, 16), sigma, sigma, torch.randn(2, 9, 24), audio_positions(20, 2))
+    return video, audio
+
+
+def loss_and_gradients(transformer: LTX2VideoTransformer3DModel) -> tuple[torch.Tensor, Gradients]:
+    video, audio = denoise(transformer, *streams())
+    assert video is not None
+    assert audio is not None
+    parameters = lora_parameters(transformer)
+    for parameter in parameters.values():
+        parameter.grad = None
+    loss = video.square().mean() + audio.square().mean()
+    loss.backward()
+    return loss.detach(), {name: p.grad.clone() for name, p in parameters.items() if p.grad is not None}
+
+
+@pytest.fixture(scope="session")
+def plain() -> tuple[torch.Tensor, Gradients]:
+    """Loss and gradients without any policy."""
+    return loss_and_gradients(build(EngineOptions()))
+
+
+@pytest.fixture
+def train_once() -> Callable[[EngineOptions], tuple[torch.Tensor, Gradients]]:
+    return lambda options: loss_and_gradients(build(options))

@@ -1,0 +1,56 @@
+"""Each policy alone and all together: the losses and gradients of no policy."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from ltx_core.engine.options import EngineOptions
+from ltx_core.errors import ConfigError
+
+Gradients = dict[str, torch.Tensor]
+Trained = tuple[torch.Tensor, Gradients]
+TrainOnce = Callable[[EngineOptions], Trained]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        EngineOptions(recompute=1.0),
+        EngineOptions(recompute=0.4),
+        EngineOptions(streamed_blocks=5),
+        EngineOptions(streamed_blocks=5, num_slots=3),
+        EngineOptions(streamed_blocks=1),
+        EngineOptions(streamed_blocks=3, recompute=0.5),
+    ],
+    ids=str,
+)
+def test_where_and_when_blocks_are_computed_changes_no_bit(
+    options: EngineOptions, plain: Trained, train_once: TrainOnce
+) -> None:
+    loss, gradients = train_once(options)
+    assert loss.equal(plain[0])
+    assert gradients.keys() == plain[1].keys()
+    assert all(gradients[name].equal(plain[1][name]) for name in gradients)
+
+
+def test_fused_projections_equal_to_rounding(plain: Trained, train_once: TrainOnce) -> None:
+    loss, gradients = train_once(EngineOptions(fused=True))
+    torch.testing.assert_close(loss, plain[0])
+    torch.testing.assert_close(gradients, plain[1], atol=1e-6, rtol=1e-4)
+
+
+def test_weights_stream_from_files_too(tmp_path: Path, plain: Trained, train_once: TrainOnce) -> None:
+    loss, _ = train_once(EngineOptions(streamed_blocks=5, stream_folder=tmp_path))
+    assert loss.equal(plain[0])
+    assert len(list(tmp_path.glob("*.bin"))) == 5
+
+
+def test_options_without_effect_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="compiled"):
+        EngineOptions(activation_budget=0.5)
+    with pytest.raises(ConfigError, match="page-locked"):
+        EngineOptions(graphs=True, streamed_blocks=1, stream_folder=tmp_path)
+    with pytest.raises(ConfigError, match="share of the blocks"):
+        EngineOptions(recompute=1.5)
