@@ -91,7 +91,9 @@ def batch(transformer: Any, shape: Sequence[int], text: int) -> dict[str, torch.
         return torch.randn(*size, device=DEVICE, dtype=torch.bfloat16, generator=g)
 
     prompts = config.use_prompt_embeddings
-    widths = (config.caption_channels,) * 2 if prompts else (config.cross_attention_dim, config.audio_cross_attention_dim)
+    widths = (
+        (config.caption_channels,) * 2 if prompts else (config.cross_attention_dim, config.audio_cross_attention_dim)
+    )
     return {
         "video": normal(size, latent.tokens, config.in_channels),
         "audio": normal(size, audio, config.audio_in_channels),

@@ -36,9 +36,7 @@ def denoise(
     isolate = isolate or video is None or audio is None
     video_in = video if video is not None else _absent_video(transformer, audio)
     audio_in = audio if audio is not None else _absent_audio(transformer, video)
-    hidden, call, output = prepare(
-        transformer, video_in, audio_in, isolate=isolate, stg_blocks=frozenset(stg_blocks)
-    )
+    hidden, call, output = prepare(transformer, video_in, audio_in, isolate=isolate, stg_blocks=frozenset(stg_blocks))
     hidden = runner_of(transformer)(transformer.transformer_blocks, hidden, call)
     velocities = finish(transformer, hidden, output)
     return (

@@ -91,7 +91,8 @@ def _modulation(transformer: Any, video: Stream, audio: Stream, dtype: torch.dty
 
     def embed(layer: Any, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         made = layer(times.flatten(), batch_size=batch, hidden_dtype=dtype)
-        return tuple(part.view(batch, -1, part.size(-1)) for part in made)  # type: ignore[return-value]  # two parts
+        vectors, embedded = (part.view(batch, -1, part.size(-1)) for part in made)
+        return vectors, embedded
 
     temb, video_out = embed(transformer.time_embed, video_time)
     temb_audio, audio_out = embed(transformer.audio_time_embed, audio_time)

@@ -48,11 +48,11 @@ class HostArena:
     def release(self) -> None:
         """Unlock all memory; slices must not be copied from any more."""
         for memory in self._registered:
-            torch.cuda.cudart().cudaHostUnregister(memory.data_ptr())  # type: ignore[attr-defined]  # only with CUDA
+            torch.cuda.cudart().cudaHostUnregister(memory.data_ptr())
         self._registered.clear()
 
     def _register(self, memory: torch.Tensor) -> None:
-        code = torch.cuda.cudart().cudaHostRegister(memory.data_ptr(), memory.numel(), 0)  # type: ignore[attr-defined]
+        code = torch.cuda.cudart().cudaHostRegister(memory.data_ptr(), memory.numel(), 0)
         if int(code) != 0:
             raise OutOfMemory(_refused(memory.numel()))
         self._registered.append(memory)

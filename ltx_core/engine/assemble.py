@@ -8,7 +8,7 @@ import torch
 from ltx_core.denoiser.blocks import set_runner
 from ltx_core.engine.arena import HostArena
 from ltx_core.engine.attention import FusedAttnProcessor
-from ltx_core.engine.low_precision import LowPrecision, quantise_linears, supported
+from ltx_core.engine.low_precision import precision_on, quantise_linears
 from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.runner import PolicyRunner, recomputed_blocks
 from ltx_core.engine.streaming import BlockStream, streamed_blocks
@@ -40,7 +40,7 @@ def assemble(transformer: Any, read: Read, options: EngineOptions, *, device: to
         block.requires_grad_(False)
         del tensors
         if options.precision != "native":
-            quantise_linears(block, _precision(options, device))
+            quantise_linears(block, precision_on(device, options.precision, low_backward=options.low_backward))
         if stream is not None and index in streamed:
             stream.adopt(index, block)
     transformer.requires_grad_(False).eval()
@@ -71,12 +71,6 @@ def _assign(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> Non
             owner._parameters[leaf] = torch.nn.Parameter(tensor, requires_grad=False)
         else:
             owner._buffers[leaf] = tensor
-
-
-def _precision(options: EngineOptions, device: torch.device) -> LowPrecision:
-    kind = "int8" if options.precision == "int8" else "fp8"
-    fast = supported(kind, device)
-    return LowPrecision(kind, low_backward=options.low_backward and fast, low_forward=fast)
 
 
 def _stream(options: EngineOptions, device: torch.device) -> BlockStream | None:

@@ -32,6 +32,7 @@ class FusedAttnProcessor:
         attention_mask: torch.Tensor | None = None,
         query_rotary_emb: Rotary | None = None,
         key_rotary_emb: Rotary | None = None,
+        *,
         perturbation_mask: torch.Tensor | None = None,
         all_perturbed: bool | None = None,
     ) -> torch.Tensor:
@@ -44,16 +45,16 @@ class FusedAttnProcessor:
                 attention_mask,
                 query_rotary_emb,
                 key_rotary_emb,
-                perturbation_mask,
-                all_perturbed,
+                perturbation_mask=perturbation_mask,
+                all_perturbed=all_perturbed,
             )
         query, key, value = _project(attn, hidden_states, encoder_hidden_states)
         query, key = attn.norm_q(query), attn.norm_k(key)
         if query_rotary_emb is not None:
             query = _rotate(attn, query, query_rotary_emb)
             key = _rotate(attn, key, query_rotary_emb if key_rotary_emb is None else key_rotary_emb)
-        attended = functional.scaled_dot_product_attention(*(_heads(attn, part) for part in (query, key, value)))
-        attended = attended.transpose(1, 2)
+        query, key, value = (_heads(attn, part) for part in (query, key, value))
+        attended = functional.scaled_dot_product_attention(query, key, value).transpose(1, 2)
         if attn.to_gate_logits is not None:
             attended = attended * (2.0 * torch.sigmoid(attn.to_gate_logits(hidden_states))).unsqueeze(-1)
         return project(attn.to_out[0], attended.flatten(2))

@@ -39,25 +39,23 @@ class GradientBuffer:
         total = sum(p.numel() for p in self.parameters)
         self.flat = torch.zeros(total, dtype=torch.float32, device=self.parameters[0].device)
         sizes = [p.numel() for p in self.parameters]
-        self.views = [
-            part.view(p.shape) for part, p in zip(self.flat.split(sizes), self.parameters, strict=True)
-        ]
+        self.views = [part.view(p.shape) for part, p in zip(self.flat.split(sizes), self.parameters, strict=True)]
 
     def attach(self, indices: Sequence[int]) -> None:
         """Let these parameters' gradients be their slices; one that had none starts from zero."""
-        for index in indices:
-            parameter = self.parameters[index]
-            if parameter.grad is None:
-                self.views[index].zero_()
-                parameter.grad = self.views[index]
+        fresh = [index for index in indices if self.parameters[index].grad is None]
+        if len(fresh) == len(self.parameters):
+            self.flat.zero_()  # one kernel and not one a parameter: at thousands of them it shows
+        elif fresh:
+            torch._foreach_zero_([self.views[index] for index in fresh])
+        for index in fresh:
+            self.parameters[index].grad = self.views[index]
 
 
 class StepGraphs:
     """Replays `work` for batches of forms it has seen, and captures the others."""
 
-    def __init__(
-        self, work: Work, parameters: Sequence[torch.nn.Parameter], stream: BlockStream | None = None
-    ) -> None:
+    def __init__(self, work: Work, parameters: Sequence[torch.nn.Parameter], stream: BlockStream | None = None) -> None:
         self._work, self._stream = work, stream
         self._buffer = GradientBuffer(parameters)
         self._captured: dict[tuple[object, ...], _Captured] = {}

@@ -89,6 +89,12 @@ def supported(kind: Format, device: torch.device) -> bool:
     return capability >= ((7, 5) if kind == "int8" else (9, 0))
 
 
+def precision_on(device: torch.device, kind: Format, *, low_backward: bool) -> LowPrecision:
+    """How a device computes with 8-bit weights: where it has no products of that format, dequantised."""
+    fast = supported(kind, device)
+    return LowPrecision(kind, low_backward=low_backward and fast, low_forward=fast)
+
+
 class QuantisedLinear(torch.nn.Linear):
     """A frozen linear layer with 8-bit weights. A torch.nn.Linear, so that adapters find it."""
 

@@ -28,6 +28,10 @@ class PolicyRunner:
             return self._through(blocks, hidden, call)
 
     def _through(self, blocks: Sequence[Any], hidden: Hidden, call: BlockCall) -> Hidden:
+        if torch.is_grad_enabled():  # or the first block, whose input needs no gradient, is compiled on its own
+            hidden = Hidden(
+                *(part if part.requires_grad else part.detach().requires_grad_() for part in _parts(hidden))
+            )
         for index, block in enumerate(blocks):
             step = partial(self._run, index, block, call)
             again = index in self.recompute or (self.stream is not None and index in self.stream)
@@ -45,6 +49,10 @@ class PolicyRunner:
             self.stream.enter(index)
         video, audio = block(video, audio, **call.of(index))
         return video, audio
+
+
+def _parts(hidden: Hidden) -> tuple[torch.Tensor, torch.Tensor]:
+    return hidden.video, hidden.audio
 
 
 def recomputed_blocks(num_blocks: int, fraction: float) -> frozenset[int]:

@@ -60,7 +60,9 @@ def build(options: EngineOptions, *, with_lora: bool = True) -> LTX2VideoTransfo
 def streams() -> tuple[Stream, Stream]:
     torch.manual_seed(1)
     sigma = torch.tensor([0.25, 0.75])
-    video = Stream(torch.randn(2, SHAPE.tokens, 8), sigma, sigma, torch.randn(2, 9, 24), video_positions(SHAPE, 24.0, 2))
+    video = Stream(
+        torch.randn(2, SHAPE.tokens, 8), sigma, sigma, torch.randn(2, 9, 24), video_positions(SHAPE, 24.0, 2)
+    )
     audio = Stream(torch.randn(2, 20, 16), sigma, sigma, torch.randn(2, 9, 24), audio_positions(20, 2))
     return video, audio
 
