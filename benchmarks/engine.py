@@ -15,6 +15,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -25,10 +26,9 @@ from ltx_core.checkpoint.architecture import transformer_arguments
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.inputs import Stream
 from ltx_core.denoiser.positions import audio_positions, video_positions
-from ltx_core.engine.assemble import assemble
+from ltx_core.engine.assemble import assemble, set_policies, weight_stream
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions
-from ltx_core.engine.streaming import BlockStream
 from ltx_core.lora.inject import add_lora, lora_parameters
 from ltx_core.lora.targets import target_modules
 from ltx_core.shapes import LatentShape
@@ -153,14 +153,15 @@ def measure(text: str, args: argparse.Namespace) -> None:
     options = variant.options(args.blocks)
     started = time.monotonic()
     transformer = empty_transformer(args.blocks, args.tiny, args.generation)
-    stream = assemble(transformer, lambda names: random_tensors(transformer, names), options, device=DEVICE)
+    assemble(transformer, partial(random_tensors, transformer), options, device=DEVICE)
     with_lora(transformer)
+    set_policies(transformer, options, weight_stream(transformer))
     synchronize()
     built = time.monotonic() - started
     parameters = list(lora_parameters(transformer).values())
     optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=DEVICE.type == "cuda")
     work = forward_backward(transformer, variant.base == "peft")
-    run = StepGraphs(work, parameters, stream) if options.graphs else work
+    run = StepGraphs(work, parameters, weight_stream(transformer)) if options.graphs else work
     for shape in variant.words.get("shape", args.shapes).split(","):
         try:
             row = steps(run, batch(transformer, SHAPES[shape], args.text), parameters, optimizer)
@@ -168,10 +169,10 @@ def measure(text: str, args: argparse.Namespace) -> None:
             row = {"error": str(error)[:120]}
         print(json.dumps({"variant": text, "shape": shape, "built_s": round(built, 1), **row}), flush=True)  # noqa: T201
         if "profile" in variant.words:
-            profile(lambda: run(batch(transformer, SHAPES[shape], args.text)))
+            profile(partial(run, batch(transformer, SHAPES[shape], args.text)))
     if args.compare:
         compare(text, work, batch(transformer, SHAPES[args.shapes.split(",")[0]], args.text), parameters)
-    del transformer, run, work, optimizer, parameters, stream
+    del transformer, run, work, optimizer, parameters
     torch._dynamo.reset()
     gc.collect()
     if DEVICE.type == "cuda":

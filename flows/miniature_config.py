@@ -64,7 +64,7 @@ def _values(folder: Path, made: "Miniature") -> dict[str, Any]:
             "warmup_steps": 5,
             "rank": 8,
             "dtype": "fp32",
-            "gradient_checkpointing": False,
+            "recompute": 0.0,
             "checkpoint_interval": 10,
             "eval_interval": 20,
             "log_interval": 2,

@@ -110,7 +110,9 @@ def _losses(row: Checkpoint) -> dict[str, float]:
 
 
 def _job(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> "TrainJob":
-    from ltx_core.checkpoint.load import load_connectors, load_transformer
+    from ltx_core.checkpoint.load import load_connectors
+    from ltx_core.engine.load import load_denoiser
+    from ltx_core.training.engine import engine_options
     from ltx_core.training.run import TrainJob
     from tasks.device import torch_dtype
 
@@ -118,10 +120,14 @@ def _job(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> "Trai
     settings = TrainSettings.model_validate(work.config.model_dump())
     dtype = torch_dtype(settings.dtype)
     sharded = work.shared.memory.sharding == "full"  # then it fits no GPU whole
+    num_blocks = int(checkpoint.arguments("transformer")["num_layers"])
+    offload = work.out / "offload"
+    options = engine_options(settings, device=device, num_blocks=num_blocks, folder=offload, sharded=sharded)
     return TrainJob(
         settings=settings,
         source=source,
-        load_transformer=lambda: load_transformer(checkpoint, device="cpu" if sharded else device, dtype=dtype),
+        load_transformer=lambda: load_denoiser(checkpoint, options, device="cpu" if sharded else device, dtype=dtype),
+        offload_dir=offload,
         load_connectors=lambda: load_connectors(checkpoint, device=device, dtype=dtype),
         out_dir=work.out,
         device=device,

@@ -39,8 +39,17 @@ def load_transformer(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype)
     Raises:
         CheckpointError: tensors are missing, unknown or of another shape than the header's config says; names them.
     """
-    arguments = checkpoint.arguments("transformer")
-    return _load(lambda: _built(LTX2VideoTransformer3DModel, arguments), checkpoint, "transformer", device, dtype)
+    return _load(lambda: _transformer(checkpoint), checkpoint, "transformer", device, dtype)
+
+
+def empty_transformer(checkpoint: Checkpoint) -> LTX2VideoTransformer3DModel:
+    """The denoiser on the meta device, to be filled.
+
+    Raises:
+        CheckpointError: the config names what this release of diffusers does not know.
+    """
+    with torch.device("meta"):
+        return _transformer(checkpoint)
 
 
 def load_connectors(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -> torch.nn.ModuleDict:
@@ -115,6 +124,11 @@ def load_vocoder(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -> 
         ratio = arguments["output_sampling_rate"] // arguments["input_sampling_rate"]
         vocoder.resampler = UpSample1d(ratio=ratio, window_type="hann", persistent=False).to(device, dtype)
     return vocoder
+
+
+def _transformer(checkpoint: Checkpoint) -> LTX2VideoTransformer3DModel:
+    transformer: LTX2VideoTransformer3DModel = _built(LTX2VideoTransformer3DModel, checkpoint.arguments("transformer"))
+    return transformer
 
 
 def _built(kind: type[Any], arguments: Mapping[str, Any]) -> Any:

@@ -1,7 +1,9 @@
 """Host memory that frozen weights are streamed from: page-locked in large pieces, or a file."""
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 
@@ -59,12 +61,14 @@ class HostArena:
 
     def _mapped(self, num_bytes: int) -> torch.Tensor:
         assert self.folder is not None
-        number = len(list(self.folder.glob("block-*.bin")))
-        path = self.folder / f"block-{number:03d}.bin"
+        path = self.folder / f"block-{uuid4().hex}.bin"
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             with path.open("wb") as file:
-                file.truncate(num_bytes)
-            return torch.from_file(str(path), shared=True, size=num_bytes, dtype=torch.uint8)
+                os.posix_fallocate(file.fileno(), 0, num_bytes)  # a full disk shows here, and not as a killing signal
+            mapped = torch.from_file(str(path), shared=True, size=num_bytes, dtype=torch.uint8)
+            path.unlink()  # the mapping keeps it; nothing is left behind, however this process ends
+            return mapped
         except (OSError, RuntimeError) as error:
             raise StorageError(f"{path} of {num_bytes} bytes cannot be made: {error}; free space there") from error
 

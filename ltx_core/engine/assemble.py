@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ltx_core.denoiser.blocks import set_runner
+from ltx_core.denoiser.blocks import runner_of, set_runner
 from ltx_core.engine.arena import HostArena
 from ltx_core.engine.attention import FusedAttnProcessor
 from ltx_core.engine.low_precision import precision_on, quantise_linears
@@ -18,8 +18,8 @@ Read = Callable[[Sequence[str]], Mapping[str, torch.Tensor]]
 """Tensors by their names in the module, on the device."""
 
 
-def assemble(transformer: Any, read: Read, options: EngineOptions, *, device: torch.device) -> BlockStream | None:
-    """Fill a transformer that was built on the meta device, and set how its blocks run; gives the stream of weights.
+def assemble(transformer: Any, read: Read, options: EngineOptions, *, device: torch.device) -> Any:
+    """Fill a transformer that was built on the meta device; its weights are then where and in what they are to be.
 
     The device never holds more than the resident blocks and one more, in the precision they are stored in.
 
@@ -43,9 +43,8 @@ def assemble(transformer: Any, read: Read, options: EngineOptions, *, device: to
             quantise_linears(block, precision_on(device, options.precision, low_backward=options.low_backward))
         if stream is not None and index in streamed:
             stream.adopt(index, block)
-    transformer.requires_grad_(False).eval()
-    set_policies(transformer, options, stream)
-    return stream
+    set_runner(transformer, PolicyRunner(stream=stream))
+    return transformer.requires_grad_(False).eval()
 
 
 def set_policies(transformer: Any, options: EngineOptions, stream: BlockStream | None) -> None:
@@ -60,6 +59,12 @@ def set_policies(transformer: Any, options: EngineOptions, stream: BlockStream |
             block.compile(fullgraph=True)
     recompute = recomputed_blocks(len(blocks), options.recompute)
     set_runner(transformer, PolicyRunner(recompute, stream, options.activation_budget))
+
+
+def weight_stream(transformer: Any) -> BlockStream | None:
+    """What streams this transformer's weights, if anything does."""
+    runner = runner_of(transformer)
+    return runner.stream if isinstance(runner, PolicyRunner) else None
 
 
 def _assign(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -11,6 +11,7 @@ from ltx_core.errors import Stopped
 from ltx_core.lora.files import check_tensors, export_tensors
 from ltx_core.lora.inject import without_lora
 from ltx_core.progress import Progress
+from ltx_core.training.backward import Backward
 from ltx_core.training.evaluation import eval_loss
 from ltx_core.training.memory import dry_run, out_of_memory_errors, peak_mebibytes
 from ltx_core.training.metrics import History
@@ -32,6 +33,7 @@ class Run:
     """Everything a run works with."""
 
     objective: Objective
+    backward: Backward
     plan: EpochPlan
     held_out: tuple[SampleInfo, ...]
     parameters: dict[str, torch.nn.Parameter]
@@ -57,7 +59,7 @@ def train(run: Run, start: int) -> None:
     settings = run.objective.settings
     run.ranks.check_equal("start", str(start), run.config_digest, run.parameters, run.optimizer.state())
     if start < settings.steps:
-        dry_run(run.objective, run.plan, run.parameters)
+        dry_run(run.objective, run.plan, run.parameters, run.backward)
     run.progress.advance(start, settings.steps, "steps")
     saved, watch = start, Stopwatch()
     with prefetched(run.objective.train_batch, own_batches(run, start), run.objective.device) as feed:
@@ -149,6 +151,7 @@ def _step(run: Run, step: int, feed: Feed, watch: Stopwatch) -> None:
             learning_rate(step, settings),
             ranks=run.ranks,
             load=feed,
+            backward=run.backward,
         )
     watch.add(num_tokens)
     run.history.pending.append(record)

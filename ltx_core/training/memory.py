@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from ltx_core.errors import OutOfMemory
+from ltx_core.training.backward import Backward
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.objective import Objective
 from ltx_core.training.order import EpochPlan, Visit
@@ -25,7 +26,8 @@ def out_of_memory_errors(what: str) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(
             f"out of device memory while {what} (peak {peak_mebibytes() or 0:.0f} MiB): {error}. In this order: set "
-            f"gradient_checkpointing to true, lower batch_size, lower rank, use smaller or shorter buckets."
+            f"recompute to 1, base_precision to int8 or fp8, streamed_blocks to all; then lower batch_size or rank, or "
+            f"use smaller or shorter buckets."
         ) from error
 
 
@@ -34,7 +36,9 @@ def peak_mebibytes() -> float | None:
     return torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else None
 
 
-def dry_run(objective: Objective, plan: EpochPlan, parameters: Mapping[str, torch.nn.Parameter]) -> None:
+def dry_run(
+    objective: Objective, plan: EpochPlan, parameters: Mapping[str, torch.nn.Parameter], backward: Backward
+) -> None:
     """Forward and backward of the largest batch of the run, so that too little memory shows at once.
 
     Nothing is kept: no gradient, and no random number that training would miss.
@@ -46,7 +50,7 @@ def dry_run(objective: Objective, plan: EpochPlan, parameters: Mapping[str, torc
     visits = largest_batch(objective, plan)
     objective = replace(objective, settings=_hungriest(objective.settings))
     with out_of_memory_errors(f"trying the largest batch, {len(visits)} clips of {visits[0].sample.bucket}"):
-        backward_step(objective, [visits])
+        backward_step(objective, [visits], backward=backward)
     for parameter in parameters.values():
         parameter.grad = None
 

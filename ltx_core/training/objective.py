@@ -16,6 +16,9 @@ from ltx_core.training.draws import eval_draw, train_draw
 from ltx_core.training.order import Visit
 from ltx_core.training.samples import SampleInfo, SampleSource
 
+Contexts = tuple[torch.Tensor, torch.Tensor]
+"""[B, S, D] of the picture's and of the sound's text."""
+
 
 class BatchLosses(NamedTuple):
     """Losses by sample, [B]; 0 where a sample carries none. `audio` is None if only video is trained."""
@@ -64,21 +67,28 @@ class Objective:
 
     def predict(self, batch: TrainBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Velocities [B, T, C] of each stream for a batch on the device."""
-        video_context, audio_context = self.contexts(batch.captions, self.device)
-        video = _stream(batch.video, video_context)
-        audio = _stream(batch.audio, audio_context) if batch.audio is not None else None
-        velocity, audio_velocity = denoise(self.transformer, video, audio)
-        assert velocity is not None  # the video stream always runs
-        return velocity, audio_velocity
+        return self._predict(batch.video, batch.audio, self.contexts(batch.captions, self.device))
 
     def losses(self, batch: TrainBatch) -> BatchLosses:
         """Losses of a batch, wherever it lies; the graph is kept for a backward."""
         batch = batch.to(self.device)
-        video, audio = self.predict(batch)
+        return self.losses_of(batch.video, batch.audio, self.contexts(batch.captions, self.device))
+
+    def losses_of(self, video: NoisyStream, audio: NoisyStream | None, contexts: Contexts) -> BatchLosses:
+        """Losses of streams that lie on the device."""
+        velocity, audio_velocity = self._predict(video, audio, contexts)
         audio_losses = None
-        if batch.audio is not None and audio is not None:
-            audio_losses = sample_losses(audio, batch.audio.target, batch.audio.weight)
-        return BatchLosses(sample_losses(video, batch.video.target, batch.video.weight), audio_losses)
+        if audio is not None and audio_velocity is not None:
+            audio_losses = sample_losses(audio_velocity, audio.target, audio.weight)
+        return BatchLosses(sample_losses(velocity, video.target, video.weight), audio_losses)
+
+    def _predict(
+        self, video: NoisyStream, audio: NoisyStream | None, contexts: Contexts
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        heard = _stream(audio, contexts[1]) if audio is not None else None
+        velocity, audio_velocity = denoise(self.transformer, _stream(video, contexts[0]), heard)
+        assert velocity is not None  # the video stream always runs
+        return velocity, audio_velocity
 
 
 def _stream(noisy: NoisyStream, context: torch.Tensor) -> Stream:

@@ -1,6 +1,6 @@
 """Train one LoRA, from loading the model to a checked file; goes on where an earlier run of the same was left."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,8 @@ import torch
 
 from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.distributed.sharding import Sharding, shard_base
+from ltx_core.engine.assemble import set_policies, weight_stream
+from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import ConfigError
 from ltx_core.files.atomic import remove_partials, write_bytes
 from ltx_core.files.lock import folder_lock
@@ -16,9 +18,11 @@ from ltx_core.lora.gate import check_export
 from ltx_core.lora.inject import add_lora, lora_parameters
 from ltx_core.lora.targets import target_modules
 from ltx_core.progress import Progress
+from ltx_core.training.backward import Backward, EagerBackward, GraphedBackward
 from ltx_core.training.captions import ContextCache
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import NO_CAPTION
+from ltx_core.training.engine import engine_options
 from ltx_core.training.evaluation import eval_clips
 from ltx_core.training.loop import Run, train
 from ltx_core.training.metrics import History, Metric
@@ -50,10 +54,19 @@ class TrainJob:
     """Names the base and the data in the file's header; equal for equal runs: no time, no path."""
     context_length: int | None = None
     """Text tokens after the connectors; None for the length the model was trained with."""
+    offload_dir: Path | None = None
+    """For weights streamed from disk; default a folder in `out_dir`."""
     ranks: Ranks = ALONE
     """This process among those that train together, all on the same job."""
     sharding: Sharding = "none"
     """`full` cuts the frozen blocks among ranks; `load_transformer` may then leave the base on the CPU."""
+
+    def engine_options(self, num_blocks: int) -> EngineOptions:
+        """How the blocks of a transformer are to run."""
+        folder = self.offload_dir or self.out_dir / "offload"
+        return engine_options(
+            self.settings, device=self.device, num_blocks=num_blocks, folder=folder, sharded=self.sharding == "full"
+        )
 
 
 @dataclass(frozen=True)
@@ -132,8 +145,10 @@ def prepare(job: TrainJob, root: Path, digest: str, history: History, progress: 
     transformer = _load_transformer(job)
     parameters = lora_parameters(transformer)
     contexts = ContextCache(job.source, job.load_connectors(), job.context_length)
+    objective = Objective(transformer, job.source, contexts, settings, job.device)
     return Run(
-        objective=Objective(transformer, job.source, contexts, settings, job.device),
+        objective=objective,
+        backward=_backward(job, objective, list(parameters.values())),
         plan=plan,
         held_out=held_out,
         parameters=parameters,
@@ -157,11 +172,16 @@ def _load_transformer(job: TrainJob) -> Any:
     video_only = settings.modalities == "video"
     modules = target_modules(transformer, settings.lora_targets, video_only=video_only)
     add_lora(transformer, modules, rank=settings.rank, alpha=settings.lora_alpha, seed=settings.seed)
-    if settings.gradient_checkpointing:
-        transformer.enable_gradient_checkpointing()
+    options = job.engine_options(len(transformer.transformer_blocks))
+    set_policies(transformer, options, weight_stream(transformer))
     if job.sharding == "full":
         shard_base(transformer, job.ranks, job.device)
     return transformer
+
+
+def _backward(job: TrainJob, objective: Objective, parameters: Sequence[torch.nn.Parameter]) -> Backward:
+    options = job.engine_options(len(objective.transformer.transformer_blocks))
+    return GraphedBackward(objective, parameters) if options.graphs else EagerBackward(objective)
 
 
 def _export(job: TrainJob, run: Run) -> Path:

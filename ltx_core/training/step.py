@@ -7,8 +7,8 @@ import torch
 
 from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.errors import DataError
-from ltx_core.flow_matching.loss import mean_over_carriers
 from ltx_core.lora.targets import stream_of
+from ltx_core.training.backward import Backward, EagerBackward
 from ltx_core.training.batch import TrainBatch
 from ltx_core.training.draws import carries_audio_loss
 from ltx_core.training.losses import step_losses
@@ -30,6 +30,7 @@ def backward_step(
     *,
     ranks: Ranks = ALONE,
     load: Load | None = None,
+    backward: Backward | None = None,
 ) -> tuple[list[SampleLoss], int]:
     """Leave the gradients of this rank's share of an optimizer step on the parameters.
 
@@ -41,7 +42,7 @@ def backward_step(
         DataError: a loss is not finite; names the clips. No weight has been changed.
         TransientError: another rank is gone.
     """
-    load = load or objective.train_batch
+    load, backward = load or objective.train_batch, backward or EagerBackward(objective)
     num_video = sum(len(batch) for batch in batches)  # every clip carries a video loss
     num_audio = 0
     if objective.audio_channels is not None:
@@ -49,11 +50,7 @@ def backward_step(
     done: list[tuple[int, TrainBatch, BatchLosses]] = []
     for number in ranks.share(range(len(batches))):
         batch = load(batches[number])
-        losses = objective.losses(batch)
-        video = losses.video.sum() / num_video
-        audio = mean_over_carriers(losses.audio, num_audio) if losses.audio is not None else None
-        (video if audio is None else video + audio).backward()
-        done.append((number, batch, losses.detach()))
+        done.append((number, batch, backward(batch, num_video, num_audio)))
     return step_losses(batches, done, ranks)
 
 
@@ -105,6 +102,7 @@ def take_step(
     *,
     ranks: Ranks = ALONE,
     load: Load | None = None,
+    backward: Backward | None = None,
 ) -> tuple[StepRecord, int]:
     """One whole optimizer step; what it gave, and how many tokens it saw. Every rank ends with the same weights.
 
@@ -112,7 +110,7 @@ def take_step(
         DataError: a loss or gradient is not finite; names the clips. No weight has been changed.
         TransientError: another rank is gone.
     """
-    seen, num_tokens = backward_step(objective, batches, ranks=ranks, load=load)
+    seen, num_tokens = backward_step(objective, batches, ranks=ranks, load=load, backward=backward)
     ranks.add_gradients(parameters)
     norms = update(
         optimizer,

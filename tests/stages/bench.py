@@ -99,7 +99,7 @@ class Bench:
                 "rank": 2,
                 "learning_rate": 1e-3,
                 "dtype": "fp32",
-                "gradient_checkpointing": False,
+                "recompute": 0.0,
                 "checkpoint_interval": 1,
                 "eval_sigmas": 1,
             },

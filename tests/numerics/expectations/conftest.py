@@ -19,6 +19,7 @@ from ltx_core.training.captions import ContextCache
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.objective import Objective
 from ltx_core.training.samples import SampleInfo
+from tests.forwards import watched
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 CHANNELS, AUDIO_CHANNELS, TEXT, AUDIO_TEXT, REGISTERS = 8, 32, 32, 16, 128
@@ -101,12 +102,8 @@ def seen_by() -> Callable[[Any, Callable[[], Any]], list[dict[str, Any]]]:
     """`seen_by(transformer, run)`: the arguments of each forward of the transformer while `run()` runs."""
 
     def watch(model: Any, run: Callable[[], Any]) -> list[dict[str, Any]]:
-        seen: list[dict[str, Any]] = []
-        handle = model.register_forward_pre_hook(lambda _, __, inputs: seen.append(dict(inputs)), with_kwargs=True)
-        try:
+        with watched(model) as seen:
             run()
-        finally:
-            handle.remove()
         return seen
 
     return watch

@@ -132,7 +132,7 @@ FAST: dict[str, Any] = {
     "batch_size": 2,
     "gradient_accumulation_steps": 2,
     "dtype": "fp32",
-    "gradient_checkpointing": False,
+    "recompute": 0.0,
     "checkpoint_interval": 3,
     "eval_interval": 4,
     "eval_sigmas": 2,

@@ -179,9 +179,9 @@ def test_a_step_that_cannot_be_shared_evenly_is_refused(job_of: JobOf, tmp_path:
 @pytest.mark.parametrize("recompute", [False, True])
 def test_a_base_cut_among_ranks_trains_as_a_whole_one(recompute: bool, job_of: JobOf, tmp_path: Path) -> None:
     """Steps, eval, checkpoints and the export's check; two gathers of a block give the same weights."""
-    whole = job_of(tmp_path / "whole", gradient_checkpointing=recompute)
+    whole = job_of(tmp_path / "whole", recompute=recompute)
     assert train_two(whole) == {}
-    cut = job_of(tmp_path / "cut", gradient_checkpointing=recompute)
+    cut = job_of(tmp_path / "cut", recompute=recompute)
     assert together(lambda ranks: train_lora(replace(cut, ranks=ranks, sharding="full"), Silent())) == {}
     found, wanted = train_lora(cut, Silent()), train_lora(whole, Silent())
     assert found.resumed_from_step == wanted.resumed_from_step == 7

@@ -10,6 +10,7 @@ import torch
 from ltx_core.errors import DataError, OutOfMemory
 from ltx_core.lora.inject import without_lora
 from ltx_core.progress import Silent
+from ltx_core.training.backward import EagerBackward
 from ltx_core.training.evaluation import eval_clips, eval_loss
 from ltx_core.training.loop import Run
 from ltx_core.training.memory import dry_run, largest_batch, out_of_memory_errors
@@ -17,6 +18,7 @@ from ltx_core.training.metrics import History
 from ltx_core.training.order import Visit
 from ltx_core.training.run import TrainJob, prepare
 from ltx_core.training.step import backward_step, take_step, update
+from tests.forwards import watched
 
 pytestmark = pytest.mark.numerics
 
@@ -74,7 +76,7 @@ def test_clip_without_sound_does_not_water_down_the_audio_loss(run_of: Callable[
 
 
 def test_checkpointed_gradients_are_the_same(run_of: Callable[..., Run]) -> None:
-    plain, checkpointed = run_of(), run_of(gradient_checkpointing=True)
+    plain, checkpointed = run_of(), run_of(recompute=1.0)
     check_close(gradients(checkpointed, [visits(checkpointed, "a", "b")]), gradients(plain, [visits(plain, "a", "b")]))
 
 
@@ -117,7 +119,7 @@ def test_dry_run_takes_the_largest_batch_and_leaves_nothing(run_of: Callable[...
 
 
 def test_full_device_says_what_to_change() -> None:
-    with pytest.raises(OutOfMemory, match="gradient_checkpointing"), out_of_memory_errors("training"):
+    with pytest.raises(OutOfMemory, match="recompute"), out_of_memory_errors("training"):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
 
@@ -152,11 +154,7 @@ def test_dry_run_has_timesteps_by_token_if_any_visit_will(
 ) -> None:
     """They cost memory at the few visits that have them; the first visits need not be among those."""
     run = run_of(**changes)
-    shapes: list[int] = []
-    hook = run.objective.transformer.register_forward_pre_hook(
-        lambda _, __, inputs: shapes.append(inputs["timestep"].ndim), with_kwargs=True
-    )
-    dry_run(run.objective, run.plan, run.parameters)
-    hook.remove()
-    assert shapes == [2]
+    with watched(run.objective.transformer) as seen:
+        dry_run(run.objective, run.plan, run.parameters, EagerBackward(run.objective))
+    assert [inputs["timestep"].ndim for inputs in seen] == [2]
     assert run.objective.settings.first_frame_probability == changes.get("first_frame_probability", 0.0)

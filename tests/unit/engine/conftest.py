@@ -10,7 +10,7 @@ from diffusers import LTX2VideoTransformer3DModel
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.inputs import Stream
 from ltx_core.denoiser.positions import audio_positions, video_positions
-from ltx_core.engine.assemble import assemble
+from ltx_core.engine.assemble import assemble, set_policies, weight_stream
 from ltx_core.engine.options import EngineOptions
 from ltx_core.lora.inject import add_lora, lora_parameters
 from ltx_core.lora.targets import target_modules
@@ -54,6 +54,7 @@ def build(options: EngineOptions, *, with_lora: bool = True) -> LTX2VideoTransfo
         for name, parameter in lora_parameters(transformer).items():
             if name.endswith("lora_B.weight"):
                 parameter.data.normal_(0, 0.05, generator=generator)
+    set_policies(transformer, options, weight_stream(transformer))
     return transformer
 
 

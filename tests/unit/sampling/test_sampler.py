@@ -21,6 +21,7 @@ from ltx_core.sampling.request import RenderRequest
 from ltx_core.sampling.sampler import sample
 from ltx_core.sampling.walk import Prompts, Walk
 from ltx_core.shapes import LatentShape
+from tests.forwards import watched
 
 Make = Callable[..., RenderRequest]
 EVERYTHING = Guidance(
@@ -36,7 +37,7 @@ def same(one: SampledLatents, other: SampledLatents) -> bool:
 
 def count_forwards(transformer: torch.nn.Module) -> list[int]:
     calls: list[int] = []
-    transformer.register_forward_hook(lambda *_: calls.append(1))
+    transformer.proj_out.register_forward_hook(lambda *_: calls.append(1))
     return calls
 
 
@@ -91,15 +92,9 @@ def test_same_seed_same_bytes(transformer: LTX2VideoTransformer3DModel, prompts:
 
 def first_inputs(transformer: LTX2VideoTransformer3DModel, prompts: Prompts, request: RenderRequest) -> torch.Tensor:
     """What the transformer is shown first: video and audio tokens, flattened."""
-    seen: list[torch.Tensor] = []
-
-    def keep(_: torch.nn.Module, __: tuple[object, ...], inputs: dict[str, torch.Tensor]) -> None:
-        seen.append(torch.cat([inputs["hidden_states"].flatten(), inputs["audio_hidden_states"].flatten()]))
-
-    handle = transformer.register_forward_pre_hook(keep, with_kwargs=True)
-    sample(transformer, prompts, request, Silent())
-    handle.remove()
-    return seen[0]
+    with watched(transformer) as seen:
+        sample(transformer, prompts, request, Silent())
+    return torch.cat([seen[0]["hidden_states"].flatten(), seen[0]["audio_hidden_states"].flatten()])
 
 
 def test_base_and_lora_start_from_the_same_noise(
@@ -148,10 +143,9 @@ def test_known_sound_stays_as_given_at_sigma_zero(
     transformer: LTX2VideoTransformer3DModel, prompts: Prompts, request_of: Make
 ) -> None:
     tokens = torch.randn(9, 8, generator=torch.Generator().manual_seed(5))
-    seen: list[dict[str, torch.Tensor]] = []
-    transformer.register_forward_pre_hook(lambda _, __, inputs: seen.append(inputs), with_kwargs=True)
     request = request_of(mode="s2v", conditioning_key="x")
-    latents = sample(transformer, prompts, request, Silent(), conditionings=[Sound(tokens)])
+    with watched(transformer) as seen:
+        latents = sample(transformer, prompts, request, Silent(), conditionings=[Sound(tokens)])
     assert torch.equal(latents.audio, tokens)
     assert all(not call["audio_sigma"].any() and not call["audio_timestep"].any() for call in seen)
     assert all(call["sigma"].all() for call in seen)
@@ -160,13 +154,13 @@ def test_known_sound_stays_as_given_at_sigma_zero(
 def test_first_frame_tokens_are_at_timestep_zero(
     transformer: LTX2VideoTransformer3DModel, prompts: Prompts, request_of: Make
 ) -> None:
-    seen: list[torch.Tensor] = []
-    transformer.register_forward_pre_hook(lambda _, __, inputs: seen.append(inputs["timestep"]), with_kwargs=True)
     request = request_of(mode="i2v", conditioning_key="x")
-    sample(transformer, prompts, request, Silent(), conditionings=[FirstFrame(torch.zeros(4, 1, 1, 2))])
-    assert seen[1].shape == (1, 4)
-    assert not seen[1][:, :2].any()
-    assert torch.allclose(seen[1][:, 2:], torch.tensor(100.0), atol=1e-3)
+    with watched(transformer) as seen:
+        sample(transformer, prompts, request, Silent(), conditionings=[FirstFrame(torch.zeros(4, 1, 1, 2))])
+    times = seen[1]["timestep"]
+    assert times.shape == (1, 4)
+    assert not times[:, :2].any()
+    assert torch.allclose(times[:, 2:], torch.tensor(100.0), atol=1e-3)
 
 
 def test_refuses_conditionings_that_do_not_fit(

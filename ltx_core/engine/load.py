@@ -1,0 +1,35 @@
+"""Load a checkpoint's transformer to where the engine wants each block."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from diffusers import LTX2VideoTransformer3DModel
+
+from ltx_core.checkpoint.load import compare_shapes, empty_transformer
+from ltx_core.checkpoint.model import Checkpoint
+from ltx_core.checkpoint.read import TensorReader
+from ltx_core.engine.assemble import assemble
+from ltx_core.engine.options import EngineOptions
+
+
+def load_denoiser(
+    checkpoint: Checkpoint, options: EngineOptions, *, device: str, dtype: torch.dtype
+) -> LTX2VideoTransformer3DModel:
+    """The frozen transformer, block by block: the device never holds more than it will keep and one block.
+
+    Raises:
+        CheckpointError: tensors are missing, unknown or of another shape than the header's config says; names them.
+        OutOfMemory: the host has no room for the streamed blocks.
+    """
+    transformer = empty_transformer(checkpoint)
+    weights = checkpoint.weights("transformer")
+    expected = {name: tuple(tensor.shape) for name, tensor in transformer.state_dict().items()}
+    compare_shapes(f"the transformer in {checkpoint.path}", weights, expected)
+    with TensorReader(device=device, dtype=dtype) as reader:
+
+        def read(names: Sequence[str]) -> Mapping[str, torch.Tensor]:
+            ordered = sorted(names, key=lambda name: weights[name].begin)
+            return {name: weights[name].read(reader) for name in ordered}
+
+        assemble(transformer, read, options, device=torch.device(device))
+    return transformer

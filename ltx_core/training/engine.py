@@ -1,0 +1,57 @@
+"""The engine's options as the settings of a run mean them on a device."""
+
+from pathlib import Path
+from typing import Literal
+
+from ltx_core.engine.options import EngineOptions
+from ltx_core.errors import ConfigError
+from ltx_core.training.config import TrainSettings
+
+Switch = Literal["auto", "on", "off"]
+
+
+def engine_options(
+    settings: TrainSettings, *, device: str, num_blocks: int, folder: Path | None, sharded: bool = False
+) -> EngineOptions:
+    """What the settings ask for. `auto` compiles and captures graphs on CUDA devices alone. `folder` is for `disk`.
+    Blocks that are `sharded` among GPUs are gathered by hooks, which neither a compiled block nor a graph takes along.
+
+    Raises:
+        ConfigError: graphs without a CUDA device, or options that exclude each other.
+    """
+    on_gpu = device.startswith("cuda")
+    if settings.cuda_graphs == "on" and not on_gpu:
+        raise ConfigError(f"cuda_graphs is on but the device is {device}; set it to auto or off")
+    if sharded:
+        _check_sharded(settings)
+    compiled = _on(settings.compile_blocks, on_gpu and not sharded)
+    from_disk = settings.stream_from == "disk"
+    return EngineOptions(
+        precision=settings.base_precision,
+        low_backward=settings.low_precision_backward,
+        streamed_blocks=num_blocks if settings.streamed_blocks == "all" else settings.streamed_blocks,
+        stream_folder=folder if from_disk else None,
+        recompute=settings.recompute,
+        activation_budget=settings.activation_budget,
+        fused=compiled,
+        compiled=compiled,
+        graphs=_on(settings.cuda_graphs, on_gpu and not from_disk and not sharded),
+    )
+
+
+def _check_sharded(settings: TrainSettings) -> None:
+    wrong = {
+        "base_precision": settings.base_precision != "native",
+        "streamed_blocks": settings.streamed_blocks != 0,
+        "compile_blocks": settings.compile_blocks == "on",
+        "cuda_graphs": settings.cuda_graphs == "on",
+    }
+    if named := [name for name, given in wrong.items() if given]:
+        raise ConfigError(
+            f"memory.sharding is full and {', '.join(named)} is set; they exclude each other. Sharding is for a base "
+            f"in full precision that fits no GPU: 8-bit weights or streamed blocks need no sharding."
+        )
+
+
+def _on(switch: Switch, automatic: bool) -> bool:
+    return automatic if switch == "auto" else switch == "on"
