@@ -36,6 +36,8 @@ def watched(transformer: Any) -> Iterator[list[Seen]]:
         for name in BY_TOKEN:
             times = whole[name].view(batch, -1)
             whole[name] = times[:, 0] if times.shape[1] == 1 else times
+        moved = (whole["entering"] - whole["projected"]).detach().abs().sum(-1, keepdim=True)
+        whole["video_keyframes_mask"] = (moved > 0).float()
         forwards.append(whole)
         current.clear()
 
@@ -44,5 +46,8 @@ def watched(transformer: Any) -> Iterator[list[Seen]]:
             module = transformer.get_submodule(part)
             hook = module.register_forward_pre_hook(lambda _, inputs, name=name: keep(name, inputs[0]))
             hooks.callback(hook.remove)
+        hooks.callback(transformer.proj_in.register_forward_hook(lambda _, __, out: keep("projected", out)).remove)
+        first = transformer.transformer_blocks[0]
+        hooks.callback(first.register_forward_pre_hook(lambda _, inputs: keep("entering", inputs[0])).remove)
         hooks.callback(transformer.audio_proj_out.register_forward_hook(close).remove)
         yield forwards

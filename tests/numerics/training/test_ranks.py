@@ -176,8 +176,8 @@ def test_a_step_that_cannot_be_shared_evenly_is_refused(job_of: JobOf, tmp_path:
     assert "set gradient_accumulation_steps to a multiple of 2" in ended[0][1]
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-def test_a_base_cut_among_ranks_trains_as_a_whole_one(recompute: bool, job_of: JobOf, tmp_path: Path) -> None:
+@pytest.mark.parametrize("recompute", [0.0, 1.0])
+def test_a_base_cut_among_ranks_trains_as_a_whole_one(recompute: float, job_of: JobOf, tmp_path: Path) -> None:
     """Steps, eval, checkpoints and the export's check; two gathers of a block give the same weights."""
     whole = job_of(tmp_path / "whole", recompute=recompute)
     assert train_two(whole) == {}

@@ -112,7 +112,7 @@ def test_dry_run_takes_the_largest_batch_and_leaves_nothing(run_of: Callable[...
     run = run_of()
     assert [visit.sample.bucket for visit in largest_batch(run.objective, run.plan)] == ["64x64@9"] * 2
     before = {name: parameter.detach().clone() for name, parameter in run.parameters.items()}
-    dry_run(run.objective, run.plan, run.parameters)
+    dry_run(run.objective, run.plan, run.parameters, EagerBackward(run.objective))
     assert all(parameter.grad is None for parameter in run.parameters.values())
     assert all(torch.equal(parameter, before[name]) for name, parameter in run.parameters.items())
     assert not run.optimizer.state()
