@@ -85,3 +85,19 @@ def test_a_full_disk_reaches_the_caller(tmp_path: Path) -> None:
         BackgroundWriter(FullDisk(tmp_path, ShardLimits())) as store,
     ):
         store.add("first", sample(1), {})
+
+
+def test_a_full_disk_reaches_the_caller_on_leaving(tmp_path: Path) -> None:
+    go = threading.Event()
+
+    def late() -> Mapping[str, Tensor]:
+        go.wait()
+        return sample(1)()
+
+    def leave() -> None:
+        with BackgroundWriter(FullDisk(tmp_path, ShardLimits())) as store:
+            store.add("late", late, {})
+            threading.Timer(0.05, go.set).start()
+
+    with pytest.raises(StorageError, match="no room for late"):
+        leave()
