@@ -36,23 +36,33 @@ for variable in [
     del os.environ[variable]
 os.environ.update(QUIET)
 
-MARKED_FOLDERS = {"numerics": "numerics", "flows": "flow"}
+FLOWS = "flows"
+MARKED_FOLDERS = {"numerics": "numerics", FLOWS: "flow"}
 LOOPBACK = ("127.", "::1", "localhost")
 WriteOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by its folder, so that no one forgets it.
-
-    A process takes a file at a time, whose tests share what its fixtures made; the flows, which share a server, are
-    one group: while they wait for it, the other processes go on with the rest.
-    """
+    """Mark each test by its folder, so that no one forgets it."""
     for item in items:
-        path = item.path.relative_to(Path(__file__).parent)
-        marker = MARKED_FOLDERS.get(path.parts[0])
-        if marker:
+        if marker := MARKED_FOLDERS.get(item.path.relative_to(Path(__file__).parent).parts[0]):
             item.add_marker(marker)
-        item.add_marker(pytest.mark.xdist_group(marker if marker == "flow" else path.as_posix()))
+
+
+@pytest.hookimpl(optionalhook=True)  # without xdist there is nothing to share out
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A process takes a file at a time, whose tests share what its fixtures made; the flows, which share a server, are
+    taken as one, and while they wait for it the other processes go on. (xdist 3.8's `loadgroup` sees no group under
+    pytest 9.2.)
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = Path(nodeid.partition("::")[0])
+            return FLOWS if path.parent.name == FLOWS and path.parent.parent.name != "unit" else path.as_posix()
+
+    return ByFile(config, log)
 
 
 def pytest_unconfigure() -> None:
