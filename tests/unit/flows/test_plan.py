@@ -7,7 +7,7 @@ from rich.console import Console
 
 from flows.commands.plan import plan_table
 from flows.config import RunConfig, load_config
-from flows.plan import PlannedStage, latest_manifest, plan, required_manifest
+from flows.plan import PlannedStage, downloads, latest_manifest, plan, required_manifest
 from flows.selection import select
 from ltx_core.errors import CheckpointError, ConfigError, DataError
 from ltx_core.miniature.gemma import write_gemma
@@ -64,6 +64,14 @@ def test_adapters_are_looked_at_before_anything_is_planned(write: Write, weights
     section = {"adapters": ["absent.safetensors"]}
     with pytest.raises(CheckpointError, match=r"absent\.safetensors does not exist"):
         list(plan(load_config(write(model=weights, render_validation=section), {}), select(None, None, force=False)))
+
+
+def test_adapters_of_the_hub_are_asked_for_before_anything_is_planned(write: Write, weights: dict[str, str]) -> None:
+    """Tests have HF_HUB_OFFLINE set; what the hub itself answers, the tests of `locate` see."""
+    config = load_config(write(model=weights, render_validation={"adapters": ["owner/name:a.safetensors"]}), {})
+    with pytest.raises(CheckpointError, match=r"a\.safetensors of owner/name .*HF_HUB_OFFLINE forbids"):
+        downloads(config, select(None, None, force=False))
+    assert downloads(config, select("probe", None, force=False)) == ()
 
 
 def test_missing_footage_is_told(write: Write, weights: dict[str, str]) -> None:
