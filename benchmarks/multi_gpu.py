@@ -167,7 +167,14 @@ def measure(bench: Bench, ranks: Ranks, accumulation: int, folder: Path, shardin
             rate = learning_rate(step, settings)
             visits = step_visits(run.plan, step, accumulation)
             record, _ = take_step(
-                run.objective, visits, run.optimizer, run.parameters, rate, ranks=run.ranks, load=feed
+                run.objective,
+                visits,
+                run.optimizer,
+                run.parameters,
+                rate,
+                ranks=run.ranks,
+                load=feed,
+                backward=run.backward,
             )
             synchronize(bench)
             seconds.append(time.monotonic() - begun)

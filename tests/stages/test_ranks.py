@@ -54,8 +54,9 @@ def children(*, at_least: int) -> list[psutil.Process]:
     return [first, *others]
 
 
-def test_two_ranks_leave_one_result(training: Callable[..., Execution]) -> None:
-    execution, listener = training(), Listener()
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_two_ranks_leave_one_result(sharding: str, training: Callable[..., Execution]) -> None:
+    execution, listener = training(memory__sharding=sharding), Listener()
     summary = launch(execution, listener)
     rows = list(execution.decision.stage.manifest(execution.decision.folder))
     assert summary.figures["steps"] == 2
