@@ -144,6 +144,7 @@ def prepare(job: TrainJob, root: Path, digest: str, history: History, progress: 
         job.source.text(NO_CAPTION)  # an empty caption that was never embedded shows now, not at some later step
     transformer = _load_transformer(job)
     parameters = lora_parameters(transformer)
+    optimizer = make_optimizer(parameters, settings)  # first: it decides the weights' dtype, and graphs the gradients'
     contexts = ContextCache(job.source, job.load_connectors(), job.context_length)
     objective = Objective(transformer, job.source, contexts, settings, job.device)
     return Run(
@@ -152,7 +153,7 @@ def prepare(job: TrainJob, root: Path, digest: str, history: History, progress: 
         plan=plan,
         held_out=held_out,
         parameters=parameters,
-        optimizer=make_optimizer(parameters, settings),
+        optimizer=optimizer,
         history=history,
         checkpoints=root,
         config_digest=digest,
