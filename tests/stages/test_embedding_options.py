@@ -43,8 +43,10 @@ def test_int8_is_another_encoder_with_near_features(finished: Bench, results: Re
     keys = [{row.text_key for row in made["embed_text"].manifest} for made in (found, results)]
     assert keys[0].isdisjoint(keys[1])
     right = features(finished, results)
+    half = features(*embedded(finished, tmp_path / "half", embed_text__dtype="bf16"))
     for text, value in features(bench, found).items():
-        assert 1e-4 < (value - right[text]).norm() / right[text].norm() < 0.1
+        assert (value - right[text]).norm() / right[text].norm() < 0.1
+        assert not value.equal(half[text]), "products are in bfloat16, weights are not"
 
 
 def test_stored_features_are_what_training_reads(finished: Bench, results: Results) -> None:
