@@ -11,6 +11,7 @@ benchmarks/results. Needs torch, diffusers, peft and pyarrow; no Prefect, no MLf
 import argparse
 import gc
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -296,4 +297,6 @@ def synchronize(bench: Bench) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # as the stage's processes do: gloo's threads have been seen to abort the interpreter's teardown
