@@ -74,6 +74,9 @@ class BlockStream:
     def __contains__(self, index: int) -> bool:
         return index in self._blocks
 
+    def __len__(self) -> int:
+        return len(self._blocks)
+
     @property
     def host_bytes(self) -> int:
         """Host memory of all streamed blocks."""
