@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import released
 from ltx_core.checkpoint.load import TextProjection
+from ltx_core.pool.transfer import PACKING_THREADS
 from ltx_core.text.attention import PACKED
 from ltx_core.text.compiled import compile_layers
 from ltx_core.text.features import embed_captions
@@ -161,7 +162,7 @@ def measure(way: str, encoder: TextEncoder, projection: TextProjection, number: 
 def embed(encoder: TextEncoder, projection: TextProjection, captions: Sequence[Sequence[int]]) -> int:
     """As the stage does it; bytes of all samples."""
     stored: list[Future[int]] = []
-    with ThreadPoolExecutor(1) as store:
+    with ThreadPoolExecutor(PACKING_THREADS) as store:
         for _, features in embed_captions(encoder, projection, captions):
             stored.append(store.submit(packed_bytes, features))
     return sum(future.result() for future in stored)

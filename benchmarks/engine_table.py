@@ -178,7 +178,8 @@ def main() -> int:
     parser.add_argument("--blocks", type=int, default=48)
     parser.add_argument("--generation", default="2.0")
     parser.add_argument("--precisions", nargs="+", default=["fp8", "native"])
-    parser.add_argument("--budgets", action="store_true", help="also try budgets of activations inside the blocks")
+    parser.add_argument("--budgets", nargs="+", type=float, help="only try these budgets of activations in blocks")
+    parser.add_argument("--no-baseline", action="store_true", help="leave plain diffusers + peft out")
     parser.add_argument("--out", type=Path, help="append the lines here")
     args = parser.parse_args()
     args.text = 8 if args.tiny else 1024
@@ -191,14 +192,13 @@ def main() -> int:
         chosen = list(rows(precision, args.blocks))
         if args.budgets:
             limit = 76 if precision == "native" else 46
-            tried = [Row(f"budget, under {limit}", "121", limit, recompute=0.0, budget=b) for b in (0.5, 0.35)]
-            chosen = chosen[:2] + tried + chosen[2:]
+            chosen = [Row(f"budget, under {limit}", "121", limit, recompute=0.0, budget=b) for b in args.budgets]
         for row in chosen:
             say({"row": row.name, "shape": row.shape, "limit_gib": row.limit_gib, **bench.run(row)}, args.out)
         del bench
         torch._dynamo.reset()
         collect()
-    for found in baseline(args):
+    for found in [] if args.no_baseline else baseline(args):
         say(found, args.out)
     return 0
 

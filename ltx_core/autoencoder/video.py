@@ -111,7 +111,8 @@ def _means(
 ) -> Tensor:
     """The posterior's means of pixels or bytes [B, 3, F, H, W]; moved to the VAE's device by the chunk."""
     if chunk_frames is None:
-        return (encoder or vae.encoder)(_signal(vae, pixels))[:, : vae.config.latent_channels]
+        encode = vae.encoder if encoder is None else encoder  # a compiled module has no truth value
+        return encode(_signal(vae, pixels))[:, : vae.config.latent_channels]
     num_frames = pixels.shape[2]
     pieces = (_signal(vae, pixels[:, :, start:end]) for start, end in pixel_spans(num_frames, chunk_frames))
     return torch.cat(list(encode_chunks(vae.encoder, pieces, num_frames, chunk_frames)), dim=2)

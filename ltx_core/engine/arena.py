@@ -1,7 +1,7 @@
 """Host memory that frozen weights are streamed from: page-locked in large pieces, or a file."""
 
 import os
-from dataclasses import dataclass, field
+import weakref
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,7 +18,6 @@ def aligned(num_bytes: int) -> int:
     return -(-num_bytes // ALIGNMENT) * ALIGNMENT
 
 
-@dataclass
 class HostArena:
     """Gives out exact slices of host memory. PyTorch's own pinned allocator rounds every request up to a power of two.
 
@@ -26,9 +25,11 @@ class HostArena:
     read again. Copies then run at the disk's or the page cache's speed and hold up the thread that asks for them.
     """
 
-    pinned: bool
-    folder: Path | None = None
-    _registered: list[torch.Tensor] = field(default_factory=list)
+    def __init__(self, *, pinned: bool, folder: Path | None = None) -> None:
+        self.folder = folder
+        self._pinned = pinned
+        self._registered: list[torch.Tensor] = []
+        weakref.finalize(self, _unregister, self._registered)  # memory given back while locked breaks later requests
 
     def allocate(self, num_bytes: int) -> torch.Tensor:
         """uint8 [num_bytes] on the host.
@@ -43,15 +44,9 @@ class HostArena:
             memory = torch.empty(num_bytes, dtype=torch.uint8)
         except RuntimeError as error:
             raise OutOfMemory(_refused(num_bytes)) from error
-        if self.pinned:
+        if self._pinned:
             self._register(memory)
         return memory
-
-    def release(self) -> None:
-        """Unlock all memory; slices must not be copied from any more."""
-        for memory in self._registered:
-            torch.cuda.cudart().cudaHostUnregister(memory.data_ptr())
-        self._registered.clear()
 
     def _register(self, memory: torch.Tensor) -> None:
         code = torch.cuda.cudart().cudaHostRegister(memory.data_ptr(), memory.numel(), 0)
@@ -71,6 +66,13 @@ class HostArena:
             return mapped
         except (OSError, RuntimeError) as error:
             raise StorageError(f"{path} of {num_bytes} bytes cannot be made: {error}; free space there") from error
+
+
+def _unregister(registered: list[torch.Tensor]) -> None:
+    """Unlock memory whose last user is gone."""
+    for memory in registered:
+        torch.cuda.cudart().cudaHostUnregister(memory.data_ptr())
+    registered.clear()
 
 
 def _refused(num_bytes: int) -> str:

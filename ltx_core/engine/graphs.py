@@ -37,7 +37,7 @@ class GradientBuffer:
     def __init__(self, parameters: Sequence[torch.nn.Parameter]) -> None:
         self.parameters = tuple(parameters)
         total = sum(p.numel() for p in self.parameters)
-        self.flat = torch.zeros(total, dtype=torch.float32, device=self.parameters[0].device)
+        self.flat = torch.zeros(total, dtype=self.parameters[0].dtype, device=self.parameters[0].device)
         sizes = [p.numel() for p in self.parameters]
         self.views = [part.view(p.shape) for part, p in zip(self.flat.split(sizes), self.parameters, strict=True)]
 

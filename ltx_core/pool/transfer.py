@@ -11,6 +11,9 @@ Item = TypeVar("Item")
 Named = Mapping[Any, Tensor]
 """Tensors by whatever names their user likes."""
 
+PACKING_THREADS = 4
+"""Samples packed and hashed at once: both leave the interpreter's lock, and one thread is slower than a GPU embeds."""
+
 
 @dataclass(frozen=True)
 class Arriving:
