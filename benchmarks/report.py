@@ -15,7 +15,7 @@ COMMON = ("part", "date", "gpu", "torch")
 HEADER = """# Benchmarks
 
 Made by `python benchmarks/report.py` from `benchmarks/results/`; a test compares. Full-size models with random weights.
-What was tried and did not work is in [LOG.md](LOG.md).
+`17` is 480x832x17 with batch 2, `121` is 512x768x121 with batch 1. What was tried and did not work is in [LOG.md](LOG.md).
 """
 
 
@@ -29,9 +29,24 @@ def page() -> str:
     """The page's text."""
     lines = [HEADER]
     for file in sorted(RESULTS.glob("*.jsonl"), reverse=True):
-        for row in (json.loads(line) for line in file.read_text().splitlines() if line):
-            lines += section(row)
+        for result in gathered([json.loads(line) for line in file.read_text().splitlines() if line]):
+            lines += section(result)
     return "\n".join(lines).rstrip() + "\n"
+
+
+def gathered(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lines that are one row each (they have a `row`) as one result; the others as they are."""
+    found: list[dict[str, Any]] = []
+    for result in results:
+        if "row" not in result:
+            found.append(result)
+            continue
+        common = {name: result[name] for name in COMMON}
+        rows = {name: value for name, value in result.items() if name not in COMMON}
+        if not found or {name: found[-1].get(name) for name in COMMON} != common:
+            found.append({**common, "rows": []})
+        found[-1]["rows"].append(rows)
+    return found
 
 
 def section(row: dict[str, Any]) -> list[str]:
@@ -39,15 +54,16 @@ def section(row: dict[str, Any]) -> list[str]:
     title = f"## {row['part']}: {row['gpu']}, torch {row['torch']}, {row['date']}"
     plain = {name: value for name, value in row.items() if name not in (*COMMON, "rows")}
     figures = ["| figure | value |", "|---|---|", *(f"| {name} | {readable(value)} |" for name, value in plain.items())]
-    return [title, "", *figures, "", *table(row.get("rows", []))]
+    return [title, "", *([*figures, ""] if plain else []), *table(row.get("rows", []))]
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
     """A result of many rows."""
     if not rows:
         return []
-    lines = ["| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
-    return [*lines, *("| " + " | ".join(readable(value) for value in row.values()) + " |" for row in rows), ""]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    lines = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
+    return [*lines, *("| " + " | ".join(readable(row.get(name, "")) for name in columns) + " |" for row in rows), ""]
 
 
 def readable(value: Any) -> str:

@@ -35,7 +35,7 @@ def clip_encoder(clips: Sequence[Clip], work: Work) -> ClipEncoder:
     mel = mel_config(checkpoint.config)
     plans = _plans(vae, clips, work)
     compiled = _compiled_shapes(vae, clips, plans, work)
-    encoder = compiled_encoder(vae)
+    encoder = compiled_encoder(vae) if compiled else None
 
     def video(pixels: Tensor) -> Tensor:
         shape = PixelShape(*pixels.shape[2:])

@@ -89,3 +89,9 @@ def plain() -> tuple[torch.Tensor, Gradients]:
 @pytest.fixture
 def train_once() -> Callable[[EngineOptions], tuple[torch.Tensor, Gradients]]:
     return lambda options: loss_and_gradients(build(options))
+
+
+@pytest.fixture
+def built() -> Callable[..., LTX2VideoTransformer3DModel]:
+    """`built(options, with_lora=True)`: the tiny transformer."""
+    return build
