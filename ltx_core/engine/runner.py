@@ -47,8 +47,15 @@ class PolicyRunner:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if self.stream is not None and index in self.stream:
             self.stream.enter(index)
-        video, audio = block(video, audio, **call.of(index))
+        video, audio = _callable(block)(video, audio, **call.of(index))
         return video, audio
+
+
+def _callable(block: Any) -> Any:
+    """The block as compiled, or, where no gradient is wanted, as it is: eval and the last check are few forwards of
+    other graphs (without gradients, without LoRA), which take longer to compile than to run."""
+    compiled = getattr(block, "_compiled_call_impl", None) is not None
+    return block.forward if compiled and not torch.is_grad_enabled() else block
 
 
 def _parts(hidden: Hidden) -> tuple[torch.Tensor, torch.Tensor]:

@@ -95,3 +95,9 @@ def train_once() -> Callable[[EngineOptions], tuple[torch.Tensor, Gradients]]:
 def built() -> Callable[..., LTX2VideoTransformer3DModel]:
     """`built(options, with_lora=True)`: the tiny transformer."""
     return build
+
+
+@pytest.fixture
+def trained() -> Callable[[LTX2VideoTransformer3DModel], tuple[torch.Tensor, Gradients]]:
+    """Loss and gradients of one forward and backward."""
+    return loss_and_gradients

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -54,3 +55,24 @@ def test_options_without_effect_are_refused(tmp_path: Path) -> None:
         EngineOptions(graphs=True, streamed_blocks=1, stream_folder=tmp_path)
     with pytest.raises(ConfigError, match="share of the blocks"):
         EngineOptions(recompute=1.5)
+
+
+def test_compiled_blocks_serve_training_alone(built: Callable[..., Any], trained: Callable[[Any], Trained]) -> None:
+    """An eval would compile each block anew, without gradients and once more without the LoRA."""
+    transformer = built(EngineOptions())
+    calls: list[int] = []
+
+    def compiled(block: Any) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            calls.append(1)
+            return block.forward(*args, **kwargs)
+
+        return run
+
+    for block in transformer.transformer_blocks:
+        block._compiled_call_impl = compiled(block)
+    trained(transformer)
+    assert len(calls) == len(transformer.transformer_blocks)
+    with torch.no_grad(), pytest.raises(RuntimeError, match="does not require grad"):
+        trained(transformer)
+    assert len(calls) == len(transformer.transformer_blocks)
