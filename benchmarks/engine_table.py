@@ -39,7 +39,8 @@ from ltx_core.engine.arena import HostArena
 from ltx_core.engine.assemble import assemble, set_policies
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions
-from ltx_core.engine.streaming import BlockStream, streamed_blocks
+from ltx_core.engine.shares import streamed_blocks
+from ltx_core.engine.streaming import BlockStream
 from ltx_core.lora.inject import lora_parameters
 
 ACTIVATIONS_GIB = {("native", "17"): 0.51, ("native", "121"): 1.24, ("fp8", "17"): 0.53, ("fp8", "121"): 1.31}

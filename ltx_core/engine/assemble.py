@@ -10,8 +10,9 @@ from ltx_core.engine.arena import HostArena
 from ltx_core.engine.attention import FusedAttnProcessor
 from ltx_core.engine.low_precision import precision_on, quantise_linears
 from ltx_core.engine.options import EngineOptions
-from ltx_core.engine.runner import PolicyRunner, recomputed_blocks
-from ltx_core.engine.streaming import BlockStream, streamed_blocks
+from ltx_core.engine.runner import PolicyRunner
+from ltx_core.engine.shares import recomputed_blocks, streamed_blocks
+from ltx_core.engine.streaming import BlockStream
 
 BLOCKS = "transformer_blocks"
 Read = Callable[[Sequence[str]], Mapping[str, torch.Tensor]]

@@ -60,9 +60,3 @@ def _callable(block: Any) -> Any:
 
 def _parts(hidden: Hidden) -> tuple[torch.Tensor, torch.Tensor]:
     return hidden.video, hidden.audio
-
-
-def recomputed_blocks(num_blocks: int, fraction: float) -> frozenset[int]:
-    """Which blocks are recomputed in the backward: a share of them, evenly spread."""
-    wanted = round(num_blocks * fraction)
-    return frozenset(i for i in range(num_blocks) if (i + 1) * wanted // num_blocks > i * wanted // num_blocks)

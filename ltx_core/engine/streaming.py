@@ -5,7 +5,7 @@ block, take them in turn. Copies run ahead in the direction of travel: forward t
 the recompute. Weights only ever travel from host to device; whatever trains stays where it is.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -164,14 +164,3 @@ class BlockStream:
 
 def _bytes(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.contiguous().reshape(-1).view(torch.uint8)
-
-
-def streamed_blocks(num_blocks: int, num_streamed: int) -> Sequence[int]:
-    """Which blocks to stream: evenly spread, so that the computing of resident ones hides the copies of the others.
-
-    Raises:
-        ConfigError: more blocks than there are.
-    """
-    if not 0 <= num_streamed <= num_blocks:
-        raise ConfigError(f"{num_streamed} streamed blocks; the model has {num_blocks}")
-    return [i for i in range(num_blocks) if (i + 1) * num_streamed // num_blocks > i * num_streamed // num_blocks]

@@ -7,7 +7,7 @@ import torch
 
 from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.errors import DataError
-from ltx_core.lora.targets import stream_of
+from ltx_core.lora.names import stream_of
 from ltx_core.training.backward import Backward, EagerBackward
 from ltx_core.training.batch import TrainBatch
 from ltx_core.training.draws import carries_audio_loss

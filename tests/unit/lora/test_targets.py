@@ -6,7 +6,8 @@ import pytest
 
 from ltx_core.errors import ConfigError
 from ltx_core.lora.inject import add_lora
-from ltx_core.lora.targets import stream_of, target_modules
+from ltx_core.lora.names import stream_of
+from ltx_core.lora.targets import target_modules
 
 
 def streams(modules: list[str]) -> set[str]:

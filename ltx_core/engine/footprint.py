@@ -1,0 +1,169 @@
+"""How much device memory a training step takes, by arithmetic over shapes. No torch.
+
+The peak is in the backward. At its start everything that the forward saved is there; at its end the gradients are; in
+between one gives way to the other block by block, so the larger of the two counts:
+
+    frozen weights + slots + connectors + LoRA + moments + gradient buffer + inputs
+    + max(what the blocks saved, gradients outside their buffer) + one block's work
+
+A block that is computed again saves its two residual streams; another one saves every tensor that its backward reads.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ltx_core.engine.model_sizes import ModelSizes
+from ltx_core.engine.options import EngineOptions
+from ltx_core.engine.shares import recomputed_blocks, streamed_blocks
+
+GIB = 2**30
+KEPT_WIDTHS = 24.5
+"""Values that a compiled block keeps of a token for its backward, in model widths: inputs, queries, keys, values and
+results of four attentions (15), normalised inputs and residuals (5), the feed-forward's hidden layer (4), rounded by
+what the compiler recomputes. Fitted to LTX-2.0's peaks on one H200 with torch 2.11 (tests: measured_peaks.json)."""
+KEPT_WIDTHS_EAGER = 48.0
+"""The same of a block that is not compiled, with LoRAs in float32 and every intermediate result kept; from diffusers +
+peft under autocast in the same run."""
+KEPT_TEXT_WIDTHS = 3.0
+"""Of a text token: its key before and after the norm, and its value."""
+ROTARY_BYTES = 8
+"""A float32 cosine and sine for every second channel, counted per channel of the two tables a token has."""
+MODULATION_WIDTHS = 14
+"""Modulation of a stream: six vectors for its layers, five for the attention between streams, three of the output."""
+WORKSPACE_BYTES = 256 * 2**20
+"""cuBLAS's on Hopper: 32 MiB for each handle and stream, and as much for cublasLt, of the run and of what captures."""
+OPTIMIZER_BYTES: dict[str, tuple[int, int, int]] = {"adamw": (4, 4, 8), "adamw_bf16": (2, 2, 4), "adamw8bit": (4, 4, 2)}
+"""Bytes of a trained weight, of its gradient and of its moments."""
+
+Optimizer = Literal["adamw", "adamw_bf16", "adamw8bit"]
+
+
+@dataclass(frozen=True)
+class BatchShape:
+    """The tokens of one forward."""
+
+    size: int
+    """Clips."""
+    video_tokens: int
+    """Of a clip."""
+    audio_tokens: int
+    text_tokens: int
+    by_token: bool = False
+    """Whether timesteps differ within a clip, as a clean first frame makes them; modulation is then by token."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is trained on what."""
+
+    num_trained: int
+    optimizer: Optimizer = "adamw"
+    item_bytes: int = 2
+    """Of the base's dtype."""
+    shards: int = 1
+    """GPUs that the frozen blocks are cut among."""
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes by what takes them."""
+
+    terms: dict[str, int]
+    """Device memory at the peak; adds up to it."""
+    lasting: frozenset[str]
+    """The terms that are there between steps too."""
+    host_bytes: int
+    """Page-locked memory, or file, of the streamed weights."""
+
+    @property
+    def peak_bytes(self) -> int:
+        """Of PyTorch's allocator; the process takes CUDA's own context beside it."""
+        return sum(self.terms.values())
+
+    @property
+    def resident_bytes(self) -> int:
+        """Between two steps."""
+        return sum(self.terms[name] for name in self.lasting)
+
+    def describe(self, smallest: int = 2**26) -> str:
+        """The larger terms, largest first, in GiB."""
+        parts = sorted(self.terms.items(), key=lambda item: -item[1])
+        return ", ".join(f"{name} {taken / GIB:.2f}" for name, taken in parts if taken >= smallest)
+
+
+def predict(sizes: ModelSizes, batch: BatchShape, training: Training, options: EngineOptions) -> MemoryEstimate:
+    """What a step takes with these options.
+
+    Raises:
+        ConfigError: more streamed blocks than there are.
+    """
+    streamed = frozenset(streamed_blocks(sizes.num_blocks, options.streamed_blocks))
+    again = recomputed_blocks(sizes.num_blocks, options.recompute) | streamed
+    weight_bytes, gradient_bytes, moment_bytes = (n * training.num_trained for n in OPTIMIZER_BYTES[training.optimizer])
+    block = sizes.block_bytes(in_8_bits=options.precision != "native", item_bytes=training.item_bytes)
+    lasting = {
+        "frozen weights": sizes.outside * training.item_bytes
+        + (sizes.num_blocks - len(streamed)) * block // training.shards,
+        "slots of streamed weights": options.num_slots * block if streamed else 0,
+        "text connectors": sizes.connectors * training.item_bytes,
+        "LoRA": weight_bytes,
+        "moments": moment_bytes,
+        "gradient buffer": gradient_bytes if options.graphs else 0,
+        "inputs and workspaces": _inputs(sizes, batch, training) + WORKSPACE_BYTES,
+    }
+    saved = {
+        "residual streams": len(again) * _residual(sizes, batch, training),
+        "kept activations": (sizes.num_blocks - len(again)) * _kept(sizes, batch, training, options),
+    }
+    late = max(0, gradient_bytes - sum(saved.values()))  # a graph's first runs have gradients beside their buffer too
+    work = _work(sizes, batch, training, options, again=bool(again))
+    during = saved | {
+        "gradients": late,
+        "one block's work": work,
+        "modulation and rotary tables": _tables(sizes, batch),
+    }
+    return MemoryEstimate(lasting | during, frozenset(lasting), len(streamed) * block)
+
+
+def _residual(sizes: ModelSizes, batch: BatchShape, training: Training) -> int:
+    """The two streams between two blocks."""
+    values = batch.video_tokens * sizes.width + batch.audio_tokens * sizes.audio_width
+    return batch.size * values * training.item_bytes
+
+
+def _activations(sizes: ModelSizes, batch: BatchShape, training: Training, options: EngineOptions) -> int:
+    """Everything that one block's backward reads."""
+    widths = KEPT_WIDTHS if options.compiled else KEPT_WIDTHS_EAGER
+    text = batch.size * batch.text_tokens * (sizes.width + sizes.audio_width) * training.item_bytes
+    return round(widths * _residual(sizes, batch, training) + KEPT_TEXT_WIDTHS * text)
+
+
+def _kept(sizes: ModelSizes, batch: BatchShape, training: Training, options: EngineOptions) -> int:
+    """What stays of that until the backward, with the compiler's budget; never less than the block's input."""
+    least = _residual(sizes, batch, training)
+    return round(least + options.activation_budget * (_activations(sizes, batch, training, options) - least))
+
+
+def _work(sizes: ModelSizes, batch: BatchShape, training: Training, options: EngineOptions, *, again: bool) -> int:
+    """One block, forward again and backward: the last block is among those computed again if any are. Gradients
+    through 8-bit weights read these transposed: once more each. A block that is gathered from other GPUs is there
+    whole, and the next one too."""
+    work = _activations(sizes, batch, training, options) if again else 0
+    if options.precision != "native":
+        work += sizes.block_products * (1 if options.low_backward else training.item_bytes)
+    if training.shards > 1:
+        work += 2 * sizes.block_bytes(in_8_bits=False, item_bytes=training.item_bytes)
+    return work
+
+
+def _inputs(sizes: ModelSizes, batch: BatchShape, training: Training) -> int:
+    """Contexts, as given and as the blocks read them; the tokens themselves are narrow."""
+    return 2 * batch.size * batch.text_tokens * (sizes.width + sizes.audio_width) * training.item_bytes
+
+
+def _tables(sizes: ModelSizes, batch: BatchShape) -> int:
+    """Rotary tables of self-attention and of the attention between streams, and what timesteps become."""
+    video, audio = (sizes.width + sizes.audio_width) // 2, sizes.audio_width
+    rotary = ROTARY_BYTES * batch.size * (batch.video_tokens * video + batch.audio_tokens * audio)
+    tokens = batch.video_tokens if batch.by_token else 1
+    return rotary + 2 * MODULATION_WIDTHS * batch.size * tokens * sizes.width

@@ -1,0 +1,179 @@
+"""The memory plan: predictions against measured peaks, choices that fit, and refusals with numbers."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import LTX2VideoTransformer3DModel
+
+from benchmarks import released
+from ltx_core.checkpoint.architecture import transformer_arguments
+from ltx_core.engine import low_precision, model_sizes
+from ltx_core.engine.footprint import GIB, BatchShape, Training, predict
+from ltx_core.engine.model_sizes import ModelSizes, num_trained
+from ltx_core.engine.model_sizes import model_sizes as sizes_of
+from ltx_core.engine.options import EngineOptions, Precision
+from ltx_core.engine.plan import Workload, advice, choose, needed_bytes, reliefs, usable_bytes
+from ltx_core.errors import CheckpointError, ConfigError, OutOfMemory
+from ltx_core.lora.inject import add_lora, lora_parameters
+from ltx_core.lora.targets import target_modules
+from tests.unit.engine.conftest import build
+
+MEASURED = json.loads(Path(__file__).with_name("measured_peaks.json").read_text(encoding="utf-8"))
+ROWS = MEASURED["rows"]
+SMALL = BatchShape(size=2, video_tokens=1170, audio_tokens=17, text_tokens=1024)
+LONG = BatchShape(size=1, video_tokens=6144, audio_tokens=121, text_tokens=1024)
+Shapes = dict[str, tuple[int, ...]]
+
+
+@pytest.fixture(scope="module")
+def shapes() -> dict[int, Shapes]:
+    """Of the released 2.0 transformer, by number of blocks."""
+    arguments = transformer_arguments(released.config("2.0")) | {"perturbed_attn": True}
+    with torch.device("meta"):
+        model = LTX2VideoTransformer3DModel(**(arguments | {"num_layers": 1}))
+    one = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    return {n: _repeated(one, n) for n in (8, 48)}
+
+
+def _repeated(one: Shapes, num_blocks: int) -> Shapes:
+    """All blocks are like the first."""
+    first = "transformer_blocks.0."
+    blocks = {n: s for n, s in one.items() if n.startswith(first)}
+    rest = {n: s for n, s in one.items() if not n.startswith(first)}
+    more = {n.replace(first, f"transformer_blocks.{i}."): s for i in range(num_blocks) for n, s in blocks.items()}
+    return rest | more
+
+
+@pytest.fixture(scope="module")
+def work(shapes: dict[int, Shapes]) -> Workload:
+    """Rank 32 on all attention projections, 480x832x17 twice."""
+    return Workload(sizes_of(shapes[48]), SMALL, Training(num_trained(shapes[48], "audio+video", rank=32)))
+
+
+def options(precision: Precision = "fp8", **changes: Any) -> EngineOptions:
+    return EngineOptions(precision=precision, compiled=True, graphs=True, **changes)
+
+
+def of_row(row: Mapping[str, Any]) -> EngineOptions:
+    on_gpu = not row.get("eager", False)
+    return EngineOptions(
+        precision=row["precision"],
+        recompute=row["recompute"],
+        streamed_blocks=row.get("streamed", 0),
+        compiled=on_gpu,
+        graphs=on_gpu,
+    )
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: " ".join(str(value) for value in row.values()))
+def test_predictions_hold_what_was_measured(row: Mapping[str, Any], shapes: dict[int, Shapes]) -> None:
+    found = shapes[row.get("blocks", 48)]
+    training = Training(num_trained(found, "audio+video", rank=32))
+    estimate = predict(sizes_of(found), BatchShape(**MEASURED["shapes"][row["shape"]]), training, of_row(row))
+    assert estimate.peak_bytes / GIB == pytest.approx(row["peak"], rel=0.10)
+    assert estimate.resident_bytes / GIB == pytest.approx(row["resident"], rel=0.10)
+
+
+@pytest.mark.parametrize("precision", ["native", "int8", "fp8"])
+def test_frozen_weights_are_counted_to_the_byte(precision: Precision) -> None:
+    model = build(EngineOptions(precision=precision), with_lora=False)
+    shapes = {name: tuple(t.shape) for name, t in model.state_dict().items() if not name.endswith(".scale")}
+    blocks = list(model.transformer_blocks.state_dict().values())
+    expected = sum(t.numel() * t.element_size() for t in blocks)
+    sizes = sizes_of(shapes)
+    assert sizes.num_blocks * sizes.block_bytes(in_8_bits=precision != "native", item_bytes=4) == expected
+    assert sizes.outside == sum(t.numel() for n, t in model.state_dict().items() if "transformer_blocks" not in n)
+    assert low_precision.MULTIPLE == model_sizes.MULTIPLE
+
+
+@pytest.mark.parametrize(("targets", "video_only"), [("audio+video", False), ("video", True), (("ff.net.2",), False)])
+def test_trained_weights_are_counted_as_they_are_added(targets: str | tuple[str, ...], video_only: bool) -> None:
+    model = build(EngineOptions(), with_lora=False)
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    add_lora(model, target_modules(model, targets, video_only=video_only), rank=3, alpha=3, seed=0)
+    added = sum(parameter.numel() for parameter in lora_parameters(model).values())
+    assert num_trained(shapes, targets, rank=3, video_only=video_only) == added
+
+
+def test_what_is_no_transformer_is_told() -> None:
+    with pytest.raises(CheckpointError, match="no LTX-2 transformer"):
+        sizes_of({"decoder.weight": (3, 3)})
+
+
+def test_a_large_card_computes_nothing_twice(work: Workload) -> None:
+    choice = choose(work, options(), usable_bytes(141))
+    assert (choice.options.recompute, choice.options.streamed_blocks) == (0, 0)
+
+
+@pytest.mark.parametrize("gpu_gib", [24, 32, 48])
+def test_as_few_blocks_are_computed_again_as_fit(work: Workload, gpu_gib: float) -> None:
+    budget = usable_bytes(gpu_gib)
+    choice = choose(work, options(), budget)
+    assert choice.needed_bytes <= budget
+    if choice.options.streamed_blocks == 0:
+        less = replace(choice.options, recompute=choice.options.recompute - 1 / 48)
+    else:
+        assert choice.options.recompute == 1
+        less = replace(choice.options, streamed_blocks=choice.options.streamed_blocks - 1)
+    assert needed_bytes(work.predict(less)) > budget
+    assert f"recompute {choice.options.recompute:.2f}" in choice.why
+    assert "with neither it would take" in choice.why
+
+
+def test_blocks_are_streamed_when_computing_again_is_not_enough(work: Workload) -> None:
+    sixteen, twelve = (choose(work, options(), usable_bytes(gib)).options for gib in (16, 12))
+    assert sixteen.recompute == twelve.recompute == 1
+    assert 0 < sixteen.streamed_blocks < twelve.streamed_blocks <= 48
+
+
+def test_what_is_asked_for_stays(work: Workload) -> None:
+    asked = options(recompute=0.25, streamed_blocks=40)
+    assert choose(work, asked, usable_bytes(48), recompute=False, stream=False).options == asked
+    assert choose(work, asked, usable_bytes(48), recompute=False).options.recompute == 0.25
+    assert choose(work, asked, usable_bytes(48), stream=False).options.streamed_blocks == 40
+
+
+def test_what_cannot_fit_is_refused_with_numbers(work: Workload) -> None:
+    with pytest.raises(OutOfMemory, match=r"needs \d+\.\d GiB .* 48 streamed.* 3\.2 GiB can be had.*adamw_bf16 saves"):
+        choose(work, options(), usable_bytes(4))
+    with pytest.raises(OutOfMemory, match=r"base_precision native -> int8 saves 1\d\.\d GiB"):
+        choose(work, options("native"), usable_bytes(24), stream=False)
+
+
+def test_each_relief_is_what_the_prediction_says(work: Workload) -> None:
+    now = options(recompute=0.43)
+    saved = {relief.change: relief.saved_bytes for relief in reliefs(work, now)}
+    after = work.predict(replace(now, recompute=1.0)).peak_bytes
+    assert saved["recompute 0.43 -> 1"] == work.predict(now).peak_bytes - after
+    assert f"recompute 0.43 -> 1 saves {saved['recompute 0.43 -> 1'] / GIB:.1f} GiB" in advice(work, now)
+    assert "base_precision native -> int8" not in saved
+    assert not any("batch_size" in relief.change for relief in reliefs(replace(work, batch=LONG), now))
+
+
+def test_memory_grows_with_what_it_is_for(work: Workload) -> None:
+    now = options(recompute=0.5)
+    peak = work.predict(now).peak_bytes
+    assert replace(work, batch=replace(SMALL, by_token=True)).predict(now).peak_bytes > peak
+    assert replace(work, sizes=replace(work.sizes, connectors=10**9)).predict(now).peak_bytes == peak + 2 * 10**9
+    assert work.predict(replace(now, activation_budget=0.5)).peak_bytes < peak
+    native = options("native", recompute=1.0)
+    cut = replace(work, training=replace(work.training, shards=2)).predict(native).terms["frozen weights"]
+    assert math.isclose(cut, work.predict(native).terms["frozen weights"] / 2, rel_tol=0.05)
+
+
+def test_more_streamed_blocks_than_there_are_is_refused(work: Workload) -> None:
+    with pytest.raises(ConfigError, match="49 streamed blocks; the model has 48"):
+        work.predict(options(streamed_blocks=49))
+
+
+def test_streamed_weights_are_counted_on_the_host(work: Workload) -> None:
+    sizes: ModelSizes = work.sizes
+    estimate = work.predict(options(streamed_blocks=48))
+    assert estimate.host_bytes == 48 * sizes.block_bytes(in_8_bits=True, item_bytes=2)
+    assert sum(estimate.terms.values()) == estimate.peak_bytes
