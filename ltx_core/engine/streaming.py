@@ -7,7 +7,7 @@ the recompute. Weights only ever travel from host to device; whatever trains sta
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 
@@ -39,13 +39,19 @@ class StreamState(NamedTuple):
     """The block that was entered last."""
 
 
+Travel = Literal["there and back", "round"]
+"""Forward and then backward through the blocks, as training goes; or forward again and again."""
+
+
 class BlockStream:
     """Streams the blocks that were handed to it. Not thread-safe: one forward and backward at a time."""
 
-    def __init__(self, device: torch.device, arena: HostArena, *, num_slots: int = 2) -> None:
+    def __init__(
+        self, device: torch.device, arena: HostArena, *, num_slots: int = 2, travel: Travel = "there and back"
+    ) -> None:
         if num_slots < 2:
             raise ConfigError(f"{num_slots} slots; streaming wants at least 2, one in use and one being filled")
-        self._device, self._arena, self._num_slots = device, arena, num_slots
+        self._device, self._arena, self._num_slots, self._travel = device, arena, num_slots, travel
         self._lane = lane_for(device, num_slots)
         self._blocks: dict[int, list[_Placed]] = {}
         self._host: dict[int, torch.Tensor] = {}
@@ -93,7 +99,7 @@ class BlockStream:
         The direction is told from the block before; the first of a backward is the last of the forward again.
         """
         self._allocate()
-        backward = self._last is not None and (index < self._last or index == self._last == max(self._blocks))
+        backward = self._travel != "round" and self._goes_back(index)
         slot = self._load(index)
         self._lane.wait(slot)
         self._bind(index, slot)
@@ -124,9 +130,14 @@ class BlockStream:
         """Take it as so: a captured graph was replayed, whose copies this object did not see."""
         self._holds, self._last = list(state.holds), state.last
 
+    def _goes_back(self, index: int) -> bool:
+        return self._last is not None and (index < self._last or index == self._last == max(self._blocks))
+
     def _following(self, index: int, *, backward: bool) -> list[int]:
         """The blocks to come, nearest first, as many as there are slots beside the one in use."""
         ahead = sorted(i for i in self._blocks if (i < index if backward else i > index))
+        if self._travel == "round":
+            ahead += sorted(i for i in self._blocks if i < index)
         return (ahead[::-1] if backward else ahead)[: self._num_slots - 1]
 
     def _load(self, index: int, keep: Collection[int] = ()) -> int:
