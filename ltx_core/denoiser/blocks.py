@@ -11,17 +11,17 @@ _ATTRIBUTE = "ltx_block_runner"
 
 
 class BlockRunner(Protocol):
-    """Takes the residual streams through all blocks."""
+    """Takes the residual streams through blocks."""
 
-    def __call__(self, blocks: Sequence[Any], hidden: Hidden, call: BlockCall) -> Hidden:
-        """The streams after the last block."""
+    def __call__(self, blocks: Sequence[Any], hidden: Hidden, call: BlockCall, span: range) -> Hidden:
+        """The streams after those of the blocks whose indices are in `span`."""
         ...
 
 
-def run_plainly(blocks: Sequence[Any], hidden: Hidden, call: BlockCall) -> Hidden:
+def run_plainly(blocks: Sequence[Any], hidden: Hidden, call: BlockCall, span: range) -> Hidden:
     """Each block as it is: equal to diffusers' own forward bit for bit."""
-    for index, block in enumerate(blocks):
-        hidden = Hidden(*block(hidden.video, hidden.audio, **call.of(index)))
+    for index in span:
+        hidden = Hidden(*blocks[index](hidden.video, hidden.audio, **call.of(index)))
     return hidden
 
 

@@ -9,6 +9,7 @@ from diffusers import LTX2VideoTransformer3DModel
 from ltx_core.denoiser.blocks import runner_of
 from ltx_core.denoiser.inputs import Stream
 from ltx_core.denoiser.prepare import finish, prepare
+from ltx_core.denoiser.routing import TokenRoute, run_routed
 from ltx_core.errors import ConfigError, ShapeError
 
 
@@ -19,17 +20,20 @@ def denoise(
     *,
     isolate: bool = False,
     stg_blocks: Sequence[int] = (),
+    routes: Sequence[TokenRoute] = (),
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """Predict the velocity (noise minus data) of each stream, in the dtype of its tokens; None for an absent stream.
 
     `isolate` turns attention between the streams off (the weak pass of modality guidance). `stg_blocks` are blocks
-    whose self-attention is replaced by its values (the weak pass of spatio-temporal guidance).
+    whose self-attention is replaced by its values (the weak pass of spatio-temporal guidance). `routes`, in order, are
+    runs of blocks that compute a part of the video tokens: for training.
 
     Without one stream the result equals Lightricks' inference without it: the streams are isolated and the absent one
     is a single token whose output is dropped.
 
     Raises:
-        ShapeError: no stream, streams of different batch sizes, or no keyframes for a model that was trained with them.
+        ShapeError: no stream, streams of different batch sizes, or no keyframes for a model that was trained with them;
+            routes that overlap or do not fit.
         ConfigError: `stg_blocks` names a block that is not there, or the model was built without `perturbed_attn`.
     """
     _check(transformer.config, video, audio, stg_blocks)
@@ -37,7 +41,7 @@ def denoise(
     video_in = video if video is not None else _absent_video(transformer, audio)
     audio_in = audio if audio is not None else _absent_audio(transformer, video)
     hidden, call, output = prepare(transformer, video_in, audio_in, isolate=isolate, stg_blocks=frozenset(stg_blocks))
-    hidden = runner_of(transformer)(transformer.transformer_blocks, hidden, call)
+    hidden = run_routed(transformer.transformer_blocks, hidden, call, routes, runner_of(transformer))
     velocities = finish(transformer, hidden, output)
     return (
         velocities[0].to(video.tokens.dtype) if video is not None else None,

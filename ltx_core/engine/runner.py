@@ -22,18 +22,18 @@ class PolicyRunner:
     activation_budget: float = 1.0
     """Inside compiled blocks: the share of the activations that is kept; the rest, cheapest first, is recomputed."""
 
-    def __call__(self, blocks: Sequence[Any], hidden: Hidden, call: BlockCall) -> Hidden:
-        """The residual streams after the last block."""
+    def __call__(self, blocks: Sequence[Any], hidden: Hidden, call: BlockCall, span: range) -> Hidden:
+        """The residual streams after the blocks of `span`."""
         with functorch_config.patch(activation_memory_budget=self.activation_budget):
-            return self._through(blocks, hidden, call)
+            return self._through(blocks, hidden, call, span)
 
-    def _through(self, blocks: Sequence[Any], hidden: Hidden, call: BlockCall) -> Hidden:
+    def _through(self, blocks: Sequence[Any], hidden: Hidden, call: BlockCall, span: range) -> Hidden:
         if torch.is_grad_enabled():  # or the first block, whose input needs no gradient, is compiled on its own
             hidden = Hidden(
                 *(part if part.requires_grad else part.detach().requires_grad_() for part in _parts(hidden))
             )
-        for index, block in enumerate(blocks):
-            step = partial(self._run, index, block, call)
+        for index in span:
+            step = partial(self._run, index, blocks[index], call)
             again = index in self.recompute or (self.stream is not None and index in self.stream)
             if again and torch.is_grad_enabled():
                 made = checkpoint(step, hidden.video, hidden.audio, use_reentrant=False, preserve_rng_state=False)

@@ -13,7 +13,7 @@ from ltx_core.flow_matching.loss import mean_over_carriers
 from ltx_core.training.batch import NoisyStream, TrainBatch
 from ltx_core.training.objective import BatchLosses, Objective
 
-VIDEO, AUDIO = "video.", "audio."
+VIDEO, AUDIO, KEPT = "video.", "audio.", "kept."
 
 
 class Backward(Protocol):
@@ -58,7 +58,8 @@ class GraphedBackward:
         video, audio = _stream(inputs, VIDEO), _stream(inputs, AUDIO)
         assert video is not None  # every batch has pictures
         contexts = inputs["video_context"], inputs["audio_context"]
-        losses = self._objective.losses_of(video, audio, contexts)
+        kept = [inputs[name] for name in sorted(inputs) if name.startswith(KEPT)]
+        losses = self._objective.losses_of(video, audio, contexts, kept)
         total = losses.video.sum() * inputs["video_share"]
         if losses.audio is not None:
             total = total + losses.audio.sum() * inputs["audio_share"]
@@ -74,6 +75,7 @@ def _inputs(batch: TrainBatch, contexts: tuple[Tensor, Tensor], num_video: int, 
         if stream is not None:
             parts = {field.name: getattr(stream, field.name) for field in fields(stream)}
             inputs |= {prefix + name: tensor for name, tensor in parts.items() if tensor is not None}
+    inputs |= {f"{KEPT}{number:03}": kept for number, kept in enumerate(batch.kept)}
     shares = {"video_share": 1 / num_video, "audio_share": 1 / num_audio if num_audio else 0.0}
     device = batch.video.noisy.device
     return inputs | {name: torch.tensor(share, device=device) for name, share in shares.items()}

@@ -63,6 +63,10 @@ class TrainBatch:
     video: NoisyStream
     audio: NoisyStream | None
     """None if only video is trained."""
+    shape: LatentShape
+    """Of the video latents."""
+    kept: tuple[Tensor, ...] = ()
+    """[B, K] for each route: the video tokens that its blocks compute. Empty: no route is taken."""
 
     @property
     def num_tokens(self) -> int:
@@ -72,12 +76,14 @@ class TrainBatch:
     def to(self, device: torch.device | str) -> "TrainBatch":
         """The same on `device`."""
         audio = self.audio.to(device) if self.audio is not None else None
-        return replace(self, video=self.video.to(device), audio=audio)
+        kept = tuple(tensor.to(device, non_blocking=tensor.is_pinned()) for tensor in self.kept)
+        return replace(self, video=self.video.to(device), audio=audio, kept=kept)
 
     def pinned(self) -> "TrainBatch":
         """The same in host memory that a GPU can fetch from by itself."""
         audio = self.audio.pinned() if self.audio is not None else None
-        return replace(self, video=self.video.pinned(), audio=audio)
+        kept = tuple(tensor.pin_memory() for tensor in self.kept)
+        return replace(self, video=self.video.pinned(), audio=audio, kept=kept)
 
 
 def collate(
@@ -102,7 +108,7 @@ def collate(
         sounds = [_sound(s, x, (num_audio, audio_channels)) for s, x in zip(samples, loaded, strict=True)]
         given = [d.sound_given and "audio" in x for d, x in zip(draws, loaded, strict=True)]
         audio = _noisy_audio(sounds, [s.has_audio_loss for s in samples], given, draws)
-    return TrainBatch(tuple(s.clip_id for s in samples), tuple(d.caption for d in draws), video, audio)
+    return TrainBatch(tuple(s.clip_id for s in samples), tuple(d.caption for d in draws), video, audio, shape)
 
 
 def _noisy_video(clean: Sequence[Tensor], draws: Sequence[Draw], shape: LatentShape, frame_rate: float) -> NoisyStream:

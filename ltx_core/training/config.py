@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ltx_core.files.digest import text_digest
+from ltx_core.training.tread import Route
 
 Preset = Literal["video", "audio", "audio+video"]
 Suffix = Annotated[str, Field(min_length=1, pattern=r"^[a-z0-9_.]+$")]
@@ -93,6 +94,13 @@ class TrainSettings(BaseModel):
         ge=0,
         le=1,
         description="Share of visits whose sound is given clean and carries no loss, to make pictures for sound.",
+    )
+
+    tread_routes: tuple[Route, ...] = Field(
+        default=(),
+        description="Runs of blocks that leave a random part of the picture's tokens out in training, for speed "
+        "(TREAD); never those that are given. Each has `selection_ratio`, `start_layer_idx` and `end_layer_idx`. Eval "
+        "loss and sampling take no route.",
     )
 
     dtype: Literal["bf16", "fp32"] = Field(default="bf16", description="Arithmetic of the frozen base model.")

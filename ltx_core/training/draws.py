@@ -63,6 +63,13 @@ def carries_audio_loss(visit: Visit, settings: TrainSettings) -> bool:
     return visit.sample.has_audio_loss and not _sound_is_given(visit, settings)
 
 
+def most_given_frames(settings: TrainSettings) -> int:
+    """So many of the first latent frames are given at most, over all visits that these settings make."""
+    if settings.prefix_probability:
+        return settings.prefix_latent_frames
+    return 1 if settings.first_frame_probability else 0
+
+
 def eval_draw(sample: SampleInfo, sigma: float, seed: int) -> Draw:
     """The draw of one held-out clip at one noise level: the same at every eval, for the base and for the LoRA."""
     return Draw(

@@ -56,10 +56,15 @@ def dry_run(
 
 
 def _hungriest(settings: TrainSettings) -> TrainSettings:
-    """With a first frame at every visit, if the run has such or a prefix at some: timesteps by token cost memory."""
-    if not (settings.first_frame_probability or settings.prefix_probability):
-        return settings
-    return settings.model_copy(update={"first_frame_probability": 1.0, "prefix_probability": 0.0})
+    """With a prefix or first frame at every visit, if the run has such at some: timesteps by token cost memory.
+
+    The longer of the two stays possible, because routes set fewer tokens aside where more may be given.
+    """
+    if settings.prefix_probability:
+        return settings.model_copy(update={"first_frame_probability": 0.0, "prefix_probability": 1.0})
+    if settings.first_frame_probability:
+        return settings.model_copy(update={"first_frame_probability": 1.0})
+    return settings
 
 
 def largest_batch(objective: Objective, plan: EpochPlan) -> tuple[Visit, ...]:

@@ -1,6 +1,6 @@
 """A tiny transformer under any policy, a LoRA on it, and a batch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from diffusers import LTX2VideoTransformer3DModel
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.inputs import Stream
 from ltx_core.denoiser.positions import audio_positions, video_positions
+from ltx_core.denoiser.routing import TokenRoute
 from ltx_core.engine.assemble import assemble, set_policies, weight_stream
 from ltx_core.engine.options import EngineOptions
 from ltx_core.lora.inject import add_lora, lora_parameters
@@ -58,18 +59,24 @@ def build(options: EngineOptions, *, with_lora: bool = True) -> LTX2VideoTransfo
     return transformer
 
 
-def streams() -> tuple[Stream, Stream]:
+def streams(*, by_token: bool = False) -> tuple[Stream, Stream]:
+    """`by_token`: the first frame is clean, and every other token is told a time of its own."""
     torch.manual_seed(1)
     sigma = torch.tensor([0.25, 0.75])
-    video = Stream(
-        torch.randn(2, SHAPE.tokens, 8), sigma, sigma, torch.randn(2, 9, 24), video_positions(SHAPE, 24.0, 2)
-    )
+    tokens, context = torch.randn(2, SHAPE.tokens, 8), torch.randn(2, 9, 24)
+    times = sigma
+    if by_token:
+        times = sigma[:, None] * torch.linspace(0.5, 1, SHAPE.tokens)
+        times[:, : SHAPE.tokens // 2] = 0
+    video = Stream(tokens, times, sigma, context, video_positions(SHAPE, 24.0, 2))
     audio = Stream(torch.randn(2, 20, 16), sigma, sigma, torch.randn(2, 9, 24), audio_positions(20, 2))
     return video, audio
 
 
-def loss_and_gradients(transformer: LTX2VideoTransformer3DModel) -> tuple[torch.Tensor, Gradients]:
-    video, audio = denoise(transformer, *streams())
+def loss_and_gradients(
+    transformer: LTX2VideoTransformer3DModel, routes: Sequence[TokenRoute] = (), *, by_token: bool = False
+) -> tuple[torch.Tensor, Gradients]:
+    video, audio = denoise(transformer, *streams(by_token=by_token), routes=routes)
     assert video is not None
     assert audio is not None
     parameters = lora_parameters(transformer)
@@ -87,8 +94,21 @@ def plain() -> tuple[torch.Tensor, Gradients]:
 
 
 @pytest.fixture
-def train_once() -> Callable[[EngineOptions], tuple[torch.Tensor, Gradients]]:
-    return lambda options: loss_and_gradients(build(options))
+def train_once() -> Callable[..., tuple[torch.Tensor, Gradients]]:
+    """`train_once(options, routes=(), by_token=False)`"""
+    return lambda options, *routes, **how: loss_and_gradients(build(options), *routes, **how)
+
+
+@pytest.fixture
+def streams_of() -> Callable[..., tuple[Stream, Stream]]:
+    """`streams_of(by_token=False)`: two clips of 24 video tokens, and their sound."""
+    return streams
+
+
+@pytest.fixture(scope="session")
+def transformer() -> LTX2VideoTransformer3DModel:
+    """Five blocks with a LoRA; shared by tests that change nothing."""
+    return build(EngineOptions())
 
 
 @pytest.fixture
