@@ -98,6 +98,32 @@ def test_d03_the_two_ways_of_chunking_are_two_and_every_latent_frame_survives(ch
         assert set(latents.values()) == {(frames - 1) // 8 + 1}
 
 
+@pytest.mark.parametrize("given", [False, True], ids=["one time", "time by token"])
+def test_d04_routed_tokens_take_their_modulation_along(given: bool, objective_of: Objectives) -> None:
+    """A first frame makes one timestep a token, so that blocks are given one modulation a token, or one of none."""
+    route = {"selection_ratio": 0.5, "start_layer_idx": 0, "end_layer_idx": 0}
+    objective = objective_of("a", first_frame_probability=float(given), tread_routes=[route])
+    batch = objective.train_batch(first_visit(objective))
+    seen: list[dict[str, Any]] = []
+    block = objective.transformer.transformer_blocks[0]
+    hook = block.register_forward_pre_hook(
+        lambda _, inputs, arguments: seen.append({"tokens": inputs[0], **arguments}), with_kwargs=True
+    )
+    objective.predict(batch)
+    objective.predict(replace(batch, kept=()))
+    hook.remove()
+    routed, whole = seen
+    (kept,) = batch.kept[0]
+    assert len(kept) < whole["tokens"].shape[1]
+    assert routed["tokens"].equal(whole["tokens"][:, kept])
+    for name in ("temb", "temb_ca_scale_shift"):
+        assert routed[name].equal(whole[name][:, kept] if given else whole[name])
+    for name in ("video_rotary_emb", "ca_video_rotary_emb"):
+        assert all(one.equal(of_all[..., kept, :]) for one, of_all in zip(routed[name], whole[name], strict=True))
+    for name in ("temb_ca_gate", "temb_audio", "audio_rotary_emb"):
+        torch.testing.assert_close(routed[name], whole[name], rtol=0, atol=0)
+
+
 def test_d06_mono_sound_becomes_the_two_channels_that_the_vae_takes(checkpoint: Checkpoints) -> None:
     opened = checkpoint("2.3", "audio_vae")
     sound = np.random.default_rng(0).normal(size=(2, 8000)).astype(np.float32) * 0.1

@@ -170,6 +170,32 @@ def test_e09_lora_keys_map_one_to_one_to_the_official_names(generation: str, che
     assert set(target_modules(transformer, "audio+video")) <= set(linear)
 
 
+@pytest.mark.parametrize("given", [False, True], ids=["one time", "time by token"])
+def test_e10_routing_works_with_timesteps_by_token_and_restores_the_order(
+    given: bool, objective_of: Objectives
+) -> None:
+    """After a route over all blocks the tokens set aside are in their places, and as they entered it."""
+    route = {"selection_ratio": 0.5, "start_layer_idx": 0, "end_layer_idx": -1}
+    objective = objective_of("a", first_frame_probability=float(given), tread_routes=[route])
+    batch = objective.train_batch([Visit(objective.source.samples[0], 0)])
+    assert batch.video.timesteps.ndim == (2 if given else 1)
+    entering: list[torch.Tensor] = []
+    leaving: list[torch.Tensor] = []
+    model = objective.transformer
+    hooks = [
+        model.proj_in.register_forward_hook(lambda _, __, out: entering.append(out)),
+        model.norm_out.register_forward_pre_hook(lambda _, inputs: leaving.append(inputs[0])),
+    ]
+    objective.predict(batch)
+    for hook in hooks:
+        hook.remove()
+    aside = torch.ones(batch.video.weight.shape, dtype=torch.bool).scatter(1, batch.kept[0], False)
+    assert aside.any()
+    assert batch.video.weight[aside].all()
+    changed = (leaving[0] != entering[0]).any(dim=2)
+    assert changed.equal(~aside)
+
+
 def test_e11_missing_audio_does_not_dilute_the_audio_loss(objective_of: Objectives) -> None:
     """Loss and gradient: the layer that turns audio tokens into velocities learns from the audio loss alone."""
 
