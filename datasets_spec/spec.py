@@ -76,7 +76,7 @@ class DatasetSpec(SpecModel):
     crop: Literal["center"] = Field(default="center", description="Which part is kept when the bucket's shape differs.")
     repeats: int = Field(default=1, ge=1, description="How often an epoch visits each clip.")
     eval_fraction: float = Field(
-        default=0.1, ge=0, lt=1, description="Share of source files held out for the eval loss, chosen by hash."
+        default=0.1, ge=0, le=1, description="Share of source files held out for the eval loss, chosen by hash; 1: all."
     )
     video: VideoSpec = Field(default=VideoSpec(), description="Frames.")
     audio: AudioSpec = Field(default=AudioSpec(), description="Sound.")

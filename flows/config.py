@@ -11,6 +11,9 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from flows.config_errors import explain
+from flows.guide.read import is_guide, translate
+from flows.overrides import override
+from flows.prompt_library import with_library
 from ltx_core.errors import ConfigError
 from tasks.embed_text import EmbedTextConfig
 from tasks.encode_latents import EncodeLatentsConfig
@@ -55,7 +58,8 @@ with warnings.catch_warnings():
 def load_config(source: Path | str | RunConfig | Mapping[str, Any], overrides: Mapping[str, Any]) -> RunConfig:
     """Read a configuration, apply dotted overrides, and make its paths absolute.
 
-    Paths in a file are relative to that file's folder; in a form or mapping, to the current folder.
+    Paths in a file are relative to that file's folder; in a form or mapping, to the current folder. A file of the guide
+    (SimpleTuner's `config.json` and its datasets) is read as it is; its paths are relative to its project's folder.
 
     Raises:
         ConfigError: no such file, not YAML or JSON, an unknown or impossible option; says which and what is near.
@@ -63,17 +67,30 @@ def load_config(source: Path | str | RunConfig | Mapping[str, Any], overrides: M
     if isinstance(source, (str, Path)):
         path = Path(source)
         values, base = _read(path), path.resolve().parent
+        if is_guide(values, RunConfig.model_fields):
+            translation = translate(values, path)
+            values, base = translation.values, translation.root
     else:
         values = source.model_dump(mode="json") if isinstance(source, RunConfig) else deepcopy(dict(source))
         base = Path.cwd()
     for dotted, value in overrides.items():
-        _set(values, dotted, value)
+        override(values, dotted, value)
     try:
         config = RunConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(explain(error, RunConfig, source if isinstance(source, (str, Path)) else "config")) from error
     absolute: RunConfig = _absolute(config, base)
-    return absolute
+    return absolute.model_copy(update={"prompts": with_library(absolute.prompts)})
+
+
+def guide_notices(path: Path) -> tuple[str, ...]:
+    """What is done differently than a file of the guide says; none of a configuration of ours.
+
+    Raises:
+        ConfigError: as for `load_config`.
+    """
+    values = _read(path)
+    return translate(values, path).notices if is_guide(values, RunConfig.model_fields) else ()
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -90,36 +107,6 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds {type(values).__name__}, wanted a mapping of sections such as `datasets:`")
     return values
-
-
-def _set(values: dict[str, Any], dotted: str, value: Any) -> None:
-    """Set `values["a"]["b"]` for "a.b"; a number in the path is a list index, as in `datasets.0.repeats`."""
-    *way, last = dotted.split(".")
-    here: Any = values
-    for name in way:
-        here = here[_place(here, name, dotted)] if isinstance(here, list) else _section(here, name, dotted)
-    if isinstance(here, list):
-        here[_place(here, last, dotted)] = value
-    elif isinstance(here, dict):
-        here[last] = value
-    else:
-        raise ConfigError(_outside(dotted, last))
-
-
-def _place(here: list[Any], name: str, dotted: str) -> int:
-    if not (name.isdigit() and int(name) < len(here)):
-        raise ConfigError(f"override {dotted!r}: {name!r} is not one of the places 0 to {len(here) - 1} of that list")
-    return int(name)
-
-
-def _section(here: Any, name: str, dotted: str) -> Any:
-    if not isinstance(here, dict):
-        raise ConfigError(_outside(dotted, name))
-    return here.setdefault(name, {})
-
-
-def _outside(dotted: str, name: str) -> str:
-    return f"override {dotted!r}: {name!r} is not inside a section; use names as in the configuration file"
 
 
 def _absolute(model: Any, base: Path) -> Any:

@@ -9,6 +9,7 @@ from pydantic_core import PydanticUndefined
 
 from flows.config import RunConfig
 from flows.deployments import prefect_yaml
+from flows.guide.page import guide_page
 from tasks import STAGES
 
 
@@ -18,6 +19,7 @@ def generated_files() -> dict[str, str]:
         "docs/stages.md": stages_page(),
         "docs/config.md": config_page(),
         "docs/commands.md": commands_page(),
+        "docs/guide.md": guide_page(),
         "prefect.yaml": prefect_yaml(),
         "tests/repo/config_surface.txt": "".join(f"{name}\n" for name, _, _ in options(RunConfig)),
     }

@@ -1,8 +1,9 @@
 """What a validation configuration may say but likely does not mean."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from ltx_core.shapes import floor_frames
+from tasks.motion import says_motion
 from tasks.render_config import RenderValidationConfig
 from tasks.render_given import small_pictures
 from tasks.sampling_config import SamplingConfig
@@ -13,7 +14,8 @@ USUAL_GUIDANCE = (2.0, 6.0)
 
 
 def render_notices(config: RenderValidationConfig, shared: Shared) -> Sequence[str]:
-    """Guidance of each run, a number of frames that the VAE does not have, pictures that are too small."""
+    """Guidance of each run, numbers of frames that the VAE does not have, other frame rates than the footage's, prompts
+    without motion, pictures that are too small."""
     found = []
     if config.render_without_adapters:
         found += _guidance("render_validation", config)
@@ -22,7 +24,25 @@ def render_notices(config: RenderValidationConfig, shared: Shared) -> Sequence[s
     frames = floor_frames(config.num_frames)
     if frames != config.num_frames:
         found.append(f"render_validation.num_frames {config.num_frames} becomes {frames}: the VAE takes 8k+1 frames")
-    return [*found, *small_pictures(config, shared)]
+    return [*found, *_rates(config, shared), *_still(shared), *small_pictures(config, shared)]
+
+
+def _rates(config: RenderValidationConfig, shared: Shared) -> Iterator[str]:
+    for dataset in shared.datasets:
+        if dataset.video.frame_rate != config.frame_rate:
+            yield (
+                f"dataset {dataset.id} has {dataset.video.frame_rate:g} frames a second and render_validation "
+                f"{config.frame_rate:g}: motion may jitter at a rate that was not trained; make them equal"
+            )
+
+
+def _still(shared: Shared) -> Iterator[str]:
+    still = [prompt for prompt in shared.prompts.validation if not says_motion(prompt)]
+    if still:
+        yield (
+            f"hint: {len(still)} of {len(shared.prompts.validation)} prompts seem to name no motion, such as "
+            f"{still[0][:60]!r}; renders of a prompt that says what moves stand still less often"
+        )
 
 
 def _guidance(where: str, sampling: SamplingConfig) -> list[str]:

@@ -70,6 +70,9 @@ class PromptConfig(ConfigModel):
     """What validation renders are asked for; embedded together with the captions."""
 
     validation: tuple[str, ...] = Field(default=(), description="Prompts rendered by base and LoRA at the same seeds.")
+    library: Path | None = Field(
+        default=None, description="JSON file of names and prompts; they are rendered after those of `validation`."
+    )
     pictures: tuple[PicturePrompt, ...] = Field(default=(), description="Pictures that renders start from.")
     sounds: tuple[SoundPrompt, ...] = Field(default=(), description="Sounds that renders follow and keep.")
     negative: str = Field(

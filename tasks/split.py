@@ -41,11 +41,6 @@ def split(work: Work) -> Outcome:
     """Cut every file, each file's decode kept by its bytes and the settings that change its cuts."""
     store = ItemStore(work.workspace.pool / "split")
     media: list[Media] = list(work.inputs["probe"])
-    for dataset in work.shared.datasets:
-        if (frames := floor_frames(dataset.video.num_frames)) != dataset.video.num_frames:
-            work.progress.note(
-                f"{dataset.id}: num_frames {dataset.video.num_frames} becomes {frames}, the VAE takes 8k+1"
-            )
     clips: list[Clip] = []
     quarantined: list[Quarantined] = []
     fresh: set[str] = set()
@@ -148,6 +143,15 @@ def observe(_config: SplitConfig, shared: Shared, _memo: DigestMemo) -> Observed
     return {"datasets": {d.id: d.model_dump(mode="json", include=fields) for d in shared.datasets}}
 
 
+def split_notices(_config: SplitConfig, shared: Shared) -> Sequence[str]:
+    """Numbers of frames that the VAE does not have."""
+    return [
+        f"dataset {dataset.id}: num_frames {asked} becomes {frames}, the VAE takes 8k+1 frames"
+        for dataset in shared.datasets
+        if (frames := floor_frames(asked := dataset.video.num_frames)) != asked
+    ]
+
+
 STAGE = Stage(
     name="split",
     summary=__doc__,
@@ -156,5 +160,6 @@ STAGE = Stage(
     makes=Clip,
     run=split,
     observe=observe,
+    notices=split_notices,
     artifacts=("contact-sheet-*.png",),
 )

@@ -17,6 +17,7 @@ from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
 from ltx_core.training.shares import most_ranks
 from tasks.shared import Shared
 from tasks.stage import Inputs, Observed, Outcome, Stage, Work
+from tasks.train_notices import train_notices
 from tasks.weights import component_identities, open_weights
 
 if TYPE_CHECKING:
@@ -173,5 +174,6 @@ STAGE = Stage(
     needs_weights=True,
     reads={"embed_text": texts_digest},
     not_in_key=FREE_TO_CHANGE,
+    notices=train_notices,
     artifacts=("lora.safetensors", "metrics.parquet", "config.json"),
 )

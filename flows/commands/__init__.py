@@ -2,6 +2,7 @@
 
 from flows.commands import (
     announce,
+    configure,
     docs,
     down,
     gc,
@@ -9,13 +10,16 @@ from flows.commands import (
     plan,
     run,
     stages,
+    train,
     up,
 )
 from flows.commands.command import Command
 
 COMMANDS: tuple[Command, ...] = (
     miniature.COMMAND,
+    configure.COMMAND,
     plan.COMMAND,
+    train.COMMAND,
     run.COMMAND,
     up.COMMAND,
     down.COMMAND,

@@ -1,10 +1,12 @@
 """Arguments that several commands share: a configuration, overrides, and which stages."""
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import yaml
+from rich.console import Console
 
 from flows.config import RunConfig, load_config
 from flows.selection import Selection, select
@@ -17,6 +19,11 @@ NAMES = [stage.name for stage in STAGES]
 def add_config(parser: ArgumentParser) -> None:
     """A configuration file and `--set a.b=value`."""
     parser.add_argument("config", type=Path, metavar="CONFIG", help="configuration file, YAML or JSON")
+    add_overrides(parser)
+
+
+def add_overrides(parser: ArgumentParser) -> None:
+    """`--set a.b=value`."""
     parser.add_argument(
         "--set", action="append", default=[], metavar="NAME=VALUE", help="replace an option, as in train_lora.steps=500"
     )
@@ -56,6 +63,12 @@ def read_config(args: Namespace) -> RunConfig:
         ConfigError: it cannot work.
     """
     return load_config(args.config, read_overrides(args))
+
+
+def print_notices(console: Console, notices: Iterable[str]) -> None:
+    """Lines on what is likely not meant, or done differently than a file says."""
+    for notice in notices:
+        console.print(f"notice: {notice}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def read_selection(args: Namespace) -> Selection:

@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.commands.command import Command
-from flows.commands.config_arguments import add_config, add_selection, read_config, read_selection
+from flows.commands.config_arguments import add_config, add_selection, print_notices, read_config, read_selection
+from flows.config import guide_notices
 from flows.plan import PlannedStage, downloads, plan
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ def _run(args: Namespace) -> int:
         console.print(download_table(pending))
     planned = list(plan(config, selection, pending))
     console.print(plan_table(planned))
-    for notice in (notice for stage in planned for notice in stage.notices):
-        console.print(f"notice: {notice}", style="yellow", highlight=False, markup=False)
+    print_notices(console, guide_notices(args.config))
+    print_notices(console, (notice for stage in planned for notice in stage.notices))
     return 0
 
 

@@ -6,8 +6,15 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.commands.command import Command
-from flows.commands.config_arguments import add_config, add_selection, read_config, read_overrides, read_selection
-from flows.config import RunConfig
+from flows.commands.config_arguments import (
+    add_config,
+    add_selection,
+    print_notices,
+    read_config,
+    read_overrides,
+    read_selection,
+)
+from flows.config import RunConfig, guide_notices
 from flows.plan import downloads, plan
 from flows.selection import Selection
 from flows.server import server_answers
@@ -21,7 +28,9 @@ def _arguments(parser: ArgumentParser) -> None:
 def _run(args: Namespace) -> int:
     config, selection = read_config(args), read_selection(args)
     console = Console(stderr=True)
+    print_notices(console, guide_notices(args.config))
     planned = list(plan(config, selection, downloads(config, selection)))
+    print_notices(console, (notice for stage in planned for notice in stage.notices))
     if not any(stage.will_run for stage in planned):
         for stage in planned:
             config.place().set_latest(stage.stage.name, str(stage.key))

@@ -18,13 +18,13 @@ def assign_splits(clips: Sequence[Clip], fraction: float) -> list[Clip]:
     """The clips in their order, each with the side of its source file.
 
     All clips of a file, and files of equal bytes, are on one side. With a fraction over 0 and at least `MIN_SOURCES`
-    different files, at least one is held out; at least one is always trained on.
+    different files, at least one is held out; below 1, at least one is trained on.
     """
     keys = sorted({clip.media_key for clip in clips}, key=lambda key: (_draw(key), key))
     held_out = {key for key in keys if eval_split(key, fraction) == "eval"}
     if fraction > 0 and not held_out and len(keys) >= MIN_SOURCES:
         held_out = {keys[0]}
-    if keys and len(held_out) == len(keys):
+    if keys and len(held_out) == len(keys) and fraction < 1:
         held_out.remove(keys[-1])
     return [clip.model_copy(update={"split": "eval" if clip.media_key in held_out else "train"}) for clip in clips]
 

@@ -93,3 +93,4 @@ def test_neither_none_nor_all(clip: MakeClip) -> None:
         held_out = [row for row in assign_splits(files[:count], fraction) if row.split == "eval"]
         assert len(held_out) == wanted, (count, fraction)
     assert assign_splits([], 0.5) == []
+    assert {row.split for row in assign_splits(files, 1.0)} == {"eval"}, "all that there is"

@@ -1,0 +1,31 @@
+"""A file of prompts, read into the configuration before anything looks at it, so that its contents decide the keys."""
+
+import json
+from pathlib import Path
+
+from ltx_core.errors import ConfigError
+from tasks.shared import PromptConfig
+
+
+def with_library(prompts: PromptConfig) -> PromptConfig:
+    """The prompts with those of the file after them, each once, and no file.
+
+    Raises:
+        ConfigError: the file is not there, or is no JSON object of prompts by name.
+    """
+    if prompts.library is None:
+        return prompts
+    found = [prompt for prompt in _read(prompts.library) if prompt not in prompts.validation]
+    return prompts.model_copy(update={"validation": (*prompts.validation, *dict.fromkeys(found)), "library": None})
+
+
+def _read(path: Path) -> list[str]:
+    if not path.is_file():
+        raise ConfigError(f"prompts.library {path} is not there; give a JSON file of prompts by name")
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"prompts.library {path} is not valid JSON: {error}") from error
+    if not isinstance(entries, dict) or not all(isinstance(text, str) and text.strip() for text in entries.values()):
+        raise ConfigError(f'prompts.library {path} is wanted to hold prompts by name, as in {{"dog": "A dog runs."}}')
+    return list(entries.values())

@@ -1,0 +1,55 @@
+"""Warnings of what is likely not meant, from the configuration alone."""
+
+from typing import Any
+
+import pytest
+
+from flows.config import load_config
+from tasks import STAGES
+from tests.unit.flows.conftest import Write
+
+
+def told(write: Write, **sections: Any) -> list[str]:
+    config = load_config(write(**sections), {})
+    return [line for stage in STAGES for line in stage.notices(config.stage_config(stage.name), config.shared())]
+
+
+def dataset(**video: Any) -> dict[str, Any]:
+    return {"id": "clips", "instance_data_dir": "footage", "video": video}
+
+
+def test_frame_rates_that_differ_are_told(write: Write) -> None:
+    assert not told(write, datasets=[dataset(frame_rate=25)])
+    (line,) = told(write, datasets=[dataset(frame_rate=30)])
+    assert "dataset clips has 30 frames a second and render_validation 25" in line
+    assert not told(write, datasets=[dataset(frame_rate=30)], render_validation={"frame_rate": 30})
+
+
+def test_frames_that_the_vae_does_not_take_are_told(write: Write) -> None:
+    (line,) = told(write, datasets=[dataset(num_frames=61)])
+    assert "num_frames 61 becomes 57" in line
+    assert not told(write, datasets=[dataset(num_frames=57)])
+
+
+def test_batches_on_small_cards_are_told(write: Write) -> None:
+    (line,) = told(write, train_lora={"batch_size": 2, "streamed_blocks": "all"})
+    assert "batch_size is 2 while all blocks wait on the host" in line
+    assert not told(write, train_lora={"batch_size": 2})
+    assert not told(write, train_lora={"streamed_blocks": 8})
+
+
+@pytest.mark.parametrize(
+    ("prompt", "still"),
+    [
+        ("A sign that says hello world", True),
+        ("a red house on a hill, photo", True),
+        ("camera pans right", False),
+        ("zoom in", False),
+        ("A man is running", False),
+        ("Waves crash", False),
+    ],
+)
+def test_prompts_without_motion_are_hinted_at(write: Write, prompt: str, still: bool) -> None:
+    lines = told(write, prompts={"validation": [prompt, "A dog runs."]})
+    assert len(lines) == still
+    assert all(line.startswith("hint: 1 of 2 prompts") for line in lines)
