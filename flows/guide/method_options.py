@@ -1,6 +1,8 @@
 """Options of the guide for methods beside plain training."""
 
-from flows.guide.option import NOT_BUILT, Option
+from typing import Any
+
+from flows.guide.option import NOT_BUILT, Draft, Option, Refused
 from flows.guide.take import not_built, part_of
 
 REFUSED = "tests/unit/guide/test_options.py::test_refused"
@@ -29,8 +31,24 @@ def _part(key: str, what: str, master: str) -> Option:
     )
 
 
+def _tread(draft: Draft, _key: str, value: Any) -> None:
+    if not value:
+        return
+    routes = value.get("routes") if isinstance(value, dict) else None
+    if not isinstance(routes, list) or not routes or set(value) != {"routes"}:
+        raise Refused(f'is {value!r}; {{"routes": [...]}} is wanted, a route or more')
+    draft.set("train_lora.tread_routes", routes)
+
+
 OPTIONS = (
-    _missing("tread_config", "TREAD", "leave tread_config out"),
+    Option(
+        key="tread_config",
+        take=_tread,
+        does="`train_lora.tread_routes`: its `routes`, each with `selection_ratio`, `start_layer_idx`, `end_layer_idx`.",
+        differs="It works with timesteps by token, where the guide's program stops; several routes; given tokens are "
+        "kept; which are left out depends on seed, visit and clip alone.",
+        test="tests/numerics/training/test_tread.py::test_eval_loss_falls_as_it_does_without_a_route",
+    ),
     _missing("crepa_enabled", "CREPA", CREPA),
     _part("crepa_block_index", "Block Index, the guide says 8", "crepa_enabled"),
     _part("crepa_lambda", "Weight, the guide says 0.5", "crepa_enabled"),

@@ -48,6 +48,11 @@ def test_the_printed_group_offload_is_added_to_a_config(load: Load) -> None:
     assert load().train_lora.streamed_blocks == 0
 
 
+def test_the_printed_tread_is_added_to_a_config(load: Load) -> None:
+    (route,) = load(**printed("tread")).train_lora.tread_routes
+    assert (route.selection_ratio, route.start_layer_idx, route.end_layer_idx) == (0.5, 2, -2)
+
+
 def test_paths_are_relative_to_the_project(project: Path) -> None:
     """The folder where the datasets are found as the file says, at or above the file's own."""
     config = load_config(project / "config" / "config.json", {})

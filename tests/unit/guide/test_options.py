@@ -117,7 +117,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"base_model_precision": "int4-quanto"}, "here there are no_change"),
     ({"lora_type": "lycoris"}, "not built yet; leave it out for a plain LoRA"),
     ({"use_ema": True}, "not built yet"),
-    ({"tread_config": {"routes": [{"selection_ratio": 0.5, "start_layer_idx": 2, "end_layer_idx": -2}]}}, "not built"),
+    ({"tread_config": {"routes": []}}, "a route or more"),
+    ({"tread_config": {"route": []}}, "a route or more"),
+    (
+        {"tread_config": {"routes": [{"selection_ratio": 0.5}]}},
+        "'train_lora.tread_routes.0.start_layer_idx' is missing",
+    ),
     ({"crepa_enabled": True}, "not built yet; set crepa_enabled to false"),
     ({"scheduled_sampling_max_step_offset": 5}, "not built yet"),
     ({"scheduled_sampling_reflexflow": True}, "not built yet"),
