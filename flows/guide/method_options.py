@@ -44,7 +44,7 @@ OPTIONS = (
     Option(
         key="tread_config",
         take=_tread,
-        does="`train_lora.tread_routes`: its `routes`, each with `selection_ratio`, `start_layer_idx`, `end_layer_idx`.",
+        does="`train_lora.tread_routes`: its `routes`, with `selection_ratio`, `start_layer_idx`, `end_layer_idx`.",
         differs="It works with timesteps by token, where the guide's program stops; several routes; given tokens are "
         "kept; which are left out depends on seed, visit and clip alone.",
         test="tests/numerics/training/test_tread.py::test_eval_loss_falls_as_it_does_without_a_route",
