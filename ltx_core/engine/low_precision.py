@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
+from peft.tuners.lora import LoraLayer
 
 from ltx_core.errors import ConfigError
 
@@ -18,12 +19,17 @@ MULTIPLE = 16
 """Both sides of a weight must be multiples of this for the 8-bit products of all GPUs."""
 SMALLEST_INT8_ROWS = 17
 """cuBLAS multiplies int8 only from this many rows on."""
+SMALLEST_PEAK = 1e-30
+"""A row that peaks below this is zero. Gradients of a mean over a million values, times a weight's scale, are 1e-13."""
 
 
 def quantise_rows(x: torch.Tensor, kind: Format) -> tuple[torch.Tensor, torch.Tensor]:
-    """[M, K] to 8-bit [M, K] and float32 scales [M, 1]; x is about values times scales."""
+    """[M, K] to 8-bit [M, K] and float32 scales [M, 1]; x is about values times scales.
+
+    A row with NaN or infinity gets that as its scale, so that its products are not finite either.
+    """
     largest = LARGEST[kind]
-    scale = x.abs().amax(dim=-1, keepdim=True).float().clamp(min=1e-12) / largest
+    scale = x.abs().amax(dim=-1, keepdim=True).float().clamp(min=SMALLEST_PEAK) / largest
     scaled = x.float() / scale
     values = scaled.round().clamp(-largest, largest) if kind == "int8" else scaled.clamp(-largest, largest)
     return values.to(STORED[kind]), scale
@@ -119,7 +125,7 @@ class QuantisedLinear(torch.nn.Linear):
         else:
             out = flat @ dequantise(self.weight, self.scale, x.dtype).t()
         out = out.view(*x.shape[:-1], self.out_features)
-        return out if self.bias is None else out + self.bias
+        return out if self.bias is None else out + self.bias.to(x.dtype)
 
 
 def quantise_linears(block: torch.nn.Module, precision: LowPrecision) -> int:
@@ -129,10 +135,10 @@ def quantise_linears(block: torch.nn.Module, precision: LowPrecision) -> int:
         ConfigError: the block has an adapter already.
     """
     replaced = 0
+    if any(isinstance(module, LoraLayer) for module in block.modules()):
+        raise ConfigError("quantise before adding an adapter: its layers stay in float32")
     for parent in list(block.modules()):
         for name, child in list(parent.named_children()):
-            if ".lora_" in name or name == "base_layer":
-                raise ConfigError("quantise before adding an adapter: its layers stay in float32")
             if type(child) is torch.nn.Linear and _fits(child):
                 setattr(parent, name, QuantisedLinear(child, precision))
                 replaced += 1
