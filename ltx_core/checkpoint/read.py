@@ -21,6 +21,7 @@ DTYPES = {
     "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn,
     "U8": torch.uint8,
+    "I8": torch.int8,
 }
 
 
@@ -52,6 +53,10 @@ class TensorReader:
     def raw(self, stored: StoredTensor) -> torch.Tensor:
         """Bytes, uint8, as stored."""
         return self._read(stored, torch.uint8, None)
+
+    def as_stored(self, stored: StoredTensor) -> torch.Tensor:
+        """In the dtype that it has in the file."""
+        return self._read(stored, DTYPES[stored.dtype], None)
 
     def cast(self, tensor: torch.Tensor) -> torch.Tensor:
         """A computed tensor in the wanted dtype."""

@@ -10,14 +10,23 @@ from ltx_core.checkpoint.model import Checkpoint
 from ltx_core.checkpoint.read import TensorReader
 from ltx_core.engine.assemble import assemble
 from ltx_core.engine.options import EngineOptions
+from ltx_core.engine.quantised_cache import NoCache, QuantisedCache, QuantisedFolder
 
 
 def load_denoiser(
-    checkpoint: Checkpoint, options: EngineOptions, *, device: str, dtype: torch.dtype
+    checkpoint: Checkpoint,
+    options: EngineOptions,
+    *,
+    device: str,
+    dtype: torch.dtype,
+    cache: QuantisedFolder | None = None,
 ) -> LTX2VideoTransformer3DModel:
     """The frozen transformer, block by block: the device never holds more than it will keep and one block.
 
+    With `cache`, blocks that were quantised before are read from there, and others are kept there.
+
     Raises:
+        StorageError: quantised weights cannot be written.
         CheckpointError: tensors are missing, unknown or of another shape than the header's config says; names them.
         OutOfMemory: the host has no room for the streamed blocks.
     """
@@ -31,5 +40,6 @@ def load_denoiser(
             ordered = sorted(names, key=lambda name: weights[name].begin)
             return {name: weights[name].read(reader) for name in ordered}
 
-        assemble(transformer, read, options, device=torch.device(device))
+        kept = NoCache() if cache is None else QuantisedCache(cache, reader)
+        assemble(transformer, read, options, device=torch.device(device), cache=kept)
     return transformer
