@@ -2,12 +2,12 @@
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tasks import STAGES
-from tasks.workspace import Workspace
+from tasks.workspace import QUANTISED_FILE, Workspace
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,18 @@ class Garbage:
 
 
 def find_garbage(workspace: Workspace, keep_runs: int) -> Iterator[Garbage]:
-    """Stage folders, shards and renders that neither the newest `keep_runs` runs nor the latest results refer to."""
+    """What neither the newest `keep_runs` runs nor the latest results refer to.
+
+    Stage folders, shards, renders, and 8-bit weights.
+    """
     kept = _kept_keys(workspace, keep_runs)
     used: set[str] = set()
+    gone: set[Path] = set()
     for stage in STAGES:
         for folder in sorted((workspace.root / "stages" / stage.name).glob("*/")):
             manifest = stage.manifest(folder)
             if (stage.name, folder.name) not in kept and manifest.exists():
+                gone.add(folder)
                 yield Garbage(folder, _size(folder))
             elif manifest.exists():
                 used |= {str(getattr(row, f)) for row in manifest for f in ("shard", "file") if hasattr(row, f)}
@@ -41,6 +46,16 @@ def find_garbage(workspace: Workspace, keep_runs: int) -> Iterator[Garbage]:
         for path in sorted(workspace.root.glob(pattern)):
             if workspace.relative(path.with_suffix(".mp4") if path.suffix == ".safetensors" else path) not in used:
                 yield Garbage(path, path.stat().st_size)
+    yield from _unread_weights(workspace, gone)
+
+
+def _unread_weights(workspace: Workspace, gone: Collection[Path]) -> Iterator[Garbage]:
+    """8-bit weights that no stage folder but those that are `gone` names; unfinished ones may yet read theirs."""
+    named = [path for path in workspace.root.glob(f"stages/*/*/{QUANTISED_FILE}") if path.parent not in gone]
+    read = {json.loads(path.read_text())["key"] for path in named}
+    for folder in sorted(workspace.quantised.glob("*/")):
+        if folder.name not in read:
+            yield Garbage(folder, _size(folder))
 
 
 def _kept_keys(workspace: Workspace, keep_runs: int) -> set[tuple[str, str]]:

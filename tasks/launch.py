@@ -15,6 +15,7 @@ from tasks.events import Listener, tell
 from tasks.execute import Execution
 from tasks.request import write_request
 from tasks.summary import Summary
+from tasks.workspace import Workspace
 
 LOG_TAIL_LINES = 12
 
@@ -32,7 +33,7 @@ def launch(run: Execution, listener: Listener) -> Summary:
     name, log = run.decision.stage.name, run.decision.folder / "log.txt"
     request = write_request(run)
     listener.started(name, run.decision.why)
-    child = _start(request, log)
+    child = _start(request, log, run.workspace)
     try:
         end = _listen(child, name, listener)
         code = child.wait()
@@ -48,7 +49,7 @@ def launch(run: Execution, listener: Listener) -> Summary:
     return Summary.model_validate(end["summary"])
 
 
-def _start(request: Path, log: Path) -> subprocess.Popen[bytes]:
+def _start(request: Path, log: Path, workspace: Workspace) -> subprocess.Popen[bytes]:
     """The child, in a session of its own; what it prints goes to the log, its events come through its pipe."""
     with storage_errors(log):
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +60,14 @@ def _start(request: Path, log: Path) -> subprocess.Popen[bytes]:
                 stdout=subprocess.PIPE,
                 stderr=out,
                 start_new_session=True,
+                env=compile_caches(workspace) | os.environ,
             )
+
+
+def compile_caches(workspace: Workspace) -> dict[str, str]:
+    """Environment in which compilers keep what they made in the workspace; libraries read it when imported."""
+    folder = workspace.compiled.resolve()
+    return {"TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"), "TRITON_CACHE_DIR": str(folder / "triton")}
 
 
 def _listen(child: subprocess.Popen[bytes], name: str, listener: Listener) -> dict[str, Any] | None:

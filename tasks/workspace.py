@@ -7,6 +7,9 @@ from pathlib import Path
 from ltx_core.files.atomic import write_bytes
 from ltx_core.files.digest import DigestMemo
 
+QUANTISED_FILE = "quantised.json"
+"""In a stage's folder: the key of the 8-bit weights that it reads."""
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -18,6 +21,16 @@ class Workspace:
     def pool(self) -> Path:
         """Results of items, by content key, shared by all runs."""
         return self.root / "pool"
+
+    @property
+    def quantised(self) -> Path:
+        """8-bit weights of transformers, a folder for each transformer and precision."""
+        return self.pool / "quantised"
+
+    @property
+    def compiled(self) -> Path:
+        """What compilers made of the models, so that a later process need not."""
+        return self.root / "cache" / "compile"
 
     @property
     def runs(self) -> Path:

@@ -1,6 +1,7 @@
 """Bring a transformer's weights to where they belong, block by block, and set its policies."""
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
@@ -8,8 +9,9 @@ import torch
 from ltx_core.denoiser.blocks import runner_of, set_runner
 from ltx_core.engine.arena import HostArena
 from ltx_core.engine.attention import FusedAttnProcessor
-from ltx_core.engine.low_precision import precision_on, quantise_linears
+from ltx_core.engine.low_precision import LowPrecision, precision_on, quantise_linears
 from ltx_core.engine.options import EngineOptions
+from ltx_core.engine.quantised_cache import OUTSIDE, Cache, NoCache
 from ltx_core.engine.runner import PolicyRunner
 from ltx_core.engine.shares import recomputed_blocks, streamed_blocks
 from ltx_core.engine.streaming import BlockStream
@@ -19,29 +21,28 @@ Read = Callable[[Sequence[str]], Mapping[str, torch.Tensor]]
 """Tensors by their names in the module, on the device."""
 
 
-def assemble(transformer: Any, read: Read, options: EngineOptions, *, device: torch.device) -> Any:
+def assemble(
+    transformer: Any, read: Read, options: EngineOptions, *, device: torch.device, cache: Cache | None = None
+) -> Any:
     """Fill a transformer that was built on the meta device; its weights are then where and in what they are to be.
 
-    The device never holds more than the resident blocks and one more, in the precision they are stored in.
+    The device never holds more than the resident blocks and one more, in the precision they are stored in. What a
+    `cache` of weights in 8 bits has is not read.
 
     Raises:
         OutOfMemory: the host has no room for the streamed blocks.
         ConfigError: more streamed blocks than there are.
     """
-    names = list(transformer.state_dict())
-    blocks = transformer.transformer_blocks
-    outside = [name for name in names if not name.startswith(f"{BLOCKS}.")]
-    _assign(transformer, read(outside))
+    blocks, kept = transformer.transformer_blocks, cache or NoCache()
+    empty = {n: t for n, t in transformer.state_dict().items() if not n.startswith(f"{BLOCKS}.")}
+    _assign(transformer, kept.get(OUTSIDE, empty) or _put(kept, OUTSIDE, read(list(empty))))
     stream = _stream(options, device)
     streamed = set(streamed_blocks(len(blocks), options.streamed_blocks))
+    precision = None
+    if options.precision != "native":
+        precision = precision_on(device, options.precision, low_backward=options.low_backward)
     for index, block in enumerate(blocks):
-        prefix = f"{BLOCKS}.{index}."
-        tensors = read([name for name in names if name.startswith(prefix)])
-        block.load_state_dict({name.removeprefix(prefix): t for name, t in tensors.items()}, strict=True, assign=True)
-        block.requires_grad_(False)
-        del tensors
-        if options.precision != "native":
-            quantise_linears(block, precision_on(device, options.precision, low_backward=options.low_backward))
+        _fill(block, index, read, precision, kept)
         if stream is not None and index in streamed:
             stream.adopt(index, block)
     set_runner(transformer, PolicyRunner(stream=stream))
@@ -66,6 +67,32 @@ def weight_stream(transformer: Any) -> BlockStream | None:
     """What streams this transformer's weights, if anything does."""
     runner = runner_of(transformer)
     return runner.stream if isinstance(runner, PolicyRunner) else None
+
+
+def _fill(block: Any, index: int, read: Read, precision: LowPrecision | None, cache: Cache) -> None:
+    """Give a block its frozen weights, in 8 bits if so asked."""
+    part = f"block-{index:03d}"
+    if precision is not None:
+        empty = deepcopy(block)
+        quantise_linears(empty, precision)
+        if (kept := cache.get(part, empty.state_dict())) is not None:
+            quantise_linears(block, precision)
+            block.load_state_dict(kept, strict=True, assign=True)
+            block.requires_grad_(False)
+            return
+    names = [f"{BLOCKS}.{index}.{name}" for name in block.state_dict()]
+    found = {name.removeprefix(f"{BLOCKS}.{index}."): tensor for name, tensor in read(names).items()}
+    block.load_state_dict(found, strict=True, assign=True)
+    block.requires_grad_(False)
+    del found  # or a second copy of the block stays beside the one in 8 bits
+    if precision is not None:
+        quantise_linears(block, precision)
+        cache.put(part, block.state_dict())
+
+
+def _put(cache: Cache, part: str, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    cache.put(part, tensors)
+    return tensors
 
 
 def _assign(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -10,7 +10,7 @@ from ltx_core.checkpoint.model import Checkpoint
 from ltx_core.checkpoint.read import TensorReader
 from ltx_core.engine.assemble import assemble
 from ltx_core.engine.options import EngineOptions
-from ltx_core.engine.quantised_cache import NoCache, QuantisedCache, QuantisedFolder
+from ltx_core.engine.quantised_cache import QuantisedFolder, opened
 
 
 def load_denoiser(
@@ -40,6 +40,6 @@ def load_denoiser(
             ordered = sorted(names, key=lambda name: weights[name].begin)
             return {name: weights[name].read(reader) for name in ordered}
 
-        kept = NoCache() if cache is None else QuantisedCache(cache, reader)
-        assemble(transformer, read, options, device=torch.device(device), cache=kept)
+        with opened(cache, reader) as kept:
+            assemble(transformer, read, options, device=torch.device(device), cache=kept)
     return transformer

@@ -8,7 +8,8 @@ no time there, where a SHA-256 of 19 GB takes 20 seconds.
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,10 +19,11 @@ import torch
 from ltx_core.checkpoint.header import read_header
 from ltx_core.checkpoint.read import TensorReader
 from ltx_core.checkpoint.stored import StoredTensor
-from ltx_core.engine.options import EngineOptions
+from ltx_core.engine.options import Precision
 from ltx_core.errors import CheckpointError
 from ltx_core.files.atomic import remove_partials
 from ltx_core.files.digest import text_digest
+from ltx_core.files.lock import folder_lock
 from ltx_core.lora.tensor_file import write_tensors
 from ltx_core.progress import SILENT, Progress
 
@@ -67,14 +69,25 @@ class QuantisedFolder:
     progress: Progress = SILENT
 
 
+@contextmanager
+def opened(folder: QuantisedFolder | None, reader: TensorReader) -> Iterator[Cache]:
+    """The cache, for one process that writes at a time; a second one waits, and then reads what the first made."""
+    if folder is None:
+        yield NoCache()
+    elif not folder.writes:
+        yield QuantisedCache(folder, reader)
+    else:
+        with folder_lock(folder.path, folder.progress):
+            remove_partials(folder.path)
+            yield QuantisedCache(folder, reader)
+
+
 class QuantisedCache:
     """A folder in use: files are read through the buffer of `reader`."""
 
     def __init__(self, folder: QuantisedFolder, reader: TensorReader) -> None:
         self.num_read = 0
         self._folder, self._reader, self._writes = folder, reader, folder.writes
-        if folder.writes:
-            remove_partials(folder.path)
 
     def get(self, part: str, wanted: Tensors) -> Tensors | None:
         """As the protocol says. A damaged file is named, and made again by who asked."""
@@ -115,9 +128,9 @@ class QuantisedCache:
         return self._folder.path / f"{part}.safetensors"
 
 
-def cache_key(transformer: str, options: EngineOptions, dtype: torch.dtype) -> str:
+def cache_key(transformer: str, precision: Precision, dtype: torch.dtype) -> str:
     """Names quantised weights by the transformer's identity, the precision, and the dtype of the rest."""
-    return text_digest(transformer, options.precision, str(dtype), str(VERSION))
+    return text_digest(transformer, precision, str(dtype), str(VERSION))
 
 
 def checksums(tensors: Sequence[torch.Tensor]) -> list[int]:
