@@ -79,14 +79,16 @@ def opened(folder: QuantisedFolder | None, reader: TensorReader) -> Iterator[Cac
     else:
         with folder_lock(folder.path, folder.progress):
             remove_partials(folder.path)
-            yield QuantisedCache(folder, reader)
+            cache = QuantisedCache(folder, reader)
+            yield cache
+            folder.progress.note(f"8-bit weights: {cache.num_read} files read, {cache.num_made} made in {folder.path}")
 
 
 class QuantisedCache:
     """A folder in use: files are read through the buffer of `reader`."""
 
     def __init__(self, folder: QuantisedFolder, reader: TensorReader) -> None:
-        self.num_read = 0
+        self.num_read, self.num_made = 0, 0
         self._folder, self._reader, self._writes = folder, reader, folder.writes
 
     def get(self, part: str, wanted: Tensors) -> Tensors | None:
@@ -111,6 +113,7 @@ class QuantisedCache:
         if self._writes and self._has_room(tensors):
             sums = dict(zip(tensors, checksums(list(tensors.values())), strict=True))
             write_tensors(self._path(part), tensors, {CHECKSUMS: json.dumps(sums)})
+            self.num_made += 1
 
     def _has_room(self, tensors: Tensors) -> bool:
         path = self._folder.path

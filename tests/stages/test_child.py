@@ -93,6 +93,18 @@ def test_it_reports_and_returns_the_counts(execution: Execution) -> None:
     assert summary.num_out == len(manifest) == NUM_FILES
 
 
+def test_compilers_keep_what_they_make_in_the_workspace(
+    execution: Execution, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Set before the child begins, so before it imports torch; what a user has set holds."""
+    seen: dict[str, str] = {}
+    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "own"))
+    launch(execution, Listener(at=1, then=lambda: seen.update(_child().environ())))
+    assert Path(seen["TORCHINDUCTOR_CACHE_DIR"]) == execution.workspace.root / "cache" / "compile" / "inductor"
+    assert Path(seen["TRITON_CACHE_DIR"]) == tmp_path / "own"
+
+
 def test_sigterm_ends_it_with_stopped_and_keeps_finished_items(execution: Execution) -> None:
     listener = Listener(at=3, then=lambda: _child().terminate())
     with pytest.raises(Stopped, match="stopped while splitting; what was finished is kept, run again"):
