@@ -227,7 +227,11 @@ class TestFullDisk:
         with pytest.raises(StorageError, match="is full"):
             filling.run()
         ballast.unlink()
-        assert computed(own.run())["encode_latents"] == len(SCENES) - 2
+        again = own.run()
+        assert (
+            0 < computed(again)["encode_latents"] < len(SCENES)
+        )  # how many were closed by then is the threads' affair
+        assert again["encode_latents"].manifest.digest == results["encode_latents"].manifest.digest
 
     def test_a_write_that_the_kernel_refuses(self, own: Bench) -> None:
         """Needs no right to mount: what one item writes goes to /dev/full, which has no room for anything."""
