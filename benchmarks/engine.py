@@ -26,6 +26,7 @@ from ltx_core.checkpoint.architecture import transformer_arguments
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.inputs import Stream
 from ltx_core.denoiser.positions import audio_positions, video_positions
+from ltx_core.denoiser.routing import TokenRoute
 from ltx_core.engine.assemble import assemble, set_policies, weight_stream
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions
@@ -105,14 +106,15 @@ def batch(transformer: Any, shape: Sequence[int], text: int) -> dict[str, torch.
     }
 
 
-def forward_backward(transformer: Any, autocast: bool) -> Any:
-    """Loss and gradients of a batch."""
+def forward_backward(transformer: Any, autocast: bool, route: range = range(0)) -> Any:
+    """Loss and gradients of a batch. The blocks of `route` compute the batch's `kept` video tokens alone."""
 
     def work(b: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         video = Stream(b["video"], b["sigma"], b["sigma"], b["video_context"], b["video_positions"])
         audio = Stream(b["audio"], b["sigma"], b["sigma"], b["audio_context"], b["audio_positions"])
         with torch.autocast(DEVICE.type, torch.bfloat16, enabled=autocast):
-            found = denoise(transformer, video, audio)
+            routes = [TokenRoute(route[0], route[-1], b["kept"])] if route else []
+            found = denoise(transformer, video, audio, routes=routes)
         assert found[0] is not None
         assert found[1] is not None
         loss = (found[0].float() - b["video"].float()).square().mean()

@@ -18,7 +18,8 @@ def project_together(layers: Sequence[Any], x: torch.Tensor) -> list[torch.Tenso
 
     Layers without a LoRA, or with more than one or a switched-off one, go their own way, with equal meaning.
     """
-    adapters = [name for layer in layers if (name := _single_adapter(layer)) is not None]
+    found = [_single_adapter(layer) for layer in layers]
+    adapters = [name for name in found if name is not None]
     if len(adapters) < len(layers):
         return [layer(x) for layer in layers]
     downs = torch.cat([layer.lora_A[name].weight for layer, name in zip(layers, adapters, strict=True)])
