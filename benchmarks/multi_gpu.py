@@ -201,6 +201,8 @@ def prepared(bench: Bench, ranks: Ranks, accumulation: int, folder: Path, shardi
         learning_rate=1e-4,
         scheduler="cosine",
         warmup_steps=2,
+        recompute=1.0,
+        streamed_blocks=0,
     )
     base = "cpu" if sharding == "full" else bench.device
     job = TrainJob(

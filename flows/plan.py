@@ -32,6 +32,8 @@ class PlannedStage:
     why: str
     notices: tuple[str, ...] = ()
     """What its configuration allows and likely does not mean."""
+    memory: tuple[str, ...] = ()
+    """What it will take of the GPU, and how it keeps within."""
 
 
 def downloads(config: RunConfig, selection: Selection) -> "tuple[PendingFile, ...]":
@@ -70,20 +72,27 @@ def plan(config: RunConfig, selection: Selection, pending: "Sequence[PendingFile
 
     Raises:
         LtxError: footage or weights are missing or do not fit, or a stage cannot work as configured.
+        OutOfMemory: a stage cannot fit the GPU.
     """
     shared, sections = (config.shared(), {}) if pending else prepare(config, selection)
-    for planned in _decided(config, selection, shared, sections):
-        notices = planned.stage.notices(config.stage_config(planned.stage.name), shared)
-        yield replace(planned, notices=tuple(notices))
+    done: dict[str, Manifest[Any]] = {}
+    for planned in _decided(config, selection, shared, sections, done):
+        stage, section = planned.stage, config.stage_config(planned.stage.name)
+        readable = planned.will_run and (bool(sections) or not stage.needs_weights)
+        memory = stage.memory(section, shared, done) if readable else ()
+        yield replace(planned, notices=tuple(stage.notices(section, shared)), memory=tuple(memory))
 
 
 def _decided(
-    config: RunConfig, selection: Selection, shared: Shared, sections: Mapping[str, BaseModel]
+    config: RunConfig,
+    selection: Selection,
+    shared: Shared,
+    sections: Mapping[str, BaseModel],
+    done: dict[str, Manifest[Any]],
 ) -> Iterator[PlannedStage]:
-    """`sections`: none while a download is pending."""
+    """`sections`: none while a download is pending. `done` takes what need not run."""
     workspace = config.place()
     memo = workspace.digest_memo()
-    done: dict[str, Manifest[Any]] = {}
     for stage in STAGES:
         if not selection.covers(stage):
             if manifest := latest_manifest(stage, workspace):

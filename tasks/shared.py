@@ -92,6 +92,13 @@ class MemoryConfig(ConfigModel):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="`auto`: the GPU if there is one, else the CPU."
     )
+    gpu_gib: float | None = Field(
+        default=None,
+        gt=0,
+        le=1024,
+        description="Plan training for a GPU of that many GiB: to `plan` on a machine without it, or leave room on a "
+        "larger one. Default: what is free.",
+    )
     cpu_threads: int | None = Field(
         default=None, ge=1, le=1024, description="CPU threads of PyTorch; default its own choice. 1 for toy models."
     )

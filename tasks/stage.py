@@ -88,6 +88,10 @@ class Stage:
     notices: Callable[[Any, Shared], Sequence[str]] = lambda _config, _shared: ()
     """Lines for people on what is allowed but likely not meant: shown in the plan, and when the stage starts."""
 
+    memory: Callable[[Any, Shared, Inputs], Sequence[str]] = lambda _config, _shared, _inputs: ()
+    """Lines for the plan: what the stage will take of the GPU and of the host, and how it keeps within. Given what the
+    stages before have made so far. Raises OutOfMemory for what cannot fit."""
+
     def identity(self, config: BaseModel, shared: Shared, inputs: Inputs, memo: DigestMemo) -> dict[str, Any]:
         """Everything the output depends on, as JSON: the stage's own config, what it observes outside, its inputs.
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from datasets_spec import Checkpoint, Latent
 from datasets_spec.manifest import content_digest
+from ltx_core.engine.plan import advice
 from ltx_core.errors import DataError
 from ltx_core.files.atomic import atomic_path, write_bytes
 from ltx_core.files.digest import DigestMemo, file_digest
@@ -18,6 +19,7 @@ from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
 from ltx_core.training.shares import most_ranks
 from tasks.shared import Shared
 from tasks.stage import Inputs, Observed, Outcome, Stage, Work
+from tasks.train_memory import buckets_of, memory_lines, plan_on_gpu, training_work
 from tasks.train_notices import train_notices
 from tasks.weights import component_identities, open_weights
 from tasks.workspace import QUANTISED_FILE
@@ -121,7 +123,7 @@ def _job(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> "Trai
     from tasks.device import torch_dtype
 
     checkpoint = open_weights(work.shared.model).checkpoint
-    settings = TrainSettings.model_validate(work.config.model_dump())
+    settings, memory_advice = _planned(work, ranks, device)
     dtype = torch_dtype(settings.dtype)
     sharded = work.shared.memory.sharding == "full"  # then it fits no GPU whole
     num_blocks = int(checkpoint.arguments("transformer")["num_layers"])
@@ -145,7 +147,25 @@ def _job(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> "Trai
         provenance=provenance,
         ranks=ranks,
         sharding=work.shared.memory.sharding,
+        memory_advice=memory_advice,
     )
+
+
+def _planned(work: Work, ranks: "Ranks", device: str) -> tuple[TrainSettings, str]:
+    """The settings with what was left open chosen for this device, and what to change should it not do."""
+    settings = TrainSettings.model_validate(work.config.model_dump())
+    if not device.startswith("cuda"):
+        return settings, ""
+    import torch
+
+    from ltx_core.autoencoder.device_memory import free_bytes
+
+    buckets = buckets_of(list(work.inputs["encode_latents"]))
+    needed = training_work(settings, work.shared, buckets, num_ranks=ranks.size)
+    settings, choice = plan_on_gpu(settings, needed, work.shared.memory, free_bytes(torch.device(device)))
+    if ranks.is_first:
+        work.progress.note(f"memory plan: {choice.why}")
+    return settings, advice(needed, choice.options)
 
 
 def _provenance(work: Work) -> dict[str, str]:
@@ -185,5 +205,6 @@ STAGE = Stage(
     reads={"embed_text": texts_digest},
     not_in_key=FREE_TO_CHANGE,
     notices=train_notices,
+    memory=memory_lines,
     artifacts=("lora.safetensors", "metrics.parquet", "config.json"),
 )

@@ -31,6 +31,9 @@ def _run(args: Namespace) -> int:
         console.print(download_table(pending))
     planned = list(plan(config, selection, pending))
     console.print(plan_table(planned))
+    for stage in planned:
+        for line in stage.memory:
+            console.print(f"{stage.stage.name}: {line}", highlight=False, markup=False)
     print_notices(console, guide_notices(args.config))
     print_notices(console, (notice for stage in planned for notice in stage.notices))
     return 0

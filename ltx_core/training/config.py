@@ -10,6 +10,7 @@ from ltx_core.training.tread import Route
 
 Preset = Literal["video", "audio", "audio+video"]
 Suffix = Annotated[str, Field(min_length=1, pattern=r"^[a-z0-9_.]+$")]
+Share = Annotated[float, Field(ge=0, le=1)]
 Scheduler = Literal[
     "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "sine"
 ]
@@ -112,14 +113,18 @@ class TrainSettings(BaseModel):
     low_precision_backward: bool = Field(
         default=True, description="With 8-bit weights: gradients through them in 8 bits too; else in `dtype`, slower."
     )
-    recompute: float = Field(
-        default=1.0, ge=0, le=1, description="Share of the blocks computed again in the backward: memory for time."
+    recompute: Literal["auto"] | Share = Field(
+        default="auto",
+        description="Share of the blocks computed again in the backward: memory for time. `auto`: the least that fits "
+        "the GPU (or `memory.gpu_gib`), 0 on the CPU.",
     )
     activation_budget: float = Field(
         default=1.0, ge=0, le=1, description="Inside compiled blocks: share of the activations kept for the backward."
     )
-    streamed_blocks: int | Literal["all"] = Field(
-        default=0, description="Blocks whose frozen weights wait on the host and are copied when their turn comes."
+    streamed_blocks: Literal["auto", "all"] | Annotated[int, Field(ge=0)] = Field(
+        default="auto",
+        description="Blocks whose frozen weights wait on the host and are copied when their turn comes. `auto`: the "
+        "fewest with which training fits the GPU once all blocks are computed again, 0 on the CPU.",
     )
     stream_from: Literal["memory", "disk"] = Field(
         default="memory", description="Where they wait: page-locked memory, or files in the stage's folder."

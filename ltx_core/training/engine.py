@@ -15,11 +15,12 @@ def engine_options(
     settings: TrainSettings, *, device: str, num_blocks: int, folder: Path | None, sharded: bool = False
 ) -> EngineOptions:
     """What the settings ask for. `auto` compiles and captures graphs on CUDA devices alone. `folder` is for `disk`.
+    Of `recompute` and `streamed_blocks`, `auto` is nothing on the CPU; for a GPU the memory plan has replaced it.
     Blocks that are `sharded` among GPUs are gathered by hooks, which neither a compiled block nor a graph takes along.
 
     Raises:
-        ConfigError: graphs without a CUDA device, options that exclude each other, or routes over blocks that are not
-            there.
+        ConfigError: graphs without a CUDA device, options that exclude each other, routes over blocks that are not
+            there, or an `auto` that nobody planned.
     """
     on_gpu = device.startswith("cuda")
     block_routes(settings.tread_routes, num_blocks)  # refused here, before anything is loaded
@@ -29,12 +30,17 @@ def engine_options(
         _check_sharded(settings)
     compiled = _on(settings.compile_blocks, on_gpu and not sharded)
     from_disk = settings.stream_from == "disk"
+    if on_gpu and "auto" in (settings.recompute, settings.streamed_blocks):
+        raise ConfigError(
+            "recompute or streamed_blocks is auto; plan them first (ltx_core.training.memory_plan.planned)"
+        )
+    streamed = 0 if settings.streamed_blocks == "auto" else settings.streamed_blocks
     return EngineOptions(
         precision=settings.base_precision,
         low_backward=settings.low_precision_backward,
-        streamed_blocks=num_blocks if settings.streamed_blocks == "all" else settings.streamed_blocks,
+        streamed_blocks=num_blocks if streamed == "all" else streamed,
         stream_folder=folder if from_disk else None,
-        recompute=settings.recompute,
+        recompute=0.0 if settings.recompute == "auto" else settings.recompute,
         activation_budget=settings.activation_budget,
         fused=compiled,
         compiled=compiled,
@@ -45,7 +51,7 @@ def engine_options(
 def _check_sharded(settings: TrainSettings) -> None:
     wrong = {
         "base_precision": settings.base_precision != "native",
-        "streamed_blocks": settings.streamed_blocks != 0,
+        "streamed_blocks": settings.streamed_blocks not in (0, "auto"),
         "compile_blocks": settings.compile_blocks == "on",
         "cuda_graphs": settings.cuda_graphs == "on",
     }

@@ -44,6 +44,8 @@ class Run:
     provenance: dict[str, str]
     progress: Progress
     ranks: Ranks = ALONE
+    memory_advice: str = ""
+    """What to change, and by how much it helps, if the device is full."""
 
 
 def train(run: Run, start: int) -> None:
@@ -59,7 +61,7 @@ def train(run: Run, start: int) -> None:
     settings = run.objective.settings
     run.ranks.check_equal("start", str(start), run.config_digest, run.parameters, run.optimizer.state())
     if start < settings.steps:
-        dry_run(run.objective, run.plan, run.parameters, run.backward)
+        dry_run(run.objective, run.plan, run.parameters, run.backward, advice=run.memory_advice)
     run.progress.advance(start, settings.steps, "steps")
     saved, watch = start, Stopwatch()
     with prefetched(run.objective.train_batch, own_batches(run, start), run.objective.device) as feed:
@@ -142,7 +144,7 @@ def _step(run: Run, step: int, feed: Feed, watch: Stopwatch) -> None:
     """One optimizer step and what is told of it."""
     settings = run.objective.settings
     batches = step_visits(run.plan, step, settings.gradient_accumulation_steps)
-    with out_of_memory_errors(f"training, at step {step + 1}"), watch:
+    with out_of_memory_errors(f"training, at step {step + 1}", run.memory_advice), watch:
         record, num_tokens = take_step(
             run.objective,
             batches,

@@ -13,10 +13,15 @@ from ltx_core.training.objective import Objective
 from ltx_core.training.order import EpochPlan, Visit
 from ltx_core.training.step import backward_step
 
+IN_THIS_ORDER = (
+    "In this order: set recompute to 1, base_precision to int8 or fp8, streamed_blocks to all; then lower batch_size "
+    "or rank, or use smaller or shorter buckets."
+)
+
 
 @contextmanager
-def out_of_memory_errors(what: str) -> Iterator[None]:
-    """Turn a full device into an error that says the peak and what to change.
+def out_of_memory_errors(what: str, advice: str = "") -> Iterator[None]:
+    """Turn a full device into an error that says the peak and what to change; `advice` is the memory plan's, if any.
 
     Raises:
         OutOfMemory: the device is full.
@@ -25,9 +30,8 @@ def out_of_memory_errors(what: str) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise OutOfMemory(
-            f"out of device memory while {what} (peak {peak_mebibytes() or 0:.0f} MiB): {error}. In this order: set "
-            f"recompute to 1, base_precision to int8 or fp8, streamed_blocks to all; then lower batch_size or rank, or "
-            f"use smaller or shorter buckets."
+            f"out of device memory while {what} (peak {peak_mebibytes() or 0:.0f} MiB): {error}. "
+            f"{advice or IN_THIS_ORDER}"
         ) from error
 
 
@@ -37,7 +41,12 @@ def peak_mebibytes() -> float | None:
 
 
 def dry_run(
-    objective: Objective, plan: EpochPlan, parameters: Mapping[str, torch.nn.Parameter], backward: Backward
+    objective: Objective,
+    plan: EpochPlan,
+    parameters: Mapping[str, torch.nn.Parameter],
+    backward: Backward,
+    *,
+    advice: str = "",
 ) -> None:
     """Forward and backward of the largest batch of the run, so that too little memory shows at once.
 
@@ -49,7 +58,8 @@ def dry_run(
     """
     visits = largest_batch(objective, plan)
     objective = replace(objective, settings=_hungriest(objective.settings))
-    with out_of_memory_errors(f"trying the largest batch, {len(visits)} clips of {visits[0].sample.bucket}"):
+    what = f"trying the largest batch, {len(visits)} clips of {visits[0].sample.bucket}"
+    with out_of_memory_errors(what, advice):
         backward_step(objective, [visits], backward=backward)
     for parameter in parameters.values():
         parameter.grad = None

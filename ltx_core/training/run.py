@@ -61,6 +61,9 @@ class TrainJob:
     sharding: Sharding = "none"
     """`full` cuts the frozen blocks among ranks; `load_transformer` may then leave the base on the CPU."""
 
+    memory_advice: str = ""
+    """What to change, and by how much it helps, if the device is full; from the memory plan."""
+
     def engine_options(self, num_blocks: int) -> EngineOptions:
         """How the blocks of a transformer are to run."""
         folder = self.offload_dir or self.out_dir / "offload"
@@ -160,6 +163,7 @@ def prepare(job: TrainJob, root: Path, digest: str, history: History, progress: 
         provenance=job.provenance,
         progress=progress,
         ranks=job.ranks,
+        memory_advice=job.memory_advice,
     )
 
 
