@@ -67,7 +67,8 @@ def needed_bytes(estimate: MemoryEstimate) -> int:
 def choose(
     work: Workload, options: EngineOptions, budget_bytes: int, *, recompute: bool = True, stream: bool = True
 ) -> Choice:
-    """The fastest way that fits `budget_bytes`; the flags say what may be chosen, the rest of `options` stays.
+    """The fastest way that fits `budget_bytes`; the flags say what may be chosen, the rest of `options` stays. Where
+    nothing may be chosen, that is `options`, fit or not.
 
     Raises:
         OutOfMemory: nothing that may be chosen fits; says what is missing and what would help.
@@ -75,7 +76,7 @@ def choose(
     least: EngineOptions | None = None
     for tried in _candidates(work.sizes.num_blocks, options, recompute=recompute, stream=stream):
         estimate = work.predict(tried)
-        if needed_bytes(estimate) <= budget_bytes:
+        if needed_bytes(estimate) <= budget_bytes or not (recompute or stream):
             return Choice(tried, estimate, _why(work, tried, estimate, budget_bytes))
         if least is None or estimate.peak_bytes < work.predict(least).peak_bytes:
             least = tried

@@ -8,11 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from diffusers import LTX2VideoTransformer3DModel
 
-from benchmarks import released
-from ltx_core.checkpoint.architecture import transformer_arguments
 from ltx_core.engine import low_precision, model_sizes
 from ltx_core.engine.footprint import GIB, BatchShape, Training, predict
 from ltx_core.engine.model_sizes import ModelSizes, num_trained
@@ -22,6 +18,7 @@ from ltx_core.engine.plan import Workload, advice, choose, needed_bytes, reliefs
 from ltx_core.errors import CheckpointError, ConfigError, OutOfMemory
 from ltx_core.lora.inject import add_lora, lora_parameters
 from ltx_core.lora.targets import target_modules
+from tests.released_header import transformer_shapes
 from tests.unit.engine.conftest import build
 
 MEASURED = json.loads(Path(__file__).with_name("measured_peaks.json").read_text(encoding="utf-8"))
@@ -34,20 +31,13 @@ Shapes = dict[str, tuple[int, ...]]
 @pytest.fixture(scope="module")
 def shapes() -> dict[int, Shapes]:
     """Of the released 2.0 transformer, by number of blocks."""
-    arguments = transformer_arguments(released.config("2.0")) | {"perturbed_attn": True}
-    with torch.device("meta"):
-        model = LTX2VideoTransformer3DModel(**(arguments | {"num_layers": 1}))
-    one = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    return {n: _repeated(one, n) for n in (8, 48)}
+    whole = transformer_shapes()
+    return {48: whole, 8: {name: shape for name, shape in whole.items() if _block(name) < 8}}
 
 
-def _repeated(one: Shapes, num_blocks: int) -> Shapes:
-    """All blocks are like the first."""
-    first = "transformer_blocks.0."
-    blocks = {n: s for n, s in one.items() if n.startswith(first)}
-    rest = {n: s for n, s in one.items() if not n.startswith(first)}
-    more = {n.replace(first, f"transformer_blocks.{i}."): s for i in range(num_blocks) for n, s in blocks.items()}
-    return rest | more
+def _block(name: str) -> int:
+    """Number of the block that a tensor is in; -1 outside."""
+    return int(name.split(".")[1]) if name.startswith("transformer_blocks.") else -1
 
 
 @pytest.fixture(scope="module")

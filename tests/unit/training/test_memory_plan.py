@@ -1,0 +1,92 @@
+"""From settings and clips to the memory plan and back: what is left open is chosen, what is asked for stays."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from ltx_core.engine.plan import Workload, usable_bytes
+from ltx_core.errors import ConfigError, OutOfMemory
+from ltx_core.training.config import TrainSettings
+from ltx_core.training.engine import engine_options
+from ltx_core.training.memory import out_of_memory_errors
+from ltx_core.training.memory_plan import Bucket, batch_shape, bucket_of, is_planned, largest_first, planned, workload
+from tests.released_header import transformer_shapes
+
+SMALL, LONG = bucket_of("832x480@17", 25, 100), bucket_of("768x512@121", 25, 100)
+
+
+@pytest.fixture(scope="module")
+def shapes() -> dict[str, Any]:
+    return {"transformer": transformer_shapes(), "connectors": {"layer": (1000, 1000)}}
+
+
+def of(settings: TrainSettings, shapes: dict[str, Any], buckets: Sequence[Bucket] = (SMALL, LONG)) -> Workload:
+    return workload(settings, buckets, shapes)
+
+
+def test_tokens_are_counted_as_training_makes_them() -> None:
+    two = TrainSettings(batch_size=2)
+    assert batch_shape(two, SMALL) == batch_shape(two, bucket_of("832x480@17", 25, 2))
+    found = batch_shape(two, SMALL)
+    assert (found.size, found.video_tokens, found.audio_tokens, found.text_tokens) == (2, 1170, 17, 1024)
+    assert batch_shape(two, bucket_of("832x480@17", 25, 1)).size == 1
+    assert batch_shape(TrainSettings(modalities="video"), LONG).audio_tokens == 1
+    assert batch_shape(TrainSettings(first_frame_probability=0.1), LONG).by_token
+    assert largest_first(two, [SMALL, LONG]) == [LONG, SMALL]
+
+
+def test_a_wrong_bucket_is_told() -> None:
+    with pytest.raises(ConfigError, match="832x480@17 is wanted"):
+        bucket_of("832x480", 25, 1)
+
+
+def test_on_the_cpu_nothing_is_computed_again_or_streamed() -> None:
+    options = engine_options(TrainSettings(), device="cpu", num_blocks=48, folder=None)
+    assert (options.recompute, options.streamed_blocks) == (0, 0)
+
+
+def test_a_gpu_wants_a_plan_first(shapes: dict[str, Any]) -> None:
+    settings = TrainSettings(base_precision="fp8")
+    assert not is_planned(settings)
+    with pytest.raises(ConfigError, match="plan them first"):
+        engine_options(settings, device="cuda", num_blocks=48, folder=None)
+    chosen, choice = planned(settings, of(settings, shapes), usable_bytes(32))
+    assert is_planned(chosen)
+    options = engine_options(chosen, device="cuda", num_blocks=48, folder=None)
+    assert options == choice.options
+    assert 0 < options.recompute <= 1
+
+
+def test_what_the_plan_chooses_changes_no_digest(shapes: dict[str, Any]) -> None:
+    settings = TrainSettings(base_precision="int8")
+    chosen, _ = planned(settings, of(settings, shapes), usable_bytes(16))
+    assert chosen.streamed_blocks != "auto"
+    assert chosen.digest() == settings.digest()
+
+
+@pytest.mark.parametrize("asked", [{"recompute": 0.5}, {"streamed_blocks": 40}, {"streamed_blocks": "all"}])
+def test_what_is_asked_for_stays(asked: dict[str, Any], shapes: dict[str, Any]) -> None:
+    settings = TrainSettings(base_precision="fp8", **asked)
+    chosen, choice = planned(settings, of(settings, shapes), usable_bytes(80))
+    assert {name: getattr(chosen, name) for name in asked} == asked
+    assert is_planned(chosen)
+    assert choice.options.streamed_blocks == {"all": 48, "auto": 0}.get(str(settings.streamed_blocks), 40)
+
+
+def test_a_base_cut_among_gpus_is_not_streamed(shapes: dict[str, Any]) -> None:
+    settings = TrainSettings()
+    alone = of(settings, shapes)
+    cut = workload(settings, [SMALL, LONG], shapes, shards=2)
+    with pytest.raises(OutOfMemory, match="0 streamed"):
+        planned(settings, cut, usable_bytes(16))
+    chosen, choice = planned(settings, cut, usable_bytes(48))
+    assert chosen.streamed_blocks == 0
+    assert choice.estimate.terms["frozen weights"] < alone.predict(choice.options).terms["frozen weights"]
+
+
+def test_a_full_device_gives_the_plans_advice() -> None:
+    advice = "recompute 0.43 -> 1 saves 12.1 GiB"
+    with pytest.raises(OutOfMemory, match=rf"full\. {advice}$"), out_of_memory_errors("training", advice):
+        raise torch.OutOfMemoryError("full")
