@@ -1,6 +1,6 @@
 """Options of the guide that trade time for memory."""
 
-from flows.guide.option import Draft, Option
+from flows.guide.option import Draft, Option, Refused
 from flows.guide.take import accepted, flag, only, switch, told, whole
 
 BLOCKS = "tests/unit/engine/test_policies.py::test_where_and_when_blocks_are_computed_changes_no_bit"
@@ -15,6 +15,20 @@ def _swap(draft: Draft, _key: str, value: object) -> None:
     blocks = whole(value)
     if blocks:
         draft.set("train_lora.streamed_blocks", blocks)
+
+
+def _interval(draft: Draft, _key: str, value: object) -> None:
+    blocks = whole(value)
+    if blocks < 0:
+        raise Refused(f"is {blocks}; 0 or more blocks are wanted")
+    if blocks and flag(draft.flat.get("gradient_checkpointing", True)):
+        draft.set("train_lora.recompute", 1 / blocks)
+
+
+def _to_disk(draft: Draft, key: str, value: object) -> None:
+    if value:
+        draft.set("train_lora.stream_from", "disk")
+        draft.notice(key, "streamed blocks lie in the folder of the training stage, in the workspace, and not there")
 
 
 def _tile(draft: Draft, key: str, value: object) -> None:
@@ -41,7 +55,8 @@ OPTIONS = (
         take=switch("train_lora.streamed_blocks", on="all"),
         does="`train_lora.streamed_blocks: all`: the frozen blocks wait in host memory and are copied when their turn "
         "comes.",
-        differs="The same bits as without; works with recompute, 8-bit weights and ramtorch's option, too.",
+        differs="The same bits as without; works with recompute, 8-bit weights and ramtorch's option, too. False "
+        "leaves `auto`: streamed if training does not fit.",
         test=BLOCKS,
     ),
     Option(
@@ -64,6 +79,13 @@ OPTIONS = (
         does="Always so on a GPU: the next block is copied while one computes.",
         differs="Holds with recomputation as well, where the guide's program switches it off.",
         test=BLOCKS,
+    ),
+    Option(
+        key="group_offload_to_disk_path",
+        take=_to_disk,
+        does="`train_lora.stream_from: disk`.",
+        differs="The files lie in the workspace, and are gone with the process; a notice says so.",
+        test="tests/unit/engine/test_policies.py::test_weights_stream_from_files_too",
     ),
     Option(
         key="ramtorch",
@@ -98,6 +120,13 @@ OPTIONS = (
         take=switch("train_lora.recompute", on=1.0, off=0.0),
         does="`train_lora.recompute`: 1 if true, 0 if false.",
         differs="A share between is possible, and the same bits either way.",
+        test=BLOCKS,
+    ),
+    Option(
+        key="gradient_checkpointing_interval",
+        take=_interval,
+        does="`train_lora.recompute`: one in so many blocks is computed again; 1 is all of them.",
+        differs="Left out, the memory plan chooses the least that fits.",
         test=BLOCKS,
     ),
     Option(

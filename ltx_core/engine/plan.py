@@ -14,8 +14,9 @@ from ltx_core.errors import OutOfMemory
 
 CONTEXT_BYTES = int(0.75 * GIB)
 """Of a card's memory, what CUDA's context, its modules and a desktop take before PyTorch's first tensor."""
-HEADROOM = 1.08
-"""Of the truth over the prediction at worst (see measured_peaks.json), and for what the allocator cannot use."""
+RESERVE_BYTES, RESERVE_SHARE = GIB, 0.06
+"""What PyTorch's allocator holds beyond the tensors at the peak: pieces that fit nothing, and memory that belongs to a
+graph. Fitted to what it reserved in the runs of measured_peaks.json."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Choice:
 
     @property
     def needed_bytes(self) -> int:
-        """The predicted peak with headroom."""
+        """The predicted peak and what the allocator holds beside it."""
         return needed_bytes(self.estimate)
 
 
@@ -60,8 +61,8 @@ def usable_bytes(gpu_gib: float) -> int:
 
 
 def needed_bytes(estimate: MemoryEstimate) -> int:
-    """A predicted peak with headroom."""
-    return round(estimate.peak_bytes * HEADROOM)
+    """A predicted peak and what the allocator holds beside it."""
+    return round(estimate.peak_bytes * (1 + RESERVE_SHARE)) + RESERVE_BYTES
 
 
 def choose(
@@ -89,8 +90,9 @@ def refusal(work: Workload, options: EngineOptions, budget_bytes: int) -> str:
     estimate = work.predict(options)
     needed = needed_bytes(estimate)
     return (
-        f"training needs {needed / GIB:.1f} GiB with {_how(work.sizes.num_blocks, options)}, {HEADROOM - 1:.0%} "
-        f"headroom included, and {budget_bytes / GIB:.1f} GiB can be had: {estimate.describe()} (GiB). "
+        f"training needs {needed / GIB:.1f} GiB with {_how(work.sizes.num_blocks, options)}, and "
+        f"{budget_bytes / GIB:.1f} GiB can be had: {estimate.describe()}, allocator's reserve "
+        f"{(needed - estimate.peak_bytes) / GIB:.2f} (GiB). "
         f"{advice(work, options) or 'Use smaller or shorter buckets.'}"
     )
 
@@ -144,8 +146,8 @@ def _candidates(num_blocks: int, options: EngineOptions, *, recompute: bool, str
 def _why(work: Workload, options: EngineOptions, estimate: MemoryEstimate, budget_bytes: int) -> str:
     easier = replace(options, recompute=0.0, streamed_blocks=0)
     text = (
-        f"{_how(work.sizes.num_blocks, options)}: takes {estimate.peak_bytes / GIB:.1f} GiB of "
-        f"{budget_bytes / GIB:.1f} that can be had, {HEADROOM - 1:.0%} kept free"
+        f"{_how(work.sizes.num_blocks, options)}: takes {estimate.peak_bytes / GIB:.1f} GiB, with the allocator's "
+        f"reserve {needed_bytes(estimate) / GIB:.1f}, of {budget_bytes / GIB:.1f} that can be had"
     )
     if easier == options:
         return text

@@ -68,6 +68,8 @@ def test_predictions_hold_what_was_measured(row: Mapping[str, Any], shapes: dict
     estimate = predict(sizes_of(found), BatchShape(**MEASURED["shapes"][row["shape"]]), training, of_row(row))
     assert estimate.peak_bytes / GIB == pytest.approx(row["peak"], rel=0.10)
     assert estimate.resident_bytes / GIB == pytest.approx(row["resident"], rel=0.10)
+    if "reserved" in row:
+        assert needed_bytes(estimate) / GIB == pytest.approx(row["reserved"], rel=0.10)
 
 
 @pytest.mark.parametrize("precision", ["native", "int8", "fp8"])
