@@ -13,7 +13,7 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,6 +42,8 @@ from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.shares import streamed_blocks
 from ltx_core.engine.streaming import BlockStream
 from ltx_core.lora.inject import lora_parameters
+from ltx_core.training.config import TrainSettings
+from ltx_core.training.optimizer import make_optimizer
 
 ACTIVATIONS_GIB = {("native", "17"): 0.51, ("native", "121"): 1.24, ("fp8", "17"): 0.53, ("fp8", "121"): 1.31}
 """Kept for the backward by one compiled block that is not recomputed; measured with eight blocks."""
@@ -63,6 +65,23 @@ class Row:
     slots: int = 2
 
 
+class TrainedWith:
+    """The optimizer that training runs, called as PyTorch's are."""
+
+    def __init__(self, parameters: Mapping[str, torch.nn.Parameter]) -> None:
+        self._parameters = list(parameters.values())
+        self._optimizer = make_optimizer(parameters, TrainSettings())
+
+    def step(self) -> None:
+        """Update every parameter."""
+        self._optimizer.step(1e-5)
+
+    def zero_grad(self, *, set_to_none: bool) -> None:
+        """Drop gradients."""
+        for parameter in self._parameters:
+            parameter.grad = None
+
+
 class Bench:
     """One precision's transformer with its adapter and optimizer, and the rows measured on it."""
 
@@ -74,7 +93,7 @@ class Bench:
         with_lora(self.transformer)
         set_policies(self.transformer, options, None)
         self.parameters = list(lora_parameters(self.transformer).values())
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=1e-5, fused=DEVICE.type == "cuda")
+        self.optimizer = TrainedWith(lora_parameters(self.transformer))
         self.stream: BlockStream | None = None
 
     def run(self, row: Row) -> dict[str, Any]:
@@ -114,7 +133,8 @@ class Bench:
         """The smallest share of blocks that fits."""
         if self.args.tiny:
             return 0.5
-        kept, again = ACTIVATIONS_GIB[self.precision, row.shape], RECOMPUTED_GIB[row.shape]
+        kind = "native" if self.precision == "native" else "fp8"  # both formats keep the same inputs, in bf16
+        kept, again = ACTIVATIONS_GIB[kind, row.shape], RECOMPUTED_GIB[row.shape]
         trained = sum(p.numel() for p in self.parameters) * 16 / GIB  # weights, gradients and moments in float32
         frozen = sum(p.numel() * p.element_size() for p in self.transformer.parameters() if not p.requires_grad) / GIB
         room = row.limit_gib - 1.5 - trained - frozen - kept
@@ -178,7 +198,7 @@ def main() -> int:
     parser.add_argument("--tiny", action="store_true", help="toy sizes; works on a CPU")
     parser.add_argument("--blocks", type=int, default=48)
     parser.add_argument("--generation", default="2.0")
-    parser.add_argument("--precisions", nargs="+", default=["fp8", "native"])
+    parser.add_argument("--precisions", nargs="+", choices=("fp8", "int8", "native"), default=["fp8", "native"])
     parser.add_argument("--budgets", nargs="+", type=float, help="only try these budgets of activations in blocks")
     parser.add_argument("--no-baseline", action="store_true", help="leave plain diffusers + peft out")
     parser.add_argument("--out", type=Path, help="append the lines here")
@@ -195,7 +215,16 @@ def main() -> int:
             limit = 76 if precision == "native" else 46
             chosen = [Row(f"budget, under {limit}", "121", limit, recompute=0.0, budget=b) for b in args.budgets]
         for row in chosen:
-            say({"row": row.name, "shape": row.shape, "limit_gib": row.limit_gib, **bench.run(row)}, args.out)
+            say(
+                {
+                    "row": row.name,
+                    "precision": precision,
+                    "shape": row.shape,
+                    "limit_gib": row.limit_gib,
+                    **bench.run(row),
+                },
+                args.out,
+            )
         del bench
         torch._dynamo.reset()
         collect()

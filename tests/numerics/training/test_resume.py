@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.numerics
 JobOf = Callable[..., TrainJob]
 STEPS = 7
 """With checkpoints every 3 steps, evals every 4, reports every 2 and two batches a step."""
+LONG_STEPS = 20
 
 
 def kill_self(*_: object) -> None:
@@ -84,13 +86,18 @@ def test_killed_after_a_step(step: int, job_of: JobOf, tmp_path: Path, undisturb
     check_same(result, undisturbed)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw_bf16", "adamw8bit"])
-def test_killed_with_a_low_precision_optimizer(optimizer: str, job_of: JobOf, tmp_path: Path) -> None:
-    whole = train_lora(job_of(tmp_path / "whole", optimizer=optimizer), Silent())
-    job = job_of(tmp_path / "killed", optimizer=optimizer)
-    assert in_child(lambda: train_lora(job, KilledAt(5))) == -signal.SIGKILL
+@pytest.mark.parametrize("optimizer", ["adamw", "adamw_bf16", "adamw8bit"])
+def test_killed_at_five_random_steps(optimizer: str, job_of: JobOf, tmp_path: Path) -> None:
+    """Of one run, one after another; what is resumed was itself resumed."""
+    steps = sorted(random.Random(optimizer).sample(range(1, LONG_STEPS + 1), 5))
+    settings = {"optimizer": optimizer, "steps": LONG_STEPS}
+    whole = train_lora(job_of(tmp_path / "whole", **settings), Silent())
+    job = job_of(tmp_path / "killed", **settings)
+    for step in steps:
+        assert in_child(lambda step=step: train_lora(job, KilledAt(step))) == -signal.SIGKILL  # type: ignore[misc]  # bound now
     result = train_lora(job, Silent())
-    assert result.resumed_from_step == 3
+    last = steps[-1] - 1
+    assert result.resumed_from_step == (last - last % 3 or None), "whose own checkpoint was not written yet"
     check_same(result, whole)
 
 
