@@ -154,7 +154,7 @@ def rows(precision: str, blocks: int) -> Iterator[Row]:
     for name, limit in (("8 bits resident, fits 48 GB", 46), ("8 bits resident, fits 32 GB", 30)):
         for shape in ("17", "121"):
             yield Row(name, shape, limit)
-    for shape, limit, streamed in (("121", 14, blocks - 10), ("17", 12, blocks - 10)):
+    for shape, limit, streamed in (("121", 14, max(1, blocks - 10)), ("17", 12, max(1, blocks - 10))):
         yield Row("8 bits streamed, fits 16 GB", shape, limit, streamed=streamed, recompute=1.0)
     for shape, limit in (("17", 7), ("121", 9.5)):
         yield Row("8 bits streamed, fits 12 GB", shape, limit, streamed=blocks, recompute=1.0)
