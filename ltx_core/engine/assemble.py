@@ -5,6 +5,7 @@ from copy import deepcopy
 from typing import Any
 
 import torch
+from torch._dynamo import config as dynamo_config
 
 from ltx_core.denoiser.blocks import runner_of, set_runner
 from ltx_core.engine.arena import HostArena
@@ -17,6 +18,9 @@ from ltx_core.engine.shares import recomputed_blocks, streamed_blocks
 from ltx_core.engine.streaming import BlockStream
 
 BLOCKS = "transformer_blocks"
+MOST_FORMS = 256
+"""Forms of batch that a block may be compiled for: PyTorch stops at eight, as a guard against shapes without end, but
+buckets have an end."""
 Read = Callable[[Sequence[str]], Mapping[str, torch.Tensor]]
 """Tensors by their names in the module, on the device."""
 
@@ -57,8 +61,9 @@ def set_policies(transformer: Any, options: EngineOptions, stream: BlockStream |
             if hasattr(module, "set_processor"):
                 module.set_processor(FusedAttnProcessor())
     if options.compiled:
+        dynamo_config.recompile_limit = max(dynamo_config.recompile_limit, MOST_FORMS)
         for block in blocks:
-            block.compile(fullgraph=True)
+            block.compile(fullgraph=True, dynamic=False)  # else a second shape is compiled for any shape, and slower
     recompute = recomputed_blocks(len(blocks), options.recompute)
     set_runner(transformer, PolicyRunner(recompute, stream, options.activation_budget))
 
