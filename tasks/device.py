@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ltx_core.engine.host import card_gib
 from ltx_core.errors import ConfigError
 from tasks.shared import MemoryConfig
 
@@ -25,6 +26,11 @@ def prepare_device(memory: MemoryConfig) -> str:
             "memory.device is cuda, but PyTorch finds no GPU; check the driver, or set memory.device: auto"
         )
     return "cuda" if memory.device != "cpu" and available else "cpu"
+
+
+def planned_card(memory: MemoryConfig) -> float | None:
+    """GiB of the GPU to plan for: `memory.gpu_gib`, else this machine's; None where stages run on the CPU."""
+    return None if memory.device == "cpu" else memory.gpu_gib or card_gib()
 
 
 def num_devices(memory: MemoryConfig) -> int:

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from datasets_spec import Text
+from ltx_core.engine.footprint import GIB
+from ltx_core.engine.plan import usable_bytes
 from ltx_core.files.digest import DigestMemo, text_digest
 from ltx_core.files.lock import folder_lock
 from ltx_core.pool.index import Entry, read_index
 from ltx_core.pool.writer import ShardWriter
 from ltx_core.progress import stop_if_asked
 from ltx_core.text.packing import PACK_TOKENS
+from ltx_core.text.room import needed_bytes
+from tasks.device import planned_card
 from tasks.shards import SHARD_OPTIONS, ShardConfig
 from tasks.shared import PromptConfig, Shared
-from tasks.stage import Observed, Outcome, Stage, Work
+from tasks.stage import Inputs, Observed, Outcome, Stage, Work
 from tasks.weights import component_identities, encoder_identities, open_weights
 
 if TYPE_CHECKING:
@@ -151,6 +155,20 @@ def _observed(shared: Shared, memo: DigestMemo) -> dict[str, str]:
     return encoder_identities(shared.model, memo) | projection
 
 
+def memory_lines(config: EmbedTextConfig, shared: Shared, _inputs: Inputs) -> Sequence[str]:
+    """What the text encoder takes of the card that is planned for, and whether its layers will be streamed."""
+    gpu_gib = planned_card(shared.memory)
+    if gpu_gib is None:
+        return ()
+    item_bytes = 4 if config.dtype == "fp32" else 2
+    encoder = open_weights(shared.model).text_encoder
+    needed = needed_bytes(encoder, item_bytes=item_bytes, int8=config.dtype == "int8", pack_tokens=config.pack_tokens)
+    asked = shared.memory.stream_text_encoder
+    streamed = needed > usable_bytes(gpu_gib) if asked == "auto" else asked
+    how = "its layers are streamed from host memory" if streamed else "it stays on the card"
+    return (f"{gpu_gib:g} GiB card: the text encoder takes {needed / GIB:.1f} GiB; {how}",)
+
+
 def observe(_config: EmbedTextConfig, shared: Shared, memo: DigestMemo) -> Observed:
     """The encoder, its tokenizer, the projection, and the texts of the prompts."""
     prompts = sorted(prompt_texts(shared.prompts))
@@ -168,4 +186,5 @@ STAGE = Stage(
     device="gpu",
     needs_weights=True,
     not_in_key=SHARD_OPTIONS | {"pack_tokens", "compile"},
+    memory=memory_lines,
 )

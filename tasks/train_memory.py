@@ -5,13 +5,14 @@ from typing import Any
 
 from datasets_spec import DatasetSpec, Manifest
 from ltx_core.engine.footprint import GIB
-from ltx_core.engine.host import available_bytes, card_gib
+from ltx_core.engine.host import available_bytes
 from ltx_core.engine.plan import Choice, Workload, advice, refusal, usable_bytes
 from ltx_core.errors import OutOfMemory
 from ltx_core.media.buckets import bucket_size
 from ltx_core.shapes import PixelShape
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.memory_plan import Bucket, bucket_of, largest_first, of_bucket, planned, workload
+from tasks.device import planned_card
 from tasks.shared import MemoryConfig, Shared
 from tasks.weights import open_weights
 
@@ -30,7 +31,7 @@ def memory_lines(settings: TrainSettings, shared: Shared, inputs: Inputs) -> Seq
     Raises:
         OutOfMemory: it cannot fit.
     """
-    gpu_gib = None if shared.memory.device == "cpu" else shared.memory.gpu_gib or card_gib()
+    gpu_gib = planned_card(shared.memory)
     if gpu_gib is None:
         return ()
     buckets, assumed = _buckets(shared, inputs)

@@ -60,6 +60,20 @@ def test_the_guides_smallest_configuration_fits_a_card_of_16_gib(planned: Any) -
     assert any(re.match(r"streamed weights take \d+\.\d of \d+\.\d GiB host memory", line) for line in rest)
 
 
+def test_the_text_encoders_room_is_told(write: Write, weights: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "footage").mkdir()
+    (tmp_path / "footage" / "a.mp4").write_bytes(b"not looked into")
+
+    def told(**memory: Any) -> tuple[str, ...]:
+        stages = plan(load_config(write(model=weights, memory=memory), {}), select("embed_text", None, force=False))
+        return next(stage.memory for stage in stages if stage.stage.name == "embed_text")
+
+    assert re.fullmatch(r"24 GiB card: the text encoder takes \d\.\d GiB; it stays on the card", told(gpu_gib=24)[0])
+    assert told(gpu_gib=24, stream_text_encoder=True)[0].endswith("its layers are streamed from host memory")
+    assert told(gpu_gib=0.75)[0].endswith("its layers are streamed from host memory")
+    assert told(gpu_gib=24, device="cpu") == ()
+
+
 def test_a_card_that_holds_everything_streams_nothing(planned: Any) -> None:
     memory = planned(80, **SMALLEST_OF_THE_GUIDE).memory
     assert "0 of 48 blocks computed again (recompute 0.00) and 0 streamed" in memory[0]
