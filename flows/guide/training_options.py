@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flows.guide.option import NOT_BUILT, Draft, Option, Refused
+from flows.guide.option import Draft, Option, Refused
 from flows.guide.take import choice, number, to, told, whole
 
 OPTIMIZERS = {
@@ -25,9 +25,9 @@ def _steps(draft: Draft, key: str, value: Any) -> None:
         draft.set("train_lora.steps", steps)
 
 
-def _epochs(_draft: Draft, _key: str, value: Any) -> None:
+def _epochs(draft: Draft, _key: str, value: Any) -> None:
     if whole(value):
-        raise Refused(f"is {value!r}, and epochs are {NOT_BUILT}; set max_train_steps")
+        draft.set("train_lora.epochs", whole(value))
 
 
 def _warmup(draft: Draft, key: str, value: Any) -> None:
@@ -58,9 +58,9 @@ OPTIONS = (
     Option(
         key="num_train_epochs",
         take=_epochs,
-        does="0 leaves it to `max_train_steps`.",
-        differs=f"Epochs are {NOT_BUILT}: a number above 0 is refused.",
-        test="tests/unit/guide/test_options.py::test_refused",
+        does="`train_lora.epochs`; 0 leaves it to `max_train_steps`.",
+        differs="An epoch visits every clip by its repeats and drops none; it is counted once the clips are known.",
+        test="tests/unit/training/test_epochs.py::test_epochs_are_steps",
     ),
     Option(
         key="train_batch_size",
@@ -118,6 +118,13 @@ OPTIONS = (
         does="`train_lora.caption_dropout`; left out: 0.1, the default of the guide's program.",
         differs="nothing",
         test="tests/unit/training/test_batch.py::test_first_frame_and_caption_dropout_happen_about_as_often_as_asked",
+    ),
+    Option(
+        key="audio_loss_weight",
+        take=to("train_lora.audio_loss_weight", parse=number),
+        does="`train_lora.audio_loss_weight`: what a sound's loss counts beside a picture's.",
+        differs="0 is 0; the guide's program makes it 1.",
+        test="tests/numerics/training/test_step.py::test_audio_loss_weight_scales_the_gradient_of_sound_alone",
     ),
     Option(
         key="checkpoint_step_interval",

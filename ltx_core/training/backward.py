@@ -35,7 +35,8 @@ class EagerBackward:
         losses = self._objective.losses(batch)
         video = losses.video.sum() / num_video
         audio = mean_over_carriers(losses.audio, num_audio) if losses.audio is not None else None
-        (video if audio is None else video + audio).backward()
+        weight = self._objective.settings.audio_loss_weight
+        (video if audio is None else video + weight * audio).backward()
         return losses.detach()
 
 
@@ -50,7 +51,9 @@ class GraphedBackward:
         """As the protocol says."""
         batch = batch.to(self._objective.device)
         contexts = self._objective.contexts(batch.captions, self._objective.device)
-        found = self._graphs(_inputs(batch, contexts, num_video, num_audio))
+        audio_share = self._objective.settings.audio_loss_weight / num_audio if num_audio else 0.0
+        shares = {"video_share": 1 / num_video, "audio_share": audio_share}
+        found = self._graphs(_inputs(batch, contexts, shares))
         audio = found.get("audio")
         return BatchLosses(found["video"].clone(), None if audio is None else audio.clone())
 
@@ -68,7 +71,7 @@ class GraphedBackward:
         return results if losses.audio is None else results | {"audio": losses.audio.detach()}
 
 
-def _inputs(batch: TrainBatch, contexts: tuple[Tensor, Tensor], num_video: int, num_audio: int) -> dict[str, Tensor]:
+def _inputs(batch: TrainBatch, contexts: tuple[Tensor, Tensor], shares: Mapping[str, float]) -> dict[str, Tensor]:
     """Everything that differs from batch to batch, by name; a graph reads it from fixed addresses."""
     inputs = {"video_context": contexts[0], "audio_context": contexts[1]}
     for prefix, stream in ((VIDEO, batch.video), (AUDIO, batch.audio)):
@@ -76,7 +79,6 @@ def _inputs(batch: TrainBatch, contexts: tuple[Tensor, Tensor], num_video: int, 
             parts = {field.name: getattr(stream, field.name) for field in fields(stream)}
             inputs |= {prefix + name: tensor for name, tensor in parts.items() if tensor is not None}
     inputs |= {f"{KEPT}{number:03}": kept for number, kept in enumerate(batch.kept)}
-    shares = {"video_share": 1 / num_video, "audio_share": 1 / num_audio if num_audio else 0.0}
     device = batch.video.noisy.device
     return inputs | {name: torch.tensor(share, device=device) for name, share in shares.items()}
 

@@ -16,6 +16,7 @@ Scheduler = Literal[
 ]
 CYCLIC = ("cosine_with_restarts", "sine")
 DEFAULT_PREFIX = 2
+DEFAULT_STEPS = 2000
 HOW_BLOCKS_RUN = frozenset({"recompute", "activation_budget", "streamed_blocks", "stream_from", "cuda_graphs"})
 """Where and when blocks are computed: the same arithmetic."""
 FREE_TO_CHANGE = frozenset({"checkpoint_interval", "keep_checkpoints", "keep_best"}) | HOW_BLOCKS_RUN
@@ -28,7 +29,10 @@ class TrainSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = Field(default=42, ge=0, lt=2**63, description="Fixes order, noise, sigmas, dropout and LoRA start.")
-    steps: int = Field(default=2000, ge=1, le=1_000_000, description="Optimizer steps.")
+    steps: int = Field(default=DEFAULT_STEPS, ge=1, le=1_000_000, description="Optimizer steps.")
+    epochs: int | None = Field(
+        default=None, ge=1, le=1_000_000, description="Instead of `steps`: how often all clips are gone through."
+    )
     batch_size: int = Field(default=1, ge=1, le=1024, description="Most clips of one forward; buckets never mix.")
     gradient_accumulation_steps: int = Field(
         default=1, ge=1, le=1024, description="Batches whose gradients make one optimizer step."
@@ -73,6 +77,9 @@ class TrainSettings(BaseModel):
     )
     independent_sigmas: bool = Field(
         default=True, description="Sound gets its own noise level; else the picture's. No effect on `video` alone."
+    )
+    audio_loss_weight: float = Field(
+        default=1.0, ge=0, le=1000, description="What a sound's loss counts beside a picture's, in training."
     )
     caption_dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of visits that see the empty caption.")
     first_frame_probability: float = Field(
@@ -155,7 +162,9 @@ class TrainSettings(BaseModel):
             )
         if self.scheduler == "constant_with_warmup" and not self.warmup_steps:
             raise ValueError("scheduler 'constant_with_warmup' wants warmup_steps of 1 or more; use 'constant' for 0")
-        if self.warmup_steps > self.steps:
+        if self.epochs and self.steps != DEFAULT_STEPS:
+            raise ValueError(f"steps is {self.steps} and epochs {self.epochs}; give one of them")
+        if self.warmup_steps > self.steps and not self.epochs:
             raise ValueError(f"warmup_steps is {self.warmup_steps} but steps {self.steps}; lower warmup_steps")
         return self
 
@@ -194,6 +203,10 @@ class TrainSettings(BaseModel):
             raise ValueError(
                 f"prefix_latent_frames is {self.prefix_latent_frames} with prefix_probability 0, which gives no "
                 f"prefix; raise prefix_probability or leave it out"
+            )
+        if self.audio_loss_weight != 1 and self.modalities == "video":
+            raise ValueError(
+                f"audio_loss_weight is {self.audio_loss_weight} but modalities 'video' has no sound; leave it out"
             )
         if self.audio_given_probability and self.modalities == "video":
             raise ValueError(

@@ -1,7 +1,7 @@
 """Train one LoRA, from loading the model to a checked file; goes on where an earlier run of the same was left."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ltx_core.training.captions import ContextCache
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import NO_CAPTION
 from ltx_core.training.engine import engine_options
+from ltx_core.training.epochs import in_steps
 from ltx_core.training.evaluation import eval_clips
 from ltx_core.training.loop import Run, train
 from ltx_core.training.metrics import History, Metric
@@ -120,6 +121,7 @@ def train_lora(job: TrainJob, progress: Progress) -> TrainResult:
 
 
 def _train(job: TrainJob, root: Path, progress: Progress) -> TrainResult:
+    job = replace(job, settings=in_steps(job.settings, job.source.samples))
     check_shares(job.settings, job.ranks)
     digest = config_digest(job.settings, job.source.samples, job.provenance)
     state = newest_state(root, digest, progress)

@@ -65,6 +65,17 @@ def test_gradients_do_not_depend_on_how_a_step_is_cut(run_of: Callable[..., Run]
     check_close(gradients(run, [visits(run, "b"), visits(run, "silent"), visits(run, "a")]), whole)
 
 
+def test_audio_loss_weight_scales_the_gradient_of_sound_alone(run_of: Callable[..., Run]) -> None:
+    """The gradient is the picture's plus so many times the sound's."""
+    found = []
+    for weight in (0.0, 1.0, 3.0):
+        run = run_of(audio_loss_weight=weight)
+        found.append(gradients(run, [visits(run, "a", "b", "silent")]))
+    none, once, thrice = found
+    assert any(not torch.equal(none[name], once[name]) for name in once)
+    check_close(thrice, {name: none[name] + 3 * (once[name] - none[name]) for name in once})
+
+
 def test_clip_without_sound_does_not_water_down_the_audio_loss(run_of: Callable[..., Run]) -> None:
     run = run_of()
     seen, num_tokens = backward_step(run.objective, [visits(run, "a", "silent")])
