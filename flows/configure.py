@@ -66,8 +66,11 @@ train_lora:
   optimizer: adamw_bf16   # the least memory; adamw keeps 32 bits
   # for {answers.gpu_gib:g} GiB: {fits.why}
   base_precision: {fits.base_precision}   # native or int8; fp8 from Hopper on
-  streamed_blocks: {fits.streamed_blocks}   # of 48; more take less GPU memory and more time
-  recompute: 1.0   # share of the blocks computed again in the backward; less is faster and takes more memory
+  streamed_blocks: auto   # as many of 48 wait on the host as the GPU needs; `plan` says how many
+  recompute: auto   # the least share of the blocks computed again in the backward that fits
+
+memory:
+  gpu_gib: {answers.gpu_gib:g}   # planned for that, also where no GPU is; leave it out for what is free
 
 render_validation:
   width: 768

@@ -52,16 +52,14 @@ class Fit:
 
     gib: float
     base_precision: str
-    streamed_blocks: int | str
     resolution: int
     why: str
 
 
 FITS = (
-    Fit(gib=70, base_precision="native", streamed_blocks=0, resolution=768, why="the base fits in bfloat16"),
-    Fit(gib=38, base_precision="int8", streamed_blocks=0, resolution=512, why="the base fits in 8 bits"),
-    Fit(gib=22, base_precision="int8", streamed_blocks=24, resolution=512, why="half of the blocks wait on the host"),
-    Fit(gib=0, base_precision="int8", streamed_blocks="all", resolution=480, why="all blocks wait on the host"),
+    Fit(gib=64, base_precision="native", resolution=768, why="the base fits in bfloat16"),
+    Fit(gib=22, base_precision="int8", resolution=512, why="8 bits are half of the base, 18 GiB"),
+    Fit(gib=0, base_precision="int8", resolution=480, why="8 bits, and most blocks wait on the host"),
 )
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from flows.guide.option import NOT_BUILT, Draft, Option, Refused
-from flows.guide.take import choice, not_built, number, to, whole
+from flows.guide.take import choice, flag, number, to, whole
 
 PRECISIONS = {
     "no_change": "native",
@@ -13,7 +13,18 @@ PRECISIONS = {
     "fp8-quanto": "fp8",
     "fp8-torchao": "fp8",
 }
+EMA_DECAY = 0.995
 MAPPED = "tests/unit/guide/test_options.py::test_value_goes_where_the_table_says"
+
+
+def _ema(draft: Draft, _key: str, value: Any) -> None:
+    if flag(value):
+        draft.set("train_lora.ema_decay", number(draft.flat.get("ema_decay", EMA_DECAY)))
+
+
+def _ema_decay(draft: Draft, key: str, _value: Any) -> None:
+    if draft.get("train_lora.ema_decay") is None:
+        draft.notice(key, "has no effect without use_ema")
 
 
 def _dynamo(draft: Draft, key: str, value: Any) -> None:
@@ -83,9 +94,16 @@ OPTIONS = (
     ),
     Option(
         key="use_ema",
-        take=not_built("the checkpoint of lowest eval loss is kept and offered instead (train_lora.keep_best)"),
-        does="`false` is taken.",
-        differs=f"An average of the LoRA over steps is {NOT_BUILT}: `true` is refused.",
-        test="tests/unit/guide/test_options.py::test_refused",
+        take=_ema,
+        does="`train_lora.ema_decay`: the average of the LoRA over steps is measured, rendered and exported.",
+        differs="In float32, in the checkpoint, with a warm-up of its own; a resumed run has the same bytes.",
+        test="tests/numerics/training/test_average.py::test_a_run_that_was_stopped_ends_with_the_same_bytes",
+    ),
+    Option(
+        key="ema_decay",
+        take=_ema_decay,
+        does="`train_lora.ema_decay`, with `use_ema`; left out: 0.995, the default of the guide's program.",
+        differs="Without `use_ema` it has no effect, which a notice says.",
+        test="tests/numerics/training/test_average.py::test_the_average_is_the_formula",
     ),
 )

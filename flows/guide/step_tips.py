@@ -24,9 +24,9 @@ STEPS: dict[str, tuple[Tip, ...]] = {
         ),
         Tip(
             what="One GPU: batch size 1 and group offload",
-            does="`train_lora.batch_size` is 1 by default; `train_lora.streamed_blocks` offloads blocks.",
-            differs="`ltx2-lora configure` chooses both for a GPU's memory.",
-            test="tests/unit/guide/test_configure.py::test_less_memory_asks_for_less",
+            does="`train_lora.batch_size` is 1 by default; `train_lora.streamed_blocks: auto` offloads the rest.",
+            differs="Chosen by a prediction of the memory, which `plan` shows.",
+            test="tests/unit/flows/test_plan_memory.py::test_the_guides_smallest_configuration_fits_a_card_of_16_gib",
         ),
         Tip(
             what="Several GPUs: FSDP2",
@@ -138,7 +138,7 @@ STEPS: dict[str, tuple[Tip, ...]] = {
         ),
         Tip(
             what="Batch size above 1 only on an A100 or H100",
-            does="`plan` warns of it where blocks are streamed, as on a small card.",
+            does="`plan` warns of it where `memory.gpu_gib` is below 40, or blocks are streamed by order.",
             differs="Told from the configuration, so also on a machine without a GPU.",
             test="tests/unit/flows/test_training_notices.py::test_batches_on_small_cards_are_told",
         ),

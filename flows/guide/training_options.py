@@ -65,7 +65,7 @@ OPTIONS = (
     Option(
         key="train_batch_size",
         take=to("train_lora.batch_size", parse=whole),
-        does="`train_lora.batch_size`; above 1 with streamed blocks, as on a small card, `plan` warns.",
+        does="`train_lora.batch_size`; above 1 on a small card `plan` warns.",
         differs="A short last batch of a bucket is trained, not dropped.",
         test="tests/unit/training/test_order.py::test_several_buckets_keep_the_batch_size",
     ),

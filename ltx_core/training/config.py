@@ -63,6 +63,12 @@ class TrainSettings(BaseModel):
     weight_decay: float = Field(default=1e-2, ge=0, le=1, description="AdamW's decoupled weight decay.")
     max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are scaled down to this joint norm.")
 
+    ema_decay: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Average the LoRA over steps, as with 0.999; the average is what is measured and exported.",
+    )
     rank: int = Field(default=32, ge=1, le=1024, description="Rank of the LoRA.")
     alpha: float | None = Field(
         default=None, gt=0, description="LoRA scale times rank; default the rank. Folded into the exported weights."

@@ -1,6 +1,7 @@
 """The order of things in a run, and nothing else."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ltx_core.errors import Stopped
 from ltx_core.lora.files import check_tensors, export_tensors
 from ltx_core.lora.inject import without_lora
 from ltx_core.progress import Progress
+from ltx_core.training.average import Average
 from ltx_core.training.backward import Backward
 from ltx_core.training.evaluation import eval_loss
 from ltx_core.training.memory import dry_run, out_of_memory_errors, peak_mebibytes
@@ -46,6 +48,11 @@ class Run:
     ranks: Ranks = ALONE
     memory_advice: str = ""
     """What to change, and by how much it helps, if the device is full."""
+    average: Average | None = None
+
+    def exported(self) -> AbstractContextManager[None]:
+        """While inside, the adapter has the weights that are measured and exported: its average, if there is one."""
+        return nullcontext() if self.average is None else self.average.in_place()
 
 
 def train(run: Run, start: int) -> None:
@@ -68,6 +75,8 @@ def train(run: Run, start: int) -> None:
         for step in range(start, settings.steps):
             _pause(run, step, saved)
             _step(run, step, feed, watch)
+            if run.average is not None:
+                run.average.update(step)
             if (step + 1) % settings.checkpoint_interval == 0 or step + 1 == settings.steps:
                 save(run, step + 1)
                 saved = step + 1
@@ -93,7 +102,8 @@ def save(run: Run, step: int) -> None:
     if not run.ranks.is_first:
         return
     settings = run.objective.settings
-    lora = export_tensors(run.objective.transformer)
+    with run.exported():  # bfloat16 weights on the CPU are exported as they lie, and are others again outside
+        lora = {name: tensor.clone() for name, tensor in export_tensors(run.objective.transformer).items()}
     check_tensors(lora)
     state = TrainState(
         step=step,
@@ -102,6 +112,7 @@ def save(run: Run, step: int) -> None:
         history=run.history,
         adapter={name: parameter.detach() for name, parameter in run.parameters.items()},
         moments=run.optimizer.state(),
+        average=run.average.state() if run.average is not None else {},
     )
     save_state(run.checkpoints, state, lora, lora_metadata(settings, step, run.config_digest, run.provenance))
     prune(run.checkpoints, step, run.history, settings)
@@ -131,7 +142,8 @@ def _measure(run: Run, step: int) -> None:
         with without_lora(run.objective.transformer):
             found = eval_loss(run.objective, run.held_out, run.progress, run.ranks)
     else:
-        found = eval_loss(run.objective, run.held_out, run.progress, run.ranks)
+        with run.exported():
+            found = eval_loss(run.objective, run.held_out, run.progress, run.ranks)
     if found is not None:
         values = found.values()
         run.history.add(step, values)

@@ -18,6 +18,7 @@ from ltx_core.lora.gate import check_export
 from ltx_core.lora.inject import add_lora, lora_parameters
 from ltx_core.lora.targets import target_modules
 from ltx_core.progress import Progress
+from ltx_core.training.average import Average
 from ltx_core.training.backward import Backward, EagerBackward, GraphedBackward
 from ltx_core.training.captions import ContextCache
 from ltx_core.training.config import TrainSettings
@@ -131,6 +132,8 @@ def _train(job: TrainJob, root: Path, progress: Progress) -> TrainResult:
         start = state.step
         restore_adapter(run.parameters, state.adapter)
         restore_moments(run.optimizer, run.parameters, state.moments)
+        if run.average is not None:
+            run.average.restore(state.average)
         progress.note(f"going on from step {start} of {job.settings.steps}")
     train(run, start)
     lora = _export(job, run)
@@ -166,6 +169,7 @@ def prepare(job: TrainJob, root: Path, digest: str, history: History, progress: 
         progress=progress,
         ranks=job.ranks,
         memory_advice=job.memory_advice,
+        average=Average(parameters, settings.ema_decay) if settings.ema_decay else None,
     )
 
 
@@ -201,7 +205,8 @@ def _export(job: TrainJob, run: Run) -> Path:
         return video.flatten() if audio is None else torch.cat([video.flatten(), audio.flatten()])
 
     run.ranks.wait()  # for the file
-    check_export(made, run.objective.transformer, probe)
+    with run.exported():
+        check_export(made, run.objective.transformer, probe)
     path = job.out_dir / LORA_FILE
     if run.ranks.is_first:
         write_bytes(path, made.read_bytes())

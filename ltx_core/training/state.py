@@ -7,7 +7,7 @@ load) and `state.json`. No generator state: randomness is a function of seed and
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ VERSION = 1
 ADAPTER_FILE, OPTIMIZER_FILE, LORA_FILE = "adapter.safetensors", "optimizer.safetensors", "lora.safetensors"
 STATE_FILE = "state.json"
 FILES = (ADAPTER_FILE, OPTIMIZER_FILE, LORA_FILE)
+AVERAGE_FILE = "average.safetensors"
+"""Beside them where the adapter is averaged."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class TrainState:
     history: History
     adapter: Mapping[str, torch.Tensor]
     moments: Mapping[str, torch.Tensor]
+    average: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    """Of the adapter over steps; empty without."""
 
 
 def checkpoint_folder(root: Path, step: int) -> Path:
@@ -69,12 +73,15 @@ def save_state(root: Path, state: TrainState, lora: Mapping[str, torch.Tensor], 
         write_tensors(partial / ADAPTER_FILE, state.adapter, {})
         write_tensors(partial / OPTIMIZER_FILE, state.moments, {})
         write_tensors(partial / LORA_FILE, lora, metadata)
+        if state.average:
+            write_tensors(partial / AVERAGE_FILE, state.average, {})
+        files = (*FILES, AVERAGE_FILE) if state.average else FILES
         summary = {
             "version": VERSION,
             "step": state.step,
             "position": list(state.position),
             "config_digest": state.config_digest,
-            "files": {name: file_digest(partial / name) for name in FILES},
+            "files": {name: file_digest(partial / name) for name in files},
             "history": state.history.to_json(),
         }
         (partial / STATE_FILE).write_text(json.dumps(summary), encoding="utf-8")
@@ -105,6 +112,7 @@ def newest_state(root: Path, config_digest: str, progress: Progress) -> TrainSta
             history=History.from_json(summary["history"]),
             adapter=read_tensors(folder / ADAPTER_FILE)[0],
             moments=read_tensors(folder / OPTIMIZER_FILE)[0],
+            average=read_tensors(folder / AVERAGE_FILE)[0] if AVERAGE_FILE in summary["files"] else {},
         )
     return None
 
@@ -141,5 +149,5 @@ def _whole(folder: Path) -> dict[str, Any] | None:
     except ValueError:
         return None
     files = summary["files"]
-    intact = all((folder / name).is_file() and file_digest(folder / name) == files[name] for name in FILES)
-    return summary if intact else None
+    intact = all((folder / name).is_file() and file_digest(folder / name) == files[name] for name in files)
+    return summary if intact and files.keys() >= set(FILES) else None

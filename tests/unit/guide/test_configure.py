@@ -30,7 +30,7 @@ def test_every_question_has_a_flag(tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["configure", *FLAGS, "--output", "deep/run.yaml"]) == 0
     config = load_config(tmp_path / "deep" / "run.yaml", {})
     assert config.datasets[0].instance_data_dir == tmp_path / "footage"
-    assert (config.train_lora.streamed_blocks, config.train_lora.rank) == (24, GOALS["style"].rank)
+    assert (config.memory.gpu_gib, config.train_lora.rank) == (24, GOALS["style"].rank)
     assert "ltx2-lora plan deep/run.yaml" in capsys.readouterr().out
 
 
@@ -40,7 +40,7 @@ def test_what_no_flag_says_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     config = load_config(tmp_path / "ltx2-lora.yaml", {})
     assert config.datasets[0].instance_data_dir == tmp_path / "my footage"
     assert config.datasets[0].video.num_frames == GOALS["motion"].num_frames
-    assert config.train_lora.streamed_blocks == 24, "an empty answer is 24 GiB"
+    assert config.memory.gpu_gib == 24, "an empty answer"
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,8 @@ def test_less_memory_asks_for_less() -> None:
     assert [fit.gib for fit in FITS] == sorted((fit.gib for fit in FITS), reverse=True)
     made = [yaml.safe_load(annotated(Answers(footage=Path("f"), gpu_gib=g, goal="try"))) for g in (80, 40, 24, 16)]
     assert [m["train_lora"]["base_precision"] for m in made] == ["native", "int8", "int8", "int8"]
-    assert [m["train_lora"]["streamed_blocks"] for m in made] == [0, 0, 24, "all"]
+    assert [m["datasets"][0]["resolution"] for m in made] == [768, 512, 512, 480]
+    assert {m["train_lora"]["streamed_blocks"] for m in made} == {"auto"}, "the memory plan chooses"
     assert {m["train_lora"]["batch_size"] for m in made} == {1}
 
 
