@@ -74,8 +74,10 @@ class BlockStream:
         for item in placed:
             host[item.offset : item.offset + item.num_bytes].copy_(_bytes(item.tensor.data))
         self._blocks[index], self._host[index] = placed, host
+        for known in self._blocks if self._slots else (index,):  # or they would keep the old slots' memory
+            self._evict(known)
         self._slots.clear()
-        self._evict(index)
+        self._holds, self._last = [None] * self._num_slots, None  # new slots hold nothing yet
 
     def __contains__(self, index: int) -> bool:
         return index in self._blocks

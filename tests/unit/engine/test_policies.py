@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from ltx_core.engine.assemble import weight_stream
 from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import ConfigError
+from tests.unit.engine.conftest import build, loss_and_gradients
 
 Gradients = dict[str, torch.Tensor]
 Trained = tuple[torch.Tensor, Gradients]
@@ -76,3 +78,19 @@ def test_compiled_blocks_serve_training_alone(built: Callable[..., Any], trained
     with torch.no_grad(), pytest.raises(RuntimeError, match="does not require grad"):
         trained(transformer)
     assert len(calls) == len(transformer.transformer_blocks)
+
+
+def test_a_block_may_join_a_stream_that_ran(plain: Trained) -> None:
+    """Slots are made anew then, and what the old ones held is not taken for there."""
+    transformer = build(EngineOptions(streamed_blocks=3))
+    stream = weight_stream(transformer)
+    assert stream is not None
+    loss_and_gradients(transformer)
+    for index, block in enumerate(transformer.transformer_blocks):
+        if index not in stream:
+            stream.adopt(index, block)
+    held = [torch.full((2**20,), 255, dtype=torch.uint8) for _ in range(8)]  # so that new slots are not the old memory
+    loss, gradients = loss_and_gradients(transformer)
+    assert held
+    assert loss.equal(plain[0])
+    assert all(gradients[name].equal(plain[1][name]) for name in gradients)
