@@ -169,3 +169,14 @@ def test_streamed_weights_are_counted_on_the_host(work: Workload) -> None:
     estimate = work.predict(options(streamed_blocks=48))
     assert estimate.host_bytes == 48 * sizes.block_bytes(in_8_bits=True, item_bytes=2)
     assert sum(estimate.terms.values()) == estimate.peak_bytes
+
+
+def test_what_is_kept_is_not_counted_again_as_work(work: Workload) -> None:
+    kept = work.predict(options(recompute=0.0)).terms["one block's work"]
+    assert kept == work.sizes.block_products
+    assert work.predict(options(recompute=0.5)).terms["one block's work"] > kept
+
+
+def test_not_one_block_more_is_streamed_than_must_be(work: Workload) -> None:
+    budget = needed_bytes(work.predict(options(recompute=1.0, streamed_blocks=4)))
+    assert choose(work, options(), budget).options.streamed_blocks == 4

@@ -6,12 +6,16 @@ from typing import Any
 import pytest
 import torch
 
+from datasets_spec import Latent
+from ltx_core.engine.footprint import GIB
 from ltx_core.engine.plan import Workload, usable_bytes
 from ltx_core.errors import ConfigError, OutOfMemory
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.engine import engine_options
 from ltx_core.training.memory import out_of_memory_errors
 from ltx_core.training.memory_plan import Bucket, batch_shape, bucket_of, is_planned, largest_first, planned, workload
+from tasks.shared import MemoryConfig
+from tasks.train_memory import buckets_of, plan_on_gpu
 from tests.released_header import transformer_shapes
 
 SMALL, LONG = bucket_of("832x480@17", 25, 100), bucket_of("768x512@121", 25, 100)
@@ -90,3 +94,19 @@ def test_a_full_device_gives_the_plans_advice() -> None:
     advice = "recompute 0.43 -> 1 saves 12.1 GiB"
     with pytest.raises(OutOfMemory, match=rf"full\. {advice}$"), out_of_memory_errors("training", advice):
         raise torch.OutOfMemoryError("full")
+
+
+def test_buckets_are_those_that_are_trained_on() -> None:
+    bucket = {"bucket": "832x480@17", "frame_rate": 25.0, "repeats": 3}
+    rows = [Latent.model_construct(split=split, **bucket) for split in ("train", "eval", "train")]
+    assert buckets_of(rows) == (bucket_of("832x480@17", 25.0, 6),)
+
+
+def test_a_smaller_card_can_be_planned_for_on_a_larger_one(shapes: dict[str, Any]) -> None:
+    settings = TrainSettings(base_precision="int8")
+    work = of(settings, shapes)
+    whole, _ = plan_on_gpu(settings, work, MemoryConfig(), 140 * GIB)
+    small, _ = plan_on_gpu(settings, work, MemoryConfig(gpu_gib=32), 140 * GIB)
+    assert whole.recompute == 0
+    assert small.recompute != 0
+    assert plan_on_gpu(settings, work, MemoryConfig(gpu_gib=140), usable_bytes(32))[0] == small
