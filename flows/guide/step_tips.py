@@ -42,8 +42,8 @@ STEPS: dict[str, tuple[Tip, ...]] = {
         ),
         Tip(
             what="480p, 17 frames, batch 2: 13 GB with RamTorch, 30 GB int8, 48 GB bf16; 8 s a step on an A100",
-            does="Measured anew, on an H200: docs/benchmarks.md.",
-            differs="Other hardware; no figure of the guide is repeated unmeasured.",
+            does="docs/benchmarks.md has what was measured here, on an H200.",
+            differs="Other hardware; none of these figures is repeated as ours.",
             test="tests/repo/test_benchmarks.py::test_page_is_made_from_the_results",
         ),
     ),
