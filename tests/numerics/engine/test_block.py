@@ -4,7 +4,8 @@ From an adapter's gradient back to the loss and forward to its layer lie at most
 value, out, feed-forward up, feed-forward down, and those two again backward. Each adds a relative error e of two
 rounded factors, e = 0.0125 for int8 and 0.0375 for e4m3 on Gaussian values (test_products.py: 38 and 28.5 dB). Errors
 are independent, so gradients are off by at most e sqrt(6), and their cosine is 1 - 6 e^2 / 2. The residual stream goes
-around every product, so less than that is what comes.
+around every product, so less than that is what comes. A mean square moves by 6 e^2, and by twice the root of that over
+the number of outputs, whose errors average out.
 """
 
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from ltx_core.lora.inject import lora_parameters
 pytestmark = pytest.mark.numerics
 PRODUCTS = 6
 ERROR = {"int8": 0.0125, "fp8": 0.0375}
+OUTPUTS = (8 + 9) * 128
 SIZE, TEXT = (64, 64, 9, 1), 16
 """Eight video tokens, nine of sound, sixteen of text: enough rows for every 8-bit product but the text's narrow one."""
 
@@ -66,7 +68,7 @@ def test_a_block_of_real_width(kind: Format, low_backward: bool) -> None:
     off = (found.gradient - exact.gradient).norm() / exact.gradient.norm()
     assert off < power**0.5
     assert torch.nn.functional.cosine_similarity(found.gradient, exact.gradient, dim=0) > 1 - power / 2
-    assert found.loss == pytest.approx(exact.loss, rel=power)
+    assert found.loss == pytest.approx(exact.loss, rel=power + 2 * (power / OUTPUTS) ** 0.5)
     half = trained("native", True, torch.bfloat16)
     assert off > (half.gradient - exact.gradient).norm() / exact.gradient.norm(), "8 bits cannot be above bf16"
 
