@@ -15,6 +15,8 @@ from tasks import STAGES
 from tasks.stage import Stage, identity_key
 from tests.stages.bench import EVERY_STAGE, Bench, Results, set_aside, tree
 
+pytestmark = pytest.mark.whole
+
 BY_ITEM = ("probe", "split", "embed_text", "encode_latents", "render_validation")
 """Stages whose items lie in the pool, so that a lost manifest costs nothing."""
 WriteOnce = Callable[[str, Callable[[Path], object]], Path]

@@ -17,6 +17,8 @@ from ltx_core.engine.quantised_cache import QuantisedFolder, cache_key, checksum
 from ltx_core.miniature.model import write_checkpoint
 from ltx_core.progress import Silent
 
+pytestmark = pytest.mark.numerics
+
 Usage = namedtuple("Usage", ["total", "used", "free"])
 
 

@@ -16,6 +16,8 @@ from ltx_core.denoiser.routing import TokenRoute, run_routed
 from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import ShapeError
 
+pytestmark = pytest.mark.numerics
+
 Trained = tuple[Tensor, dict[str, Tensor]]
 StreamsOf = Callable[..., tuple[Stream, Stream]]
 KEPT = torch.tensor([[*range(12), 13, 17, 18, 23], [*range(12), 12, 16, 20, 21]])
