@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from ltx_core.errors import LtxError, Stopped
 from tasks.events import encode
@@ -129,15 +130,20 @@ def guarded(work: Callable[[], None], reporter: Reporter) -> int:
     return 0
 
 
-def main() -> None:
-    """Entry point of the child process."""
+def serve(work: Callable[[Path, Reporter], None], die_with: Callable[[int], None]) -> NoReturn:
+    """Be the process that `REQUEST PARENT_PID` on the command line asks for: do `work`, end with the parent."""
     request, parent = Path(sys.argv[1]), int(sys.argv[2])
     reporter = Reporter(take_stdout())
     reporter.listen_for_stop()
-    die_with_parent(parent)
-    code = guarded(lambda: run(request, reporter), reporter)
+    die_with(parent)
+    code = guarded(lambda: work(request, reporter), reporter)
     sys.stderr.flush()
     os._exit(code)  # no interpreter teardown: worker threads of libraries may hang in it
+
+
+def main() -> None:
+    """Entry point of the child process."""
+    serve(run, die_with_parent)
 
 
 if __name__ == "__main__":

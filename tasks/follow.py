@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tasks.child import PR_SET_PDEATHSIG, STOPPED_EXIT, Reporter, guarded, take_stdout
+from tasks.child import PR_SET_PDEATHSIG, STOPPED_EXIT, Reporter, serve
 
 
 class Follower:
@@ -57,13 +57,7 @@ def die_at_once_with(parent: int) -> None:
 
 def main() -> None:
     """Entry point of the process."""
-    request, parent = Path(sys.argv[1]), int(sys.argv[2])
-    reporter = Reporter(take_stdout())
-    reporter.listen_for_stop()
-    die_at_once_with(parent)
-    code = guarded(lambda: follow(request, reporter), reporter)
-    sys.stderr.flush()
-    os._exit(code)  # no interpreter teardown: worker threads of libraries may hang in it
+    serve(follow, die_at_once_with)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """The video VAE's memory options for the device that it is on: what is asked for, or else the fastest that fits."""
 
 import math
-import os
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,9 +15,8 @@ from ltx_core.autoencoder.memory_plan import (
     predict_decode_bytes,
     predict_encode_bytes,
 )
+from ltx_core.engine.host import available_bytes
 from ltx_core.shapes import PixelShape
-
-MEMINFO = Path("/proc/meminfo")
 
 
 def plan_encoding(vae: Any, shape: PixelShape, options: VaeOptions, *, batch: int = 1) -> MemoryPlan:
@@ -45,10 +42,7 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    if MEMINFO.exists():
-        lines = dict(line.split(":") for line in MEMINFO.read_text().splitlines())
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return available_bytes()
 
 
 def describe(plan: MemoryPlan, shape: PixelShape, free: int | None = None) -> str:
