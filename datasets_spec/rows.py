@@ -153,3 +153,15 @@ class Registered(Record):
     version: int = Field(ge=1, description="Version in the registry.")
     alias: str = Field(description="`champion` or `candidate`.")
     run_id: str = location("MLflow run that holds the file.")
+
+
+class Published(Record):
+    """One file that was uploaded to a repository of the hub, or with a dry run would be."""
+
+    KEY: ClassVar[str] = "name"
+
+    name: str = Field(description="Path in the repository.")
+    sha256: str = Field(description="Digest of the file.")
+    size: int = Field(description="Bytes.", ge=0)
+    repository: str = Field(description="The repository.")
+    commit: str | None = location("The commit that has it; none of a dry run.")

@@ -18,6 +18,7 @@ from ltx_core.errors import ConfigError
 from tasks.embed_text import EmbedTextConfig
 from tasks.encode_latents import EncodeLatentsConfig
 from tasks.probe import ProbeConfig
+from tasks.publish import PublishConfig
 from tasks.register import RegisterConfig
 from tasks.render_config import RenderValidationConfig
 from tasks.shared import ModelConfig, Shared
@@ -40,6 +41,7 @@ with warnings.catch_warnings():
         train_lora: TrainLoraConfig = Field(default=TrainLoraConfig(), description="Training.")
         render_validation: RenderValidationConfig = Field(default=RenderValidationConfig(), description="Renders.")
         register: RegisterConfig = Field(default=RegisterConfig(), description="Model registry.")
+        publish: PublishConfig = Field(default=PublishConfig(), description="Upload to the hub.")
 
         def shared(self) -> Shared:
             """The sections that more than one stage reads."""

@@ -23,7 +23,7 @@ def run_stages(
     Raises:
         LtxError: a stage failed; earlier results are kept.
     """
-    workspace = config.place()
+    workspace, selection = config.place(), selection.wanted(config)
     shared, sections = prepare(config, selection, downloading)
     done: dict[str, Manifest[Any]] = {}
     results = []

@@ -74,6 +74,7 @@ def plan(config: RunConfig, selection: Selection, pending: "Sequence[PendingFile
         LtxError: footage or weights are missing or do not fit, or a stage cannot work as configured.
         OutOfMemory: a stage cannot fit the GPU.
     """
+    selection = selection.wanted(config)
     shared, sections = (config.shared(), {}) if pending else prepare(config, selection)
     done: dict[str, Manifest[Any]] = {}
     for planned in _decided(config, selection, shared, sections, done):

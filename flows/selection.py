@@ -1,7 +1,8 @@
 """Which stages a run covers."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from flows.config import RunConfig
 from ltx_core.errors import ConfigError
 from tasks import STAGES
 from tasks.registry import stage_named
@@ -18,6 +19,18 @@ class Selection:
     def covers(self, stage: Stage) -> bool:
         """Whether the run covers this stage; others are taken as they were last made."""
         return stage in self.stages
+
+    def wanted(self, config: RunConfig) -> "Selection":
+        """The same without the stages that do nothing as configured.
+
+        Raises:
+            ConfigError: none is left; says why.
+        """
+        reasons = {stage.name: stage.off(config.stage_config(stage.name)) for stage in self.stages}
+        kept = tuple(stage for stage in self.stages if reasons[stage.name] is None)
+        if not kept:
+            raise ConfigError(f"nothing to run: stage {', '.join(f'{n} is off, {r}' for n, r in reasons.items())}")
+        return replace(self, stages=kept)
 
     @property
     def needs_weights(self) -> bool:

@@ -1,6 +1,6 @@
 """The pipeline, in order. To add a stage: write tasks/<name>.py with a STAGE, add it here, add a field in RunConfig."""
 
-from tasks import embed_text, encode_latents, probe, register, render_validation, split, train_lora
+from tasks import embed_text, encode_latents, probe, publish, register, render_validation, split, train_lora
 from tasks.stage import Stage
 
 STAGES: tuple[Stage, ...] = (
@@ -11,4 +11,5 @@ STAGES: tuple[Stage, ...] = (
     train_lora.STAGE,
     render_validation.STAGE,
     register.STAGE,
+    publish.STAGE,
 )

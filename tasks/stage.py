@@ -78,6 +78,8 @@ class Stage:
     """As how many processes of one machine the body runs; the first of them alone writes and reports."""
     by_content: frozenset[str] = frozenset()
     """Options that name files: `observe` has what is in the files, and where they lie changes nothing."""
+    off: Callable[[Any], str | None] = lambda _config: None
+    """Why the stage, as configured, does nothing, so that runs and plans leave it out; None if it does something."""
     artifacts: tuple[str, ...] = ()
     """Glob patterns, in the stage's folder, of files worth showing in MLflow."""
     pending: Callable[[Any, Shared], "Sequence[PendingFile]"] = lambda _config, _shared: ()

@@ -80,9 +80,9 @@ def files(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def serving(root: Path) -> Iterator[str]:
+def serving(root: Path, hub: type[FakeHub] = FakeHub) -> Iterator[str]:
     """Serve `root` and yield the endpoint's address."""
-    handler = type("Handler", (FakeHub,), {"root": root})
+    handler = type("Handler", (hub,), {"root": root})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"

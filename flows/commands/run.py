@@ -34,7 +34,7 @@ def _run(args: Namespace) -> int:
     if not any(stage.will_run for stage in planned):
         for stage in planned:
             config.place().set_latest(stage.stage.name, str(stage.key))
-        names = ", ".join(stage.name for stage in selection.stages)
+        names = ", ".join(stage.name for stage in selection.wanted(config).stages)
         console.print(f"nothing to do: {names} are up to date in {config.workspace}", highlight=False)
         return 0
     return _run_flow(config, selection, args, console)

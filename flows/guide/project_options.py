@@ -1,7 +1,7 @@
 """Options of the guide that say where things lie, what they are called, and who is told."""
 
 from flows.guide.option import NOT_BUILT, Draft, Option, Refused
-from flows.guide.take import accepted, not_built, number, only, text, to, told, whole
+from flows.guide.take import accepted, flag, number, only, text, to, told, whole
 
 MAPPED = "tests/unit/guide/test_options.py::test_value_goes_where_the_table_says"
 KEPT = "tests/stages/test_item_counts.py::test_added_edited_and_replaced_files_cost_what_is_new_of_them"
@@ -14,6 +14,19 @@ def _report(draft: Draft, key: str, value: object) -> None:
         raise Refused(f"is {value!r}, and {unknown[0]} is {NOT_BUILT}; `none` or `mlflow` is wanted")
     if "mlflow" not in names:
         draft.notice(key, "MLflow has the run in any case, in a file of the workspace; nothing is sent anywhere")
+
+
+def _push(draft: Draft, _key: str, value: object) -> None:
+    if not flag(value):
+        return
+    if not draft.flat.get("hub_model_id"):
+        raise Refused("is on, and hub_model_id does not say where to; name a repository")
+    draft.set("publish.repository", text(draft.flat["hub_model_id"]))
+
+
+def _repository(draft: Draft, key: str, _value: object) -> None:
+    if draft.get("publish.repository") is None:
+        draft.notice(key, "nothing is uploaded; without push_to_hub the guide's program uploads nothing either")
 
 
 OPTIONS = (
@@ -113,18 +126,21 @@ OPTIONS = (
         test="tests/unit/guide/test_options.py::test_refused",
     ),
     Option(
-        key="hub_model_id",
-        take=told("nothing is uploaded; without push_to_hub the guide's program uploads nothing either"),
-        does="A notice: nothing is uploaded.",
-        differs=f"Uploading is {NOT_BUILT}; the LoRA and its model card lie in the workspace.",
-        test="tests/unit/guide/test_options.py::test_told",
+        key="push_to_hub",
+        take=_push,
+        does="`publish.repository`, from `hub_model_id`: the stage `publish` uploads the LoRA, its card and a few "
+        "renders after everything else is done. `publish.dry_run: true` lists what would go where.",
+        differs="Once, of the finished LoRA, not at each checkpoint; in a repository that is private if it is new. "
+        "Renders that begin with pictures or sounds of the footage stay here. Where it fails the run is whole, and "
+        "`--only publish` tries again.",
+        test="tests/stages/test_publish.py::test_lora_card_and_renders_are_one_commit_and_not_sent_twice",
     ),
     Option(
-        key="push_to_hub",
-        take=not_built("upload lora.safetensors of the stage train_lora with `huggingface-cli upload`"),
-        does="`false` is taken.",
-        differs=f"Uploading is {NOT_BUILT}: `true` is refused.",
-        test="tests/unit/guide/test_options.py::test_refused",
+        key="hub_model_id",
+        take=_repository,
+        does="`publish.repository`, with `push_to_hub`: `owner/name`, or `name` for the account's own.",
+        differs="Without `push_to_hub` nothing is uploaded, there as here, which a notice says.",
+        test="tests/stages/test_publish.py::test_a_dry_run_says_what_would_go_where_and_asks_no_one",
     ),
 )
 

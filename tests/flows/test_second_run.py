@@ -9,11 +9,10 @@ from uuid import UUID
 
 import pytest
 
-from tasks import STAGES
 from tests.flows.lab import Lab, wait_for
-from tests.flows.toy import CAPTION, Toy
+from tests.flows.toy import CAPTION, COVERED, Toy
 
-NAMES = [stage.name for stage in STAGES]
+NAMES = [stage.name for stage in COVERED]
 
 
 class Seen(NamedTuple):

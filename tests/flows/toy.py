@@ -15,7 +15,10 @@ from ltx_core.miniature.footage import write_footage
 from ltx_core.miniature.gemma import write_gemma
 from ltx_core.miniature.model import write_checkpoint
 from ltx_core.miniature.write import CHECKPOINT_NAME, Miniature
+from tasks import STAGES
 
+COVERED = tuple(stage for stage in STAGES if stage.name != "publish")
+"""The stages of a run; `publish` is off unless a repository is named."""
 FOOTAGE = ("ball_rolls.mp4", "bar_turns.mp4", "face_talks.mp4", "squares_cross.mp4", "empty.mp4")
 """Small files: four of which one is held out, and one to set aside."""
 CAPTION = "bar_turns.txt"

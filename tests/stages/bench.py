@@ -104,6 +104,7 @@ class Bench:
                 "eval_sigmas": 1,
             },
             "render_validation": {"width": 128, "height": 64, "num_frames": 9, "num_steps": 2, "dtype": "fp32"},
+            "publish": {"repository": "ann/mine", "dry_run": True},
         }
 
     @property

@@ -14,9 +14,9 @@ NAMES = [stage.name for stage in STAGES]
     [
         (None, None, NAMES),
         ("train_lora", None, ["train_lora"]),
-        (None, "train_lora", ["train_lora", "render_validation", "register"]),
+        (None, "train_lora", ["train_lora", "render_validation", "register", "publish"]),
         (None, "probe", NAMES),
-        (None, "register", ["register"]),
+        (None, "publish", ["publish"]),
     ],
 )
 @pytest.mark.parametrize("force", [False, True])

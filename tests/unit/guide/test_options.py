@@ -111,6 +111,8 @@ GOES: list[tuple[dict[str, Any], dict[str, Any]]] = [
         {"validation_adapter_path": "a/b:c.safetensors", "validation_adapter_mode": "none"},
         {"render_validation.adapters": ()},
     ),
+    ({"push_to_hub": True, "hub_model_id": "me/mine"}, {"publish.repository": "me/mine", "publish.private": True}),
+    ({"push_to_hub": False, "hub_model_id": "me/mine"}, {"publish.repository": None}),
     ({"disable_benchmark": True}, {"render_validation.render_base": False}),
     ({"disable_benchmark": False, "evaluation_type": "none"}, {"render_validation.render_base": True}),
 ]
@@ -135,7 +137,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"scheduled_sampling_reflexflow": True}, "not built yet"),
     ({"minimum_image_size": 256}, "not built yet"),
     ({"report_to": "wandb"}, "wandb is not built yet"),
-    ({"push_to_hub": True}, "not built yet; upload lora.safetensors"),
+    ({"push_to_hub": True}, "hub_model_id does not say where to"),
     ({"evaluation_type": "clip"}, "not built yet; `none` is wanted"),
     ({"validation_resolution": "512x768,768x512"}, "one size is wanted"),
     ({"validation_adapter_mode": "both"}, "adapter_only, comparison or none"),
