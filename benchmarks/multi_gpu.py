@@ -40,7 +40,7 @@ from ltx_core.training.prefetch import prefetched
 from ltx_core.training.run import TrainJob, prepare
 from ltx_core.training.samples import SampleInfo
 from ltx_core.training.schedule import learning_rate
-from ltx_core.training.step import step_visits, take_step
+from ltx_core.training.step import Rates, step_visits, take_step
 
 GIB = 2**30
 FRAME_RATE = 25.0
@@ -172,7 +172,7 @@ def measure(bench: Bench, ranks: Ranks, accumulation: int, folder: Path, shardin
                 visits,
                 run.optimizer,
                 run.parameters,
-                rate,
+                Rates(rate),
                 ranks=run.ranks,
                 load=feed,
                 backward=run.backward,

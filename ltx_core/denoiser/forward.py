@@ -10,6 +10,7 @@ from ltx_core.denoiser.blocks import runner_of
 from ltx_core.denoiser.inputs import Stream
 from ltx_core.denoiser.prepare import finish, prepare
 from ltx_core.denoiser.routing import TokenRoute, run_routed
+from ltx_core.denoiser.tap import Tap
 from ltx_core.errors import ConfigError, ShapeError
 
 
@@ -21,12 +22,13 @@ def denoise(
     isolate: bool = False,
     stg_blocks: Sequence[int] = (),
     routes: Sequence[TokenRoute] = (),
+    tap: Tap | None = None,
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """Predict the velocity (noise minus data) of each stream, in the dtype of its tokens; None for an absent stream.
 
     `isolate` turns attention between the streams off (the weak pass of modality guidance). `stg_blocks` are blocks
     whose self-attention is replaced by its values (the weak pass of spatio-temporal guidance). `routes`, in order, are
-    runs of blocks that compute a part of the video tokens: for training.
+    runs of blocks that compute a part of the video tokens: for training. `tap` gets the video stream after its block.
 
     Without one stream the result equals Lightricks' inference without it: the streams are isolated and the absent one
     is a single token whose output is dropped.
@@ -41,7 +43,8 @@ def denoise(
     video_in = video if video is not None else _absent_video(transformer, audio)
     audio_in = audio if audio is not None else _absent_audio(transformer, video)
     hidden, call, output = prepare(transformer, video_in, audio_in, isolate=isolate, stg_blocks=frozenset(stg_blocks))
-    hidden = run_routed(transformer.transformer_blocks, hidden, call, routes, runner_of(transformer))
+    run = runner_of(transformer) if tap is None else tap.on(runner_of(transformer))
+    hidden = run_routed(transformer.transformer_blocks, hidden, call, routes, run)
     velocities = finish(transformer, hidden, output)
     return (
         velocities[0].to(video.tokens.dtype) if video is not None else None,

@@ -1,7 +1,7 @@
 """Losses and gradients of one batch: step by step, or replayed as a CUDA graph."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Protocol
 
 import torch
@@ -11,16 +11,18 @@ from ltx_core.engine.assemble import weight_stream
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.flow_matching.loss import mean_over_carriers
 from ltx_core.training.batch import NoisyStream, TrainBatch
+from ltx_core.training.crepa import Alignment
 from ltx_core.training.objective import BatchLosses, Objective
 
-VIDEO, AUDIO, KEPT = "video.", "audio.", "kept."
+VIDEO, AUDIO, KEPT, FEATURES = "video.", "audio.", "kept.", "features"
 
 
 class Backward(Protocol):
     """Adds the gradients of a batch's share of a step to those of the parameters."""
 
-    def __call__(self, batch: TrainBatch, num_video: int, num_audio: int) -> BatchLosses:
-        """Losses by sample, detached. The step's mean is over `num_video` and `num_audio` samples."""
+    def __call__(self, batch: TrainBatch, num_video: int, num_audio: int, crepa_weight: float = 0.0) -> BatchLosses:
+        """Losses by sample, detached. The step's mean is over `num_video` and `num_audio` samples. The alignment of
+        hidden states counts `crepa_weight`; at 0 it is not computed."""
         ...
 
 
@@ -30,13 +32,16 @@ class EagerBackward:
     def __init__(self, objective: Objective) -> None:
         self._objective = objective
 
-    def __call__(self, batch: TrainBatch, num_video: int, num_audio: int) -> BatchLosses:
+    def __call__(self, batch: TrainBatch, num_video: int, num_audio: int, crepa_weight: float = 0.0) -> BatchLosses:
         """As the protocol says."""
-        losses = self._objective.losses(batch)
-        video = losses.video.sum() / num_video
+        losses = self._objective.losses(_aligned_if(batch, crepa_weight))
+        total = losses.video.sum() / num_video
         audio = mean_over_carriers(losses.audio, num_audio) if losses.audio is not None else None
-        weight = self._objective.settings.audio_loss_weight
-        (video if audio is None else video + weight * audio).backward()
+        if audio is not None:
+            total = total + self._objective.settings.audio_loss_weight * audio
+        if losses.crepa is not None:
+            total = total - crepa_weight * losses.crepa.score.sum() / num_video
+        total.backward()
         return losses.detach()
 
 
@@ -47,28 +52,44 @@ class GraphedBackward:
         self._objective = objective
         self._graphs = StepGraphs(self._work, parameters, weight_stream(objective.transformer))
 
-    def __call__(self, batch: TrainBatch, num_video: int, num_audio: int) -> BatchLosses:
+    def __call__(self, batch: TrainBatch, num_video: int, num_audio: int, crepa_weight: float = 0.0) -> BatchLosses:
         """As the protocol says."""
-        batch = batch.to(self._objective.device)
+        batch = _aligned_if(batch, crepa_weight).to(self._objective.device)
         contexts = self._objective.contexts(batch.captions, self._objective.device)
         audio_share = self._objective.settings.audio_loss_weight / num_audio if num_audio else 0.0
         shares = {"video_share": 1 / num_video, "audio_share": audio_share}
-        found = self._graphs(_inputs(batch, contexts, shares))
-        audio = found.get("audio")
-        return BatchLosses(found["video"].clone(), None if audio is None else audio.clone())
+        if batch.features is not None:
+            shares["crepa_share"] = crepa_weight / num_video
+        found = {name: tensor.clone() for name, tensor in self._graphs(_inputs(batch, contexts, shares)).items()}
+        crepa = Alignment(found["score"], found["self_similarity"]) if "score" in found else None
+        return BatchLosses(found["video"], found.get("audio"), crepa)
 
     def _work(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         video, audio = _stream(inputs, VIDEO), _stream(inputs, AUDIO)
         assert video is not None  # every batch has pictures
         contexts = inputs["video_context"], inputs["audio_context"]
         kept = [inputs[name] for name in sorted(inputs) if name.startswith(KEPT)]
-        losses = self._objective.losses_of(video, audio, contexts, kept)
+        losses = self._objective.losses_of(video, audio, contexts, kept, inputs.get(FEATURES))
         total = losses.video.sum() * inputs["video_share"]
         if losses.audio is not None:
             total = total + losses.audio.sum() * inputs["audio_share"]
+        if losses.crepa is not None:
+            total = total - losses.crepa.score.sum() * inputs["crepa_share"]
         total.backward()
-        results = {"video": losses.video.detach()}
-        return results if losses.audio is None else results | {"audio": losses.audio.detach()}
+        return _results(losses.detach())
+
+
+def _aligned_if(batch: TrainBatch, weight: float) -> TrainBatch:
+    """The batch, without features where alignment counts nothing."""
+    return batch if weight else replace(batch, features=None)
+
+
+def _results(losses: BatchLosses) -> dict[str, Tensor]:
+    """Losses by name."""
+    results = {"video": losses.video}
+    if losses.audio is not None:
+        results["audio"] = losses.audio
+    return results if losses.crepa is None else results | losses.crepa._asdict()
 
 
 def _inputs(batch: TrainBatch, contexts: tuple[Tensor, Tensor], shares: Mapping[str, float]) -> dict[str, Tensor]:
@@ -79,6 +100,8 @@ def _inputs(batch: TrainBatch, contexts: tuple[Tensor, Tensor], shares: Mapping[
             parts = {field.name: getattr(stream, field.name) for field in fields(stream)}
             inputs |= {prefix + name: tensor for name, tensor in parts.items() if tensor is not None}
     inputs |= {f"{KEPT}{number:03}": kept for number, kept in enumerate(batch.kept)}
+    if batch.features is not None:
+        inputs[FEATURES] = batch.features
     device = batch.video.noisy.device
     return inputs | {name: torch.tensor(share, device=device) for name, share in shares.items()}
 

@@ -42,7 +42,7 @@ class NoisyStream:
 
     def to(self, device: torch.device | str) -> Self:
         """The same on `device`; from pinned memory the copy runs beside what follows."""
-        return self._each(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
+        return self._each(lambda tensor: _to(tensor, device))
 
     def pinned(self) -> Self:
         """The same in host memory that a GPU can fetch from by itself."""
@@ -67,6 +67,8 @@ class TrainBatch:
     """Of the video latents."""
     kept: tuple[Tensor, ...] = ()
     """[B, K] for each route: the video tokens that its blocks compute. Empty: no route is taken."""
+    features: Tensor | None = None
+    """[B, F, P, D]: a vision encoder's features of latent frame F at the place of token P; None without CREPA."""
 
     @property
     def num_tokens(self) -> int:
@@ -76,26 +78,34 @@ class TrainBatch:
     def to(self, device: torch.device | str) -> "TrainBatch":
         """The same on `device`."""
         audio = self.audio.to(device) if self.audio is not None else None
-        kept = tuple(tensor.to(device, non_blocking=tensor.is_pinned()) for tensor in self.kept)
-        return replace(self, video=self.video.to(device), audio=audio, kept=kept)
+        kept = tuple(_to(tensor, device) for tensor in self.kept)
+        features = None if self.features is None else _to(self.features, device)
+        return replace(self, video=self.video.to(device), audio=audio, kept=kept, features=features)
 
     def pinned(self) -> "TrainBatch":
         """The same in host memory that a GPU can fetch from by itself."""
         audio = self.audio.pinned() if self.audio is not None else None
         kept = tuple(tensor.pin_memory() for tensor in self.kept)
-        return replace(self, video=self.video.pinned(), audio=audio, kept=kept)
+        features = None if self.features is None else self.features.pin_memory()
+        return replace(self, video=self.video.pinned(), audio=audio, kept=kept, features=features)
 
 
 def collate(
-    samples: Sequence[SampleInfo], source: SampleSource, draw_for: DrawFor, *, audio_channels: int | None
+    samples: Sequence[SampleInfo],
+    source: SampleSource,
+    draw_for: DrawFor,
+    *,
+    audio_channels: int | None,
+    with_features: bool = False,
 ) -> TrainBatch:
     """Load, draw and noise the clips of one batch.
 
     A clip without sound gets a zero audio stream of the right length that carries no loss, so it may share a batch with
-    clips that have it. `audio_channels` is the width of an audio token, or None to leave sound out.
+    clips that have it. `audio_channels` is the width of an audio token, or None to leave sound out. `with_features`:
+    bring the features of the clips' frames.
 
     Raises:
-        DataError: a latent is not finite or does not have the shape that its clip has; names the clip.
+        DataError: a latent is not finite, or it or features do not have the shape that its clip has; names the clip.
     """
     loaded = [source.load(sample.clip_id) for sample in samples]
     shape = _common_shape(samples, loaded)
@@ -108,7 +118,11 @@ def collate(
         sounds = [_sound(s, x, (num_audio, audio_channels)) for s, x in zip(samples, loaded, strict=True)]
         given = [d.sound_given and "audio" in x for d, x in zip(draws, loaded, strict=True)]
         audio = _noisy_audio(sounds, [s.has_audio_loss for s in samples], given, draws)
-    return TrainBatch(tuple(s.clip_id for s in samples), tuple(d.caption for d in draws), video, audio, shape)
+    features = None
+    if with_features:
+        features = torch.stack([_features(s, x, shape) for s, x in zip(samples, loaded, strict=True)])
+    clip_ids, captions = tuple(s.clip_id for s in samples), tuple(d.caption for d in draws)
+    return TrainBatch(clip_ids, captions, video, audio, shape, features=features)
 
 
 def _noisy_video(clean: Sequence[Tensor], draws: Sequence[Draw], shape: LatentShape, frame_rate: float) -> NoisyStream:
@@ -176,6 +190,24 @@ def _sound(sample: SampleInfo, loaded: dict[str, Tensor], wanted: tuple[int, int
             f"bucket {sample.bucket} at {sample.frame_rate} frames a second. Encode it again."
         )
     return _finite(sample, loaded["audio"])
+
+
+def _features(sample: SampleInfo, loaded: dict[str, Tensor], shape: LatentShape) -> Tensor:
+    """Features [F, P, D] of a clip's frames, one at each token's place, in the dtype they are stored in."""
+    if "features" not in loaded:
+        raise DataError(f"clip {sample.clip_id} has no features of its frames; run `--from embed_frames`")
+    features = loaded["features"]
+    if tuple(features.shape[:3]) != tuple(shape):
+        raise DataError(
+            f"clip {sample.clip_id} has frame features {list(features.shape)}; [{shape.frames}, {shape.height}, "
+            f"{shape.width}, D] is wanted for bucket {sample.bucket}. Run `--from embed_frames` with --force."
+        )
+    return features.flatten(1, 2)
+
+
+def _to(tensor: Tensor, device: torch.device | str) -> Tensor:
+    """On `device`; from pinned memory the copy runs beside what follows."""
+    return tensor.to(device, non_blocking=tensor.is_pinned())
 
 
 def _finite(sample: SampleInfo, latent: Tensor) -> Tensor:

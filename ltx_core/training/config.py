@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ltx_core.files.digest import text_digest
+from ltx_core.training.crepa_settings import CrepaSettings
 from ltx_core.training.tread import Route
 
 Preset = Literal["video", "audio", "audio+video"]
@@ -117,6 +118,13 @@ class TrainSettings(BaseModel):
         "loss and sampling take no route.",
     )
 
+    crepa: CrepaSettings | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # so that keys of runs without it stay what they were
+        description="Draw hidden states of the picture towards what a vision encoder sees in the clip's frames and "
+        "their neighbours (CREPA); `{}` for its defaults. The stage `embed_frames` runs only with it.",
+    )
+
     dtype: Literal["bf16", "fp32"] = Field(default="bf16", description="Arithmetic of the frozen base model.")
     base_precision: Literal["native", "int8", "fp8"] = Field(
         default="native",
@@ -219,6 +227,15 @@ class TrainSettings(BaseModel):
                 f"audio_given_probability is {self.audio_given_probability} but modalities 'video', which has no sound "
                 f"to give; set modalities to 'audio+video'"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _crepa_agrees(self) -> Self:
+        if self.crepa is None or self.epochs:
+            return self
+        for name in ("warmup_steps", "cutoff_step"):
+            if (getattr(self.crepa, name) or 0) > self.steps:
+                raise ValueError(f"crepa.{name} is {getattr(self.crepa, name)} but steps {self.steps}; lower it")
         return self
 
     @model_validator(mode="after")

@@ -6,6 +6,7 @@ from typing import Literal
 from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import ConfigError
 from ltx_core.training.config import TrainSettings
+from ltx_core.training.crepa_settings import check_block
 from ltx_core.training.tread import block_routes
 
 Switch = Literal["auto", "on", "off"]
@@ -19,11 +20,13 @@ def engine_options(
     Blocks that are `sharded` among GPUs are gathered by hooks, which neither a compiled block nor a graph takes along.
 
     Raises:
-        ConfigError: graphs without a CUDA device, options that exclude each other, routes over blocks that are not
-            there, or an `auto` that nobody planned.
+        ConfigError: graphs without a CUDA device, options that exclude each other, routes or a tap at blocks that are
+            not there, or an `auto` that nobody planned.
     """
     on_gpu = device.startswith("cuda")
     block_routes(settings.tread_routes, num_blocks)  # refused here, before anything is loaded
+    if settings.crepa is not None:
+        check_block(settings.crepa, num_blocks)
     if settings.cuda_graphs == "on" and not on_gpu:
         raise ConfigError(f"cuda_graphs is on but the device is {device}; set it to auto or off")
     if sharded:

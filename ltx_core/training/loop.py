@@ -14,6 +14,7 @@ from ltx_core.lora.inject import without_lora
 from ltx_core.progress import Progress
 from ltx_core.training.average import Average
 from ltx_core.training.backward import Backward
+from ltx_core.training.crepa_weight import crepa_weight
 from ltx_core.training.evaluation import eval_loss
 from ltx_core.training.memory import dry_run, out_of_memory_errors, peak_mebibytes
 from ltx_core.training.metrics import History
@@ -26,7 +27,7 @@ from ltx_core.training.prune import prune
 from ltx_core.training.samples import SampleInfo
 from ltx_core.training.schedule import learning_rate
 from ltx_core.training.state import TrainState, save_state
-from ltx_core.training.step import step_visits, take_step
+from ltx_core.training.step import Rates, step_visits, take_step
 from ltx_core.training.stopwatch import Stopwatch
 
 
@@ -39,6 +40,7 @@ class Run:
     plan: EpochPlan
     held_out: tuple[SampleInfo, ...]
     parameters: dict[str, torch.nn.Parameter]
+    """All that is trained: the LoRA, and what only training needs."""
     optimizer: Optimizer
     history: History
     checkpoints: Path
@@ -162,7 +164,7 @@ def _step(run: Run, step: int, feed: Feed, watch: Stopwatch) -> None:
             batches,
             run.optimizer,
             run.parameters,
-            learning_rate(step, settings),
+            Rates(learning_rate(step, settings), crepa_weight(step, settings)),
             ranks=run.ranks,
             load=feed,
             backward=run.backward,

@@ -39,6 +39,23 @@ def step_losses(
     return _read(batches, table), int(num_tokens.item())
 
 
+def step_alignment(
+    num_batches: int, done: Sequence[tuple[int, BatchLosses]], ranks: Ranks, weight: float
+) -> dict[str, float]:
+    """What CREPA gave in a step, on every rank: means over its clips, equal however batches were shared among ranks.
+
+    Raises:
+        TransientError: another rank is gone.
+    """
+    table = torch.zeros(num_batches, 3, dtype=torch.float64)
+    for number, losses in done:
+        if losses.crepa is not None:
+            table[number] = torch.stack([torch.ones_like(losses.crepa.score), *losses.crepa]).double().sum(dim=1).cpu()
+    num_clips, score, own = ranks.sum(table).sum(dim=0).tolist()
+    score, own = score / num_clips, own / num_clips
+    return {"alignment": score, "self_similarity": own, "weight": weight, "loss": -weight * score}
+
+
 def _columns(stream: NoisyStream, losses: Tensor) -> Tensor:
     carries = carries_loss(stream.weight).double()
     return torch.stack([carries, stream.sigma.double(), losses.double().cpu()], dim=1)

@@ -33,6 +33,8 @@ class StepRecord:
     grad_norms: dict[str, float]
     """Joint norm before clipping, by `all`, `video`, `audio`, `cross`; a group without trained layers is absent."""
     losses: tuple[SampleLoss, ...]
+    crepa: dict[str, float] = field(default_factory=dict)
+    """`alignment`, `self_similarity`, `weight` and `loss` of hidden states; empty where none are aligned."""
 
 
 @dataclass
@@ -61,14 +63,14 @@ class History:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "History":
         pending = [
-            StepRecord(r["learning_rate"], r["grad_norms"], tuple(SampleLoss(*loss) for loss in r["losses"]))
-            for r in stored["pending"]
+            StepRecord(**{**r, "losses": tuple(SampleLoss(*loss) for loss in r["losses"])}) for r in stored["pending"]
         ]
         return cls([Metric(*row) for row in stored["rows"]], pending)
 
 
 def summarise(records: Sequence[StepRecord]) -> dict[str, float]:
-    """Means over steps: `loss`, `loss/video`, `loss/video/sigma_q1` (sigma below 0.25) to `_q4`, `grad_norm/...`.
+    """Means over steps: `loss`, `loss/video`, `loss/video/sigma_q1` (sigma below 0.25) to `_q4`, `grad_norm/...`,
+    `crepa/...`. `loss` is that of the velocities alone, so that runs with and without CREPA compare.
 
     A modality without a loss-carrying sample, or a part of the sigma range without one, has no value.
     """
@@ -85,6 +87,8 @@ def summarise(records: Sequence[StepRecord]) -> dict[str, float]:
     values["loss"] = values.get("loss/video", 0.0) + values.get("loss/audio", 0.0)
     for group in sorted({group for record in records for group in record.grad_norms}):
         values[f"grad_norm/{group}"] = fmean(r.grad_norms[group] for r in records if group in r.grad_norms)
+    aligned = [record.crepa for record in records if record.crepa]
+    values |= {f"crepa/{name}": fmean(found[name] for found in aligned) for name in (aligned[0] if aligned else ())}
     values["learning_rate"] = records[-1].learning_rate
     return values
 

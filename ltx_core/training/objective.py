@@ -9,10 +9,12 @@ import torch
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.inputs import Stream
 from ltx_core.denoiser.routing import TokenRoute
+from ltx_core.denoiser.tap import Tap
 from ltx_core.flow_matching.loss import sample_losses
 from ltx_core.training.batch import NoisyStream, TrainBatch, collate
 from ltx_core.training.captions import ContextCache
 from ltx_core.training.config import TrainSettings
+from ltx_core.training.crepa import Alignment, Crepa, batch_alignment
 from ltx_core.training.draws import eval_draw, train_draw
 from ltx_core.training.order import Visit
 from ltx_core.training.samples import SampleInfo, SampleSource
@@ -28,10 +30,13 @@ class BatchLosses(NamedTuple):
 
     video: torch.Tensor
     audio: torch.Tensor | None
+    crepa: Alignment | None = None
+    """Of the picture's hidden states with the features of its frames, where that is asked for."""
 
     def detach(self) -> "BatchLosses":
         """The values alone, without the graph and what it holds."""
-        return BatchLosses(self.video.detach(), None if self.audio is None else self.audio.detach())
+        audio = None if self.audio is None else self.audio.detach()
+        return BatchLosses(self.video.detach(), audio, self.crepa and Alignment(*(x.detach() for x in self.crepa)))
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Objective:
     contexts: ContextCache
     settings: TrainSettings
     device: str
+    crepa: Crepa | None = None
 
     @property
     def audio_channels(self) -> int | None:
@@ -62,6 +68,7 @@ class Objective:
             self.source,
             lambda i, video_tokens, audio_tokens: train_draw(visits[i], self.settings, video_tokens, audio_tokens),
             audio_channels=self.audio_channels,
+            with_features=self.crepa is not None,
         )
         return replace(batch, kept=tokens_kept(self.routes, visits, batch, self.settings))
 
@@ -81,26 +88,46 @@ class Objective:
     def losses(self, batch: TrainBatch) -> BatchLosses:
         """Losses of a batch, wherever it lies; the graph is kept for a backward."""
         batch = batch.to(self.device)
-        return self.losses_of(batch.video, batch.audio, self.contexts(batch.captions, self.device), batch.kept)
+        contexts = self.contexts(batch.captions, self.device)
+        return self.losses_of(batch.video, batch.audio, contexts, batch.kept, batch.features)
 
     def losses_of(
-        self, video: NoisyStream, audio: NoisyStream | None, contexts: Contexts, kept: Sequence[torch.Tensor] = ()
+        self,
+        video: NoisyStream,
+        audio: NoisyStream | None,
+        contexts: Contexts,
+        kept: Sequence[torch.Tensor] = (),
+        features: torch.Tensor | None = None,
     ) -> BatchLosses:
-        """Losses of streams that lie on the device. `kept` are the tokens of each route, as in `TrainBatch`."""
-        velocity, audio_velocity = self._predict(video, audio, contexts, kept)
+        """Losses of streams that lie on the device. `kept` are the tokens of each route and `features` those of the
+        frames, as in `TrainBatch`; without features nothing is aligned."""
+        tap = None if self.crepa is None or features is None else Tap(self.crepa.settings.block_index)
+        velocity, audio_velocity = self._predict(video, audio, contexts, kept, tap)
         audio_losses = None
         if audio is not None and audio_velocity is not None:
             audio_losses = sample_losses(audio_velocity, audio.target, audio.weight)
-        return BatchLosses(sample_losses(velocity, video.target, video.weight), audio_losses)
+        aligned = None
+        if self.crepa is not None and features is not None and tap is not None and tap.video is not None:
+            aligned = batch_alignment(self.crepa, tap.video, features, video.weight, self._kept_at(tap.block, kept))
+        return BatchLosses(sample_losses(velocity, video.target, video.weight), audio_losses, aligned)
+
+    def _kept_at(self, block: int, kept: Sequence[torch.Tensor]) -> torch.Tensor | None:
+        """The tokens that a block computes, if it lies in a route that is taken."""
+        return next((k for r, k in zip(self.routes, kept, strict=bool(kept)) if r.first <= block <= r.last), None)
 
     def _predict(
-        self, video: NoisyStream, audio: NoisyStream | None, contexts: Contexts, kept: Sequence[torch.Tensor]
+        self,
+        video: NoisyStream,
+        audio: NoisyStream | None,
+        contexts: Contexts,
+        kept: Sequence[torch.Tensor],
+        tap: Tap | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         heard = _stream(audio, contexts[1]) if audio is not None else None
         routes = []
         if kept:
             routes = [TokenRoute(r.first, r.last, k) for r, k in zip(self.routes, kept, strict=True)]
-        velocity, audio_velocity = denoise(self.transformer, _stream(video, contexts[0]), heard, routes=routes)
+        velocity, audio_velocity = denoise(self.transformer, _stream(video, contexts[0]), heard, routes=routes, tap=tap)
         assert velocity is not None  # the video stream always runs
         return velocity, audio_velocity
 

@@ -22,6 +22,7 @@ from ltx_core.training.average import Average
 from ltx_core.training.backward import Backward, EagerBackward, GraphedBackward
 from ltx_core.training.captions import ContextCache
 from ltx_core.training.config import TrainSettings
+from ltx_core.training.crepa import Crepa, make_projector
 from ltx_core.training.draws import NO_CAPTION
 from ltx_core.training.engine import engine_options
 from ltx_core.training.epochs import in_steps
@@ -151,10 +152,11 @@ def prepare(job: TrainJob, root: Path, digest: str, history: History, progress: 
     if settings.caption_dropout:
         job.source.text(NO_CAPTION)  # an empty caption that was never embedded shows now, not at some later step
     transformer = _load_transformer(job)
-    parameters = lora_parameters(transformer)
+    lora, crepa = lora_parameters(transformer), _crepa(job, transformer, plan)
+    parameters = {**lora, **(crepa.projector if crepa is not None else {})}
     optimizer = make_optimizer(parameters, settings)  # first: it decides the weights' dtype, and graphs the gradients'
     contexts = ContextCache(job.source, job.load_connectors(), job.context_length)
-    objective = Objective(transformer, job.source, contexts, settings, job.device)
+    objective = Objective(transformer, job.source, contexts, settings, job.device, crepa)
     return Run(
         objective=objective,
         backward=_backward(job, objective, list(parameters.values())),
@@ -169,8 +171,22 @@ def prepare(job: TrainJob, root: Path, digest: str, history: History, progress: 
         progress=progress,
         ranks=job.ranks,
         memory_advice=job.memory_advice,
-        average=Average(parameters, settings.ema_decay) if settings.ema_decay else None,
+        average=Average(lora, settings.ema_decay) if settings.ema_decay else None,
     )
+
+
+def _crepa(job: TrainJob, transformer: Any, plan: EpochPlan) -> Crepa | None:
+    """The projector at its start, as wide as the features of the first clip."""
+    settings = job.settings.crepa
+    if settings is None:
+        return None
+    first = plan.samples[0].clip_id
+    features = job.source.load(first).get("features")
+    if features is None:
+        raise ConfigError(f"crepa is set and clip {first} has no features of its frames; run `--from embed_frames`")
+    width = int(transformer.proj_in.weight.shape[0])
+    projector = make_projector(width, features.shape[-1], seed=job.settings.seed, device=job.device)
+    return Crepa(settings, projector)
 
 
 def _load_transformer(job: TrainJob) -> Any:

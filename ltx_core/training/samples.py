@@ -32,7 +32,8 @@ class SampleSource(Protocol):
         """Every clip, both splits."""
 
     def load(self, clip_id: str) -> dict[str, Tensor]:
-        """`video` [C, F, H, W] and, for a clip with sound, `audio` [A, D]: normalised latents."""
+        """`video` [C, F, H, W] and, for a clip with sound, `audio` [A, D]: normalised latents. With CREPA, of clips
+        that are trained on, `features` [F, H, W, D'] of the frames that latent frames stand for."""
 
     def text(self, caption: str) -> dict[str, Tensor]:
         """Text features of a caption, as `ltx_core.text.contexts` takes them; "" is the empty caption."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -10,13 +11,31 @@ from ltx_core.errors import DataError
 from ltx_core.lora.names import stream_of
 from ltx_core.training.backward import Backward, EagerBackward
 from ltx_core.training.batch import TrainBatch
+from ltx_core.training.crepa import PREFIX
 from ltx_core.training.draws import carries_audio_loss
-from ltx_core.training.losses import step_losses
+from ltx_core.training.losses import step_alignment, step_losses
 from ltx_core.training.metrics import SampleLoss, StepRecord
 from ltx_core.training.objective import BatchLosses, Objective
 from ltx_core.training.optimizer import Optimizer
 from ltx_core.training.order import EpochPlan, Visit
 from ltx_core.training.prefetch import Load
+
+
+class StepLosses(NamedTuple):
+    """What the batches of an optimizer step gave."""
+
+    losses: list[SampleLoss]
+    """Of the whole step, in the order of its batches."""
+    num_tokens: int
+    crepa: dict[str, float]
+    """As in `StepRecord`."""
+
+
+class Rates(NamedTuple):
+    """What depends on an optimizer step's number alone."""
+
+    learning_rate: float
+    crepa_weight: float = 0.0
 
 
 def step_visits(plan: EpochPlan, step: int, accumulation: int) -> list[tuple[Visit, ...]]:
@@ -31,12 +50,12 @@ def backward_step(
     ranks: Ranks = ALONE,
     load: Load | None = None,
     backward: Backward | None = None,
-) -> tuple[list[SampleLoss], int]:
+    crepa_weight: float = 0.0,
+) -> StepLosses:
     """Leave the gradients of this rank's share of an optimizer step on the parameters.
 
-    Gives the losses of the whole step, in the order of its batches, and how many tokens it saw. Means are taken over
-    all clips of the step, so cutting it into other batches, or among other ranks, gives the same gradients once those
-    of the ranks are added up. The GPU is waited for once, after the last backward.
+    Means are taken over all clips of the step, so cutting it into other batches, or among other ranks, gives the same
+    gradients once those of the ranks are added up. The GPU is waited for once, after the last backward.
 
     Raises:
         DataError: a loss is not finite; names the clips. No weight has been changed.
@@ -50,8 +69,12 @@ def backward_step(
     done: list[tuple[int, TrainBatch, BatchLosses]] = []
     for number in ranks.share(range(len(batches))):
         batch = load(batches[number])
-        done.append((number, batch, backward(batch, num_video, num_audio)))
-    return step_losses(batches, done, ranks)
+        done.append((number, batch, backward(batch, num_video, num_audio, crepa_weight)))
+    losses, num_tokens = step_losses(batches, done, ranks)
+    crepa = {}
+    if crepa_weight:
+        crepa = step_alignment(len(batches), [(number, found) for number, _, found in done], ranks, crepa_weight)
+    return StepLosses(losses, num_tokens, crepa)
 
 
 def update(
@@ -82,11 +105,11 @@ def update(
 
 
 def grad_norms(parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, float]:
-    """Joint gradient norm of `all` and of each stream's adapters: `video`, `audio`, `cross`."""
+    """Joint gradient norm of `all`, of each stream's adapters (`video`, `audio`, `cross`), of `crepa`'s projector."""
     groups: dict[str, list[torch.Tensor]] = {}
     for name, parameter in parameters.items():
         if parameter.grad is not None:
-            groups.setdefault(stream_of(name), []).append(parameter.grad)
+            groups.setdefault("crepa" if name.startswith(PREFIX) else stream_of(name), []).append(parameter.grad)
     norms = {group: torch._foreach_norm(found, 2, torch.float32) for group, found in groups.items()}
     joint = [torch.linalg.vector_norm(torch.stack(list(parts))) for parts in norms.values()]
     values = torch.stack([torch.linalg.vector_norm(torch.stack(joint)), *joint]).tolist()
@@ -98,7 +121,7 @@ def take_step(
     batches: Sequence[Sequence[Visit]],
     optimizer: Optimizer,
     parameters: Mapping[str, torch.nn.Parameter],
-    learning_rate: float,
+    rates: Rates,
     *,
     ranks: Ranks = ALONE,
     load: Load | None = None,
@@ -110,13 +133,15 @@ def take_step(
         DataError: a loss or gradient is not finite; names the clips. No weight has been changed.
         TransientError: another rank is gone.
     """
-    seen, num_tokens = backward_step(objective, batches, ranks=ranks, load=load, backward=backward)
+    seen, num_tokens, crepa = backward_step(
+        objective, batches, ranks=ranks, load=load, backward=backward, crepa_weight=rates.crepa_weight
+    )
     ranks.add_gradients(parameters)
     norms = update(
         optimizer,
         parameters,
-        learning_rate=learning_rate,
+        learning_rate=rates.learning_rate,
         max_grad_norm=objective.settings.max_grad_norm,
         clip_ids=[visit.sample.clip_id for batch in batches for visit in batch],
     )
-    return StepRecord(learning_rate, norms, tuple(seen)), num_tokens
+    return StepRecord(rates.learning_rate, norms, tuple(seen), crepa), num_tokens

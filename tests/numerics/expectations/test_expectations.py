@@ -201,7 +201,7 @@ def test_e11_missing_audio_does_not_dilute_the_audio_loss(objective_of: Objectiv
 
     def learnt_from(*names: str) -> tuple[list[float], list[torch.Tensor]]:
         objective = objective_of(*names, adapted=("audio_proj_out",))
-        seen, _ = backward_step(objective, [[Visit(sample, 0) for sample in objective.source.samples]])
+        seen, *_ = backward_step(objective, [[Visit(sample, 0) for sample in objective.source.samples]])
         gradients = [p.grad for p in lora_parameters(objective.transformer).values() if p.grad is not None]
         return [loss.loss for loss in seen if loss.modality == "audio"], gradients
 

@@ -31,7 +31,7 @@ def visits_of(objective: Objective, given: dict[str, bool]) -> list[Visit]:
 def learnt_from(objectives: Objectives, given: dict[str, bool]) -> tuple[list[float], list[torch.Tensor]]:
     """Audio losses, and gradients of the layer that learns from them alone."""
     objective = objectives("a", "b", adapted=("audio_proj_out",), **HALF)
-    seen, _ = backward_step(objective, [visits_of(objective, given)])
+    seen, *_ = backward_step(objective, [visits_of(objective, given)])
     gradients = [p.grad for p in lora_parameters(objective.transformer).values() if p.grad is not None]
     return [loss.loss for loss in seen if loss.modality == "audio"], gradients
 
@@ -48,7 +48,7 @@ def test_given_sound_has_no_part_in_the_audio_loss(objective_of: Objectives) -> 
 
 def test_step_of_given_sound_alone_trains_the_picture(objective_of: Objectives) -> None:
     objective = objective_of("a", adapted=("attn1.to_q", "audio_attn1.to_q"), **HALF)
-    seen, _ = backward_step(objective, [visits_of(objective, {"a": True})])
+    seen, *_ = backward_step(objective, [visits_of(objective, {"a": True})])
     assert [loss.modality for loss in seen] == ["video"]
     norms = {
         name: p.grad.norm().item() for name, p in lora_parameters(objective.transformer).items() if p.grad is not None

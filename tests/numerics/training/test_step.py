@@ -17,7 +17,7 @@ from ltx_core.training.memory import dry_run, largest_batch, out_of_memory_error
 from ltx_core.training.metrics import History
 from ltx_core.training.order import Visit
 from ltx_core.training.run import TrainJob, prepare
-from ltx_core.training.step import backward_step, take_step, update
+from ltx_core.training.step import Rates, backward_step, take_step, update
 from tests.forwards import watched
 
 pytestmark = pytest.mark.numerics
@@ -78,8 +78,8 @@ def test_audio_loss_weight_scales_the_gradient_of_sound_alone(run_of: Callable[.
 
 def test_clip_without_sound_does_not_water_down_the_audio_loss(run_of: Callable[..., Run]) -> None:
     run = run_of()
-    seen, num_tokens = backward_step(run.objective, [visits(run, "a", "silent")])
-    alone, _ = backward_step(run.objective, [visits(run, "a")])
+    seen, num_tokens, _ = backward_step(run.objective, [visits(run, "a", "silent")])
+    alone, *_ = backward_step(run.objective, [visits(run, "a")])
     audio = [loss for loss in seen if loss.modality == "audio"]
     assert len(audio) == 1
     assert audio[0].loss == pytest.approx(alone[1].loss, rel=1e-5)
@@ -112,7 +112,7 @@ def test_not_finite_changes_no_weight(run_of: Callable[..., Run], source_of: Any
     run = run_of(source=source_of(video_scale={"b": 1e30}))
     before = {name: parameter.detach().clone() for name, parameter in run.parameters.items()}
     with pytest.raises(DataError, match="for b"):
-        take_step(run.objective, [visits(run, "a"), visits(run, "b")], run.optimizer, run.parameters, 1e-3)
+        take_step(run.objective, [visits(run, "a"), visits(run, "b")], run.optimizer, run.parameters, Rates(1e-3))
     next(iter(run.parameters.values())).grad = torch.full((2, 32), float("inf"))
     with pytest.raises(DataError, match=r"gradients are not finite.*'a'"):
         update(run.optimizer, run.parameters, learning_rate=1e-3, max_grad_norm=1.0, clip_ids=["a"])
