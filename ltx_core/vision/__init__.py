@@ -1,0 +1,1 @@
+"""Features of single frames from a vision encoder, for methods that draw hidden states towards them."""

@@ -1,0 +1,102 @@
+"""DINOv2 (Oquab et al. 2023, arXiv 2304.07193): features of the frames that a clip's latent frames stand for."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import Dinov2Config, Dinov2Model
+
+from ltx_core.checkpoint.load import compare_shapes
+from ltx_core.checkpoint.quantised.group import grouped
+from ltx_core.checkpoint.read import read_weights
+from ltx_core.errors import ShapeError
+from ltx_core.shapes import SPACE_STRIDE, TIME_STRIDE
+from ltx_core.vision.folder import StoredEncoder, check_image_size
+
+FEATURE_VERSION = 1
+"""Bump when the same frames would get other features; tasks/embed_frames.py mirrors it."""
+MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""ImageNet's, of red, green and blue in [0, 1]: what DINOv2 was trained with."""
+UNUSED = "embeddings.mask_token"
+"""For training DINOv2 itself; some files leave it out."""
+
+
+@dataclass(frozen=True)
+class FrameEncoder:
+    """An encoder and the size that it sees frames at."""
+
+    model: Any
+    image_size: int
+    """Edge in pixels; a frame is squeezed to a square of it."""
+    frames_at_once: int
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.model.parameters()).device
+
+    @torch.no_grad()
+    def features(self, frames: Tensor) -> Tensor:
+        """uint8 [F, H, W, 3] to [F, H / 32, W / 32, D] in float16: a feature for each place of the latent grid.
+
+        Patches that several places share, or that share a place, are mixed: bilinear, with the filter widened where
+        there are more patches than places, along each axis by itself. Both grids cover the whole frame, so a place and
+        its patches show the same pixels. Parts of `frames_at_once` frames; a clip's features do not depend on others.
+        """
+        grid = frames.shape[1] // SPACE_STRIDE, frames.shape[2] // SPACE_STRIDE
+        return torch.cat([self._part(part, grid) for part in frames.to(self.device).split(self.frames_at_once)])
+
+    def _part(self, frames: Tensor, grid: tuple[int, int]) -> Tensor:
+        pixels = _pictures(frames, self.image_size).to(next(self.model.parameters()).dtype)
+        patches = self.model(pixel_values=pixels).last_hidden_state[:, 1:]  # the first token stands for the whole
+        side = self.image_size // self.model.config.patch_size
+        grids = patches.float().transpose(1, 2).unflatten(2, (side, side))
+        resized = functional.interpolate(grids, grid, mode="bilinear", align_corners=False, antialias=True)
+        return resized.permute(0, 2, 3, 1).to(torch.float16)
+
+
+def latent_frames(frames: Tensor) -> Tensor:
+    """Of a clip's frames [8(F-1)+1, ...] the last one that each latent frame stands for: [F, ...].
+
+    These are numbers 0, 8, 16, ...: latent frame 0 is pixel frame 0 alone, latent frame f is 8f-7 to 8f. They are also
+    the F frames at even distances from the first to the last.
+
+    Raises:
+        ShapeError: that is no clip which the VAE takes.
+    """
+    if len(frames) % TIME_STRIDE != 1:
+        raise ShapeError(f"{len(frames)} frames; 8k+1 are wanted")
+    return frames[::TIME_STRIDE]
+
+
+def load_frame_encoder(
+    stored: StoredEncoder, *, image_size: int, frames_at_once: int, device: str, dtype: torch.dtype
+) -> FrameEncoder:
+    """The frozen encoder on a device.
+
+    Raises:
+        CheckpointError: tensors are missing or mis-shaped, or a file ends early.
+        ConfigError: the size is no multiple of the patches.
+    """
+    check_image_size(stored, image_size)
+    config = Dinov2Config.from_dict(stored.config)
+    with torch.device("meta"):
+        model = Dinov2Model(config)
+    weights = {name: tensor for name, tensor in stored.weights.items() if name != UNUSED}
+    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if name != UNUSED}
+    compare_shapes(f"the vision encoder in {stored.folder}", grouped(weights), expected)
+    tensors = read_weights(grouped(weights), device=device, dtype=dtype)
+    if UNUSED in model.state_dict():
+        tensors[UNUSED] = torch.zeros(model.state_dict()[UNUSED].shape, device=device, dtype=dtype)
+    model.load_state_dict(tensors, strict=True, assign=True)
+    return FrameEncoder(model.requires_grad_(False).eval(), image_size, frames_at_once)
+
+
+def _pictures(frames: Tensor, edge: int) -> Tensor:
+    """uint8 [F, H, W, 3] to what DINOv2 takes: [F, 3, edge, edge], float32."""
+    scaled = frames.permute(0, 3, 1, 2).float() / 255
+    square = functional.interpolate(scaled, (edge, edge), mode="bilinear", align_corners=False, antialias=True)
+    mean, deviation = (torch.tensor(values, device=frames.device)[:, None, None] for values in (MEAN, DEVIATION))
+    return (square - mean) / deviation
