@@ -139,6 +139,9 @@ class Render(Record):
     motion: float = Field(description="Mean absolute luma difference between frames.")
     loudness_db: float = Field(description="RMS level in dBFS.")
     difference_from_base: float = Field(description="Mean absolute pixel difference from the base render, in [0,1].")
+    clip_score: float | None = Field(
+        default=None, description="100 max(cos(frame, prompt), 0) of a CLIP model, mean over frames; none if not asked."
+    )
     sha256: str = Field(description="Digest of the mp4.")
     file: str = location("The mp4 file, relative to the workspace.")
 

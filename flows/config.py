@@ -14,6 +14,7 @@ from flows.config_errors import explain
 from flows.guide.read import is_guide, translate
 from flows.overrides import override
 from flows.prompt_library import with_library
+from ltx_core.checkpoint.location import absolute_location
 from ltx_core.errors import ConfigError
 from tasks.embed_text import EmbedTextConfig
 from tasks.encode_latents import EncodeLatentsConfig
@@ -21,7 +22,7 @@ from tasks.probe import ProbeConfig
 from tasks.publish import PublishConfig
 from tasks.register import RegisterConfig
 from tasks.render_config import RenderValidationConfig
-from tasks.shared import ModelConfig, Shared
+from tasks.shared import ConfigModel, Shared
 from tasks.split import SplitConfig
 from tasks.train_lora import TrainLoraConfig
 from tasks.workspace import Workspace
@@ -117,9 +118,9 @@ def _absolute(model: Any, base: Path) -> Any:
         return (base / model.expanduser()).resolve()
     if isinstance(model, tuple):
         return tuple(_absolute(item, base) for item in model)
-    if isinstance(model, ModelConfig):
-        return model.seen_from(base)
     if isinstance(model, BaseModel):
         fields = {name: _absolute(getattr(model, name), base) for name in type(model).model_fields}
+        locations = model.LOCATIONS if isinstance(model, ConfigModel) else ()
+        fields |= {name: absolute_location(fields[name], base) for name in locations if fields[name] is not None}
         return model.model_copy(update=fields)
     return model

@@ -21,12 +21,13 @@ def model_card(checkpoint: Checkpoint, work: Work) -> str:
         f"| training stage | `{work.inputs['train_lora'].path.parent.name}` |",
         f"| renders stage | `{work.inputs['render_validation'].path.parent.name}` |",
         "",
-        "| prompt | adapters | seed | sharpness | motion | loudness | difference from base |",
-        "|---|---|---|---|---|---|---|",
+        "| prompt | adapters | seed | sharpness | motion | loudness | difference from base | CLIP score |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     lines += [
         f"| {r.prompt.replace('|', '/')} | {r.adapters or 'none'} | {r.seed} | {r.sharpness:.4f} | {r.motion:.4f} "
-        f"| {r.loudness_db:.1f} dB | {r.difference_from_base:.4f} |"
+        f"| {r.loudness_db:.1f} dB | {r.difference_from_base:.4f} "
+        f"| {'none' if r.clip_score is None else f'{r.clip_score:.2f}'} |"
         for r in renders
     ]
     return "\n".join(lines) + "\n"

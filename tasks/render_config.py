@@ -14,6 +14,8 @@ CENTRE: Region = (0.25, 0.25, 0.75, 0.75)
 class RenderValidationConfig(SamplingConfig):
     """Base and LoRA get the same noise. Sizes are of prompts, pictures and sounds; clips bring their own."""
 
+    LOCATIONS = ("clip_model",)
+
     width: int = Field(default=768, ge=64, le=4096, multiple_of=32, description="Pixels, a multiple of 32.")
     height: int = Field(default=512, ge=64, le=4096, multiple_of=32, description="Pixels, a multiple of 32.")
     num_frames: int = Field(default=121, ge=1, le=1025, description="Frames, 8k+1; floored to it with a notice.")
@@ -46,6 +48,12 @@ class RenderValidationConfig(SamplingConfig):
     render_without_adapters: bool = Field(default=True, description="Render without them too.")
     render_base: bool = Field(default=True, description="Render the base model too; once for all runs that share it.")
     dtype: str = Field(default="bf16", pattern="^(bf16|fp32)$", description="Precision of the transformer and VAEs.")
+    clip_model: str | None = Field(
+        default=None,
+        min_length=1,
+        description="CLIP model that scores renders against their prompts: a folder of transformers, or a repository "
+        "such as `openai/clip-vit-large-patch14`. Default: no score.",
+    )
 
     @model_validator(mode="after")
     def _runs_agree(self) -> "RenderValidationConfig":

@@ -68,6 +68,7 @@ def _variant(row: Render, work: Work, runs: Mapping[str, SamplingConfig], *, num
             motion=row.motion,
             loudness_db=row.loudness_db,
             difference_from_base=None if row.variant == "base" else row.difference_from_base,
+            clip_score=row.clip_score,
         ),
         poster=_middle(row, work),
     )

@@ -14,6 +14,7 @@ from tasks.render_given import check_files, given_files
 from tasks.render_jobs import RenderJob, plan_jobs
 from tasks.render_measure import measured_row
 from tasks.render_notices import render_notices
+from tasks.render_score import clip_scores, observed_clip, pending_judge, prepare_judge
 from tasks.shared import Shared
 from tasks.stage import Observed, Outcome, Stage, Work
 from tasks.weights import component_identities, encoder_identities
@@ -36,7 +37,7 @@ def render_validation(work: Work) -> Outcome:
     missing = [job for job in jobs if work.force or not job.video.exists()]
     sampled = sample_missing(missing, work, done=len(jobs) - len(missing))
     decode_missing(missing, work)
-    rows = _rows(jobs, work)
+    rows = _rows(jobs, clip_scores(jobs, work), work)
     draw_gallery(rows, work, checkpoint)
     return Outcome(
         rows=rows,
@@ -49,22 +50,29 @@ def render_validation(work: Work) -> Outcome:
     )
 
 
-def _rows(jobs: "Iterable[RenderJob]", work: Work) -> list[Render]:
+def _rows(jobs: "Iterable[RenderJob]", scores: Mapping[str, float], work: Work) -> list[Render]:
     base = {job.same_request: job.video for job in jobs if job.variant == "base"}
     rows = []
     for job in jobs:
         stop_if_asked(work.progress, "measuring renders")
         reference = base.get(job.same_request, job.video)
-        rows.append(measured_row(job, reference, work.workspace.relative(job.video), file_digest(job.video)))
+        row = measured_row(job, reference, work.workspace.relative(job.video), file_digest(job.video))
+        rows.append(row.model_copy(update={"clip_score": scores.get(job.key)}))
     return rows
 
 
 def _mean_figures(rows: list[Render]) -> dict[str, float]:
-    """Of the LoRA's renders; of those without adapters, where there are any."""
-    candidates = [row for row in rows if row.variant == "candidate"]
-    made = [row for row in candidates if not row.adapters] or candidates
+    """Of the LoRA's renders, with the base model's CLIP score beside theirs; of those without adapters, where there are
+    any.
+    """
+    made, base = ([row for row in rows if row.variant == variant] for variant in ("candidate", "base"))
+    made, base = ([row for row in found if not row.adapters] or found for found in (made, base))
     names = ("sharpness", "motion", "loudness_db", "difference_from_base")
-    return {name: sum(getattr(row, name) for row in made) / len(made) for name in names} if made else {}
+    figures = {name: sum(getattr(row, name) for row in made) / len(made) for name in names} if made else {}
+    for name, found in (("clip_score", made), ("clip_score_of_base", base)):
+        scores = [row.clip_score for row in found if row.clip_score is not None]
+        figures |= {name: sum(scores) / len(scores)} if scores else {}
+    return figures
 
 
 def _weights(shared: Shared, memo: DigestMemo) -> Mapping[str, str]:
@@ -78,7 +86,11 @@ def observe(config: RenderValidationConfig, shared: Shared, memo: DigestMemo) ->
     files = [[given.key, entry.prompt, entry.seed] for given, entry in given_files(shared.prompts, memo)]
     mask = None if config.inpaint_mask is None else memo.get(config.inpaint_mask)
     prompts = {"validation": shared.prompts.validation, "negative": shared.prompts.negative, "files": files}
-    return weights | {"prompts": prompts, "adapters": observed_adapters(config, memo), "inpaint_mask": mask}
+    return (
+        weights
+        | {"prompts": prompts, "adapters": observed_adapters(config, memo), "inpaint_mask": mask}
+        | {"clip_model": observed_clip(config, memo)}
+    )
 
 
 def pending(config: RenderValidationConfig, shared: Shared) -> "tuple[PendingFile, ...]":
@@ -88,7 +100,7 @@ def pending(config: RenderValidationConfig, shared: Shared) -> "tuple[PendingFil
         LtxError: one is not there or not what it should be; names it.
     """
     check_files(config, shared)
-    return pending_adapters(config)
+    return (*pending_adapters(config), *pending_judge(config))
 
 
 def prepare(config: RenderValidationConfig, shared: Shared, progress: Progress) -> RenderValidationConfig:
@@ -98,7 +110,7 @@ def prepare(config: RenderValidationConfig, shared: Shared, progress: Progress) 
         LtxError: something is not; names it.
     """
     check_files(config, shared)
-    return prepare_adapters(config, shared, progress)
+    return prepare_judge(prepare_adapters(config, shared, progress), progress)
 
 
 STAGE = Stage(
@@ -111,7 +123,7 @@ STAGE = Stage(
     observe=observe,
     device="gpu",
     needs_weights=True,
-    by_content=frozenset({"adapters", "inpaint_mask"}),
+    by_content=frozenset({"adapters", "inpaint_mask", "clip_model"}),
     pending=pending,
     prepare=prepare,
     notices=render_notices,

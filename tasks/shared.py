@@ -1,13 +1,12 @@
 """Configuration that more than one stage reads. A stage sees it, but only what it observes of it enters its key."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from datasets_spec import DatasetSpec
 from ltx_core.checkpoint.flavours import flavour
-from ltx_core.checkpoint.location import absolute_location
 
 
 class ConfigModel(BaseModel):
@@ -15,9 +14,14 @@ class ConfigModel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    LOCATIONS: ClassVar[tuple[str, ...]] = ()
+    """Options that are a path or a repository on the hub."""
+
 
 class ModelConfig(ConfigModel):
     """The weights. Their contents, not where they lie, enter the keys."""
+
+    LOCATIONS = ("checkpoint", "text_encoder")
 
     checkpoint: str = Field(
         min_length=1,
@@ -41,12 +45,6 @@ class ModelConfig(ConfigModel):
         if value is not None:
             flavour(value)
         return value
-
-    def seen_from(self, base: Path) -> "ModelConfig":
-        """The same with absolute paths; repositories stay as they are."""
-        locations = {name: getattr(self, name) for name in ("checkpoint", "text_encoder")}
-        found = {name: absolute_location(where, base) for name, where in locations.items() if where is not None}
-        return self.model_copy(update=found)
 
 
 class PicturePrompt(ConfigModel):

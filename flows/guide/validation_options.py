@@ -4,10 +4,12 @@ from typing import Any
 
 from flows.guide.option import Draft, Option, Refused
 from flows.guide.prompts import LIBRARY
-from flows.guide.take import flag, number, only, switch, text, to, told, whole
+from flows.guide.take import flag, number, switch, text, to, told, whole
 
 MULTIPLE = 32
 """The VAE's pixels a latent place."""
+CLIP_MODEL = "openai/clip-vit-large-patch14"
+JUDGE = "pretrained_evaluation_model_name_or_path"
 NUM_CLIPS = 4
 """Held-out clips rendered from, of each kind."""
 MAPPED = "tests/unit/guide/test_options.py::test_value_goes_where_the_table_says"
@@ -64,6 +66,23 @@ def _from_datasets(draft: Draft, key: str, value: Any) -> None:
         f"up to {NUM_CLIPS} held-out clips give their first frame to a render, and up to {NUM_CLIPS} their sound to "
         f"another; validation_prompt is rendered from text beside them",
     )
+
+
+def _evaluation(draft: Draft, key: str, value: Any) -> None:
+    if value in ("none", None, ""):
+        return
+    if value != "clip":
+        raise Refused(f"is {value!r}; `clip` or `none` is wanted")
+    if not draft.flat.get(JUDGE):
+        draft.set("render_validation.clip_model", CLIP_MODEL)
+        draft.notice(key, f"{JUDGE} is left out, so {CLIP_MODEL} scores the renders")
+
+
+def _judge(draft: Draft, key: str, value: Any) -> None:
+    if draft.flat.get("evaluation_type") == "clip":
+        draft.set("render_validation.clip_model", text(value))
+    else:
+        draft.notice(key, "has no effect without evaluation_type: clip")
 
 
 OPTIONS = (
@@ -172,9 +191,18 @@ OPTIONS = (
     ),
     Option(
         key="evaluation_type",
-        take=only("none", None, "", refusal="a score by CLIP is not built yet; `none` is wanted"),
-        does="`none` is taken. Renders are measured all the same: sharpness, motion, loudness.",
-        differs="A CLIP score is not built yet: refused.",
-        test="tests/unit/guide/test_options.py::test_refused",
+        take=_evaluation,
+        does=f"`clip`: `render_validation.clip_model` from `pretrained_evaluation_model_name_or_path`; left out: "
+        f"`{CLIP_MODEL}`. The score is in the gallery, the model card and MLflow.",
+        differs="Every render is scored against its prompt once, mean over 8 frames, on the scale of the guide's "
+        "program: 100 max(cos, 0). `none` is the default; sharpness, motion and loudness are measured all the same.",
+        test="tests/stages/test_clip_scores.py::test_renders_are_scored_once_and_the_score_is_shown",
+    ),
+    Option(
+        key="pretrained_evaluation_model_name_or_path",
+        take=_judge,
+        does="`render_validation.clip_model`, with `evaluation_type: clip`: a folder of transformers or a repository.",
+        differs="Weights as `.safetensors` only, never pickled.",
+        test=MAPPED,
     ),
 )

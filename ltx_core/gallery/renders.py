@@ -27,6 +27,8 @@ class Figures:
     """RMS level of the sound in dBFS; -120 for silence."""
     difference_from_base: float | None = None
     """Mean absolute pixel difference from the base render, in [0, 1]; None for the base itself."""
+    clip_score: float | None = None
+    """How near the frames are to the prompt as a CLIP model sees them, 0 to 100; None if it was not asked."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +132,9 @@ def figure_list(figures: Figures, reference: Figures | None) -> Html:
     ]
     if figures.difference_from_base is not None:
         pairs.append(("From base", f"{figures.difference_from_base:.4f}", ""))
+    if figures.clip_score is not None:
+        change = _change(figures.clip_score, other.clip_score if other else None)
+        pairs.append(("CLIP score", f"{figures.clip_score:.2f}", change))
     terms = [
         element(
             "div",

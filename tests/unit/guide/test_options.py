@@ -114,6 +114,11 @@ GOES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"push_to_hub": True, "hub_model_id": "me/mine"}, {"publish.repository": "me/mine", "publish.private": True}),
     ({"push_to_hub": False, "hub_model_id": "me/mine"}, {"publish.repository": None}),
     ({"disable_benchmark": True}, {"render_validation.render_base": False}),
+    ({"evaluation_type": "clip"}, {"render_validation.clip_model": "openai/clip-vit-large-patch14"}),
+    (
+        {"evaluation_type": "clip", "pretrained_evaluation_model_name_or_path": "a/b"},
+        {"render_validation.clip_model": "a/b"},
+    ),
     ({"disable_benchmark": False, "evaluation_type": "none"}, {"render_validation.render_base": True}),
 ]
 REFUSED: list[tuple[dict[str, Any], str]] = [
@@ -138,7 +143,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"minimum_image_size": 256}, "not built yet"),
     ({"report_to": "wandb"}, "wandb is not built yet"),
     ({"push_to_hub": True}, "hub_model_id does not say where to"),
-    ({"evaluation_type": "clip"}, "not built yet; `none` is wanted"),
+    ({"evaluation_type": "fid"}, "`clip` or `none` is wanted"),
     ({"validation_resolution": "512x768,768x512"}, "one size is wanted"),
     ({"validation_adapter_mode": "both"}, "adapter_only, comparison or none"),
     ({"validation_adapter_config": [{"label": "x"}]}, "a run has a `label`"),
@@ -156,6 +161,8 @@ TOLD: list[tuple[dict[str, Any], str]] = [
     ({"group_offload_blocks_per_group": 2}, "one block is copied"),
     ({"group_offload_use_stream": False}, "copies always run beside"),
     ({"skip_file_discovery": "vae"}, "nothing is skipped"),
+    ({"evaluation_type": "clip"}, "so openai/clip-vit-large-patch14 scores the renders"),
+    ({"pretrained_evaluation_model_name_or_path": "a/b"}, "has no effect without evaluation_type: clip"),
     ({"ema_decay": 0.9}, "has no effect without use_ema"),
     ({"hub_model_id": "me/mine"}, "nothing is uploaded"),
     ({"report_to": "none"}, "MLflow has the run in any case"),
