@@ -1,20 +1,24 @@
-"""The table of docs/benchmarks.md: a LoRA step of the full-size LTX-2.0 transformer, random weights, one GPU.
+"""The table of docs/benchmarks.md: a LoRA step of the full-size transformer, random weights, one GPU.
 
-    python benchmarks/engine_table.py --out results.jsonl       # about seven minutes on one H200
-    python benchmarks/engine_table.py --tiny                    # tries the script on a CPU
+    python benchmarks/engine_table.py --warm --out results.jsonl                     # LTX-2.0, both shapes
+    python benchmarks/engine_table.py --warm --generation 2.3 --out results.jsonl    # 1280x704x49
+    python benchmarks/engine_table.py --tiny                                         # tries the script on a CPU
 
-Plain diffusers + peft is measured in the same run. Each precision is built once; rows then change policies, and move
-blocks to the host one after another, so that each block is compiled once for a shape. Rank 32 on all attention
-projections, AdamW, 1,024 text tokens. Shares of recomputed blocks are chosen from memory measured before.
+Plain diffusers + peft is measured first in the same run, and every row has its ratio to it. Each precision is built
+once; rows then change policies, and move blocks to the host one after another. `--warm` first compiles two blocks for
+every kind of row in processes side by side, so that the run itself finds its kernels in PyTorch's cache. Rank 32 on all
+attention projections, AdamW in float32 or, where the row says so, bf16; 1,024 text tokens. Shares of recomputed blocks
+are those of the memory plan, whose prediction stands beside the peak.
 """
 
 import argparse
 import gc
 import json
+import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,9 +39,12 @@ from benchmarks.engine import (
     synchronize,
     with_lora,
 )
+from benchmarks.engine_rows import Row, rows
 from ltx_core.engine.arena import HostArena
 from ltx_core.engine.assemble import assemble, set_policies
+from ltx_core.engine.footprint import BatchShape, Training, predict
 from ltx_core.engine.graphs import StepGraphs
+from ltx_core.engine.model_sizes import model_sizes
 from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.shares import streamed_blocks
 from ltx_core.engine.streaming import BlockStream
@@ -45,32 +52,15 @@ from ltx_core.lora.inject import lora_parameters
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.optimizer import make_optimizer
 
-ACTIVATIONS_GIB = {("native", "17"): 0.51, ("native", "121"): 1.24, ("fp8", "17"): 0.53, ("fp8", "121"): 1.31}
-"""Kept for the backward by one compiled block that is not recomputed; measured with eight blocks."""
-RECOMPUTED_GIB = {"17": 0.02, "121": 0.05}
-"""Kept by one that is: the two residual streams."""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One cell of the table."""
-
-    name: str
-    shape: str
-    limit_gib: float
-    streamed: int = 0
-    recompute: float | None = None
-    """None: as few blocks as fit the limit."""
-    budget: float = 1.0
-    slots: int = 2
+PLAIN = "plain diffusers + peft"
 
 
 class TrainedWith:
     """The optimizer that training runs, called as PyTorch's are."""
 
-    def __init__(self, parameters: Mapping[str, torch.nn.Parameter]) -> None:
+    def __init__(self, parameters: Mapping[str, torch.nn.Parameter], name: str) -> None:
         self._parameters = list(parameters.values())
-        self._optimizer = make_optimizer(parameters, TrainSettings())
+        self._optimizer = make_optimizer(parameters, TrainSettings(optimizer=name))  # type: ignore[arg-type]
 
     def step(self) -> None:
         """Update every parameter."""
@@ -89,25 +79,20 @@ class Bench:
         self.args, self.precision = args, precision
         options = EngineOptions(precision=precision, fused=True, compiled=not args.tiny)  # type: ignore[arg-type]
         self.transformer = empty_transformer(args.blocks, args.tiny, args.generation)
+        self.sizes = model_sizes({n: tuple(t.shape) for n, t in self.transformer.state_dict().items()})
         assemble(self.transformer, partial(random_tensors, self.transformer), options, device=DEVICE)
         with_lora(self.transformer)
         set_policies(self.transformer, options, None)
         self.parameters = list(lora_parameters(self.transformer).values())
-        self.optimizer = TrainedWith(lora_parameters(self.transformer))
         self.stream: BlockStream | None = None
+        self.trained_with = ""
+        self.budget = 1.0
 
     def run(self, row: Row) -> dict[str, Any]:
         """Measure a row; blocks that were streamed before stay so."""
-        self._stream_blocks(row)
+        self._prepare(row)
         recompute = self._recompute(row) if row.recompute is None else row.recompute
-        options = EngineOptions(
-            recompute=recompute,
-            activation_budget=row.budget,
-            compiled=not self.args.tiny,
-            graphs=DEVICE.type == "cuda",
-        )
-        if row.budget < 1:
-            torch._dynamo.reset()
+        options = self._options(row, recompute)
         set_policies(self.transformer, options, self.stream)
         work = forward_backward(self.transformer, autocast=False)
         step = StepGraphs(work, self.parameters, self.stream) if options.graphs else work
@@ -118,49 +103,49 @@ class Bench:
             found = {"error": str(error)[:150]}
         del step, work
         collect()
-        return {"recompute": round(recompute, 3), "streamed": len(self.stream or ()), "budget": row.budget, **found}
+        how = {"recompute": round(recompute, 3), "streamed": len(self.stream or ()), "budget": row.budget}
+        return {**how, "optimizer": row.optimizer, "predicted_gib": round(self._predict(row, recompute), 2), **found}
 
-    def _stream_blocks(self, row: Row) -> None:
+    def _prepare(self, row: Row) -> None:
         blocks = self.transformer.transformer_blocks
         if row.streamed and self.stream is None:
-            self.stream = BlockStream(DEVICE, HostArena(pinned=DEVICE.type == "cuda"), num_slots=row.slots)
+            self.stream = BlockStream(DEVICE, HostArena(pinned=DEVICE.type == "cuda"))
         for index in streamed_blocks(len(blocks), row.streamed):
             if self.stream is not None and index not in self.stream:
                 self.stream.adopt(index, blocks[index])
+        if row.optimizer != self.trained_with:
+            self.optimizer = TrainedWith(lora_parameters(self.transformer), row.optimizer)
+            self.trained_with = row.optimizer
+        if row.budget != self.budget:
+            torch._dynamo.reset()  # nothing else makes it cut the graph anew
+            self.budget = row.budget
         collect()
 
+    def _options(self, row: Row, recompute: float) -> EngineOptions:
+        return EngineOptions(
+            precision=self.precision,  # type: ignore[arg-type]
+            streamed_blocks=row.streamed,
+            recompute=recompute,
+            activation_budget=1.0 if self.args.tiny else row.budget,
+            compiled=not self.args.tiny,
+            graphs=DEVICE.type == "cuda",
+        )
+
+    def _predict(self, row: Row, recompute: float) -> float:
+        height, width, frames, size = SHAPES[row.shape]
+        tokens = ((frames - 1) // 8 + 1) * (height // 32) * (width // 32)
+        shape = BatchShape(size, tokens, max(1, frames), self.args.text)
+        training = Training(sum(p.numel() for p in self.parameters), row.optimizer)
+        return predict(self.sizes, shape, training, self._options(row, recompute)).peak_bytes / GIB
+
     def _recompute(self, row: Row) -> float:
-        """The smallest share of blocks that fits."""
-        if self.args.tiny:
-            return 0.5
-        kind = "native" if self.precision == "native" else "fp8"  # both formats keep the same inputs, in bf16
-        kept, again = ACTIVATIONS_GIB[kind, row.shape], RECOMPUTED_GIB[row.shape]
-        trained = sum(p.numel() for p in self.parameters) * 16 / GIB  # weights, gradients and moments in float32
-        frozen = sum(p.numel() * p.element_size() for p in self.transformer.parameters() if not p.requires_grad) / GIB
-        room = row.limit_gib - 1.5 - trained - frozen - kept
+        """The smallest share of blocks that is predicted to fit; all, if none is."""
         blocks = len(self.transformer.transformer_blocks)
-        share = (blocks * kept - room) / (blocks * (kept - again))
-        return min(1.0, max(0.0, share))
+        shares = (number / blocks for number in range(blocks))
+        return next((share for share in shares if self._predict(row, share) < row.limit_gib), 1.0)
 
 
-def rows(precision: str, blocks: int) -> Iterator[Row]:
-    """In an order in which weights only ever go to the host."""
-    if precision == "native":
-        for shape in ("17", "121"):
-            yield Row("bf16 resident, fits 80 GB", shape, 76)
-        for shape, limit in (("17", 7), ("121", 9.5)):
-            yield Row("bf16 streamed", shape, limit, streamed=blocks, recompute=1.0)
-        return
-    for name, limit in (("8 bits resident, fits 48 GB", 46), ("8 bits resident, fits 32 GB", 30)):
-        for shape in ("17", "121"):
-            yield Row(name, shape, limit)
-    for shape, limit, streamed in (("121", 14, max(1, blocks - 10)), ("17", 12, max(1, blocks - 10))):
-        yield Row("8 bits streamed, fits 16 GB", shape, limit, streamed=streamed, recompute=1.0)
-    for shape, limit in (("17", 7), ("121", 9.5)):
-        yield Row("8 bits streamed, fits 12 GB", shape, limit, streamed=blocks, recompute=1.0)
-
-
-def baseline(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def baseline(args: argparse.Namespace, shapes: list[str]) -> Iterator[dict[str, Any]]:
     """Plain diffusers + peft: every block recomputed, nothing compiled, autocast."""
     transformer = empty_transformer(args.blocks, args.tiny, args.generation)
     options = EngineOptions(recompute=1.0)
@@ -170,9 +155,9 @@ def baseline(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     parameters = list(lora_parameters(transformer).values())
     optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=DEVICE.type == "cuda")
     work = forward_backward(transformer, autocast=True)
-    for shape in ("17", "121"):
+    for shape in shapes:
         data = batch(transformer, SHAPES["tiny" if args.tiny else shape], args.text)
-        yield {"row": "plain diffusers + peft", "shape": shape, **steps(work, data, parameters, optimizer)}
+        yield {"row": PLAIN, "precision": "native", "shape": shape, **steps(work, data, parameters, optimizer)}
 
 
 def collect() -> None:
@@ -192,44 +177,74 @@ def say(found: dict[str, Any], out: Path | None) -> None:
             file.write(json.dumps(found) + "\n")
 
 
-def main() -> int:
-    """Measure everything."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tiny", action="store_true", help="toy sizes; works on a CPU")
-    parser.add_argument("--blocks", type=int, default=48)
-    parser.add_argument("--generation", default="2.0")
-    parser.add_argument("--precisions", nargs="+", choices=("fp8", "int8", "native"), default=["fp8", "native"])
-    parser.add_argument("--budgets", nargs="+", type=float, help="only try these budgets of activations in blocks")
-    parser.add_argument("--no-baseline", action="store_true", help="leave plain diffusers + peft out")
-    parser.add_argument("--out", type=Path, help="append the lines here")
-    args = parser.parse_args()
-    args.text = 8 if args.tiny else 1024
-    torch.backends.cuda.enable_flash_sdp(False)  # cuDNN's attention is the faster one on Hopper
+def warm(args: argparse.Namespace) -> None:
+    """Compile every kind of row on two blocks, all kinds at once; results are thrown away."""
+    started = time.monotonic()
+    kinds = {
+        (precision, row.shape, row.budget, row.optimizer)
+        for precision in args.precisions
+        for row in rows(precision, args.blocks, args.generation)
+    }
+    environment = os.environ | {"TORCHINDUCTOR_COMPILE_THREADS": "2"}
+    running = []
+    for precision, shape, budget, optimizer in sorted(kinds):
+        kind = f"{shape},{budget},{optimizer}"
+        command = [sys.executable, __file__, "--blocks", "2", "--generation", args.generation, "--no-baseline"]
+        command += ["--precisions", precision, "--kind", kind, *(["--tiny"] if args.tiny else [])]
+        running.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
+    failed = sum(process.wait() != 0 for process in running)
+    print(f"warmed {len(running)} kinds in {time.monotonic() - started:.0f} s, {failed} failed", flush=True)  # noqa: T201
+
+
+def chosen(args: argparse.Namespace, precision: str) -> list[Row]:
+    """The rows of a precision, or the one that `--kind` names."""
+    if args.kind is None:
+        return list(rows(precision, args.blocks, args.generation))
+    shape, budget, optimizer = args.kind.split(",")
+    return [Row("kind", shape, 0, recompute=0.0, budget=float(budget), optimizer=optimizer)]
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Print every row."""
+    shapes = sorted({row.shape for precision in args.precisions for row in chosen(args, precision)})
+    plain: dict[str, float] = {}
+    for found in [] if args.no_baseline else baseline(args, shapes):
+        plain[found["shape"]] = found.get("seconds", 0.0)
+        say({"generation": args.generation, **found}, args.out)
+    collect()
     for precision in args.precisions:
         started = time.monotonic()
         bench = Bench(precision, args)
         synchronize()
         print(f"{precision}: built in {time.monotonic() - started:.1f} s", flush=True)  # noqa: T201
-        chosen = list(rows(precision, args.blocks))
-        if args.budgets:
-            limit = 76 if precision == "native" else 46
-            chosen = [Row(f"budget, under {limit}", "121", limit, recompute=0.0, budget=b) for b in args.budgets]
-        for row in chosen:
-            say(
-                {
-                    "row": row.name,
-                    "precision": precision,
-                    "shape": row.shape,
-                    "limit_gib": row.limit_gib,
-                    **bench.run(row),
-                },
-                args.out,
-            )
+        for row in chosen(args, precision):
+            found = {"row": row.name, "precision": precision, "shape": row.shape, "limit_gib": row.limit_gib}
+            found |= {"generation": args.generation, **bench.run(row)}
+            if found.get("seconds") and plain.get(row.shape):
+                found["times_plain"] = round(plain[row.shape] / found["seconds"], 2)
+            say(found, args.out)
         del bench
         torch._dynamo.reset()
         collect()
-    for found in [] if args.no_baseline else baseline(args):
-        say(found, args.out)
+
+
+def main() -> int:
+    """Measure everything."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tiny", action="store_true", help="toy sizes; works on a CPU")
+    parser.add_argument("--blocks", type=int, default=48)
+    parser.add_argument("--generation", choices=("2.0", "2.3"), default="2.0")
+    parser.add_argument("--precisions", nargs="+", choices=("fp8", "int8", "native"), default=["fp8", "native"])
+    parser.add_argument("--warm", action="store_true", help="fill PyTorch's compile cache first, in many processes")
+    parser.add_argument("--kind", help="one row alone: SHAPE,BUDGET,OPTIMIZER")
+    parser.add_argument("--no-baseline", action="store_true", help="leave plain diffusers + peft out")
+    parser.add_argument("--out", type=Path, help="append the lines here")
+    args = parser.parse_args()
+    args.text = 8 if args.tiny else 1024
+    torch.backends.cuda.enable_flash_sdp(False)  # cuDNN's attention is the faster one on Hopper
+    if args.warm:
+        warm(args)
+    measure(args)
     return 0
 
 

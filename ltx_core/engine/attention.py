@@ -3,16 +3,11 @@
 from typing import Any
 
 import torch
-from diffusers.models.transformers.transformer_ltx2 import (
-    LTX2PerturbedAttnProcessor,
-    apply_interleaved_rotary_emb,
-    apply_split_rotary_emb,
-)
+from diffusers.models.transformers.transformer_ltx2 import LTX2PerturbedAttnProcessor
 from torch.nn import functional
 
 from ltx_core.engine.projection import project, project_together
-
-Rotary = tuple[torch.Tensor, torch.Tensor]
+from ltx_core.engine.rotary import Rotary, rotate_interleaved, rotate_split
 
 
 class FusedAttnProcessor:
@@ -76,5 +71,4 @@ def _heads(attn: Any, tokens: torch.Tensor) -> torch.Tensor:
 
 
 def _rotate(attn: Any, tokens: torch.Tensor, rotary: Rotary) -> torch.Tensor:
-    rotate = apply_interleaved_rotary_emb if attn.rope_type == "interleaved" else apply_split_rotary_emb
-    return rotate(tokens, rotary)
+    return (rotate_interleaved if attn.rope_type == "interleaved" else rotate_split)(tokens, rotary)

@@ -21,6 +21,11 @@ KEPT_WIDTHS = 24.5
 """Values that a compiled block keeps of a token for its backward, in model widths: inputs, queries, keys, values and
 results of four attentions (15), normalised inputs and residuals (5), the feed-forward's hidden layer (4), rounded by
 what the compiler recomputes. Fitted to LTX-2.0's peaks on one H200 with torch 2.11 (tests: measured_peaks.json)."""
+KEPT_WIDTHS_LEAN = 15.5
+"""The same with a budget of activations just below 1: what norms, gates, rotary embedding and gelu make is made again.
+Traced without a GPU (benchmarks/activations.py), as is what smaller budgets leave."""
+KEPT_WIDTHS_ATTENTION, KEPT_WIDTHS_OF_BUDGET = 2.7, 21.5
+"""With a smaller budget: the results of attentions, and so many for a whole budget beside them."""
 KEPT_WIDTHS_EAGER = 48.0
 """The same of a block that is not compiled, with LoRAs in float32 and every intermediate result kept; from diffusers +
 peft under autocast in the same run."""
@@ -140,8 +145,11 @@ def _activations(sizes: ModelSizes, batch: BatchShape, training: Training, optio
 
 def _kept(sizes: ModelSizes, batch: BatchShape, training: Training, options: EngineOptions) -> int:
     """What stays of that until the backward, with the compiler's budget; never less than the block's input."""
-    least = _residual(sizes, batch, training)
-    return round(least + options.activation_budget * (_activations(sizes, batch, training, options) - least))
+    everything = _activations(sizes, batch, training, options)
+    if options.activation_budget == 1:
+        return everything
+    widths = min(KEPT_WIDTHS_LEAN, KEPT_WIDTHS_ATTENTION + options.activation_budget * KEPT_WIDTHS_OF_BUDGET)
+    return max(_residual(sizes, batch, training), round(everything * widths / KEPT_WIDTHS))
 
 
 def _work(sizes: ModelSizes, batch: BatchShape, training: Training, options: EngineOptions, *, again: bool) -> int:

@@ -115,6 +115,8 @@ def _changes(work: Workload, options: EngineOptions) -> Iterator[tuple[str, Work
     blocks, batch, training = work.sizes.num_blocks, work.batch, work.training
     if options.precision == "native" and training.shards == 1:
         yield "base_precision native -> int8", work, replace(options, precision="int8")
+    if options.compiled and options.activation_budget == 1 and options.recompute < 1:
+        yield "activation_budget 1 -> 0.99", work, replace(options, activation_budget=0.99)
     if options.recompute < 1:
         yield f"recompute {options.recompute:.2f} -> 1", work, replace(options, recompute=1.0)
     if training.optimizer == "adamw":

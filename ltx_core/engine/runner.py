@@ -10,7 +10,10 @@ from torch._functorch import config as functorch_config
 from torch.utils.checkpoint import checkpoint
 
 from ltx_core.denoiser.prepare import BlockCall, Hidden
+from ltx_core.engine.selective import keeping_attention
 from ltx_core.engine.streaming import BlockStream
+
+_compiled_keeping_attention = torch.compile(keeping_attention, fullgraph=True, dynamic=False)
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class PolicyRunner:
     recompute: frozenset[int] = frozenset()
     stream: BlockStream | None = None
     activation_budget: float = 1.0
-    """Inside compiled blocks: the share of the activations that is kept; the rest, cheapest first, is recomputed."""
+    """Inside compiled blocks: the share of the activations that is kept beside the attentions' results; the rest,
+    cheapest first, is recomputed."""
 
     def __call__(self, blocks: Sequence[Any], hidden: Hidden, call: BlockCall, span: range) -> Hidden:
         """The residual streams after the blocks of `span`."""
@@ -47,15 +51,19 @@ class PolicyRunner:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if self.stream is not None and index in self.stream:
             self.stream.enter(index)
-        video, audio = _callable(block)(video, audio, **call.of(index))
+        return self._compute(block, video, audio, call.of(index))
+
+    def _compute(
+        self, block: Any, video: torch.Tensor, audio: torch.Tensor, arguments: dict[str, Any]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The block as compiled, or, where no gradient is wanted, as it is: eval and the last check are few forwards
+        of other graphs (without gradients, without LoRA), which take longer to compile than to run."""
+        compiled = getattr(block, "_compiled_call_impl", None) is not None
+        if compiled and torch.is_grad_enabled() and self.activation_budget < 1:
+            return _compiled_keeping_attention(block, video, audio, arguments)
+        forward = block.forward if compiled and not torch.is_grad_enabled() else block
+        video, audio = forward(video, audio, **arguments)
         return video, audio
-
-
-def _callable(block: Any) -> Any:
-    """The block as compiled, or, where no gradient is wanted, as it is: eval and the last check are few forwards of
-    other graphs (without gradients, without LoRA), which take longer to compile than to run."""
-    compiled = getattr(block, "_compiled_call_impl", None) is not None
-    return block.forward if compiled and not torch.is_grad_enabled() else block
 
 
 def _parts(hidden: Hidden) -> tuple[torch.Tensor, torch.Tensor]:

@@ -140,7 +140,10 @@ class TrainSettings(BaseModel):
         "the GPU (or `memory.gpu_gib`), 0 on the CPU.",
     )
     activation_budget: float = Field(
-        default=1.0, ge=0, le=1, description="Inside compiled blocks: share of the activations kept for the backward."
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Inside compiled blocks: share of the activations kept for the backward; 0.99 drops what is cheap.",
     )
     streamed_blocks: Literal["auto", "all"] | Annotated[int, Field(ge=0)] = Field(
         default="auto",

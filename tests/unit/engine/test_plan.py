@@ -23,6 +23,9 @@ from tests.unit.engine.conftest import build
 
 MEASURED = json.loads(Path(__file__).with_name("measured_peaks.json").read_text(encoding="utf-8"))
 ROWS = MEASURED["rows"]
+RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
+LINES = [json.loads(line) for file in RESULTS.glob("*.jsonl") for line in file.read_text().splitlines()]
+TRACED = [line for line in LINES if line["part"] == "activations" and line["shape"] == "121"]
 SMALL = BatchShape(size=2, video_tokens=1170, audio_tokens=17, text_tokens=1024)
 LONG = BatchShape(size=1, video_tokens=6144, audio_tokens=121, text_tokens=1024)
 Shapes = dict[str, tuple[int, ...]]
@@ -70,6 +73,14 @@ def test_predictions_hold_what_was_measured(row: Mapping[str, Any], shapes: dict
     assert estimate.resident_bytes / GIB == pytest.approx(row["resident"], rel=0.10)
     if "reserved" in row:
         assert needed_bytes(estimate) / GIB == pytest.approx(row["reserved"], rel=0.10)
+
+
+@pytest.mark.parametrize("line", TRACED, ids=lambda line: f"{line['row']} {line['budget']}")
+def test_what_a_budget_keeps_is_as_traced(line: Mapping[str, Any], work: Workload) -> None:
+    eight_blocks = replace(work, batch=LONG, sizes=replace(work.sizes, num_blocks=8))
+    precision: Precision = "fp8" if line["row"] == "fp8" else "native"
+    kept = eight_blocks.predict(options(precision, activation_budget=line["budget"])).terms["kept activations"] / 8
+    assert kept / GIB == pytest.approx(line["kept_gib"], rel=0.05)
 
 
 @pytest.mark.parametrize("precision", ["native", "int8", "fp8"])
@@ -144,6 +155,8 @@ def test_each_relief_is_what_the_prediction_says(work: Workload) -> None:
     after = work.predict(replace(now, recompute=1.0)).peak_bytes
     assert saved["recompute 0.43 -> 1"] == work.predict(now).peak_bytes - after
     assert f"recompute 0.43 -> 1 saves {saved['recompute 0.43 -> 1'] / GIB:.1f} GiB" in advice(work, now)
+    lean = work.predict(replace(now, activation_budget=0.99)).peak_bytes
+    assert saved["activation_budget 1 -> 0.99"] == work.predict(now).peak_bytes - lean > GIB
     assert "base_precision native -> int8" not in saved
     assert not any("batch_size" in relief.change for relief in reliefs(replace(work, batch=LONG), now))
 
