@@ -22,6 +22,7 @@ class QuarantineReason(StrEnum):
     TOO_SMALL = "too_small"
     NO_CAPTION = "no_caption"
     BAD_CAPTION = "bad_caption"
+    NO_SOUND = "no_sound"
     BLACK = "black"
     FROZEN = "frozen"
     DUPLICATE = "duplicate"

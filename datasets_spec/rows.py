@@ -33,6 +33,8 @@ class Media(Record):
     audio_codec: str | None = Field(description="Codec of the audio stream, if there is one.")
     audio_channels: int = Field(ge=0, description="Channels of the audio stream; 0 without one.")
     audio_rate: int = Field(ge=0, description="Samples per second; 0 without an audio stream.")
+    sound_key: str | None = Field(default=None, description="SHA-256 of the sound file beside it, if there is one.")
+    sound_path: str | None = location("Absolute path of that sound file.", default=None)
 
 
 class Clip(Record):
@@ -46,6 +48,8 @@ class Clip(Record):
     media_key: str = Field(description="SHA-256 of that file's bytes.")
     dataset: str = Field(description="Id of the dataset.")
     path: str = location("Absolute path of the file.")
+    sound_key: str | None = Field(default=None, description="SHA-256 of the file that its sound is cut from instead.")
+    sound_path: str | None = location("Absolute path of that sound file.", default=None)
     caption: str = Field(description="The caption.")
     start_seconds: float = Field(ge=0, description="Start, counted from the file's first frame.")
     frame_rate: float = Field(gt=0, description="Frames per second after resampling.")

@@ -52,6 +52,25 @@ class AudioSpec(SpecModel):
     channels: Literal[1, 2] = Field(
         default=2, description="1: down-mix to mono, then duplicate. 2: down-mix to stereo."
     )
+    sound_dir: Path | None = Field(
+        default=None,
+        description="Folder of sound files, each the sound of the video of the same relative path but for the suffix, "
+        "from its first frame on; the videos' own sound is left out. Default: the videos' own.",
+    )
+    missing_sound: Literal["quarantine", "without"] = Field(
+        default="quarantine",
+        description="With `sound_dir`, of a video that has no file there: set it aside, or train it without sound.",
+    )
+
+    @model_validator(mode="after")
+    def _sound_is_taken(self) -> "AudioSpec":
+        if self.sound_dir is not None and not self.auto_split:
+            raise ValueError(
+                f"auto_split is off, and sound_dir {self.sound_dir} would not be read; leave one of them out"
+            )
+        if self.missing_sound != "quarantine" and self.sound_dir is None:
+            raise ValueError(f"missing_sound is {self.missing_sound!r} and has no effect without sound_dir")
+        return self
 
 
 class DatasetSpec(SpecModel):
@@ -72,6 +91,11 @@ class DatasetSpec(SpecModel):
         default="pixel_area",
         description="`pixel`: length of the shorter edge. `pixel_area`: edge of the square of equal area. "
         "`area`: megapixels.",
+    )
+    minimum_image_size: float = Field(
+        default=0,
+        ge=0,
+        description="Smaller footage is set aside: pixels of its shorter edge, or megapixels for `area`.",
     )
     crop: Literal["center"] = Field(default="center", description="Which part is kept when the bucket's shape differs.")
     repeats: int = Field(default=1, ge=1, description="How often an epoch visits each clip.")

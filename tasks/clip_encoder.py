@@ -1,6 +1,7 @@
 """The VAEs of `encode_latents`, and how they run on this device. Needs torch when imported."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -10,12 +11,14 @@ from datasets_spec import Clip
 from ltx_core.autoencoder.audio import encode_audio
 from ltx_core.autoencoder.compiled import compiled_encoder, shapes_to_compile
 from ltx_core.autoencoder.device_memory import describe, free_bytes, plan_encoding
-from ltx_core.autoencoder.encoding import ClipEncoder, auto_batch_size
+from ltx_core.autoencoder.encoding import ClipEncoder, auto_batch_size, encode_clips
 from ltx_core.autoencoder.mel import mel_config
 from ltx_core.autoencoder.memory import VaeMemory
 from ltx_core.autoencoder.video import encode_pixels
 from ltx_core.checkpoint.load import load_audio_vae, load_video_vae
+from ltx_core.media.errors import MediaError
 from ltx_core.shapes import PixelShape
+from tasks.clip_decoding import decoded_clips
 from tasks.device import prepare_device, torch_dtype
 from tasks.stage import Work
 from tasks.vae_memory import vae_options
@@ -47,6 +50,23 @@ def clip_encoder(clips: Sequence[Clip], work: Work) -> ClipEncoder:
         audio=lambda sound: encode_audio(audio_vae, sound, mel),
         batch_size=lambda shape: _batch_size(shape, vae.device, work),
     )
+
+
+def encoded(
+    clips: Sequence[tuple[str, Clip]], work: Work, refused: dict[str, MediaError]
+) -> Generator[tuple[str, dict[str, Tensor]], None, None]:
+    """Latents of each (key, clip); what cannot be decoded goes to `refused`, by key.
+
+    Raises:
+        OutOfMemory: a shape does not fit the device.
+        Stopped: the stage was asked to stop.
+    """
+    if not clips:
+        return
+    encoder = clip_encoder([clip for _, clip in clips], work)
+    with closing(decoded_clips(clips, work, refused)) as decoded:
+        for clip, tensors in encode_clips(decoded, encoder):
+            yield clip.key, tensors
 
 
 def info(tensors: Mapping[str, Tensor]) -> dict[str, Any]:

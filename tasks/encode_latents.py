@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -11,6 +12,7 @@ from pydantic import Field, model_validator
 from datasets_spec import Clip, Latent, Quarantined, QuarantineReason
 from ltx_core.files.digest import DigestMemo, text_digest
 from ltx_core.files.lock import folder_lock
+from ltx_core.media.clip import picture_key
 from ltx_core.media.errors import MediaError
 from ltx_core.pool.index import Entry, read_index
 from ltx_core.pool.writer import ShardWriter
@@ -84,7 +86,8 @@ def encode_latents(work: Work) -> Outcome:
             work.progress.note(f"{shard.name} is damaged ({problem}); its clips are encoded again")
         known = {} if work.force else dict(index.entries)
         missing = {keys[c.clip_id]: c for c in reversed(clips) if keys[c.clip_id] not in known}
-        made, refused = _encode(missing, folder, work, done=len(clips) - len(missing))
+        pictures = {} if work.force else {e.info["picture"]: e for e in index.entries.values() if "picture" in e.info}
+        made, refused = _encode(missing, pictures, folder, work)
         known |= made
     rows = [_row(clip, known[keys[clip.clip_id]], work) for clip in clips if keys[clip.clip_id] in known]
     quarantined = [_verdict(clip, refused[keys[clip.clip_id]]) for clip in clips if keys[clip.clip_id] in refused]
@@ -101,32 +104,35 @@ def encode_latents(work: Work) -> Outcome:
 
 
 def _encode(
-    missing: Mapping[str, Clip], folder: Path, work: Work, *, done: int
+    missing: Mapping[str, Clip], pictures: Mapping[str, Entry], folder: Path, work: Work
 ) -> tuple[dict[str, Entry], dict[str, MediaError]]:
+    """Encode clips into the pool. `pictures`: samples by picture, for clips that differ from them in sound alone."""
     if not missing:
         return {}, {}
-    from ltx_core.autoencoder.encoding import encode_clips
     from ltx_core.pool.background import BackgroundWriter
-    from tasks.clip_decoding import decoded_clips
-    from tasks.clip_encoder import clip_encoder, info, is_finite
+    from tasks.clip_encoder import encoded, info, is_finite
+    from tasks.sound_encoder import resounded
 
-    ordered = sorted(missing.items(), key=lambda pair: (pair[1].bucket, pair[1].clip_id))  # equal shapes together
-    encoder = clip_encoder([clip for _, clip in ordered], work)
     refused: dict[str, MediaError] = {}
-    stored, total = 0, done + len(missing)
+    ordered = sorted(missing.items(), key=lambda pair: (pair[1].bucket, pair[1].clip_id))  # equal shapes together
+    seen = [(key, clip, pictures[picture_key(clip)]) for key, clip in ordered if picture_key(clip) in pictures]
+    unseen = [(key, clip) for key, clip in ordered if picture_key(clip) not in pictures]
+    stored, total = 0, len(work.inputs["split"])
     with (
         ShardWriter(folder, work.config.limits()) as writer,
         BackgroundWriter(writer) as store,
-        closing(decoded_clips(ordered, work, refused)) as decoded,
+        closing(resounded(seen, work, refused)) as again,
+        closing(encoded(unseen, work, refused)) as anew,
     ):
-        for clip, tensors in encode_clips(decoded, encoder):
+        for key, tensors in chain(again, anew):
             stop_if_asked(work.progress, "encoding clips")
             if is_finite(tensors):
-                store.add(clip.key, partial(dict, tensors), info(tensors))
+                picture = {"picture": picture_key(missing[key])}
+                store.add(key, partial(dict, tensors), info(tensors) | picture)
                 stored += 1
             else:
-                refused[clip.key] = _not_finite(missing[clip.key])
-            work.progress.advance(done + stored + len(refused), total, "clips")
+                refused[key] = _not_finite(missing[key])
+            work.progress.advance(total - len(missing) + stored + len(refused), total, "clips")
     return writer.committed, refused
 
 

@@ -3,13 +3,21 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from datasets_spec import DatasetSpec
 from ltx_core.errors import DataError
 from ltx_core.files.digest import DigestMemo, file_digest, text_digest
-from ltx_core.media.find import find_media
+from ltx_core.media.find import find_media, find_sounds
 
 UNREADABLE = "unreadable"
+
+
+class SoundFile(NamedTuple):
+    """A file of sound alone."""
+
+    path: Path
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -21,6 +29,8 @@ class Source:
     relpath: str
     media_digest: str
     caption_digest: str
+    sounds: tuple[SoundFile, ...] = ()
+    """Those of the dataset's `sound_dir` that bear its name; one is wanted, if there is such a folder."""
 
 
 def find_sources(dataset: DatasetSpec, memo: DigestMemo) -> Iterator[Source]:
@@ -41,9 +51,17 @@ def find_sources(dataset: DatasetSpec, memo: DigestMemo) -> Iterator[Source]:
             f"dataset {dataset.id!r}: no media files under {root}; put .mp4, .mov, .webm or .mkv files there, or set "
             f"instance_data_dir to the folder that holds them"
         )
+    sounds = {} if dataset.audio.sound_dir is None else find_sounds(dataset.audio.sound_dir)
     for path in found:
+        relpath = path.relative_to(root)
+        own = sounds.get(relpath.with_suffix("").as_posix(), ())
         yield Source(
-            dataset, path, path.relative_to(root).as_posix(), _digest(path, memo), _caption_digest(dataset, path)
+            dataset,
+            path,
+            relpath.as_posix(),
+            _digest(path, memo),
+            _caption_digest(dataset, path),
+            sounds=tuple(SoundFile(one, _digest(one, memo)) for one in own),
         )
 
 
@@ -51,6 +69,7 @@ def footage_digest(dataset: DatasetSpec, memo: DigestMemo) -> dict[str, str | in
     """Count and digest of a dataset's files and captions; changes when, and only when, a byte or name does."""
     sources = list(find_sources(dataset, memo))
     parts = [part for s in sources for part in (s.relpath, s.media_digest, s.caption_digest)]
+    parts += [f"{s.relpath}: {one.path.name} {one.digest}" for s in sources for one in s.sounds]
     return {"files": len(sources), "digest": text_digest(str(dataset.instance_data_dir), *parts)}
 
 

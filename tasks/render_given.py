@@ -9,6 +9,7 @@ from datasets_spec import Clip, Latent
 from ltx_core.errors import DataError
 from ltx_core.files.digest import DigestMemo, text_digest
 from ltx_core.media.buckets import is_too_small
+from ltx_core.media.clip import sound_file
 from ltx_core.sampling.request import Mode
 from tasks.render_config import RenderValidationConfig
 from tasks.shared import PromptConfig, Shared
@@ -35,7 +36,7 @@ class Given:
         """The file whose sound the render keeps."""
         if self.mode != "s2v":
             return None
-        return Path(self.clip.path) if self.clip else self.file
+        return sound_file(self.clip) if self.clip else self.file
 
 
 def given_clips(work: Work) -> Iterator[tuple[Given, Clip]]:

@@ -1,12 +1,13 @@
 """Decode once: scene cuts, quality figures, sound class; cut clips, assign buckets, exact spans and the eval split."""
 
+import json
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from pydantic import Field
 
-from datasets_spec import Clip, DatasetSpec, Media, Quarantined
+from datasets_spec import AudioSpec, Clip, DatasetSpec, Media, Quarantined
 from ltx_core.files.digest import DigestMemo, text_digest
 from ltx_core.media.duplicates import mark_duplicates
 from ltx_core.media.holdout import assign_splits
@@ -16,6 +17,7 @@ from ltx_core.pool.items import ItemStore
 from ltx_core.progress import stop_if_asked
 from ltx_core.shapes import floor_frames
 from tasks.contact_sheets import draw_contact_sheets
+from tasks.resound import resound
 from tasks.shared import ConfigModel, Shared
 from tasks.stage import Observed, Outcome, Stage, Work
 
@@ -75,7 +77,9 @@ def _cut(row: Media, work: Work, store: ItemStore) -> tuple[list[Clip], list[Qua
     thresholds = QualityThresholds(
         max_black_fraction=config.max_black_fraction, max_frozen_fraction=config.max_frozen_fraction
     )
-    settings = spec.model_dump_json(include=SPLIT_FIELDS)
+    if elsewhere := spec.audio.sound_dir is not None:  # the pictures alone, whatever the sound becomes
+        spec = spec.model_copy(update={"audio": AudioSpec(auto_split=False)})
+    settings = json.dumps(_settings(spec, SPLIT_FIELDS), separators=(",", ":"), ensure_ascii=False)
     key = text_digest(row.media_key, settings, repr(thresholds), str(SPLIT_VERSION))
     known: dict[str, Any] | None = None if work.force else store.get(key)
     is_new = known is None
@@ -87,8 +91,18 @@ def _cut(row: Media, work: Work, store: ItemStore) -> tuple[list[Clip], list[Qua
         }
         store.put(key, known)
     clips = [_named(Clip.model_validate(clip), row, spec) for clip in known["clips"]]
+    if elsewhere and row.sound_key is not None:
+        clips, heard_anew = resound(clips, row, work)
+        is_new |= heard_anew
     refused = [_renamed(Quarantined.model_validate(one), row) for one in known["refused"]]
     return clips, refused, is_new
+
+
+def _settings(spec: DatasetSpec, fields: set[str]) -> dict[str, Any]:
+    """Options of a dataset as keys have them: without where sounds lie, and without a least size that is none."""
+    extra = {"minimum_image_size"} if spec.minimum_image_size else set()
+    hidden = {"audio": {"sound_dir", "missing_sound"}}
+    return spec.model_dump(mode="json", include=fields | extra, exclude=hidden)
 
 
 def _named(clip: Clip, row: Media, spec: DatasetSpec) -> Clip:
@@ -140,7 +154,8 @@ def _figures(media: Sequence[Media], clips: Sequence[Clip]) -> dict[str, float]:
 def observe(_config: SplitConfig, shared: Shared, _memo: DigestMemo) -> Observed:
     """How each dataset is to be cut, repeated and held out."""
     fields = SPLIT_FIELDS | {"repeats", "eval_fraction"}
-    return {"datasets": {d.id: d.model_dump(mode="json", include=fields) for d in shared.datasets}}
+    elsewhere = {d.id: {"sound": "elsewhere"} for d in shared.datasets if d.audio.sound_dir is not None}
+    return {"datasets": {d.id: _settings(d, fields) | elsewhere.get(d.id, {}) for d in shared.datasets}}
 
 
 def split_notices(_config: SplitConfig, shared: Shared) -> Sequence[str]:

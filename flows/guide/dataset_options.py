@@ -9,7 +9,8 @@ from flows.guide.take import accepted, choice, not_built, number, only, to, told
 CUT = "tests/unit/guide/test_datasets.py::test_the_printed_datasets"
 REFUSED = "tests/unit/guide/test_datasets.py::test_refused"
 TOLD = "tests/unit/guide/test_datasets.py::test_told"
-MUX = "put the sound into the video files (ffmpeg -i VIDEO -i SOUND -c:v copy OUT), which is where it is taken from"
+SOUND_OF = "sound_of"
+"""Where a draft keeps the id of the dataset of sounds, until all entries are known."""
 CAPTIONS = {name: name for name in ("textfile", "filename", "instanceprompt")}
 SIZES = {name: name for name in ("pixel", "pixel_area", "area")}
 
@@ -27,8 +28,11 @@ def _repeats(draft: Draft, key: str, value: Any) -> None:
 def _sound_elsewhere(draft: Draft, _key: str, value: Any) -> None:
     """`NAME_audio` is what the guide's program calls the sound that it takes from the videos of NAME."""
     names = [value] if isinstance(value, str) else list(value or [])
-    if strangers := [name for name in names if name != f"{draft.flat.get('id')}_audio"]:
-        raise Refused(f"names {strangers[0]!r}, and a dataset of sound alone is {NOT_BUILT}; {MUX}")
+    others = [name for name in names if name != f"{draft.flat.get('id')}_audio"]
+    if len(others) > 1:
+        raise Refused(f"names {', '.join(map(repr, others))}; a video's sound is cut from one dataset, name one")
+    if others:
+        draft.set(SOUND_OF, others[0])
 
 
 def _crop(draft: Draft, key: str, value: Any) -> None:
@@ -53,11 +57,11 @@ OWN_OPTIONS = (
     ),
     Option(
         key="dataset_type",
-        take=only("video", "eval", refusal=f"`video` or `eval` is wanted; sound alone and images are {NOT_BUILT}"),
-        does="`video` is footage; `eval` is footage that is all held out; an entry `text_embeds` is accepted, since "
-        "captions are embedded into the workspace.",
-        differs=f"Datasets of sound or of images alone are {NOT_BUILT}: refused.",
-        test=REFUSED,
+        take=only("video", "eval", "audio", refusal=f"`video`, `eval` or `audio` is wanted; images are {NOT_BUILT}"),
+        does="`video` is footage; `eval` is footage that is all held out; `audio` is sound for videos that name it in "
+        "`s2v_datasets`; an entry `text_embeds` is accepted, since captions are embedded into the workspace.",
+        differs=f"Datasets of images alone are {NOT_BUILT}, and sound without videos is not trained: refused.",
+        test="tests/unit/guide/test_datasets.py::test_sound_of_another_dataset",
     ),
     Option(
         key="instance_data_dir",
@@ -139,23 +143,27 @@ OWN_OPTIONS = (
     ),
     Option(
         key="minimum_image_size",
-        take=only(0, None, refusal=f"a least size is {NOT_BUILT}; 0 is wanted"),
-        does="0 is taken.",
-        differs=f"A least size is {NOT_BUILT}: refused.",
-        test=REFUSED,
+        take=to("minimum_image_size", parse=number),
+        does="`datasets[].minimum_image_size`: smaller footage is set aside; pixels of the shorter edge, megapixels "
+        "with `resolution_type: area`.",
+        differs="With a reason. Whatever it says, footage that would be more than doubled is set aside.",
+        test="tests/unit/media/test_split.py::test_a_least_size_sets_smaller_footage_aside",
     ),
     Option(
         key="s2v_datasets",
         take=_sound_elsewhere,
-        does="`ID_audio` is taken: the sound of the dataset's own videos, which is always linked.",
-        differs=f"Another dataset of sound alone is {NOT_BUILT}: refused, with the command that joins them.",
-        test=REFUSED,
+        does="`datasets[].audio.sound_dir`: the folder of the `audio` dataset that is named. A video's sound is cut "
+        "from the file of its name there, from the video's first frame on. `ID_audio` is the videos' own sound.",
+        differs="A video without such a file is set aside with a reason (`audio.missing_sound`). Another sound file "
+        "encodes that clip's sound again, and not its picture.",
+        test="tests/stages/test_sound_dir.py::test_another_sound_redoes_that_sound_alone",
     ),
     Option(
         key="probability",
-        take=only(1, 1.0, None, refusal=f"a probability of datasets is {NOT_BUILT}; use repeats"),
+        take=only(1, 1.0, None, refusal="every epoch visits all clips, so chance has no say; use repeats"),
         does="1 is taken; `repeats` says how often an epoch visits the clips.",
-        differs=f"Drawing datasets by chance is {NOT_BUILT}: refused.",
+        differs="Another is refused: an epoch visits every clip by its `repeats`, so that a run stopped and resumed, "
+        "or shared among GPUs, sees the same clips. A dataset that is to be seen less often has fewer `repeats`.",
         test=REFUSED,
     ),
     Option(

@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from flows.guide.dataset_options import DATASET_OPTIONS, MUX
-from flows.guide.option import NOT_BUILT, Draft, Option, Refused
+from flows.guide.dataset_options import DATASET_OPTIONS, SOUND_OF
+from flows.guide.option import Draft, Option, Refused
 from flows.guide.table import unknown
 from ltx_core.errors import ConfigError
 
 SECTIONS = ("video", "audio")
+OF_VIDEOS = {"probability", "repeats"}
+"""Options that have no meaning for sounds that belong to videos."""
 
 
 def read_backends(path: Path) -> list[dict[str, Any]]:
@@ -35,13 +37,14 @@ def datasets(
 
     `defaults`: options of datasets that name none themselves. `eval_id`: the only one of which clips are held out.
     """
+    enabled = [entry for entry in entries if entry.get("disabled") not in (True, "true")]
+    sounds = {str(entry.get("id")): _sounds(entry, draft) for entry in enabled if entry.get("dataset_type") == "audio"}
     made = []
-    for entry in entries:
-        if entry.get("disabled") in (True, "true"):
-            continue
-        found = _dataset(entry, draft)
+    for entry in enabled:
+        found = None if entry.get("dataset_type") == "audio" else _dataset(entry, draft)
         if found is not None:
             made.append(_over(found, defaults))
+    _link(made, sounds, draft)
     if eval_id is not None:
         _hold_out_of(eval_id, made, draft)
     return made
@@ -62,19 +65,52 @@ def _dataset(entry: Mapping[str, Any], whole: Draft) -> dict[str, Any] | None:
     name = str(entry.get("id", "without an id"))
     own = Draft(_flat(entry))
     kind = entry.get("dataset_type", "video")
-    if kind == "audio":
-        whole.faults.append(f"dataset {name!r}: a dataset of sound alone is {NOT_BUILT}; {MUX}")
-        return None
     if kind == "text_embeds":
         own.flat = {key: value for key, value in own.flat.items() if key != "dataset_type"}
     take_all(DATASET_OPTIONS, own, f"dataset {name!r}: ")
+    _tell(name, own, whole)
+    if kind == "eval":
+        own.set("eval_fraction", 1.0)
+    return own.values if kind != "text_embeds" else None
+
+
+def _sounds(entry: Mapping[str, Any], whole: Draft) -> dict[str, Any]:
+    """Of a dataset of sounds: `sound_dir`, and `channels` if it says."""
+    name = str(entry.get("id", "without an id"))
+    flat = _flat(entry)
+    own = Draft({key: value for key, value in flat.items() if key not in OF_VIDEOS})
+    take_all(DATASET_OPTIONS, own, f"dataset {name!r}: ")
+    for key in OF_VIDEOS & flat.keys():
+        own.notice(key, "has no effect: a sound is visited with its video")
+    _tell(name, own, whole)
+    channels = own.get("audio.channels")
+    return {"sound_dir": own.get("instance_data_dir")} | ({} if channels is None else {"channels": channels})
+
+
+def _link(made: list[dict[str, Any]], sounds: Mapping[str, Mapping[str, Any]], draft: Draft) -> None:
+    """Give datasets of videos the folder of the sounds that they name."""
+    named = [dataset.pop(SOUND_OF, None) for dataset in made]
+    for dataset, name in zip(made, named, strict=True):
+        if name in sounds:
+            dataset["audio"] = {**dataset.get("audio", {}), "auto_split": True, **sounds[name]}
+        elif name is not None:
+            known = ", ".join(sounds) or "none"
+            draft.faults.append(
+                f"dataset {dataset.get('id')!r}: option 's2v_datasets' names {name!r}; datasets of sound are: {known}"
+            )
+    for name in sorted(sounds.keys() - set(named)):
+        draft.faults.append(
+            f"dataset {name!r}: sound without videos is not trained; name it in the s2v_datasets of a dataset of "
+            "videos, or disable it"
+        )
+
+
+def _tell(name: str, own: Draft, whole: Draft) -> None:
+    """What is to be said of one dataset."""
     whole.faults += own.faults
     for line in own.notices:
         key, _, text = line.partition(": ")
         whole.notice(f"dataset {name}, {key}", text)
-    if kind == "eval":
-        own.set("eval_fraction", 1.0)
-    return own.values if kind != "text_embeds" else None
 
 
 def _flat(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Options of the guide that say where things lie, what they are called, and who is told."""
 
 from flows.guide.option import NOT_BUILT, Draft, Option, Refused
-from flows.guide.take import accepted, flag, number, only, text, to, told, whole
+from flows.guide.take import accepted, flag, number, text, to, told, whole
 
 MAPPED = "tests/unit/guide/test_options.py::test_value_goes_where_the_table_says"
 KEPT = "tests/stages/test_item_counts.py::test_added_edited_and_replaced_files_cost_what_is_new_of_them"
@@ -78,10 +78,10 @@ OPTIONS = (
     ),
     Option(
         key="minimum_image_size",
-        take=only(0, "0", 0.0, None, refusal=f"a least size is {NOT_BUILT}; 0 is wanted"),
-        does="0 is taken: no clip is dropped for its size.",
-        differs=f"A least size is {NOT_BUILT}: refused.",
-        test="tests/unit/guide/test_options.py::test_refused",
+        take=to("defaults.minimum_image_size", parse=number),
+        does="`datasets[].minimum_image_size` of each dataset that names none.",
+        differs="nothing",
+        test="tests/unit/guide/test_datasets.py::test_defaults_reach_datasets_that_say_nothing",
     ),
     Option(
         key="override_dataset_config",

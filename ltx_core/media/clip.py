@@ -34,6 +34,23 @@ def clip_key(
     return text_digest("clip", str(DECODE_VERSION), media_key, span, size, crop, f"{audio_channels} channels")
 
 
+def keyed(clip: Clip) -> str:
+    """`clip_key` of a clip's own fields, and of the file that its sound is cut from, where that is not the video."""
+    names = ("media_key", "start_seconds", "frame_rate", "num_frames", "width", "height", "audio_channels")
+    key = clip_key(**{name: getattr(clip, name) for name in names})
+    return key if clip.sound_key is None else text_digest(key, "sound", clip.sound_key)
+
+
+def picture_key(clip: Clip) -> str:
+    """The key that the clip would have without sound: equal for clips that differ in their sound alone."""
+    return keyed(clip.model_copy(update={"audio_channels": 0, "sound_key": None}))
+
+
+def sound_file(clip: Clip) -> Path:
+    """The file that the clip's sound is cut from."""
+    return Path(clip.sound_path or clip.path)
+
+
 def clip_id(media_id: str, start_seconds: float) -> str:
     """Name of a clip in a run: the file and the start in milliseconds, which sorts in order of time."""
     return f"{media_id}@{round(start_seconds * 1000):09d}"
@@ -77,7 +94,7 @@ def clip_sound(clip: Clip) -> npt.NDArray[np.float32] | None:
     """
     if clip.audio_channels == 0:
         return None
-    sound = decode_sound(Path(clip.path), clip.start_seconds, clip_seconds(clip))
+    sound = decode_sound(sound_file(clip), clip.start_seconds, clip_seconds(clip))
     return None if sound is None else to_channels(sound, clip.audio_channels)
 
 

@@ -1,6 +1,7 @@
-"""Which files of a folder are footage."""
+"""Which files of a folder are footage, and which are sound that belongs to it."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from ltx_core.errors import DataError
@@ -12,6 +13,9 @@ VIDEO_SUFFIXES = frozenset(
     }
 )
 """Suffixes of video containers, lower case; whether the bytes are video is for `probe` to say."""
+
+SOUND_SUFFIXES = frozenset({".aac", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".weba"})
+"""Suffixes of sound alone, lower case."""
 
 
 def find_media(root: Path) -> list[Path]:
@@ -25,14 +29,32 @@ def find_media(root: Path) -> list[Path]:
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; footage is searched in one. Correct `instance_data_dir`.")
+    return _files(root, VIDEO_SUFFIXES)
+
+
+def find_sounds(root: Path) -> dict[str, list[Path]]:
+    """Every sound file under `root`, as `find_media` finds videos, by its relative path without the suffix.
+
+    Raises:
+        DataError: `root` is not a folder.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder; sounds are searched in one. Correct `audio.sound_dir`.")
+    found: dict[str, list[Path]] = {}
+    for path in _files(root, SOUND_SUFFIXES):
+        found.setdefault(path.relative_to(root).with_suffix("").as_posix(), []).append(path)
+    return found
+
+
+def _files(root: Path, suffixes: Collection[str]) -> list[Path]:
     found: list[Path] = []
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        found += [Path(folder, name) for name in names if _is_footage(Path(folder, name))]
+        found += [Path(folder, name) for name in names if _is_wanted(Path(folder, name), suffixes)]
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 
-def _is_footage(path: Path) -> bool:
+def _is_wanted(path: Path, suffixes: Collection[str]) -> bool:
     """By name; pipes and devices, which would never end, are not footage."""
-    named = not path.name.startswith(".") and path.suffix.lower() in VIDEO_SUFFIXES
+    named = not path.name.startswith(".") and path.suffix.lower() in suffixes
     return named and (path.is_file() or path.is_symlink())

@@ -6,14 +6,13 @@ from datasets_spec.quarantine import Quarantined, QuarantineReason
 from datasets_spec.rows import AudioKind, Clip, Media
 from datasets_spec.spec import DatasetSpec
 from ltx_core.media.analysis import Analysis, analyse
-from ltx_core.media.audio_kind import audio_kind
-from ltx_core.media.buckets import Size, bucket_size, is_too_small
+from ltx_core.media.buckets import Size, bucket_size, is_too_small, measured_size
 from ltx_core.media.clip import clip_id, clip_key
 from ltx_core.media.errors import MediaError
+from ltx_core.media.heard import heard
 from ltx_core.media.holdout import eval_split
-from ltx_core.media.measure import SILENCE_DB, loudness_db
+from ltx_core.media.measure import SILENCE_DB
 from ltx_core.media.quality import QualityThresholds, quality_fault
-from ltx_core.media.sound import decode_sound, to_channels
 from ltx_core.media.windows import Lengths, Window, clip_lengths, scene_windows, whole_frames
 
 SPLIT_VERSION = 1
@@ -60,6 +59,15 @@ def _fault(media: Media, spec: DatasetSpec, total: int, lengths: Lengths, bucket
         )
     if total < lengths.needed:
         return _too_short(media, f"{total} frames at {rate:g} frames per second", lengths)
+    size, least = measured_size(media.width, media.height, spec.resolution_type), spec.minimum_image_size
+    if size < least:
+        unit = "megapixels" if spec.resolution_type == "area" else "pixels at its shorter edge"
+        return _set_aside(
+            media,
+            QuarantineReason.TOO_SMALL,
+            f"{media.media_id} is {media.width}x{media.height}, {size:g} {unit}, and minimum_image_size is {least:g}. "
+            f"Lower it, or use larger footage.",
+        )
     if is_too_small(media.width, media.height, bucket):
         return _set_aside(
             media,
@@ -127,19 +135,10 @@ def _clip(media: Media, spec: DatasetSpec, analysis: Analysis, window: Window, b
 
 
 def _heard(media: Media, start: float, seconds: float, channels: int) -> tuple[AudioKind, float]:
-    """What kind of sound a span has, and its level in dBFS."""
+    """What is heard of the file's own sound, if that is wanted and there is any."""
     if channels == 0 or media.audio_codec is None:
         return "none", SILENCE_DB
-    try:
-        sound = decode_sound(Path(media.path), start, seconds)
-    except MediaError as error:
-        if error.reason is not QuarantineReason.DECODE_ERROR:
-            raise  # the file itself went away or changed since its pictures were read
-        return "broken", SILENCE_DB  # the pictures are still good; the clip's row says what its sound is
-    if sound is None:
-        return "none", SILENCE_DB
-    sound = to_channels(sound, channels)
-    return audio_kind(sound), loudness_db(sound)
+    return heard(Path(media.path), start, seconds, channels)
 
 
 def _judged(clips: list[Clip], thresholds: QualityThresholds) -> tuple[list[Clip], list[Quarantined]]:

@@ -26,17 +26,19 @@ GOES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"repeats": 0}, {"repeats": 1}),
     ({"repeats": 10}, {"repeats": 11}),
     ({"s2v_datasets": ["clips_audio"], "probability": 1, "minimum_image_size": 0}, {"repeats": 1}),
+    ({"minimum_image_size": "512"}, {"minimum_image_size": 512.0}),
     ({"disabled": False, "default": False, "dataset_type": "video"}, {"id": "clips"}),
     ({"dataset_type": "eval"}, {"eval_fraction": 1.0}),
 ]
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"type": "aws"}, "only local folders are read"),
     ({"dataset_type": "image"}, "images are not built yet"),
-    ({"dataset_type": "audio"}, "a dataset of sound alone is not built yet"),
-    ({"s2v_datasets": "voices"}, "names 'voices', and a dataset of sound alone is not built yet"),
+    ({"dataset_type": "audio"}, "dataset 'clips': sound without videos is not trained; name it in the s2v_datasets"),
+    ({"s2v_datasets": "voices"}, "option 's2v_datasets' names 'voices'; datasets of sound are: none"),
+    ({"s2v_datasets": ["a", "b"]}, "names 'a', 'b'; a video's sound is cut from one dataset"),
     ({"caption_strategy": "parquet"}, "here there are textfile, filename, instanceprompt"),
-    ({"minimum_image_size": 512}, "not built yet"),
-    ({"probability": 0.5}, "not built yet; use repeats"),
+    ({"minimum_image_size": -1}, "'datasets.0.minimum_image_size' is -1"),
+    ({"probability": 0.5}, "every epoch visits all clips, so chance has no say; use repeats"),
     ({"conditioning_data": "other"}, "not built yet"),
     ({"video": {"num_frame": 9}}, "unknown option 'video.num_frame'; did you mean 'video.num_frames'?"),
     ({"repeat": 1}, "dataset 'clips': unknown option 'repeat'; did you mean 'repeats'?"),
@@ -103,9 +105,29 @@ def test_every_option_has_a_case() -> None:
     assert DATASET_OPTIONS.keys() <= names
 
 
+def test_sound_of_another_dataset(project: Path) -> None:
+    """In whatever order the entries stand; its channels win, and so does the link over `auto_split`."""
+    voices = {"id": "voices", "type": "local", "dataset_type": "audio", "instance_data_dir": "voices", "probability": 0}
+    videos = ENTRY | {"s2v_datasets": ["voices"], "audio": {"auto_split": False, "channels": 2}}
+    plain = ENTRY | {"id": "plain"}
+    for entries in ([voices, videos, plain], [videos, plain, voices | {"audio": {"channels": 1}}]):
+        first, second = load(project, *entries).datasets
+        assert first.audio.sound_dir == project / "config" / "voices"
+        assert (first.audio.auto_split, first.audio.missing_sound) == (True, "quarantine")
+        assert first.audio.channels == entries[-1].get("audio", {}).get("channels", 2)
+        assert second.audio.sound_dir is None
+    (told,) = [line for line in guide_notices(write(project, voices, videos)) if line.startswith("dataset voices")]
+    assert told == "dataset voices, probability: has no effect: a sound is visited with its video"
+    with pytest.raises(ConfigError, match="dataset 'voices': unknown option 'repeat'"):
+        load(project, voices | {"repeat": 1}, videos)
+
+
 def test_defaults_reach_datasets_that_say_nothing(project: Path) -> None:
     other = ENTRY | {"id": "other", "resolution": 256, "video": {"frame_rate": 30, "num_frames": 9}}
-    first, second = load(project, ENTRY, other, resolution=480, resolution_type="pixel", frame_rate=24).datasets
+    first, second = load(
+        project, ENTRY, other, resolution=480, resolution_type="pixel", frame_rate=24, minimum_image_size=99
+    ).datasets
+    assert (first.minimum_image_size, second.minimum_image_size) == (99, 99)
     assert (first.resolution, first.resolution_type, first.video.frame_rate) == (480, "pixel", 24)
     assert (second.resolution, second.video.frame_rate, second.video.num_frames) == (256, 30, 9)
 

@@ -140,7 +140,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"crepa_enabled": True}, "not built yet; set crepa_enabled to false"),
     ({"scheduled_sampling_max_step_offset": 5}, "not built yet"),
     ({"scheduled_sampling_reflexflow": True}, "not built yet"),
-    ({"minimum_image_size": 256}, "not built yet"),
     ({"report_to": "wandb"}, "wandb is not built yet"),
     ({"push_to_hub": True}, "hub_model_id does not say where to"),
     ({"evaluation_type": "fid"}, "`clip` or `none` is wanted"),

@@ -6,7 +6,7 @@ from datasets_spec import QuarantineReason
 from ltx_core.errors import ConfigError, DataError
 from ltx_core.media.captions import read_caption
 from ltx_core.media.errors import MediaError
-from ltx_core.media.find import find_media
+from ltx_core.media.find import find_media, find_sounds
 
 
 def test_finds_every_kind_sorted_and_no_hidden_ones(tmp_path: Path) -> None:
@@ -75,3 +75,13 @@ def test_instance_prompt() -> None:
     for strategy, prompt in (("instanceprompt", None), ("parquet", None)):
         with pytest.raises(ConfigError, match="caption_strategy"):
             read_caption(Path("/x/a.mp4"), strategy, prompt)
+
+
+def test_sounds_are_found_by_the_name_of_their_video(tmp_path: Path) -> None:
+    for name in ("a.WAV", "deep/b.flac", "deep/b.mp3", "c.mp4", "c.txt", ".d.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = {name: [path.name for path in paths] for name, paths in find_sounds(tmp_path).items()}
+    assert found == {"a": ["a.WAV"], "deep/b": ["b.flac", "b.mp3"]}
+    with pytest.raises(DataError, match=r"audio\.sound_dir"):
+        find_sounds(tmp_path / "nowhere")

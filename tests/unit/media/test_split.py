@@ -228,3 +228,26 @@ def test_the_middle_is_kept(write_video: WriteVideo, clip: Callable[..., Clip], 
     assert columns[len(columns) // 2] > 200
     assert (columns > 120).sum() == 40
     assert columns == pytest.approx(columns[::-1], abs=40)
+
+
+@pytest.mark.parametrize(
+    ("least", "kind", "kept"),
+    [
+        (48, "pixel_area", True),
+        (49, "pixel", False),
+        (49, "pixel_area", False),
+        (0.003, "area", True),
+        (0.004, "area", False),
+    ],
+)
+def test_a_least_size_sets_smaller_footage_aside(
+    write_video: WriteVideo, media_of: MediaOf, spec: Spec, least: float, kind: str, kept: bool
+) -> None:
+    """Footage of 64x48: its shorter edge in pixels, or 0.003072 megapixels."""
+    media = media_of(write_video("a.mp4", moving(9, seed=1)))
+    sized = spec(
+        0.004 if kind == "area" else 48, resolution_type=kind, minimum_image_size=least, video={"num_frames": 9}
+    )
+    clips, aside = split(media, sized)
+    assert len(clips) == kept
+    assert aside == ({} if kept else {"set/a.mp4": QuarantineReason.TOO_SMALL})

@@ -1,0 +1,40 @@
+"""Clips of a video whose sound comes from a file of its own: what is heard there, kept by that file's bytes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasets_spec import Clip, Media
+from ltx_core.files.digest import text_digest
+from ltx_core.media.clip import DECODE_VERSION, clip_seconds
+from ltx_core.media.heard import heard, with_sound
+from ltx_core.pool.items import ItemStore
+from ltx_core.progress import stop_if_asked
+from tasks.stage import Work
+
+HEARD_VERSION = 1
+"""Bump when the same span of the same file would be judged otherwise."""
+
+
+def resound(clips: Sequence[Clip], media: Media, work: Work) -> tuple[list[Clip], bool]:
+    """The clips with the sound of the same seconds of `media`'s sound file, and whether any was heard anew.
+
+    Raises:
+        MediaError: the sound file went away since it was probed.
+    """
+    store = ItemStore(work.workspace.pool / "heard")
+    channels = work.shared.dataset(media.dataset).audio.channels
+    path, sound_key = str(media.sound_path), str(media.sound_key)
+    made: list[Clip] = []
+    is_new = False
+    for clip in clips:
+        stop_if_asked(work.progress, "listening")
+        span = (f"{clip.start_seconds:.6f}", f"{clip_seconds(clip):.6f}", str(channels))
+        key = text_digest(sound_key, *span, str(DECODE_VERSION), str(HEARD_VERSION))
+        known = None if work.force else store.get(key)
+        if known is None:
+            known = list(heard(Path(path), clip.start_seconds, clip_seconds(clip), channels))
+            store.put(key, known)
+            is_new = True
+        kind, loudness = known
+        made.append(with_sound(clip, path=path, key=sound_key, channels=channels, kind=kind, loudness=loudness))
+    return made, is_new

@@ -1,0 +1,45 @@
+"""Clips whose pictures were encoded before, with another sound: only that is encoded. Needs torch when imported."""
+
+from collections.abc import Generator, Sequence
+
+import torch
+from torch import Tensor
+
+from datasets_spec import Clip
+from ltx_core.autoencoder.audio import encode_audio
+from ltx_core.autoencoder.mel import mel_config
+from ltx_core.checkpoint.load import load_audio_vae
+from ltx_core.media.clip import clip_sound
+from ltx_core.media.errors import MediaError
+from ltx_core.pool.index import Entry
+from ltx_core.pool.samples import ShardReader
+from tasks.clip_decoding import HEARD
+from tasks.device import prepare_device
+from tasks.stage import Work
+from tasks.weights import open_weights
+
+
+def resounded(
+    clips: Sequence[tuple[str, Clip, Entry]], work: Work, refused: dict[str, MediaError]
+) -> Generator[tuple[str, dict[str, Tensor]], None, None]:
+    """Each (key, clip) with the video latent of an earlier sample of the same picture, which its own would equal.
+
+    What cannot be decoded goes to `refused`, by key.
+    """
+    if not clips:
+        return
+    work.progress.note(f"{len(clips)} clips have known pictures and another sound: only that is encoded")
+    checkpoint, device = open_weights(work.shared.model).checkpoint, prepare_device(work.shared.memory)
+    audio_vae, mel = load_audio_vae(checkpoint, device=device, dtype=torch.float32), mel_config(checkpoint.config)
+    reader = ShardReader(work.workspace.root)
+    for key, clip, entry in clips:
+        try:
+            sound = clip_sound(clip) if clip.audio in HEARD else None
+        except MediaError as error:
+            refused[key] = error
+            continue
+        before = reader.read(work.workspace.relative(entry.shard), entry.offset, entry.size, entry.sha256)
+        made = {"video": before["video"].clone()}
+        if sound is not None:
+            made["audio"] = encode_audio(audio_vae, torch.from_numpy(sound).to(device), mel).float().cpu()
+        yield key, made
