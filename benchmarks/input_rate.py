@@ -8,11 +8,13 @@ Samples are those of 512x768x121: 128x16x16x24 bf16 of video (1.5 MiB), 126x128 
 
 import argparse
 import json
+import os
 import random
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +28,7 @@ from ltx_core.training.batch import TrainBatch, collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import train_draw
 from ltx_core.training.order import EpochPlan, Visit
-from ltx_core.training.prefetch import prefetched
+from ltx_core.training.prefetch import THREADS, prefetched
 from ltx_core.training.samples import SampleInfo
 
 FRAME_RATE = 24.0
@@ -64,7 +66,11 @@ def main() -> int:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         pool = written(Path(folder), args.samples)
-        figures = {"threads": 1, "samples": args.samples, **reads(pool), **batches(pool)}
+        figures: dict[str, float] = {"samples": args.samples, "cores": len(os.sched_getaffinity(0))}
+        for threads in (1, THREADS):
+            fresh = Pool(ShardReader(Path(folder)), pool.places, pool.samples)
+            figures |= {f"{name}_{threads}_threads": rate for name, rate in reads(fresh, threads).items()}
+        figures |= batches(pool)
     machine = {"date": time.strftime("%Y-%m-%d"), "gpu": "none", "torch": torch.__version__}
     sys.stdout.write(json.dumps({"part": "input_rate", **machine, **figures}) + "\n")
     return 0
@@ -90,16 +96,21 @@ def written(root: Path, num_samples: int) -> Pool:
     return Pool(ShardReader(root), places, samples)
 
 
-def reads(pool: Pool) -> dict[str, float]:
+def reads(pool: Pool, threads: int) -> dict[str, float]:
     """Bytes a second and microseconds a sample, every byte touched by a copy."""
     names = sorted(pool.places)
     total = sum(place[2] for place in pool.places.values())
     rates: dict[str, float] = {}
-    for label in ("first", "later"):
-        random.Random(label).shuffle(names)
-        seconds = timed(lambda: [[t.clone() for t in pool.reader.read(*pool.places[name]).values()] for name in names])
-        rates[f"{label}_gb_per_s"] = total / seconds / 1e9
-        rates[f"{label}_microseconds_per_sample"] = seconds / len(names) * 1e6
+
+    def touch(name: str) -> int:
+        return sum(tensor.clone().numel() for tensor in pool.reader.read(*pool.places[name]).values())
+
+    with ThreadPoolExecutor(threads) as workers:
+        for label in ("first", "later"):
+            random.Random(label).shuffle(names)
+            seconds = timed(lambda: sum(workers.map(touch, names)))
+            rates[f"{label}_gb_per_s"] = total / seconds / 1e9
+            rates[f"{label}_microseconds_per_sample"] = seconds / len(names) * 1e6
     return rates
 
 

@@ -25,6 +25,8 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+# The mapping is meant to be read-only. Not `catch_warnings` around each read: that is not safe among threads.
+warnings.filterwarnings("ignore", message="The given buffer is not writable", category=UserWarning)
 
 
 def pack_sample(tensors: Mapping[str, Tensor]) -> tuple[bytes, str]:
@@ -41,7 +43,8 @@ def sample_digest(data: bytes | memoryview) -> str:
 class ShardReader:
     """Random access to samples. Maps each shard once and hands out tensors that share its memory.
 
-    The tensors are read-only: copy before writing. Each sample's bytes are checked when first read.
+    The tensors are read-only: copy before writing. Each sample's bytes are checked when first read. Threads may share
+    a reader: at worst two of them check the same sample.
     """
 
     def __init__(self, root: Path) -> None:
@@ -85,10 +88,6 @@ def _tensors(view: memoryview) -> dict[str, Tensor]:
         if name != "__metadata__":
             begin, end = entry["data_offsets"]
             dtype = DTYPES[entry["dtype"]]
-            with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore", UserWarning
-                )  # torch warns that the mapping is read-only; it is meant so
-                flat = torch.frombuffer(view, dtype=dtype, count=(end - begin) // dtype.itemsize, offset=start + begin)
+            flat = torch.frombuffer(view, dtype=dtype, count=(end - begin) // dtype.itemsize, offset=start + begin)
             tensors[name] = flat.view(entry["shape"])
     return tensors

@@ -1,4 +1,4 @@
-"""Batches made ready ahead of the step, in a thread: read, checked, noised, and in memory that a GPU can fetch from."""
+"""Batches made ready ahead of the step, in threads: read, checked, noised, and in memory that a GPU can fetch from."""
 
 import time
 from collections import deque
@@ -14,6 +14,8 @@ from ltx_core.training.order import Visit
 
 DEPTH = 4
 """Batches made ahead. One clip of 512x768x121 takes 10 MB, so they cost little."""
+THREADS = 4
+"""That make them. SHA-256 of a sample's first read is what takes longest, and lets other threads run."""
 Visits = Sequence[Visit]
 
 
@@ -60,7 +62,7 @@ class Feed:
 
 @contextmanager
 def prefetched(load: Load, orders: Iterable[Visits], device: str, depth: int = DEPTH) -> Iterator[Feed]:
-    """A feed of `orders`, in pinned memory for a GPU; its thread ends with the block, whatever ends that."""
+    """A feed of `orders`, in pinned memory for a GPU; its threads end with the block, whatever ends that."""
     on_gpu = device.startswith("cuda")
     start: Callable[[], None] | None = None
     if on_gpu:
@@ -73,7 +75,7 @@ def prefetched(load: Load, orders: Iterable[Visits], device: str, depth: int = D
         batch = load(visits)
         return batch.pinned() if on_gpu else batch
 
-    pool = ThreadPoolExecutor(1, thread_name_prefix="batches", initializer=start)
+    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="batches", initializer=start)
     try:
         yield Feed(ready, orders, pool, depth)
     finally:
