@@ -46,7 +46,8 @@ from ltx_core.lora.inject import lora_parameters
 from ltx_core.shapes import PixelShape
 from ltx_core.training.crepa import Crepa, batch_alignment, make_projector
 from ltx_core.training.crepa_settings import CrepaSettings
-from ltx_core.vision.dinov2 import FrameEncoder, latent_frames
+from ltx_core.vision.dinov2 import FrameEncoder
+from ltx_core.vision.frames import latent_frames
 
 GIANT: dict[str, Any] = {
     "hidden_size": 1536,

@@ -3,7 +3,7 @@
 from datasets_spec.manifest import Manifest, write_manifest
 from datasets_spec.quarantine import Quarantined, QuarantineReason
 from datasets_spec.record import Record, location
-from datasets_spec.rows import Checkpoint, Clip, Latent, Media, Published, Registered, Render, Text
+from datasets_spec.rows import Checkpoint, Clip, Frames, Latent, Media, Published, Registered, Render, Text
 from datasets_spec.spec import AudioSpec, DatasetSpec, VideoSpec
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Checkpoint",
     "Clip",
     "DatasetSpec",
+    "Frames",
     "Latent",
     "Manifest",
     "Media",

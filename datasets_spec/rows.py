@@ -105,6 +105,21 @@ class Latent(Record):
     size: int = location("Bytes of the sample.", ge=1)
 
 
+class Frames(Record):
+    """Features of one clip's frames, for training with CREPA."""
+
+    KEY: ClassVar[str] = "clip_id"
+
+    clip_id: str = Field(description="The clip.")
+    clip_key: str = Field(description="Content key of the clip.")
+    feature_key: str = Field(description="Digest of clip key, encoder, picture size, dtype and feature version.")
+    shape: list[int] = Field(description="[F, H, W, D]: latent frames, rows and columns, and the encoder's width.")
+    sha256: str = Field(description="Digest of the stored sample.")
+    shard: str = location("Shard file, relative to the workspace.")
+    offset: int = location("Byte offset of the sample in the shard.", ge=0)
+    size: int = location("Bytes of the sample.", ge=1)
+
+
 class Checkpoint(Record):
     """A trained LoRA."""
 

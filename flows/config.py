@@ -5,10 +5,10 @@ import warnings
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from flows.config_errors import explain
 from flows.guide.read import is_guide, translate
@@ -16,6 +16,7 @@ from flows.overrides import override
 from flows.prompt_library import with_library
 from ltx_core.checkpoint.location import absolute_location
 from ltx_core.errors import ConfigError
+from tasks.embed_frames import EmbedFramesConfig
 from tasks.embed_text import EmbedTextConfig
 from tasks.encode_latents import EncodeLatentsConfig
 from tasks.probe import ProbeConfig
@@ -39,10 +40,22 @@ with warnings.catch_warnings():
         split: SplitConfig = Field(default=SplitConfig(), description="Cutting clips.")
         embed_text: EmbedTextConfig = Field(default=EmbedTextConfig(), description="Text features.")
         encode_latents: EncodeLatentsConfig = Field(default=EncodeLatentsConfig(), description="VAE latents.")
+        embed_frames: EmbedFramesConfig = Field(
+            default=EmbedFramesConfig(), description="Features of frames; only with `train_lora.crepa`."
+        )
         train_lora: TrainLoraConfig = Field(default=TrainLoraConfig(), description="Training.")
         render_validation: RenderValidationConfig = Field(default=RenderValidationConfig(), description="Renders.")
         register: RegisterConfig = Field(default=RegisterConfig(), description="Model registry.")
         publish: PublishConfig = Field(default=PublishConfig(), description="Upload to the hub.")
+
+        @model_validator(mode="after")
+        def _frames_are_wanted(self) -> Self:
+            if self.train_lora.crepa is None and (named := self.embed_frames.named()):
+                raise ValueError(
+                    f"embed_frames.{named[0]} is set but train_lora.crepa is not, so that no frame is embedded; set "
+                    f"train_lora.crepa ({{}} for its defaults), or leave it out"
+                )
+            return self
 
         def shared(self) -> Shared:
             """The sections that more than one stage reads."""

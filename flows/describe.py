@@ -29,7 +29,7 @@ def stages_page() -> str:
     """The table of stages."""
     lines = ["# Stages", "", "| stage | does | needs | makes | device |", "|---|---|---|---|---|"]
     for s in STAGES:
-        needs = ", ".join(s.needs) or "-"
+        needs = ", ".join((*s.needs, *(f"{name} if on" for name in s.uses))) or "-"
         lines.append(f"| `{s.name}` | {s.summary.strip()} | {needs} | {s.makes.__name__} | {s.device} |")
     return "\n".join(lines) + "\n"
 

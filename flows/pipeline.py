@@ -6,7 +6,7 @@ from typing import Any
 from datasets_spec import Manifest
 from flows.config import RunConfig
 from flows.plan import prepare, required_manifest
-from flows.selection import Selection
+from flows.selection import Selection, inputs_of
 from ltx_core.progress import SILENT, Progress
 from tasks import STAGES
 from tasks.perform import StageCall
@@ -29,14 +29,14 @@ def run_stages(
     results = []
     for stage in STAGES:
         if not selection.covers(stage):
-            if any(stage.name in later.needs for later in selection.stages):
+            if any(stage.name in inputs_of(later, config) for later in selection.stages):
                 done[stage.name] = required_manifest(stage, workspace)
             continue
         call = StageCall(
             stage=stage.name,
             config=sections[stage.name],
             shared=shared,
-            inputs={name: done[name] for name in stage.needs},
+            inputs={name: done[name] for name in inputs_of(stage, config)},
             workspace=workspace,
             force=stage.name in selection.forced,
         )

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from datasets_spec import Manifest
 from flows.config import RunConfig
-from flows.selection import Selection
+from flows.selection import Selection, inputs_of
 from ltx_core.errors import ConfigError
 from ltx_core.progress import SILENT, Progress
 from tasks import STAGES
@@ -42,6 +42,7 @@ def downloads(config: RunConfig, selection: Selection) -> "tuple[PendingFile, ..
     Raises:
         LtxError: a location leads nowhere, or the hub cannot be asked for what is not here.
     """
+    selection = selection.wanted(config)
     weights = pending_weights(config.model) if selection.needs_weights else ()
     shared = config.shared()
     others = (file for stage in selection.stages for file in stage.pending(config.stage_config(stage.name), shared))
@@ -99,13 +100,14 @@ def _decided(
             if manifest := latest_manifest(stage, workspace):
                 done[stage.name] = manifest
             continue
-        if waits := [name for name in stage.needs if name not in done]:
+        needs = inputs_of(stage, config)
+        if waits := [name for name in needs if name not in done]:
             yield PlannedStage(stage, None, True, f"after {', '.join(waits)}")
             continue
         if not sections and stage.needs_weights:
             yield PlannedStage(stage, None, True, "after the download")
             continue
-        inputs = {name: done[name] for name in stage.needs}
+        inputs = {name: done[name] for name in needs}
         section = sections.get(stage.name, config.stage_config(stage.name))
         decision = decide(stage, section, shared, inputs, workspace=workspace, memo=memo)
         forced = stage.name in selection.forced

@@ -59,7 +59,7 @@ def _run(
             return result
 
         stage = stage_named(call.stage)
-        states[stage.name] = as_task(stage, body)({n: states[n] for n in stage.needs if n in states})
+        states[stage.name] = as_task(stage, body)({n: states[n] for n in stage.read_of(states) if n in states})
         return made[-1]
 
     return run_stages(config, selection, perform_as_task, Downloading(watching))

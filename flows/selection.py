@@ -26,7 +26,7 @@ class Selection:
         Raises:
             ConfigError: none is left; says why.
         """
-        reasons = {stage.name: stage.off(config.stage_config(stage.name)) for stage in self.stages}
+        reasons = {stage.name: reason_off(stage, config) for stage in self.stages}
         kept = tuple(stage for stage in self.stages if reasons[stage.name] is None)
         if not kept:
             raise ConfigError(f"nothing to run: stage {', '.join(f'{n} is off, {r}' for n, r in reasons.items())}")
@@ -36,6 +36,16 @@ class Selection:
     def needs_weights(self) -> bool:
         """Whether any covered stage reads the model."""
         return any(stage.needs_weights for stage in self.stages)
+
+
+def reason_off(stage: Stage, config: RunConfig) -> str | None:
+    """Why the configuration leaves a stage out; None if it does not."""
+    return stage.off(config.stage_config(stage.name), config.stage_config)
+
+
+def inputs_of(stage: Stage, config: RunConfig) -> tuple[str, ...]:
+    """Names of the stages whose results a stage reads as configured."""
+    return stage.read_of([name for name in stage.uses if reason_off(stage_named(name), config) is None])
 
 
 def select(only: str | None, from_stage: str | None, force: bool) -> Selection:

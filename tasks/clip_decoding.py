@@ -1,6 +1,6 @@
-"""Clips decoded ahead of the VAE, for `encode_latents`. Needs torch when imported."""
+"""Clips decoded ahead of the VAE or the frame encoder. Needs torch when imported."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 
 import torch
@@ -11,6 +11,7 @@ from ltx_core.media.ahead import Leaving, Window, default_workers, run_ahead
 from ltx_core.media.clip import clip_frames, clip_seconds, clip_sound
 from ltx_core.media.errors import MediaError
 from ltx_core.progress import stop_if_asked
+from ltx_core.vision.frames import latent_frames
 from tasks.stage import Work
 
 HEARD = ("voiced", "other", "silent")
@@ -18,12 +19,17 @@ HEARD = ("voiced", "other", "silent")
 SOUND_BYTES = 2 * 4 * 16_000
 """A second of it."""
 MIB = 2**20
+Decode = Callable[[tuple[str, Clip], Leaving], Decoded]
 
 
 def decoded_clips(
-    clips: Sequence[tuple[str, Clip]], work: Work, refused: dict[str, MediaError]
+    clips: Sequence[tuple[str, Clip]],
+    work: Work,
+    refused: dict[str, MediaError],
+    decode: Decode | None = None,
 ) -> Generator[Decoded, None, None]:
     """Each (key, clip) in order; what cannot be decoded goes to `refused`, by key, and holds up nothing else.
+    `decode`: default all frames, and the sound.
 
     Raises:
         Stopped: the stage was asked to stop.
@@ -32,7 +38,7 @@ def decoded_clips(
     window = Window(config.decode_workers or default_workers(), config.decode_ahead_mib * MIB)
     ahead = run_ahead(
         clips,
-        _decode,
+        decode or _decode,
         size=_num_bytes,
         window=window,
         check=lambda: stop_if_asked(work.progress, "decoding clips"),
@@ -44,6 +50,13 @@ def decoded_clips(
                 refused[key] = result
             else:
                 yield result
+
+
+def decode_latent_frames(item: tuple[str, Clip], leaving: Leaving) -> Decoded:
+    """The frames that latent frames stand for, [F, H, W, 3], and no sound."""
+    key, clip = item
+    frames = latent_frames(torch.from_numpy(clip_frames(clip, leaving.check)))
+    return Decoded(key, frames.clone(), None)  # or the frames between would be held too
 
 
 def _decode(item: tuple[str, Clip], leaving: Leaving) -> Decoded:

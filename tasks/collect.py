@@ -9,6 +9,15 @@ from pathlib import Path
 from tasks import STAGES
 from tasks.workspace import QUANTISED_FILE, Workspace
 
+POOLED = (
+    "pool/text/*/*.tar",
+    "pool/latents/*/*.tar",
+    "pool/frames/*/*.tar",
+    "pool/renders/*.mp4",
+    "pool/renders/*.safetensors",
+)
+"""Files of items, in a workspace."""
+
 
 @dataclass(frozen=True)
 class Garbage:
@@ -42,7 +51,7 @@ def find_garbage(workspace: Workspace, keep_runs: int) -> Iterator[Garbage]:
                 yield Garbage(folder, _size(folder))
             elif manifest.exists():
                 used |= {str(getattr(row, f)) for row in manifest for f in ("shard", "file") if hasattr(row, f)}
-    for pattern in ("pool/text/*/*.tar", "pool/latents/*/*.tar", "pool/renders/*.mp4", "pool/renders/*.safetensors"):
+    for pattern in POOLED:
         for path in sorted(workspace.root.glob(pattern)):
             if workspace.relative(path.with_suffix(".mp4") if path.suffix == ".safetensors" else path) not in used:
                 yield Garbage(path, path.stat().st_size)

@@ -90,7 +90,7 @@ def encode_latents(work: Work) -> Outcome:
         made, refused = _encode(missing, pictures, folder, work)
         known |= made
     rows = [_row(clip, known[keys[clip.clip_id]], work) for clip in clips if keys[clip.clip_id] in known]
-    quarantined = [_verdict(clip, refused[keys[clip.clip_id]]) for clip in clips if keys[clip.clip_id] in refused]
+    quarantined = [verdict(clip, refused[keys[clip.clip_id]]) for clip in clips if keys[clip.clip_id] in refused]
     return Outcome(
         rows=rows,
         quarantined=quarantined,
@@ -162,7 +162,8 @@ def _row(clip: Clip, entry: Entry, work: Work) -> Latent:
     )
 
 
-def _verdict(clip: Clip, error: MediaError) -> Quarantined:
+def verdict(clip: Clip, error: MediaError) -> Quarantined:
+    """Why a clip is set aside."""
     source = clip.media_id.partition("/")[2]
     return Quarantined(item=clip.clip_id, source=source, reason=error.reason, detail=str(error), path=clip.path)
 

@@ -11,7 +11,7 @@ from ltx_core.files.digest import DigestMemo, file_digest
 from tasks.checkpoints import final_checkpoint
 from tasks.hub_card import base_model, hub_card, shown_renders
 from tasks.shared import ConfigModel, Shared
-from tasks.stage import Observed, Outcome, Stage, Work
+from tasks.stage import Observed, Outcome, Sections, Stage, Work
 
 LORA_NAME = "pytorch_lora_weights.safetensors"
 """The name that diffusers looks for in a repository."""
@@ -79,7 +79,7 @@ def observe(_config: PublishConfig, shared: Shared, _memo: DigestMemo) -> Observ
     return {"base_model": base_model(shared.model)}
 
 
-def off(config: PublishConfig) -> str | None:
+def off(config: PublishConfig, _sections: Sections) -> str | None:
     """Why there is nothing to do, if so."""
     return "publish.repository is not set" if config.repository is None else None
 

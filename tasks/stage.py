@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Inputs = Mapping[str, Manifest[Any]]
 Observed = Mapping[str, Any]
+Sections = Callable[[str], Any]
+"""The config of any stage, by the stage's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +80,11 @@ class Stage:
     """As how many processes of one machine the body runs; the first of them alone writes and reports."""
     by_content: frozenset[str] = frozenset()
     """Options that name files: `observe` has what is in the files, and where they lie changes nothing."""
-    off: Callable[[Any], str | None] = lambda _config: None
-    """Why the stage, as configured, does nothing, so that runs and plans leave it out; None if it does something."""
+    off: Callable[[Any, Sections], str | None] = lambda _config, _sections: None
+    """Why the stage, as it and others are configured, does nothing, so that runs and plans leave it out; None if it
+    does something."""
+    uses: tuple[str, ...] = ()
+    """Stages whose results are read too, where those are not off."""
     artifacts: tuple[str, ...] = ()
     """Glob patterns, in the stage's folder, of files worth showing in MLflow."""
     pending: Callable[[Any, Shared], "Sequence[PendingFile]"] = lambda _config, _shared: ()
@@ -104,8 +109,12 @@ class Stage:
             "version": self.version,
             "config": config.model_dump(mode="json", exclude=set(self.not_in_key | self.by_content)),
             "outside": dict(self.observe(config, shared, memo)),
-            "inputs": {name: self.input_digest(name, inputs) for name in self.needs},
+            "inputs": {name: self.input_digest(name, inputs) for name in self.read_of(inputs)},
         }
+
+    def read_of(self, made: Collection[str]) -> tuple[str, ...]:
+        """Names of the stages whose results are read, where those of `made` are on."""
+        return (*self.needs, *(name for name in self.uses if name in made))
 
     def input_digest(self, name: str, inputs: Inputs) -> str:
         """Digest of what the stage reads of one input."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datasets_spec import Checkpoint, Latent
+from datasets_spec import Checkpoint, Frames, Latent
 from datasets_spec.manifest import content_digest
 from ltx_core.engine.plan import advice
 from ltx_core.errors import DataError
@@ -47,7 +47,9 @@ def train_lora(work: Work) -> Outcome:
         raise DataError(
             f"none of the {len(latents)} clips is in the train split; add footage or lower the dataset's eval_fraction"
         )
-    source = PoolSource(latents, work.inputs["embed_text"], work.workspace.root)
+    frames: list[Frames] = list(work.inputs.get("embed_frames", ()))
+    latents = _embedded(latents, frames, work)
+    source = PoolSource(latents, work.inputs["embed_text"], work.workspace.root, frames)
     device = prepare_device(work.shared.memory)
     with joined(device) as ranks:
         if work.force and ranks.is_first:
@@ -68,6 +70,17 @@ def train_lora(work: Work) -> Outcome:
         unit="clips",
         figures=figures,
     )
+
+
+def _embedded(latents: Sequence[Latent], frames: Sequence[Frames], work: Work) -> list[Latent]:
+    """Clips to train on: with CREPA those whose frames have features, as `embed_frames` may have set some aside."""
+    if work.config.crepa is None:
+        return list(latents)
+    known = {row.clip_id for row in frames}
+    kept = [row for row in latents if row.split == "eval" or row.clip_id in known]
+    if len(kept) < len(latents):
+        work.progress.note(f"{len(latents) - len(kept)} clips whose frames could not be embedded are not trained on")
+    return kept
 
 
 def num_ranks(config: TrainLoraConfig, shared: Shared) -> int:
@@ -177,7 +190,7 @@ def _provenance(work: Work) -> dict[str, str]:
         "latents_digest": work.inputs["encode_latents"].digest,
         "texts_digest": texts_digest(work.inputs),
         "settings_digest": work.config.digest(),
-    }
+    } | ({"frames_digest": work.inputs["embed_frames"].digest} if "embed_frames" in work.inputs else {})
 
 
 def texts_digest(inputs: Inputs) -> str:
@@ -196,6 +209,7 @@ STAGE = Stage(
     summary=__doc__,
     config=TrainLoraConfig,
     needs=("encode_latents", "embed_text"),
+    uses=("embed_frames",),
     makes=Checkpoint,
     run=train_lora,
     num_ranks=num_ranks,

@@ -12,7 +12,12 @@ from tasks import STAGES
 def _run(_args: Namespace) -> int:
     table = Table("stage", "does", "needs", "device")
     for stage in STAGES:
-        table.add_row(stage.name, stage.summary.strip(), ", ".join(stage.needs) or "-", stage.device)
+        table.add_row(
+            stage.name,
+            stage.summary.strip(),
+            ", ".join((*stage.needs, *(f"{name} if on" for name in stage.uses))) or "-",
+            stage.device,
+        )
     Console().print(table)
     return 0
 

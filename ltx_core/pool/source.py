@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from datasets_spec import Latent, Text
+from datasets_spec import Frames, Latent, Text
 from ltx_core.errors import DataError
 from ltx_core.pool.samples import ShardReader
 from ltx_core.text.storage import stored_features
@@ -13,22 +13,29 @@ from ltx_core.training.samples import SampleInfo
 
 
 class PoolSource:
-    """Encoded clips and texts of two manifests; a `SampleSource`."""
+    """Encoded clips and texts of two manifests, and of a third features of frames; a `SampleSource`."""
 
-    def __init__(self, latents: Iterable[Latent], texts: Iterable[Text], root: Path) -> None:
+    def __init__(
+        self, latents: Iterable[Latent], texts: Iterable[Text], root: Path, frames: Iterable[Frames] = ()
+    ) -> None:
         self._latents = {row.clip_id: row for row in latents}
         self._texts = {row.text: row for row in texts}
+        self._frames = {row.clip_id: row for row in frames}
         self._reader = ShardReader(root)
         self.samples = [_info(row) for row in self._latents.values()]
 
     def load(self, clip_id: str) -> dict[str, Tensor]:
-        """`video` [C, F, H, W] and, for a clip with sound, `audio` [A, D].
+        """`video` [C, F, H, W] and, for a clip with sound, `audio` [A, D]; with frames' features, `features`
+        [F, H, W, D'].
 
         Raises:
             DataError: the shard is gone or damaged.
         """
-        row = self._latents[clip_id]
-        return self._reader.read(row.shard, row.offset, row.size, row.sha256)
+        row, frames = self._latents[clip_id], self._frames.get(clip_id)
+        tensors = self._reader.read(row.shard, row.offset, row.size, row.sha256)
+        if frames is not None:
+            tensors |= self._reader.read(frames.shard, frames.offset, frames.size, frames.sha256)
+        return tensors
 
     def text(self, caption: str) -> dict[str, Tensor]:
         """Text features of a caption, valid tokens only.

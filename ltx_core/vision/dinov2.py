@@ -4,16 +4,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
-from transformers import Dinov2Config, Dinov2Model
+from transformers import Dinov2Model
+from transformers.utils import logging
 
-from ltx_core.checkpoint.load import compare_shapes
-from ltx_core.checkpoint.quantised.group import grouped
-from ltx_core.checkpoint.read import read_weights
-from ltx_core.errors import ShapeError
-from ltx_core.shapes import SPACE_STRIDE, TIME_STRIDE
-from ltx_core.vision.folder import StoredEncoder, check_image_size
+from ltx_core.errors import CheckpointError
+from ltx_core.pool.transfer import to_device
+from ltx_core.shapes import SPACE_STRIDE
+from ltx_core.vision.folder import HEAD, StoredEncoder, check_image_size
 
 FEATURE_VERSION = 1
 """Bump when the same frames would get other features; tasks/embed_frames.py mirrors it."""
@@ -46,7 +46,7 @@ class FrameEncoder:
         its patches show the same pixels. Parts of `frames_at_once` frames; a clip's features do not depend on others.
         """
         grid = frames.shape[1] // SPACE_STRIDE, frames.shape[2] // SPACE_STRIDE
-        return torch.cat([self._part(part, grid) for part in frames.to(self.device).split(self.frames_at_once)])
+        return torch.cat([self._part(part, grid) for part in to_device(frames, self.device).split(self.frames_at_once)])
 
     def _part(self, frames: Tensor, grid: tuple[int, int]) -> Tensor:
         pixels = _pictures(frames, self.image_size).to(next(self.model.parameters()).dtype)
@@ -55,20 +55,6 @@ class FrameEncoder:
         grids = patches.float().transpose(1, 2).unflatten(2, (side, side))
         resized = functional.interpolate(grids, grid, mode="bilinear", align_corners=False, antialias=True)
         return resized.permute(0, 2, 3, 1).to(torch.float16)
-
-
-def latent_frames(frames: Tensor) -> Tensor:
-    """Of a clip's frames [8(F-1)+1, ...] the last one that each latent frame stands for: [F, ...].
-
-    These are numbers 0, 8, 16, ...: latent frame 0 is pixel frame 0 alone, latent frame f is 8f-7 to 8f. They are also
-    the F frames at even distances from the first to the last.
-
-    Raises:
-        ShapeError: that is no clip which the VAE takes.
-    """
-    if len(frames) % TIME_STRIDE != 1:
-        raise ShapeError(f"{len(frames)} frames; 8k+1 are wanted")
-    return frames[::TIME_STRIDE]
 
 
 def load_frame_encoder(
@@ -81,17 +67,31 @@ def load_frame_encoder(
         ConfigError: the size is no multiple of the patches.
     """
     check_image_size(stored, image_size)
-    config = Dinov2Config.from_dict(stored.config)
-    with torch.device("meta"):
-        model = Dinov2Model(config)
-    weights = {name: tensor for name, tensor in stored.weights.items() if name != UNUSED}
-    expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items() if name != UNUSED}
-    compare_shapes(f"the vision encoder in {stored.folder}", grouped(weights), expected)
-    tensors = read_weights(grouped(weights), device=device, dtype=dtype)
-    if UNUSED in model.state_dict():
-        tensors[UNUSED] = torch.zeros(model.state_dict()[UNUSED].shape, device=device, dtype=dtype)
-    model.load_state_dict(tensors, strict=True, assign=True)
-    return FrameEncoder(model.requires_grad_(False).eval(), image_size, frames_at_once)
+    model = _loaded(stored, dtype).to(device).requires_grad_(False).eval()
+    return FrameEncoder(model, image_size, frames_at_once)
+
+
+def _loaded(stored: StoredEncoder, dtype: torch.dtype) -> Any:
+    """By transformers' own loader: it knows what releases of it called the layers. What it would make up is refused."""
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        model, found = Dinov2Model.from_pretrained(
+            stored.folder, local_files_only=True, use_safetensors=True, dtype=dtype, output_loading_info=True
+        )
+    except (RuntimeError, OSError, SafetensorError) as error:
+        raise CheckpointError(f"{stored.folder} cannot be loaded ({error}); download it again") from error
+    finally:
+        if shown:
+            logging.enable_progress_bar()
+    missing = sorted(name for name in found["missing_keys"] if name != UNUSED)
+    unknown = sorted(name for name in found["unexpected_keys"] if not name.startswith(HEAD))
+    if missing or unknown:
+        raise CheckpointError(
+            f"the vision encoder in {stored.folder} lacks {missing[:3]} and has unknown {unknown[:3]}; download it "
+            f"again"
+        )
+    return model
 
 
 def _pictures(frames: Tensor, edge: int) -> Tensor:

@@ -1,6 +1,7 @@
 """A vision encoder as it is stored: a transformers folder of DINOv2. No torch."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,9 @@ class StoredEncoder:
         return int(self.config["hidden_size"])
 
     @property
-    def num_bytes(self) -> int:
-        """Of the weights as stored."""
-        return sum(tensor.entry.end - tensor.entry.begin for tensor in self.weights.values())
+    def num_weights(self) -> int:
+        """How many there are."""
+        return sum(math.prod(tensor.shape) for tensor in self.weights.values())
 
 
 def open_encoder(folder: Path) -> StoredEncoder:

@@ -17,8 +17,8 @@ from ltx_core.miniature.model import write_checkpoint
 from ltx_core.miniature.write import CHECKPOINT_NAME, Miniature
 from tasks import STAGES
 
-COVERED = tuple(stage for stage in STAGES if stage.name != "publish")
-"""The stages of a run; `publish` is off unless a repository is named."""
+COVERED = tuple(stage for stage in STAGES if stage.name not in ("embed_frames", "publish"))
+"""The stages of a run without CREPA, and without a repository to publish to."""
 FOOTAGE = ("ball_rolls.mp4", "bar_turns.mp4", "face_talks.mp4", "squares_cross.mp4", "empty.mp4")
 """Small files: four of which one is held out, and one to set aside."""
 CAPTION = "bar_turns.txt"

@@ -85,7 +85,8 @@ class Bench:
         """The configuration as a user writes it."""
         dataset = {"id": "set", "instance_data_dir": str(self.footage), "resolution": 64, "eval_fraction": 0.2}
         encoder = {} if self.text_encoder is None else {"text_encoder": str(self.text_encoder)}
-        return {
+        vision = Path(self.checkpoint).with_name("dinov2")
+        return self._with_crepa(vision if vision.is_dir() else None) | {
             "workspace": str(self.workspace),
             "datasets": [dataset | {"video": {"num_frames": 9}}],
             "model": {"checkpoint": str(self.checkpoint)} | encoder,
@@ -94,7 +95,8 @@ class Bench:
             "split": {"contact_sheet_clips": 1},
             "embed_text": {"dtype": "fp32", "shard_max_samples": 2},
             "encode_latents": {"dtype": "fp32", "shard_max_samples": 2},
-            "train_lora": {
+            "train_lora": ({"crepa": {"block_index": 1}} if vision.is_dir() else {})
+            | {
                 "steps": 2,
                 "rank": 2,
                 "learning_rate": 1e-3,
@@ -106,6 +108,13 @@ class Bench:
             "render_validation": {"width": 128, "height": 64, "num_frames": 9, "num_steps": 2, "dtype": "fp32"},
             "publish": {"repository": "ann/mine", "dry_run": True},
         }
+
+    @staticmethod
+    def _with_crepa(encoder: Path | None) -> dict[str, Any]:
+        """Features of frames, where a vision encoder lies beside the model."""
+        if encoder is None:
+            return {}
+        return {"embed_frames": {"encoder": str(encoder), "image_size": 28, "dtype": "fp32", "shard_max_samples": 2}}
 
     @property
     def config(self) -> RunConfig:
@@ -136,7 +145,7 @@ class Bench:
     def decision(self, stage: Stage, done: Results) -> Decision:
         """What would be decided for a stage now, on what the stages it needs made."""
         config = self.config
-        inputs = {need: done[need].manifest for need in stage.needs}
+        inputs = {need: done[need].manifest for need in stage.read_of(done)}
         section, memo = config.stage_config(stage.name), self.place.digest_memo()
         return decide(stage, section, config.shared(), inputs, workspace=self.place, memo=memo)
 

@@ -23,14 +23,17 @@ def footage(written_once: WriteOnce) -> Path:
 
 @pytest.fixture(scope="session")
 def model(written_once: WriteOnce) -> Path:
-    """The miniature model: `checkpoint.safetensors`, and the text encoder in `gemma`. Do not change it."""
+    """The miniature model: `checkpoint.safetensors`, the text encoder in `gemma`, and a vision encoder in `dinov2`. Do
+    not change it."""
 
     def write(folder: Path) -> None:
         from ltx_core.miniature.gemma import write_gemma
         from ltx_core.miniature.model import write_checkpoint
+        from tests.vision import write_dinov2
 
         write_checkpoint(folder / "checkpoint.safetensors", "2.0", 0)
         write_gemma(folder / "gemma", 0)
+        write_dinov2(folder / "dinov2")
 
     return written_once("model", write)
 

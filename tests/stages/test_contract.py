@@ -17,7 +17,7 @@ from tests.stages.bench import EVERY_STAGE, Bench, Results, set_aside, tree
 
 pytestmark = pytest.mark.whole
 
-BY_ITEM = ("probe", "split", "embed_text", "encode_latents", "render_validation")
+BY_ITEM = ("probe", "split", "embed_text", "encode_latents", "embed_frames", "render_validation")
 """Stages whose items lie in the pool, so that a lost manifest costs nothing."""
 WriteOnce = Callable[[str, Callable[[Path], object]], Path]
 
@@ -135,9 +135,9 @@ def test_where_it_runs_does_not_change_the_key(
 def test_needs_decide_the_key(stage: Stage, finished: Bench, results: Results) -> None:
     """Whatever a stage reads of what it needs, another content of it is another key."""
     shared, section = finished.config.shared(), finished.config.stage_config(stage.name)
-    inputs = {name: results[name].manifest for name in stage.needs}
+    inputs = {name: results[name].manifest for name in stage.read_of(results)}
     identity = stage.identity(section, shared, inputs, finished.place.digest_memo())
-    whole = {name: results[name].manifest.digest for name in stage.needs}
+    whole = {name: results[name].manifest.digest for name in stage.read_of(results)}
     assert identity["inputs"].keys() == whole.keys()
     assert {n: d for n, d in identity["inputs"].items() if n not in stage.reads} == {
         n: d for n, d in whole.items() if n not in stage.reads
@@ -155,7 +155,7 @@ def test_force_makes_it_anew_and_the_same(stage: Stage, bench: Bench, results: R
 
 def _key(stage: Stage, bench: Bench, results: Results, *, section: BaseModel | None = None) -> str:
     config = bench.config
-    inputs = {name: results[name].manifest for name in stage.needs}
+    inputs = {name: results[name].manifest for name in stage.read_of(results)}
     own = section or config.stage_config(stage.name)
     return identity_key(stage.identity(own, config.shared(), inputs, bench.place.digest_memo()))
 

@@ -39,7 +39,7 @@ def training(bench: Bench) -> Callable[..., Execution]:
             decision=chosen.decision(stage, done),
             config=config.stage_config(stage.name),
             shared=config.shared(),
-            inputs={need: done[need].manifest for need in stage.needs},
+            inputs={need: done[need].manifest for need in stage.read_of(done)},
             workspace=chosen.place,
         )
 

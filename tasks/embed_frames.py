@@ -1,0 +1,215 @@
+"""A vision encoder's features of the frames of each clip that is trained on; left out unless training uses them."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import Field
+
+from datasets_spec import Clip, Frames, Quarantined, QuarantineReason
+from ltx_core.files.digest import DigestMemo, text_digest
+from ltx_core.files.lock import folder_lock
+from ltx_core.media.errors import MediaError
+from ltx_core.pool.index import Entry, read_index
+from ltx_core.pool.writer import ShardWriter
+from ltx_core.progress import Progress, stop_if_asked
+from ltx_core.vision.folder import encoder_identity
+from tasks.encode_latents import verdict
+from tasks.frame_encoder import fetch_encoder, opened_encoder, pending_encoder
+from tasks.frame_memory import memory_lines
+from tasks.shards import SHARD_OPTIONS, ShardConfig
+from tasks.shared import Shared
+from tasks.stage import Observed, Outcome, Sections, Stage, Work
+
+if TYPE_CHECKING:
+    from ltx_core.checkpoint.pending import PendingFile
+
+FEATURE_VERSION = 1
+"""Mirrors ltx_core.vision.dinov2.FEATURE_VERSION, which needs torch to import; a test holds them equal."""
+DECIDES = ("encoder", "revision", "image_size", "dtype")
+"""Options that decide features."""
+
+
+class EmbedFramesConfig(ShardConfig):
+    """How frames are embedded."""
+
+    LOCATIONS: ClassVar = ("encoder",)
+
+    encoder: str = Field(
+        default="facebook/dinov2-giant",
+        min_length=1,
+        description="DINOv2 in transformers' layout: a folder, or a repository on the hub such as "
+        "`facebook/dinov2-small`, `-base`, `-large`, `-giant`.",
+    )
+    revision: str | None = Field(default=None, description="Branch, tag or commit of the repository; default `main`.")
+    image_size: int = Field(
+        default=518,
+        ge=14,
+        le=2048,
+        description="Pixel edge that frames are squeezed to for the encoder; a multiple of its patches of 14.",
+    )
+    dtype: str = Field(default="bf16", pattern="^(bf16|fp32)$", description="Precision of the encoder.")
+    frames_at_once: int = Field(
+        default=16, ge=1, le=1024, description="Most frames of a clip computed at once; changes features by rounding."
+    )
+    decode_workers: int | None = Field(
+        default=None, ge=1, le=128, description="Threads that decode ahead; default one a core, at most 16."
+    )
+    decode_ahead_mib: int = Field(
+        default=4096, ge=64, le=2**20, description="Host memory that decoded clips may take while they wait."
+    )
+
+    def named(self) -> list[str]:
+        """Options that decide features and are not at their defaults."""
+        return [name for name in DECIDES if getattr(self, name) != type(self).model_fields[name].default]
+
+
+def embed_frames(work: Work) -> Outcome:
+    """Embed what the pool lacks. Clips of equal content share features; held-out clips need none."""
+    memo = work.workspace.digest_memo()
+    encoder = _encoder_key(work.config, memo)
+    clips: list[Clip] = [clip for clip in work.inputs["split"] if clip.split == "train"]
+    keys = {clip.clip_id: text_digest(encoder, clip.clip_key) for clip in clips}
+    folder = work.workspace.pool / "frames" / encoder[:16]
+    with folder_lock(folder, work.progress):
+        index = read_index(folder, memo)
+        memo.save()
+        for shard, problem in index.damaged.items():
+            work.progress.note(f"{shard.name} is damaged ({problem}); its clips are embedded again")
+        known = {} if work.force else dict(index.entries)
+        missing = {keys[c.clip_id]: c for c in reversed(clips) if keys[c.clip_id] not in known}
+        made, refused = _embed(missing, folder, work, done=len(clips) - len(missing))
+        known |= made
+    rows = [_row(clip, known[keys[clip.clip_id]], work) for clip in clips if keys[clip.clip_id] in known]
+    quarantined: list[Quarantined] = [
+        verdict(clip, refused[keys[clip.clip_id]]) for clip in clips if keys[clip.clip_id] in refused
+    ]
+    return Outcome(
+        rows=rows,
+        quarantined=quarantined,
+        num_in=len(clips),
+        num_out=len(rows),
+        computed=len(made),
+        reused=len(rows) - len(made),
+        unit="clips",
+        figures={"mib": sum(row.size for row in rows) / 2**20},
+    )
+
+
+def _embed(
+    missing: Mapping[str, Clip], folder: Path, work: Work, *, done: int
+) -> tuple[dict[str, Entry], dict[str, MediaError]]:
+    if not missing:
+        return {}, {}
+    from ltx_core.pool.background import BackgroundWriter
+    from ltx_core.vision.frames import embed_clips
+    from tasks.clip_decoding import decode_latent_frames, decoded_clips
+
+    ordered = sorted(missing.items(), key=lambda pair: (pair[1].bucket, pair[1].clip_id))
+    encoder = _loaded(work)
+    refused: dict[str, MediaError] = {}
+    stored, total = 0, done + len(missing)
+    with (
+        ShardWriter(folder, work.config.limits()) as writer,
+        BackgroundWriter(writer) as store,
+        closing(decoded_clips(ordered, work, refused, decode_latent_frames)) as decoded,
+    ):
+        for clip, features in embed_clips(decoded, encoder):
+            stop_if_asked(work.progress, "embedding frames")
+            if bool(features.isfinite().all()):
+                store.add(clip.key, partial(dict, {"features": features}), {"shape": list(features.shape)})
+                stored += 1
+            else:
+                refused[clip.key] = MediaError(
+                    QuarantineReason.NON_FINITE,
+                    f"{missing[clip.key].clip_id} has features of NaN or infinity; look at the clip, or use fp32",
+                )
+            work.progress.advance(done + stored + len(refused), total, "clips")
+    return writer.committed, refused
+
+
+def _loaded(work: Work) -> Any:
+    from ltx_core.vision.dinov2 import load_frame_encoder
+    from tasks.device import prepare_device, torch_dtype
+
+    return load_frame_encoder(
+        opened_encoder(work.config.encoder),
+        image_size=work.config.image_size,
+        frames_at_once=work.config.frames_at_once,
+        device=prepare_device(work.shared.memory),
+        dtype=torch_dtype(work.config.dtype),
+    )
+
+
+def _row(clip: Clip, entry: Entry, work: Work) -> Frames:
+    return Frames(
+        clip_id=clip.clip_id,
+        clip_key=clip.clip_key,
+        feature_key=entry.key,
+        shape=entry.info["shape"],
+        sha256=entry.sha256,
+        shard=work.workspace.relative(entry.shard),
+        offset=entry.offset,
+        size=entry.size,
+    )
+
+
+def _encoder_key(config: EmbedFramesConfig, memo: DigestMemo) -> str:
+    """Digest of everything but the clip that features depend on; names the pool folder."""
+    return text_digest(_identity(config, memo), str(config.image_size), config.dtype, str(FEATURE_VERSION))
+
+
+def _identity(config: EmbedFramesConfig, memo: DigestMemo) -> str:
+    found = encoder_identity(opened_encoder(config.encoder), memo)
+    memo.save()
+    return found
+
+
+def observe(config: EmbedFramesConfig, _shared: Shared, memo: DigestMemo) -> Observed:
+    """The encoder."""
+    return {"encoder": _identity(config, memo), "feature_version": FEATURE_VERSION}
+
+
+def off(_config: EmbedFramesConfig, sections: Sections) -> str | None:
+    """Why nobody reads features, if so."""
+    return "train_lora.crepa is not set" if sections("train_lora").crepa is None else None
+
+
+def pending(config: EmbedFramesConfig, _shared: Shared) -> "Sequence[PendingFile]":
+    """The encoder, if it is not here.
+
+    Raises:
+        LtxError: it is neither here nor on the hub.
+    """
+    return pending_encoder(config.encoder, config.revision)
+
+
+def prepare(config: EmbedFramesConfig, _shared: Shared, progress: Progress) -> EmbedFramesConfig:
+    """Download the encoder and see that it is one; afterwards it is named by its folder.
+
+    Raises:
+        LtxError: it is not there, is another kind of model, or does not take pictures of that size.
+    """
+    folder = fetch_encoder(config.encoder, config.revision, config.image_size, progress)
+    return config.model_copy(update={"encoder": str(folder), "revision": None})
+
+
+STAGE = Stage(
+    name="embed_frames",
+    summary=__doc__,
+    config=EmbedFramesConfig,
+    needs=("split",),
+    makes=Frames,
+    run=embed_frames,
+    observe=observe,
+    device="gpu",
+    needs_weights=True,
+    not_in_key=SHARD_OPTIONS | {"decode_workers", "decode_ahead_mib", "frames_at_once"},
+    by_content=frozenset({"encoder", "revision"}),
+    off=off,
+    pending=pending,
+    prepare=prepare,
+    memory=memory_lines,
+)
