@@ -79,14 +79,15 @@ class Bench:
     workspace: Path
     options: Mapping[str, Any] = field(default_factory=dict)
     progress: Notes = field(default_factory=Notes)
+    vision: Path | None = None
+    """The encoder of CREPA, which is on where there is one."""
 
     @property
     def values(self) -> dict[str, Any]:
         """The configuration as a user writes it."""
         dataset = {"id": "set", "instance_data_dir": str(self.footage), "resolution": 64, "eval_fraction": 0.2}
         encoder = {} if self.text_encoder is None else {"text_encoder": str(self.text_encoder)}
-        vision = Path(self.checkpoint).with_name("dinov2")
-        return self._with_crepa(vision if vision.is_dir() else None) | {
+        return self._embedding | {
             "workspace": str(self.workspace),
             "datasets": [dataset | {"video": {"num_frames": 9}}],
             "model": {"checkpoint": str(self.checkpoint)} | encoder,
@@ -95,8 +96,8 @@ class Bench:
             "split": {"contact_sheet_clips": 1},
             "embed_text": {"dtype": "fp32", "shard_max_samples": 2},
             "encode_latents": {"dtype": "fp32", "shard_max_samples": 2},
-            "train_lora": ({"crepa": {"block_index": 1}} if vision.is_dir() else {})
-            | {
+            "train_lora": {
+                **({"crepa": {"block_index": 1}} if self.vision else {}),
                 "steps": 2,
                 "rank": 2,
                 "learning_rate": 1e-3,
@@ -109,12 +110,12 @@ class Bench:
             "publish": {"repository": "ann/mine", "dry_run": True},
         }
 
-    @staticmethod
-    def _with_crepa(encoder: Path | None) -> dict[str, Any]:
-        """Features of frames, where a vision encoder lies beside the model."""
-        if encoder is None:
+    @property
+    def _embedding(self) -> dict[str, Any]:
+        if self.vision is None:
             return {}
-        return {"embed_frames": {"encoder": str(encoder), "image_size": 28, "dtype": "fp32", "shard_max_samples": 2}}
+        own = {"encoder": str(self.vision), "image_size": 28, "dtype": "fp32", "shard_max_samples": 2}
+        return {"embed_frames": own}
 
     @property
     def config(self) -> RunConfig:

@@ -42,7 +42,7 @@ def model(written_once: WriteOnce) -> Path:
 def empty(footage: Path, model: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     """A workspace in which nothing ran yet, on the shared footage; take `.but(workspace=...)` of it."""
     nowhere = tmp_path_factory.getbasetemp() / "not there"
-    return Bench(footage, model / "checkpoint.safetensors", model / "gemma", nowhere)
+    return Bench(footage, model / "checkpoint.safetensors", model / "gemma", nowhere, vision=model / "dinov2")
 
 
 @pytest.fixture(scope="session")

@@ -213,7 +213,7 @@ class TestDamagedShard:
         assert decision.why == f"{first.shard} is gone"
 
         again = bench.run("train_lora")
-        assert computed(again) == NOTHING | {stage: len(lost), "train_lora": 0}
+        assert computed(again) == NOTHING | {stage: len(lost), "embed_frames": 0, "train_lora": 0}
         assert again[stage].manifest.digest == results[stage].manifest.digest
         assert not again["train_lora"].built
 
@@ -268,5 +268,5 @@ def _other_weights(checkpoint: Path, folder: Path, prefix: str) -> Path:
 
 def test_another_prompt_embeds_one_text_and_renders_it(bench: Bench) -> None:
     asked = bench.set(prompts__validation=["A ball rolls.", "A bar turns."]).run("render_validation")
-    assert computed(asked) == NOTHING | {"embed_text": 1, "train_lora": 0, "render_validation": 2}
+    assert computed(asked) == NOTHING | {"embed_text": 1, "embed_frames": 0, "train_lora": 0, "render_validation": 2}
     assert not asked["encode_latents"].built

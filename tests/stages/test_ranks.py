@@ -28,7 +28,7 @@ END_SECONDS = 15.0
 @pytest.fixture
 def training(bench: Bench) -> Callable[..., Execution]:
     """`train_lora` about to run as two processes, on latents that are there; keyword arguments set options."""
-    done = bench.run("encode_latents")
+    done = bench.run("embed_frames")
 
     def make(**options: object) -> Execution:
         chosen = bench.set(
