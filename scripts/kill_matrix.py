@@ -136,7 +136,8 @@ def kill_worker(path: Path, place: Workspace, name: str, environment: dict[str, 
 
 def compare(undisturbed: Workspace, place: Workspace) -> str:
     """Which manifests differ in content; latents, texts, LoRA and mp4s are named there by the digest of their bytes."""
-    names = [stage.name for stage in STAGES if stage.name not in ("register", "publish")]
+    made = [stage.name for stage in STAGES if undisturbed.latest(stage.name)]
+    names = [name for name in made if name not in ("register", "publish")]
     pairs = {n: [required_manifest(stage_named(n), w) for w in (undisturbed, place)] for n in names}
     return ", ".join(f"{name} differs" for name, (a, b) in pairs.items() if a.digest != b.digest)
 

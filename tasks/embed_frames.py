@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -35,7 +35,7 @@ DECIDES = ("encoder", "revision", "image_size", "dtype")
 class EmbedFramesConfig(ShardConfig):
     """How frames are embedded."""
 
-    LOCATIONS: ClassVar = ("encoder",)
+    LOCATIONS = ("encoder",)
 
     encoder: str = Field(
         default="facebook/dinov2-giant",
