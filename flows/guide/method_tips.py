@@ -48,9 +48,9 @@ METHODS: dict[str, tuple[Tip, ...]] = {
         ),
         Tip(
             what="CREPA with DINOv2",
-            does=f"It is {NOT_BUILT}.",
-            differs="Switched on it is refused, never ignored.",
-            test="tests/unit/guide/test_options.py::test_refused",
+            does="`train_lora.crepa`, `{}` for its defaults; `embed_frames.encoder` and `image_size` for the encoder.",
+            differs="Frames are embedded once and kept in the pool, and training loads neither encoder nor VAE.",
+            test="tests/stages/test_frames.py::test_every_trained_clip_has_the_encoders_features_of_its_own_frames",
         ),
         Tip(
             what="Scheduled sampling (rollout)",

@@ -4,6 +4,7 @@ import difflib
 
 from flows.guide import (
     adapter_options,
+    crepa_options,
     memory_options,
     method_options,
     model_options,
@@ -19,7 +20,7 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
     "Memory": memory_options.OPTIONS,
     "Training": training_options.OPTIONS,
     "The adapter": adapter_options.OPTIONS,
-    "Methods": method_options.OPTIONS,
+    "Methods": (*method_options.OPTIONS, *crepa_options.OPTIONS),
     "Project and reports": project_options.OPTIONS,
     "Validation": validation_options.OPTIONS,
     "Validation with adapters": validation_adapter_options.OPTIONS,
