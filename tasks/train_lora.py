@@ -19,7 +19,7 @@ from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
 from ltx_core.training.shares import most_ranks
 from tasks.shared import Shared
 from tasks.stage import Inputs, Observed, Outcome, Stage, Work
-from tasks.train_memory import buckets_of, memory_lines, plan_on_gpu, training_work
+from tasks.train_memory import buckets_of, feature_width, memory_lines, plan_on_gpu, training_work
 from tasks.train_notices import train_notices
 from tasks.weights import component_identities, open_weights
 from tasks.workspace import QUANTISED_FILE
@@ -174,7 +174,8 @@ def _planned(work: Work, ranks: "Ranks", device: str) -> tuple[TrainSettings, st
     from ltx_core.autoencoder.device_memory import free_bytes
 
     buckets = buckets_of(list(work.inputs["encode_latents"]))
-    needed = training_work(settings, work.shared, buckets, num_ranks=ranks.size)
+    width = feature_width(work.inputs)
+    needed = training_work(settings, work.shared, buckets, num_ranks=ranks.size, feature_width=width)
     settings, choice = plan_on_gpu(settings, needed, work.shared.memory, free_bytes(torch.device(device)))
     if ranks.is_first:
         work.progress.note(f"memory plan: {choice.why}")

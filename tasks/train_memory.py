@@ -11,7 +11,15 @@ from ltx_core.errors import OutOfMemory
 from ltx_core.media.buckets import bucket_size
 from ltx_core.shapes import PixelShape
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.memory_plan import Bucket, bucket_of, largest_first, of_bucket, planned, workload
+from ltx_core.training.memory_plan import (
+    WIDEST_FEATURES,
+    Bucket,
+    bucket_of,
+    largest_first,
+    of_bucket,
+    planned,
+    workload,
+)
 from tasks.device import planned_card
 from tasks.shared import MemoryConfig, Shared
 from tasks.weights import open_weights
@@ -35,7 +43,8 @@ def memory_lines(settings: TrainSettings, shared: Shared, inputs: Inputs) -> Seq
     if gpu_gib is None:
         return ()
     buckets, assumed = _buckets(shared, inputs)
-    work = training_work(settings, shared, buckets, num_ranks=_num_ranks(shared.memory))
+    width = feature_width(inputs)
+    work = training_work(settings, shared, buckets, num_ranks=_num_ranks(shared.memory), feature_width=width)
     _, choice = planned(settings, work, usable_bytes(gpu_gib))
     lines = [f"{gpu_gib:g} GiB card: {choice.why}"]
     lines += [f"{name}: {peak / GIB:.1f} GiB" for name, peak in _peaks(settings, work, choice, buckets)]
@@ -45,13 +54,24 @@ def memory_lines(settings: TrainSettings, shared: Shared, inputs: Inputs) -> Seq
 
 
 def training_work(
-    settings: TrainSettings, shared: Shared, buckets: Sequence[Bucket], *, num_ranks: int = 1
+    settings: TrainSettings,
+    shared: Shared,
+    buckets: Sequence[Bucket],
+    *,
+    num_ranks: int = 1,
+    feature_width: int = WIDEST_FEATURES,
 ) -> Workload:
     """The largest batch of a run."""
     checkpoint = open_weights(shared.model).checkpoint
     shapes = {name: checkpoint.shapes(name) for name in ("transformer", "connectors")}
     shards = num_ranks if shared.memory.sharding == "full" else 1
-    return workload(settings, buckets, shapes, shards=shards)
+    return workload(settings, buckets, shapes, shards=shards, feature_width=feature_width)
+
+
+def feature_width(inputs: Inputs) -> int:
+    """Of the frames that are embedded; the widest there is until some are."""
+    first = next(iter(inputs["embed_frames"]), None) if "embed_frames" in inputs else None
+    return WIDEST_FEATURES if first is None else int(first.shape[-1])
 
 
 def plan_on_gpu(

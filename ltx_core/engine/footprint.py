@@ -35,6 +35,8 @@ ROTARY_BYTES = 8
 """A float32 cosine and sine for every second channel, counted per channel of the two tables a token has."""
 MODULATION_WIDTHS = 14
 """Modulation of a stream: six vectors for its layers, five for the attention between streams, three of the output."""
+FEATURE_BYTES = 2
+"""Of a value of the features, which are stored in float16."""
 WORKSPACE_BYTES = 256 * 2**20
 """cuBLAS's on Hopper: 32 MiB for each handle and stream, and as much for cublasLt, of the run and of what captures."""
 OPTIMIZER_BYTES: dict[str, tuple[int, int, int]] = {"adamw": (4, 4, 8), "adamw_bf16": (2, 2, 4), "adamw8bit": (4, 4, 2)}
@@ -67,6 +69,8 @@ class Training:
     """Of the base's dtype."""
     shards: int = 1
     """GPUs that the frozen blocks are cut among."""
+    aligned_width: int = 0
+    """Of the features that hidden states are aligned with (CREPA); 0 without."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ def predict(sizes: ModelSizes, batch: BatchShape, training: Training, options: E
         "kept activations": (sizes.num_blocks - len(again)) * _kept(sizes, batch, training, options),
     }
     late = max(0, gradient_bytes - sum(saved.values()))  # a graph's first runs have gradients beside their buffer too
-    work = _work(sizes, batch, training, options, again=bool(again))
+    work = max(_work(sizes, batch, training, options, again=bool(again)), _alignment(sizes, batch, training))
     during = saved | {
         "gradients": late,
         "one block's work": work,
@@ -164,9 +168,20 @@ def _work(sizes: ModelSizes, batch: BatchShape, training: Training, options: Eng
     return work
 
 
+def _alignment(sizes: ModelSizes, batch: BatchShape, training: Training) -> int:
+    """Hidden states in float32, as the norm leaves them, and both gradients; six tensors of the features' width, which
+    are states and features, both at unit length, a product and a gradient. Done before the backward enters a block."""
+    if not training.aligned_width:
+        return 0
+    return 4 * batch.size * batch.video_tokens * (4 * sizes.width + 6 * training.aligned_width)
+
+
 def _inputs(sizes: ModelSizes, batch: BatchShape, training: Training) -> int:
-    """Contexts, as given and as the blocks read them; the tokens themselves are narrow."""
-    return 2 * batch.size * batch.text_tokens * (sizes.width + sizes.audio_width) * training.item_bytes
+    """Contexts, as given and as the blocks read them, and features of frames as they come and as a graph reads them;
+    the tokens themselves are narrow."""
+    contexts = batch.text_tokens * (sizes.width + sizes.audio_width) * training.item_bytes
+    features = batch.video_tokens * training.aligned_width * FEATURE_BYTES
+    return 2 * batch.size * (contexts + features)
 
 
 def _tables(sizes: ModelSizes, batch: BatchShape) -> int:

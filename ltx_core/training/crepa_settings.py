@@ -88,6 +88,11 @@ class CrepaSettings(BaseModel):
         return tuple(range(first, self.adjacent_distance + 1))
 
 
+def num_projected(width: int, features: int) -> int:
+    """Weights of the projector from hidden states of `width` to `features`: a layer norm and a linear layer."""
+    return 2 * width + (width + 1) * features
+
+
 def check_block(settings: CrepaSettings, num_blocks: int) -> None:
     """See that the model has the block.
 

@@ -11,10 +11,13 @@ from ltx_core.engine.plan import Choice, Workload, choose
 from ltx_core.errors import ConfigError
 from ltx_core.shapes import PixelShape, audio_latent_frames
 from ltx_core.training.config import TrainSettings
+from ltx_core.training.crepa_settings import num_projected
 from ltx_core.training.engine import engine_options
 
 TEXT_TOKENS = 1024
 """Of a context: what the connectors fill captions up to."""
+WIDEST_FEATURES = 1536
+"""DINOv2 giant's, taken for granted until frames are embedded."""
 ITEM_BYTES = {"bf16": 2, "fp32": 4}
 
 
@@ -64,8 +67,10 @@ def workload(
     shapes: Mapping[str, Shapes],
     *,
     shards: int = 1,
+    feature_width: int = WIDEST_FEATURES,
 ) -> Workload:
-    """The largest batch of `buckets` on a model whose `transformer` and `connectors` have these shapes.
+    """The largest batch of `buckets` on a model whose `transformer` and `connectors` have these shapes. With CREPA,
+    `feature_width` is that of the features of frames.
 
     Raises:
         ConfigError: targets that match no layer.
@@ -73,10 +78,13 @@ def workload(
     """
     transformer, video_only = shapes["transformer"], settings.modalities == "video"
     trained = num_trained(transformer, settings.lora_targets, rank=settings.rank, video_only=video_only)
+    sizes, aligned = model_sizes(transformer, shapes["connectors"]), feature_width if settings.crepa else 0
+    if aligned:
+        trained += num_projected(sizes.width, aligned)
     return Workload(
-        sizes=model_sizes(transformer, shapes["connectors"]),
+        sizes=sizes,
         batch=max((batch_shape(settings, bucket) for bucket in buckets), key=lambda b: b.size * b.video_tokens),
-        training=Training(trained, settings.optimizer, ITEM_BYTES[settings.dtype], shards),
+        training=Training(trained, settings.optimizer, ITEM_BYTES[settings.dtype], shards, aligned),
     )
 
 

@@ -107,7 +107,7 @@ def cka(left: Tensor, right: Tensor) -> float:
 
 
 def measure(run: Run, sigma: float) -> tuple[float, float]:
-    """CKA of states with features; mean cosine of a place's state with itself a frame later, the mean state taken off."""
+    """CKA of states with features; mean cosine of a place's state with itself a frame later, their mean taken off."""
     states, features = states_and_features(run, sigma)
     centred = states - states.mean(dim=(0, 1, 2))
     steady = torch.cosine_similarity(centred[:, 1:], centred[:, :-1], dim=-1).mean().item()

@@ -240,7 +240,7 @@ def test_refused(load: Load, options: dict[str, Any], told: str) -> None:
 
 @pytest.mark.parametrize(("options", "told"), TOLD)
 def test_told(notices: Notices, options: dict[str, Any], told: str) -> None:
-    (key,) = options
+    *_, key = options
     (line,) = [notice for notice in notices(**options) if notice.startswith(f"{key}: ")]
     assert told in line
 

@@ -8,9 +8,11 @@ import torch
 
 from datasets_spec import Latent
 from ltx_core.engine.footprint import GIB
+from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.plan import Workload, usable_bytes
 from ltx_core.errors import ConfigError, OutOfMemory
 from ltx_core.training.config import TrainSettings
+from ltx_core.training.crepa import make_projector
 from ltx_core.training.engine import engine_options
 from ltx_core.training.memory import out_of_memory_errors
 from ltx_core.training.memory_plan import Bucket, batch_shape, bucket_of, is_planned, largest_first, planned, workload
@@ -110,3 +112,20 @@ def test_a_smaller_card_can_be_planned_for_on_a_larger_one(shapes: dict[str, Any
     assert whole.recompute == 0
     assert small.recompute != 0
     assert plan_on_gpu(settings, work, MemoryConfig(gpu_gib=140), usable_bytes(32))[0] == small
+
+
+def test_alignment_is_counted_with_its_projector(shapes: dict[str, Any]) -> None:
+    """At 512x768x121: features of 6,144 places in half precision, twice; a projector with all that trains it."""
+    off, on = of(TrainSettings(), shapes), of(TrainSettings(crepa={}), shapes)
+    num_projected = sum(p.numel() for p in make_projector(4096, 1536, seed=0, device="cpu").values())
+    assert on.training.num_trained - off.training.num_trained == num_projected
+    options = EngineOptions(recompute=1.0)
+    terms = {name: on.predict(options).terms[name] - size for name, size in off.predict(options).terms.items()}
+    assert terms["inputs and workspaces"] == 2 * 6144 * 1536 * 2
+    assert terms["LoRA"] + terms["moments"] == 12 * num_projected
+    assert terms["frozen weights"] == terms["residual streams"] == 0
+    bare = EngineOptions()
+    assert on.predict(bare).terms["one block's work"] == 4 * 6144 * (4 * 4096 + 6 * 1536)
+    assert off.predict(bare).terms["one block's work"] == 0
+    narrow = workload(TrainSettings(crepa={}), (SMALL, LONG), shapes, feature_width=384)
+    assert narrow.predict(bare).peak_bytes < on.predict(bare).peak_bytes
