@@ -169,11 +169,11 @@ def _work(sizes: ModelSizes, batch: BatchShape, training: Training, options: Eng
 
 
 def _alignment(sizes: ModelSizes, batch: BatchShape, training: Training) -> int:
-    """Hidden states in float32, as the norm leaves them, and both gradients; six tensors of the features' width, which
-    are states and features, both at unit length, a product and a gradient. Done before the backward enters a block."""
+    """At the fullest: hidden states in float32, as the norm leaves them, and a gradient; states and features at unit
+    length, and a gradient. Done before the backward enters a block."""
     if not training.aligned_width:
         return 0
-    return 4 * batch.size * batch.video_tokens * (4 * sizes.width + 6 * training.aligned_width)
+    return 4 * batch.size * batch.video_tokens * 3 * (sizes.width + training.aligned_width)
 
 
 def _inputs(sizes: ModelSizes, batch: BatchShape, training: Training) -> int:

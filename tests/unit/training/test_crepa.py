@@ -1,6 +1,7 @@
 """CREPA's alignment against plain loops, its projector, its weight by step, its settings."""
 
 import math
+import weakref
 from typing import Any
 
 import pytest
@@ -9,11 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ltx_core.errors import ConfigError, ShapeError
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.crepa import Crepa, alignment, batch_alignment, make_projector, project
-from ltx_core.training.crepa_settings import CrepaSettings
+from ltx_core.training.crepa_settings import CrepaSettings, num_projected
 from ltx_core.training.crepa_weight import crepa_weight
 from ltx_core.training.engine import engine_options
 
@@ -210,3 +212,43 @@ def test_without_it_settings_are_named_as_before_there_was_any() -> None:
 
 def test_every_option_is_described() -> None:
     assert all(field.description for field in CrepaSettings.model_fields.values())
+
+
+class Peak(TorchDispatchMode):
+    """Counts the bytes of all tensors made inside that live at once; `given` were there before."""
+
+    def __init__(self, given: list[Tensor]) -> None:
+        super().__init__()
+        self.live, self.highest = 0, 0
+        self._known = {tensor.untyped_storage()._cdata for tensor in given}
+
+    def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, (tuple, list)) else [made]:
+            if isinstance(tensor, Tensor):
+                self._count(tensor.untyped_storage())
+        return made
+
+    def _count(self, storage: torch.UntypedStorage) -> None:
+        place, size = storage._cdata, storage.nbytes()
+        if place not in self._known:
+            self._known.add(place)
+            self.live += size
+            self.highest = max(self.highest, self.live)
+            weakref.finalize(storage, self._drop, place, size)
+
+    def _drop(self, place: int, size: int) -> None:
+        self._known.discard(place)
+        self.live -= size
+
+
+def test_it_takes_what_the_memory_plan_counts() -> None:
+    """Beside the gradients of what is trained, which the plan counts elsewhere."""
+    width, places, features = 512, 32, 192
+    crepa, hidden = crepa_of(width, features), random(1, 4 * places, width).bfloat16().requires_grad_()
+    seen, weight = random(1, 4, places, features).half(), torch.ones(1, 4 * places)
+    with Peak([hidden, seen, weight, *crepa.projector.values()]) as peak:
+        batch_alignment(crepa, hidden, seen, weight).score.sum().backward()
+    gradients = 4 * num_projected(width, features)
+    counted = 4 * 4 * places * 3 * (width + features)
+    assert 0.75 * counted < peak.highest - gradients < counted

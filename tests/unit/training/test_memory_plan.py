@@ -125,7 +125,7 @@ def test_alignment_is_counted_with_its_projector(shapes: dict[str, Any]) -> None
     assert terms["LoRA"] + terms["moments"] == 12 * num_projected
     assert terms["frozen weights"] == terms["residual streams"] == 0
     bare = EngineOptions()
-    assert on.predict(bare).terms["one block's work"] == 4 * 6144 * (4 * 4096 + 6 * 1536)
+    assert on.predict(bare).terms["one block's work"] == 4 * 6144 * 3 * (4096 + 1536)
     assert off.predict(bare).terms["one block's work"] == 0
     narrow = workload(TrainSettings(crepa={}), (SMALL, LONG), shapes, feature_width=384)
     assert narrow.predict(bare).peak_bytes < on.predict(bare).peak_bytes
