@@ -7,47 +7,44 @@ from typing import Any
 import torch
 
 from ltx_core.errors import CheckpointError
-from ltx_core.lora.files import check_tensors, export_tensors, load_lora
-from ltx_core.lora.inject import ADAPTER, without_lora
 from ltx_core.lora.tensor_file import read_tensors
+from ltx_core.lora.trained import PlainLora, TrainedAdapter
 
-RELOADED = "reloaded"
 EFFECT_TOLERANCE = 0.05
 """Of the LoRA's effect. Rounding weights to bf16 moves them by 2^-9, the effect by well under a percent."""
 OUTPUT_TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 4e-3}
 """Of the output: how much two equal forwards may differ in the base model's own arithmetic."""
 
 
-def check_export(path: Path, transformer: Any, probe: Callable[[], torch.Tensor]) -> None:
+def check_export(
+    path: Path, transformer: Any, probe: Callable[[], torch.Tensor], adapter: TrainedAdapter | None = None
+) -> None:
     """Prove that the file at `path` is the trained adapter: finite, non-zero, equal tensors, equal output.
 
-    `probe` runs a fixed forward of `transformer`. The file is loaded as a second adapter and removed again.
+    `probe` runs a fixed forward of `transformer`, which has a plain LoRA unless another `adapter` is named. The file is
+    loaded as a second adapter and removed again.
 
     Raises:
         CheckpointError: the file does not do what the trained adapter does; says by how much.
     """
+    adapter = adapter or PlainLora(transformer)
     stored, _ = read_tensors(path)
-    check_tensors(stored)
-    trained = export_tensors(transformer)
+    adapter.check(stored)
+    trained = adapter.exported()
     if differing := [n for n in sorted(stored.keys() | trained.keys()) if not _same(stored.get(n), trained.get(n))]:
         raise CheckpointError(f"{path} differs from the trained adapter in {differing[:3]}; write it again")
     with torch.no_grad():
-        _check_output(path, transformer, probe)
+        _check_output(path, adapter, probe)
 
 
-def _check_output(path: Path, transformer: Any, probe: Callable[[], torch.Tensor]) -> None:
+def _check_output(path: Path, adapter: TrainedAdapter, probe: Callable[[], torch.Tensor]) -> None:
     wanted = probe().float()
-    with without_lora(transformer):
+    with adapter.switched_off():
         base = probe().float()
-    load_lora(path, transformer, adapter=RELOADED)
-    try:
-        transformer.set_adapter(RELOADED)
+    with adapter.replaced_by(path):
         found = probe().float()
-    finally:
-        transformer.set_adapter(ADAPTER)
-        transformer.delete_adapters(RELOADED)
     effect, error = (wanted - base).norm().item(), (found - wanted).norm().item()
-    limit = EFFECT_TOLERANCE * effect + OUTPUT_TOLERANCE[transformer.proj_in.weight.dtype] * wanted.norm().item()
+    limit = EFFECT_TOLERANCE * effect + OUTPUT_TOLERANCE[adapter.transformer.proj_in.weight.dtype] * wanted.norm().item()
     if not error <= limit:
         raise CheckpointError(
             f"{path} reloads to another output: off by {error:.3g} where the LoRA's effect is {effect:.3g}; at most "

@@ -32,6 +32,13 @@ def original_name(module: str) -> str:
     return name.removeprefix(PREFIXES["transformer"])
 
 
+def strip_prefix(name: str) -> str:
+    """A module as a file names it, without the program's prefix and under diffusers' name."""
+    while prefix := next((p for p in FOREIGN_PREFIXES if name.startswith(p)), None):
+        name = name.removeprefix(prefix)
+    return diffusers_name("transformer", name)
+
+
 def parts(path: Path, tensors: Mapping[str, T]) -> dict[str, dict[Role, T]]:
     """The tensors of a file, or what its header says of them, by module under diffusers' name, and by what they are.
 
@@ -53,7 +60,7 @@ def parts(path: Path, tensors: Mapping[str, T]) -> dict[str, dict[Role, T]]:
         raise CheckpointError(
             f"{path} holds {foreign[:3] or 'no tensors'}{f' and {len(foreign) - 3} more' if len(foreign) > 3 else ''}; "
             f"a plain LoRA is wanted: <module>{DOWN} and {UP} (or lora_down and lora_up), with or without <module>"
-            f"{ALPHA}. DoRA, LoKr and full differences are not supported; fold them into a plain LoRA"
+            f"{ALPHA}. Full differences and convolutions are not supported; fold them into a plain LoRA"
         )
     if twice:
         raise CheckpointError(f"{path} holds two adapters for one module, such as {twice[:3]}; keep one in the file")
@@ -63,12 +70,6 @@ def parts(path: Path, tensors: Mapping[str, T]) -> dict[str, dict[Role, T]]:
 def _place(key: str) -> tuple[str, Role] | None:
     """Module under diffusers' name, and role; None for what is no part of a LoRA."""
     if key.endswith(ALPHA):
-        return _module(key.removesuffix(ALPHA)), "alpha"
+        return strip_prefix(key.removesuffix(ALPHA)), "alpha"
     half = _HALF.fullmatch(key)
-    return (_module(half[1]), HALVES[half[2]]) if half else None
-
-
-def _module(name: str) -> str:
-    while prefix := next((p for p in FOREIGN_PREFIXES if name.startswith(p)), None):
-        name = name.removeprefix(prefix)
-    return diffusers_name("transformer", name)
+    return (strip_prefix(half[1]), HALVES[half[2]]) if half else None

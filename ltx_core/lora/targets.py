@@ -20,10 +20,10 @@ def target_modules(
     Raises:
         ConfigError: an unknown preset, or a target that matches no layer.
     """
-    return target_layers(_linear_layers(transformer), targets, video_only=video_only)
+    return target_layers(linear_layers(transformer), targets, video_only=video_only)
 
 
-def _linear_layers(transformer: torch.nn.Module) -> list[str]:
+def linear_layers(transformer: torch.nn.Module) -> list[str]:
     """Names of linear layers, as they were before any adapter wrapped them."""
     names = {
         name.removesuffix(".base_layer")

@@ -9,8 +9,7 @@ import torch
 
 from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.errors import Stopped
-from ltx_core.lora.files import check_tensors, export_tensors
-from ltx_core.lora.inject import without_lora
+from ltx_core.lora.trained import TrainedAdapter
 from ltx_core.progress import Progress
 from ltx_core.training.average import Average
 from ltx_core.training.backward import Backward
@@ -39,8 +38,9 @@ class Run:
     backward: Backward
     plan: EpochPlan
     held_out: tuple[SampleInfo, ...]
+    adapter: TrainedAdapter
     parameters: dict[str, torch.nn.Parameter]
-    """All that is trained: the LoRA, and what only training needs."""
+    """All that is trained: the adapter, and what only training needs."""
     optimizer: Optimizer
     history: History
     checkpoints: Path
@@ -105,8 +105,8 @@ def save(run: Run, step: int) -> None:
         return
     settings = run.objective.settings
     with run.exported():  # bfloat16 weights on the CPU are exported as they lie, and are others again outside
-        lora = {name: tensor.clone() for name, tensor in export_tensors(run.objective.transformer).items()}
-    check_tensors(lora)
+        lora = {name: tensor.clone() for name, tensor in run.adapter.exported().items()}
+    run.adapter.check(lora)
     state = TrainState(
         step=step,
         position=run.plan.position(step * settings.gradient_accumulation_steps),
@@ -141,7 +141,7 @@ def _measure(run: Run, step: int) -> None:
     if run.history.at(step, "eval/loss") is not None:
         return
     if step == 0:
-        with without_lora(run.objective.transformer):
+        with run.adapter.switched_off():
             found = eval_loss(run.objective, run.held_out, run.progress, run.ranks)
     else:
         with run.exported():

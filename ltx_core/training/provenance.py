@@ -23,9 +23,15 @@ def lora_metadata(settings: TrainSettings, step: int, digest: str, provenance: M
     return {
         **provenance,
         "format": "pt",
-        "ltx2.rank": str(settings.rank),
-        "ltx2.alpha": f"{settings.lora_alpha:g}, folded into lora_B",
+        **_adapter(settings),
         "ltx2.step": str(step),
         "ltx2.config_digest": digest,
         "ltx2.settings": json.dumps(chosen, sort_keys=True),
     }
+
+
+def _adapter(settings: TrainSettings) -> dict[str, str]:
+    """What kind it is."""
+    if settings.lycoris is not None:
+        return {"ltx2.lycoris": json.dumps(settings.lycoris.model_dump(mode="json"), sort_keys=True)}
+    return {"ltx2.rank": str(settings.rank), "ltx2.alpha": f"{settings.lora_alpha:g}, folded into lora_B"}

@@ -15,9 +15,9 @@ from ltx_core.errors import ConfigError
 from ltx_core.files.atomic import remove_partials, write_bytes
 from ltx_core.files.lock import folder_lock
 from ltx_core.lora.gate import check_export
-from ltx_core.lora.inject import add_lora, lora_parameters
-from ltx_core.lora.targets import target_modules
+from ltx_core.lora.trained import TrainedAdapter
 from ltx_core.progress import Progress
+from ltx_core.training.adapter import put_on
 from ltx_core.training.average import Average
 from ltx_core.training.backward import Backward, EagerBackward, GraphedBackward
 from ltx_core.training.captions import ContextCache
@@ -151,9 +151,10 @@ def prepare(job: TrainJob, root: Path, digest: str, history: History, progress: 
         progress.note("no clip is held out: there will be no eval loss. Set eval_fraction above 0 or add footage.")
     if settings.caption_dropout:
         job.source.text(NO_CAPTION)  # an empty caption that was never embedded shows now, not at some later step
-    transformer = _load_transformer(job)
-    lora, crepa = lora_parameters(transformer), _crepa(job, transformer, plan)
-    parameters = {**lora, **(crepa.projector if crepa is not None else {})}
+    adapter = _load_adapted(job)
+    transformer, trained = adapter.transformer, adapter.parameters()
+    crepa = _crepa(job, transformer, plan)
+    parameters = {**trained, **(crepa.projector if crepa is not None else {})}
     optimizer = make_optimizer(parameters, settings)  # first: it decides the weights' dtype, and graphs the gradients'
     contexts = ContextCache(job.source, job.load_connectors(), job.context_length)
     objective = Objective(transformer, job.source, contexts, settings, job.device, crepa)
@@ -162,6 +163,7 @@ def prepare(job: TrainJob, root: Path, digest: str, history: History, progress: 
         backward=_backward(job, objective, list(parameters.values())),
         plan=plan,
         held_out=held_out,
+        adapter=adapter,
         parameters=parameters,
         optimizer=optimizer,
         history=history,
@@ -171,7 +173,7 @@ def prepare(job: TrainJob, root: Path, digest: str, history: History, progress: 
         progress=progress,
         ranks=job.ranks,
         memory_advice=job.memory_advice,
-        average=Average(lora, settings.ema_decay) if settings.ema_decay else None,
+        average=Average(trained, settings.ema_decay) if settings.ema_decay else None,
     )
 
 
@@ -189,21 +191,19 @@ def _crepa(job: TrainJob, transformer: Any, plan: EpochPlan) -> Crepa | None:
     return Crepa(settings, projector)
 
 
-def _load_transformer(job: TrainJob) -> Any:
-    """The base with a fresh LoRA."""
+def _load_adapted(job: TrainJob) -> TrainedAdapter:
+    """A fresh adapter on the base."""
     settings = job.settings
     transformer = job.load_transformer()
     found = transformer.proj_in.weight.dtype
     if found != DTYPES[settings.dtype]:
         raise ConfigError(f"dtype is {settings.dtype!r} but the transformer was loaded as {found}; load it as that")
-    video_only = settings.modalities == "video"
-    modules = target_modules(transformer, settings.lora_targets, video_only=video_only)
-    add_lora(transformer, modules, rank=settings.rank, alpha=settings.lora_alpha, seed=settings.seed)
+    adapter = put_on(transformer, settings)
     options = job.engine_options(len(transformer.transformer_blocks))
     set_policies(transformer, options, weight_stream(transformer))
     if job.sharding == "full":
         shard_base(transformer, job.ranks, job.device)
-    return transformer
+    return adapter
 
 
 def _backward(job: TrainJob, objective: Objective, parameters: Sequence[torch.nn.Parameter]) -> Backward:
@@ -222,7 +222,7 @@ def _export(job: TrainJob, run: Run) -> Path:
 
     run.ranks.wait()  # for the file
     with run.exported():
-        check_export(made, run.objective.transformer, probe)
+        check_export(made, run.objective.transformer, probe, run.adapter)
     path = job.out_dir / LORA_FILE
     if run.ranks.is_first:
         write_bytes(path, made.read_bytes())

@@ -1,0 +1,79 @@
+"""A frozen linear layer with LyCORIS modules beside it.
+
+The change is computed from the input and added to the frozen layer's output, W x + dW x, and not put into the weight:
+so the frozen layer may be in 8 bits, or wait on the host until its block's turn. DoRA's weight m (W + dW) / |W + dW|,
+with a length for each row, is s (W x + dW x) with s = m / |W + dW|: of W it needs the rows' lengths only.
+"""
+
+from typing import Any
+
+import torch
+from torch.utils.checkpoint import checkpoint
+
+from ltx_core.engine.frozen_weight import frozen_weight
+from ltx_core.lycoris.modules import product, weight_change
+
+SMALLEST_LENGTH = torch.finfo(torch.float32).eps
+"""Added to a row's length, as the library does."""
+
+
+class LycorisLayer(torch.nn.Linear):
+    """The layer that is called in place of `base_layer`. A torch.nn.Linear, so that peft finds it."""
+
+    def __init__(self, base_layer: torch.nn.Linear) -> None:
+        torch.nn.Module.__init__(self)
+        self.base_layer = base_layer
+        self.in_features, self.out_features = base_layer.in_features, base_layer.out_features
+        self.modules_by_name = torch.nn.ModuleDict()
+        self.strengths: dict[str, float] = {}
+        self.active: tuple[str, ...] = ()
+        """Adapters that work; the sum of their changes is added."""
+
+    @property
+    def weight(self) -> torch.nn.Parameter:  # type: ignore[override]  # the frozen layer's own, wherever it lies
+        """The frozen layer's."""
+        return self.base_layer.weight
+
+    @property
+    def bias(self) -> torch.nn.Parameter | None:  # type: ignore[override]  # as above
+        """The frozen layer's."""
+        return self.base_layer.bias
+
+    def add(self, name: str, module: torch.nn.Module, strength: float) -> None:
+        """Put a module beside the layer, switched on."""
+        self.modules_by_name[name] = module
+        self.strengths[name] = strength
+        self.active = (*self.active, name)
+
+    def remove(self, name: str) -> None:
+        """Take a module away."""
+        del self.modules_by_name[name], self.strengths[name]
+        self.active = tuple(other for other in self.active if other != name)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., in] to [..., out] in the dtype of x."""
+        frozen: torch.Tensor = self.base_layer(x)
+        out = frozen
+        for name in self.active:
+            change, strength = self._change(name, x, frozen), self.strengths[name]
+            out = out + (change if strength == 1 else change * strength)
+        return out
+
+    def _change(self, name: str, x: torch.Tensor, frozen: torch.Tensor) -> torch.Tensor:
+        """Of the output. Kept for the backward are the inputs alone: a change may be as large as the weight itself."""
+        module = self.modules_by_name[name]
+        if not torch.is_grad_enabled():
+            return self._compute(module, x, frozen)
+        made: torch.Tensor = checkpoint(
+            self._compute, module, x, frozen, use_reentrant=False, preserve_rng_state=False
+        )
+        return made
+
+    def _compute(self, module: Any, x: torch.Tensor, frozen: torch.Tensor) -> torch.Tensor:
+        added = product(module, x)
+        if not module.wd:
+            return added
+        length = torch.linalg.vector_norm(frozen_weight(self.base_layer) + weight_change(module), dim=1)
+        scale = module.dora_scale.float().flatten() / (length + SMALLEST_LENGTH)
+        unbiased = frozen if self.bias is None else frozen - self.bias.to(frozen.dtype)
+        return (scale - 1).to(x.dtype) * unbiased + scale.to(x.dtype) * added
