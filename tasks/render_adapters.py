@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from ltx_core.files.digest import DigestMemo
 from ltx_core.lora.adapter import Adapter
-from ltx_core.lora.fit import check_fits, header_shapes
 from ltx_core.lora.locate import commit_of_adapter, locate_adapter, pending_adapter
+from ltx_core.lycoris.fit import check_adapter
 from ltx_core.progress import Progress
 from tasks.adapter_config import AdapterConfig
 from tasks.render_config import RenderValidationConfig
@@ -73,7 +73,7 @@ def prepare_adapters(config: RenderValidationConfig, shared: Shared, progress: P
 
     def prepared(adapter: AdapterConfig) -> AdapterConfig:
         path = locate_adapter(adapter.place(), progress)
-        check_fits(path, header_shapes(path), layers)
+        check_adapter(path, layers)
         return adapter.model_copy(update={"revision": commit_of_adapter(path) if adapter.hub else None})
 
     runs = (run.model_copy(update={"adapters": tuple(map(prepared, run.adapters))}) for run in config.adapters)

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from flows.guide.option import NOT_BUILT, Draft, Option, Refused
-from flows.guide.take import choice, flag, number, to, whole
+from flows.guide.lycoris import is_lycoris, lora_type, lycoris_config
+from flows.guide.option import Draft, Option, Take
+from flows.guide.take import Parse, choice, flag, number, whole
 
 PRECISIONS = {
     "no_change": "native",
@@ -35,48 +36,50 @@ def _dynamo(draft: Draft, key: str, value: Any) -> None:
         draft.notice(key, f"blocks are compiled by inductor; {value!r} itself has no meaning here")
 
 
-def _lycoris(draft: Draft, key: str, value: Any) -> None:
-    """Without `lora_type: lycoris` the guide's program reads no such file; its example names one all the same."""
-    if value and draft.flat.get("lora_type", "standard") == "standard":
-        draft.notice(
-            key, "has no effect without lora_type: lycoris; a plain LoRA is trained, as by the guide's program"
-        )
+def _of_plain_lora(name: str, parse: Parse) -> Take:
+    """LyCORIS has its own, in its own file."""
 
+    def take(draft: Draft, key: str, value: Any) -> None:
+        if is_lycoris(draft):
+            draft.notice(key, "has no effect with lora_type: lycoris; linear_dim and linear_alpha are its own")
+        else:
+            draft.set(name, parse(value))
 
-def _lora_type(_draft: Draft, _key: str, value: Any) -> None:
-    if value != "standard":
-        raise Refused(f"is {value!r}, and that is {NOT_BUILT}; leave it out for a plain LoRA")
+    return take
 
 
 OPTIONS = (
     Option(
         key="lora_rank",
-        take=to("train_lora.rank", parse=whole),
+        take=_of_plain_lora("train_lora.rank", whole),
         does="`train_lora.rank`; left out: 16, the default of the guide's program.",
         differs="nothing",
         test="tests/unit/lora/test_files.py::test_file_reloads_to_the_same_output_with_alpha_folded",
     ),
     Option(
         key="lora_alpha",
-        take=to("train_lora.alpha", parse=number),
+        take=_of_plain_lora("train_lora.alpha", number),
         does="`train_lora.alpha`; left out: the rank.",
         differs="Folded into the exported weights, so that every loader agrees on it.",
         test="tests/unit/lora/test_files.py::test_file_reloads_to_the_same_output_with_alpha_folded",
     ),
     Option(
         key="lora_type",
-        take=_lora_type,
-        does="`standard` is what is trained.",
-        differs=f"`lycoris` is {NOT_BUILT}: refused.",
-        test="tests/unit/guide/test_options.py::test_refused",
+        take=lora_type,
+        does="`standard`: a plain LoRA; `lycoris`: `train_lora.lycoris`, from the file that `lycoris_config` names.",
+        differs="LyCORIS trains beside 8-bit and streamed weights too; `plan` counts its weights.",
+        test="tests/numerics/training/test_lycoris.py::test_learns_on_a_base_in_8_bits_that_is_streamed",
     ),
     Option(
         key="lycoris_config",
-        take=_lycoris,
-        does="Without `lora_type: lycoris` it has no effect, which a notice says.",
-        differs=f"LyCORIS (LoKr, LoHa, DoRA) is {NOT_BUILT}: with `lora_type: lycoris` refused. The guide's file "
-        "names one and trains a plain LoRA, there as here.",
-        test="tests/unit/guide/test_files.py::test_the_printed_config_is_read_unchanged",
+        take=lycoris_config,
+        does="`train_lora.lycoris`, under the same names: `algo` (`lora`, `locon`, `loha`, `lokr`), `multiplier`, "
+        "`linear_dim`, `linear_alpha`, `factor`, `full_matrix`, `decompose_both`, `dora_wd`, `apply_preset`. Without "
+        "`lora_type: lycoris` it has no effect, which a notice says: the guide's file names one and trains a plain "
+        "LoRA, there as here.",
+        differs="Written under the names that ComfyUI has for this model, with scale and multiplier folded in. Other "
+        "algorithms and options are refused.",
+        test="tests/unit/guide/test_lycoris.py::test_the_librarys_configuration_is_taken_as_it_is",
     ),
     Option(
         key="base_model_precision",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.guide.datasets import datasets, read_backends, take_all
+from flows.guide.lycoris import is_lycoris, read_lycoris
 from flows.guide.option import Draft
 from flows.guide.table import OPTIONS
 from ltx_core.checkpoint.flavours import ALIASES, FLAVOURS
@@ -42,7 +43,7 @@ def translate(values: Mapping[str, Any], path: Path) -> Translation:
     """
     draft = Draft(_flat(values, path))
     for key, value in DEFAULTS.items():
-        if key not in draft.flat:
+        if key not in draft.flat and not (key == "lora_rank" and is_lycoris(draft)):
             draft.flat = {**draft.flat, key: value}
             draft.notice(key, f"left out, so {value} as in the guide's program")
     take_all(OPTIONS, draft)
@@ -50,6 +51,7 @@ def translate(values: Mapping[str, Any], path: Path) -> Translation:
     defaults = draft.values.pop("defaults", {})
     eval_id = defaults.pop("eval_dataset_id", None)
     if root is not None:
+        read_lycoris(draft, root)
         entries = read_backends(root / str(draft.flat[BACKENDS]))
         draft.values["datasets"] = datasets(entries, draft, defaults, eval_id)
     _name_the_model(draft)

@@ -33,6 +33,9 @@ KEPT_TEXT_WIDTHS = 3.0
 """Of a text token: its key before and after the norm, and its value."""
 ROTARY_BYTES = 8
 """A float32 cosine and sine for every second channel, counted per channel of the two tables a token has."""
+BUILT_BYTES = 24
+"""Of each value of a change that an adapter builds as large as the weight: six float32 of it at once, its gradient
+among them."""
 MODULATION_WIDTHS = 14
 """Modulation of a stream: six vectors for its layers, five for the attention between streams, three of the output."""
 FEATURE_BYTES = 2
@@ -60,6 +63,17 @@ class BatchShape:
 
 
 @dataclass(frozen=True)
+class AdapterWork:
+    """What an adapter's layers take beyond those of a plain LoRA."""
+
+    built: int = 0
+    """Values of the largest weight whose change is built whole, while it is."""
+    video_values: int = 0
+    """Kept of a video token for the backward, in one block."""
+    audio_values: int = 0
+
+
+@dataclass(frozen=True)
 class Training:
     """What is trained on what."""
 
@@ -71,6 +85,7 @@ class Training:
     """GPUs that the frozen blocks are cut among."""
     aligned_width: int = 0
     """Of the features that hidden states are aligned with (CREPA); 0 without."""
+    adapter: AdapterWork = AdapterWork()
 
 
 @dataclass(frozen=True)
@@ -144,7 +159,9 @@ def _activations(sizes: ModelSizes, batch: BatchShape, training: Training, optio
     """Everything that one block's backward reads."""
     widths = KEPT_WIDTHS if options.compiled else KEPT_WIDTHS_EAGER
     text = batch.size * batch.text_tokens * (sizes.width + sizes.audio_width) * training.item_bytes
-    return round(widths * _residual(sizes, batch, training) + KEPT_TEXT_WIDTHS * text)
+    adapter = batch.video_tokens * training.adapter.video_values + batch.audio_tokens * training.adapter.audio_values
+    own = batch.size * adapter * training.item_bytes
+    return round(widths * _residual(sizes, batch, training) + KEPT_TEXT_WIDTHS * text + own)
 
 
 def _kept(sizes: ModelSizes, batch: BatchShape, training: Training, options: EngineOptions) -> int:
@@ -161,6 +178,7 @@ def _work(sizes: ModelSizes, batch: BatchShape, training: Training, options: Eng
     through 8-bit weights read these transposed: once more each. A block that is gathered from other GPUs is there
     whole, and the next one too."""
     work = _activations(sizes, batch, training, options) if again else 0
+    work += BUILT_BYTES * training.adapter.built
     if options.precision != "native":
         work += sizes.block_products * (1 if options.low_backward else training.item_bytes)
     if training.shards > 1:

@@ -71,9 +71,14 @@ def num_trained(transformer: Shapes, targets: str | Sequence[str], *, rank: int,
     Raises:
         ConfigError: an unknown preset, or a target that matches no layer.
     """
-    linear = {n.removesuffix(".weight"): s for n, s in transformer.items() if n.endswith(".weight") and len(s) == 2}
+    linear = linear_shapes(transformer)
     layers = target_layers(sorted(linear), targets, video_only=video_only)
     return sum(rank * sum(linear[layer]) for layer in layers)
+
+
+def linear_shapes(transformer: Shapes) -> dict[str, tuple[int, ...]]:
+    """[out, in] of the linear layers' weights, by module."""
+    return {n.removesuffix(".weight"): s for n, s in transformer.items() if n.endswith(".weight") and len(s) == 2}
 
 
 def _is_product(name: str, shape: tuple[int, ...]) -> bool:

@@ -44,7 +44,9 @@ def _check_output(path: Path, adapter: TrainedAdapter, probe: Callable[[], torch
     with adapter.replaced_by(path):
         found = probe().float()
     effect, error = (wanted - base).norm().item(), (found - wanted).norm().item()
-    limit = EFFECT_TOLERANCE * effect + OUTPUT_TOLERANCE[adapter.transformer.proj_in.weight.dtype] * wanted.norm().item()
+    limit = (
+        EFFECT_TOLERANCE * effect + OUTPUT_TOLERANCE[adapter.transformer.proj_in.weight.dtype] * wanted.norm().item()
+    )
     if not error <= limit:
         raise CheckpointError(
             f"{path} reloads to another output: off by {error:.3g} where the LoRA's effect is {effect:.3g}; at most "

@@ -2,7 +2,8 @@
 
 Layout: `diffusion_model.<module>.<the library's name>`, modules under Lightricks' names, factors in bf16, `alpha` and
 `dora_scale` in float32. ComfyUI has no other names of this model but these and `lora_unet_`; the library itself wants
-`lycoris_` and underscores (`library_tensors`).
+`lycoris_` and underscores (`library_tensors`). Scale and multiplier are folded into a factor and alpha is the rank:
+the library (4.1.3) merges LoHa and LoKr with alpha / rank squared, where it trains with alpha / rank.
 """
 
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ from ltx_core.lycoris.layout import ALPHA, DORA, lycoris_parts, options_of, spli
 WHOLE_PRECISION = (ALPHA, DORA)
 """A row's length times 2^-9, which bf16 rounds by, is more than training changes it by."""
 LINEAR = ("lora_up.weight", "hada_w1_a", "lokr_w1", "lokr_w1_a")
-"""The tensors, one of each algorithm, that the change is linear in, and the strength is folded into."""
+"""The tensors, one of each algorithm, that the change is linear in, and that its scale is folded into."""
 STARTS_AT_ZERO = ("lora_up.weight", "hada_w2_a", "lokr_w2", "lokr_w2_b")
 LIBRARY_PREFIX = "lycoris_"
 
@@ -29,11 +30,12 @@ def export_lycoris(transformer: torch.nn.Module, adapter: str) -> dict[str, torc
     """The adapter as a file holds it."""
     tensors = {}
     for name, layer in adapted_layers(transformer, adapter).items():
-        strength = layer.strengths[adapter]
-        for own, tensor in layer.modules_by_name[adapter].state_dict().items():
-            value = tensor.detach().float() * (strength if own in LINEAR else 1)
-            dtype = torch.float32 if own in WHOLE_PRECISION else torch.bfloat16
-            tensors[f"{PREFIX}{original_name(name)}.{own}"] = value.to("cpu", dtype)
+        module: Any = layer.modules_by_name[adapter]
+        scale, key = module.scale * layer.strengths[adapter], f"{PREFIX}{original_name(name)}."
+        for own, tensor in module.state_dict().items():
+            value = tensor.detach().float() * (scale if own in LINEAR else 1)
+            tensors[key + own] = value.to("cpu", torch.float32 if own in WHOLE_PRECISION else torch.bfloat16)
+        tensors[key + ALPHA] = torch.tensor(float(module.lora_dim))
     return tensors
 
 

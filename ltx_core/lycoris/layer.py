@@ -20,9 +20,9 @@ SMALLEST_LENGTH = torch.finfo(torch.float32).eps
 class LycorisLayer(torch.nn.Linear):
     """The layer that is called in place of `base_layer`. A torch.nn.Linear, so that peft finds it."""
 
-    def __init__(self, base_layer: torch.nn.Linear) -> None:
+    def __init__(self, base_layer: Any) -> None:
         torch.nn.Module.__init__(self)
-        self.base_layer = base_layer
+        self.base_layer: Any = base_layer
         self.in_features, self.out_features = base_layer.in_features, base_layer.out_features
         self.modules_by_name = torch.nn.ModuleDict()
         self.strengths: dict[str, float] = {}
@@ -32,7 +32,8 @@ class LycorisLayer(torch.nn.Linear):
     @property
     def weight(self) -> torch.nn.Parameter:  # type: ignore[override]  # the frozen layer's own, wherever it lies
         """The frozen layer's."""
-        return self.base_layer.weight
+        weight: torch.nn.Parameter = self.base_layer.weight
+        return weight
 
     @property
     def bias(self) -> torch.nn.Parameter | None:  # type: ignore[override]  # as above
@@ -61,17 +62,16 @@ class LycorisLayer(torch.nn.Linear):
 
     def _change(self, name: str, x: torch.Tensor, frozen: torch.Tensor) -> torch.Tensor:
         """Of the output. Kept for the backward are the inputs alone: a change may be as large as the weight itself."""
-        module = self.modules_by_name[name]
+        module: Any = self.modules_by_name[name]
         if not torch.is_grad_enabled():
             return self._compute(module, x, frozen)
-        made: torch.Tensor = checkpoint(
-            self._compute, module, x, frozen, use_reentrant=False, preserve_rng_state=False
-        )
+        inputs = (x, frozen) if module.wd else (x,)
+        made: torch.Tensor = checkpoint(self._compute, module, *inputs, use_reentrant=False, preserve_rng_state=False)
         return made
 
-    def _compute(self, module: Any, x: torch.Tensor, frozen: torch.Tensor) -> torch.Tensor:
+    def _compute(self, module: Any, x: torch.Tensor, frozen: torch.Tensor | None = None) -> torch.Tensor:
         added = product(module, x)
-        if not module.wd:
+        if not module.wd or frozen is None:
             return added
         length = torch.linalg.vector_norm(frozen_weight(self.base_layer) + weight_change(module), dim=1)
         scale = module.dora_scale.float().flatten() / (length + SMALLEST_LENGTH)

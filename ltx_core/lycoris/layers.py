@@ -72,8 +72,10 @@ def tensor_shapes(options: LayerOptions, shape: Shape) -> dict[str, Shape]:
     (small_out, large_out), (small_in, large_in) = factor_pair(out, options.factor), factor_pair(into, options.factor)
     small_cut = options.decompose_both and not options.full_matrix and dim < max(small_out, small_in) / 2
     large_cut = not options.full_matrix and dim < max(large_out, large_in) / 2
-    return shapes | _factor("lokr_w1", small_out, small_in, dim, cut=small_cut) | _factor(
-        "lokr_w2", large_out, large_in, dim, cut=large_cut
+    return (
+        shapes
+        | _factor("lokr_w1", small_out, small_in, dim, cut=small_cut)
+        | _factor("lokr_w2", large_out, large_in, dim, cut=large_cut)
     )
 
 
@@ -90,6 +92,19 @@ def factor_pair(side: int, factor: int) -> tuple[int, int]:
 def num_weights(layers: Mapping[str, LayerOptions], shapes: Mapping[str, Shape]) -> int:
     """Trained weights of these layers, whose weights [out, in] are `shapes`."""
     return sum(math.prod(s) for name, options in layers.items() for s in tensor_shapes(options, shapes[name]).values())
+
+
+def extra_work(layers: Mapping[str, LayerOptions], shapes: Mapping[str, Shape]) -> tuple[int, int, int]:
+    """Values of the largest weight whose change is built whole (LoHa's always, DoRA's for its rows' lengths); and what
+    DoRA keeps of a video token and of an audio token in one block: the frozen layers' outputs."""
+    built = [math.prod(shapes[name]) for name, options in layers.items() if options.dora or options.algo == "loha"]
+    kept: dict[bool, dict[str, int]] = {False: {}, True: {}}
+    for name, options in layers.items():
+        if options.dora and name.startswith(BLOCKS):
+            blocks, block = kept[stream_of(name) == "audio"], name.split(".")[1]
+            blocks[block] = blocks.get(block, 0) + shapes[name][0]
+    video, audio = (max(blocks.values(), default=0) for blocks in kept.values())
+    return max(built, default=0), video, audio
 
 
 def _factor(name: str, rows: int, columns: int, dim: int, *, cut: bool) -> dict[str, Shape]:

@@ -74,11 +74,14 @@ class LycorisSettings(BaseModel):
         default=1.0, gt=0, le=1000, description="How much of the change is added; folded into the exported weights."
     )
     linear_dim: Rank = Field(
-        default=4, description="Rank. LoKr keeps a factor whole that is narrower than twice the rank, so 10000 is whole."
+        default=4,
+        description="Rank. LoKr keeps a factor whole that is narrower than twice that; 10000 means whole.",
     )
     linear_alpha: float | None = Field(default=1.0, gt=0, description="Scale times rank; null is the rank.")
     factor: int = Field(
-        default=-1, ge=-1, description="LoKr: how each side of a weight is cut; -1 is as near to its root as divides it."
+        default=-1,
+        ge=-1,
+        description="LoKr: what each side of a weight is cut by; -1 is as near to its root as divides it.",
     )
     full_matrix: bool = Field(default=False, description="LoKr: keep both factors whole, whatever the rank.")
     decompose_both: bool = Field(default=False, description="LoKr: the smaller factor has the rank too.")
@@ -95,9 +98,12 @@ class LycorisSettings(BaseModel):
     def _options_work(self) -> Self:
         per_class = {} if self.apply_preset is None else self.apply_preset.module_algo_map
         used = {self.algo, *(options.algo for options in per_class.values())}
-        if given := [name for name in FACTORED if getattr(self, name) != type(self).model_fields[name].default]:
-            if "lokr" not in used:
-                raise ValueError(f"{given[0]} is for algo lokr and algo is {self.algo!r}; leave it out")
+        given = [name for name in FACTORED if getattr(self, name) != type(self).model_fields[name].default]
+        if given and "lokr" not in used:
+            raise ValueError(f"{given[0]} is for algo lokr and algo is {self.algo!r}; leave it out")
+        for name, options in per_class.items():
+            if options.factor is not None and (options.algo or self.algo) != "lokr":
+                raise ValueError(f"module_algo_map gives {name} a factor, which is for algo lokr; leave it out")
         if 0 in (self.factor, *(options.factor for options in per_class.values())):
             raise ValueError("factor is 0; -1, or what to cut a side of the weight by, is wanted")
         if self.dora_wd and self.multiplier != 1:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ltx_core.files.digest import text_digest
+from ltx_core.lycoris.settings import LycorisSettings
 from ltx_core.training.crepa_settings import CrepaSettings
 from ltx_core.training.tread import Route
 
@@ -18,6 +19,7 @@ Scheduler = Literal[
 CYCLIC = ("cosine_with_restarts", "sine")
 DEFAULT_PREFIX = 2
 DEFAULT_STEPS = 2000
+DEFAULT_RANK = 32
 HOW_BLOCKS_RUN = frozenset({"recompute", "activation_budget", "streamed_blocks", "stream_from", "cuda_graphs"})
 """Where and when blocks are computed: the same arithmetic."""
 FREE_TO_CHANGE = frozenset({"checkpoint_interval", "keep_checkpoints", "keep_best"}) | HOW_BLOCKS_RUN
@@ -70,7 +72,7 @@ class TrainSettings(BaseModel):
         lt=1,
         description="Average the LoRA over steps, as with 0.999; the average is what is measured and exported.",
     )
-    rank: int = Field(default=32, ge=1, le=1024, description="Rank of the LoRA.")
+    rank: int = Field(default=DEFAULT_RANK, ge=1, le=1024, description="Rank of the LoRA.")
     alpha: float | None = Field(
         default=None, gt=0, description="LoRA scale times rank; default the rank. Folded into the exported weights."
     )
@@ -81,6 +83,12 @@ class TrainSettings(BaseModel):
         default=None,
         description="Which weights train: a preset of attention projections, or suffixes of layer names such as "
         "`attn1.to_q`. Default: as `modalities`.",
+    )
+    lycoris: LycorisSettings | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # so that keys of runs without it stay what they were
+        description="Train a LyCORIS adapter (LoKr, LoHa, LoCon, each with or without DoRA) instead of the plain LoRA, "
+        "set up as in the library's own configuration; `rank` and `alpha` are then its `linear_dim`, `linear_alpha`.",
     )
     independent_sigmas: bool = Field(
         default=True, description="Sound gets its own noise level; else the picture's. No effect on `video` alone."
@@ -239,6 +247,21 @@ class TrainSettings(BaseModel):
         for name in ("warmup_steps", "cutoff_step"):
             if (getattr(self.crepa, name) or 0) > self.steps:
                 raise ValueError(f"crepa.{name} is {getattr(self.crepa, name)} but steps {self.steps}; lower it")
+        return self
+
+    @model_validator(mode="after")
+    def _lycoris_agrees(self) -> Self:
+        if self.lycoris is None:
+            return self
+        if self.rank != DEFAULT_RANK or self.alpha is not None:
+            raise ValueError("rank and alpha are those of the plain LoRA; set lycoris.linear_dim and linear_alpha")
+        if self.lycoris.apply_preset is not None and self.targets is not None:
+            raise ValueError("targets and lycoris.apply_preset both say which layers are changed; give one of them")
+        if self.lycoris.dora_wd and self.optimizer == "adamw_bf16":
+            raise ValueError(
+                "optimizer is 'adamw_bf16' with lycoris.dora_wd: bfloat16 would round the weights' lengths by more "
+                "than training changes them; use 'adamw' or 'adamw8bit'"
+            )
         return self
 
     @model_validator(mode="after")

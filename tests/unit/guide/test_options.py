@@ -151,7 +151,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"optimizer": "prodigy"}, "here there are adamw, adamw_bf16"),
     ({"lr_scheduler": "wavy"}, "here there are constant"),
     ({"base_model_precision": "int4-quanto"}, "here there are no_change"),
-    ({"lora_type": "lycoris"}, "not built yet; leave it out for a plain LoRA"),
+    ({"lora_type": "dora"}, "standard or lycoris is wanted"),
+    ({"lora_type": "lycoris"}, "lycoris_config.json, which does not exist"),
     ({"tread_config": {"routes": []}}, "a route or more"),
     ({"tread_config": {"route": []}}, "a route or more"),
     (

@@ -16,6 +16,7 @@ from ltx_core.lora.inject import add_lora, lora_layers
 from ltx_core.lora.read import read_lora
 from ltx_core.lora.stack import stacked
 from ltx_core.lora.targets import target_modules
+from ltx_core.lora.tensor_file import write_tensors
 
 Forward = Callable[[Any], torch.Tensor]
 
@@ -84,8 +85,8 @@ def test_one_that_does_not_fit_takes_the_others_off_again(
 ) -> None:
     transformer = build()
     base = run_forward(transformer)
-    absent = Adapter(tmp_path / "absent.safetensors", "")
-    with pytest.raises(CheckpointError, match="does not exist"), stacked(transformer, [*adapters, absent]):
+    write_tensors(other := tmp_path / "other.safetensors", {"x.lora_A.weight": torch.ones(1, 2)}, {})
+    with pytest.raises(CheckpointError, match="only one of"), stacked(transformer, [*adapters, Adapter(other, "")]):
         pass
     assert torch.equal(run_forward(transformer), base)
 
