@@ -57,6 +57,7 @@ def _check_sharded(settings: TrainSettings) -> None:
         "streamed_blocks": settings.streamed_blocks not in (0, "auto"),
         "compile_blocks": settings.compile_blocks == "on",
         "cuda_graphs": settings.cuda_graphs == "on",
+        "lycoris.dora_wd": settings.lycoris is not None and settings.lycoris.dora_wd,
     }
     if named := [name for name, given in wrong.items() if given]:
         raise ConfigError(

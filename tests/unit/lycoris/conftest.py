@@ -26,12 +26,12 @@ KINDS: dict[str, dict[str, Any]] = {
 every_kind = pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
 
 
-def put_on(transformer: Any, options: dict[str, Any], *, seed: int = 0) -> TrainedLycoris:
-    """On all attention, alpha half the rank."""
+def put_on(transformer: Any, options: dict[str, Any], targets: str | tuple[str, ...] = "audio+video") -> TrainedLycoris:
+    """With an alpha of half the rank."""
     rank = options.get("linear_dim", 4)
     settings = LycorisSettings.model_validate({"linear_dim": rank, "linear_alpha": rank / 2} | options)
-    layers = lycoris_layers(linear_layers(transformer), settings, "audio+video")
-    return TrainedLycoris(transformer, layers, seed=seed, multiplier=settings.multiplier)
+    layers = lycoris_layers(linear_layers(transformer), settings, targets)
+    return TrainedLycoris(transformer, layers, seed=0, multiplier=settings.multiplier)
 
 
 def pretend_training(adapter: TrainedLycoris) -> None:

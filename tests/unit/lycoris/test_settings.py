@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from ltx_core.errors import ConfigError
 from ltx_core.lycoris.settings import LycorisSettings
 from ltx_core.training.config import TrainSettings
+from ltx_core.training.engine import engine_options
 
 AS_PRINTED: dict[str, Any] = {
     "algo": "lokr",
@@ -62,3 +64,10 @@ def test_without_it_nothing_is_said_of_it() -> None:
 def test_refused(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         TrainSettings.model_validate(given)
+
+
+def test_lengths_of_rows_are_not_trained_on_a_base_that_is_cut() -> None:
+    settings = TrainSettings(lycoris=LycorisSettings(dora_wd=True))
+    with pytest.raises(ConfigError, match=r"lycoris\.dora_wd is set"):
+        engine_options(settings, device="cpu", num_blocks=2, folder=None, sharded=True)
+    engine_options(settings, device="cpu", num_blocks=2, folder=None)
