@@ -4,16 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ltx_core.engine.footprint import AdapterWork, BatchShape, Training
-from ltx_core.engine.model_sizes import Shapes, linear_shapes, model_sizes, num_trained
+from ltx_core.engine.footprint import BatchShape, Training
+from ltx_core.engine.model_sizes import Shapes, model_sizes
 from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.plan import Choice, Workload, choose
 from ltx_core.errors import ConfigError
-from ltx_core.lycoris.layers import extra_work, lycoris_layers, num_weights
 from ltx_core.shapes import PixelShape, audio_latent_frames
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.crepa_settings import num_projected
 from ltx_core.training.engine import engine_options
+from ltx_core.training.trained_weights import trained_weights
 
 TEXT_TOKENS = 1024
 """Of a context: what the connectors fill captions up to."""
@@ -78,7 +78,7 @@ def workload(
         CheckpointError: these are no transformer's shapes.
     """
     transformer = shapes["transformer"]
-    trained, adapter = _adapter(settings, transformer)
+    trained, adapter = trained_weights(settings, transformer)
     sizes, aligned = model_sizes(transformer, shapes["connectors"]), feature_width if settings.crepa else 0
     if aligned:
         trained += num_projected(sizes.width, aligned)
@@ -87,18 +87,6 @@ def workload(
         batch=max((batch_shape(settings, bucket) for bucket in buckets), key=lambda b: b.size * b.video_tokens),
         training=Training(trained, settings.optimizer, ITEM_BYTES[settings.dtype], shards, aligned, adapter),
     )
-
-
-def _adapter(settings: TrainSettings, transformer: Shapes) -> tuple[int, AdapterWork]:
-    """Trained weights, and what the adapter's layers take beyond a plain LoRA's."""
-    video_only = settings.modalities == "video"
-    if settings.lycoris is None:
-        rank = settings.rank
-        return num_trained(transformer, settings.lora_targets, rank=rank, video_only=video_only), AdapterWork()
-    linear = linear_shapes(transformer)
-    layers = lycoris_layers(sorted(linear), settings.lycoris, settings.lora_targets, video_only=video_only)
-    built, video, audio = extra_work(layers, linear)
-    return num_weights(layers, linear), AdapterWork(built, video, audio)
 
 
 def largest_first(settings: TrainSettings, buckets: Sequence[Bucket]) -> list[Bucket]:
