@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from datasets_spec import Manifest
 from flows.config import RunConfig
 from flows.selection import Selection, inputs_of
+from flows.wandb_mirror import require_wandb
 from ltx_core.errors import ConfigError
 from ltx_core.progress import SILENT, Progress
 from tasks import STAGES
@@ -61,6 +62,8 @@ def prepare(
         LtxError: something is missing, does not fit, or cannot be downloaded.
     """
     shared = config.shared()
+    if config.tracking.wandb:
+        require_wandb()
     if selection.needs_weights:
         shared = shared.model_copy(update={"model": prepare_weights(shared.model, progress)})
     sections = {s.name: s.prepare(config.stage_config(s.name), shared, progress) for s in selection.stages}

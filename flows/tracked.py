@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.config import RunConfig
+from flows.wandb_mirror import WandbMirror, start_mirror
 from ltx_core.files.atomic import write_bytes
 from tasks.perform import StageCall
 from tasks.register import RUN_ID_VARIABLE
@@ -30,6 +31,7 @@ class Tracked:
         self._config = config
         self._key = key
         place = config.place()
+        self._mirror = _mirror(config, key, name)
         self.parent = find_or_start(config.tracking, place, key=key, name=config.tracking.run_name or name)
         self.parent.params({**config.model_dump(mode="json", exclude={"workspace"})})
         self.parent.tags({f"version.{p}": version(p) for p in VERSIONED} | {"git_commit": _git_commit()})
@@ -84,7 +86,10 @@ class Tracked:
         self.parent.tags(
             {f"ltx2.stage.{name}": f"{result.state_name} {result.decision.key}", **self._link(call, folder)}
         )
-        self.parent.metrics((f"{name}/{k}", v, 0) for k, v in {**_counts(result), **result.summary.figures}.items())
+        figures = {**_counts(result), **result.summary.figures}
+        self.parent.metrics((f"{name}/{k}", v, 0) for k, v in figures.items())
+        if self._mirror is not None:
+            self._mirror.summarize(name, {"state": result.state_name, **figures})
 
     def _link(self, call: StageCall, folder: Path) -> dict[str, str]:
         link = folder / LINK_FILE
@@ -97,12 +102,26 @@ class Tracked:
             self.child.end(status)
         self._monitor.finish()
         self.parent.end(status)
+        if self._mirror is not None:
+            self._mirror.end(succeeded=status == "FINISHED")
 
     def _flush(self) -> None:
         self._flushed_at = time.monotonic()
         points, self._points = self._points, []
         if points and self.child is not None:
             self.child.metrics(points)
+        if points and self._mirror is not None:
+            self._mirror.log(self._call.stage, points)
+
+
+def _mirror(config: RunConfig, key: str, name: str) -> WandbMirror | None:
+    """The same run in W&B, if that is asked for."""
+    if not config.tracking.wandb:
+        return None
+    settings = config.model_dump(mode="json", exclude={"workspace"})
+    tracking = config.tracking
+    named = tracking.run_name or name
+    return start_mirror(config.workspace, project=tracking.experiment, name=named, key=key, settings=settings)
 
 
 def _counts(result: StageResult) -> dict[str, float]:

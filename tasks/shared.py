@@ -143,6 +143,11 @@ class TrackingConfig(ConfigModel):
     uri: str | None = Field(default=None, description="Tracking server; default `mlflow.db` in the workspace.")
     experiment: str = Field(default="ltx2-lora", min_length=1, description="Experiment that runs are logged to.")
     run_name: str | None = Field(default=None, description="Name of the run; default made from the flow run's name.")
+    wandb: bool = Field(
+        default=False,
+        description="Send settings, metrics and counts to Weights & Biases as well, project `experiment`; needs the "
+        "extra `wandb`. WANDB_MODE=offline keeps them in the workspace for `wandb sync`.",
+    )
 
 
 class Shared(ConfigModel):

@@ -1,6 +1,6 @@
 """Options of the guide that say where things lie, what they are called, and who is told."""
 
-from flows.guide.option import NOT_BUILT, Draft, Option, Refused
+from flows.guide.option import Draft, Option, Refused
 from flows.guide.take import accepted, flag, number, text, to, told, whole
 
 MAPPED = "tests/unit/guide/test_options.py::test_value_goes_where_the_table_says"
@@ -8,12 +8,14 @@ KEPT = "tests/stages/test_item_counts.py::test_added_edited_and_replaced_files_c
 
 
 def _report(draft: Draft, key: str, value: object) -> None:
-    names = [name.strip() for name in str(value).split(",")]
-    unknown = [name for name in names if name not in ("none", "mlflow", "")]
-    if unknown:
-        raise Refused(f"is {value!r}, and {unknown[0]} is {NOT_BUILT}; `none` or `mlflow` is wanted")
+    names = {name.strip() for name in str(value).split(",")} - {""}
+    if unknown := sorted(names - {"none", "mlflow", "wandb"}):
+        raise Refused(f"is {value!r}, and {unknown[0]} is not written to; `none`, `mlflow` or `wandb` is wanted")
+    if "wandb" in names:
+        draft.set("tracking.wandb", True)
     if "mlflow" not in names:
-        draft.notice(key, "MLflow has the run in any case, in a file of the workspace; nothing is sent anywhere")
+        also = "W&B as well" if "wandb" in names else "nothing is sent anywhere"
+        draft.notice(key, f"MLflow has the run in any case, in a file of the workspace; {also}")
 
 
 def _push(draft: Draft, _key: str, value: object) -> None:
@@ -107,7 +109,7 @@ OPTIONS = (
     Option(
         key="tracker_project_name",
         take=to("tracking.experiment"),
-        does="`tracking.experiment`: the experiment in MLflow.",
+        does="`tracking.experiment`: the experiment in MLflow, and the project in W&B.",
         differs="nothing",
         test=MAPPED,
     ),
@@ -121,9 +123,11 @@ OPTIONS = (
     Option(
         key="report_to",
         take=_report,
-        does="`none` and `mlflow`: MLflow has every run, in a file of the workspace or on `tracking.uri`.",
-        differs=f"W&B, TensorBoard and Comet are {NOT_BUILT}: refused. `none` gets a notice.",
-        test="tests/unit/guide/test_options.py::test_refused",
+        does="`wandb` is `tracking.wandb`, with the extra of that name: settings, metrics and counts go to Weights & "
+        "Biases as well. `none` and `mlflow`: MLflow has every run, in a file of the workspace or on `tracking.uri`.",
+        differs="MLflow always has the run, which a notice says. TensorBoard and Comet are refused: MLflow draws the "
+        "same curves without another service.",
+        test="tests/unit/flows/test_wandb_mirror.py::test_metrics_and_counts_of_a_run",
     ),
     Option(
         key="push_to_hub",

@@ -1,6 +1,6 @@
 """What the guide says of hardware, of steps and of trouble, and what each is here."""
 
-from flows.guide.option import NOT_BUILT, Tip
+from flows.guide.option import Tip
 
 CHILD = "tests/stages/test_child.py::test_it_reports_and_returns_the_counts"
 GUIDE = "tests/unit/guide/test_files.py::test_the_printed_config_is_read_unchanged"
@@ -81,9 +81,9 @@ STEPS: dict[str, tuple[Tip, ...]] = {
         ),
         Tip(
             what="`wandb login`",
-            does="Not needed: MLflow has every run, without an account.",
-            differs=f"W&B is {NOT_BUILT}.",
-            test="tests/unit/guide/test_options.py::test_refused",
+            does="With `tracking.wandb`, as usual; MLflow needs no account.",
+            differs="Where no account is known the run ends before anything is computed, and says so.",
+            test="tests/unit/flows/test_wandb_mirror.py::test_without_an_account_the_run_ends_at_once",
         ),
         Tip(
             what="`huggingface-cli login`",

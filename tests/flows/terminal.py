@@ -41,7 +41,7 @@ class Terminal:
 
     def __init__(self, folder: Path, home: Path) -> None:
         self.folder = folder
-        self._environment = {**os.environ, **QUIET, "PREFECT_HOME": str(home)}
+        self._environment = {**os.environ, **QUIET, "PREFECT_HOME": str(home), "WANDB_MODE": "offline"}
         self._environment.pop("PREFECT_API_URL", None)
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
@@ -72,7 +72,7 @@ def ended(process: "subprocess.Popen[str]", started: float) -> Ended:
 
 def play(toy: Toy, folder: Path) -> Played:
     """From nothing, until ctrl-C; then go on in a folder whose server is down; then once more."""
-    mine = toy.variant("terminal", train_lora={"steps": STEPS}, prompts={"validation": []})
+    mine = toy.variant("terminal", train_lora={"steps": STEPS}, prompts={"validation": []}, tracking={"wandb": True})
     nowhere, project = folder / "nowhere", folder / "project"
     nowhere.mkdir()
     project.mkdir()

@@ -7,6 +7,7 @@ import pytest
 
 from tests.flows.terminal import STEPS, Played, Terminal
 from tests.flows.toy import Toy
+from tests.wandb_records import kept_runs
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +62,14 @@ def test_a_wrong_option_is_one_message_and_exit_code_1(toy: Toy, tmp_path: Path)
     assert ended.code == 1
     assert ended.out == ""
     assert ended.err == (f"ConfigError: {wrong.config}: unknown option 'train_lora.stepz'; did you mean 'steps'?\n")
+
+
+def test_weights_and_biases_has_the_metrics_too(played: Played) -> None:
+    """Of the run that was interrupted, and of the one that went on."""
+    first, second = kept_runs(played.toy.workspace)
+    steps = [[row["train_lora/step"] for row in run.history if "train_lora/loss" in row] for run in (first, second)]
+    assert steps[0][0] == 1
+    assert steps[1][-1] == STEPS
+    assert sorted({*steps[0], *steps[1]}) == list(range(1, STEPS + 1))
+    assert second.summary["train_lora/state"] == "Built"
+    assert second.summary["train_lora/steps"] == STEPS

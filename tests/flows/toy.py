@@ -59,7 +59,7 @@ class Toy:
         """Another configuration beside this one; with a workspace of its own: empty, or a copy without trainings."""
         values = yaml.safe_load(self.config.read_text()) | {"workspace": name}
         for section, changes in sections.items():
-            values[section] = values[section] | changes
+            values[section] = values.get(section, {}) | changes
         made = Toy(self.config.with_name(f"{name}.yaml"), self.config.with_name(name))
         made.config.write_text(yaml.safe_dump(values))
         if copied:

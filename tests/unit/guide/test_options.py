@@ -134,6 +134,8 @@ GOES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ),
     ({"push_to_hub": True, "hub_model_id": "me/mine"}, {"publish.repository": "me/mine", "publish.private": True}),
     ({"push_to_hub": False, "hub_model_id": "me/mine"}, {"publish.repository": None}),
+    ({"report_to": "wandb"}, {"tracking.wandb": True}),
+    ({"report_to": "mlflow"}, {"tracking.wandb": False}),
     ({"disable_benchmark": True}, {"render_validation.render_base": False}),
     ({"evaluation_type": "clip"}, {"render_validation.clip_model": "openai/clip-vit-large-patch14"}),
     (
@@ -164,7 +166,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"crepa_enabled": True, "crepa_lambda": 0}, "option 'train_lora.crepa.weight' is 0"),
     ({"scheduled_sampling_max_step_offset": 5}, "not built yet"),
     ({"scheduled_sampling_reflexflow": True}, "not built yet"),
-    ({"report_to": "wandb"}, "wandb is not built yet"),
+    ({"report_to": "wandb,tensorboard"}, "tensorboard is not written to"),
     ({"push_to_hub": True}, "hub_model_id does not say where to"),
     ({"evaluation_type": "fid"}, "`clip` or `none` is wanted"),
     ({"validation_resolution": "512x768,768x512"}, "one size is wanted"),

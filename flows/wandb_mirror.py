@@ -1,0 +1,97 @@
+"""Weights & Biases beside MLflow: settings, metrics and counts of a run, sent on or kept for `wandb sync`; no files.
+
+The library is an extra, imported where it is used alone.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ltx_core.errors import ConfigError
+from tasks.tracking import flatten
+
+if TYPE_CHECKING:
+    from wandb import Run
+
+EXTRA = "pip install 'ltx2-lora[wandb]'"
+
+
+class WandbMirror:
+    """One run of W&B, open until `end`."""
+
+    def __init__(self, run: "Run") -> None:
+        self._run = run
+        self._known: set[str] = set()
+
+    def log(self, stage: str, points: Iterable[tuple[str, float, int]]) -> None:
+        """(name, value, step) points of a stage, drawn over that stage's own steps."""
+        steps: dict[int, dict[str, float]] = defaultdict(dict)
+        for name, value, step in points:
+            steps[step][f"{stage}/{name}"] = value
+        if stage not in self._known:
+            self._known.add(stage)
+            self._run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
+        for step, values in sorted(steps.items()):
+            self._run.log({f"{stage}/step": step, **values})
+
+    def summarize(self, stage: str, values: Mapping[str, float | str]) -> None:
+        """Values of a finished stage."""
+        self._run.summary.update({f"{stage}/{name}": value for name, value in values.items()})
+
+    def end(self, succeeded: bool) -> None:
+        """Send what waits, and close the run."""
+        self._run.finish(exit_code=0 if succeeded else 1)
+
+
+def require_wandb() -> None:
+    """See that the library is there, before anything runs.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if find_spec("wandb") is None:
+        raise ConfigError(f"tracking.wandb is on and the library is not installed: {EXTRA}, or switch it off")
+
+
+def start_mirror(folder: Path, *, project: str, name: str, key: str, settings: Mapping[str, Any]) -> WandbMirror:
+    """A run whose id is made of `key`, so that a flow run that is tried again goes on in it.
+
+    Nothing of this machine is sent but the metrics of its processor and GPU: no code, no git, no output, no host.
+
+    Args:
+        folder: where W&B keeps its files, in `wandb/` below.
+        project: of W&B.
+        name: of the run, as people see it.
+        key: unique to the flow run.
+        settings: the configuration.
+
+    Raises:
+        ConfigError: the library is not installed, no account is known, or W&B cannot be reached.
+    """
+    require_wandb()
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+    import wandb
+
+    quiet = wandb.Settings(
+        console="off", silent=True, disable_git=True, disable_code=True, disable_job_creation=True, x_disable_meta=True
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        run = wandb.init(
+            project=project,
+            name=name,
+            id=key,
+            resume="allow",
+            dir=folder,
+            config=flatten(settings),
+            settings=quiet,
+        )
+    except wandb.Error as error:
+        raise ConfigError(
+            f"W&B did not begin a run ({error}). Log in with `wandb login` or set WANDB_API_KEY; set "
+            f"WANDB_MODE=offline to send it later with `wandb sync`; or switch tracking.wandb off"
+        ) from error
+    return WandbMirror(run)

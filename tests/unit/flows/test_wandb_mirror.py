@@ -1,0 +1,72 @@
+"""`tracking.wandb` with the real library, offline: what it kept is read back from its own file."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flows.wandb_mirror
+from flows.config import load_config
+from flows.plan import prepare
+from flows.selection import select
+from flows.wandb_mirror import start_mirror
+from ltx_core.errors import ConfigError
+from tests.unit.flows.conftest import Write
+from tests.wandb_records import kept_runs
+
+
+def test_metrics_and_counts_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    settings: Mapping[str, Any] = {"train_lora": {"steps": 2}, "datasets": [{"id": "a"}]}
+    mirror = start_mirror(tmp_path, project="mine", name="a run", key="0123-abc", settings=settings)
+    mirror.log("train_lora", [("loss", 0.5, 1), ("lr", 0.1, 1), ("loss", 0.25, 2)])
+    mirror.summarize("train_lora", {"state": "Built", "out": 1})
+    mirror.end(succeeded=True)
+    (kept,) = kept_runs(tmp_path)
+    assert kept.history == [
+        {"train_lora/step": 1, "train_lora/loss": 0.5, "train_lora/lr": 0.1},
+        {"train_lora/step": 2, "train_lora/loss": 0.25},
+    ]
+    assert (kept.summary["train_lora/state"], kept.summary["train_lora/out"]) == ("Built", 1)
+    assert kept.config == {"train_lora.steps": 2, "datasets.0.id": "a"}
+    assert (kept.project, kept.name) == ("mine", "a run")
+    assert not kept.remote, "nothing of the checkout is told"
+    assert not list(tmp_path.rglob("wandb-metadata.json")), "nothing of the machine, either"
+
+
+ASK = """
+import sys
+from pathlib import Path
+from flows.wandb_mirror import start_mirror
+from ltx_core.errors import ConfigError
+try:
+    start_mirror(Path(sys.argv[1]), project="mine", name="a run", key="0123-abc", settings={})
+except ConfigError as error:
+    print(error)
+"""
+
+
+def test_without_an_account_the_run_ends_at_once(tmp_path: Path) -> None:
+    """In a process of its own: the library reads its mode once."""
+    known = ("WANDB_", "NETRC")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(known)}
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, str(tmp_path)],
+        env=environment | {"HOME": str(tmp_path), "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_MODE": "online"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.match(r"W&B did not begin a run .*WANDB_MODE=offline to send it later", done.stdout)
+
+
+def test_without_the_library_nothing_is_begun(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flows.wandb_mirror, "find_spec", lambda _: None)
+    config = load_config(write(tracking={"wandb": True}), {})
+    with pytest.raises(ConfigError, match=r"pip install 'ltx2-lora\[wandb\]', or switch it off"):
+        prepare(config, select(None, None, force=False))
