@@ -1,12 +1,9 @@
-"""`tracking.wandb` with the real library, offline: what it kept is read back from its own file."""
+"""`tracking.wandb` with the real library, in processes of their own, at whose end it has written everything."""
 
 import os
-import re
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,19 +11,38 @@ import flows.wandb_mirror
 from flows.config import load_config
 from flows.plan import prepare
 from flows.selection import select
-from flows.wandb_mirror import start_mirror
 from ltx_core.errors import ConfigError
 from tests.unit.flows.conftest import Write
 from tests.wandb_records import kept_runs
 
+RUN = """
+import sys
+from pathlib import Path
+from flows.wandb_mirror import start_mirror
+from ltx_core.errors import ConfigError
 
-def test_metrics_and_counts_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WANDB_MODE", "offline")
-    settings: Mapping[str, Any] = {"train_lora": {"steps": 2}, "datasets": [{"id": "a"}]}
-    mirror = start_mirror(tmp_path, project="mine", name="a run", key="0123-abc", settings=settings)
+settings = {"train_lora": {"steps": 2}, "datasets": [{"id": "a"}]}
+try:
+    mirror = start_mirror(Path(sys.argv[1]), project="mine", name="a run", key="0123-abc", settings=settings)
     mirror.log("train_lora", [("loss", 0.5, 1), ("lr", 0.1, 1), ("loss", 0.25, 2)])
     mirror.summarize("train_lora", {"state": "Built", "out": 1})
     mirror.end(succeeded=True)
+except ConfigError as error:
+    print(error)
+"""
+
+
+def mirrored(folder: Path, mode: str) -> str:
+    """What the process says that mirrors a small run; no account is known, and no server of W&B can be reached."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "NETRC"))}
+    nobody = {"HOME": str(folder), "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_MODE": mode}
+    return subprocess.run(
+        [sys.executable, "-c", RUN, str(folder)], env=kept | nobody, capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_metrics_and_counts_of_a_run(tmp_path: Path) -> None:
+    assert mirrored(tmp_path, "offline") == ""
     (kept,) = kept_runs(tmp_path)
     assert kept.history == [
         {"train_lora/step": 1, "train_lora/loss": 0.5, "train_lora/lr": 0.1},
@@ -39,30 +55,10 @@ def test_metrics_and_counts_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not list(tmp_path.rglob("wandb-metadata.json")), "nothing of the machine, either"
 
 
-ASK = """
-import sys
-from pathlib import Path
-from flows.wandb_mirror import start_mirror
-from ltx_core.errors import ConfigError
-try:
-    start_mirror(Path(sys.argv[1]), project="mine", name="a run", key="0123-abc", settings={})
-except ConfigError as error:
-    print(error)
-"""
-
-
 def test_without_an_account_the_run_ends_at_once(tmp_path: Path) -> None:
-    """In a process of its own: the library reads its mode once."""
-    known = ("WANDB_", "NETRC")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(known)}
-    done = subprocess.run(
-        [sys.executable, "-c", ASK, str(tmp_path)],
-        env=environment | {"HOME": str(tmp_path), "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_MODE": "online"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert re.match(r"W&B did not begin a run .*WANDB_MODE=offline to send it later", done.stdout)
+    told = mirrored(tmp_path, "online")
+    assert told.startswith("W&B did not begin a run ")
+    assert "WANDB_MODE=offline to send it later" in told
 
 
 def test_without_the_library_nothing_is_begun(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
