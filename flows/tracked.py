@@ -118,10 +118,9 @@ def _mirror(config: RunConfig, key: str, name: str) -> WandbMirror | None:
     """The same run in W&B, if that is asked for."""
     if not config.tracking.wandb:
         return None
+    named, project = config.tracking.run_name or name, config.tracking.experiment
     settings = config.model_dump(mode="json", exclude={"workspace"})
-    tracking = config.tracking
-    named = tracking.run_name or name
-    return start_mirror(config.workspace, project=tracking.experiment, name=named, key=key, settings=settings)
+    return start_mirror(config.workspace, project=project, name=named, key=key, settings=settings)
 
 
 def _counts(result: StageResult) -> dict[str, float]:

@@ -19,13 +19,11 @@ from ltx_core.shapes import floor_frames
 from tasks.contact_sheets import draw_contact_sheets
 from tasks.resound import resound
 from tasks.shared import ConfigModel, Shared
+from tasks.source_names import PLACEHOLDER, named, renamed
 from tasks.stage import Observed, Outcome, Stage, Work
 
 SPLIT_FIELDS = {"resolution", "resolution_type", "crop", "video", "audio"}
 """Parts of a dataset that change how one file is cut."""
-SOURCE = "(source)"
-PLACEHOLDER = {"media_id": SOURCE, "relpath": SOURCE, "path": SOURCE, "caption": SOURCE, "dataset": SOURCE}
-"""Stands for what is not in a file's bytes, so that renaming it or editing its caption decodes nothing."""
 
 
 class SplitConfig(ConfigModel):
@@ -90,11 +88,11 @@ def _cut(row: Media, work: Work, store: ItemStore) -> tuple[list[Clip], list[Qua
             "refused": [one.model_dump(mode="json") for one in refused],
         }
         store.put(key, known)
-    clips = [_named(Clip.model_validate(clip), row, spec) for clip in known["clips"]]
+    clips = [named(Clip.model_validate(clip), row, spec) for clip in known["clips"]]
     if elsewhere and row.sound_key is not None:
         clips, heard_anew = resound(clips, row, work)
         is_new |= heard_anew
-    refused = [_renamed(Quarantined.model_validate(one), row) for one in known["refused"]]
+    refused = [renamed(Quarantined.model_validate(one), row) for one in known["refused"]]
     return clips, refused, is_new
 
 
@@ -103,34 +101,6 @@ def _settings(spec: DatasetSpec, fields: set[str]) -> dict[str, Any]:
     extra = {"minimum_image_size"} if spec.minimum_image_size else set()
     hidden = {"audio": {"sound_dir", "missing_sound"}}
     return spec.model_dump(mode="json", include=fields | extra, exclude=hidden)
-
-
-def _named(clip: Clip, row: Media, spec: DatasetSpec) -> Clip:
-    """The clip with the names of the file it was found in this time."""
-    start = clip.clip_id.partition("@")[2]
-    return clip.model_copy(
-        update={
-            "clip_id": f"{row.media_id}@{start}",
-            "media_id": row.media_id,
-            "dataset": row.dataset,
-            "path": row.path,
-            "caption": row.caption,
-            "repeats": spec.repeats,
-        }
-    )
-
-
-def _renamed(one: Quarantined, row: Media) -> Quarantined:
-    start = one.item.partition("@")[2]
-    item = f"{row.media_id}@{start}" if start else row.media_id
-    return one.model_copy(
-        update={
-            "item": item,
-            "source": row.relpath,
-            "path": row.path,
-            "detail": one.detail.replace(SOURCE, row.relpath),
-        }
-    )
 
 
 def _hold_out(clips: Sequence[Clip], shared: Shared) -> list[Clip]:

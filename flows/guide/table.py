@@ -9,6 +9,7 @@ from flows.guide import (
     method_options,
     model_options,
     project_options,
+    report_options,
     training_options,
     validation_adapter_options,
     validation_options,
@@ -21,7 +22,8 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
     "Training": training_options.OPTIONS,
     "The adapter": adapter_options.OPTIONS,
     "Methods": (*method_options.OPTIONS, *crepa_options.OPTIONS),
-    "Project and reports": project_options.OPTIONS,
+    "Project": project_options.OPTIONS,
+    "Reports": report_options.OPTIONS,
     "Validation": validation_options.OPTIONS,
     "Validation with adapters": validation_adapter_options.OPTIONS,
 }
