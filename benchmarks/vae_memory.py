@@ -58,11 +58,11 @@ def options(tiny: bool) -> dict[str, VaeMemory]:
     tile, overlap = (96, 32) if tiny else (512, 64)
     return {
         "whole": WHOLE,
-        "temporal_roll": VaeMemory(TEMPORAL_ROLL),
-        "2 latent frames": VaeMemory(2),
         "patch_conv": VaeMemory(PATCH_CONV),
+        "2 latent frames": VaeMemory(2),
+        "temporal_roll": VaeMemory(TEMPORAL_ROLL),
         f"tile {tile}": VaeMemory(tile=tile, overlap=overlap),
-        f"patch_conv, tile {tile}": VaeMemory(PATCH_CONV, tile=tile, overlap=overlap),
+        f"temporal_roll, tile {tile}": VaeMemory(TEMPORAL_ROLL, tile=tile, overlap=overlap),
     }
 
 

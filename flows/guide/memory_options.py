@@ -2,13 +2,12 @@
 
 from flows.guide.option import Draft, Option, Refused
 from flows.guide.take import accepted, flag, only, switch, told, whole
+from ltx_core.autoencoder.memory import PATCH_CONV, TEMPORAL_ROLL
 
 BLOCKS = "tests/unit/engine/test_policies.py::test_where_and_when_blocks_are_computed_changes_no_bit"
 VAE = "tests/stages/test_encoding_options.py::test_exact_options_leave_latents_and_keys_as_they_are"
 TILE_PIXELS, TILE_OVERLAP = 512, 64
 """The guide's program cuts frames into tiles of this edge and overlap."""
-PATCH_CHUNK, ROLL_CHUNK = 4, 1
-"""Latent frames at once: for its patch convolution, and for its more aggressive temporal roll."""
 
 
 def _swap(draft: Draft, _key: str, value: object) -> None:
@@ -131,8 +130,8 @@ OPTIONS = (
     ),
     Option(
         key="vae_enable_patch_conv",
-        take=switch("memory.vae_chunk_frames", on=PATCH_CHUNK),
-        does=f"`memory.vae_chunk_frames: {PATCH_CHUNK}`: the video VAE works on {PATCH_CHUNK} latent frames at once.",
+        take=switch("memory.vae_chunk_frames", on=PATCH_CONV),
+        does=f"`memory.vae_chunk_frames: {PATCH_CONV}`: the video VAE works on {PATCH_CONV} latent frames at once.",
         differs="Every frame survives and latents are those of the whole clip to rounding; the guide's program loses "
         "frames or stops. Also the default, `auto`, once a clip does not fit.",
         test="tests/numerics/expectations/test_defects.py::"
@@ -140,8 +139,8 @@ OPTIONS = (
     ),
     Option(
         key="vae_enable_temporal_roll",
-        take=switch("memory.vae_chunk_frames", on=ROLL_CHUNK),
-        does=f"`memory.vae_chunk_frames: {ROLL_CHUNK}`: one latent frame at once; wins over the patch convolution.",
+        take=switch("memory.vae_chunk_frames", on=TEMPORAL_ROLL),
+        does=f"`memory.vae_chunk_frames: {TEMPORAL_ROLL}`: one latent frame at once; wins over the patch convolution.",
         differs="As there: less memory, more time. The two switches are two sizes of the same exact method.",
         test="tests/numerics/expectations/test_expectations.py::test_e05_time_chunks_give_what_the_whole_clip_gives",
     ),

@@ -30,10 +30,10 @@ HEADROOM = 1.2
 """Of the arithmetic over the truth at worst, and for what the allocator cannot use."""
 CANDIDATES = (
     WHOLE,
-    VaeMemory(chunk_frames=TEMPORAL_ROLL),
     VaeMemory(chunk_frames=PATCH_CONV),
-    VaeMemory(chunk_frames=PATCH_CONV, tile=512),
-    VaeMemory(chunk_frames=PATCH_CONV, tile=256),
+    VaeMemory(chunk_frames=TEMPORAL_ROLL),
+    VaeMemory(chunk_frames=TEMPORAL_ROLL, tile=512),
+    VaeMemory(chunk_frames=TEMPORAL_ROLL, tile=256),
 )
 """From the cheapest to the smallest; exact ones first."""
 COLOURS = 3

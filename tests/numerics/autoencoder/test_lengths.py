@@ -11,7 +11,7 @@ from ltx_core.miniature.header import Generation
 from tests.unit.autoencoder.video_vaes import build, pixels
 
 FRAMES = 121
-CHUNKS = [PATCH_CONV, 2, 3, TEMPORAL_ROLL, 15, 16, 17]
+CHUNKS = [TEMPORAL_ROLL, 2, 3, PATCH_CONV, 15, 16, 17]
 ROUNDING = 1e-5
 
 

@@ -76,7 +76,7 @@ def test_e04_packing_and_unpacking_is_the_identity(checkpoint: Checkpoints) -> N
     assert encode_mel(vae, torch.randn(1, 2, 24, 64)).shape == tokens.shape
 
 
-@pytest.mark.parametrize("chunk_frames", [PATCH_CONV, 2, TEMPORAL_ROLL])
+@pytest.mark.parametrize("chunk_frames", [TEMPORAL_ROLL, 2, PATCH_CONV])
 def test_e05_time_chunks_give_what_the_whole_clip_gives(chunk_frames: int, checkpoint: Checkpoints) -> None:
     """No frame is lost at a seam (defect 3): chunks are held to the whole, and run at any size."""
     vae, memory = load_video_vae(checkpoint("2.3", "video_vae"), **CPU), VaeMemory(chunk_frames=chunk_frames)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.whole
 ROUNDING = 1e-5
 NOISY = torch.nn.Parameter(torch.zeros(8, 1, 1), requires_grad=False)
 
-chunk_sizes = pytest.mark.parametrize("chunk", [PATCH_CONV, 2, 3, TEMPORAL_ROLL])
+chunk_sizes = pytest.mark.parametrize("chunk", [TEMPORAL_ROLL, 2, 3, PATCH_CONV])
 lengths = pytest.mark.parametrize("frames", [1, 9, 17, 25])
 
 
@@ -45,7 +45,7 @@ def test_decoding_in_chunks_equals_the_whole(each_vae: Any, frames: int, chunk: 
     assert off(decode_pixels(each_vae, latents, memory=VaeMemory(chunk)), decode_pixels(each_vae, latents)) <= ROUNDING
 
 
-@pytest.mark.parametrize("chunk", [PATCH_CONV, 2])
+@pytest.mark.parametrize("chunk", [TEMPORAL_ROLL, 2])
 def test_a_causal_decoder_in_chunks_too(chunk: int) -> None:
     vae = build("2.0")
     vae.decoder.is_causal = True
@@ -113,7 +113,7 @@ def test_an_interrupted_clip_leaves_nothing_behind() -> None:
 @pytest.mark.parametrize("work", ["encode", "decode"])
 def test_chunks_take_less_memory(each_vae: Any, work: str) -> None:
     peaks = []
-    for memory in (VaeMemory(), VaeMemory(2), VaeMemory(PATCH_CONV)):
+    for memory in (VaeMemory(), VaeMemory(2), VaeMemory(TEMPORAL_ROLL)):
         with Allocations() as allocated:
             if work == "encode":
                 encode_video(each_vae, torch.zeros(33, 64, 96, 3, dtype=torch.uint8), memory=memory)
