@@ -10,6 +10,7 @@ from torch import Tensor
 from ltx_core.engine.assemble import weight_stream
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.flow_matching.loss import mean_over_carriers
+from ltx_core.flow_matching.reflexflow import ReflexLosses
 from ltx_core.training.batch import NoisyStream, TrainBatch
 from ltx_core.training.crepa import Alignment
 from ltx_core.training.objective import BatchLosses, Objective
@@ -62,7 +63,7 @@ class GraphedBackward:
             shares["crepa_share"] = crepa_weight / num_video
         found = {name: tensor.clone() for name, tensor in self._graphs(_inputs(batch, contexts, shares)).items()}
         crepa = Alignment(found["score"], found["self_similarity"]) if "score" in found else None
-        return BatchLosses(found["video"], found.get("audio"), crepa)
+        return BatchLosses(found["video"], found.get("audio"), crepa, _parts(found, VIDEO), _parts(found, AUDIO))
 
     def _work(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         video, audio = _stream(inputs, VIDEO), _stream(inputs, AUDIO)
@@ -89,6 +90,9 @@ def _results(losses: BatchLosses) -> dict[str, Tensor]:
     results = {"video": losses.video}
     if losses.audio is not None:
         results["audio"] = losses.audio
+    for prefix, parts in ((VIDEO, losses.video_parts), (AUDIO, losses.audio_parts)):
+        if parts is not None:
+            results |= {prefix + name: values for name, values in parts._asdict().items()}
     return results if losses.crepa is None else results | losses.crepa._asdict()
 
 
@@ -109,3 +113,8 @@ def _inputs(batch: TrainBatch, contexts: tuple[Tensor, Tensor], shares: Mapping[
 def _stream(inputs: Mapping[str, Tensor], prefix: str) -> NoisyStream | None:
     parts = {name.removeprefix(prefix): tensor for name, tensor in inputs.items() if name.startswith(prefix)}
     return NoisyStream(**parts) if parts else None
+
+
+def _parts(results: Mapping[str, Tensor], prefix: str) -> ReflexLosses | None:
+    parts = {name.removeprefix(prefix): values for name, values in results.items() if name.startswith(prefix)}
+    return ReflexLosses(**parts) if parts else None

@@ -15,6 +15,7 @@ from ltx_core.errors import DataError
 from ltx_core.flow_matching.noise import add_noise, draw_noise, velocity_target
 from ltx_core.shapes import LatentShape, audio_latent_frames
 from ltx_core.training.draws import Draw
+from ltx_core.training.rollout_draws import RolloutDraws
 from ltx_core.training.samples import SampleInfo, SampleSource
 
 DrawFor = Callable[[int, int, int], Draw]
@@ -39,6 +40,16 @@ class NoisyStream:
     """As the denoiser's `Stream` wants them."""
     keyframes: Tensor | None = None
     """[B, T, 1] single-frame marks; video only."""
+    rolled_out: Tensor | None = None
+    """[B], 1 for samples that the model brought to where they are; only with ReflexFlow, whose loss they have."""
+    clean_velocity: Tensor | None = None
+    """[B, T, C] what the model says of those samples on the straight path; only with ReflexFlow."""
+
+    @property
+    def given(self) -> Tensor:
+        """Tokens that the model is told are clean: bool [B, T]. Of a stream that is given whole, sigma is 0."""
+        times = self.timesteps if self.timesteps.ndim == 2 else self.timesteps[:, None].expand(self.noisy.shape[:2])
+        return times == 0
 
     def to(self, device: torch.device | str) -> Self:
         """The same on `device`; from pinned memory the copy runs beside what follows."""
@@ -47,6 +58,10 @@ class NoisyStream:
     def pinned(self) -> Self:
         """The same in host memory that a GPU can fetch from by itself."""
         return self._each(lambda tensor: tensor.pin_memory())
+
+    def rows(self, index: Tensor) -> Self:
+        """The samples at `index`, [N]."""
+        return self._each(lambda tensor: tensor.index_select(0, index))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
         found = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -69,6 +84,8 @@ class TrainBatch:
     """[B, K] for each route: the video tokens that its blocks compute. Empty: no route is taken."""
     features: Tensor | None = None
     """[B, F, P, D]: a vision encoder's features of latent frame F at the place of token P; None without CREPA."""
+    rollout: RolloutDraws | None = None
+    """None: no sample is rolled out, ever."""
 
     @property
     def num_tokens(self) -> int:
@@ -81,6 +98,23 @@ class TrainBatch:
         kept = tuple(_to(tensor, device) for tensor in self.kept)
         features = None if self.features is None else _to(self.features, device)
         return replace(self, video=self.video.to(device), audio=audio, kept=kept, features=features)
+
+    def rows(self, index: Tensor) -> "TrainBatch":
+        """The samples at `index`, [N], which lies on the CPU, as the batch does; without features and draws of rollouts."""
+        numbers = index.tolist()
+        clip_ids, captions = (tuple(texts[i] for i in numbers) for texts in (self.clip_ids, self.captions))
+        audio = self.audio.rows(index) if self.audio is not None else None
+        kept = tuple(tensor.index_select(0, index) for tensor in self.kept)
+        return replace(
+            self,
+            clip_ids=clip_ids,
+            captions=captions,
+            video=self.video.rows(index),
+            audio=audio,
+            kept=kept,
+            features=None,
+            rollout=None,
+        )
 
     def pinned(self) -> "TrainBatch":
         """The same in host memory that a GPU can fetch from by itself."""

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ltx_core.files.digest import text_digest
 from ltx_core.lycoris.settings import LycorisSettings
 from ltx_core.training.crepa_settings import CrepaSettings
+from ltx_core.training.rollout_settings import RolloutSettings
 from ltx_core.training.tread import Route
 
 Preset = Literal["video", "audio", "audio+video"]
@@ -24,6 +25,11 @@ HOW_BLOCKS_RUN = frozenset({"recompute", "activation_budget", "streamed_blocks",
 """Where and when blocks are computed: the same arithmetic."""
 FREE_TO_CHANGE = frozenset({"checkpoint_interval", "keep_checkpoints", "keep_best"}) | HOW_BLOCKS_RUN
 """Settings that leave the weights as they are, so that a run may be resumed with other values."""
+
+
+def _is_off(method: BaseModel | None) -> bool:
+    """Left out of dumps, so that a run without the method is named as it was before there was one."""
+    return method is None
 
 
 class TrainSettings(BaseModel):
@@ -125,10 +131,15 @@ class TrainSettings(BaseModel):
         "(TREAD); never those that are given. Each has `selection_ratio`, `start_layer_idx` and `end_layer_idx`. Eval "
         "loss and sampling take no route.",
     )
+    rollout: RolloutSettings | None = Field(
+        default=None,
+        exclude_if=_is_off,
+        description="Train some visits on states that the model reached itself (scheduled sampling); `{}`: defaults.",
+    )
 
     crepa: CrepaSettings | None = Field(
         default=None,
-        exclude_if=lambda value: value is None,  # so that keys of runs without it stay what they were
+        exclude_if=_is_off,
         description="Draw hidden states of the picture towards what a vision encoder sees in the clip's frames and "
         "their neighbours (CREPA); `{}` for its defaults. The stage `embed_frames` runs only with it.",
     )

@@ -23,6 +23,7 @@ from ltx_core.training.order import EpochPlan, Visit
 from ltx_core.training.prefetch import Feed, prefetched
 from ltx_core.training.provenance import lora_metadata
 from ltx_core.training.prune import prune
+from ltx_core.training.rollout import rollout_share
 from ltx_core.training.samples import SampleInfo
 from ltx_core.training.schedule import learning_rate
 from ltx_core.training.state import TrainState, save_state
@@ -164,7 +165,7 @@ def _step(run: Run, step: int, feed: Feed, watch: Stopwatch) -> None:
             batches,
             run.optimizer,
             run.parameters,
-            Rates(learning_rate(step, settings), crepa_weight(step, settings)),
+            Rates(learning_rate(step, settings), crepa_weight(step, settings), rollout_share(step, settings)),
             ranks=run.ranks,
             load=feed,
             backward=run.backward,

@@ -60,9 +60,9 @@ def dry_run(
     objective = replace(objective, settings=_hungriest(objective.settings))
     what = f"trying the largest batch, {len(visits)} clips of {visits[0].sample.bucket}"
     with out_of_memory_errors(what, advice):
-        crepa = objective.settings.crepa
-        weight = 0.0 if crepa is None else crepa.weight
-        backward_step(objective, [visits], backward=backward, crepa_weight=weight)
+        crepa, rollout = objective.settings.crepa, objective.settings.rollout
+        weight, share = 0.0 if crepa is None else crepa.weight, 0.0 if rollout is None else 1.0
+        backward_step(objective, [visits], backward=backward, crepa_weight=weight, rollout_share=share)
     for parameter in parameters.values():
         parameter.grad = None
 

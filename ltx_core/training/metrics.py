@@ -17,12 +17,25 @@ class Metric(NamedTuple):
     value: float
 
 
+class RolloutMeasures(NamedTuple):
+    """Of one sample that was rolled out; its loss is of where the model brought it."""
+
+    offset: float
+    """Noise that the model took away, in sigma."""
+    drift: float
+    """Root mean square of the distance to the straight path."""
+    anti_drift: float | None
+    compensated: float | None
+    """ReflexFlow's two losses, not weighted yet; None without it."""
+
+
 class SampleLoss(NamedTuple):
     """The loss of one sample that carried one."""
 
     modality: str
     sigma: float
     loss: float
+    rollout: RolloutMeasures | None = None
 
 
 @dataclass(frozen=True)
@@ -63,7 +76,7 @@ class History:
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "History":
         pending = [
-            StepRecord(**{**r, "losses": tuple(SampleLoss(*loss) for loss in r["losses"])}) for r in stored["pending"]
+            StepRecord(**{**r, "losses": tuple(_sample_loss(*loss) for loss in r["losses"])}) for r in stored["pending"]
         ]
         return cls([Metric(*row) for row in stored["rows"]], pending)
 
@@ -84,6 +97,7 @@ def summarise(records: Sequence[StepRecord]) -> dict[str, float]:
             inside = [loss.loss for loss in own if _sigma_part(loss.sigma) == part]
             if inside:
                 values[f"loss/{modality}/sigma_q{part + 1}"] = fmean(inside)
+        values |= _rollout_values(modality, own)
     values["loss"] = values.get("loss/video", 0.0) + values.get("loss/audio", 0.0)
     for group in sorted({group for record in records for group in record.grad_norms}):
         values[f"grad_norm/{group}"] = fmean(r.grad_norms[group] for r in records if group in r.grad_norms)
@@ -91,6 +105,24 @@ def summarise(records: Sequence[StepRecord]) -> dict[str, float]:
     values |= {f"crepa/{name}": fmean(found[name] for found in aligned) for name in (aligned[0] if aligned else ())}
     values["learning_rate"] = records[-1].learning_rate
     return values
+
+
+def _rollout_values(modality: str, losses: Sequence[SampleLoss]) -> dict[str, float]:
+    """`rollout/video/share` of the samples, and means over those: `offset`, `drift`, ReflexFlow's two parts."""
+    rolled = [loss.rollout for loss in losses if loss.rollout is not None]
+    if not rolled:
+        return {}
+    values = {f"rollout/{modality}/share": len(rolled) / len(losses)}
+    for name in RolloutMeasures._fields:
+        found = [value for measures in rolled if (value := getattr(measures, name)) is not None]
+        if found:
+            values[f"rollout/{modality}/{name}"] = fmean(found)
+    return values
+
+
+def _sample_loss(modality: str, sigma: float, loss: float, rollout: Sequence[float] | None = None) -> SampleLoss:
+    """As JSON has it; checkpoints from before there were rollouts end with the loss."""
+    return SampleLoss(modality, sigma, loss, None if rollout is None else RolloutMeasures(*rollout))
 
 
 def _sigma_part(sigma: float) -> int:

@@ -11,12 +11,14 @@ from ltx_core.denoiser.inputs import Stream
 from ltx_core.denoiser.routing import TokenRoute
 from ltx_core.denoiser.tap import Tap
 from ltx_core.flow_matching.loss import sample_losses
+from ltx_core.flow_matching.reflexflow import ReflexLosses, reflex_losses
 from ltx_core.training.batch import NoisyStream, TrainBatch, collate
 from ltx_core.training.captions import ContextCache
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.crepa import Alignment, Crepa, batch_alignment
 from ltx_core.training.draws import eval_draw, train_draw
 from ltx_core.training.order import Visit
+from ltx_core.training.rollout_draws import rollout_draws
 from ltx_core.training.samples import SampleInfo, SampleSource
 from ltx_core.training.tokens_kept import tokens_kept
 from ltx_core.training.tread import BlockRoute, block_routes
@@ -32,11 +34,15 @@ class BatchLosses(NamedTuple):
     audio: torch.Tensor | None
     crepa: Alignment | None = None
     """Of the picture's hidden states with the features of its frames, where that is asked for."""
+    video_parts: ReflexLosses | None = None
+    audio_parts: ReflexLosses | None = None
+    """What ReflexFlow's losses are made of, detached; they mean nothing for samples that were not rolled out."""
 
     def detach(self) -> "BatchLosses":
         """The values alone, without the graph and what it holds."""
         audio = None if self.audio is None else self.audio.detach()
-        return BatchLosses(self.video.detach(), audio, self.crepa and Alignment(*(x.detach() for x in self.crepa)))
+        crepa = self.crepa and Alignment(*(x.detach() for x in self.crepa))
+        return self._replace(video=self.video.detach(), audio=audio, crepa=crepa)
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,8 @@ class Objective:
     settings: TrainSettings
     device: str
     crepa: Crepa | None = None
+    sharded: bool = False
+    """Blocks come together only when all ranks run them, so each makes as many forwards as the others."""
 
     @property
     def audio_channels(self) -> int | None:
@@ -70,7 +78,12 @@ class Objective:
             audio_channels=self.audio_channels,
             with_features=self.crepa is not None,
         )
-        return replace(batch, kept=tokens_kept(self.routes, visits, batch, self.settings))
+        audio_sigma = batch.audio.sigma if batch.audio is not None else None
+        return replace(
+            batch,
+            kept=tokens_kept(self.routes, visits, batch, self.settings),
+            rollout=rollout_draws(visits, batch.video.sigma, audio_sigma, self.settings),
+        )
 
     def eval_batch(self, sample: SampleInfo, sigma: float) -> TrainBatch:
         """One clip at one noise level, the same whenever asked for; no route is taken."""
@@ -103,13 +116,26 @@ class Objective:
         frames, as in `TrainBatch`; without features nothing is aligned."""
         tap = None if self.crepa is None or features is None else Tap(self.crepa.settings.block_index)
         velocity, audio_velocity = self._predict(video, audio, contexts, kept, tap)
-        audio_losses = None
+        losses, parts = self._of_stream(velocity, video)
+        audio_losses, audio_parts = None, None
         if audio is not None and audio_velocity is not None:
-            audio_losses = sample_losses(audio_velocity, audio.target, audio.weight)
+            audio_losses, audio_parts = self._of_stream(audio_velocity, audio)
         aligned = None
         if self.crepa is not None and features is not None and tap is not None and tap.video is not None:
             aligned = batch_alignment(self.crepa, tap.video, features, video.weight, self._kept_at(tap.block, kept))
-        return BatchLosses(sample_losses(velocity, video.target, video.weight), audio_losses, aligned)
+        return BatchLosses(losses, audio_losses, aligned, parts, audio_parts)
+
+    def _of_stream(self, velocity: torch.Tensor, stream: NoisyStream) -> tuple[torch.Tensor, ReflexLosses | None]:
+        """Losses [B] of one stream; samples that were rolled out have ReflexFlow's where it is on."""
+        plain = sample_losses(velocity, stream.target, stream.weight)
+        rollout = self.settings.rollout
+        if rollout is None or stream.clean_velocity is None or stream.rolled_out is None:
+            return plain, None
+        parts = reflex_losses(
+            velocity, stream.target, stream.weight, stream.clean_velocity, alpha=rollout.reflexflow_alpha
+        )
+        both = rollout.reflexflow_beta1 * parts.anti_drift + rollout.reflexflow_beta2 * parts.compensated
+        return torch.where(stream.rolled_out > 0, both, plain), parts.detach()
 
     def _kept_at(self, block: int, kept: Sequence[torch.Tensor]) -> torch.Tensor | None:
         """The tokens that a block computes, if it lies in a route that is taken."""

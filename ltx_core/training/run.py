@@ -157,7 +157,9 @@ def prepare(job: TrainJob, root: Path, digest: str, history: History, progress: 
     parameters = {**trained, **(crepa.projector if crepa is not None else {})}
     optimizer = make_optimizer(parameters, settings)  # first: it decides the weights' dtype, and graphs the gradients'
     contexts = ContextCache(job.source, job.load_connectors(), job.context_length)
-    objective = Objective(transformer, job.source, contexts, settings, job.device, crepa)
+    objective = Objective(
+        transformer, job.source, contexts, settings, job.device, crepa, sharded=job.sharding == "full"
+    )
     return Run(
         objective=objective,
         backward=_backward(job, objective, list(parameters.values())),

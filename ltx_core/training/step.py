@@ -10,15 +10,15 @@ from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.errors import DataError
 from ltx_core.lora.names import stream_of
 from ltx_core.training.backward import Backward, EagerBackward
-from ltx_core.training.batch import TrainBatch
 from ltx_core.training.crepa import PREFIX
 from ltx_core.training.draws import carries_audio_loss
-from ltx_core.training.losses import step_alignment, step_losses
+from ltx_core.training.losses import Done, step_alignment, step_losses
 from ltx_core.training.metrics import SampleLoss, StepRecord
-from ltx_core.training.objective import BatchLosses, Objective
+from ltx_core.training.objective import Objective
 from ltx_core.training.optimizer import Optimizer
 from ltx_core.training.order import EpochPlan, Visit
 from ltx_core.training.prefetch import Load
+from ltx_core.training.rollout import any_rolls, roll_out
 
 
 class StepLosses(NamedTuple):
@@ -36,6 +36,8 @@ class Rates(NamedTuple):
 
     learning_rate: float
     crepa_weight: float = 0.0
+    rollout_share: float = 0.0
+    """Of its visits."""
 
 
 def step_visits(plan: EpochPlan, step: int, accumulation: int) -> list[tuple[Visit, ...]]:
@@ -51,11 +53,13 @@ def backward_step(
     load: Load | None = None,
     backward: Backward | None = None,
     crepa_weight: float = 0.0,
+    rollout_share: float = 0.0,
 ) -> StepLosses:
     """Leave the gradients of this rank's share of an optimizer step on the parameters.
 
     Means are taken over all clips of the step, so cutting it into other batches, or among other ranks, gives the same
-    gradients once those of the ranks are added up. The GPU is waited for once, after the last backward.
+    gradients once those of the ranks are added up. That `rollout_share` of its visits is rolled out, all by the weights
+    that the step begins with. The GPU is waited for once, after the last backward.
 
     Raises:
         DataError: a loss is not finite; names the clips. No weight has been changed.
@@ -66,14 +70,14 @@ def backward_step(
     num_audio = 0
     if objective.audio_channels is not None:
         num_audio = sum(carries_audio_loss(visit, objective.settings) for batch in batches for visit in batch)
-    done: list[tuple[int, TrainBatch, BatchLosses]] = []
+    together = objective.sharded and any_rolls(objective, batches, rollout_share)
+    done: list[Done] = []
     for number in ranks.share(range(len(batches))):
         batch = load(batches[number])
-        done.append((number, batch, backward(batch, num_video, num_audio, crepa_weight)))
+        rolled, *travel = roll_out(objective, batch, rollout_share, in_any_case=together)
+        done.append(Done(number, batch, backward(rolled, num_video, num_audio, crepa_weight), *travel))
     losses, num_tokens = step_losses(batches, done, ranks)
-    crepa = {}
-    if crepa_weight:
-        crepa = step_alignment(len(batches), [(number, found) for number, _, found in done], ranks, crepa_weight)
+    crepa = step_alignment(len(batches), done, ranks, crepa_weight) if crepa_weight else {}
     return StepLosses(losses, num_tokens, crepa)
 
 
@@ -134,7 +138,13 @@ def take_step(
         TransientError: another rank is gone.
     """
     seen, num_tokens, crepa = backward_step(
-        objective, batches, ranks=ranks, load=load, backward=backward, crepa_weight=rates.crepa_weight
+        objective,
+        batches,
+        ranks=ranks,
+        load=load,
+        backward=backward,
+        crepa_weight=rates.crepa_weight,
+        rollout_share=rates.rollout_share,
     )
     ranks.add_gradients(parameters)
     norms = update(

@@ -8,7 +8,7 @@ from torch import Tensor
 from ltx_core.errors import ShapeError
 from ltx_core.flow_matching.random import visit_generator
 from ltx_core.shapes import LatentShape
-from ltx_core.training.batch import NoisyStream, TrainBatch
+from ltx_core.training.batch import TrainBatch
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import most_given_frames
 from ltx_core.training.order import Visit
@@ -22,7 +22,7 @@ def tokens_kept(
 
     Tokens that are given, a first frame or a prefix, are always kept: all others take their bearings from them.
     """
-    given = _given(batch.video)
+    given = batch.video.given
     return tuple(
         torch.stack(
             [
@@ -47,13 +47,6 @@ def num_set_aside(shape: LatentShape, ratio: float, settings: TrainSettings) -> 
     given = min(most_given_frames(settings), shape.frames - 1)
     learnt = (shape.frames - given) * shape.height * shape.width
     return min(round(learnt * ratio), learnt - 1)
-
-
-def _given(video: NoisyStream) -> Tensor:
-    """Tokens that the model is told are clean: bool [B, T]."""
-    if video.timesteps.ndim == 1:
-        return torch.zeros(video.weight.shape, dtype=torch.bool)
-    return video.timesteps == 0
 
 
 def _kept(given: Tensor, num_aside: int, generator: torch.Generator) -> Tensor:
