@@ -1,0 +1,179 @@
+"""Training with rollouts and ReflexFlow on a real transformer: nothing but settings and data decides what is learnt."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ltx_core.engine.assemble import weight_stream
+from ltx_core.errors import Stopped
+from ltx_core.lora.tensor_file import read_tensors
+from ltx_core.progress import Silent
+from ltx_core.training import backward
+from ltx_core.training.backward import EagerBackward, GraphedBackward
+from ltx_core.training.evaluation import eval_loss
+from ltx_core.training.memory import dry_run
+from ltx_core.training.metrics import Metric
+from ltx_core.training.rollout import roll_out
+from ltx_core.training.run import TrainJob, train_lora
+from ltx_core.training.step import backward_step
+from tests.numerics.training.test_precisions import with_engine
+from tests.numerics.training.test_ranks import check_alike, together, train_two
+from tests.numerics.training.test_tread import GIVEN, HALF, StopsAt, equal, gradients, run_of, visits
+
+pytestmark = pytest.mark.numerics
+JobOf = Callable[..., TrainJob]
+ALWAYS: dict[str, Any] = {"probability": 1.0, "max_sigma_offset": 0.4, "num_model_calls": 2}
+SOMETIMES: dict[str, Any] = ALWAYS | {"probability": 0.6, "ramp_steps": 4}
+REFLEX: dict[str, Any] = {"reflexflow": True, "reflexflow_alpha": 2.0}
+
+
+def values(metrics: tuple[Metric, ...], name: str) -> dict[int, float]:
+    return {row.step: row.value for row in metrics if row.name == name}
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_bytes(job_of: JobOf, tmp_path: Path) -> None:
+    """While the share rises; and what is told of it goes with the checkpoint."""
+    changes = {"rollout": SOMETIMES | REFLEX, "tread_routes": [HALF], **GIVEN}
+    whole = train_lora(job_of(tmp_path / "whole", **changes), Silent())
+    job = job_of(tmp_path / "stopped", **changes)
+    with pytest.raises(Stopped):
+        train_lora(job, StopsAt(5))
+    result = train_lora(job, Silent())
+    assert result.resumed_from_step == 5
+    assert result.lora_path.read_bytes() == whole.lora_path.read_bytes()
+    assert result.metrics == whole.metrics
+    assert set(values(whole.metrics, "rollout/video/share")) <= {2, 4, 6, 7}
+    for name in ("offset", "drift", "anti_drift", "compensated"):
+        assert all(value > 0 for value in values(whole.metrics, f"rollout/video/{name}").values())
+
+
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_two_ranks_train_as_one_does(sharding: str, job_of: JobOf, tmp_path: Path) -> None:
+    """Cut among ranks, the base comes together only if both make as many forwards, whoever's visits are rolled out."""
+    changes = {"rollout": ALWAYS | REFLEX | {"probability": 0.3}, "steps": 3}
+    alone = train_lora(job_of(tmp_path / "one", **changes), Silent())
+    job = job_of(tmp_path / "two", **changes)
+    if sharding == "none":
+        assert train_two(job) == {}
+    else:
+        assert together(lambda ranks: train_lora(replace(job, ranks=ranks, sharding="full"), Silent())) == {}
+    check_alike(train_lora(job, Silent()), alone)
+
+
+def test_gradients_do_not_depend_on_how_a_step_is_cut(job_of: JobOf, tmp_path: Path) -> None:
+    run = run_of(job_of, tmp_path, rollout=ALWAYS | REFLEX | {"probability": 0.5})
+    for number in range(9):
+        clips = visits(run, "a", "b", "silent", number=number)
+        draws = run.objective.train_batch(clips).rollout
+        assert draws is not None
+        if 0 < draws.chosen(0.5).sum() < 3:
+            break
+    torch.testing.assert_close(gradients(run, [clips]), gradients(run, [clips[:1], clips[1:]]), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("reflex", [{}, REFLEX])
+def test_a_graph_gets_the_states_as_inputs(
+    reflex: dict[str, Any], job_of: JobOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same form whether a sample of a batch is rolled out or none is, and the same gradients as step by step."""
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def graphs(work: Any, *_: object) -> Any:
+        def run(inputs: dict[str, torch.Tensor]) -> Any:
+            seen.append(inputs)
+            return work(inputs)
+
+        return run
+
+    monkeypatch.setattr(backward, "StepGraphs", graphs)  # the real one wants a GPU
+    run = run_of(job_of, tmp_path, rollout=ALWAYS | reflex | {"probability": 0.5}, tread_routes=[HALF])
+    clips = [visits(run, "large", "large2", number=number) for number in range(5)]
+    for some in clips:
+        graphed = gradients(run, [some], GraphedBackward(run.objective, list(run.parameters.values())))
+        torch.testing.assert_close(graphed, gradients(run, [some], EagerBackward(run.objective)))
+    forms = {tuple((name, tuple(tensor.shape)) for name, tensor in sorted(inputs.items())) for inputs in seen}
+    assert len(forms) == 1
+    made = GraphedBackward(run.objective, list(run.parameters.values()))
+    losses = [backward_step(run.objective, clips, backward=by)[0] for by in (made, None)]
+    assert losses[0] == losses[1]
+    rolled = [loss.rollout is not None for loss in losses[0]]
+    assert 0 < sum(rolled) < len(rolled)
+
+
+def test_streamed_weights_are_there_for_rollouts_and_steps(job_of: JobOf, tmp_path: Path) -> None:
+    """Forwards without gradients go through the blocks between forwards and backwards."""
+    changes = {"rollout": SOMETIMES | REFLEX, "tread_routes": [HALF], "steps": 4}
+    resident = train_lora(with_engine(job_of(tmp_path / "resident", **changes)), Silent())
+    job = with_engine(job_of(tmp_path / "streamed", streamed_blocks="all", recompute=1.0, **changes))
+    transformer = job.load_transformer()
+    assert weight_stream(transformer) is not None
+    streamed = train_lora(job, Silent())
+    assert streamed.lora_path.read_bytes() == resident.lora_path.read_bytes()
+    assert streamed.metrics == resident.metrics
+
+
+def test_what_is_given_stays_bit_for_bit(job_of: JobOf, tmp_path: Path) -> None:
+    run = run_of(job_of, tmp_path, rollout=ALWAYS, first_frame_probability=1.0, audio_given_probability=1.0)
+    batch = run.objective.train_batch(visits(run, "large", "large2"))
+    rolled = roll_out(run.objective, batch, 0).batch
+    for before, after in ((batch.video, rolled.video), (batch.audio, rolled.audio)):
+        assert before is not None
+        assert after is not None
+        assert before.given.any()
+        assert after.noisy[before.given].equal(before.noisy[before.given])
+    assert not rolled.video.noisy[~batch.video.given].equal(batch.video.noisy[~batch.video.given])
+
+
+def test_all_of_a_step_is_rolled_out_by_the_weights_it_begins_with(job_of: JobOf, tmp_path: Path) -> None:
+    """The LoRA of that step counts; gradients of the batches before do not."""
+    run = run_of(job_of, tmp_path, rollout=ALWAYS)
+    batch = run.objective.train_batch(visits(run, "a", "b"))
+    first = roll_out(run.objective, batch, 0).batch.video.noisy
+    backward_step(run.objective, [visits(run, "large")])
+    assert roll_out(run.objective, batch, 0).batch.video.noisy.equal(first)
+    for name, parameter in run.parameters.items():
+        if "lora_B" in name:
+            parameter.data.mul_(2)
+    assert not roll_out(run.objective, batch, 0).batch.video.noisy.equal(first)
+
+
+def test_rollouts_take_no_route_and_leave_no_graph(job_of: JobOf, tmp_path: Path) -> None:
+    run = run_of(job_of, tmp_path, rollout=ALWAYS, tread_routes=[HALF])
+    lengths: list[int] = []
+    for block in run.objective.transformer.transformer_blocks:
+        block.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[1]))
+    rolled = roll_out(run.objective, run.objective.train_batch(visits(run, "large")), 0).batch
+    assert lengths == [8, 8] * 2  # all of them
+    assert not rolled.video.noisy.requires_grad
+    assert not rolled.video.target.requires_grad
+
+
+def test_eval_loss_has_no_rollout(job_of: JobOf, tmp_path: Path) -> None:
+    plain = run_of(job_of, tmp_path / "plain")
+    rolled = run_of(job_of, tmp_path / "rolled", rollout=ALWAYS | REFLEX)
+    found = [eval_loss(run.objective, run.held_out, Silent()) for run in (plain, rolled)]
+    assert found[0] == found[1]
+
+
+def test_the_dry_run_rolls_out_though_the_first_step_does_not(job_of: JobOf, tmp_path: Path) -> None:
+    run = run_of(job_of, tmp_path, rollout=SOMETIMES | REFLEX)
+    forwards: list[bool] = []
+    first = run.objective.transformer.transformer_blocks[0]
+    first.register_forward_pre_hook(lambda *_: forwards.append(torch.is_grad_enabled()))
+    dry_run(run.objective, run.plan, run.parameters, run.backward)
+    assert forwards == [False, False, False, True]
+
+
+def test_rollouts_change_what_is_learnt(job_of: JobOf, tmp_path: Path) -> None:
+    """And a share that is still 0 does not."""
+    plain = train_lora(job_of(tmp_path / "plain", steps=2), Silent())
+    late = train_lora(job_of(tmp_path / "late", steps=2, rollout={"ramp_start_step": 100}), Silent())
+    rolled = train_lora(job_of(tmp_path / "rolled", steps=2, rollout=ALWAYS), Silent())
+    tensors = [read_tensors(result.lora_path)[0] for result in (plain, late, rolled)]
+    assert equal(tensors[0], tensors[1])
+    assert not equal(tensors[0], tensors[2])
+    assert plain.base_eval_loss == rolled.base_eval_loss
