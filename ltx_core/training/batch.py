@@ -100,7 +100,8 @@ class TrainBatch:
         return replace(self, video=self.video.to(device), audio=audio, kept=kept, features=features)
 
     def rows(self, index: Tensor) -> "TrainBatch":
-        """The samples at `index`, [N], which lies on the CPU, as the batch does; without features and draws of rollouts."""
+        """The samples at `index`, [N], which lies on the CPU, as the batch does; for a forward, so without the features
+        and the draws that a loss or the host wants."""
         numbers = index.tolist()
         clip_ids, captions = (tuple(texts[i] for i in numbers) for texts in (self.clip_ids, self.captions))
         audio = self.audio.rows(index) if self.audio is not None else None

@@ -1,6 +1,6 @@
 """Training with rollouts and ReflexFlow on a real transformer: nothing but settings and data decides what is learnt."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,33 @@ from ltx_core.progress import Silent
 from ltx_core.training import backward
 from ltx_core.training.backward import EagerBackward, GraphedBackward
 from ltx_core.training.evaluation import eval_loss
+from ltx_core.training.loop import Run
 from ltx_core.training.memory import dry_run
 from ltx_core.training.metrics import Metric
+from ltx_core.training.order import Visit
 from ltx_core.training.rollout import roll_out
 from ltx_core.training.run import TrainJob, train_lora
 from ltx_core.training.step import backward_step
 from tests.numerics.training.test_precisions import with_engine
 from tests.numerics.training.test_ranks import check_alike, together, train_two
-from tests.numerics.training.test_tread import GIVEN, HALF, StopsAt, equal, gradients, run_of, visits
+from tests.numerics.training.test_tread import GIVEN, HALF, StopsAt, equal, run_of, visits
 
 pytestmark = pytest.mark.numerics
 JobOf = Callable[..., TrainJob]
 ALWAYS: dict[str, Any] = {"probability": 1.0, "max_sigma_offset": 0.4, "num_model_calls": 2}
 SOMETIMES: dict[str, Any] = ALWAYS | {"probability": 0.6, "ramp_steps": 4}
+HALF_SHARE = 0.5
 REFLEX: dict[str, Any] = {"reflexflow": True, "reflexflow_alpha": 2.0}
+
+
+def gradients(
+    run: Run, batches: Sequence[Sequence[Visit]], made_by: backward.Backward | None = None
+) -> dict[str, torch.Tensor]:
+    """Of a step that rolls half of its visits out."""
+    for parameter in run.parameters.values():
+        parameter.grad = None
+    backward_step(run.objective, batches, backward=made_by, rollout_share=HALF_SHARE)
+    return {name: p.grad.clone() for name, p in run.parameters.items() if p.grad is not None}
 
 
 def values(metrics: tuple[Metric, ...], name: str) -> dict[int, float]:
@@ -65,12 +78,12 @@ def test_two_ranks_train_as_one_does(sharding: str, job_of: JobOf, tmp_path: Pat
 
 
 def test_gradients_do_not_depend_on_how_a_step_is_cut(job_of: JobOf, tmp_path: Path) -> None:
-    run = run_of(job_of, tmp_path, rollout=ALWAYS | REFLEX | {"probability": 0.5})
+    run = run_of(job_of, tmp_path, rollout=ALWAYS | REFLEX)
     for number in range(9):
         clips = visits(run, "a", "b", "silent", number=number)
         draws = run.objective.train_batch(clips).rollout
         assert draws is not None
-        if 0 < draws.chosen(0.5).sum() < 3:
+        if 0 < draws.chosen(HALF_SHARE).sum() < 3:
             break
     torch.testing.assert_close(gradients(run, [clips]), gradients(run, [clips[:1], clips[1:]]), rtol=1e-4, atol=1e-6)
 
@@ -90,7 +103,7 @@ def test_a_graph_gets_the_states_as_inputs(
         return run
 
     monkeypatch.setattr(backward, "StepGraphs", graphs)  # the real one wants a GPU
-    run = run_of(job_of, tmp_path, rollout=ALWAYS | reflex | {"probability": 0.5}, tread_routes=[HALF])
+    run = run_of(job_of, tmp_path, rollout=ALWAYS | reflex, tread_routes=[HALF])
     clips = [visits(run, "large", "large2", number=number) for number in range(5)]
     for some in clips:
         graphed = gradients(run, [some], GraphedBackward(run.objective, list(run.parameters.values())))
@@ -98,7 +111,7 @@ def test_a_graph_gets_the_states_as_inputs(
     forms = {tuple((name, tuple(tensor.shape)) for name, tensor in sorted(inputs.items())) for inputs in seen}
     assert len(forms) == 1
     made = GraphedBackward(run.objective, list(run.parameters.values()))
-    losses = [backward_step(run.objective, clips, backward=by)[0] for by in (made, None)]
+    losses = [backward_step(run.objective, clips, backward=by, rollout_share=HALF_SHARE).losses for by in (made, None)]
     assert losses[0] == losses[1]
     rolled = [loss.rollout is not None for loss in losses[0]]
     assert 0 < sum(rolled) < len(rolled)
@@ -119,7 +132,7 @@ def test_streamed_weights_are_there_for_rollouts_and_steps(job_of: JobOf, tmp_pa
 def test_what_is_given_stays_bit_for_bit(job_of: JobOf, tmp_path: Path) -> None:
     run = run_of(job_of, tmp_path, rollout=ALWAYS, first_frame_probability=1.0, audio_given_probability=1.0)
     batch = run.objective.train_batch(visits(run, "large", "large2"))
-    rolled = roll_out(run.objective, batch, 0).batch
+    rolled = roll_out(run.objective, batch, 1.0).batch
     for before, after in ((batch.video, rolled.video), (batch.audio, rolled.audio)):
         assert before is not None
         assert after is not None
@@ -132,13 +145,13 @@ def test_all_of_a_step_is_rolled_out_by_the_weights_it_begins_with(job_of: JobOf
     """The LoRA of that step counts; gradients of the batches before do not."""
     run = run_of(job_of, tmp_path, rollout=ALWAYS)
     batch = run.objective.train_batch(visits(run, "a", "b"))
-    first = roll_out(run.objective, batch, 0).batch.video.noisy
+    first = roll_out(run.objective, batch, 1.0).batch.video.noisy
     backward_step(run.objective, [visits(run, "large")])
-    assert roll_out(run.objective, batch, 0).batch.video.noisy.equal(first)
+    assert roll_out(run.objective, batch, 1.0).batch.video.noisy.equal(first)
     for name, parameter in run.parameters.items():
         if "lora_B" in name:
             parameter.data.mul_(2)
-    assert not roll_out(run.objective, batch, 0).batch.video.noisy.equal(first)
+    assert not roll_out(run.objective, batch, 1.0).batch.video.noisy.equal(first)
 
 
 def test_rollouts_take_no_route_and_leave_no_graph(job_of: JobOf, tmp_path: Path) -> None:
@@ -146,7 +159,7 @@ def test_rollouts_take_no_route_and_leave_no_graph(job_of: JobOf, tmp_path: Path
     lengths: list[int] = []
     for block in run.objective.transformer.transformer_blocks:
         block.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[1]))
-    rolled = roll_out(run.objective, run.objective.train_batch(visits(run, "large")), 0).batch
+    rolled = roll_out(run.objective, run.objective.train_batch(visits(run, "large")), 1.0).batch
     assert lengths == [8, 8] * 2  # all of them
     assert not rolled.video.noisy.requires_grad
     assert not rolled.video.target.requires_grad

@@ -13,7 +13,7 @@ from ltx_core.training.captions import ContextCache
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.objective import Objective
 from ltx_core.training.order import Visit
-from ltx_core.training.rollout import any_rolls, roll_out
+from ltx_core.training.rollout import any_rolls, roll_out, rollout_share
 from ltx_core.training.samples import SampleInfo
 
 Clip = Callable[..., SampleInfo]
@@ -83,7 +83,7 @@ def test_an_exact_model_lands_on_the_straight_path(source: Any) -> None:
     """So the target is noise minus data there."""
     objective = objective_of(source)
     batch = batch_of(objective)
-    rolled = roll_out(objective, batch, 0)
+    rolled = roll_out(objective, batch, 1.0)
     assert rolled.video is not None
     assert rolled.audio is not None
     assert (rolled.video.offset > 0).all()
@@ -114,7 +114,7 @@ def test_a_wrong_model_goes_where_a_plain_loop_goes(num_calls: int, source: Any)
     )
     batch = batch_of(objective)
     assert batch.rollout is not None
-    rolled = roll_out(objective, batch, 0).batch
+    rolled = roll_out(objective, batch, 1.0).batch
     sources = (batch.rollout.video, batch.rollout.audio)
     for name, before, after, source_sigma in zip(
         ("video", "audio"), streams(batch), streams(rolled), sources, strict=True
@@ -141,7 +141,7 @@ def test_what_is_given_stays_as_it_is_and_is_told_to_be_clean(clip: Clip, source
     source = source_of([clip("a"), clip("b")])
     objective = objective_of(source, lambda s: 1.0, first_frame_probability=1.0, audio_given_probability=1.0)
     batch = batch_of(objective)
-    rolled = roll_out(objective, batch, 0).batch
+    rolled = roll_out(objective, batch, 1.0).batch
     for before, after in zip(streams(batch), streams(rolled), strict=True):
         given = before.given
         assert given.any()
@@ -157,12 +157,12 @@ def test_what_is_given_stays_as_it_is_and_is_told_to_be_clean(clip: Clip, source
 
 def test_only_chosen_samples_go_through_the_model(clip: Clip, source_of: Any) -> None:
     source = source_of([clip(name) for name in "abcdefgh"])
-    objective = objective_of(source, lambda s: 1.0, rollout=ALWAYS | {"probability": 0.5})
+    objective = objective_of(source, lambda s: 1.0, rollout=ALWAYS)
     batch = batch_of(objective)
     assert batch.rollout is not None
     chosen = batch.rollout.chosen(0.5)
     assert 0 < chosen.sum() < 8
-    rolled = roll_out(objective, batch, 0)
+    rolled = roll_out(objective, batch, 0.5)
     assert rolled.video is not None
     assert {len(asked.clip_ids) for asked in objective.asked} == {int(chosen.sum())}
     moved = (rolled.batch.video.noisy != batch.video.noisy).flatten(1).any(dim=1)
@@ -173,20 +173,22 @@ def test_only_chosen_samples_go_through_the_model(clip: Clip, source_of: Any) ->
 
 def test_a_ramp_at_0_rolls_nothing_out(source: Any) -> None:
     objective = objective_of(source, lambda s: 1.0, rollout=ALWAYS | {"ramp_steps": 4})
+    first, last = (rollout_share(step, objective.settings) for step in (0, 4))
     batch = batch_of(objective)
-    assert roll_out(objective, batch, 0) == (batch, None, None)
+    assert roll_out(objective, batch, first) == (batch, None, None)
     assert not objective.asked
-    assert roll_out(objective, batch, 4).video is not None
+    assert roll_out(objective, batch, last).video is not None
     visits = [[Visit(sample, 0)] for sample in source.samples]
-    assert (any_rolls(objective, visits, 0), any_rolls(objective, visits, 4)) == (False, True)
+    assert (any_rolls(objective, visits, first), any_rolls(objective, visits, last)) == (False, True)
+    assert rollout_share(4, TrainSettings()) == 0
 
 
 def test_forwards_in_any_case_change_nothing(source: Any) -> None:
-    objective = objective_of(source, lambda s: 1.0, rollout=ALWAYS | {"ramp_steps": 4, "reflexflow": True})
+    objective = objective_of(source, lambda s: 1.0, rollout=ALWAYS | {"reflexflow": True})
     batch = batch_of(objective)
-    rolled = roll_out(objective, batch, 0, in_any_case=True).batch
+    rolled = roll_out(objective, batch, 0.0, in_any_case=True).batch
     assert len(objective.asked) == 4  # three steps and ReflexFlow's
-    plain = roll_out(objective, batch, 0).batch
+    plain = roll_out(objective, batch, 0.0).batch
     for one, other in zip(streams(rolled), streams(plain), strict=True):
         assert one.noisy.equal(other.noisy)
         assert one.target.equal(other.target)
@@ -195,9 +197,9 @@ def test_forwards_in_any_case_change_nothing(source: Any) -> None:
 
 
 def test_reflexflow_gets_the_prediction_on_the_straight_path(source: Any) -> None:
-    objective = objective_of(source, lambda s: s.noisy, rollout=ALWAYS | {"reflexflow": True, "probability": 0.6})
+    objective = objective_of(source, lambda s: s.noisy, rollout=ALWAYS | {"reflexflow": True})
     batch = batch_of(objective)
-    rolled = roll_out(objective, batch, 0).batch
+    rolled = roll_out(objective, batch, 0.6).batch
     assert batch.rollout is not None
     chosen = batch.rollout.chosen(0.6)
     assert 0 < chosen.sum() < len(chosen)
@@ -257,7 +259,7 @@ def test_offsets_are_drawn_as_the_strategy_says(strategy: str, mean: float, clip
 
 def test_without_sound_the_picture_goes_alone(source: Any) -> None:
     objective = objective_of(source, lambda s: 1.0, modalities="video")
-    rolled = roll_out(objective, batch_of(objective), 0)
+    rolled = roll_out(objective, batch_of(objective), 1.0)
     assert rolled.video is not None
     assert rolled.video.drift.min() > 0
     assert (rolled.audio, rolled.batch.audio) == (None, None)
@@ -267,7 +269,7 @@ def test_off_is_the_same_batch(source: Any) -> None:
     objective = objective_of(source, rollout=None)
     batch = batch_of(objective)
     assert batch.rollout is None
-    assert roll_out(objective, batch, 0).batch is batch
+    assert roll_out(objective, batch, 1.0).batch is batch
     drawn = replace(batch_of(objective_of(source)), rollout=None)
     for one, other in zip(streams(batch), streams(drawn), strict=True):  # rollouts' draws move no others
         assert one.noisy.equal(other.noisy)
