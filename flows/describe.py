@@ -2,7 +2,7 @@
 
 from argparse import ArgumentParser, HelpFormatter
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -48,7 +48,9 @@ def options(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str
         if inner is None:
             yield f"{prefix}{name}", _default(field.default), (field.description or "").replace("|", "\\|")
         else:
-            many = "" if isinstance(field.annotation, type) else "[]"
+            many = "[]" if get_origin(field.annotation) in (tuple, list) else ""
+            if not many and not isinstance(field.annotation, type):  # may be there or not
+                yield f"{prefix}{name}", _default(field.default), (field.description or "").replace("|", "\\|")
             yield from options(inner, f"{prefix}{name}{many}.")
 
 

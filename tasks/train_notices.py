@@ -10,7 +10,12 @@ SMALL_GIB = 40.0
 
 
 def train_notices(config: TrainSettings, shared: Shared) -> Sequence[str]:
-    """Batches of several clips on a card that is small, or too small for the weights, as the configuration says."""
+    """What costs memory or time and may not be meant, as the configuration says."""
+    return [*_batch_notices(config, shared), *_rollout_notices(config)]
+
+
+def _batch_notices(config: TrainSettings, shared: Shared) -> Sequence[str]:
+    """Batches of several clips on a card that is small, or too small for the weights."""
     gib, blocks = shared.memory.gpu_gib, config.streamed_blocks
     small = f"the GPU has {gib:g} GiB" if gib is not None and gib < SMALL_GIB else ""
     streamed = f"{blocks} blocks wait on the host" if blocks not in (0, "auto") else ""
@@ -20,3 +25,19 @@ def train_notices(config: TrainSettings, shared: Shared) -> Sequence[str]:
             f"the gradient_accumulation_steps makes the same step in less memory"
         ]
     return []
+
+
+def _rollout_notices(config: TrainSettings) -> Sequence[str]:
+    """What rollouts cost. A step without them is a forward and, weights being frozen, a backward of about as much, and
+    another forward where blocks are computed again."""
+    rollout = config.rollout
+    if rollout is None:
+        return []
+    share = max(rollout.probability, rollout.start_probability)
+    more = share * rollout.num_forwards
+    calls = f"{rollout.num_forwards} forward{'s' if rollout.num_forwards > 1 else ''} without gradients"
+    return [
+        f"train_lora.rollout adds {calls} to {share:.0%} of the visits: expect steps of {1 + more / 3:.2f} (all blocks "
+        f"recomputed) to {1 + more / 2:.2f} times the time (none), and more where kernels are small, because those run "
+        f"uncompiled"
+    ]

@@ -2,32 +2,8 @@
 
 from typing import Any
 
-from flows.guide.option import NOT_BUILT, Draft, Option, Refused
-from flows.guide.take import not_built, part_of
-
-REFUSED = "tests/unit/guide/test_options.py::test_refused"
-TOLD = "tests/unit/guide/test_options.py::test_told"
-ROLLOUT = "set scheduled_sampling_max_step_offset to 0, or leave it out"
-
-
-def _missing(key: str, what: str, instead: str) -> Option:
-    return Option(
-        key=key,
-        take=not_built(instead),
-        does="Off is taken.",
-        differs=f"{what} is {NOT_BUILT}: switched on it is refused, never ignored.",
-        test=REFUSED,
-    )
-
-
-def _part(key: str, what: str, master: str) -> Option:
-    return Option(
-        key=key,
-        take=part_of(master),
-        does=f"{what}. Without `{master}` it has no effect, which a notice says.",
-        differs=f"The method is {NOT_BUILT}, and `{master}` refused.",
-        test=TOLD,
-    )
+from flows.guide import rollout_options
+from flows.guide.option import Draft, Option, Refused
 
 
 def _tread(draft: Draft, _key: str, value: Any) -> None:
@@ -48,9 +24,5 @@ OPTIONS = (
         "kept; which are left out depends on seed, visit and clip alone.",
         test="tests/numerics/training/test_tread.py::test_eval_loss_falls_as_it_does_without_a_route",
     ),
-    _missing("scheduled_sampling_max_step_offset", "Scheduled sampling (rollout)", ROLLOUT),
-    _part("scheduled_sampling_probability", "Share of rolled-out visits", "scheduled_sampling_max_step_offset"),
-    _part("scheduled_sampling_strategy", "How the offset is drawn", "scheduled_sampling_max_step_offset"),
-    _part("scheduled_sampling_ramp_steps", "Steps until the full share", "scheduled_sampling_max_step_offset"),
-    _missing("scheduled_sampling_reflexflow", "ReflexFlow", "set it to false"),
+    *rollout_options.OPTIONS,
 )

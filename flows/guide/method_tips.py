@@ -54,9 +54,9 @@ METHODS: dict[str, tuple[Tip, ...]] = {
         ),
         Tip(
             what="Scheduled sampling (rollout)",
-            does=f"It is {NOT_BUILT}.",
-            differs="Switched on it is refused, never ignored.",
-            test="tests/unit/guide/test_options.py::test_refused",
+            does="`train_lora.rollout`: visits trained on states that the model reached itself; docs/rollout.md.",
+            differs="Sound is rolled out with the picture, and the target is right off the straight path.",
+            test="tests/numerics/methods/test_rollout_effect.py::test_errors_on_its_own_states_fall",
         ),
     ),
     "Validation": (

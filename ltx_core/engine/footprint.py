@@ -29,6 +29,9 @@ KEPT_WIDTHS_ATTENTION, KEPT_WIDTHS_OF_BUDGET = 2.7, 21.5
 KEPT_WIDTHS_EAGER = 48.0
 """The same of a block that is not compiled, with LoRAs in float32 and every intermediate result kept; from diffusers +
 peft under autocast in the same run."""
+FORWARD_WIDTHS = 12
+"""Values of a token that an eager block has at once without gradients: residual and normalised input, then queries,
+keys and values with what rotates them in float32, or the feed-forward's hidden layer twice. Counted, not measured."""
 KEPT_TEXT_WIDTHS = 3.0
 """Of a text token: its key before and after the norm, and its value."""
 ROTARY_BYTES = 8
@@ -86,6 +89,8 @@ class Training:
     aligned_width: int = 0
     """Of the features that hidden states are aligned with (CREPA); 0 without."""
     adapter: AdapterWork = AdapterWork()
+    rolls_out: bool = False
+    """Whether forwards without gradients run beside the graph of a step, whose memory is its own."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +151,8 @@ def predict(sizes: ModelSizes, batch: BatchShape, training: Training, options: E
         "one block's work": work,
         "modulation and rotary tables": _tables(sizes, batch),
     }
+    if training.rolls_out and options.graphs:  # without a graph they take what the backward takes later
+        during["rollouts"] = FORWARD_WIDTHS * _residual(sizes, batch, training) + _tables(sizes, batch)
     return MemoryEstimate(lasting | during, frozenset(lasting), len(streamed) * block)
 
 

@@ -15,7 +15,7 @@ from ltx_core.training.batch import NoisyStream, TrainBatch
 from ltx_core.training.metrics import RolloutMeasures, SampleLoss
 from ltx_core.training.objective import BatchLosses
 from ltx_core.training.order import Visit
-from ltx_core.training.rollout import Travel
+from ltx_core.training.rollout_way import Travel
 
 MODALITIES = ("video", "audio")
 COLUMNS = 8

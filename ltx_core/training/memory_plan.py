@@ -85,7 +85,15 @@ def workload(
     return Workload(
         sizes=sizes,
         batch=max((batch_shape(settings, bucket) for bucket in buckets), key=lambda b: b.size * b.video_tokens),
-        training=Training(trained, settings.optimizer, ITEM_BYTES[settings.dtype], shards, aligned, adapter),
+        training=Training(
+            trained,
+            settings.optimizer,
+            ITEM_BYTES[settings.dtype],
+            shards,
+            aligned_width=aligned,
+            adapter=adapter,
+            rolls_out=settings.rollout is not None,
+        ),
     )
 
 

@@ -12,8 +12,9 @@ from ltx_core.denoiser.routing import TokenRoute
 from ltx_core.denoiser.tap import Tap
 from ltx_core.flow_matching.loss import sample_losses
 from ltx_core.flow_matching.reflexflow import ReflexLosses, reflex_losses
-from ltx_core.training.batch import NoisyStream, TrainBatch, collate
+from ltx_core.training.batch import NoisyStream, TrainBatch
 from ltx_core.training.captions import ContextCache
+from ltx_core.training.collate import collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.crepa import Alignment, Crepa, batch_alignment
 from ltx_core.training.draws import eval_draw, train_draw

@@ -7,27 +7,18 @@ steps. What is given, a first frame, a prefix, a sound, stays clean and where it
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ltx_core.flow_matching.rollout import on_straight_path, target_off_path
 from ltx_core.training.batch import NoisyStream, TrainBatch
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.objective import Objective
 from ltx_core.training.order import Visit
 from ltx_core.training.rollout_draws import rollout_chance
-
-
-class Travel(NamedTuple):
-    """How samples of one stream came to where they are, [B] each; 0 for those that were not rolled out."""
-
-    offset: Tensor
-    """Noise that the model took away, in sigma."""
-    drift: Tensor
-    """Root mean square, over tokens that are not given, of the distance to the straight path."""
+from ltx_core.training.rollout_way import Travel, Way, spread
 
 
 class RolledOut(NamedTuple):
@@ -73,54 +64,11 @@ def roll_out(objective: Objective, batch: TrainBatch, share: float, *, in_any_ca
     travel = [way.travel(new.noisy, rows, len(chosen)) for way, new in zip(ways, arrived, strict=True)]
     batch = _of_streams(batch, streams)
     if clean is not None:
-        batch = _with_clean(batch, chosen, [_spread(v.float(), rows, len(chosen)) for v in clean if v is not None])
+        batch = _with_clean(batch, chosen, [spread(v.float(), rows, len(chosen)) for v in clean if v is not None])
     return RolledOut(batch, *travel)
 
 
-@dataclass(frozen=True)
-class _Way:
-    """The way of one stream's samples from noise level `source`, [B], to their own."""
-
-    stream: NoisyStream
-    source: Tensor
-
-    def level(self, done: float) -> Tensor:
-        """The noise level [B] when so much of the way is done."""
-        return torch.lerp(self.source, self.stream.sigma, done)
-
-    def start(self) -> Tensor:
-        """The tokens at the source, on the straight path; as they are where they are given."""
-        x = self.stream
-        return torch.where(x.given[:, :, None], x.noisy, on_straight_path(x.noisy, x.target, x.sigma, self.source))
-
-    def at(self, tokens: Tensor, done: float) -> NoisyStream:
-        """What the model is told on the way."""
-        level, times = self.level(done), self.stream.timesteps
-        if times.ndim == 2:
-            level_by_token = level[:, None].expand_as(times).masked_fill(self.stream.given, 0.0)
-        else:
-            level_by_token = level
-        return replace(self.stream, noisy=tokens, sigma=level, timesteps=level_by_token)
-
-    def step(self, tokens: Tensor, velocity: Tensor, done: float, then: float) -> Tensor:
-        """Euler's step from `done` to `then` of the way, in float32."""
-        length = (self.level(then) - self.level(done))[:, None, None]
-        return torch.where(self.stream.given[:, :, None], tokens, tokens + length * velocity.float())
-
-    def arrived(self, tokens: Tensor) -> NoisyStream:
-        """The stream where the model brought it, and the velocity from there to the data."""
-        target = target_off_path(self.stream.target, tokens - self.stream.noisy, self.stream.sigma)
-        return replace(self.stream, noisy=tokens, target=target)
-
-    def travel(self, tokens: Tensor, rows: Tensor, size: int) -> Travel:
-        """Of these samples, which are `rows` of a batch of `size`."""
-        moving = ~self.stream.given[:, :, None]
-        count = (moving.sum(dim=(1, 2)) * tokens.shape[2]).clamp(min=1)
-        drift = ((tokens - self.stream.noisy).square() * moving).sum(dim=(1, 2)) / count
-        return Travel(*(_spread(x, rows, size) for x in (self.source - self.stream.sigma, drift.sqrt())))
-
-
-def _ways(batch: TrainBatch, chosen: Tensor, rows: Tensor, part: TrainBatch) -> list[_Way]:
+def _ways(batch: TrainBatch, chosen: Tensor, rows: Tensor, part: TrainBatch) -> list[Way]:
     """Those of the samples at `rows`; one that is not chosen stays where it is."""
     draws = batch.rollout
     assert draws is not None  # roll_out asked
@@ -128,11 +76,11 @@ def _ways(batch: TrainBatch, chosen: Tensor, rows: Tensor, part: TrainBatch) -> 
     for whole, stream, source in zip(_streams(batch), _streams(part), (draws.video, draws.audio), strict=False):
         assert source is not None  # sound has draws
         start = torch.where(chosen, source, whole.sigma)[rows]
-        found.append(_Way(stream, start.to(stream.sigma.device)))
+        found.append(Way(stream, start.to(stream.sigma.device)))
     return found
 
 
-def _euler(objective: Objective, part: TrainBatch, ways: Sequence[_Way], num_calls: int) -> list[NoisyStream]:
+def _euler(objective: Objective, part: TrainBatch, ways: Sequence[Way], num_calls: int) -> list[NoisyStream]:
     """All streams at the end of their ways, after `num_calls` equal steps of the model."""
     tokens = [way.start() for way in ways]
     for call in range(num_calls):
@@ -166,8 +114,3 @@ def _with_clean(batch: TrainBatch, chosen: Tensor, clean: Sequence[Tensor] | Non
     return _of_streams(
         batch, [replace(s, rolled_out=mark, clean_velocity=v) for s, v in zip(streams, clean, strict=True)]
     )
-
-
-def _spread(values: Tensor, rows: Tensor, size: int) -> Tensor:
-    """Values of the samples at `rows` in a batch of `size`, zeros elsewhere."""
-    return values.new_zeros(size, *values.shape[1:]).index_copy(0, rows, values)

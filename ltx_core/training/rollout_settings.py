@@ -20,9 +20,7 @@ class RolloutSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    probability: float = Field(
-        default=0.5, gt=0, le=1, description="Share of visits that are rolled out; with a ramp, at its end."
-    )
+    probability: Share = Field(default=0.5, description="Share of visits that are rolled out; with a ramp, at its end.")
     start_probability: Share = Field(default=0.0, description="That share before and at the beginning of a ramp.")
     ramp_start_step: int = Field(default=0, ge=0, description="Step at which the share leaves `start_probability`.")
     ramp_steps: int = Field(default=0, ge=0, description="Steps from there until it is `probability`; 0: at once.")
@@ -61,6 +59,8 @@ class RolloutSettings(BaseModel):
     @model_validator(mode="after")
     def _ramp_agrees(self) -> Self:
         has_ramp = bool(self.ramp_steps or self.ramp_start_step)
+        if self.probability == self.start_probability == 0:
+            raise ValueError("probability is 0, so no visit is ever rolled out; raise it, or leave rollout out")
         if self.start_probability and not has_ramp:
             raise ValueError(
                 f"start_probability is {self.start_probability} without a ramp, so no step has it; set ramp_steps or "

@@ -41,6 +41,14 @@ def test_batches_on_small_cards_are_told(write: Write) -> None:
     assert not told(write, train_lora={"batch_size": 2}, memory={"gpu_gib": 80})
 
 
+def test_what_rollouts_cost_is_told(write: Write) -> None:
+    (line,) = told(write, train_lora={"rollout": {"probability": 0.5, "num_model_calls": 2, "reflexflow": True}})
+    assert "3 forwards without gradients to 50% of the visits: expect steps of 1.50" in line
+    assert "to 1.75 times the time" in line
+    (line,) = told(write, train_lora={"rollout": {}})
+    assert "adds 1 forward without gradients to 50%" in line
+
+
 @pytest.mark.parametrize(
     ("prompt", "still"),
     [

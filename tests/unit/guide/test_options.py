@@ -11,6 +11,7 @@ from flows.guide.table import OPTIONS
 from ltx_core.errors import ConfigError
 from tasks.motion import says_motion
 from tests.unit.guide.conftest import LEAST, Load, Notices
+from tests.unit.guide.test_rollout_options import rollout_cases
 
 DISTILLED = "Lightricks/LTX-2-19b-distilled-lora-384:ltx-2-19b-distilled-lora-384.safetensors"
 GOES: list[tuple[dict[str, Any], dict[str, Any]]] = [
@@ -68,10 +69,6 @@ GOES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"caption_dropout_probability": 0.2}, {"train_lora.caption_dropout": 0.2}),
     (
         {"use_ema": False, "push_to_hub": False, "crepa_enabled": False, "tread_config": None},
-        {"train_lora.steps": 2000},
-    ),
-    (
-        {"scheduled_sampling_reflexflow": False, "scheduled_sampling_max_step_offset": 0},
         {"train_lora.steps": 2000},
     ),
     ({"crepa_enabled": True}, {"train_lora.crepa.weight": 0.5, "embed_frames.encoder": "facebook/dinov2-giant"}),
@@ -164,8 +161,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"crepa_enabled": "maybe"}, "true or false is wanted"),
     ({"crepa_enabled": True, "crepa_encoder": "dinov3"}, "here there are dinov2_vitg14"),
     ({"crepa_enabled": True, "crepa_lambda": 0}, "option 'train_lora.crepa.weight' is 0"),
-    ({"scheduled_sampling_max_step_offset": 5}, "not built yet"),
-    ({"scheduled_sampling_reflexflow": True}, "not built yet"),
     ({"report_to": "wandb,tensorboard"}, "tensorboard is not written to"),
     ({"push_to_hub": True}, "hub_model_id does not say where to"),
     ({"evaluation_type": "fid"}, "`clip` or `none` is wanted"),
@@ -209,10 +204,6 @@ TOLD: list[tuple[dict[str, Any], str]] = [
             "drop_vae_encoder",
         )
     ),
-    *(
-        ({f"scheduled_sampling_{name}": 1}, "has no effect without scheduled_sampling_max_step_offset")
-        for name in ("probability", "strategy", "ramp_steps")
-    ),
 ]
 SILENT: list[dict[str, Any]] = [
     {"group_offload_type": "block_level", "group_offload_blocks_per_group": 1, "group_offload_use_stream": True},
@@ -254,7 +245,7 @@ def test_nothing_is_told_of_what_is_done_anyway(notices: Notices, options: dict[
 
 
 def test_every_option_has_a_case_here_or_in_a_file_beside() -> None:
-    cases = [options for options, _ in (*GOES, *REFUSED, *TOLD)] + SILENT
+    cases = [options for options, _ in (*GOES, *REFUSED, *TOLD)] + SILENT + rollout_cases()
     assert OPTIONS.keys() - {key for options in cases for key in options} - LEAST.keys() == {
         "user_prompt_library",
         "output_dir",

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from ltx_core.errors import DataError
-from ltx_core.training.batch import TrainBatch, collate
+from ltx_core.training.batch import TrainBatch
+from ltx_core.training.collate import collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import eval_draw, train_draw
 from ltx_core.training.order import Visit

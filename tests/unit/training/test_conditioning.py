@@ -11,7 +11,8 @@ from pydantic import ValidationError
 
 from ltx_core.denoiser.positions import first_frame_keyframes
 from ltx_core.shapes import LatentShape
-from ltx_core.training.batch import TrainBatch, collate
+from ltx_core.training.batch import TrainBatch
+from ltx_core.training.collate import collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import Draw, carries_audio_loss, eval_draw, train_draw
 from ltx_core.training.order import Visit

@@ -16,6 +16,7 @@ from ltx_core.training.crepa import make_projector
 from ltx_core.training.engine import engine_options
 from ltx_core.training.memory import out_of_memory_errors
 from ltx_core.training.memory_plan import Bucket, batch_shape, bucket_of, is_planned, largest_first, planned, workload
+from ltx_core.training.rollout_settings import RolloutSettings
 from tasks.shared import MemoryConfig
 from tasks.train_memory import buckets_of, plan_on_gpu
 from tests.released_header import transformer_shapes
@@ -129,3 +130,18 @@ def test_alignment_is_counted_with_its_projector(shapes: dict[str, Any]) -> None
     assert off.predict(bare).terms["one block's work"] == 0
     narrow = workload(TrainSettings(crepa={}), (SMALL, LONG), shapes, feature_width=384)
     assert narrow.predict(bare).peak_bytes < on.predict(bare).peak_bytes
+
+
+def test_rollouts_beside_a_graph_are_counted(shapes: dict[str, Any]) -> None:
+    """Without a graph they take no more than the backward does later."""
+    peaks = {}
+    for graphs in ("on", "off"):
+        for rollout in (None, RolloutSettings()):
+            settings = TrainSettings(
+                batch_size=2, cuda_graphs=graphs, recompute=1.0, streamed_blocks=0, rollout=rollout
+            )
+            peaks[graphs, rollout is None] = planned(settings, of(settings, shapes), usable_bytes(80))[1].estimate
+    assert peaks["off", False].peak_bytes == peaks["off", True].peak_bytes
+    more = peaks["on", False].peak_bytes - peaks["on", True].peak_bytes
+    assert more == peaks["on", False].terms["rollouts"]
+    assert 0.5 * GIB < more < 3 * GIB

@@ -26,6 +26,11 @@ def test_a_ramp_may_begin_above_and_fall() -> None:
     assert [settings.share(step) for step in (0, 5, 10, 15)] == pytest.approx([1.0, 1.0, 0.8, 0.6])
 
 
+def test_a_ramp_may_end_at_0() -> None:
+    settings = RolloutSettings(probability=0, start_probability=0.5, ramp_steps=4)
+    assert [settings.share(step) for step in (0, 2, 4)] == [0.5, 0.25, 0]
+
+
 def test_a_cosine_is_slow_at_both_ends() -> None:
     straight, cosine = (RolloutSettings(**RAMP, ramp_shape=shape) for shape in ("linear", "cosine"))
     assert cosine.share(7) < straight.share(7)
@@ -42,7 +47,8 @@ def test_a_start_step_alone_is_a_jump() -> None:
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"probability": 0}, "greater than 0"),
+        ({"probability": 0}, "no visit is ever rolled out"),
+        ({"probability": -0.1}, "greater than or equal to 0"),
         ({"start_probability": 0.2}, "start_probability is 0.2 without a ramp"),
         ({"ramp_shape": "cosine", "ramp_start_step": 3}, "ramp_shape is 'cosine' with ramp_steps 0"),
         ({"reflexflow_alpha": 2}, "reflexflow_alpha set while reflexflow is false"),

@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from ltx_core.errors import ConfigError, ShapeError
 from ltx_core.shapes import LatentShape
-from ltx_core.training.batch import TrainBatch, collate
+from ltx_core.training.batch import TrainBatch
+from ltx_core.training.collate import collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import train_draw
 from ltx_core.training.engine import engine_options

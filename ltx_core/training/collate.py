@@ -1,0 +1,142 @@
+"""From clips and draws to the tensors of one batch, on the CPU in float32."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from ltx_core.conditioning.mask import mask_tokens
+from ltx_core.conditioning.prefix import prefix_tokens
+from ltx_core.denoiser.packing import pack_video
+from ltx_core.denoiser.positions import audio_positions, first_frame_keyframes, video_positions
+from ltx_core.errors import DataError
+from ltx_core.flow_matching.noise import add_noise, draw_noise, velocity_target
+from ltx_core.shapes import LatentShape, audio_latent_frames
+from ltx_core.training.batch import NoisyStream, TrainBatch
+from ltx_core.training.draws import Draw
+from ltx_core.training.samples import SampleInfo, SampleSource
+
+DrawFor = Callable[[int, int, int], Draw]
+"""(index in the batch, video tokens, audio tokens) -> draw."""
+
+
+def collate(
+    samples: Sequence[SampleInfo],
+    source: SampleSource,
+    draw_for: DrawFor,
+    *,
+    audio_channels: int | None,
+    with_features: bool = False,
+) -> TrainBatch:
+    """Load, draw and noise the clips of one batch.
+
+    A clip without sound gets a zero audio stream of the right length that carries no loss, so it may share a batch with
+    clips that have it. `audio_channels` is the width of an audio token, or None to leave sound out. `with_features`:
+    bring the features of the clips' frames.
+
+    Raises:
+        DataError: a latent is not finite, or it or features do not have the shape that its clip has; names the clip.
+    """
+    loaded = [source.load(sample.clip_id) for sample in samples]
+    shape = _common_shape(samples, loaded)
+    num_audio = audio_latent_frames(shape.pixels().frames / samples[0].frame_rate)
+    draws = [draw_for(i, shape.tokens, num_audio) for i in range(len(samples))]
+    clean = [_finite(s, x["video"]) for s, x in zip(samples, loaded, strict=True)]
+    video = _noisy_video(clean, draws, shape, samples[0].frame_rate)
+    audio = None
+    if audio_channels is not None:
+        sounds = [_sound(s, x, (num_audio, audio_channels)) for s, x in zip(samples, loaded, strict=True)]
+        given = [d.sound_given and "audio" in x for d, x in zip(draws, loaded, strict=True)]
+        audio = _noisy_audio(sounds, [s.has_audio_loss for s in samples], given, draws)
+    features = None
+    if with_features:
+        features = torch.stack([_features(s, x, shape) for s, x in zip(samples, loaded, strict=True)])
+    clip_ids, captions = tuple(s.clip_id for s in samples), tuple(d.caption for d in draws)
+    return TrainBatch(clip_ids, captions, video, audio, shape, features=features)
+
+
+def _noisy_video(clean: Sequence[Tensor], draws: Sequence[Draw], shape: LatentShape, frame_rate: float) -> NoisyStream:
+    tokens = pack_video(torch.stack(list(clean)))
+    noise = torch.stack([draw_noise(tuple(tokens.shape[1:]), d.video_noise) for d in draws])
+    sigma = torch.tensor([d.video_sigma for d in draws])
+    known = torch.stack([_known(d, shape) for d in draws])
+    timesteps = sigma[:, None].masked_fill(known, 0.0) if bool(known.any()) else sigma
+    return NoisyStream(
+        noisy=add_noise(tokens, noise, timesteps),
+        target=velocity_target(tokens, noise),
+        weight=(~known).float(),
+        sigma=sigma,
+        timesteps=timesteps,
+        positions=video_positions(shape, frame_rate, len(draws)),
+        keyframes=first_frame_keyframes(shape, len(draws)),
+    )
+
+
+def _known(draw: Draw, shape: LatentShape) -> Tensor:
+    """Video tokens that are given: bool [T]. One latent frame is always left to learn."""
+    known = prefix_tokens(shape, min(draw.given_frames, shape.frames - 1))
+    return known if draw.given_mask is None else known | mask_tokens(draw.given_mask, shape)
+
+
+def _noisy_audio(
+    sounds: Sequence[Tensor], has_loss: Sequence[bool], given: Sequence[bool], draws: Sequence[Draw]
+) -> NoisyStream:
+    """Sound that is given is a whole stream at sigma 0, as in sampling: clean tokens, and a gate that knows it."""
+    tokens = torch.stack(list(sounds))
+    noise = torch.stack([draw_noise(tuple(tokens.shape[1:]), d.audio_noise) for d in draws])
+    sigma = torch.tensor([0.0 if known else d.audio_sigma for d, known in zip(draws, given, strict=True)])
+    learnt = torch.tensor([loss and not known for loss, known in zip(has_loss, given, strict=True)])
+    return NoisyStream(
+        noisy=add_noise(tokens, noise, sigma),
+        target=velocity_target(tokens, noise),
+        weight=learnt.float()[:, None].expand(tokens.shape[:2]).contiguous(),
+        sigma=sigma,
+        timesteps=sigma,
+        positions=audio_positions(tokens.shape[1], len(draws)),
+    )
+
+
+def _common_shape(samples: Sequence[SampleInfo], loaded: Sequence[dict[str, Tensor]]) -> LatentShape:
+    shapes = {tuple(x["video"].shape): s.clip_id for s, x in zip(samples, loaded, strict=True)}
+    rates = {s.frame_rate for s in samples}
+    if len(shapes) > 1 or len(rates) > 1:
+        raise DataError(
+            f"a batch mixes video latents {shapes} at {sorted(rates)} frames a second; clips of bucket "
+            f"{samples[0].bucket} must agree. Encode them again with --force."
+        )
+    _, frames, height, width = next(iter(shapes))
+    return LatentShape(frames, height, width)
+
+
+def _sound(sample: SampleInfo, loaded: dict[str, Tensor], wanted: tuple[int, int]) -> Tensor:
+    """Audio tokens [A, D]; zeros for a clip without."""
+    if "audio" not in loaded:
+        if sample.has_audio_loss:
+            raise DataError(f"clip {sample.clip_id} is to be trained on sound and has none stored; encode it again")
+        return torch.zeros(wanted)
+    if tuple(loaded["audio"].shape) != wanted:
+        raise DataError(
+            f"clip {sample.clip_id} has audio latents {list(loaded['audio'].shape)}; {list(wanted)} is wanted for "
+            f"bucket {sample.bucket} at {sample.frame_rate} frames a second. Encode it again."
+        )
+    return _finite(sample, loaded["audio"])
+
+
+def _features(sample: SampleInfo, loaded: dict[str, Tensor], shape: LatentShape) -> Tensor:
+    """Features [F, P, D] of a clip's frames, one at each token's place, in the dtype they are stored in."""
+    if "features" not in loaded:
+        raise DataError(f"clip {sample.clip_id} has no features of its frames; run `--from embed_frames`")
+    features = loaded["features"]
+    if tuple(features.shape[:3]) != tuple(shape):
+        raise DataError(
+            f"clip {sample.clip_id} has frame features {list(features.shape)}; [{shape.frames}, {shape.height}, "
+            f"{shape.width}, D] is wanted for bucket {sample.bucket}. Run `--from embed_frames` with --force."
+        )
+    return features.flatten(1, 2)
+
+
+def _finite(sample: SampleInfo, latent: Tensor) -> Tensor:
+    latent = latent.float()
+    if not bool(torch.isfinite(latent).all()):
+        raise DataError(f"clip {sample.clip_id} has a latent with NaN or infinity; encode it again, or set it aside")
+    return latent
