@@ -93,14 +93,9 @@ def eval_of(run: Run) -> float:
 def test_errors_on_its_own_states_fall(tmp_path: Path) -> None:
     """With each of the seeds, and not at the cost of states on the straight path; equal steps, so more forwards."""
     for seed in SEEDS:
-        control, rolled, reflexed = (
-            trained(tmp_path / f"{seed}-{name}", seed, rollout)
-            for name, rollout in (
-                ("control", None),
-                ("rolled", ROLLOUT),
-                ("reflexed", ROLLOUT | {"reflexflow": True}),
-            )
-        )
+        control = trained(tmp_path / f"control-{seed}", seed, None)
+        rolled = trained(tmp_path / f"rolled-{seed}", seed, ROLLOUT)
         assert own_error(rolled) < 0.8 * own_error(control)
-        assert own_error(reflexed) < 0.9 * own_error(control)
         assert eval_of(rolled) < 1.02 * eval_of(control)
+    reflexed = trained(tmp_path / "reflexed", seed, ROLLOUT | {"reflexflow": True})
+    assert own_error(reflexed) < 0.8 * own_error(control)
