@@ -129,13 +129,3 @@ def not_built(instead: str) -> Take:
             raise Refused(f"is {value!r}, and that is {NOT_BUILT}; {instead}")
 
     return take
-
-
-def part_of(master: str) -> Take:
-    """A setting of a method that is not built: without the method it has no effect, there as here."""
-
-    def take(draft: Draft, key: str, _value: Any) -> None:
-        if draft.flat.get(master) in (None, False, 0, "", "false", "0"):
-            draft.notice(key, f"has no effect without {master}")
-
-    return take
