@@ -13,6 +13,7 @@ from tasks.render_gallery import draw_gallery
 from tasks.render_given import check_files, given_files
 from tasks.render_jobs import RenderJob, plan_jobs
 from tasks.render_measure import measured_row
+from tasks.render_memory import memory_lines
 from tasks.render_notices import render_notices
 from tasks.render_score import clip_scores, observed_clip, pending_judge, prepare_judge
 from tasks.shared import Shared
@@ -127,5 +128,6 @@ STAGE = Stage(
     pending=pending,
     prepare=prepare,
     notices=render_notices,
+    memory=memory_lines,
     artifacts=("gallery.html", "renders.png", "renders/*.mp4"),
 )

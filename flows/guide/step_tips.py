@@ -102,15 +102,18 @@ STEPS: dict[str, tuple[Tip, ...]] = {
     "Trouble": (
         Tip(
             what="Out of memory: lower the resolution to 480p",
-            does="`datasets[].resolution: 480`. A full device names what to lower.",
-            differs="nothing",
-            test="tests/numerics/training/test_step.py::test_full_device_says_what_to_change",
+            does="`datasets[].resolution: 480`. `plan` predicts what training takes, chooses what fits, and refuses "
+            "what cannot; a full device names what to lower.",
+            differs="Told before anything is computed.",
+            test="tests/unit/flows/test_plan_memory.py::test_what_cannot_fit_is_refused_before_anything_is_computed",
         ),
         Tip(
             what="Out of memory: 33 or 49 frames",
             does="`datasets[].video.num_frames` and `render_validation.num_frames`.",
-            differs="Both are 8k+1, so they are taken as they are.",
-            test="tests/numerics/expectations/test_expectations.py::test_e01_frame_counts_are_floored_to_8k_plus_1",
+            differs="Both are 8k+1, so they are taken as they are. Renders that do not fit stream the blocks from the "
+            "host; what cannot fit even so is refused by `plan`.",
+            test="tests/unit/flows/test_plan_memory.py::"
+            "test_renders_that_do_not_fit_are_streamed_and_what_cannot_fit_is_refused",
         ),
         Tip(
             what="Out of memory: see that group offload is on",

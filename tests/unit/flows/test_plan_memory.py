@@ -74,6 +74,28 @@ def test_the_text_encoders_room_is_told(write: Write, weights: dict[str, str], t
     assert told(gpu_gib=24, device="cpu") == ()
 
 
+def test_renders_that_do_not_fit_are_streamed_and_what_cannot_fit_is_refused(
+    write: Write, weights: dict[str, str], tmp_path: Path
+) -> None:
+    """The released transformer takes 35 GiB by itself."""
+    (tmp_path / "footage").mkdir()
+    (tmp_path / "footage" / "a.mp4").write_bytes(b"not looked into")
+
+    def told(gpu_gib: float, prompts: tuple[str, ...] = ("A dog runs.",), **render: Any) -> tuple[str, ...]:
+        sections = {"model": weights, "memory": {"gpu_gib": gpu_gib}, "prompts": {"validation": list(prompts)}}
+        config = load_config(write(**sections, render_validation=render), {})
+        stages = plan(config, select("render_validation", None, force=False))
+        return next(stage.memory for stage in stages)
+
+    assert re.fullmatch(r"80 GiB card: at most 3[78]\.\d GiB", told(80)[0])
+    assert re.search(
+        r"24 GiB card: .* blocks are streamed from host memory, which takes at most [3-6]\.\d", told(24)[0]
+    )
+    assert told(24, prompts=()) == ()
+    with pytest.raises(OutOfMemory, match="lower render_validation's width, height or num_frames"):
+        told(8, width=4096, height=4096, num_frames=1025)
+
+
 def test_a_card_that_holds_everything_streams_nothing(planned: Any) -> None:
     memory = planned(80, **SMALLEST_OF_THE_GUIDE).memory
     assert "0 of 48 blocks computed again (recompute 0.00) and 0 streamed" in memory[0]
