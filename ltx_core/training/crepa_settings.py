@@ -51,6 +51,13 @@ class CrepaSettings(BaseModel):
     cutoff_step: int | None = Field(
         default=None, ge=1, description="From this step on, counted from 0, there is no alignment and it costs nothing."
     )
+    similarity_threshold: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="Ends it like `cutoff_step`, for good, once the self-similarity, averaged over about a hundred "
+        "steps, is so high.",
+    )
 
     @model_validator(mode="after")
     def _schedule_agrees(self) -> Self:

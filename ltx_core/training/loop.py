@@ -13,7 +13,7 @@ from ltx_core.lora.trained import TrainedAdapter
 from ltx_core.progress import Progress
 from ltx_core.training.average import Average
 from ltx_core.training.backward import Backward
-from ltx_core.training.crepa_weight import crepa_weight
+from ltx_core.training.crepa_weight import crepa_weight, smoothed
 from ltx_core.training.evaluation import eval_loss
 from ltx_core.training.memory import dry_run, out_of_memory_errors, peak_mebibytes
 from ltx_core.training.metrics import History
@@ -165,13 +165,18 @@ def _step(run: Run, step: int, feed: Feed, watch: Stopwatch) -> None:
             batches,
             run.optimizer,
             run.parameters,
-            Rates(learning_rate(step, settings), crepa_weight(step, settings), rollout_share(step, settings)),
+            Rates(
+                learning_rate(step, settings),
+                crepa_weight(step, settings, run.history.similarity),
+                rollout_share(step, settings),
+            ),
             ranks=run.ranks,
             load=feed,
             backward=run.backward,
         )
     watch.add(num_tokens)
     run.history.pending.append(record)
+    run.history.similarity = smoothed(run.history.similarity, record.crepa.get("self_similarity"))
     done = step + 1
     if done % settings.log_interval == 0 or done == settings.steps:
         peak = peak_mebibytes()

@@ -56,6 +56,8 @@ class History:
 
     rows: list[Metric] = field(default_factory=list)
     pending: list[StepRecord] = field(default_factory=list)
+    similarity: float | None = None
+    """Average self-similarity of hidden states, as `crepa_weight.smoothed` makes it; None before CREPA's first step."""
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         self.rows.extend(Metric(step, name, value) for name, value in values.items())
@@ -71,14 +73,15 @@ class History:
         return next((row.value for row in reversed(self.rows) if (row.step, row.name) == (step, name)), None)
 
     def to_json(self) -> dict[str, Any]:
-        return {"rows": self.rows, "pending": [asdict(record) for record in self.pending]}
+        pending = [asdict(record) for record in self.pending]
+        return {"rows": self.rows, "pending": pending, "similarity": self.similarity}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "History":
         pending = [
             StepRecord(**{**r, "losses": tuple(_sample_loss(*loss) for loss in r["losses"])}) for r in stored["pending"]
         ]
-        return cls([Metric(*row) for row in stored["rows"]], pending)
+        return cls([Metric(*row) for row in stored["rows"]], pending, stored.get("similarity"))
 
 
 def summarise(records: Sequence[StepRecord]) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """Training with CREPA: what gets gradients, what is kept and what is not, and that nothing but settings decides it."""
 
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ltx_core.training.metrics import History
 from ltx_core.training.order import Visit
 from ltx_core.training.run import TrainJob, prepare, train_lora
 from ltx_core.training.step import StepLosses, backward_step
+from tests.numerics.training.test_resume import KilledAt, in_child
 
 pytestmark = pytest.mark.numerics
 JobOf = Callable[..., TrainJob]
@@ -149,6 +151,21 @@ def test_a_run_that_was_stopped_ends_with_the_same_bytes(crepa_job: JobOf, tmp_p
     assert result.metrics == whole.metrics
     ends = [tmp_path / name / "checkpoints" / "step-000007" / "adapter.safetensors" for name in ("whole", "stopped")]
     assert ends[0].read_bytes() == ends[1].read_bytes()
+
+
+def test_a_run_killed_after_it_ended_by_similarity_goes_on_without_it(crepa_job: JobOf, tmp_path: Path) -> None:
+    """Killed two steps after a checkpoint; whether it has ended is known only from the steps before that."""
+    changes = {"crepa": {**CREPA, "similarity_threshold": 0.109}, "log_interval": 1, "seed": 0}
+    whole = train_lora(crepa_job(tmp_path / "whole", **changes), Silent())
+    at = [row.step for row in whole.metrics if row.name == "crepa/weight"]
+    assert at == list(range(1, len(at) + 1))
+    assert 1 < len(at) < 5
+    job = crepa_job(tmp_path / "killed", **changes)
+    assert in_child(lambda: train_lora(job, KilledAt(5))) == -signal.SIGKILL
+    result = train_lora(job, Silent())
+    assert result.resumed_from_step == 3
+    assert result.lora_path.read_bytes() == whole.lora_path.read_bytes()
+    assert result.metrics == whole.metrics
 
 
 @pytest.mark.parametrize("optimizer", ["adamw_bf16", "adamw8bit"])

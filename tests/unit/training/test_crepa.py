@@ -16,7 +16,7 @@ from ltx_core.errors import ConfigError, ShapeError
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.crepa import Crepa, alignment, batch_alignment, make_projector, project
 from ltx_core.training.crepa_settings import CrepaSettings, num_projected
-from ltx_core.training.crepa_weight import crepa_weight
+from ltx_core.training.crepa_weight import crepa_weight, smoothed
 from ltx_core.training.engine import engine_options
 
 
@@ -172,6 +172,16 @@ def test_the_weight_by_step(choice: dict[str, Any], weights: list[float]) -> Non
     run = TrainSettings(steps=6, crepa=choice)
     assert [crepa_weight(step, run) for step in range(6)] == pytest.approx(weights)
     assert crepa_weight(0, TrainSettings()) == 0
+
+
+def test_a_similarity_that_is_high_enough_ends_it() -> None:
+    run = TrainSettings(steps=6, crepa={"similarity_threshold": 0.5})
+    assert [crepa_weight(1, run, similarity) for similarity in (None, 0.4, 0.5, 0.6)] == [0.5, 0.5, 0, 0]
+    assert crepa_weight(1, TrainSettings(crepa={}), 1.0) == 0.5
+    assert smoothed(None, None) is None
+    assert smoothed(None, 0.2) == 0.2
+    assert smoothed(0.2, None) == 0.2
+    assert smoothed(0.2, 0.4) == pytest.approx(0.202)
 
 
 @pytest.mark.parametrize(
