@@ -241,7 +241,8 @@ def test_the_batch_brings_features_at_the_places_of_tokens(crepa_job: JobOf, tmp
     wanted = run.objective.source.load("large2")["features"]
     assert batch.features is not None
     assert batch.features.shape == (2, 2, 4, WIDTH)
-    assert batch.features[1, 1, 3].equal(wanted[1, 1, 1])
+    assert batch.features[1, 1, 1].equal(wanted[1, 0, 1])
+    assert batch.features[1, 1, 2].equal(wanted[1, 1, 0])
     assert run.objective.eval_batch(run.held_out[0], 0.5).features is None
 
 
