@@ -31,7 +31,7 @@ WIDTH = 12
 CREPA = {"block_index": 0}
 ROUTE = {"selection_ratio": 0.5, "start_layer_idx": 0, "end_layer_idx": -1}
 GIVEN: dict[str, Any] = {"first_frame_probability": 0.3, "prefix_probability": 0.3, "prefix_latent_frames": 1}
-Load = Callable[[str], Mapping[str, Tensor]]
+ROLLED: dict[str, Any] = {"tread_routes": [ROUTE], "rollout": {"reflexflow": True}}
 
 
 class WithFeatures:
@@ -89,7 +89,8 @@ def step(
     """What a step gives, and its gradients."""
     for parameter in run.parameters.values():
         parameter.grad = None
-    found = backward_step(run.objective, batches, backward=made_by, crepa_weight=weight)
+    share = 0.0 if run.objective.settings.rollout is None else 0.5
+    found = backward_step(run.objective, batches, backward=made_by, crepa_weight=weight, rollout_share=share)
     return found, {name: p.grad.clone() for name, p in run.parameters.items() if p.grad is not None}
 
 
@@ -182,7 +183,7 @@ def test_eval_loss_does_not_know_it(crepa_job: JobOf, tmp_path: Path) -> None:
     assert eval_loss(on.objective, on.held_out, Silent()) == eval_loss(off.objective, off.held_out, Silent())
 
 
-@pytest.mark.parametrize("changes", [{}, GIVEN, {"tread_routes": [ROUTE]}, {"tread_routes": [ROUTE], **GIVEN}], ids=str)
+@pytest.mark.parametrize("changes", [{}, GIVEN, {"tread_routes": [ROUTE], **GIVEN}, ROLLED], ids=str)
 def test_gradients_and_figures_do_not_depend_on_how_a_step_is_cut(
     changes: dict[str, Any], crepa_job: JobOf, tmp_path: Path
 ) -> None:
