@@ -23,6 +23,7 @@ class QuarantineReason(StrEnum):
     NO_CAPTION = "no_caption"
     BAD_CAPTION = "bad_caption"
     NO_SOUND = "no_sound"
+    BAD_MASK = "bad_mask"
     BLACK = "black"
     FROZEN = "frozen"
     DUPLICATE = "duplicate"

@@ -35,6 +35,8 @@ class Media(Record):
     audio_rate: int = Field(ge=0, description="Samples per second; 0 without an audio stream.")
     sound_key: str | None = Field(default=None, description="SHA-256 of the sound file beside it, if there is one.")
     sound_path: str | None = location("Absolute path of that sound file.", default=None)
+    mask_key: str | None = Field(default=None, description="SHA-256 of its mask's file, if there is one.")
+    mask_path: str | None = location("Absolute path of that mask.", default=None)
 
 
 class Clip(Record):
@@ -50,6 +52,8 @@ class Clip(Record):
     path: str = location("Absolute path of the file.")
     sound_key: str | None = Field(default=None, description="SHA-256 of the file that its sound is cut from instead.")
     sound_path: str | None = location("Absolute path of that sound file.", default=None)
+    mask_key: str | None = Field(default=None, description="SHA-256 of the file that says where it is trained on.")
+    mask_path: str | None = location("Absolute path of that mask.", default=None)
     caption: str = Field(description="The caption.")
     start_seconds: float = Field(ge=0, description="Start, counted from the file's first frame.")
     frame_rate: float = Field(gt=0, description="Frames per second after resampling.")

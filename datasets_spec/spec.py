@@ -92,6 +92,11 @@ class DatasetSpec(SpecModel):
         description="`pixel`: length of the shorter edge. `pixel_area`: edge of the square of equal area. "
         "`area`: megapixels.",
     )
+    mask_dir: Path | None = Field(
+        default=None,
+        description="Folder of masks, NAME.png, NAME.mp4 or NAME_mask.* for the video NAME: white is trained on, black "
+        "carries no loss. In the footage's own folder NAME_mask.* alone. A video without a mask is trained on whole.",
+    )
     minimum_image_size: float = Field(
         default=0,
         ge=0,

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from datasets_spec import Clip
@@ -10,6 +12,7 @@ from ltx_core.autoencoder.encoding import Decoded
 from ltx_core.media.ahead import Leaving, Window, default_workers, run_ahead
 from ltx_core.media.clip import clip_frames, clip_seconds, clip_sound
 from ltx_core.media.errors import MediaError
+from ltx_core.media.mask import mask_weights
 from ltx_core.progress import stop_if_asked
 from ltx_core.vision.frames import latent_frames
 from tasks.stage import Work
@@ -63,7 +66,11 @@ def _decode(item: tuple[str, Clip], leaving: Leaving) -> Decoded:
     key, clip = item
     frames = torch.from_numpy(clip_frames(clip, leaving.check))
     sound = clip_sound(clip) if clip.audio in HEARD else None
-    return Decoded(key, frames, None if sound is None else torch.from_numpy(sound))
+    return Decoded(key, frames, _tensor(sound), _tensor(mask_weights(clip)))
+
+
+def _tensor(array: npt.NDArray[np.float32] | None) -> torch.Tensor | None:
+    return None if array is None else torch.from_numpy(array)
 
 
 def _num_bytes(item: tuple[str, Clip]) -> int:

@@ -8,13 +8,13 @@ from typing import NamedTuple
 from datasets_spec import DatasetSpec
 from ltx_core.errors import DataError
 from ltx_core.files.digest import DigestMemo, file_digest, text_digest
-from ltx_core.media.find import find_media, find_sounds
+from ltx_core.media.find import MASK_ENDING, find_masks, find_media, find_sounds
 
 UNREADABLE = "unreadable"
 
 
-class SoundFile(NamedTuple):
-    """A file of sound alone."""
+class FileBeside(NamedTuple):
+    """A sound or a mask that belongs to a video."""
 
     path: Path
     digest: str
@@ -29,8 +29,10 @@ class Source:
     relpath: str
     media_digest: str
     caption_digest: str
-    sounds: tuple[SoundFile, ...] = ()
+    sounds: tuple[FileBeside, ...] = ()
     """Those of the dataset's `sound_dir` that bear its name; one is wanted, if there is such a folder."""
+    masks: tuple[FileBeside, ...] = ()
+    """Those of its `mask_dir`; one at most is wanted."""
 
 
 def find_sources(dataset: DatasetSpec, memo: DigestMemo) -> Iterator[Source]:
@@ -45,23 +47,25 @@ def find_sources(dataset: DatasetSpec, memo: DigestMemo) -> Iterator[Source]:
             f"dataset {dataset.id!r}: {root} is {'a file' if root.exists() else 'not there'}; "
             f"set instance_data_dir to the folder that holds the footage"
         )
-    found = find_media(root)
+    found = [path for path in find_media(root) if not _is_mask(path, dataset)]
     if not found:
         raise DataError(
             f"dataset {dataset.id!r}: no media files under {root}; put .mp4, .mov, .webm or .mkv files there, or set "
             f"instance_data_dir to the folder that holds them"
         )
     sounds = {} if dataset.audio.sound_dir is None else find_sounds(dataset.audio.sound_dir)
+    masks = {} if dataset.mask_dir is None else find_masks(dataset.mask_dir, beside=dataset.mask_dir == root)
     for path in found:
         relpath = path.relative_to(root)
-        own = sounds.get(relpath.with_suffix("").as_posix(), ())
+        name = relpath.with_suffix("").as_posix()
         yield Source(
             dataset,
             path,
             relpath.as_posix(),
             _digest(path, memo),
             _caption_digest(dataset, path),
-            sounds=tuple(SoundFile(one, _digest(one, memo)) for one in own),
+            sounds=tuple(FileBeside(one, _digest(one, memo)) for one in sounds.get(name, ())),
+            masks=tuple(FileBeside(one, _digest(one, memo)) for one in masks.get(name, ())),
         )
 
 
@@ -69,8 +73,16 @@ def footage_digest(dataset: DatasetSpec, memo: DigestMemo) -> dict[str, str | in
     """Count and digest of a dataset's files and captions; changes when, and only when, a byte or name does."""
     sources = list(find_sources(dataset, memo))
     parts = [part for s in sources for part in (s.relpath, s.media_digest, s.caption_digest)]
-    parts += [f"{s.relpath}: {one.path.name} {one.digest}" for s in sources for one in s.sounds]
+    parts += [f"{s.relpath}: {one.path.name} {one.digest}" for s in sources for one in (*s.sounds, *s.masks)]
     return {"files": len(sources), "digest": text_digest(str(dataset.instance_data_dir), *parts)}
+
+
+def _is_mask(path: Path, dataset: DatasetSpec) -> bool:
+    """Whether a video in the footage's folder is a mask of another."""
+    folder = dataset.mask_dir
+    if folder is None or not path.is_relative_to(folder):
+        return False
+    return folder != dataset.instance_data_dir or path.stem.endswith(MASK_ENDING)
 
 
 def _digest(path: Path, memo: DigestMemo) -> str:

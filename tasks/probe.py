@@ -1,7 +1,6 @@
 """Find media, hash the bytes, read streams, frame times, sound layout and caption; a verdict for each file."""
 
 import dataclasses
-from pathlib import PurePosixPath
 from typing import Any
 
 from datasets_spec import Media, Quarantined, QuarantineReason
@@ -9,14 +8,12 @@ from ltx_core.files.digest import DigestMemo, text_digest
 from ltx_core.media.captions import read_caption
 from ltx_core.media.errors import MediaError
 from ltx_core.media.probe import MediaInfo, probe_media
-from ltx_core.media.sound import has_sound
 from ltx_core.pool.items import ItemStore
 from ltx_core.progress import stop_if_asked
 from tasks.footage import UNREADABLE, Source, find_sources, footage_digest
+from tasks.probe_beside import PROBE_VERSION, files_beside
 from tasks.shared import ConfigModel, Shared
 from tasks.stage import Observed, Outcome, Stage, Work
-
-PROBE_VERSION = 1
 
 
 class ProbeConfig(ConfigModel):
@@ -37,7 +34,7 @@ def probe(work: Work) -> Outcome:
         try:
             info, fresh = _info(source, store, work.force)
             caption = read_caption(source.path, source.dataset.caption_strategy, source.dataset.instance_prompt)
-            rows.append(_row(source, info, caption).model_copy(update=_sound(source, store)))
+            rows.append(_row(source, info, caption).model_copy(update=files_beside(source, info, store)))
             computed += fresh
         except MediaError as error:
             quarantined.append(_verdict(source, error))
@@ -66,33 +63,6 @@ def _info(source: Source, store: ItemStore, force: bool) -> tuple[MediaInfo, boo
     info = probe_media(source.path)
     store.put(key, dataclasses.asdict(info))
     return info, True
-
-
-def _sound(source: Source, store: ItemStore) -> dict[str, str]:
-    """What the row says of the sound file that the dataset has for this video; nothing if it has no such folder.
-
-    Raises:
-        MediaError: NO_SOUND, there is none though one is wanted, or several, or no sound in it; or it cannot be read.
-    """
-    audio = source.dataset.audio
-    if audio.sound_dir is None or (not source.sounds and audio.missing_sound == "without"):
-        return {}
-    names = ", ".join(one.path.name for one in source.sounds)
-    if len(source.sounds) != 1:
-        raise MediaError(
-            QuarantineReason.NO_SOUND,
-            f"{source.relpath} has {names or 'no sound file of its name'} in {audio.sound_dir}; one is wanted, such as "
-            f"{PurePosixPath(source.relpath).with_suffix('.wav')}. Put it there, or set audio.missing_sound: without.",
-        )
-    ((path, digest),) = source.sounds
-    if digest == UNREADABLE:
-        raise MediaError(QuarantineReason.UNREADABLE, f"{path} cannot be read; check its permissions")
-    key = text_digest("sound", digest, str(PROBE_VERSION))
-    if store.get(key) is None:
-        if not has_sound(path):
-            raise MediaError(QuarantineReason.NO_SOUND, f"{path} holds no sound; put a sound file there")
-        store.put(key, {"has_sound": True})
-    return {"sound_key": digest, "sound_path": str(path)}
 
 
 def _row(source: Source, info: MediaInfo, caption: str) -> Media:

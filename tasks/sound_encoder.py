@@ -1,4 +1,4 @@
-"""Clips whose pictures were encoded before, with another sound: only that is encoded. Needs torch when imported."""
+"""Clips whose pictures were encoded before, with another sound or mask: only these are made. Needs torch."""
 
 from collections.abc import Generator, Sequence
 
@@ -11,6 +11,7 @@ from ltx_core.autoencoder.mel import mel_config
 from ltx_core.checkpoint.load import load_audio_vae
 from ltx_core.media.clip import clip_sound
 from ltx_core.media.errors import MediaError
+from ltx_core.media.mask import mask_weights
 from ltx_core.pool.index import Entry
 from ltx_core.pool.samples import ShardReader
 from tasks.clip_decoding import HEARD
@@ -28,13 +29,13 @@ def resounded(
     """
     if not clips:
         return
-    work.progress.note(f"{len(clips)} clips have known pictures and another sound: only that is encoded")
+    work.progress.note(f"{len(clips)} clips have known pictures and another sound or mask: only these are encoded")
     checkpoint, device = open_weights(work.shared.model).checkpoint, prepare_device(work.shared.memory)
     audio_vae, mel = load_audio_vae(checkpoint, device=device, dtype=torch.float32), mel_config(checkpoint.config)
     reader = ShardReader(work.workspace.root)
     for key, clip, entry in clips:
         try:
-            sound = clip_sound(clip) if clip.audio in HEARD else None
+            sound, mask = clip_sound(clip) if clip.audio in HEARD else None, mask_weights(clip)
         except MediaError as error:
             refused[key] = error
             continue
@@ -42,4 +43,6 @@ def resounded(
         made = {"video": before["video"].clone()}
         if sound is not None:
             made["audio"] = encode_audio(audio_vae, torch.from_numpy(sound).to(device), mel).float().cpu()
+        if mask is not None:
+            made["mask"] = torch.from_numpy(mask)
         yield key, made

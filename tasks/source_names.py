@@ -1,6 +1,7 @@
 """Names of a file in its clips: kept apart from what is in its bytes, so that renaming it decodes nothing."""
 
 from datasets_spec import Clip, DatasetSpec, Media, Quarantined
+from ltx_core.media.clip import keyed
 
 SOURCE = "(source)"
 PLACEHOLDER = {"media_id": SOURCE, "relpath": SOURCE, "path": SOURCE, "caption": SOURCE, "dataset": SOURCE}
@@ -8,9 +9,9 @@ PLACEHOLDER = {"media_id": SOURCE, "relpath": SOURCE, "path": SOURCE, "caption":
 
 
 def named(clip: Clip, row: Media, spec: DatasetSpec) -> Clip:
-    """The clip with the names of the file it was found in this time."""
+    """The clip with the names of the file it was found in this time, and that file's mask."""
     start = clip.clip_id.partition("@")[2]
-    return clip.model_copy(
+    made = clip.model_copy(
         update={
             "clip_id": f"{row.media_id}@{start}",
             "media_id": row.media_id,
@@ -18,8 +19,11 @@ def named(clip: Clip, row: Media, spec: DatasetSpec) -> Clip:
             "path": row.path,
             "caption": row.caption,
             "repeats": spec.repeats,
+            "mask_key": row.mask_key,
+            "mask_path": row.mask_path,
         }
     )
+    return made if row.mask_key is None else made.model_copy(update={"clip_key": keyed(made)})
 
 
 def renamed(one: Quarantined, row: Media) -> Quarantined:

@@ -23,6 +23,8 @@ class Decoded(NamedTuple):
     """uint8 [F, H, W, 3]."""
     sound: Tensor | None
     """float32 [2, N]."""
+    mask: Tensor | None = None
+    """float32 [F', H', W'] in [0, 1]: how much each latent place counts in training."""
 
     @property
     def shape(self) -> PixelShape:
@@ -52,7 +54,8 @@ def auto_batch_size(shape: PixelShape, device: torch.device) -> int:
 
 
 def encode_clips(clips: Iterable[Decoded], encoder: ClipEncoder) -> Iterator[tuple[Decoded, dict[str, Tensor]]]:
-    """(clip, tensors) in order: `video` [C, F', H', W'] in bfloat16 and, with sound, `audio` [A, D] in float32.
+    """(clip, tensors) in order: `video` [C, F', H', W'] in bfloat16 and, with sound, `audio` [A, D] in float32, and the
+    clip's own `mask`.
 
     Clips of equal shape that follow one another are one batch. A batch is always full, the last clip standing in for
     those that are missing: with one shape the same kernels run, and a clip's latents are the same bits in any company.
@@ -70,7 +73,8 @@ def encode_clips(clips: Iterable[Decoded], encoder: ClipEncoder) -> Iterator[tup
 
     for batch, made in one_behind(_batches(clips, encoder.batch_size), launch):
         for place, clip in enumerate(batch):
-            yield clip, {name: tensor for (owner, name), tensor in made.items() if owner == place}
+            tensors = {name: tensor for (owner, name), tensor in made.items() if owner == place}
+            yield clip, tensors if clip.mask is None else tensors | {"mask": clip.mask}
 
 
 def _batches(clips: Iterable[Decoded], batch_size: Callable[[PixelShape], int]) -> Iterator[list[Decoded]]:

@@ -35,15 +35,17 @@ def clip_key(
 
 
 def keyed(clip: Clip) -> str:
-    """`clip_key` of a clip's own fields, and of the file that its sound is cut from, where that is not the video."""
+    """`clip_key` of a clip's own fields, and of the files that its sound and its mask are taken from, if any."""
     names = ("media_key", "start_seconds", "frame_rate", "num_frames", "width", "height", "audio_channels")
     key = clip_key(**{name: getattr(clip, name) for name in names})
-    return key if clip.sound_key is None else text_digest(key, "sound", clip.sound_key)
+    beside = {"sound": clip.sound_key, "mask": clip.mask_key}
+    parts = [part for name, own in beside.items() if own is not None for part in (name, own)]
+    return text_digest(key, *parts) if parts else key
 
 
 def picture_key(clip: Clip) -> str:
-    """The key that the clip would have without sound: equal for clips that differ in their sound alone."""
-    return keyed(clip.model_copy(update={"audio_channels": 0, "sound_key": None}))
+    """The key that the clip would have without sound and mask: equal for clips that differ in these alone."""
+    return keyed(clip.model_copy(update={"audio_channels": 0, "sound_key": None, "mask_key": None}))
 
 
 def sound_file(clip: Clip) -> Path:

@@ -1,4 +1,4 @@
-"""Which files of a folder are footage, and which are sound that belongs to it."""
+"""Which files of a folder are footage, and which are sounds and masks that belong to it."""
 
 import os
 from collections.abc import Collection
@@ -16,6 +16,9 @@ VIDEO_SUFFIXES = frozenset(
 
 SOUND_SUFFIXES = frozenset({".aac", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".weba"})
 """Suffixes of sound alone, lower case."""
+
+MASK_SUFFIXES = VIDEO_SUFFIXES | {".jpeg", ".jpg", ".png", ".webp"}
+MASK_ENDING = "_mask"
 
 
 def find_media(root: Path) -> list[Path]:
@@ -43,6 +46,23 @@ def find_sounds(root: Path) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in _files(root, SOUND_SUFFIXES):
         found.setdefault(path.relative_to(root).with_suffix("").as_posix(), []).append(path)
+    return found
+
+
+def find_masks(root: Path, *, beside: bool) -> dict[str, list[Path]]:
+    """Every mask under `root` by the relative path of its video without the suffix: NAME_mask.* and, unless they lie
+    `beside` the videos, NAME.* too.
+
+    Raises:
+        DataError: `root` is not a folder.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder; masks are searched in one. Correct `mask_dir`.")
+    found: dict[str, list[Path]] = {}
+    for path in _files(root, MASK_SUFFIXES):
+        name = path.relative_to(root).with_suffix("").as_posix()
+        if name.endswith(MASK_ENDING) or not beside:
+            found.setdefault(name.removesuffix(MASK_ENDING), []).append(path)
     return found
 
 

@@ -42,7 +42,8 @@ def collate(
     num_audio = audio_latent_frames(shape.pixels().frames / samples[0].frame_rate)
     draws = [draw_for(i, shape.tokens, num_audio) for i in range(len(samples))]
     clean = [_finite(s, x["video"]) for s, x in zip(samples, loaded, strict=True)]
-    video = _noisy_video(clean, draws, shape, samples[0].frame_rate)
+    counted = torch.stack([_counted(s, x, shape) for s, x in zip(samples, loaded, strict=True)])
+    video = _noisy_video(clean, counted, draws, shape, samples[0].frame_rate)
     audio = None
     if audio_channels is not None:
         sounds = [_sound(s, x, (num_audio, audio_channels)) for s, x in zip(samples, loaded, strict=True)]
@@ -55,7 +56,10 @@ def collate(
     return TrainBatch(clip_ids, captions, video, audio, shape, features=features)
 
 
-def _noisy_video(clean: Sequence[Tensor], draws: Sequence[Draw], shape: LatentShape, frame_rate: float) -> NoisyStream:
+def _noisy_video(
+    clean: Sequence[Tensor], counted: Tensor, draws: Sequence[Draw], shape: LatentShape, frame_rate: float
+) -> NoisyStream:
+    """`counted`, [B, T]: how much the mask of each clip lets a token count; one that is given counts nothing."""
     tokens = pack_video(torch.stack(list(clean)))
     noise = torch.stack([draw_noise(tuple(tokens.shape[1:]), d.video_noise) for d in draws])
     sigma = torch.tensor([d.video_sigma for d in draws])
@@ -64,12 +68,24 @@ def _noisy_video(clean: Sequence[Tensor], draws: Sequence[Draw], shape: LatentSh
     return NoisyStream(
         noisy=add_noise(tokens, noise, timesteps),
         target=velocity_target(tokens, noise),
-        weight=(~known).float(),
+        weight=counted.masked_fill(known, 0.0),
         sigma=sigma,
         timesteps=timesteps,
         positions=video_positions(shape, frame_rate, len(draws)),
         keyframes=first_frame_keyframes(shape, len(draws)),
     )
+
+
+def _counted(sample: SampleInfo, loaded: dict[str, Tensor], shape: LatentShape) -> Tensor:
+    """[T] in [0, 1]: a clip's mask, or 1 everywhere."""
+    if "mask" not in loaded:
+        return torch.ones(shape.tokens)
+    mask = _finite(sample, loaded["mask"])
+    if tuple(mask.shape) != tuple(shape):
+        raise DataError(
+            f"clip {sample.clip_id} has a mask {list(mask.shape)}; {list(shape)} is wanted; encode it again"
+        )
+    return mask.flatten()
 
 
 def _known(draw: Draw, shape: LatentShape) -> Tensor:

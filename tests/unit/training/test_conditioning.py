@@ -10,6 +10,8 @@ import torch
 from pydantic import ValidationError
 
 from ltx_core.denoiser.positions import first_frame_keyframes
+from ltx_core.errors import DataError
+from ltx_core.flow_matching.loss import sample_losses
 from ltx_core.shapes import LatentShape
 from ltx_core.training.batch import TrainBatch
 from ltx_core.training.collate import collate
@@ -160,3 +162,26 @@ def test_first_frame_marker_is_set_whatever_is_given(settings: TrainSettings, lo
 def test_settings_that_cannot_work_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         TrainSettings(**changes)
+
+
+def test_a_clips_mask_is_the_weight_of_its_tokens(long_source: Any) -> None:
+    """Nothing is told clean by it, and what a first frame gives counts nothing whatever the mask says."""
+    mask = torch.tensor([1.0, 0.0, 0.25, 1.0, 0.0, 0.0, 1.0, 0.5]).view(4, 1, 2)
+    plain = batch_of(long_source, TrainSettings()).video
+    long_source.changed["a"]["mask"] = mask
+    masked = batch_of(long_source, TrainSettings()).video
+    assert masked.weight.tolist() == [mask.flatten().tolist()]
+    assert torch.equal(masked.noisy, plain.noisy)
+    assert torch.equal(masked.timesteps, plain.timesteps)
+    given = batch_of(long_source, TrainSettings(first_frame_probability=1.0)).video
+    assert given.weight.tolist() == [[0.0, 0.0, 0.25, 1.0, 0.0, 0.0, 1.0, 0.5]]
+    assert given.given.tolist() == [[True] * 2 + [False] * 6]
+    by_token = (plain.target - plain.noisy).square().mean(dim=2)[0]
+    loss = sample_losses(masked.noisy, masked.target, masked.weight)[0]
+    torch.testing.assert_close(loss, (by_token * mask.flatten()).sum() / mask.sum())
+
+
+def test_a_mask_of_another_shape_is_refused(long_source: Any) -> None:
+    long_source.changed["a"]["mask"] = torch.ones(3, 1, 2)
+    with pytest.raises(DataError, match=r"clip a has a mask \[3, 1, 2\]; \[4, 1, 2\] is wanted"):
+        batch_of(long_source, TrainSettings())
