@@ -23,6 +23,8 @@ def _line(fault: Any, model: type[BaseModel]) -> str:
             return f"unknown option {where!r}; {hint}"
         case "missing":
             return f"option {where!r} is missing; set it"
+        case "value_error" if isinstance(fault["input"], dict):  # of a whole section, which says itself what is wrong
+            return f"{f'{where}: ' if where else ''}{fault['ctx']['error']}"
         case _:
             return f"option {where!r} is {fault['input']!r}: {fault['msg']}"
 

@@ -15,8 +15,11 @@ from ltx_core.engine.plan import advice
 from ltx_core.errors import DataError
 from ltx_core.files.atomic import atomic_path, write_bytes
 from ltx_core.files.digest import DigestMemo, file_digest
+from ltx_core.progress import Progress
 from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
+from ltx_core.training.crepa_settings import check_block
 from ltx_core.training.shares import most_ranks
+from ltx_core.training.tread import block_routes
 from tasks.shared import Shared
 from tasks.stage import Inputs, Observed, Outcome, Stage, Work
 from tasks.train_memory import buckets_of, feature_width, memory_lines, plan_on_gpu, training_work
@@ -205,6 +208,19 @@ def observe(_config: TrainLoraConfig, shared: Shared, memo: DigestMemo) -> Obser
     return component_identities(shared.model, memo, "transformer", "connectors")
 
 
+def prepare(config: TrainLoraConfig, shared: Shared, _progress: Progress) -> TrainLoraConfig:
+    """See from the header that the model has the blocks that are named.
+
+    Raises:
+        ConfigError: it has not.
+    """
+    num_blocks = int(open_weights(shared.model).checkpoint.arguments("transformer")["num_layers"])
+    block_routes(config.tread_routes, num_blocks)
+    if config.crepa is not None:
+        check_block(config.crepa, num_blocks)
+    return config
+
+
 STAGE = Stage(
     name="train_lora",
     summary=__doc__,
@@ -219,6 +235,7 @@ STAGE = Stage(
     needs_weights=True,
     reads={"embed_text": texts_digest},
     not_in_key=FREE_TO_CHANGE,
+    prepare=prepare,
     notices=train_notices,
     memory=memory_lines,
     artifacts=("lora.safetensors", "metrics.parquet", "config.json"),

@@ -19,6 +19,7 @@ from ltx_core.pool.samples import ShardReader
 from ltx_core.pool.source import PoolSource
 from ltx_core.vision.dinov2 import load_frame_encoder
 from ltx_core.vision.folder import open_encoder
+from tasks.embed_frames import STAGE
 from tests.loopback_hub import COMMIT, serving, settings
 from tests.stages.bench import SCENES, Bench, Results, computed, copied, set_aside, write_clip
 from tests.vision import WIDTH, write_dinov2
@@ -74,8 +75,23 @@ def test_off_the_stage_is_left_out_and_training_has_another_key(bench: Bench, re
         list(plan(off.config, select("embed_frames", None, force=False)))
 
 
+def test_the_plan_says_what_the_encoder_takes_of_the_card(empty: Bench) -> None:
+    card = empty.set(memory__device="auto", memory__gpu_gib=0.001, embed_frames__image_size=518)
+
+    def told(bench: Bench) -> list[str]:
+        config = bench.config
+        return list(STAGE.memory(config.embed_frames, config.shared(), {}))
+
+    (line,) = told(card)
+    assert "takes about 0.0 GiB; it does not fit; lower embed_frames.frames_at_once" in line
+    (line,) = told(card.set(memory__gpu_gib=24))
+    assert line.startswith("24 GiB card")
+    assert line.endswith("it fits")
+    assert told(empty) == [], "nothing is planned on the CPU"
+
+
 def test_an_encoder_that_nobody_reads_is_told(empty: Bench) -> None:
-    with pytest.raises(ConfigError, match=r"embed_frames\.image_size is set but train_lora\.crepa is not"):
+    with pytest.raises(ConfigError, match=r"^config: embed_frames\.image_size is set but train_lora\.crepa is not"):
         _ = without(empty).set(embed_frames__image_size=224).config
 
 
@@ -118,6 +134,8 @@ def test_what_is_no_encoder_is_refused_before_anything_is_computed(empty: Bench,
         fresh.but(vision=empty.footage).run("embed_frames")
     with pytest.raises(ConfigError, match="no multiple of the encoder's patches"):
         fresh.set(embed_frames__image_size=30).run("embed_frames")
+    with pytest.raises(ConfigError, match=r"crepa\.block_index is 9; the model has blocks 0 to"):
+        fresh.set(train_lora__crepa={"block_index": 9}).run("train_lora")
     assert not (tmp_path / "stages").exists()
 
 

@@ -22,6 +22,7 @@ from ltx_core.training.metrics import History
 from ltx_core.training.order import Visit
 from ltx_core.training.run import TrainJob, prepare, train_lora
 from ltx_core.training.step import StepLosses, backward_step
+from tests.numerics.training.test_ranks import check_alike, train_two
 from tests.numerics.training.test_resume import KilledAt, in_child
 
 pytestmark = pytest.mark.numerics
@@ -169,10 +170,19 @@ def test_a_run_killed_after_it_ended_by_similarity_goes_on_without_it(crepa_job:
     assert result.metrics == whole.metrics
 
 
-@pytest.mark.parametrize("optimizer", ["adamw_bf16", "adamw8bit"])
-def test_other_optimizers_train_it_and_resume(optimizer: str, crepa_job: JobOf, tmp_path: Path) -> None:
-    whole = train_lora(crepa_job(tmp_path / "whole", optimizer=optimizer), Silent())
-    job = crepa_job(tmp_path / "stopped", optimizer=optimizer)
+def test_two_ranks_train_and_end_it_as_one_does(crepa_job: JobOf, tmp_path: Path) -> None:
+    changes = {"crepa": {**CREPA, "similarity_threshold": 0.109}, "log_interval": 1, "seed": 0, "steps": 5}
+    alone = train_lora(crepa_job(tmp_path / "one", **changes), Silent())
+    job = crepa_job(tmp_path / "two", **changes)
+    assert train_two(job) == {}
+    found = train_lora(job, Silent())  # nothing left to do: reads what the two wrote
+    check_alike(found, alone)
+    assert len([row for row in found.metrics if row.name == "crepa/alignment"]) == 3
+
+
+def test_an_optimizer_that_keeps_it_in_bfloat16_resumes_it_too(crepa_job: JobOf, tmp_path: Path) -> None:
+    whole = train_lora(crepa_job(tmp_path / "whole", optimizer="adamw_bf16"), Silent())
+    job = crepa_job(tmp_path / "stopped", optimizer="adamw_bf16")
     with pytest.raises(Stopped):
         train_lora(job, StopsAt(4))
     assert train_lora(job, Silent()).lora_path.read_bytes() == whole.lora_path.read_bytes()
