@@ -10,6 +10,8 @@ import torch
 
 from ltx_core.engine.assemble import weight_stream
 from ltx_core.errors import Stopped
+from ltx_core.flow_matching.loss import sample_losses
+from ltx_core.flow_matching.reflexflow import reflex_losses
 from ltx_core.lora.tensor_file import read_tensors
 from ltx_core.progress import Silent
 from ltx_core.training import backward
@@ -163,6 +165,28 @@ def test_rollouts_take_no_route_and_leave_no_graph(job_of: JobOf, tmp_path: Path
     assert lengths == [8, 8] * 2  # all of them
     assert not rolled.video.noisy.requires_grad
     assert not rolled.video.target.requires_grad
+
+
+def test_samples_that_were_rolled_out_have_reflexflows_loss_and_no_others(job_of: JobOf, tmp_path: Path) -> None:
+    changes = ALWAYS | REFLEX | {"reflexflow_beta1": 3.0, "reflexflow_beta2": 0.5}
+    run = run_of(job_of, tmp_path, rollout=changes, first_frame_probability=0.5)
+    batch = run.objective.train_batch(visits(run, "a", "b", "silent"))
+    assert batch.rollout is not None
+    share = batch.rollout.chance.median().item() + 1e-6
+    rolled = roll_out(run.objective, batch, share).batch
+    losses = run.objective.losses(rolled)
+    chosen = batch.rollout.chosen(share)
+    assert 0 < chosen.sum() < 3
+    for stream, velocity, found in zip(
+        (rolled.video, rolled.audio), run.objective.predict(rolled), (losses.video, losses.audio), strict=True
+    ):
+        assert stream is not None
+        assert velocity is not None
+        assert found is not None
+        assert stream.clean_velocity is not None
+        plain = sample_losses(velocity, stream.target, stream.weight)
+        parts = reflex_losses(velocity, stream.target, stream.weight, stream.clean_velocity, alpha=2.0)
+        torch.testing.assert_close(found, torch.where(chosen, 3 * parts.anti_drift + 0.5 * parts.compensated, plain))
 
 
 def test_eval_loss_has_no_rollout(job_of: JobOf, tmp_path: Path) -> None:

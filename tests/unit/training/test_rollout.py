@@ -233,14 +233,18 @@ def test_draws_are_of_seed_visit_and_clip(source: Any) -> None:
 
 
 def test_one_noise_level_has_one_way(source: Any) -> None:
-    shared = batch_of(objective_of(source, independent_sigmas=False)).rollout
-    apart = batch_of(objective_of(source)).rollout
-    assert shared is not None
-    assert shared.audio is not None
-    assert apart is not None
-    assert apart.audio is not None
-    assert shared.video.equal(shared.audio)
-    assert not apart.video.equal(apart.audio)
+    """And two have two."""
+    offsets = []
+    for independent in (False, True):
+        batch = batch_of(
+            objective_of(source, independent_sigmas=independent, rollout=ALWAYS | {"max_sigma_offset": 1e-3})
+        )
+        assert batch.rollout is not None
+        assert batch.rollout.audio is not None
+        assert batch.audio is not None
+        offsets.append((batch.rollout.video - batch.video.sigma, batch.rollout.audio - batch.audio.sigma))
+    assert offsets[0][0].equal(offsets[0][1])
+    assert (offsets[1][0] - offsets[1][1]).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize(("strategy", "mean"), [("uniform", 1 / 2), ("biased_early", 1 / 3), ("biased_late", 2 / 3)])
