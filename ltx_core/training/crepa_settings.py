@@ -108,6 +108,6 @@ def check_block(settings: CrepaSettings, num_blocks: int) -> None:
     """
     if settings.block_index >= num_blocks:
         raise ConfigError(
-            f"crepa.block_index is {settings.block_index}; the model has blocks 0 to {num_blocks - 1}. The method "
-            f"takes one in the first third."
+            f"crepa.block_index is {settings.block_index}; the model has blocks 0 to {num_blocks - 1}; the "
+            f"default is meant for 48"
         )
