@@ -41,7 +41,7 @@ def _of_plain_lora(name: str, parse: Parse) -> Take:
 
     def take(draft: Draft, key: str, value: Any) -> None:
         if is_lycoris(draft):
-            draft.notice(key, "has no effect with lora_type: lycoris; linear_dim and linear_alpha are its own")
+            draft.notice(key, "has no effect with lora_type: lycoris, which has its own file")
         else:
             draft.set(name, parse(value))
 
@@ -62,6 +62,14 @@ OPTIONS = (
         does="`train_lora.alpha`; left out: the rank.",
         differs="Folded into the exported weights, so that every loader agrees on it.",
         test="tests/unit/lora/test_files.py::test_file_reloads_to_the_same_output_with_alpha_folded",
+    ),
+    Option(
+        key="lora_dropout",
+        take=_of_plain_lora("train_lora.dropout", number),
+        does="`train_lora.dropout`: the share of the values of a layer's input that its LoRA does not see.",
+        differs="Left out it is 0, and the guide's program takes 0.1. Masks are a function of seed, visit and layer, so "
+        "that a resumed run, recomputed blocks and CUDA graphs see the same.",
+        test="tests/numerics/training/test_dropout.py::test_recompute_and_graphs_see_the_same_masks",
     ),
     Option(
         key="lora_type",

@@ -7,6 +7,8 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch.nn import functional
 
+from ltx_core.lora.dropout import KeyedDropout
+
 
 def project(layer: Any, x: torch.Tensor) -> torch.Tensor:
     """`layer(x)`, [..., D] to [..., N]; a LoRA is computed in the dtype of `x` from its float32 weights."""
@@ -22,10 +24,19 @@ def project_together(layers: Sequence[Any], x: torch.Tensor) -> list[torch.Tenso
     adapters = [name for name in found if name is not None]
     if len(adapters) < len(layers):
         return [layer(x) for layer in layers]
-    downs = torch.cat([layer.lora_A[name].weight for layer, name in zip(layers, adapters, strict=True)])
-    hidden = functional.linear(x, downs.to(x.dtype))
-    parts = hidden.split([layer.r[name] for layer, name in zip(layers, adapters, strict=True)], dim=-1)
+    parts = _hidden(layers, adapters, x)
     return [_up(layer, name, x, part) for layer, name, part in zip(layers, adapters, parts, strict=True)]
+
+
+def _hidden(layers: Sequence[Any], adapters: Sequence[str], x: torch.Tensor) -> Sequence[torch.Tensor]:
+    """What the down-projections make of x, by layer; with dropout each sees another part of it."""
+    downs = [layer.lora_A[name].weight for layer, name in zip(layers, adapters, strict=True)]
+    dropouts = [layer.lora_dropout[name] for layer, name in zip(layers, adapters, strict=True)]
+    if any(isinstance(dropout, KeyedDropout) for dropout in dropouts):
+        pairs = zip(downs, dropouts, strict=True)
+        return [functional.linear(dropout(x), down.to(x.dtype)) for down, dropout in pairs]
+    hidden = functional.linear(x, torch.cat(downs).to(x.dtype))
+    return hidden.split([len(down) for down in downs], dim=-1)
 
 
 def _up(layer: Any, name: str, x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
@@ -35,11 +46,11 @@ def _up(layer: Any, name: str, x: torch.Tensor, hidden: torch.Tensor) -> torch.T
 
 
 def _single_adapter(layer: Any) -> str | None:
-    """The one adapter that works on `layer` and can be computed here: plain, switched on, not merged, no dropout."""
+    """The one adapter that works on `layer` and can be computed here: plain, on, not merged, no dropout but by keys."""
     if not isinstance(layer, LoraLayer) or layer.disable_adapters or layer.merged_adapters:
         return None
     active = [name for name in layer.active_adapters if name in layer.lora_A]
     if len(active) != 1 or active[0] in layer.lora_variant:
         return None
-    plain = isinstance(layer.lora_dropout[active[0]], torch.nn.Identity)
+    plain = isinstance(layer.lora_dropout[active[0]], (torch.nn.Identity, KeyedDropout))
     return active[0] if plain else None

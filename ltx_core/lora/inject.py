@@ -12,6 +12,7 @@ from peft.tuners.lora import LoraLayer
 
 from ltx_core.errors import ConfigError
 from ltx_core.flow_matching.random import named_generator
+from ltx_core.lora.dropout import KeyedDropout
 
 ADAPTER = "default"
 """Name of the adapter that is trained."""
@@ -26,12 +27,14 @@ def add_lora(
     seed: int,
     adapter: str = ADAPTER,
     ranks: Mapping[str, int] | None = None,
+    dropout: float = 0.0,
 ) -> None:
     """Add a LoRA to the named linear layers and freeze all else. Weights are float32 whatever the base is.
 
     B starts at zero, so the model starts as its base. A starts uniform in +-1/sqrt(in_features), as peft's default,
     but drawn from the seed and the layer's name: neither the global generator nor the other targets change it.
-    `ranks` are those of modules that differ from `rank`; all are scaled by alpha / rank.
+    `ranks` are those of modules that differ from `rank`; all are scaled by alpha / rank. `dropout` is the share of a
+    layer's input that it does not see, once `set_dropout_key` has named the samples.
 
     Raises:
         ConfigError: the adapter landed on other layers than those named.
@@ -55,6 +58,8 @@ def add_lora(
         raise ConfigError(f"the adapter fits {len(layers)} layers, {len(modules)} were named; they differ in {odd[:4]}")
     for name, layer in layers.items():
         _initialise(layer, adapter, named_generator("lora", seed, name))
+        if dropout:
+            layer.lora_dropout[adapter] = KeyedDropout(dropout, name)
 
 
 def lora_layers(transformer: torch.nn.Module, adapter: str = ADAPTER) -> dict[str, LoraLayer]:

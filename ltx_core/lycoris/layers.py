@@ -98,13 +98,22 @@ def extra_work(layers: Mapping[str, LayerOptions], shapes: Mapping[str, Shape]) 
     """Values of the largest weight whose change is built whole (LoHa's always, DoRA's for its rows' lengths); and what
     DoRA keeps of a video token and of an audio token in one block: the frozen layers' outputs."""
     built = [math.prod(shapes[name]) for name, options in layers.items() if options.dora or options.algo == "loha"]
-    kept: dict[bool, dict[str, int]] = {False: {}, True: {}}
-    for name, options in layers.items():
-        if options.dora and name.startswith(BLOCKS):
-            blocks, block = kept[stream_of(name) == "audio"], name.split(".")[1]
-            blocks[block] = blocks.get(block, 0) + shapes[name][0]
-    video, audio = (max(blocks.values(), default=0) for blocks in kept.values())
-    return max(built, default=0), video, audio
+    kept = most_in_a_block({name: shapes[name][0] for name, options in layers.items() if options.dora})
+    return max(built, default=0), *kept
+
+
+def most_in_a_block(values: Mapping[str, int]) -> tuple[int, int]:
+    """Values by layer, added up for the block that has most: of video's layers and those between the streams, and of
+    audio's."""
+    blocks: dict[tuple[bool, str], int] = {}
+    for name, number in values.items():
+        if name.startswith(BLOCKS):
+            place = (stream_of(name) == "audio", name.split(".")[1])
+            blocks[place] = blocks.get(place, 0) + number
+    video, audio = (
+        max((n for (heard, _), n in blocks.items() if heard is sound), default=0) for sound in (False, True)
+    )
+    return video, audio
 
 
 def _factor(name: str, rows: int, columns: int, dim: int, *, cut: bool) -> dict[str, Shape]:

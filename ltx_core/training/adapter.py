@@ -18,7 +18,14 @@ def put_on(transformer: Any, settings: TrainSettings) -> TrainedAdapter:
     video_only = settings.modalities == "video"
     if settings.lycoris is None:
         modules = target_modules(transformer, settings.lora_targets, video_only=video_only)
-        add_lora(transformer, modules, rank=settings.rank, alpha=settings.lora_alpha, seed=settings.seed)
+        add_lora(
+            transformer,
+            modules,
+            rank=settings.rank,
+            alpha=settings.lora_alpha,
+            seed=settings.seed,
+            dropout=settings.dropout,
+        )
         return PlainLora(transformer)
     from ltx_core.lycoris.trained import TrainedLycoris  # the library takes seconds to import
 

@@ -29,6 +29,8 @@ class NoisyStream:
     """As the denoiser's `Stream` wants them."""
     keyframes: Tensor | None = None
     """[B, T, 1] single-frame marks; video only."""
+    dropout_key: Tensor | None = None
+    """[B] int64; video only, and only where the LoRA has dropout."""
     rolled_out: Tensor | None = None
     """[B], 1 for samples that the model brought to where they are; only with ReflexFlow, whose loss they have."""
     clean_velocity: Tensor | None = None

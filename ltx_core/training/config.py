@@ -82,6 +82,13 @@ class TrainSettings(BaseModel):
     alpha: float | None = Field(
         default=None, gt=0, description="LoRA scale times rank; default the rank. Folded into the exported weights."
     )
+    dropout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        exclude_if=lambda value: value == 0,  # so that keys of runs without it stay what they were
+        description="Share of the values of a layer's input that its LoRA does not see, drawn by visit and layer.",
+    )
     modalities: Literal["audio+video", "video"] = Field(
         default="audio+video", description="Which streams run and carry loss."
     )
@@ -266,6 +273,10 @@ class TrainSettings(BaseModel):
             return self
         if self.rank != DEFAULT_RANK or self.alpha is not None:
             raise ValueError("rank and alpha are those of the plain LoRA; set lycoris.linear_dim and linear_alpha")
+        if self.dropout:
+            raise ValueError(
+                f"dropout is {self.dropout} with lycoris; it is built for the plain LoRA alone, leave it out"
+            )
         if self.lycoris.apply_preset is not None and self.targets is not None:
             raise ValueError("targets and lycoris.apply_preset both say which layers are changed; give one of them")
         if self.lycoris.dora_wd and self.optimizer == "adamw_bf16":

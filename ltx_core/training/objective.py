@@ -12,6 +12,7 @@ from ltx_core.denoiser.routing import TokenRoute
 from ltx_core.denoiser.tap import Tap
 from ltx_core.flow_matching.loss import sample_losses
 from ltx_core.flow_matching.reflexflow import ReflexLosses, reflex_losses
+from ltx_core.lora.dropout import dropout_key, set_dropout_key
 from ltx_core.training.batch import NoisyStream, TrainBatch
 from ltx_core.training.captions import ContextCache
 from ltx_core.training.collate import collate
@@ -82,6 +83,7 @@ class Objective:
         audio_sigma = batch.audio.sigma if batch.audio is not None else None
         return replace(
             batch,
+            video=replace(batch.video, dropout_key=_dropout_key(visits, self.settings)),
             kept=tokens_kept(self.routes, visits, batch, self.settings),
             rollout=rollout_draws(visits, batch.video.sigma, audio_sigma, self.settings),
         )
@@ -115,6 +117,8 @@ class Objective:
     ) -> BatchLosses:
         """Losses of streams that lie on the device. `kept` are the tokens of each route and `features` those of the
         frames, as in `TrainBatch`; without features nothing is aligned."""
+        if video.dropout_key is not None:
+            set_dropout_key(self.transformer, video.dropout_key)
         tap = None if self.crepa is None or features is None else Tap(self.crepa.settings.block_index)
         velocity, audio_velocity = self._predict(video, audio, contexts, kept, tap)
         losses, parts = self._of_stream(velocity, video)
@@ -168,3 +172,10 @@ def _stream(noisy: NoisyStream, context: torch.Tensor) -> Stream:
         positions=noisy.positions,
         keyframes=noisy.keyframes,
     )
+
+
+def _dropout_key(visits: Sequence[Visit], settings: TrainSettings) -> torch.Tensor | None:
+    """What names the masks of these visits, [B] int64; None where nothing is dropped."""
+    if not settings.dropout:
+        return None
+    return torch.tensor([dropout_key("dropout", settings.seed, v.number, v.sample.clip_id) for v in visits])

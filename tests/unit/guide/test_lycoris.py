@@ -57,7 +57,7 @@ def test_where_the_file_says_nothing_the_guides_defaults_count(load: Load, besid
 def test_a_plain_loras_rank_is_told_to_have_no_effect(notices: Notices, beside: Callable[[Any], str]) -> None:
     told = notices(lora_type="lycoris", lora_rank=64, lycoris_config=beside(LOKR))
     assert [line for line in told if line.startswith("lora_rank")] == [
-        "lora_rank: has no effect with lora_type: lycoris; linear_dim and linear_alpha are its own"
+        "lora_rank: has no effect with lora_type: lycoris, which has its own file"
     ]
 
 

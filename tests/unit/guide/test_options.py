@@ -61,6 +61,7 @@ GOES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"optimizer": "bnb-adamw8bit"}, {"train_lora.optimizer": "adamw8bit"}),
     ({"lora_rank": 64, "lora_alpha": 32}, {"train_lora.rank": 64, "train_lora.alpha": 32}),
     ({"lora_type": "standard"}, {"train_lora.rank": 16}),
+    ({"lora_dropout": 0.1}, {"train_lora.dropout": 0.1}),
     ({"base_model_precision": "int8-torchao"}, {"train_lora.base_precision": "int8"}),
     ({"base_model_precision": "fp8-torchao"}, {"train_lora.base_precision": "fp8"}),
     ({"base_model_precision": "no_change"}, {"train_lora.base_precision": "native"}),

@@ -102,7 +102,7 @@ def test_lengths_start_from_what_8_bits_stand_for() -> None:
 
 def loss_and_gradients(options: EngineOptions, kind: dict[str, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     transformer = engine_build(options, with_lora=False)
-    adapter = put_on(transformer, kind)
+    adapter = put_on(transformer, kind, ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0"))
     pretend_training(adapter)
     set_policies(transformer, options, weight_stream(transformer))
     video, audio = denoise(transformer, *streams())

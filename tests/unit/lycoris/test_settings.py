@@ -58,6 +58,7 @@ def test_without_it_nothing_is_said_of_it() -> None:
         ({"lycoris": {"apply_preset": {}}, "targets": "video"}, "give one of them"),
         ({"lycoris": {}, "rank": 8}, "linear_dim"),
         ({"lycoris": {}, "alpha": 8}, "linear_alpha"),
+        ({"lycoris": {}, "dropout": 0.1}, "plain LoRA alone"),
         ({"lycoris": {"dora_wd": True}, "optimizer": "adamw_bf16"}, "adamw8bit"),
     ],
 )
