@@ -16,17 +16,26 @@ UNDER_ANOTHER = ".base_layer"
 
 
 def add_lycoris(
-    transformer: Any, layers: Mapping[str, LayerOptions], *, adapter: str, seed: int, strength: float = 1.0
+    transformer: Any,
+    layers: Mapping[str, LayerOptions],
+    *,
+    adapter: str,
+    seed: int,
+    strength: float = 1.0,
+    measure: bool = True,
 ) -> None:
-    """Add an adapter to the named linear layers, switched on. Weights are float32 whatever the base is."""
+    """Add an adapter to the named linear layers, switched on. Weights are float32 whatever the base is.
+
+    DoRA's lengths are measured on the frozen weights, one block after another; not for a file, which has them.
+    """
     for name, options in layers.items():
         layer = _adaptable(transformer, name)
-        weight = None
-        if options.dora:
+        lengths = None
+        if options.dora and measure:
             bring_weights(transformer, name)
-            weight = frozen_weight(layer).cpu()
+            lengths = torch.linalg.vector_norm(frozen_weight(layer), dim=1).cpu()
         shape = (layer.out_features, layer.in_features)
-        module = new_module(name, shape, options, seed=seed, weight=weight)
+        module = new_module(name, shape, options, seed=seed, lengths=lengths)
         layer.add(adapter, module.to(layer.weight.device), strength)
 
 

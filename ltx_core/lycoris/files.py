@@ -87,7 +87,7 @@ def load_lycoris(
         alpha = float(parts[ALPHA].item()) if ALPHA in parts else None
         own = {name: tuple(part.shape) for name, part in parts.items()}
         layers[module] = options_of(path, module, own, shapes[module], alpha)
-    add_lycoris(transformer, layers, adapter=adapter, seed=0, strength=strength)
+    add_lycoris(transformer, layers, adapter=adapter, seed=0, strength=strength, measure=False)
     for name, layer in adapted_layers(transformer, adapter).items():
         for own_name, parameter in layer.modules_by_name[adapter].named_parameters():
             parameter.requires_grad_(False)

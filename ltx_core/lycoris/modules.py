@@ -26,18 +26,15 @@ REFERENCE = "torch"
 
 
 def new_module(
-    name: str, shape: Shape, options: LayerOptions, *, seed: int, weight: torch.Tensor | None = None
+    name: str, shape: Shape, options: LayerOptions, *, seed: int, lengths: torch.Tensor | None = None
 ) -> torch.nn.Module:
     """A module for the layer `name` with a weight [out, in] of `shape`, on the CPU, in float32.
 
-    It starts as the library starts it, with no change, but drawn from the seed and the layer's name. DoRA wants the
-    frozen `weight` itself, whose rows' lengths it starts from.
+    It starts as the library starts it, with no change, but drawn from the seed and the layer's name. DoRA starts from
+    the `lengths` [out] of the frozen weight's rows: the library would take the whole weight to the CPU for them.
     """
     out, into = shape
     stand_in = torch.nn.Linear(into, out, bias=False, device="meta")
-    if options.dora:
-        known = torch.ones(1, 1).expand(out, into) if weight is None else weight
-        stand_in.weight = torch.nn.Parameter(known, requires_grad=False)
     with torch.random.fork_rng(devices=[]):
         torch.set_rng_state(named_generator("lycoris", seed, name).get_state())
         module = KINDS[options.algo](
@@ -48,9 +45,11 @@ def new_module(
             factor=options.factor,
             full_matrix=options.full_matrix,
             decompose_both=options.decompose_both,
-            weight_decompose=options.dora,
             bypass_mode=True,
         )
+    if options.dora:
+        module.wd = module.wd_on_out = True
+        module.dora_scale = torch.nn.Parameter((torch.ones(out) if lengths is None else lengths).view(out, 1))
     module.org_module, module.org_forward = [], None  # or it would keep the stand-in
     found: torch.nn.Module = module
     return found

@@ -8,9 +8,9 @@ from lycoris.modules.base import LycorisBaseModule
 
 from ltx_core.denoiser.forward import denoise
 from ltx_core.engine.assemble import set_policies, weight_stream
-from ltx_core.engine.frozen_weight import frozen_weight
-from ltx_core.engine.low_precision import LowPrecision, QuantisedLinear
+from ltx_core.engine.frozen_weight import bring_weights, frozen_weight
 from ltx_core.engine.options import EngineOptions
+from ltx_core.lycoris.adapter import adapted_layers, add_lycoris
 from ltx_core.lycoris.layer import LycorisLayer
 from ltx_core.lycoris.layers import LayerOptions
 from ltx_core.lycoris.modules import new_module, product, weight_change
@@ -29,9 +29,9 @@ LAYERS = [
 every_algorithm = pytest.mark.parametrize("options", LAYERS, ids=str)
 
 
-def some_module(options: LayerOptions, weight: torch.Tensor | None = None) -> Any:
+def some_module(options: LayerOptions, lengths: torch.Tensor | None = None) -> Any:
     """One whose change is not zero."""
-    module = new_module("a.layer", SHAPE, options, seed=3, weight=weight)
+    module = new_module("a.layer", SHAPE, options, seed=3, lengths=lengths)
     generator = torch.Generator().manual_seed(1)
     for name, parameter in module.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
@@ -62,7 +62,7 @@ def test_bypass_is_the_product_with_the_change_of_the_weight(options: LayerOptio
 def test_layer_is_the_one_with_the_merged_weight(options: LayerOptions, dora: bool) -> None:
     frozen, x = frozen_layer(), some_input()
     options = LayerOptions(**{**vars(options), "dora": dora})
-    module = some_module(options, frozen.weight)
+    module = some_module(options, frozen.weight.norm(dim=1))
     merged = frozen.weight + weight_change(module)
     if dora:  # Liu et al., equation 5, a length for each row
         merged = module.dora_scale * merged / merged.norm(dim=1, keepdim=True)
@@ -92,12 +92,19 @@ def test_start_is_the_librarys_and_a_function_of_seed_and_name(options: LayerOpt
     assert not weight_change(made).any()
 
 
-def test_lengths_start_from_what_8_bits_stand_for() -> None:
-    frozen = QuantisedLinear(frozen_layer(), LowPrecision("int8"))
-    values = frozen_weight(frozen)
-    assert torch.equal(values, frozen.weight.float() * frozen.scale)
-    module: Any = new_module("x", SHAPE, LayerOptions("lora", 4, 4, dora=True), seed=0, weight=values)
-    torch.testing.assert_close(module.dora_scale, values.norm(dim=1, keepdim=True))
+@pytest.mark.parametrize("streamed", [0, 5])
+def test_lengths_start_from_what_8_bits_stand_for(streamed: int) -> None:
+    transformer = engine_build(EngineOptions(precision="int8", streamed_blocks=streamed), with_lora=False)
+    names = [f"transformer_blocks.{block}.attn1.to_q" for block in (0, 4)]
+    options = LayerOptions("lora", 4, 4, dora=True)
+    add_lycoris(transformer, dict.fromkeys(names, options), adapter="a", seed=0)
+    for name in names:
+        bring_weights(transformer, name)
+        layer: Any = adapted_layers(transformer, "a")[name]
+        assert layer.weight.dtype == torch.int8
+        stands_for = layer.weight.float() * layer.base_layer.scale
+        assert torch.equal(frozen_weight(layer), stands_for)
+        torch.testing.assert_close(layer.modules_by_name["a"].dora_scale, stands_for.norm(dim=1, keepdim=True))
 
 
 def loss_and_gradients(options: EngineOptions, kind: dict[str, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
