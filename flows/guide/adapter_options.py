@@ -67,7 +67,7 @@ OPTIONS = (
         key="lora_dropout",
         take=_of_plain_lora("train_lora.dropout", number),
         does="`train_lora.dropout`: the share of the values of a layer's input that its LoRA does not see.",
-        differs="Left out it is 0, and the guide's program takes 0.1. Masks are a function of seed, visit and layer, so "
+        differs="Left out it is 0; the guide's program takes 0.1. Masks are a function of seed, visit and layer, so "
         "that a resumed run, recomputed blocks and CUDA graphs see the same.",
         test="tests/numerics/training/test_dropout.py::test_recompute_and_graphs_see_the_same_masks",
     ),
