@@ -77,7 +77,7 @@ def partition(precision: str, shape: str, budget: float, *, tiny: bool = False) 
         decompositions=select_decomp_table,
         partition_fn=min_cut_rematerialization_partition,
     )
-    with without_values(precision, tiny) as transformer:
+    with without_values(precision, tiny=tiny) as transformer:
         video, audio, arguments = inputs(transformer, shape)
         block = transformer.transformer_blocks[0]
         with functorch_config.patch(activation_memory_budget=budget):
@@ -92,11 +92,13 @@ def partition(precision: str, shape: str, budget: float, *, tiny: bool = False) 
 
 
 @contextmanager
-def without_values(precision: str, tiny: bool) -> Iterator[Any]:
-    """A transformer of one block with a LoRA, in full size, whose tensors take no memory."""
-    transformer = engine.empty_transformer(1, tiny, "2.0").to(torch.bfloat16)
-    if precision != "native":
-        quantise_linears(transformer.transformer_blocks[0], LowPrecision(cast(Format, precision)))
+def without_values(
+    precision: str, *, tiny: bool, generation: str = "2.0", blocks: int = 1, fused: bool = True
+) -> Iterator[Any]:
+    """A transformer of a few blocks with a LoRA, in full size, whose tensors take no memory."""
+    transformer = engine.empty_transformer(blocks, tiny, generation).to(torch.bfloat16)
+    for block in transformer.transformer_blocks if precision != "native" else ():
+        quantise_linears(block, LowPrecision(cast(Format, precision)))
     transformer.requires_grad_(False)
     with torch.device("meta"):
         modules = target_modules(transformer, "audio+video")
@@ -111,7 +113,7 @@ def without_values(precision: str, tiny: bool) -> Iterator[Any]:
             for name, tensor in module._buffers.items():
                 if tensor is not None:
                     module._buffers[name] = torch.empty(tensor.shape, dtype=tensor.dtype)
-            if hasattr(module, "set_processor"):
+            if fused and hasattr(module, "set_processor"):
                 module.set_processor(FusedAttnProcessor())
         yield transformer
 
@@ -165,7 +167,7 @@ def main() -> int:
             found = first if budget == 1 else partition(precision, shape, budget, tiny=args.tiny)
             row = {"row": precision, "shape": shape, "budget": budget}
             row |= {"kept_gib": round(found.kept_bytes / GIB, 4), "tflop_again": round(found.tflop - first.tflop, 3)}
-            say({**row, "attentions_again": found.attentions_again}, args.out)
+            say({"part": "activations", **row, "attentions_again": found.attentions_again}, args.out)
     return 0
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from datasets_spec import Clip, Latent, Quarantined, QuarantineReason
+from ltx_core.engine.plan import usable_bytes
 from ltx_core.files.digest import DigestMemo, text_digest
 from ltx_core.files.lock import folder_lock
 from ltx_core.media.clip import picture_key
@@ -17,9 +18,12 @@ from ltx_core.media.errors import MediaError
 from ltx_core.pool.index import Entry, read_index
 from ltx_core.pool.writer import ShardWriter
 from ltx_core.progress import stop_if_asked
+from tasks.device import planned_card
 from tasks.shards import SHARD_OPTIONS, ShardConfig
 from tasks.shared import Shared
-from tasks.stage import Observed, Outcome, Stage, Work
+from tasks.stage import Inputs, Observed, Outcome, Stage, Work
+from tasks.train_memory import known_buckets
+from tasks.vae_memory import encoding_line, vae_options
 from tasks.weights import component_identities
 
 LATENT_VERSION = 1
@@ -184,6 +188,23 @@ def observe(_config: EncodeLatentsConfig, shared: Shared, memo: DigestMemo) -> O
     return _identities(shared, memo) | {"latent_version": LATENT_VERSION}
 
 
+def memory_lines(config: EncodeLatentsConfig, shared: Shared, inputs: Inputs) -> Sequence[str]:
+    """What encoding the largest clips takes of the card that is planned for, and how they are cut.
+
+    Raises:
+        OutOfMemory: nothing exact fits.
+    """
+    gpu_gib = planned_card(shared.memory)
+    if gpu_gib is None:
+        return ()
+    shapes = (bucket.shape.floored() for bucket in known_buckets(shared, inputs)[0])
+    largest = max(shapes, key=lambda shape: shape.frames * shape.height * shape.width)
+    options = vae_options(shared.memory, config.tile_size, config.tile_overlap)
+    batch = None if config.batch_size == "auto" else config.batch_size
+    line = encoding_line(shared, largest, config.dtype, usable_bytes(gpu_gib), options, batch)
+    return (f"{gpu_gib:g} GiB card: {line}",)
+
+
 STAGE = Stage(
     name="encode_latents",
     summary=__doc__,
@@ -195,4 +216,5 @@ STAGE = Stage(
     device="gpu",
     needs_weights=True,
     not_in_key=SHARD_OPTIONS | NOT_IN_KEY,
+    memory=memory_lines,
 )

@@ -1,6 +1,7 @@
 """How validation videos are rendered."""
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -48,6 +49,20 @@ class RenderValidationConfig(SamplingConfig):
     render_without_adapters: bool = Field(default=True, description="Render without them too.")
     render_base: bool = Field(default=True, description="Render the base model too; once for all runs that share it.")
     dtype: str = Field(default="bf16", pattern="^(bf16|fp32)$", description="Precision of the transformer and VAEs.")
+    base_precision: Literal["native", "int8", "fp8"] = Field(
+        default="native",
+        description="Frozen weights of the blocks while renders are sampled: as `dtype`, or in 8 bits.",
+    )
+    streamed_blocks: Literal["auto", "all"] | Annotated[int, Field(ge=0)] = Field(
+        default="auto",
+        description="Blocks whose frozen weights wait on the host. `auto`: the fewest with which the renders fit the "
+        "GPU, 0 on the CPU.",
+    )
+    stream_from: Literal["auto", "memory", "disk"] = Field(
+        default="auto",
+        description="Where they wait: page-locked memory, or files in the stage's folder, which is slow. `auto`: "
+        "memory if there is enough.",
+    )
     clip_model: str | None = Field(
         default=None,
         min_length=1,

@@ -77,7 +77,9 @@ def _job(
     stack: tuple[Adapter, ...],
 ) -> RenderJob:
     identity = request.key(weights, [(adapter.digest, adapter.strength) for adapter in stack])
-    key = text_digest(identity, work.config.dtype, str(JOB_VERSION))
+    precision = work.config.base_precision
+    how = () if precision == "native" else (precision,)
+    key = text_digest(identity, work.config.dtype, str(JOB_VERSION), *how)
     pool = work.workspace.pool / "renders"
     return RenderJob(key, variant, run, request, given, stack, pool / f"{key}.safetensors", pool / f"{key}.mp4")
 

@@ -1,75 +1,164 @@
-"""What rendering takes of the card, told in the plan; and the transformer, streamed where it would not fit."""
+"""How the transformer's blocks lie while renders are sampled, and what that takes: for `plan` and for the run."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from datasets_spec import Manifest
+from ltx_core.engine.footprint import GIB, BatchShape
+from ltx_core.engine.host import available_bytes
+from ltx_core.engine.model_sizes import ModelSizes, model_sizes
+from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.plan import usable_bytes
-from ltx_core.engine.rendering import RenderMemory, described, render_memory
-from ltx_core.shapes import PixelShape, floor_frames
+from ltx_core.engine.sampling_plan import Sampling, SamplingChoice, choose_sampling
+from ltx_core.errors import ConfigError, OutOfMemory
+from ltx_core.lora.locate import locate_adapter
+from ltx_core.sampling.request import RenderRequest
+from ltx_core.shapes import PixelShape, audio_latent_frames, floor_frames
+from ltx_core.training.memory_plan import ITEM_BYTES, TEXT_TOKENS
 from tasks.device import planned_card
 from tasks.render_config import RenderValidationConfig
-from tasks.shared import MemoryConfig, Shared
-from tasks.stage import Inputs
+from tasks.shared import Shared
+from tasks.stage import Work
+from tasks.train_memory import known_buckets
+from tasks.vae_memory import decoding_line
 from tasks.weights import open_weights
 
 if TYPE_CHECKING:
-    import torch
+    from tasks.render_jobs import RenderJob
 
-    from ltx_core.checkpoint.model import Checkpoint
+Inputs = Mapping[str, Manifest[Any]]
+LORA_BYTES = GIB // 2
+"""Of a LoRA that is not trained yet: rank 32 on all attention projections takes 0.4 GiB in bf16."""
+OFFLOAD = "offload"
+"""In the stage's folder: files of blocks that are streamed from disk."""
 
-ITEM_BYTES = {"bf16": 2, "fp32": 4}
 
-
-def memory_lines(config: RenderValidationConfig, shared: Shared, _inputs: Inputs) -> Sequence[str]:
-    """Of renders of the configured size; those of held-out clips are as large as the clips.
+def memory_lines(config: RenderValidationConfig, shared: Shared, inputs: Inputs) -> Sequence[str]:
+    """For people: the predicted peaks of both phases on the card that is planned for.
 
     Raises:
-        OutOfMemory: they cannot fit the card that is planned for.
+        OutOfMemory: a phase cannot fit.
     """
-    gpu_gib, prompts = planned_card(shared.memory), shared.prompts
-    if gpu_gib is None or not (prompts.validation or prompts.pictures or prompts.sounds):
+    gpu_gib, prompts, clips = planned_card(shared.memory), shared.prompts, _takes_clips(config)
+    if gpu_gib is None or not (clips or prompts.validation or prompts.library or prompts.pictures or prompts.sounds):
         return ()
-    shape = PixelShape(floor_frames(config.num_frames), config.height, config.width)
-    found = _needed(open_weights(shared.model).checkpoint, [shape], config.dtype)
-    return (described(found, gpu_gib),)
+    shapes = _expected(config, shared, inputs)
+    by_token = bool(
+        config.image_to_video_clips or config.extend_clips or config.inpaint_clips or shared.prompts.pictures
+    )
+    work = Sampling(
+        _sizes(shared),
+        max((_batch(shape, rate, by_token=by_token) for shape, rate in shapes), key=lambda batch: batch.video_tokens),
+        ITEM_BYTES[config.dtype],
+        LORA_BYTES + max((_adapter_bytes(run.adapters) for run in config.adapters), default=0),
+    )
+    choice = _chosen(config, work, usable_bytes(gpu_gib))
+    largest = max((shape for shape, _ in shapes), key=lambda shape: shape.frames * shape.height * shape.width)
+    decoding = decoding_line(shared, largest, config.dtype, usable_bytes(gpu_gib))
+    return (f"{gpu_gib:g} GiB card: {choice.why}", decoding, *_check_host(config, choice))
 
 
-def load_for_rendering(
-    checkpoint: "Checkpoint",
-    shapes: Iterable[PixelShape],
-    *,
-    device: str,
-    dtype: "torch.dtype",
-    budget_bytes: int | None,
-) -> Any:
-    """The frozen transformer: whole if it fits `budget_bytes` beside the largest of `shapes`, else streamed, to the bit
-    the same. None: the device has no such bound.
+def sampling_options(jobs: "Sequence[RenderJob]", work: Work, device: str) -> EngineOptions:
+    """How blocks lie for these renders: as the configuration says, and for `auto` by what is free.
 
     Raises:
-        OutOfMemory: neither fits.
-        CheckpointError: the weights are not those of a transformer.
+        OutOfMemory: the GPU or the host has no room.
     """
-    from ltx_core.checkpoint.load import load_transformer
-    from ltx_core.engine.load import load_denoiser
-    from ltx_core.engine.options import EngineOptions
-
-    needed = _needed(checkpoint, shapes, "fp32" if dtype.itemsize == ITEM_BYTES["fp32"] else "bf16")
-    streamed = 0 if budget_bytes is None else needed.streamed_blocks(budget_bytes)
-    if not streamed:
-        return load_transformer(checkpoint, device=device, dtype=dtype)
-    return load_denoiser(checkpoint, EngineOptions(streamed_blocks=streamed), device=device, dtype=dtype)
-
-
-def render_budget(memory: MemoryConfig, device: str) -> int | None:
-    """Bytes that rendering can have of the device now, at most those of the card that is planned for; None on a CPU."""
+    config: RenderValidationConfig = work.config
+    folder, sizes = work.out / OFFLOAD, _sizes(work.shared)
+    if not device.startswith("cuda"):
+        return _asked(config, sizes.num_blocks).replaced(stream_folder=folder if config.stream_from == "disk" else None)
     import torch
 
-    if device == "cpu":
-        return None
-    free = torch.cuda.mem_get_info()[0]
-    return free if memory.gpu_gib is None else min(free, usable_bytes(memory.gpu_gib))
+    from ltx_core.autoencoder.device_memory import free_bytes
+
+    given = {job.request.mode for job in jobs} - {"t2v", "s2v"}  # a given sound leaves no picture token known
+    batches = (_batch(*_shape(job.request), by_token=bool(given)) for job in jobs)
+    needed = Sampling(
+        sizes,
+        max(batches, key=lambda batch: batch.video_tokens),
+        ITEM_BYTES[config.dtype],
+        max(sum(adapter.path.stat().st_size for adapter in job.stack) for job in jobs),
+    )
+    free, limit = free_bytes(torch.device(device)), work.shared.memory.gpu_gib
+    choice = _chosen(config, needed, free if limit is None else min(free, usable_bytes(limit)))
+    for line in (choice.why, *_check_host(config, choice)):
+        work.progress.note(f"memory plan: {line}")
+    return choice.options.replaced(stream_folder=folder if _is_on_disk(config, choice) else None)
 
 
-def _needed(checkpoint: "Checkpoint", shapes: Iterable[PixelShape], dtype: str) -> RenderMemory:
-    tokens = max(shape.latent().tokens for shape in shapes)
-    return render_memory(checkpoint.shapes("transformer"), tokens, ITEM_BYTES[dtype])
+def _chosen(config: RenderValidationConfig, work: Sampling, budget_bytes: int) -> SamplingChoice:
+    asked = _asked(config, work.sizes.num_blocks)
+    return choose_sampling(work, asked, budget_bytes, stream=config.streamed_blocks == "auto")
+
+
+def _asked(config: RenderValidationConfig, num_blocks: int) -> EngineOptions:
+    """What the configuration says, `auto` being none.
+
+    Raises:
+        ConfigError: more blocks than there are.
+    """
+    asked = {"auto": 0, "all": num_blocks}.get(str(config.streamed_blocks), config.streamed_blocks)
+    if int(asked) > num_blocks:
+        raise ConfigError(f"render_validation.streamed_blocks is {asked}; the model has {num_blocks} blocks")
+    return EngineOptions(precision=config.base_precision, streamed_blocks=int(asked), forward_only=True)
+
+
+def _is_on_disk(config: RenderValidationConfig, choice: SamplingChoice) -> bool:
+    if config.stream_from == "auto":
+        return choice.estimate.host_bytes > available_bytes()
+    return config.stream_from == "disk"
+
+
+def _check_host(config: RenderValidationConfig, choice: SamplingChoice) -> Sequence[str]:
+    """What streamed weights take of the host.
+
+    Raises:
+        OutOfMemory: more page-locked memory than the machine has left, where that is asked for.
+    """
+    needed, available = choice.estimate.host_bytes, available_bytes()
+    if not needed:
+        return ()
+    if _is_on_disk(config, choice):
+        halve = "; render_validation.base_precision: int8 halves them" if config.base_precision == "native" else ""
+        return (
+            f"{needed / GIB:.1f} GiB of streamed weights lie in files in the stage's folder and are read for every "
+            f"step, which is slow; {available / GIB:.1f} GiB host memory are available{halve}",
+        )
+    if needed > available:
+        raise OutOfMemory(
+            f"{choice.options.streamed_blocks} streamed blocks take {needed / GIB:.1f} GiB of page-locked host memory "
+            f"and {available / GIB:.1f} GiB are available; set render_validation.stream_from: auto or disk, or "
+            f"render_validation.base_precision: int8 if it is native"
+        )
+    return (f"streamed weights take {needed / GIB:.1f} of {available / GIB:.1f} GiB host memory that are available",)
+
+
+def _sizes(shared: Shared) -> ModelSizes:
+    return model_sizes(open_weights(shared.model).checkpoint.shapes("transformer"))
+
+
+def _batch(shape: PixelShape, frame_rate: float, *, by_token: bool) -> BatchShape:
+    audio = audio_latent_frames(shape.frames / frame_rate)
+    return BatchShape(1, shape.latent().tokens, audio, TEXT_TOKENS, by_token=by_token)
+
+
+def _shape(request: RenderRequest) -> tuple[PixelShape, float]:
+    return PixelShape(request.num_frames, request.height, request.width), request.frame_rate
+
+
+def _expected(config: RenderValidationConfig, shared: Shared, inputs: Inputs) -> list[tuple[PixelShape, float]]:
+    """Sizes and frame rates of renders: the configured one, and those of clips where clips are rendered."""
+    found = [(PixelShape(floor_frames(config.num_frames), config.height, config.width), config.frame_rate)]
+    if _takes_clips(config):
+        found += [(bucket.shape.floored(), bucket.frame_rate) for bucket in known_buckets(shared, inputs)[0]]
+    return found
+
+
+def _takes_clips(config: RenderValidationConfig) -> bool:
+    counts = (config.image_to_video_clips, config.sound_to_video_clips, config.extend_clips, config.inpaint_clips)
+    return any(counts)
+
+
+def _adapter_bytes(adapters: Sequence[Any]) -> int:
+    return sum(locate_adapter(adapter.place(here_only=True)).stat().st_size for adapter in adapters)

@@ -8,18 +8,19 @@ import torch
 
 from ltx_core.checkpoint.load import load_connectors
 from ltx_core.conditioning.text import Text
+from ltx_core.engine.load import load_denoiser
 from ltx_core.lora.stack import stacked
 from ltx_core.pool.source import PoolSource
 from ltx_core.progress import Silent, stop_if_asked
 from ltx_core.sampling.latents import save_latents
 from ltx_core.sampling.sampler import sample
 from ltx_core.sampling.walk import Prompts
-from ltx_core.shapes import PixelShape
 from ltx_core.text.contexts import text_contexts
 from tasks.device import prepare_device, torch_dtype
+from tasks.quantised import quantised_folder
 from tasks.render_conditions import conditionings, encode_files
 from tasks.render_jobs import RenderJob
-from tasks.render_memory import load_for_rendering, render_budget
+from tasks.render_memory import sampling_options
 from tasks.stage import Work
 from tasks.weights import open_weights
 
@@ -36,13 +37,9 @@ def sample_missing(jobs: Sequence[RenderJob], work: Work, *, done: int) -> int:
     prompts = _prompts(todo, work, source, load_connectors(checkpoint, device=device, dtype=dtype), device)
     encoded = encode_files(todo, checkpoint, device=device, dtype=dtype)
     total, finished = done + len(jobs), done + len(jobs) - len(todo)
-    transformer = load_for_rendering(
-        checkpoint,
-        {PixelShape(job.request.num_frames, job.request.height, job.request.width) for job in todo},
-        device=device,
-        dtype=dtype,
-        budget_bytes=render_budget(work.shared.memory, device),
-    )
+    options = sampling_options(todo, work, device)
+    cache = quantised_folder(work, options, dtype)
+    transformer = load_denoiser(checkpoint, options, device=device, dtype=dtype, cache=cache)
     for stack, group in groupby(sorted(todo, key=_by_weights), key=lambda job: job.stack):
         with stacked(transformer, stack):
             for job in group:

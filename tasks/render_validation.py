@@ -127,6 +127,7 @@ STAGE = Stage(
     by_content=frozenset({"adapters", "inpaint_mask", "clip_model"}),
     pending=pending,
     prepare=prepare,
+    not_in_key=frozenset({"streamed_blocks", "stream_from"}),
     notices=render_notices,
     memory=memory_lines,
     artifacts=("gallery.html", "renders.png", "renders/*.mp4"),

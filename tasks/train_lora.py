@@ -1,6 +1,5 @@
 """Train the LoRA from the caches alone: no video is decoded, no VAE and no text encoder is loaded."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,19 +12,19 @@ from datasets_spec import Checkpoint, Frames, Latent
 from datasets_spec.manifest import content_digest
 from ltx_core.engine.plan import advice
 from ltx_core.errors import DataError
-from ltx_core.files.atomic import atomic_path, write_bytes
+from ltx_core.files.atomic import atomic_path
 from ltx_core.files.digest import DigestMemo, file_digest
 from ltx_core.progress import Progress
 from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
 from ltx_core.training.crepa_settings import check_block
 from ltx_core.training.shares import most_ranks
 from ltx_core.training.tread import block_routes
+from tasks.quantised import quantised_folder
 from tasks.shared import Shared
 from tasks.stage import Inputs, Observed, Outcome, Stage, Work
 from tasks.train_memory import buckets_of, feature_width, memory_lines, plan_on_gpu, training_work
 from tasks.train_notices import train_notices
 from tasks.weights import component_identities, open_weights
-from tasks.workspace import QUANTISED_FILE
 
 if TYPE_CHECKING:
     from ltx_core.distributed.ranks import Ranks
@@ -133,7 +132,6 @@ def _losses(row: Checkpoint) -> dict[str, float]:
 def _job(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> "TrainJob":
     from ltx_core.checkpoint.load import load_connectors
     from ltx_core.engine.load import load_denoiser
-    from ltx_core.engine.quantised_cache import QuantisedFolder, cache_key
     from ltx_core.training.engine import engine_options
     from ltx_core.training.run import TrainJob
     from tasks.device import torch_dtype
@@ -145,11 +143,7 @@ def _job(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> "Trai
     num_blocks = int(checkpoint.arguments("transformer")["num_layers"])
     offload = work.out / "offload"
     options = engine_options(settings, device=device, num_blocks=num_blocks, folder=offload, sharded=sharded)
-    provenance, cache = _provenance(work), None
-    if options.precision != "native":
-        key = cache_key(provenance["base_transformer"], options.precision, dtype)
-        write_bytes(work.out / QUANTISED_FILE, json.dumps({"key": key}).encode())
-        cache = QuantisedFolder(work.workspace.quantised / key, ranks.is_first, work.progress)
+    cache = quantised_folder(work, options, dtype, writes=ranks.is_first)
     return TrainJob(
         settings=settings,
         source=source,
@@ -160,7 +154,7 @@ def _job(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> "Trai
         load_connectors=lambda: load_connectors(checkpoint, device=device, dtype=dtype),
         out_dir=work.out,
         device=device,
-        provenance=provenance,
+        provenance=_provenance(work),
         ranks=ranks,
         sharding=work.shared.memory.sharding,
         memory_advice=memory_advice,

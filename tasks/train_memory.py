@@ -42,7 +42,7 @@ def memory_lines(settings: TrainSettings, shared: Shared, inputs: Inputs) -> Seq
     gpu_gib = planned_card(shared.memory)
     if gpu_gib is None:
         return ()
-    buckets, assumed = _buckets(shared, inputs)
+    buckets, assumed = known_buckets(shared, inputs)
     width = feature_width(inputs)
     work = training_work(settings, shared, buckets, num_ranks=_num_ranks(shared.memory), feature_width=width)
     _, choice = planned(settings, work, usable_bytes(gpu_gib))
@@ -133,7 +133,7 @@ def buckets_of(rows: Sequence[Any]) -> tuple[Bucket, ...]:
     return tuple(bucket_of(name, rate, number) for (name, rate), number in sorted(visits.items()))
 
 
-def _buckets(shared: Shared, inputs: Inputs) -> tuple[tuple[Bucket, ...], bool]:
+def known_buckets(shared: Shared, inputs: Inputs) -> tuple[tuple[Bucket, ...], bool]:
     """Those of the clips, as far as a stage has found them, else what the datasets ask for; and whether it is that."""
     for stage in ("encode_latents", "split"):
         if stage in inputs and (found := buckets_of(list(inputs[stage]))):

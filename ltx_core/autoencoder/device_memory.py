@@ -19,22 +19,26 @@ from ltx_core.engine.host import available_bytes
 from ltx_core.shapes import PixelShape
 
 
-def plan_encoding(vae: Any, shape: PixelShape, options: VaeOptions, *, batch: int = 1) -> MemoryPlan:
-    """How to encode `batch` clips of this shape at once on the VAE's device.
+def plan_encoding(
+    vae: Any, shape: PixelShape, options: VaeOptions, *, batch: int = 1, free: int | None = None
+) -> MemoryPlan:
+    """How to encode `batch` clips of this shape at once on the VAE's device, or on one with `free` bytes left.
 
     Raises:
         OutOfMemory: nothing that is exact fits, and nothing else was asked for.
     """
-    return _plan(vae, shape, options, batch, predict_encode_bytes)
+    return _plan(vae, shape, options, batch, predict_encode_bytes, free)
 
 
-def plan_decoding(vae: Any, shape: PixelShape, options: VaeOptions, *, batch: int = 1) -> MemoryPlan:
-    """How to decode to `batch` clips of this shape at once on the VAE's device.
+def plan_decoding(
+    vae: Any, shape: PixelShape, options: VaeOptions, *, batch: int = 1, free: int | None = None
+) -> MemoryPlan:
+    """How to decode to `batch` clips of this shape at once on the VAE's device, or on one with `free` bytes left.
 
     Raises:
         OutOfMemory: nothing that is exact fits, and nothing else was asked for.
     """
-    return _plan(vae, shape, options, batch, predict_decode_bytes)
+    return _plan(vae, shape, options, batch, predict_decode_bytes, free)
 
 
 def free_bytes(device: torch.device) -> int:
@@ -58,11 +62,13 @@ def describe(plan: MemoryPlan, shape: PixelShape, free: int | None = None) -> st
     return f"video VAE, {'x'.join(map(str, shape))}: {how}; takes {plan.peak_bytes / GIB:.2f} GiB, {limit}"
 
 
-def _plan(vae: Any, shape: PixelShape, options: VaeOptions, batch: int, predict: Predict) -> MemoryPlan:
+def _plan(
+    vae: Any, shape: PixelShape, options: VaeOptions, batch: int, predict: Predict, free: int | None
+) -> MemoryPlan:
     def of_batch(vae: Any, shape: PixelShape, memory: VaeMemory) -> int:
         return predict(vae, shape, memory) * (1 if memory.slicing else batch)
 
     candidates = options.candidates(batch)
     if len(candidates) == 1:  # asked for: the prediction is no reason to refuse it
         return MemoryPlan(candidates[0], math.ceil(of_batch(vae, shape, candidates[0]) * HEADROOM))
-    return choose_memory(vae, shape, free_bytes(vae.device), of_batch, candidates)
+    return choose_memory(vae, shape, free_bytes(vae.device) if free is None else free, of_batch, candidates)

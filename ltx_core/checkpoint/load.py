@@ -100,6 +100,12 @@ def load_video_vae(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -
     return _load(lambda: _built(AutoencoderKLLTX2Video, arguments), checkpoint, "video_vae", device, dtype)
 
 
+def empty_video_vae(checkpoint: Checkpoint, *, dtype: torch.dtype) -> AutoencoderKLLTX2Video:
+    """The video VAE on the meta device: layers without weights, for what is planned before anything is read."""
+    with torch.device("meta"):
+        return _built(AutoencoderKLLTX2Video, checkpoint.arguments("video_vae")).to(dtype)
+
+
 def load_audio_vae(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -> AutoencoderKLLTX2Audio:
     """The audio VAE; Lightricks runs it in float32.
 

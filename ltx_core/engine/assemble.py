@@ -15,7 +15,7 @@ from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.quantised_cache import OUTSIDE, Cache, NoCache
 from ltx_core.engine.runner import PolicyRunner
 from ltx_core.engine.shares import recomputed_blocks, streamed_blocks
-from ltx_core.engine.streaming import BlockStream
+from ltx_core.engine.streaming import BlockStream, Travel
 
 BLOCKS = "transformer_blocks"
 MOST_FORMS = 256
@@ -115,4 +115,5 @@ def _stream(options: EngineOptions, device: torch.device) -> BlockStream | None:
     if not options.streamed_blocks:
         return None
     arena = HostArena(pinned=device.type == "cuda" and options.stream_folder is None, folder=options.stream_folder)
-    return BlockStream(device, arena, num_slots=options.num_slots)
+    travel: Travel = "round" if options.forward_only else "there and back"
+    return BlockStream(device, arena, num_slots=options.num_slots, travel=travel)

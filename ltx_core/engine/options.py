@@ -1,8 +1,8 @@
 """What the engine is asked for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 from ltx_core.errors import ConfigError
 
@@ -23,6 +23,8 @@ class EngineOptions:
     """Blocks' worth of device memory for streamed weights."""
     stream_folder: Path | None = None
     """Stream from files here and not from page-locked memory."""
+    forward_only: bool = False
+    """No backward comes, as in sampling: streamed weights go round and round, not there and back."""
     recompute: float = 0.0
     """Share of the blocks that are computed again in the backward, 0 to 1. Streamed blocks always are."""
     activation_budget: float = 1.0
@@ -48,3 +50,7 @@ class EngineOptions:
             raise ConfigError("activation_budget works inside compiled blocks; set compiled, or use recompute")
         if self.graphs and self.stream_folder is not None:
             raise ConfigError("a CUDA graph copies from page-locked memory; stream from memory, or without graphs")
+
+    def replaced(self, **changes: Any) -> Self:
+        """The same with some options changed, and held to each other again."""
+        return replace(self, **changes)

@@ -10,6 +10,7 @@ import torch
 from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.distributed.sharding import Sharding, shard_base
 from ltx_core.engine.assemble import set_policies, weight_stream
+from ltx_core.engine.low_precision import unrounded_inputs
 from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import ConfigError
 from ltx_core.files.atomic import remove_partials, write_bytes
@@ -223,7 +224,7 @@ def _export(job: TrainJob, run: Run) -> Path:
         return video.flatten() if audio is None else torch.cat([video.flatten(), audio.flatten()])
 
     run.ranks.wait()  # for the file
-    with run.exported():
+    with run.exported(), unrounded_inputs(run.objective.transformer):
         check_export(made, run.objective.transformer, probe, run.adapter)
     path = job.out_dir / LORA_FILE
     if run.ranks.is_first:

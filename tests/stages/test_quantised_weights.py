@@ -42,6 +42,19 @@ def test_second_start_reads_what_the_first_made(bench: Bench) -> None:
     assert f"0 files read, {num} made" in told(fp8)[0]
 
 
+def test_renders_share_them_and_are_others(bench: Bench, results: Results) -> None:
+    plain = {row.sha256 for row in results["render_validation"].manifest}
+    bench.but().set(train_lora__base_precision="int8").run("train_lora")
+    streamed = bench.but().set(render_validation__streamed_blocks="all")
+    assert not streamed.run("render_validation")["render_validation"].built, "where weights wait changes nothing"
+    moved = streamed.run("render_validation", force="render_validation")
+    assert {row.sha256 for row in moved["render_validation"].manifest} == plain
+    int8 = bench.but().set(render_validation__base_precision="int8")
+    rows = list(int8.run("render_validation")["render_validation"].manifest)
+    assert plain.isdisjoint(row.sha256 for row in rows)
+    assert ", 0 made" in told(int8)[0], "training has made them"
+
+
 def test_damaged_weights_are_named_and_made_again(bench: Bench) -> None:
     bench = bench.set(train_lora__base_precision="int8")
     first, victim = bench.run("train_lora"), weights(bench)[0]

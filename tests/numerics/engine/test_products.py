@@ -2,7 +2,7 @@
 
 A value rounded to a grid of step u is off by u^2 / 12 in the mean square (Bennett 1948). int8's step is the same for a
 row; e4m3's is an eighth of the power of two below a value. The errors of a product's two factors are independent, so
-their relative powers add. A product may miss that sum by 5 %: it is a mean over some 4096 x 200 values.
+their relative powers add. A product may miss that sum by 5 %: it is a mean over some 1024 x 200 values.
 """
 
 import math
@@ -17,8 +17,8 @@ pytestmark = pytest.mark.numerics
 MANTISSA_STEPS, SMALLEST_EXPONENT = 8, -6
 """Of e4m3."""
 TOKENS = 200
-WIDTHS = [(4096, 4096), (4096, 16384)]
-"""[N, K] of the attention projections and of the feed-forward's second layer."""
+WIDTHS = [(1024, 4096), (1024, 16384)]
+"""[N, K], K as in the attention projections and in the feed-forward's second layer; N is only how many are averaged."""
 
 
 def noise(x: torch.Tensor, kind: Format) -> float:

@@ -12,9 +12,11 @@ from ltx_core.engine.low_precision import (
     LowPrecision,
     LowPrecisionProduct,
     QuantisedLinear,
+    dequantise,
     multiply,
     quantise_linears,
     quantise_rows,
+    unrounded_inputs,
 )
 from ltx_core.errors import ConfigError
 from ltx_core.lora.inject import add_lora
@@ -146,3 +148,16 @@ def test_layers_with_an_adapter_are_refused() -> None:
     add_lora(transformer, ["transformer_blocks.0.attn1.to_q"], rank=2, alpha=2, seed=0)
     with pytest.raises(ConfigError, match="before adding an adapter"):
         quantise_linears(transformer.transformer_blocks[0], LowPrecision("int8"))
+
+
+@pytest.mark.parametrize("kind", ["int8", "fp8"])
+def test_inputs_are_left_unrounded_for_a_while(kind: Format) -> None:
+    torch.manual_seed(0)
+    layer, x = QuantisedLinear(torch.nn.Linear(64, 32), LowPrecision(kind)), torch.randn(40, 64)
+    rounded = layer(x)
+    with unrounded_inputs(layer):
+        smooth = layer(x)
+    weight = dequantise(layer.weight, layer.scale, torch.float32)
+    torch.testing.assert_close(smooth, torch.nn.functional.linear(x, weight, layer.bias))
+    assert (rounded - smooth).norm() > 1e-3 * smooth.norm()
+    assert torch.equal(layer(x), rounded)

@@ -9,8 +9,11 @@ import pytest
 from flows.config import load_config
 from flows.plan import PlannedStage, plan
 from flows.selection import select
+from ltx_core.engine.footprint import GIB
 from ltx_core.errors import OutOfMemory
 from ltx_core.miniature.gemma import write_gemma
+from ltx_core.shapes import PixelShape
+from tasks.vae_memory import decoding_line
 from tests.released_header import write_released_header
 from tests.unit.flows.conftest import Write
 
@@ -41,10 +44,11 @@ def planned(write: Write, weights: dict[str, str], tmp_path: Path) -> Any:
     dataset = {"id": "clips", "instance_data_dir": str(tmp_path / "footage"), "resolution": 480}
     dataset |= {"resolution_type": "pixel", "video": {"num_frames": 17}}
 
-    def planned(gpu_gib: float, **section: Any) -> PlannedStage:
-        sections = {"datasets": [dataset], "model": weights, "memory": {"gpu_gib": gpu_gib}, "train_lora": section}
-        stages = plan(load_config(write(**sections), {}), select(None, None, force=False))
-        return next(stage for stage in stages if stage.stage.name == "train_lora")
+    def planned(gpu_gib: float, stage: str = "train_lora", **section: Any) -> PlannedStage:
+        sections = {"datasets": [dataset], "model": weights, "memory": {"gpu_gib": gpu_gib}, stage: section}
+        sections["prompts"] = {"validation": ["A dog runs."]}
+        stages = plan(load_config(write(**sections), {}), select(stage, None, force=False))
+        return next(found for found in stages if found.stage.name == stage)
 
     return planned
 
@@ -72,28 +76,6 @@ def test_the_text_encoders_room_is_told(write: Write, weights: dict[str, str], t
     assert told(gpu_gib=24, stream_text_encoder=True)[0].endswith("its layers are streamed from host memory")
     assert told(gpu_gib=0.75)[0].endswith("its layers are streamed from host memory")
     assert told(gpu_gib=24, device="cpu") == ()
-
-
-def test_renders_that_do_not_fit_are_streamed_and_what_cannot_fit_is_refused(
-    write: Write, weights: dict[str, str], tmp_path: Path
-) -> None:
-    """The released transformer takes 35 GiB by itself."""
-    (tmp_path / "footage").mkdir()
-    (tmp_path / "footage" / "a.mp4").write_bytes(b"not looked into")
-
-    def told(gpu_gib: float, prompts: tuple[str, ...] = ("A dog runs.",), **render: Any) -> tuple[str, ...]:
-        sections = {"model": weights, "memory": {"gpu_gib": gpu_gib}, "prompts": {"validation": list(prompts)}}
-        config = load_config(write(**sections, render_validation=render), {})
-        stages = plan(config, select("render_validation", None, force=False))
-        return next(stage.memory for stage in stages)
-
-    assert re.fullmatch(r"80 GiB card: at most 3[78]\.\d GiB", told(80)[0])
-    assert re.search(
-        r"24 GiB card: .* blocks are streamed from host memory, which takes at most [3-6]\.\d", told(24)[0]
-    )
-    assert told(24, prompts=()) == ()
-    with pytest.raises(OutOfMemory, match="lower render_validation's width, height or num_frames"):
-        told(8, width=4096, height=4096, num_frames=1025)
 
 
 def test_a_card_that_holds_everything_streams_nothing(planned: Any) -> None:
@@ -128,3 +110,41 @@ def test_too_little_host_memory_is_refused(planned: Any, monkeypatch: pytest.Mon
         OutOfMemory, match=r"of page-locked host memory and 1\.0 GiB are available; .*stream_from: disk"
     ):
         planned(16, **SMALLEST_OF_THE_GUIDE)
+
+
+def test_renders_that_do_not_fit_are_streamed_and_what_cannot_fit_is_refused(planned: Any) -> None:
+    def streamed(gpu_gib: float, **section: Any) -> int:
+        section |= {"stream_from": "disk", "width": 864, "height": 480, "num_frames": 121}
+        found = re.match(
+            r"[\d.]+ GiB card: (\d+) of 48 blocks streamed", planned(gpu_gib, "render_validation", **section).memory[0]
+        )
+        assert found
+        return int(found[1])
+
+    assert streamed(80) == 0
+    assert 0 < streamed(24) < streamed(16) < 48
+    assert streamed(24, base_precision="int8") == 0
+    with pytest.raises(OutOfMemory, match=r"with all blocks streamed, and 2\.2 GiB can be had.*int8"):
+        planned(3, "render_validation")
+
+
+def test_encoding_and_decoding_are_told(planned: Any) -> None:
+    (encoding,) = planned(16, "encode_latents").memory
+    assert re.match(r"16 GiB card: video VAE, 17x480x864: whole; takes \d\.\d\d GiB, 1\d\.\d GiB are free", encoding)
+    decoding = planned(80, "render_validation", width=1280, height=704, num_frames=121).memory[1]
+    assert re.match(r"video VAE, 121x704x1280: whole; takes \d\.\d\d GiB", decoding)
+
+
+def test_decoding_is_cut_as_fits(write: Write, weights: dict[str, str]) -> None:
+    shared, shape = load_config(write(model=weights), {}).shared(), PixelShape(121, 704, 1280)
+    whole, cut = (decoding_line(shared, shape, "bf16", round(gib * GIB)) for gib in (4, 2))
+    assert "whole" in whole
+    assert "latent frames at once" in cut
+    with pytest.raises(OutOfMemory, match=r"needs .* GiB in the video VAE at the least"):
+        decoding_line(shared, shape, "bf16", GIB // 2)
+
+
+def test_what_the_host_cannot_hold_is_streamed_from_disk(planned: Any) -> None:
+    told = planned(12, "render_validation", stream_from="disk").memory[2]
+    assert "in files in the stage's folder" in told
+    assert "int8 halves them" in told

@@ -1,0 +1,29 @@
+"""Where a stage keeps the base model's blocks in 8 bits: once for all stages and runs of a workspace."""
+
+import json
+from typing import TYPE_CHECKING
+
+from ltx_core.files.atomic import write_bytes
+from tasks.stage import Work
+from tasks.weights import component_identities
+from tasks.workspace import QUANTISED_FILE
+
+if TYPE_CHECKING:
+    import torch
+
+    from ltx_core.engine.options import EngineOptions
+    from ltx_core.engine.quantised_cache import QuantisedFolder
+
+
+def quantised_folder(
+    work: Work, options: "EngineOptions", dtype: "torch.dtype", *, writes: bool = True
+) -> "QuantisedFolder | None":
+    """The folder of these weights, noted in the stage's own so that it is kept with it; None for full precision."""
+    from ltx_core.engine.quantised_cache import QuantisedFolder, cache_key
+
+    if options.precision == "native":
+        return None
+    identity = component_identities(work.shared.model, work.workspace.digest_memo(), "transformer")["transformer"]
+    key = cache_key(identity, options.precision, dtype)
+    write_bytes(work.out / QUANTISED_FILE, json.dumps({"key": key}).encode())
+    return QuantisedFolder(work.workspace.quantised / key, writes, work.progress)

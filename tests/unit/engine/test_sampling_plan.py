@@ -1,0 +1,61 @@
+"""What sampling is predicted to take, against what was traced at full size; and as few streamed blocks as fit."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ltx_core.engine.footprint import GIB, BatchShape
+from ltx_core.engine.model_sizes import model_sizes
+from ltx_core.engine.options import EngineOptions
+from ltx_core.engine.plan import needed_bytes
+from ltx_core.engine.sampling_plan import Sampling, choose_sampling
+from ltx_core.errors import OutOfMemory
+from tests.released_header import transformer_shapes
+
+RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
+LINES = [json.loads(line) for file in RESULTS.glob("*.jsonl") for line in file.read_text().splitlines()]
+TRACED = [line for line in LINES if line["part"] == "sampling_memory"]
+TOKENS = {"17": (1170, 17), "121": (6144, 121), "121 wide": (14080, 121)}
+
+
+def work(shape: str = "121", *, by_token: bool = False, adapter_bytes: int = 0) -> Sampling:
+    batch = BatchShape(1, *TOKENS[shape], 1024, by_token=by_token)
+    return Sampling(model_sizes(transformer_shapes()), batch, 2, adapter_bytes)
+
+
+@pytest.mark.parametrize("line", TRACED, ids=lambda line: f"{line['row']} {line['shape']} {line['by_token']}")
+def test_a_blocks_work_is_as_traced(line: Mapping[str, Any]) -> None:
+    found = work(line["shape"], by_token=line["by_token"]).predict(EngineOptions(precision=line["row"]))
+    assert found.terms["one block's work"] / GIB == pytest.approx(line["peak_gib"], rel=0.10)
+
+
+@pytest.mark.parametrize("gib", [12, 24, 36])
+def test_no_block_more_is_streamed_than_must_be(gib: int) -> None:
+    choice = choose_sampling(work(), EngineOptions(forward_only=True), gib * GIB)
+    streamed = choice.options.streamed_blocks
+    assert 0 < streamed <= 48
+    assert choice.options.forward_only
+    assert needed_bytes(choice.estimate) <= gib * GIB
+    fewer = work().predict(EngineOptions(streamed_blocks=streamed - 1))
+    assert needed_bytes(fewer) > gib * GIB
+    assert f"{streamed} of 48 blocks streamed" in choice.why
+    assert choice.estimate.host_bytes == streamed * work().sizes.block_bytes(in_8_bits=False, item_bytes=2)
+
+
+def test_what_is_asked_for_stays() -> None:
+    asked = EngineOptions(streamed_blocks=3)
+    assert choose_sampling(work(), asked, GIB, stream=False).options == asked
+    assert choose_sampling(work(), EngineOptions(), 141 * GIB).options.streamed_blocks == 0
+
+
+def test_what_cannot_fit_is_refused_with_numbers() -> None:
+    with pytest.raises(OutOfMemory, match=r"needs \d\.\d GiB with all blocks streamed, and 3\.0 GiB can be had"):
+        choose_sampling(work(), EngineOptions(), 3 * GIB)
+
+
+def test_adapters_are_counted() -> None:
+    options = EngineOptions()
+    assert work(adapter_bytes=GIB).predict(options).peak_bytes == work().predict(options).peak_bytes + GIB
