@@ -79,6 +79,7 @@ render_validation:
   frame_rate: 25   # as the footage's
   num_steps: 30
   video_cfg: 3.0   # guidance; 2 to 6
+  base_precision: {fits.base_precision}   # as trained; native is closer and, on a card that cannot hold it, slower
 """
 
 

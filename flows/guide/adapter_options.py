@@ -18,6 +18,11 @@ EMA_DECAY = 0.995
 MAPPED = "tests/unit/guide/test_options.py::test_value_goes_where_the_table_says"
 
 
+def _precision(draft: Draft, key: str, value: Any) -> None:
+    choice("train_lora.base_precision", PRECISIONS)(draft, key, value)
+    draft.set("render_validation.base_precision", draft.get("train_lora.base_precision"))
+
+
 def _ema(draft: Draft, _key: str, value: Any) -> None:
     if flag(value):
         draft.set("train_lora.ema_decay", number(draft.flat.get("ema_decay", EMA_DECAY)))
@@ -91,8 +96,10 @@ OPTIONS = (
     ),
     Option(
         key="base_model_precision",
-        take=choice("train_lora.base_precision", PRECISIONS),
-        does="`train_lora.base_precision`: " + ", ".join(f"`{name}`" for name in PRECISIONS) + ".",
+        take=_precision,
+        does="`train_lora.base_precision` and `render_validation.base_precision`: "
+        + ", ".join(f"`{name}`" for name in PRECISIONS)
+        + ".",
         differs="One scale a row, products in 8 bits where the GPU has them. Others are refused.",
         test=MAPPED,
     ),
