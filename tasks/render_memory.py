@@ -1,9 +1,8 @@
 """How the transformer's blocks lie while renders are sampled, and what that takes: for `plan` and for the run."""
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from datasets_spec import Manifest
 from ltx_core.engine.footprint import GIB, BatchShape
 from ltx_core.engine.host import available_bytes
 from ltx_core.engine.model_sizes import ModelSizes, model_sizes
@@ -11,22 +10,20 @@ from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.plan import usable_bytes
 from ltx_core.engine.sampling_plan import Sampling, SamplingChoice, choose_sampling
 from ltx_core.errors import ConfigError, OutOfMemory
-from ltx_core.lora.locate import locate_adapter
 from ltx_core.sampling.request import RenderRequest
-from ltx_core.shapes import PixelShape, audio_latent_frames, floor_frames
+from ltx_core.shapes import PixelShape, audio_latent_frames
 from ltx_core.training.memory_plan import ITEM_BYTES, TEXT_TOKENS
 from tasks.device import planned_card
 from tasks.render_config import RenderValidationConfig
+from tasks.render_expected import adapter_bytes, expected_shapes, takes_clips
 from tasks.shared import Shared
-from tasks.stage import Work
-from tasks.train_memory import known_buckets
+from tasks.stage import Inputs, Work
 from tasks.vae_memory import decoding_line
 from tasks.weights import open_weights
 
 if TYPE_CHECKING:
     from tasks.render_jobs import RenderJob
 
-Inputs = Mapping[str, Manifest[Any]]
 LORA_BYTES = GIB // 2
 """Of a LoRA that is not trained yet: rank 32 on all attention projections takes 0.4 GiB in bf16."""
 OFFLOAD = "offload"
@@ -39,10 +36,10 @@ def memory_lines(config: RenderValidationConfig, shared: Shared, inputs: Inputs)
     Raises:
         OutOfMemory: a phase cannot fit.
     """
-    gpu_gib, prompts, clips = planned_card(shared.memory), shared.prompts, _takes_clips(config)
+    gpu_gib, prompts, clips = planned_card(shared.memory), shared.prompts, takes_clips(config)
     if gpu_gib is None or not (clips or prompts.validation or prompts.library or prompts.pictures or prompts.sounds):
         return ()
-    shapes = _expected(config, shared, inputs)
+    shapes = expected_shapes(config, shared, inputs)
     by_token = bool(
         config.image_to_video_clips or config.extend_clips or config.inpaint_clips or shared.prompts.pictures
     )
@@ -50,7 +47,7 @@ def memory_lines(config: RenderValidationConfig, shared: Shared, inputs: Inputs)
         _sizes(shared),
         max((_batch(shape, rate, by_token=by_token) for shape, rate in shapes), key=lambda batch: batch.video_tokens),
         ITEM_BYTES[config.dtype],
-        LORA_BYTES + max((_adapter_bytes(run.adapters) for run in config.adapters), default=0),
+        LORA_BYTES + max((adapter_bytes(run.adapters) for run in config.adapters), default=0),
     )
     choice = _chosen(config, work, usable_bytes(gpu_gib))
     largest = max((shape for shape, _ in shapes), key=lambda shape: shape.frames * shape.height * shape.width)
@@ -145,20 +142,3 @@ def _batch(shape: PixelShape, frame_rate: float, *, by_token: bool) -> BatchShap
 
 def _shape(request: RenderRequest) -> tuple[PixelShape, float]:
     return PixelShape(request.num_frames, request.height, request.width), request.frame_rate
-
-
-def _expected(config: RenderValidationConfig, shared: Shared, inputs: Inputs) -> list[tuple[PixelShape, float]]:
-    """Sizes and frame rates of renders: the configured one, and those of clips where clips are rendered."""
-    found = [(PixelShape(floor_frames(config.num_frames), config.height, config.width), config.frame_rate)]
-    if _takes_clips(config):
-        found += [(bucket.shape.floored(), bucket.frame_rate) for bucket in known_buckets(shared, inputs)[0]]
-    return found
-
-
-def _takes_clips(config: RenderValidationConfig) -> bool:
-    counts = (config.image_to_video_clips, config.sound_to_video_clips, config.extend_clips, config.inpaint_clips)
-    return any(counts)
-
-
-def _adapter_bytes(adapters: Sequence[Any]) -> int:
-    return sum(locate_adapter(adapter.place(here_only=True)).stat().st_size for adapter in adapters)

@@ -4,9 +4,7 @@ A weight [N, K] is stored as 8-bit values with a float32 scale for each of its N
 same way when it comes. Products accumulate in 32 bits, so the error is that of rounding the two factors.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -128,24 +126,6 @@ class QuantisedLinear(torch.nn.Linear):
             out = flat @ dequantise(self.weight, self.scale, x.dtype).t()
         out = out.view(*x.shape[:-1], self.out_features)
         return out if self.bias is None else out + self.bias.to(x.dtype)
-
-
-@contextmanager
-def unrounded_inputs(model: torch.nn.Module) -> Iterator[None]:
-    """8-bit layers multiply in the dtype of their input for the length of the block.
-
-    Rounding inputs to 8 bits is a staircase: inputs that differ by one part in a million fall on other steps, so two
-    equal models, whose adapters are rounded differently, differ by as much as the steps are high.
-    """
-    layers = [module for module in model.modules() if isinstance(module, QuantisedLinear)]
-    before = [layer.precision for layer in layers]
-    try:
-        for layer in layers:
-            layer.precision = replace(layer.precision, low_forward=False)
-        yield
-    finally:
-        for layer, precision in zip(layers, before, strict=True):
-            layer.precision = precision
 
 
 def quantise_linears(block: torch.nn.Module, precision: LowPrecision) -> int:

@@ -10,8 +10,8 @@ import torch
 from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.distributed.sharding import Sharding, shard_base
 from ltx_core.engine.assemble import set_policies, weight_stream
-from ltx_core.engine.low_precision import unrounded_inputs
 from ltx_core.engine.options import EngineOptions
+from ltx_core.engine.unrounded import unrounded_inputs
 from ltx_core.errors import ConfigError
 from ltx_core.files.atomic import remove_partials, write_bytes
 from ltx_core.files.lock import folder_lock

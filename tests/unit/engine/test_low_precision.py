@@ -16,8 +16,8 @@ from ltx_core.engine.low_precision import (
     multiply,
     quantise_linears,
     quantise_rows,
-    unrounded_inputs,
 )
+from ltx_core.engine.unrounded import unrounded_inputs
 from ltx_core.errors import ConfigError
 from ltx_core.lora.inject import add_lora
 from tests.unit.engine.conftest import ARGUMENTS
