@@ -16,6 +16,8 @@ from tasks.tracking import flatten
 if TYPE_CHECKING:
     from wandb import Run
 
+NO_HOST = "ltx2-lora"
+"""Sent in the place of the host's name."""
 EXTRA = "pip install 'ltx2-lora[wandb]'"
 
 
@@ -59,7 +61,8 @@ def require_wandb() -> None:
 def start_mirror(folder: Path, *, project: str, name: str, key: str, settings: Mapping[str, Any]) -> WandbMirror:
     """A run whose id is made of `key`, so that a flow run that is tried again goes on in it.
 
-    Nothing of this machine is sent but the metrics of its processor and GPU: no code, no git, no output, no host.
+    Of this machine are sent the load of its processor and GPU, and the names of installed packages: no code, no git, no
+    output, no command line, no name of the host.
 
     Args:
         folder: where W&B keeps its files, in `wandb/` below.
@@ -76,7 +79,13 @@ def start_mirror(folder: Path, *, project: str, name: str, key: str, settings: M
     import wandb
 
     quiet = wandb.Settings(
-        console="off", silent=True, disable_git=True, disable_code=True, disable_job_creation=True, x_disable_meta=True
+        console="off",
+        silent=True,
+        host=NO_HOST,
+        disable_git=True,
+        disable_code=True,
+        disable_job_creation=True,
+        x_disable_meta=True,
     )
     folder.mkdir(parents=True, exist_ok=True)
     try:

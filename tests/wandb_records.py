@@ -17,8 +17,11 @@ class Kept(NamedTuple):
     history: list[dict[str, Any]]
     """A row for each call of `log`, without what the library adds."""
     summary: dict[str, Any]
-    remote: str
+    commit: str
     """Of the git checkout."""
+    host: str
+    kinds: set[str]
+    """Of all records."""
 
 
 def kept_runs(folder: Path) -> list[Kept]:
@@ -36,8 +39,9 @@ def _read(file: Path) -> Kept:
     history = [_values(record.history.item) for record in records if record.HasField("history")]
     updates = [_values(record.summary.update) for record in records if record.HasField("summary")]
     summary = {name: value for update in updates for name, value in update.items()}
+    kinds = {str(record.WhichOneof("record_type")) for record in records}
     config = _values(run.config.update)
-    return Kept(run.project, run.display_name, config, history, summary, run.git.remote_url)
+    return Kept(run.project, run.display_name, config, history, summary, run.git.commit, run.host, kinds)
 
 
 def _values(items: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import flows.wandb_mirror
 from flows.config import load_config
 from flows.plan import prepare
 from flows.selection import select
+from flows.wandb_mirror import NO_HOST
 from ltx_core.errors import ConfigError
 from tests.unit.flows.conftest import Write
 from tests.wandb_records import kept_runs
@@ -51,8 +52,8 @@ def test_metrics_and_counts_of_a_run(tmp_path: Path) -> None:
     assert (kept.summary["train_lora/state"], kept.summary["train_lora/out"]) == ("Built", 1)
     assert kept.config == {"train_lora.steps": 2, "datasets.0.id": "a"}
     assert (kept.project, kept.name) == ("mine", "a run")
-    assert not kept.remote, "nothing of the checkout is told"
-    assert not list(tmp_path.rglob("wandb-metadata.json")), "nothing of the machine, either"
+    assert (kept.commit, kept.host) == ("", NO_HOST), "neither the checkout nor the machine is told"
+    assert "environment" not in kept.kinds, "nor how the program was called"
 
 
 def test_without_an_account_the_run_ends_at_once(tmp_path: Path) -> None:
