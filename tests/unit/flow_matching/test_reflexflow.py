@@ -49,6 +49,18 @@ def test_without_emphasis_or_bias_it_is_the_plain_loss(parts: Parts) -> None:
     torch.testing.assert_close(reflex_losses(prediction, target, weight, prediction, alpha=3).compensated, plain)
 
 
+def test_a_token_that_counts_half_is_half_a_token(parts: Parts) -> None:
+    """As a mask may say: two that count half, being equal, are one that counts."""
+    prediction, target, _, clean = (x[:1] for x in parts)
+    twice = [torch.cat([x, x[:, -1:]], dim=1) for x in (prediction, target, clean)]
+    halves = torch.tensor([[1.0, 1, 1, 1, 0.5, 0.5]])
+    found = reflex_losses(twice[0], twice[1], halves, twice[2], alpha=2)
+    wanted = reflex_losses(prediction, target, torch.ones(1, 5), clean, alpha=2)
+    torch.testing.assert_close(found, wanted)
+    plain = reflex_losses(twice[0], twice[1], halves, twice[2], alpha=0).compensated
+    torch.testing.assert_close(plain, sample_losses(twice[0], twice[1], halves))
+
+
 def test_what_is_given_has_no_part_in_it(parts: Parts) -> None:
     prediction, target, weight, clean = (x.clone() for x in parts)
     found = reflex_losses(prediction, target, weight, clean, alpha=1)
