@@ -7,7 +7,7 @@ Its authors withdrew that text for revision and published the method as DEFAR (a
 
 with the exposure bias b = |v - v_clean|, v_clean being predicted on the straight path; the loss of a sample is
 beta1 ADR + beta2 FC. Norms and means are over the values of a sample that carry a loss, each as much as it counts. FC
-has its name from its authors, who found b to hold the low frequencies that early denoising misses; no frequency is computed.
+is called so because its authors found b to hold the low frequencies that early denoising misses; it computes none.
 
 What differs from the trainer whose alpha and betas these are (docs/guide.md): it divides b by its sum and not its mean,
 so that the weights of a video's million values are 1 to six digits; b keeps its sign there, so that half of what is
