@@ -1,6 +1,7 @@
 """Every method and every way of running a base, at once: it runs, each has a part in it, and resuming is exact."""
 
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ METHODS: dict[str, Any] = {
     "audio_given_probability": 0.3,
     "audio_loss_weight": 0.5,
 }
+MASKED = ("b", "large")
 BASE: dict[str, Any] = {"base_precision": "int8", "low_precision_backward": True}
 SHORT: dict[str, Any] = {"steps": 5, "max_eval_clips": 1, "eval_sigmas": 1}
 LORA: dict[str, Any] = {"optimizer": "adamw8bit", "dropout": 0.2}
@@ -50,13 +52,25 @@ LOKR: dict[str, Any] = {
 }
 
 
+class Masked(WithFeatures):
+    """Some clips have a mask, too: half of the picture counts a quarter."""
+
+    def load(self, clip_id: str) -> dict[str, torch.Tensor]:
+        loaded = super().load(clip_id)
+        if clip_id not in MASKED:
+            return loaded
+        mask = torch.ones(loaded["video"].shape[1:])
+        mask[..., : mask.shape[2] // 2] = 0.25
+        return {**loaded, "mask": mask}
+
+
 def job_of(folder: Path, **changes: Any) -> TrainJob:
     """A short job with everything, on a base that the engine assembles; a change to None leaves a setting out."""
     settings = {name: value for name, value in (FAST | SHORT | METHODS | BASE | changes).items() if value is not None}
     return with_engine(
         TrainJob(
             settings=TrainSettings(**settings),
-            source=WithFeatures(MemorySource(list(DEFAULT_CLIPS))),  # type: ignore[arg-type]  # a source in all it does
+            source=Masked(MemorySource(list(DEFAULT_CLIPS))),  # type: ignore[arg-type]  # a source in all it does
             load_transformer=build_transformer,
             load_connectors=build_connectors,
             out_dir=folder,
@@ -81,7 +95,7 @@ def test_killed_and_run_again_it_ends_with_the_same_bytes(adapter: dict[str, Any
     assert {"crepa/alignment", "rollout/video/drift", "rollout/video/anti_drift", "eval/loss"} <= told
 
 
-def test_each_method_has_a_part_in_it(tmp_path: Path) -> None:
+def test_each_method_has_a_part_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without any one of them the gradients of a step are others."""
 
     def gradients(**changes: Any) -> dict[str, torch.Tensor]:
@@ -92,6 +106,10 @@ def test_each_method_has_a_part_in_it(tmp_path: Path) -> None:
         return {name: p.grad for name, p in run.parameters.items() if p.grad is not None}
 
     whole = gradients()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules[__name__], "MASKED", ())
+        unmasked = gradients()
+        assert any(not gradient.equal(whole[key]) for key, gradient in unmasked.items()), "masks"
     for name in METHODS.keys() - {"ema_decay", "prefix_latent_frames"}:  # an average has no gradient
         changes = {name: None} | ({"prefix_latent_frames": None} if name == "prefix_probability" else {})
         without = gradients(**changes)
