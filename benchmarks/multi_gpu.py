@@ -265,7 +265,7 @@ def named(name: str) -> int:
 
 def difference(left: list[float], right: list[float]) -> float:
     """Largest relative difference of two loss sequences, over the steps that both have."""
-    return max(abs(a - b) / abs(a) for a, b in zip(left, right, strict=False))
+    return max(abs(a - b) / abs(a) for a, b in zip(left, right, strict=True))
 
 
 def report(ranks: Ranks, name: str, figures: dict[str, Any]) -> None:

@@ -27,12 +27,3 @@ def sample_losses(prediction: torch.Tensor, target: torch.Tensor, weight: torch.
 def carries_loss(weight: torch.Tensor) -> torch.Tensor:
     """Which samples have a weighted token: [B, T] -> bool [B]."""
     return (weight > 0).any(dim=1)
-
-
-def mean_over_carriers(losses: torch.Tensor, num_carriers: int) -> torch.Tensor | None:
-    """The share that these samples, [B], have in a mean over `num_carriers` samples; None where none carries a loss.
-
-    `num_carriers` counts the samples with a weighted token in the whole optimizer step, of which these may be a part.
-    So a step of which half lacks sound gives the audio half's loss, not half of it, however it is cut into batches.
-    """
-    return losses.sum() / num_carriers if num_carriers else None

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from ltx_core.engine.assemble import weight_stream
 from ltx_core.engine.graphs import StepGraphs
-from ltx_core.flow_matching.loss import mean_over_carriers
 from ltx_core.flow_matching.reflexflow import ReflexLosses
 from ltx_core.training.batch import NoisyStream, TrainBatch
 from ltx_core.training.crepa import Alignment
 from ltx_core.training.objective import BatchLosses, Objective
+from ltx_core.training.total import loss_shares, total_loss
 
 VIDEO, AUDIO, KEPT, FEATURES = "video.", "audio.", "kept.", "features"
 
@@ -36,13 +36,8 @@ class EagerBackward:
     def __call__(self, batch: TrainBatch, num_video: int, num_audio: int, crepa_weight: float = 0.0) -> BatchLosses:
         """As the protocol says."""
         losses = self._objective.losses(_aligned_if(batch, crepa_weight))
-        total = losses.video.sum() / num_video
-        audio = mean_over_carriers(losses.audio, num_audio) if losses.audio is not None else None
-        if audio is not None:
-            total = total + self._objective.settings.audio_loss_weight * audio
-        if losses.crepa is not None:
-            total = total - crepa_weight * losses.crepa.score.sum() / num_video
-        total.backward()
+        audio_weight = self._objective.settings.audio_loss_weight
+        total_loss(losses, loss_shares(num_video, num_audio, audio_weight, crepa_weight)).backward()
         return losses.detach()
 
 
@@ -57,11 +52,10 @@ class GraphedBackward:
         """As the protocol says."""
         batch = _aligned_if(batch, crepa_weight).to(self._objective.device)
         contexts = self._objective.contexts(batch.captions, self._objective.device)
-        audio_share = self._objective.settings.audio_loss_weight / num_audio if num_audio else 0.0
-        shares = {"video_share": 1 / num_video, "audio_share": audio_share}
-        if batch.features is not None:
-            shares["crepa_share"] = crepa_weight / num_video
-        found = {name: tensor.clone() for name, tensor in self._graphs(_inputs(batch, contexts, shares)).items()}
+        audio_weight = self._objective.settings.audio_loss_weight
+        shares = loss_shares(num_video, num_audio, audio_weight, crepa_weight)
+        on_device = {name: torch.tensor(share, device=self._objective.device) for name, share in shares.items()}
+        found = {name: tensor.clone() for name, tensor in self._graphs(_inputs(batch, contexts) | on_device).items()}
         crepa = Alignment(found["score"], found["self_similarity"]) if "score" in found else None
         return BatchLosses(found["video"], found.get("audio"), crepa, _parts(found, VIDEO), _parts(found, AUDIO))
 
@@ -71,12 +65,7 @@ class GraphedBackward:
         contexts = inputs["video_context"], inputs["audio_context"]
         kept = [inputs[name] for name in sorted(inputs) if name.startswith(KEPT)]
         losses = self._objective.losses_of(video, audio, contexts, kept, inputs.get(FEATURES))
-        total = losses.video.sum() * inputs["video_share"]
-        if losses.audio is not None:
-            total = total + losses.audio.sum() * inputs["audio_share"]
-        if losses.crepa is not None:
-            total = total - losses.crepa.score.sum() * inputs["crepa_share"]
-        total.backward()
+        total_loss(losses, inputs).backward()
         return _results(losses.detach())
 
 
@@ -96,7 +85,7 @@ def _results(losses: BatchLosses) -> dict[str, Tensor]:
     return results if losses.crepa is None else results | losses.crepa._asdict()
 
 
-def _inputs(batch: TrainBatch, contexts: tuple[Tensor, Tensor], shares: Mapping[str, float]) -> dict[str, Tensor]:
+def _inputs(batch: TrainBatch, contexts: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
     """Everything that differs from batch to batch, by name; a graph reads it from fixed addresses."""
     inputs = {"video_context": contexts[0], "audio_context": contexts[1]}
     for prefix, stream in ((VIDEO, batch.video), (AUDIO, batch.audio)):
@@ -104,10 +93,7 @@ def _inputs(batch: TrainBatch, contexts: tuple[Tensor, Tensor], shares: Mapping[
             parts = {field.name: getattr(stream, field.name) for field in fields(stream)}
             inputs |= {prefix + name: tensor for name, tensor in parts.items() if tensor is not None}
     inputs |= {f"{KEPT}{number:03}": kept for number, kept in enumerate(batch.kept)}
-    if batch.features is not None:
-        inputs[FEATURES] = batch.features
-    device = batch.video.noisy.device
-    return inputs | {name: torch.tensor(share, device=device) for name, share in shares.items()}
+    return inputs if batch.features is None else inputs | {FEATURES: batch.features}
 
 
 def _stream(inputs: Mapping[str, Tensor], prefix: str) -> NoisyStream | None:

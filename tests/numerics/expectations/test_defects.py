@@ -31,7 +31,7 @@ from ltx_core.conditioning.prefix import Prefix
 from ltx_core.conditioning.sound import Sound
 from ltx_core.conditioning.text import Text
 from ltx_core.errors import ShapeError
-from ltx_core.flow_matching.loss import carries_loss, mean_over_carriers, sample_losses
+from ltx_core.flow_matching.loss import carries_loss, sample_losses
 from ltx_core.flow_matching.sigmas import SigmaDraws, shift, shifted_logit_normal
 from ltx_core.lora.files import export_tensors
 from ltx_core.media.clip import frame_times
@@ -44,8 +44,9 @@ from ltx_core.text.contexts import text_contexts
 from ltx_core.text.features import embed_text
 from ltx_core.text.gemma import load_gemma
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.objective import Objective
+from ltx_core.training.objective import BatchLosses, Objective
 from ltx_core.training.order import Visit
+from ltx_core.training.total import loss_shares, total_loss
 
 pytestmark = pytest.mark.numerics
 
@@ -243,12 +244,14 @@ def test_d18_only_valid_tokens_are_stored(checkpoint: Checkpoints) -> None:
 def test_d19_a_mask_of_half_the_samples_gives_the_other_half_whole() -> None:
     target, weight = torch.zeros(2, 3, 4), torch.ones(2, 3)
     prediction = torch.ones(2, 3, 4)
-    both = mean_over_carriers(sample_losses(prediction, target, weight), int(carries_loss(weight).sum()))
+
+    def mean() -> float:
+        losses = BatchLosses(sample_losses(prediction, target, weight), None)
+        return total_loss(losses, loss_shares(int(carries_loss(weight).sum()), 0)).item()
+
+    both = mean()
     weight[1] = 0
-    half = mean_over_carriers(sample_losses(prediction, target, weight), int(carries_loss(weight).sum()))
-    assert both is not None
-    assert half is not None
-    assert float(half) == float(both) == 1.0
+    assert mean() == both == 1.0
 
 
 def test_d22_the_middle_is_kept_and_nothing_else_can_be_asked_for() -> None:

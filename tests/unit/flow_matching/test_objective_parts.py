@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ltx_core.errors import ShapeError
-from ltx_core.flow_matching.loss import carries_loss, mean_over_carriers, sample_losses
+from ltx_core.flow_matching.loss import carries_loss, sample_losses
 from ltx_core.flow_matching.noise import add_noise, draw_noise, velocity_target
 from ltx_core.flow_matching.random import named_generator, visit_generator
 
@@ -55,17 +55,6 @@ def test_sample_without_loss_has_zero_gradient_even_if_not_finite() -> None:
     loss = sample_losses(prediction, torch.zeros(1, 2, 2), torch.zeros(1, 2))
     assert loss.tolist() == [0.0]
     assert carries_loss(torch.zeros(1, 2)).tolist() == [False]
-
-
-def test_half_a_batch_without_sound_gives_the_other_halfs_loss() -> None:
-    losses = torch.tensor([0.0, 4.0, 0.0, 2.0])
-    mean = mean_over_carriers(losses, 2)
-    assert mean is not None
-    assert mean.item() == 3.0
-
-
-def test_no_sound_at_all_gives_no_audio_loss() -> None:
-    assert mean_over_carriers(torch.zeros(3), 0) is None
 
 
 def test_named_randomness_repeats_and_differs_by_every_part_of_the_name() -> None:
