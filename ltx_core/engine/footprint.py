@@ -89,6 +89,8 @@ class Training:
     aligned_width: int = 0
     """Of the features that hidden states are aligned with (CREPA); 0 without."""
     adapter: AdapterWork = AdapterWork()
+    averaged: bool = False
+    """Whether an average over steps is kept beside the weights, in float32."""
     rolls_out: bool = False
     """Whether forwards without gradients run beside the graph of a step, whose memory is its own."""
 
@@ -137,6 +139,7 @@ def predict(sizes: ModelSizes, batch: BatchShape, training: Training, options: E
         "text connectors": sizes.connectors * training.item_bytes,
         "LoRA": weight_bytes,
         "moments": moment_bytes,
+        "average": 4 * training.num_trained if training.averaged else 0,
         "gradient buffer": gradient_bytes if options.graphs else 0,
         "inputs and workspaces": _inputs(sizes, batch, training) + WORKSPACE_BYTES,
     }

@@ -92,6 +92,7 @@ def workload(
             shards,
             aligned_width=aligned,
             adapter=adapter,
+            averaged=settings.ema_decay is not None,
             rolls_out=settings.rollout is not None,
         ),
     )

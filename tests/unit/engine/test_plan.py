@@ -167,6 +167,8 @@ def test_memory_grows_with_what_it_is_for(work: Workload) -> None:
     assert replace(work, batch=replace(SMALL, by_token=True)).predict(now).peak_bytes > peak
     assert replace(work, sizes=replace(work.sizes, connectors=10**9)).predict(now).peak_bytes == peak + 2 * 10**9
     assert work.predict(replace(now, activation_budget=0.5)).peak_bytes < peak
+    averaged = replace(work, training=replace(work.training, averaged=True)).predict(now)
+    assert averaged.peak_bytes == peak + 4 * work.training.num_trained
     native = options("native", recompute=1.0)
     cut = replace(work, training=replace(work.training, shards=2)).predict(native).terms["frozen weights"]
     assert math.isclose(cut, work.predict(native).terms["frozen weights"] / 2, rel_tol=0.05)
