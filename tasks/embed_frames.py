@@ -19,6 +19,7 @@ from ltx_core.vision.folder import encoder_identity
 from tasks.encode_latents import verdict
 from tasks.frame_encoder import fetch_encoder, opened_encoder, pending_encoder
 from tasks.frame_memory import memory_lines
+from tasks.loading import loading
 from tasks.shards import SHARD_OPTIONS, ShardConfig
 from tasks.shared import Shared
 from tasks.stage import Observed, Outcome, Sections, Stage, Work
@@ -103,9 +104,10 @@ def _embed(
 ) -> tuple[dict[str, Entry], dict[str, MediaError]]:
     if not missing:
         return {}, {}
-    from ltx_core.pool.background import BackgroundWriter
-    from ltx_core.vision.frames import embed_clips
-    from tasks.clip_decoding import decode_latent_frames, decoded_clips
+    with loading():
+        from ltx_core.pool.background import BackgroundWriter
+        from ltx_core.vision.frames import embed_clips
+        from tasks.clip_decoding import decode_latent_frames, decoded_clips
 
     ordered = sorted(missing.items(), key=lambda pair: (pair[1].bucket, pair[1].clip_id))
     encoder = _loaded(work)
@@ -131,8 +133,9 @@ def _embed(
 
 
 def _loaded(work: Work) -> Any:
-    from ltx_core.vision.dinov2 import load_frame_encoder
-    from tasks.device import prepare_device, torch_dtype
+    with loading():
+        from ltx_core.vision.dinov2 import load_frame_encoder
+        from tasks.device import prepare_device, torch_dtype
 
     return load_frame_encoder(
         opened_encoder(work.config.encoder),

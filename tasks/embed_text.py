@@ -18,6 +18,7 @@ from ltx_core.progress import stop_if_asked
 from ltx_core.text.packing import PACK_TOKENS
 from ltx_core.text.room import needed_bytes
 from tasks.device import planned_card
+from tasks.loading import loading
 from tasks.shards import SHARD_OPTIONS, ShardConfig
 from tasks.shared import PromptConfig, Shared
 from tasks.stage import Inputs, Observed, Outcome, Stage, Work
@@ -89,10 +90,11 @@ def prompt_texts(prompts: PromptConfig) -> set[str]:
 def _embed(texts: Sequence[str], keys: Mapping[str, str], folder: Path, work: Work, *, done: int) -> dict[str, Entry]:
     if not texts:
         return {}
-    from ltx_core.pool.background import BackgroundWriter
-    from ltx_core.text.compiled import compile_layers, worth_compiling
-    from ltx_core.text.features import embed_captions
-    from ltx_core.text.storage import store_features
+    with loading():
+        from ltx_core.pool.background import BackgroundWriter
+        from ltx_core.text.compiled import compile_layers, worth_compiling
+        from ltx_core.text.features import embed_captions
+        from ltx_core.text.storage import store_features
 
     encoder, projection = _models(work)
     captions = [encoder.token_ids(text) for text in texts]
@@ -111,11 +113,12 @@ def _embed(texts: Sequence[str], keys: Mapping[str, str], folder: Path, work: Wo
 
 def _models(work: Work) -> "tuple[TextEncoder, TextProjection]":
     """The text encoder, as it fits the device, and the checkpoint's projection."""
-    from ltx_core.autoencoder.device_memory import free_bytes
-    from ltx_core.checkpoint.load import load_text_projection
-    from ltx_core.text.gemma import load_gemma
-    from ltx_core.text.room import must_stream
-    from tasks.device import prepare_device, torch_dtype
+    with loading():
+        from ltx_core.autoencoder.device_memory import free_bytes
+        from ltx_core.checkpoint.load import load_text_projection
+        from ltx_core.text.gemma import load_gemma
+        from ltx_core.text.room import must_stream
+        from tasks.device import prepare_device, torch_dtype
 
     weights, device = open_weights(work.shared.model), prepare_device(work.shared.memory)
     int8 = work.config.dtype == "int8"

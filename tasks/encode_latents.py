@@ -19,6 +19,7 @@ from ltx_core.pool.index import Entry, read_index
 from ltx_core.pool.writer import ShardWriter
 from ltx_core.progress import stop_if_asked
 from tasks.device import planned_card
+from tasks.loading import loading
 from tasks.shards import SHARD_OPTIONS, ShardConfig
 from tasks.shared import Shared
 from tasks.stage import Inputs, Observed, Outcome, Stage, Work
@@ -113,9 +114,10 @@ def _encode(
     """Encode clips into the pool. `pictures`: samples by picture, for clips that differ from them in sound alone."""
     if not missing:
         return {}, {}
-    from ltx_core.pool.background import BackgroundWriter
-    from tasks.clip_encoder import encoded, info, is_finite
-    from tasks.sound_encoder import resounded
+    with loading():
+        from ltx_core.pool.background import BackgroundWriter
+        from tasks.clip_encoder import encoded, info, is_finite
+        from tasks.sound_encoder import resounded
 
     refused: dict[str, MediaError] = {}
     ordered = sorted(missing.items(), key=lambda pair: (pair[1].bucket, pair[1].clip_id))  # equal shapes together

@@ -7,6 +7,7 @@ from datasets_spec import Render
 from ltx_core.files.digest import DigestMemo, file_digest
 from ltx_core.progress import Progress, stop_if_asked
 from tasks.checkpoints import final_checkpoint
+from tasks.loading import loading
 from tasks.render_adapters import observed_adapters, pending_adapters, prepare_adapters
 from tasks.render_config import RenderValidationConfig
 from tasks.render_gallery import draw_gallery
@@ -30,8 +31,9 @@ WEIGHTS = ("transformer", "connectors", "text_projection", "video_vae", "audio_v
 
 def render_validation(work: Work) -> Outcome:
     """Two phases, so that the transformer is gone when the decoders come; a render once made is never made again."""
-    from tasks.render_decode import decode_missing
-    from tasks.render_sample import sample_missing
+    with loading():
+        from tasks.render_decode import decode_missing
+        from tasks.render_sample import sample_missing
 
     checkpoint = final_checkpoint(work.inputs["train_lora"])
     jobs = plan_jobs(work, checkpoint, _weights(work.shared, work.workspace.digest_memo()))

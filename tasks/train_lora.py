@@ -19,6 +19,7 @@ from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
 from ltx_core.training.crepa_settings import check_block
 from ltx_core.training.shares import most_ranks
 from ltx_core.training.tread import block_routes
+from tasks.loading import loading
 from tasks.quantised import quantised_folder
 from tasks.shared import Shared
 from tasks.stage import Inputs, Observed, Outcome, Stage, Work
@@ -39,10 +40,11 @@ class TrainLoraConfig(TrainSettings):
 
 def train_lora(work: Work) -> Outcome:
     """Train, or resume the newest whole checkpoint in the stage's folder."""
-    from ltx_core.distributed.join import joined
-    from ltx_core.pool.source import PoolSource
-    from ltx_core.training.run import train_lora as train
-    from tasks.device import prepare_device
+    with loading():
+        from ltx_core.distributed.join import joined
+        from ltx_core.pool.source import PoolSource
+        from ltx_core.training.run import train_lora as train
+        from tasks.device import prepare_device
 
     latents: list[Latent] = list(work.inputs["encode_latents"])
     if not any(row.split == "train" for row in latents):

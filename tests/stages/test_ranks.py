@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from ltx_core.errors import ConfigError, DataError, OutOfMemory, Stopped
-from tasks.execute import Execution
+from tasks.execute import Execution, read_summary
 from tasks.launch import launch
 from tasks.registry import stage_named
 from tasks.request import write_request
@@ -46,23 +46,19 @@ def training(bench: Bench) -> Callable[..., Execution]:
     return make
 
 
+def one_result(execution: Execution) -> list[str]:
+    """The names in the stage's manifest, whose files are there."""
+    rows = list(execution.decision.stage.manifest(execution.decision.folder))
+    assert all((execution.workspace.root / row.file).is_file() for row in rows)
+    return [row.name for row in rows]
+
+
 def children(*, at_least: int) -> list[psutil.Process]:
     """Processes of the stage: the first rank, then the others."""
     (first,) = [c for c in psutil.Process().children() if "tasks.child" in c.cmdline()]
     others = [c for c in first.children() if "tasks.follow" in c.cmdline()]
     assert len(others) == at_least
     return [first, *others]
-
-
-@pytest.mark.parametrize("sharding", ["none", "full"])
-def test_two_ranks_leave_one_result(sharding: str, training: Callable[..., Execution]) -> None:
-    execution, listener = training(memory__sharding=sharding), Listener()
-    summary = launch(execution, listener)
-    rows = list(execution.decision.stage.manifest(execution.decision.folder))
-    assert summary.figures["steps"] == 2
-    assert [row.name for row in rows] == ["final", "step-000001", "step-000002"]
-    assert listener.progress[-1] == (2, 2, "steps")
-    assert all((execution.workspace.root / row.file).is_file() for row in rows)
 
 
 def test_a_killed_rank_ends_the_stage_within_seconds_and_is_named(training: Callable[..., Execution]) -> None:
@@ -80,13 +76,18 @@ def test_a_killed_rank_ends_the_stage_within_seconds_and_is_named(training: Call
     assert not any(process.is_running() for process in seen)
 
 
-def test_ranks_stop_together_and_go_on_from_there(training: Callable[..., Execution]) -> None:
+def test_ranks_stop_together_go_on_from_there_and_leave_one_result(training: Callable[..., Execution]) -> None:
     execution = training(train_lora__steps=40, train_lora__checkpoint_interval=40)
     with pytest.raises(Stopped, match="stopped while training"):
         launch(execution, Listener(at=2, then=lambda: children(at_least=1)[0].send_signal(signal.SIGTERM)))
     listener = Listener()
-    assert launch(execution, listener).figures["resumed_from_step"] >= 2
+    summary = launch(execution, listener)
+    assert summary.figures["resumed_from_step"] >= 2
+    assert summary.figures["steps"] == 40
     assert any(note.startswith("going on from step") for note in listener.notes)
+    assert listener.progress[-1] == (40, 40, "steps")
+    names = one_result(execution)
+    assert (names[0], names[-1]) == ("final", "step-000040")
 
 
 def test_others_end_with_the_first(training: Callable[..., Execution]) -> None:
@@ -122,8 +123,8 @@ def test_what_another_rank_finds_wrong_arrives_as_what_it_was(
 
 
 def test_several_machines_are_told_what_to_start_and_torchrun_does_it(training: Callable[..., Execution]) -> None:
-    """Two ranks of one machine stand for two machines."""
-    execution = training(memory__num_nodes=2)
+    """Two ranks of one machine stand for two machines; the base is cut among them."""
+    execution = training(memory__num_nodes=2, memory__sharding="full")
     with pytest.raises(ConfigError, match="start this on every machine") as caught:
         launch(execution, Listener())
     request = re.findall(r"tasks\.torchrun (\S+)", str(caught.value))[0]
@@ -132,7 +133,8 @@ def test_several_machines_are_told_what_to_start_and_torchrun_does_it(training: 
     clean = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
     ended = subprocess.run(command, env=clean, capture_output=True, text=True, check=False, timeout=100)
     assert ended.returncode == 0, ended.stderr
-    assert execution.decision.stage.manifest(execution.decision.folder).exists()
+    assert one_result(execution) == ["final", "step-000001", "step-000002"]
+    assert read_summary(execution.decision.stage.manifest(execution.decision.folder)).figures["steps"] == 2
 
 
 def test_a_request_outlives_its_round_trip(training: Callable[..., Execution]) -> None:
