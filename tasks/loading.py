@@ -1,4 +1,4 @@
-"""Loading large libraries: the collector of cycles rests meanwhile, which takes a quarter off a stage's start."""
+"""Loading large libraries: the collector of cycles rests meanwhile, which takes a tenth off a stage's start."""
 
 import gc
 from collections.abc import Iterator

@@ -3,35 +3,59 @@
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.numerics
+pytestmark = [pytest.mark.numerics, pytest.mark.timeout(600)]  # all scripts run for the first test
 
 ROOT = Path(__file__).parents[3]
 NOT_THERE = ("av", "webdataset", "prefect", "mlflow")
 RUN = f"""
-import runpy, sys
+import json, runpy, sys
 sys.path = [p for p in sys.path if p != {str(ROOT)!r}]
 for name in {NOT_THERE}:
     sys.modules[name] = None
-sys.argv = sys.argv[1:]
-runpy.run_path(sys.argv[0], run_name="__main__")
+for words in json.loads(sys.argv[1]):
+    sys.argv = words
+    try:
+        runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as ended:
+        if ended.code:
+            raise
 """
+SCRIPTS = {
+    "start_up": ("--precision", "int8"),
+    "kill_gpu": ("--seed", "0", "--optimizer", "adamw8bit"),
+    "engine_table": ("--blocks", "2", "--precisions", "int8", "native", "--no-baseline"),
+}
+Lines = Mapping[str, list[dict[str, Any]]]
 
 
-def lines(script: str, out: Path, *arguments: str) -> list[dict[str, Any]]:
-    command = [sys.executable, "-c", RUN, f"benchmarks/{script}", "--tiny", "--out", str(out), *arguments]
-    subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    rows = [json.loads(line) for line in out.read_text().splitlines()]
-    assert all({"part", "date", "gpu", "torch"} <= row.keys() for row in rows)
-    return rows
+@pytest.fixture(scope="module")
+def lines(tmp_path_factory: pytest.TempPathFactory) -> Lines:
+    """What each script appended to its file; all ran in one process, which loads torch and diffusers once."""
+    out = tmp_path_factory.mktemp("lines")
+    commands = [
+        [f"benchmarks/{name}.py", "--tiny", "--out", str(out / name), *words] for name, words in SCRIPTS.items()
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, json.dumps(commands)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return {name: [json.loads(line) for line in (out / name).read_text().splitlines()] for name in SCRIPTS}
 
 
-def test_start_up(tmp_path: Path) -> None:
-    (row,) = lines("start_up.py", tmp_path / "out.jsonl", "--precision", "int8")
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_line_says_where_it_was_measured(name: str, lines: Lines) -> None:
+    assert lines[name]
+    assert all({"part", "date", "gpu", "torch"} <= row.keys() for row in lines[name])
+
+
+def test_start_up(lines: Lines) -> None:
+    (row,) = lines["start_up"]
     assert [start["compile_cache"] for start in row["rows"]] == ["cold", "warm"]
     phases = ("imports_s", "device_s", "load_s", "lora_s", "compile_s", "capture_s", "first_step_s")
     for start in row["rows"]:
@@ -39,17 +63,16 @@ def test_start_up(tmp_path: Path) -> None:
     assert row["rows"][0]["loss"] == row["rows"][1]["loss"]
 
 
-def test_kill(tmp_path: Path) -> None:
-    (row,) = lines("kill_gpu.py", tmp_path / "out.jsonl", "--seed", "0", "--optimizer", "adamw8bit")
+def test_kill(lines: Lines) -> None:
+    (row,) = lines["kill_gpu"]
     (case,) = row["rows"]
     assert case["same_bytes"]
     assert case["killed_after_step"] == 4
     assert case["resumed_from_step"] == 2
 
 
-def test_engine_table(tmp_path: Path) -> None:
-    arguments = ("--blocks", "2", "--precisions", "int8", "native", "--no-baseline")
-    rows = lines("engine_table.py", tmp_path / "out.jsonl", *arguments)
+def test_engine_table(lines: Lines) -> None:
+    rows = lines["engine_table"]
     assert all(row["loss"] > 0 for row in rows)
     assert {row["row"] for row in rows} >= {"8 bits resident, fits 32 GB", "bf16 streamed"}
     assert {row["precision"] for row in rows} == {"int8", "native"}
