@@ -50,7 +50,8 @@ def mask_weights(clip: Clip) -> Cells | None:
     A mask that is a video has the video's clock.
 
     Raises:
-        MediaError: BAD_MASK, no place of the clip is white at all; or the file cannot be decoded any more.
+        MediaError: BAD_MASK, no place of the clip is white at all, or its picture is damaged or gone; or why its video
+            cannot be decoded.
     """
     if clip.mask_path is None:
         return None
@@ -60,7 +61,7 @@ def mask_weights(clip: Clip) -> Cells | None:
         frames = decode_frames(path, times, resize=lambda width, height: cover_size(width, height, size))
         weights = over_time(np.stack([cells(middle(frame, size)) for frame in frames]))
     else:
-        still = cells(read_picture(path, size))
+        still = cells(_picture(path, size))
         weights = np.repeat(still[None], (clip.num_frames - 1) // TIME_STRIDE + 1, axis=0)
     if not weights.any():
         raise MediaError(
@@ -68,6 +69,13 @@ def mask_weights(clip: Clip) -> Cells | None:
             f"mask {path} is black in all of {clip.clip_id}, which leaves nothing to train on; make some of it white",
         )
     return weights
+
+
+def _picture(path: Path, size: Size) -> npt.NDArray[np.uint8]:
+    try:
+        return read_picture(path, size)
+    except DataError as error:
+        raise MediaError(QuarantineReason.BAD_MASK, str(error)) from error
 
 
 def is_video(path: Path) -> bool:

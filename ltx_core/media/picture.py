@@ -31,13 +31,16 @@ def read_picture(path: Path, size: Size) -> npt.NDArray[np.uint8]:
 
 
 def picture_size(path: Path) -> Size:
-    """Width and height as displayed, in pixels; only the file's start is read.
+    """Width and height as displayed, in pixels; only the file's start is read where the format has its EXIF there.
 
     Raises:
-        DataError: the file is missing, or no picture.
+        DataError: the file is missing, or no picture, or found damaged on the way.
     """
     with _open(path) as image:
-        sideways = image.getexif().get(0x0112, 1) >= 5
+        try:  # of a PNG, EXIF may come last: all of it is read
+            sideways = image.getexif().get(0x0112, 1) >= 5
+        except (OSError, SyntaxError) as error:
+            raise _damaged(path, error) from error
         return (image.height, image.width) if sideways else (image.width, image.height)
 
 
@@ -48,9 +51,13 @@ def _opened(path: Path) -> npt.NDArray[np.uint8]:
         try:
             turned = ImageOps.exif_transpose(image).convert("RGBA")
         except (OSError, SyntaxError) as error:
-            raise DataError(f"{path} is a damaged picture ({error}); save it again") from error
+            raise _damaged(path, error) from error
     ground = Image.new("RGBA", turned.size, (0, 0, 0, 255))
     return np.asarray(Image.alpha_composite(ground, turned).convert("RGB"), dtype=np.uint8)
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} is a damaged picture ({error}); save it again")
 
 
 def _open(path: Path) -> Image.Image:

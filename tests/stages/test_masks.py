@@ -86,3 +86,23 @@ def test_masks_that_cannot_be_used(own: Bench) -> None:
     (black,) = set_aside(results["encode_latents"])
     assert black.reason is QuarantineReason.BAD_MASK
     assert SCENES[0] in black.item
+
+
+def test_pictures_cut_off_set_aside_their_own_clips_alone(own: Bench) -> None:
+    """That a PNG is whole shows when it is probed; a JPEG only where it is decoded, with known pictures or new ones."""
+    folder = own.footage.parent / "masks"
+    folder.mkdir()
+    bench = own.set(datasets__0__mask_dir=str(folder), limits__max_quarantined_fraction=0.9)
+    for scene, suffix in zip(SCENES[:2], ("png", "jpg"), strict=True):
+        noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+        path = folder / f"{scene}.{suffix}"
+        Image.fromarray(noise).save(path)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    for known in (bench, bench.set(encode_latents__dtype="bf16")):
+        results = known.run()
+        for stage, scene in zip(("probe", "encode_latents"), SCENES[:2], strict=True):
+            (torn,) = set_aside(results[stage])
+            assert torn.reason is QuarantineReason.BAD_MASK
+            assert scene in torn.item
+            assert "damaged picture" in torn.detail
+        assert results["encode_latents"].summary.num_out == len(SCENES) - 2

@@ -76,6 +76,24 @@ def test_the_shape_of_the_video_is_wanted(tmp_path: Path, write_video: WriteVide
     check_mask(write_video("v.mp4", [np.zeros((48, 64, 3), dtype=np.uint8)] * 9), (640, 480))
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_damaged_picture_is_a_bad_mask(clip: ClipOf, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(MediaError, match="damaged picture") as caught:
+        mask_weights(clip(mask_path=str(path)))
+    assert caught.value.reason is QuarantineReason.BAD_MASK
+    if suffix == "png":  # all of it is read for its EXIF
+        with pytest.raises(MediaError, match="damaged picture") as early:
+            check_mask(path, (64, 64))
+        assert early.value.reason is QuarantineReason.BAD_MASK
+    path.unlink()
+    with pytest.raises(MediaError, match="there is no picture") as gone:
+        mask_weights(clip(mask_path=str(path)))
+    assert gone.value.reason is QuarantineReason.BAD_MASK
+
+
 def test_masks_are_found_by_the_name_of_their_video(tmp_path: Path) -> None:
     for name in ("a.mp4", "a_mask.png", "deep/b_mask.MP4", "deep/b.mp4", "c.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
