@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from flows.config import RunConfig
+from flows.tracked_settings import mirrored_settings, tracked_settings
 from flows.wandb_mirror import WandbMirror, start_mirror
+from ltx_core.errors import ConfigError
 from ltx_core.files.atomic import write_bytes
 from tasks.perform import StageCall
 from tasks.register import RUN_ID_VARIABLE
@@ -31,14 +33,22 @@ class Tracked:
         self._config = config
         self._key = key
         place = config.place()
-        self._mirror = _mirror(config, key, name)
         self.parent = find_or_start(config.tracking, place, key=key, name=config.tracking.run_name or name)
-        self.parent.params({**config.model_dump(mode="json", exclude={"workspace"})})
+        self.parent.params(tracked_settings(config))
         self.parent.tags({f"version.{p}": version(p) for p in VERSIONED} | {"git_commit": _git_commit()})
+        self._mirror = self._beside(key, name)
         self.child: TrackedRun | None = None
         self._points: list[tuple[str, float, int]] = []
         self._flushed_at = time.monotonic()
         self._monitor = _system_metrics(self.parent)
+
+    def _beside(self, key: str, name: str) -> WandbMirror | None:
+        """The mirror, begun when MLflow has the run, and ended by `end`: neither is left open where the other fails."""
+        try:
+            return _mirror(self._config, key, name)
+        except ConfigError:
+            self.parent.end("FAILED")
+            raise
 
     def begin(self, call: StageCall) -> None:
         """A stage may be built: its child run is made when it starts."""
@@ -119,8 +129,7 @@ def _mirror(config: RunConfig, key: str, name: str) -> WandbMirror | None:
     if not config.tracking.wandb:
         return None
     named, project = config.tracking.run_name or name, config.tracking.experiment
-    settings = config.model_dump(mode="json", exclude={"workspace"})
-    return start_mirror(config.workspace, project=project, name=named, key=key, settings=settings)
+    return start_mirror(config.workspace, project=project, name=named, key=key, settings=mirrored_settings(config))
 
 
 def _counts(result: StageResult) -> dict[str, float]:
