@@ -9,12 +9,10 @@ from datasets_spec import Published
 from ltx_core.files.atomic import write_bytes
 from ltx_core.files.digest import DigestMemo, file_digest
 from tasks.checkpoints import final_checkpoint
-from tasks.hub_card import base_model, hub_card, shown_renders
+from tasks.hub_card import base_model, hub_card, lora_name, shown_renders
 from tasks.shared import ConfigModel, Shared
 from tasks.stage import Observed, Outcome, Sections, Stage, Work
 
-LORA_NAME = "pytorch_lora_weights.safetensors"
-"""The name that diffusers looks for in a repository."""
 CARD_NAME = "README.md"
 
 
@@ -63,9 +61,11 @@ def _files(work: Work) -> list[tuple[str, Path]]:
     named = [(f"renders/{number:02d}.mp4", render) for number, render in enumerate(renders)]
     card = work.out / CARD_NAME
     text = (registered / "model-card.md").read_text(encoding="utf-8")
-    write_bytes(card, hub_card(text, work.shared.model, [(name, render.prompt) for name, render in named]).encode())
     lora = root / final_checkpoint(work.inputs["train_lora"]).file
-    return [(LORA_NAME, lora), (CARD_NAME, card), *((name, root / render.file) for name, render in named)]
+    name = lora_name(lora)
+    shown = [(file, render.prompt) for file, render in named]
+    write_bytes(card, hub_card(text, work.shared.model, shown, lora=name).encode())
+    return [(name, lora), (CARD_NAME, card), *((name, root / render.file) for name, render in named)]
 
 
 def _row(name: str, file: Path, repository: str, commit: str | None) -> Published:

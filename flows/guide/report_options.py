@@ -62,7 +62,7 @@ OPTIONS = (
         differs="Once, of the finished LoRA, not at each checkpoint; in a repository that is private if it is new. "
         "Renders that begin with pictures or sounds of the footage stay here. Where it fails the run is whole, and "
         "`--only publish` tries again.",
-        test="tests/stages/test_publish.py::test_lora_card_and_renders_are_one_commit_and_not_sent_twice",
+        test="tests/unit/publish/test_hub_card.py::test_what_begins_with_pictures_or_sounds_of_the_footage_stays_here",
     ),
     Option(
         key="hub_model_id",
