@@ -89,6 +89,7 @@ def start_mirror(folder: Path, *, project: str, name: str, key: str, settings: M
     )
     folder.mkdir(parents=True, exist_ok=True)
     try:
+        wandb.setup(wandb.Settings(silent=True))  # of the process: in a terminal it would ask for a key, and wait
         run = wandb.init(
             project=project,
             name=name,

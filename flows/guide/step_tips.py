@@ -82,8 +82,8 @@ STEPS: dict[str, tuple[Tip, ...]] = {
         Tip(
             what="`wandb login`",
             does="With `tracking.wandb`, as usual; MLflow needs no account.",
-            differs="Where no account is known the run ends before anything is computed, and says so.",
-            test="tests/unit/flows/test_wandb_mirror.py::test_without_an_account_the_run_ends_at_once",
+            differs="Where no account is known the run ends before anything is computed, in a terminal too.",
+            test="tests/unit/flows/test_wandb_mirror.py::test_in_a_terminal_nobody_is_asked_for_an_account",
         ),
         Tip(
             what="`huggingface-cli login`",

@@ -1,6 +1,7 @@
 """`tracking.wandb` with the real library, in processes of their own, at whose end it has written everything."""
 
 import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -33,12 +34,23 @@ except ConfigError as error:
 """
 
 
-def mirrored(folder: Path, mode: str) -> str:
-    """What the process says that mirrors a small run; no account is known, and no server of W&B can be reached."""
+def mirrored(folder: Path, mode: str, terminal: int | None = None) -> str:
+    """What the process says that mirrors a small run; no account is known, and no server of W&B can be reached.
+
+    With a `terminal`, a person may be asked there.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("WANDB_", "NETRC"))}
-    nobody = {"HOME": str(folder), "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_MODE": mode}
+    nobody = {"HOME": str(folder), "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_MODE": mode, "TERM": "xterm"}
+    streams = (subprocess.DEVNULL, subprocess.PIPE) if terminal is None else (terminal, terminal)
     return subprocess.run(
-        [sys.executable, "-c", RUN, str(folder)], env=kept | nobody, capture_output=True, text=True, check=True
+        [sys.executable, "-c", RUN, str(folder)],
+        env=kept | nobody,
+        stdin=streams[0],
+        stdout=subprocess.PIPE,
+        stderr=streams[1],
+        text=True,
+        check=True,
+        timeout=60,
     ).stdout
 
 
@@ -60,6 +72,16 @@ def test_without_an_account_the_run_ends_at_once(tmp_path: Path) -> None:
     told = mirrored(tmp_path, "online")
     assert told.startswith("W&B did not begin a run ")
     assert "WANDB_MODE=offline to send it later" in told
+
+
+def test_in_a_terminal_nobody_is_asked_for_an_account(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    try:
+        told = mirrored(tmp_path, "online", theirs)
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    assert told.startswith("W&B did not begin a run (No API key configured")
 
 
 def test_without_the_library_nothing_is_begun(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
