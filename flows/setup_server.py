@@ -16,6 +16,7 @@ from flows.reconcile import crash_dead_runs
 from flows.services import with_programs
 from ltx_core.errors import TransientError
 from tasks.binding import GPU_LIMIT
+from tasks.gpus import count_gpus
 
 
 def set_up(console: Console) -> None:
@@ -38,16 +39,7 @@ PROJECT = Path(__file__).parents[1]
 async def _make_pool() -> None:
     async with get_client() as client:
         await client.create_work_pool(WorkPoolCreate(name=POOL, type="process"), overwrite=True)
-        await client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, limit=max(gpu_count(), 1))
-
-
-def gpu_count() -> int:
-    """GPUs of this machine, asked of the driver so that torch need not be loaded."""
-    try:
-        listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return 0
-    return listed.stdout.count("GPU ") if listed.returncode == 0 else 0
+        await client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, limit=max(count_gpus(), 1))
 
 
 def deploy_all(environment: Mapping[str, str]) -> None:

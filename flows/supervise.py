@@ -16,8 +16,9 @@ from flows.mlflow_address import UI_VARIABLE
 from flows.parameters import CONFIG_VARIABLE
 from flows.server import answers, api_url
 from flows.services import Service, forget_up, record_up, start, up_record, wait_until
-from flows.setup_server import deploy_all, gpu_count, set_up, tell_crashed
+from flows.setup_server import deploy_all, set_up, tell_crashed
 from ltx_core.errors import ConfigError, TransientError
+from tasks.gpus import count_gpus
 from tasks.tracking import connect, tracking_uri
 
 RECONCILE_SECONDS = 5.0
@@ -78,7 +79,7 @@ def _start_all(config: Path, mlflow_port: int, services: list[Service], console:
     deploy_all(environment)
     services.append(_start_worker(environment))
     wait_until(lambda: answers(f"{mlflow_url}/health"), mlflow, 120)
-    console.print(f"Prefect  {url.removesuffix('/api')}\nMLflow   {mlflow_url}\nGPUs     {gpu_count()}")
+    console.print(f"Prefect  {url.removesuffix('/api')}\nMLflow   {mlflow_url}\nGPUs     {count_gpus()}")
     console.print("run it   prefect deployment run ltx2-lora", style="bold")
 
 

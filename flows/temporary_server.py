@@ -11,8 +11,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.server import answers
 from flows.services import start, wait_until
-from flows.setup_server import gpu_count
 from tasks.binding import GPU_LIMIT
+from tasks.gpus import count_gpus
 
 QUIET = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_SERVER_UI_ENABLED": "false"}
 DRAIN_SECONDS = 5.0
@@ -35,7 +35,7 @@ def temporary_server() -> Iterator[None]:
         wait_until(lambda: answers(f"{url}/health"), server, 180)
         with temporary_settings({PREFECT_API_URL: url}):
             with get_client(sync_client=True) as client:
-                client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, limit=max(gpu_count(), 1))
+                client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, limit=max(count_gpus(), 1))
             try:
                 yield
             finally:

@@ -12,12 +12,17 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from ltx_core.errors import LtxError, Stopped
 from tasks.events import encode
+
+if TYPE_CHECKING:
+    from tasks.execute import Execution
+    from tasks.gpus import Held
 
 PR_SET_PDEATHSIG = 1
 GRACE_SECONDS = 10.0
@@ -103,9 +108,26 @@ def run(request: Path, reporter: Reporter) -> None:
         reporter.send("failed", kind=type(error).__name__, message=str(error))
         os._exit(FAILED_EXIT)
 
-    with first_of(execution.num_ranks(), request, lost):
-        summary = execute(execution, reporter)
+    with _gpus_of(execution, reporter) as held:
+        ranks = execution.num_ranks()
+        if held is not None:
+            held.keep(ranks)
+        with first_of(ranks, request, lost):
+            summary = execute(execution, reporter)
     reporter.send("finished", summary=summary.model_dump(mode="json"))
+
+
+def _gpus_of(execution: "Execution", reporter: Reporter) -> AbstractContextManager["Held | None"]:
+    """The GPUs that the stage may use, held; None where it uses none."""
+    from tasks.gpus import ALL, held_gpus
+    from tasks.stage import one_process
+
+    stage, memory = execution.decision.stage, execution.shared.memory
+    if stage.device != "gpu" or memory.device == "cpu":
+        return nullcontext()
+    if stage.num_ranks is one_process:
+        return held_gpus(1, reporter)
+    return held_gpus(ALL if memory.num_gpus == "auto" else memory.num_gpus, reporter)
 
 
 def guarded(work: Callable[[], None], reporter: Reporter) -> int:

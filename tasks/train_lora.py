@@ -58,7 +58,6 @@ def train_lora(work: Work) -> Outcome:
     with joined(device) as ranks:
         if work.force and ranks.is_first:
             shutil.rmtree(work.out / "checkpoints", ignore_errors=True)
-        _say_what_is_idle(work, ranks)
         result = train(_job(work, source, ranks, device), work.progress)
     if ranks.is_first:
         _write_metrics(work.out / "metrics.parquet", result.metrics)
@@ -94,18 +93,6 @@ def num_ranks(config: TrainLoraConfig, shared: Shared) -> int:
     from tasks.device import num_devices
 
     return most_ranks(config, num_devices(shared.memory))
-
-
-def _say_what_is_idle(work: Work, ranks: "Ranks") -> None:
-    """A GPU that does nothing is said, with what would use it."""
-    from tasks.device import num_devices
-
-    memory, visible = work.shared.memory, num_devices(work.shared.memory)
-    if ranks.size < visible and memory.num_gpus == "auto":
-        work.progress.note(
-            f"{ranks.size} of {visible} GPUs train: they share the batches of a step (gradient_accumulation_steps), "
-            f"which has {work.config.gradient_accumulation_steps}; with a multiple of {visible} all would train"
-        )
 
 
 def _row(name: str, step: int, eval_loss: float | None, file: Path, result: "TrainResult", work: Work) -> Checkpoint:

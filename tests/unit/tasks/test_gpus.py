@@ -1,0 +1,122 @@
+"""Who has which GPU: no two processes have the same, and a dead one has none."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from ltx_core.errors import ConfigError, Stopped
+from ltx_core.progress import Silent
+from tasks import gpus
+from tasks.gpus import ALL, VISIBLE, held_gpus, lock_folder
+
+HOLDER = """
+import sys, tempfile
+tempfile.tempdir = sys.argv[1]
+from ltx_core.progress import SILENT
+from tasks.gpus import held_gpus
+with held_gpus(1, SILENT) as held:
+    print(*held.names, flush=True)
+    sys.stdin.read()
+"""
+
+
+class Told(Silent):
+    """Keeps what is said; asked to stop by the test."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.asked = threading.Event()
+
+    @property
+    def stopping(self) -> bool:  # type: ignore[override]  # Silent never stops; this one asks
+        return self.asked.is_set()
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+        self.asked.set()
+
+
+@pytest.fixture(autouse=True)
+def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv(VISIBLE, "2,5")
+    monkeypatch.setattr(gpus, "POLL_SECONDS", 0.01)
+
+
+def holder(tmp_path: Path) -> subprocess.Popen[str]:
+    """Another process that may use both, and holds one until it is killed."""
+    command, both = [sys.executable, "-c", HOLDER, str(tmp_path)], os.environ | {VISIBLE: "2,5"}
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=both)
+
+
+def test_a_process_sees_the_gpu_that_it_holds() -> None:
+    with held_gpus(1, Silent()) as first:
+        assert first.names == ("2",)
+        assert os.environ[VISIBLE] == "2"
+    assert os.environ[VISIBLE] == "2,5"
+
+
+def test_two_processes_have_different_ones_and_a_third_waits(tmp_path: Path) -> None:
+    others = [holder(tmp_path), holder(tmp_path)]
+    taken = {other.stdout.readline().strip() for other in others if other.stdout}
+    assert taken == {"2", "5"}
+    told = Told()
+    with pytest.raises(Stopped, match="waiting for a GPU"), held_gpus(1, told):
+        pass
+    assert told.notes == ["waiting for 1 of GPUs 2, 5: others hold them"]
+    others[0].kill()
+    others[0].wait()
+    with held_gpus(1, Silent()) as freed:
+        assert freed.names[0] in taken, "the kernel frees what a killed process held"
+    others[1].kill()
+    others[1].wait()
+
+
+def test_training_takes_all_that_are_free_and_says_what_is_not(tmp_path: Path) -> None:
+    with held_gpus(ALL, Silent()) as all_of_them:
+        assert all_of_them.names == ("2", "5")
+    other = holder(tmp_path)
+    assert other.stdout is not None
+    taken = other.stdout.readline().strip()
+    told = Told()
+    with held_gpus(ALL, told) as rest:
+        assert len(rest.names) == 1
+        assert rest.names[0] != taken
+    assert told.notes == ["taken are 1 of 2 GPUs: others hold the rest"]
+    told = Told()
+    with pytest.raises(Stopped), held_gpus(2, told):
+        pass
+    other.kill()
+    other.wait()
+
+
+def test_what_training_cannot_share_evenly_is_given_back(tmp_path: Path) -> None:
+    told = Told()
+    with held_gpus(ALL, told) as held:
+        held.keep(1)
+        assert held.names == ("2",)
+        assert os.environ[VISIBLE] == "2"
+        assert "1 of 2 GPUs train" in told.notes[0]
+        other = holder(tmp_path)
+        assert other.stdout is not None
+        assert other.stdout.readline().strip() == "5"
+        other.kill()
+        other.wait()
+
+
+def test_more_than_there_are_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"3 GPUs are wanted and 2 can be used \(2, 5\)"), held_gpus(3, Silent()):
+        pass
+
+
+def test_without_gpus_nothing_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VISIBLE, "")
+    with held_gpus(1, Silent()) as none:
+        assert none.names == ()
+        none.keep(1)
+    assert list(lock_folder().iterdir()) == []
