@@ -8,76 +8,21 @@ import ctypes
 import os
 import signal
 import sys
-import threading
-import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from ltx_core.errors import LtxError, Stopped
-from tasks.events import encode
+from tasks.reporter import STOPPED_EXIT, Reporter
 
 if TYPE_CHECKING:
     from tasks.execute import Execution
     from tasks.gpus import Held
 
 PR_SET_PDEATHSIG = 1
-GRACE_SECONDS = 10.0
-"""How long a body may take to commit after SIGTERM before the process ends regardless."""
-ADVANCE_INTERVAL_SECONDS = 0.05
-STOPPED_EXIT = 143
 FAILED_EXIT = 1
-
-
-class Reporter:
-    """The child's Progress: writes events to the pipe, and turns SIGTERM into `stopping`."""
-
-    def __init__(self, pipe: int) -> None:
-        self.pipe = pipe
-        self.stopping = False
-        self._last_advance = 0.0
-
-    def listen_for_stop(self) -> None:
-        """Take SIGTERM and SIGINT as a request to stop."""
-        signal.signal(signal.SIGTERM, self._stop)
-        signal.signal(signal.SIGINT, self._stop)
-
-    def _stop(self, _signal: int, _frame: FrameType | None) -> None:
-        if not self.stopping:
-            self.stopping = True
-            threading.Thread(target=_end_after_grace, daemon=True).start()
-
-    def advance(self, done: int, total: int, unit: str) -> None:
-        """Say how far it is; at most 20 times a second, and always at the end."""
-        now = time.monotonic()
-        if done >= total or now - self._last_advance >= ADVANCE_INTERVAL_SECONDS:
-            self._last_advance = now
-            self.send("advanced", done=done, total=total, unit=unit)
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Send values at a step."""
-        self.send("measured", step=step, values=dict(values))
-
-    def note(self, message: str) -> None:
-        """Send one line for people, and keep it in the log."""
-        sys.stderr.write(f"{message}\n")
-        sys.stderr.flush()
-        self.send("noted", message=message)
-
-    def send(self, event: str, **fields: object) -> None:
-        """Write one event; a parent that is gone cannot listen and is no error here."""
-        try:
-            os.write(self.pipe, encode(event, **fields))
-        except BrokenPipeError:
-            self.stopping = True
-
-
-def _end_after_grace() -> None:
-    time.sleep(GRACE_SECONDS)
-    os._exit(STOPPED_EXIT)
 
 
 def die_with_parent(parent: int) -> None:

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from tasks.child import PR_SET_PDEATHSIG, STOPPED_EXIT, Reporter, serve
+from tasks.child import PR_SET_PDEATHSIG, serve
+from tasks.reporter import STOPPED_EXIT, Reporter
 
 
 class Follower:

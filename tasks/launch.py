@@ -10,9 +10,9 @@ from typing import Any
 
 from ltx_core import errors
 from ltx_core.files.atomic import storage_errors
-from tasks.child import GRACE_SECONDS
 from tasks.events import Listener, tell
 from tasks.execute import Execution
+from tasks.reporter import GRACE_SECONDS
 from tasks.request import write_request
 from tasks.summary import Summary
 from tasks.workspace import Workspace

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 
 from ltx_core.errors import ConfigError
 from ltx_core.files.atomic import write_bytes
-from tasks.child import Reporter, guarded
+from tasks.child import guarded
 from tasks.follow import follow
+from tasks.reporter import Reporter
 from tasks.stage import one_process
 
 if TYPE_CHECKING:
