@@ -59,7 +59,6 @@ class Held:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of those that are held."""
         return tuple(self._handles)
 
     def keep(self, needed: int) -> None:
@@ -75,7 +74,6 @@ class Held:
             _free(surplus)
 
     def free(self) -> None:
-        """Give back all."""
         _free(self._handles)
 
 
