@@ -1,6 +1,6 @@
 """The row types, in the order of the stages that make them. Keys are hex digests of content, never of row order."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -34,9 +34,14 @@ class Media(Record):
     audio_channels: int = Field(ge=0, description="Channels of the audio stream; 0 without one.")
     audio_rate: int = Field(ge=0, description="Samples per second; 0 without an audio stream.")
     sound_key: str | None = Field(default=None, description="SHA-256 of the sound file beside it, if there is one.")
-    sound_path: str | None = location("Absolute path of that sound file.", default=None)
+    sound_path: str | None = Field(default=None, description="Absolute path of that sound file.")
     mask_key: str | None = Field(default=None, description="SHA-256 of its mask's file, if there is one.")
-    mask_path: str | None = location("Absolute path of that mask.", default=None)
+    mask_path: str | None = Field(default=None, description="Absolute path of that mask.")
+
+    def content(self) -> dict[str, Any]:
+        """As of every row; where files beside it lie counts like its own path, and not at all without such files."""
+        without = {name for name in ("sound_path", "mask_path") if getattr(self, name) is None}
+        return {name: value for name, value in super().content().items() if name not in without}
 
 
 class Clip(Record):
@@ -116,7 +121,9 @@ class Frames(Record):
 
     clip_id: str = Field(description="The clip.")
     clip_key: str = Field(description="Content key of the clip.")
-    feature_key: str = Field(description="Digest of clip key, encoder, picture size, dtype and feature version.")
+    feature_key: str = Field(
+        description="Digest of the clip's picture key, encoder, picture size, dtype and feature version."
+    )
     shape: list[int] = Field(description="[F, H, W, D]: latent frames, rows and columns, and the encoder's width.")
     sha256: str = Field(description="Digest of the stored sample.")
     shard: str = location("Shard file, relative to the workspace.")

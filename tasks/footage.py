@@ -70,10 +70,13 @@ def find_sources(dataset: DatasetSpec, memo: DigestMemo) -> Iterator[Source]:
 
 
 def footage_digest(dataset: DatasetSpec, memo: DigestMemo) -> dict[str, str | int]:
-    """Count and digest of a dataset's files and captions; changes when, and only when, a byte or name does."""
+    """Count and digest of a dataset's files and captions; changes when, and only when, a byte or name does, or one of
+    its folders: rows say where files lie."""
     sources = list(find_sources(dataset, memo))
     parts = [part for s in sources for part in (s.relpath, s.media_digest, s.caption_digest)]
     parts += [f"{s.relpath}: {one.path.name} {one.digest}" for s in sources for one in (*s.sounds, *s.masks)]
+    beside = {"sound_dir": dataset.audio.sound_dir, "mask_dir": dataset.mask_dir}
+    parts += [f"{name}: {folder}" for name, folder in beside.items() if folder is not None]
     return {"files": len(sources), "digest": text_digest(str(dataset.instance_data_dir), *parts)}
 
 

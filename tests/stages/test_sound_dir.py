@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from datasets_spec import Clip, DatasetSpec, Latent, QuarantineReason
 from flows.config import load_config
@@ -86,6 +87,34 @@ def test_the_picture_of_a_known_clip_is_not_encoded_again(own: Bench, sounds: Pa
     anew = samples(elsewhere, elsewhere.run())
     for clip, tensors in samples(again, results).items():
         assert all(torch.equal(tensors[name], anew[clip][name]) for name in ("video", "audio"))
+
+
+def test_folders_that_moved_are_read_where_they_are_now(own: Bench, sounds: Path) -> None:
+    """Nothing is cut again; what was encoded stays, and what is encoded anew is found."""
+    masks = sounds.parent / "masks"
+    masks.mkdir()
+    Image.new("L", (64, 64), 255).save(masks / f"{SCENES[0]}.png")
+    bench = with_sounds(own, sounds).set(datasets__0__mask_dir=str(masks))
+    bench.run()
+    there = sounds.parent / "moved"
+    there.mkdir()
+    moved = with_sounds(own, sounds.rename(there / "sounds")).set(
+        datasets__0__mask_dir=str(masks.rename(there / "masks"))
+    )
+    results = moved.run()
+    assert computed(results) == {"probe": 0, "split": 0, "embed_text": 0, "encode_latents": 0}
+    clips: list[Clip] = list(results["split"].manifest)
+    assert {Path(str(clip.sound_path)).parent for clip in clips} == {there / "sounds"}
+    assert {Path(clip.mask_path).parent for clip in clips if clip.mask_path} == {there / "masks"}
+    anew = moved.set(encode_latents__dtype="bf16").run()
+    assert computed(anew) == {"probe": 0, "split": 0, "embed_text": 0, "encode_latents": len(SCENES)}
+    assert not set_aside(anew["encode_latents"])
+
+
+def test_media_without_files_beside_have_the_content_of_before(own: Bench) -> None:
+    (row, *_) = own.run("probe")["probe"].manifest
+    assert row.content().keys().isdisjoint({"sound_path", "mask_path"})
+    assert row.model_copy(update={"sound_path": "a"}).content()["sound_path"] == "a"
 
 
 def test_sound_is_cut_on_the_clock_of_the_video(own: Bench, sounds: Path) -> None:
