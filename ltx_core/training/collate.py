@@ -59,11 +59,15 @@ def collate(
 def _noisy_video(
     clean: Sequence[Tensor], counted: Tensor, draws: Sequence[Draw], shape: LatentShape, frame_rate: float
 ) -> NoisyStream:
-    """`counted`, [B, T]: how much the mask of each clip lets a token count; one that is given counts nothing."""
+    """`counted`, [B, T]: how much the mask of each clip lets a token count; one that is given counts nothing.
+
+    A sample whose mask counts nothing but what it would be given is given nothing: every sample carries a video loss.
+    """
     tokens = pack_video(torch.stack(list(clean)))
     noise = torch.stack([draw_noise(tuple(tokens.shape[1:]), d.video_noise) for d in draws])
     sigma = torch.tensor([d.video_sigma for d in draws])
     known = torch.stack([_known(d, shape) for d in draws])
+    known &= counted.masked_fill(known, 0.0).any(dim=1, keepdim=True)
     timesteps = sigma[:, None].masked_fill(known, 0.0) if bool(known.any()) else sigma
     return NoisyStream(
         noisy=add_noise(tokens, noise, timesteps),

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from ltx_core.denoiser.positions import first_frame_keyframes
 from ltx_core.errors import DataError
-from ltx_core.flow_matching.loss import sample_losses
+from ltx_core.flow_matching.loss import carries_loss, sample_losses
 from ltx_core.shapes import LatentShape
 from ltx_core.training.batch import TrainBatch
 from ltx_core.training.collate import collate
@@ -179,6 +179,22 @@ def test_a_clips_mask_is_the_weight_of_its_tokens(long_source: Any) -> None:
     by_token = (plain.target - plain.noisy).square().mean(dim=2)[0]
     loss = sample_losses(masked.noisy, masked.target, masked.weight)[0]
     torch.testing.assert_close(loss, (by_token * mask.flatten()).sum() / mask.sum())
+
+
+def test_a_visit_is_not_given_all_that_its_mask_counts(clip: Clip, source_of: Any) -> None:
+    """Or it would carry no loss, and be counted in the step's mean."""
+    source = source_of([clip("a"), clip("b")])
+    mask = torch.tensor([1.0, 0.5, 0.0, 0.0])
+    source.changed["a"] = source.load("a") | {"mask": mask.view(2, 1, 2)}
+    batch = batch_of(source, TrainSettings(first_frame_probability=1.0)).video
+    assert carries_loss(batch.weight).all()
+    assert batch.weight.tolist() == [mask.tolist(), [0.0, 0.0, 1.0, 1.0]]
+    assert batch.given.tolist() == [[False] * 4, [True, True, False, False]]
+    free = batch_of(source, TrainSettings()).video
+    assert torch.equal(batch.noisy[0], free.noisy[0])
+    alone = source_of(source.samples[:1])
+    alone.changed = source.changed
+    assert torch.equal(batch_of(alone, TrainSettings(first_frame_probability=1.0)).video.noisy[0], batch.noisy[0])
 
 
 def test_a_mask_of_another_shape_is_refused(long_source: Any) -> None:
