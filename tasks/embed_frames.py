@@ -11,6 +11,7 @@ from pydantic import Field
 from datasets_spec import Clip, Frames, Quarantined, QuarantineReason
 from ltx_core.files.digest import DigestMemo, text_digest
 from ltx_core.files.lock import folder_lock
+from ltx_core.media.clip import picture_key
 from ltx_core.media.errors import MediaError
 from ltx_core.pool.index import Entry, read_index
 from ltx_core.pool.writer import ShardWriter
@@ -68,11 +69,11 @@ class EmbedFramesConfig(ShardConfig):
 
 
 def embed_frames(work: Work) -> Outcome:
-    """Embed what the pool lacks. Clips of equal content share features; held-out clips need none."""
+    """Embed what the pool lacks. Clips of equal pictures share features; held-out clips need none."""
     memo = work.workspace.digest_memo()
     encoder = _encoder_key(work.config, memo)
     clips: list[Clip] = [clip for clip in work.inputs["split"] if clip.split == "train"]
-    keys = {clip.clip_id: text_digest(encoder, clip.clip_key) for clip in clips}
+    keys = {clip.clip_id: text_digest(encoder, picture_key(clip)) for clip in clips}
     folder = work.workspace.pool / "frames" / encoder[:16]
     with folder_lock(folder, work.progress):
         index = read_index(folder, memo)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from datasets_spec import Clip, Frames
@@ -99,6 +100,11 @@ def test_what_is_new_is_embedded_and_nothing_else(own: Bench, tmp_path: Path) ->
     assert computed(own.run("embed_frames"))["embed_frames"] == 0
     write_clip(own.footage, "added.mp4", "sinking_sun")
     assert computed(own.run("embed_frames"))["embed_frames"] == 1
+    Image.new("L", (64, 64), 255).save(own.footage / f"{SCENES[0]}_mask.png")
+    masked = own.set(datasets__0__mask_dir=str(own.footage)).run("embed_frames")
+    assert computed(masked) == dict.fromkeys(("probe", "split", "embed_text", "embed_frames"), 0) | {
+        "encode_latents": 1
+    }
     assert own.vision is not None
     moved = own.but(vision=copied(own.vision, tmp_path / "elsewhere"))
     assert computed(moved.run("embed_frames"))["embed_frames"] == 0
