@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ltx_core.engine.footprint import GIB, BatchShape
-from ltx_core.engine.model_sizes import model_sizes
+from ltx_core.engine.model_sizes import ModelSizes, model_sizes
 from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.plan import needed_bytes
 from ltx_core.engine.sampling_plan import Sampling, choose_sampling
@@ -21,9 +22,14 @@ TRACED = [line for line in LINES if line["part"] == "sampling_memory"]
 TOKENS = {"17": (1170, 17), "121": (6144, 121), "121 wide": (14080, 121)}
 
 
+@cache
+def sizes() -> ModelSizes:
+    return model_sizes(transformer_shapes())
+
+
 def work(shape: str = "121", *, by_token: bool = False, adapter_bytes: int = 0) -> Sampling:
     batch = BatchShape(1, *TOKENS[shape], 1024, by_token=by_token)
-    return Sampling(model_sizes(transformer_shapes()), batch, 2, adapter_bytes)
+    return Sampling(sizes(), batch, 2, adapter_bytes)
 
 
 @pytest.mark.parametrize("line", TRACED, ids=lambda line: f"{line['row']} {line['shape']} {line['by_token']}")
