@@ -77,6 +77,18 @@ def test_no_secret_and_no_folder_leaves_this_machine(kept: Kept, tmp_path: Path)
     assert run.data.params["model.checkpoint"] == str(tmp_path / "private" / "ltx.safetensors"), "MLflow is one's own"
 
 
+def test_where_mlflow_cannot_be_reached_nothing_is_begun_beside_it(config: Path, tmp_path: Path) -> None:
+    once = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+    begun = RUN.replace('{"uri": None}', '{"uri": "http://127.0.0.1:9"}')
+    offline = os.environ | once | {"WANDB_MODE": "offline", "HOME": str(tmp_path)}
+    ended = subprocess.run(
+        [sys.executable, "-c", begun, str(config)], env=offline, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert "127.0.0.1" in ended.stderr
+    assert kept_runs(tmp_path / "workspace") == []
+
+
 @pytest.mark.parametrize(
     ("uri", "told"),
     [
