@@ -16,10 +16,13 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import LTX2VideoTransformer3DModel
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import released
 from ltx_core.checkpoint.architecture import transformer_arguments

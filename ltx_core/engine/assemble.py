@@ -10,6 +10,8 @@ from torch._dynamo import config as dynamo_config
 from ltx_core.denoiser.blocks import runner_of, set_runner
 from ltx_core.engine.arena import HostArena
 from ltx_core.engine.attention import FusedAttnProcessor
+from ltx_core.engine.compiling import keep_rows_in_registers
+from ltx_core.engine.gelu import use_sigmoid_gelu
 from ltx_core.engine.low_precision import LowPrecision, precision_on, quantise_linears
 from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.quantised_cache import OUTSIDE, Cache, NoCache
@@ -60,7 +62,9 @@ def set_policies(transformer: Any, options: EngineOptions, stream: BlockStream |
         for module in blocks.modules():
             if hasattr(module, "set_processor"):
                 module.set_processor(FusedAttnProcessor())
+        use_sigmoid_gelu(blocks)
     if options.compiled:
+        keep_rows_in_registers()
         dynamo_config.recompile_limit = max(dynamo_config.recompile_limit, MOST_FORMS)
         for block in blocks:
             block.compile(fullgraph=True, dynamic=False)  # else a second shape is compiled for any shape, and slower

@@ -19,6 +19,9 @@ MULTIPLE = 16
 """Both sides of a weight must be multiples of this for the 8-bit products of all GPUs."""
 SMALLEST_INT8_ROWS = 17
 """cuBLAS multiplies int8 only from this many rows on."""
+LONGEST_FAST_SUM = 4096
+"""Values up to which fp8 products are summed in the tensor cores' own registers, which keep fewer digits: on one H200 7 to
+12 % faster, error of 4,096 products 3.748 % instead of 3.746 % (rounding to fp8 makes that); at 16,384 no faster."""
 SMALLEST_PEAK = 1e-30
 """A row that peaks below this is zero. Gradients of a mean over a million values, times a weight's scale, are 1e-13."""
 
@@ -30,7 +33,7 @@ def quantise_rows(x: torch.Tensor, kind: Format) -> tuple[torch.Tensor, torch.Te
     """
     largest = LARGEST[kind]
     scale = x.abs().amax(dim=-1, keepdim=True).float().clamp(min=SMALLEST_PEAK) / largest
-    scaled = x.float() / scale
+    scaled = x.float() * scale.reciprocal()  # one division a row, not one a value
     values = scaled.round().clamp(-largest, largest) if kind == "int8" else scaled.clamp(-largest, largest)
     return values.to(STORED[kind]), scale
 
@@ -44,7 +47,10 @@ def multiply(x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, kind: F
         product = torch._int_mm(values, weight.t()).float()
         return (product * x_scale * scale.t()).to(x.dtype)
     scale_b = scale.t().expand(1, weight.shape[0]).contiguous()
-    return torch._scaled_mm(values, weight.t(), scale_a=x_scale, scale_b=scale_b, out_dtype=x.dtype)
+    fast = x.shape[1] <= LONGEST_FAST_SUM
+    return torch._scaled_mm(
+        values, weight.t(), scale_a=x_scale, scale_b=scale_b, out_dtype=x.dtype, use_fast_accum=fast
+    )
 
 
 class LowPrecisionProduct(torch.autograd.Function):

@@ -27,7 +27,7 @@ from ltx_core.files.lock import folder_lock
 from ltx_core.lora.tensor_file import write_tensors
 from ltx_core.progress import SILENT, Progress
 
-VERSION = 1
+VERSION = 2
 """Counts up when rows are quantised another way or files are laid out another way."""
 WORD_BYTES = 8
 SPARED_BYTES = 2**32

@@ -1,0 +1,34 @@
+"""How PyTorch's compiler is asked to write the blocks' kernels.
+
+Left to itself it walks a row longer than 1,024 values in a loop, once for each reduction, and parks in float32 what the
+next loop needs: in the feed-forward's backward 0.4 GB written and read for one clip. A row of a block's stream (4,096
+values) or of its feed-forward (16,384) fits the registers of one thread block, so it is read once.
+"""
+
+from functools import cache
+from typing import Any
+
+LONGEST_ROW = 16384
+"""Values: 32 for each of 512 threads."""
+
+
+@cache
+def keep_rows_in_registers() -> None:
+    """From now on, in this process: reductions along memory hold rows of up to `LONGEST_ROW` values in registers.
+
+    Set on the class that PyTorch asks: it compiles a backward when it first runs, on autograd's own thread, which sees
+    neither a handler nor a configuration that another thread has set (torch 2.11 and 2.13).
+    """
+    from torch._inductor.choices import InductorChoices
+    from torch._inductor.runtime.hints import ReductionHint
+    from torch._inductor.virtualized import V
+
+    by_itself = InductorChoices.should_use_persistent_reduction
+
+    def chosen(features: Any, cooperative_reduction: bool) -> bool:
+        if by_itself(features, cooperative_reduction):
+            return True
+        along_memory = features.get_reduction_hint() == ReductionHint.INNER and not cooperative_reduction
+        return along_memory and V.graph.sizevars.statically_known_leq(features.reduction_numel, LONGEST_ROW)
+
+    InductorChoices.should_use_persistent_reduction = staticmethod(chosen)  # type: ignore[method-assign, assignment]
