@@ -1,11 +1,10 @@
 """A LoRA step of the full-size LTX-2.0 transformer with and without a route (TREAD): seconds and peak memory.
 
-    python benchmarks/tread.py --out results.jsonl       # about five minutes on one H200
+    python benchmarks/tread.py --out results.jsonl       # about two minutes on one H200
     python benchmarks/tread.py --tiny                    # tries the script on a CPU
 
 bf16, all weights resident, nothing recomputed, compiled blocks, a CUDA graph. The route is the one of the quickstart:
-half of the video tokens skip blocks 2 to -2. Routed blocks have two shapes of tokens, so torch compiles the second for
-any length; `fixed lengths` has each compiled for its own.
+half of the video tokens skip blocks 2 to -2.
 """
 
 import argparse
@@ -35,7 +34,7 @@ from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions
 from ltx_core.lora.inject import lora_parameters
 
-WAYS = ("no route", "route", "route, fixed lengths")
+WAYS = ("no route", "route")
 
 
 def random_kept(data: dict[str, torch.Tensor], ratio: float) -> torch.Tensor:
@@ -55,7 +54,6 @@ def rows(transformer: Any, args: argparse.Namespace) -> Iterator[dict[str, Any]]
         whole = 0.0
         for way in WAYS:
             torch._dynamo.reset()
-            torch._dynamo.config.automatic_dynamic_shapes = way != WAYS[2]
             data = batch(transformer, SHAPES[shape], args.text)
             if way != WAYS[0]:
                 data["kept"] = random_kept(data, args.ratio)
