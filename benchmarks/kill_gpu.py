@@ -62,7 +62,9 @@ def job(args: argparse.Namespace, out: Path) -> TrainJob:
         optimizer=args.optimizer,
         base_precision=args.precision,
         cuda_graphs=args.graphs,
-        recompute=0.5,
+        recompute=0.25,
+        activation_budget=0.35 if DEVICE.type == "cuda" else 1.0,
+        streamed_blocks=1,
     )
     bench = Bench(args.tiny, STEPS, DEVICE.type)
 

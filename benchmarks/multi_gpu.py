@@ -202,6 +202,7 @@ def prepared(bench: Bench, ranks: Ranks, accumulation: int, folder: Path, shardi
         scheduler="cosine",
         warmup_steps=2,
         recompute=1.0,
+        activation_budget=1.0,
         streamed_blocks=0,
     )
     base = "cpu" if sharding == "full" else bench.device
@@ -265,7 +266,8 @@ def named(name: str) -> int:
 
 def difference(left: list[float], right: list[float]) -> float:
     """Largest relative difference of two loss sequences, over the steps that both have."""
-    return max(abs(a - b) / abs(a) for a, b in zip(left, right, strict=True))
+    both = min(len(left), len(right))
+    return max(abs(a - b) / abs(a) for a, b in zip(left[:both], right[:both], strict=True))
 
 
 def report(ranks: Ranks, name: str, figures: dict[str, Any]) -> None:

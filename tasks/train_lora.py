@@ -19,6 +19,7 @@ from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
 from ltx_core.training.crepa_settings import check_block
 from ltx_core.training.shares import most_ranks
 from ltx_core.training.tread import block_routes
+from tasks.kept_budget import forget_budget, keep_budget, with_kept_budget
 from tasks.loading import loading
 from tasks.quantised import quantised_folder
 from tasks.shared import Shared
@@ -58,6 +59,7 @@ def train_lora(work: Work) -> Outcome:
     with joined(device) as ranks:
         if work.force and ranks.is_first:
             shutil.rmtree(work.out / "checkpoints", ignore_errors=True)
+            forget_budget(work.out)
         result = train(_job(work, source, ranks, device), work.progress)
     if ranks.is_first:
         _write_metrics(work.out / "metrics.parquet", result.metrics)
@@ -152,7 +154,7 @@ def _job(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> "Trai
 
 def _planned(work: Work, ranks: "Ranks", device: str) -> tuple[TrainSettings, str]:
     """The settings with what was left open chosen for this device, and what to change should it not do."""
-    settings = TrainSettings.model_validate(work.config.model_dump())
+    settings = with_kept_budget(TrainSettings.model_validate(work.config.model_dump()), work.out)
     if not device.startswith("cuda"):
         return settings, ""
     import torch
@@ -164,6 +166,7 @@ def _planned(work: Work, ranks: "Ranks", device: str) -> tuple[TrainSettings, st
     needed = training_work(settings, work.shared, buckets, num_ranks=ranks.size, feature_width=width)
     settings, choice = plan_on_gpu(settings, needed, work.shared.memory, free_bytes(torch.device(device)))
     if ranks.is_first:
+        keep_budget(settings, work.out)
         work.progress.note(f"memory plan: {choice.why}")
     return settings, advice(needed, choice.options)
 

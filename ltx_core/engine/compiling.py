@@ -31,4 +31,4 @@ def keep_rows_in_registers() -> None:
         along_memory = features.get_reduction_hint() == ReductionHint.INNER and not cooperative_reduction
         return along_memory and V.graph.sizevars.statically_known_leq(features.reduction_numel, LONGEST_ROW)
 
-    InductorChoices.should_use_persistent_reduction = staticmethod(chosen)  # type: ignore[method-assign, assignment]
+    InductorChoices.should_use_persistent_reduction = staticmethod(chosen)  # type: ignore[method-assign]

@@ -23,4 +23,4 @@ def use_sigmoid_gelu(blocks: torch.nn.Module) -> None:
     """Let the blocks' feed-forwards compute their activation so. Other activations stay as they are."""
     for module in blocks.modules():
         if getattr(module, "approximate", None) == "tanh" and hasattr(module, "gelu"):
-            module.gelu = gelu_tanh
+            module.gelu = gelu_tanh  # type: ignore[assignment]

@@ -20,8 +20,8 @@ MULTIPLE = 16
 SMALLEST_INT8_ROWS = 17
 """cuBLAS multiplies int8 only from this many rows on."""
 LONGEST_FAST_SUM = 4096
-"""Values up to which fp8 products are summed in the tensor cores' own registers, which keep fewer digits: on one H200 7 to
-12 % faster, error of 4,096 products 3.748 % instead of 3.746 % (rounding to fp8 makes that); at 16,384 no faster."""
+"""Values up to which fp8 products are summed in the tensor cores' own registers, which keep fewer digits: on one H200 7
+to 12 % faster, error of 4,096 products 3.748 % instead of 3.746 % (rounding to fp8 makes that); at 16,384 no faster."""
 SMALLEST_PEAK = 1e-30
 """A row that peaks below this is zero. Gradients of a mean over a million values, times a weight's scale, are 1e-13."""
 

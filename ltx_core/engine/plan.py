@@ -1,7 +1,9 @@
 """Choose how blocks run so that a step fits a device and takes little time, and say why. No torch.
 
-Measured on one H200 (fp8, 480x832x17, batch 2): 0.31 s a step with nothing computed again, 0.42 with all blocks, 0.68
-with all streamed. So blocks are computed again first, as few as fit, and only then streamed, as few as fit.
+Measured on one H200 (fp8): at 480x832x17, batch 2, 0.31 s a step with nothing computed again, 0.42 with all blocks,
+0.68 with all streamed; at 512x768x121, of each block, 0.7 ms for what is cheap, 2.2 for what leaves 40 % of the
+activations, 3.4 for all but attentions, about 5 for the whole block. So parts of blocks are computed again first, then
+whole blocks, and only then blocks are streamed; each as little as fits.
 """
 
 from collections.abc import Iterator
@@ -17,6 +19,10 @@ CONTEXT_BYTES = int(0.75 * GIB)
 RESERVE_BYTES, RESERVE_SHARE = GIB, 0.06
 """What PyTorch's allocator holds beyond the tensors at the peak: pieces that fit nothing, and memory that belongs to a
 graph. Fitted to what it reserved in the runs of measured_peaks.json."""
+
+
+BUDGETS = (1.0, 0.99, 0.6, 0.55, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05)
+"""Of activations, as tried. Between 0.99 and 0.6 little is left to gain (benchmarks/activations.py)."""
 
 
 @dataclass(frozen=True)
@@ -66,18 +72,25 @@ def needed_bytes(estimate: MemoryEstimate) -> int:
 
 
 def choose(
-    work: Workload, options: EngineOptions, budget_bytes: int, *, recompute: bool = True, stream: bool = True
+    work: Workload,
+    options: EngineOptions,
+    budget_bytes: int,
+    *,
+    recompute: bool = True,
+    budget: bool = True,
+    stream: bool = True,
 ) -> Choice:
     """The fastest way that fits `budget_bytes`; the flags say what may be chosen, the rest of `options` stays. Where
-    nothing may be chosen, that is `options`, fit or not.
+    nothing may be chosen, that is `options`, fit or not. A `budget` of activations works in compiled blocks alone.
 
     Raises:
         OutOfMemory: nothing that may be chosen fits; says what is missing and what would help.
     """
     least: EngineOptions | None = None
-    for tried in _candidates(work.sizes.num_blocks, options, recompute=recompute, stream=stream):
+    budget = budget and options.compiled and (recompute or options.recompute < 1)
+    for tried in _candidates(work.sizes.num_blocks, options, recompute=recompute, budget=budget, stream=stream):
         estimate = work.predict(tried)
-        if needed_bytes(estimate) <= budget_bytes or not (recompute or stream):
+        if needed_bytes(estimate) <= budget_bytes or not (recompute or budget or stream):
             return Choice(tried, estimate, _why(work, tried, estimate, budget_bytes))
         if least is None or estimate.peak_bytes < work.predict(least).peak_bytes:
             least = tried
@@ -117,6 +130,13 @@ def _changes(work: Workload, options: EngineOptions) -> Iterator[tuple[str, Work
         yield "base_precision native -> int8", work, replace(options, precision="int8")
     if options.compiled and options.activation_budget == 1 and options.recompute < 1:
         yield "activation_budget 1 -> 0.99", work, replace(options, activation_budget=0.99)
+    if options.compiled and options.activation_budget > BUDGETS[-1] and options.recompute < 1:
+        least = BUDGETS[-1]
+        yield (
+            f"activation_budget {options.activation_budget:g} -> {least}",
+            work,
+            replace(options, activation_budget=least),
+        )
     if options.recompute < 1:
         yield f"recompute {options.recompute:.2f} -> 1", work, replace(options, recompute=1.0)
     if training.optimizer == "adamw":
@@ -135,31 +155,39 @@ def _half(batch: BatchShape) -> BatchShape:
     return replace(batch, video_tokens=batch.video_tokens // 2, audio_tokens=batch.audio_tokens // 2)
 
 
-def _candidates(num_blocks: int, options: EngineOptions, *, recompute: bool, stream: bool) -> Iterator[EngineOptions]:
+def _candidates(
+    num_blocks: int, options: EngineOptions, *, recompute: bool, budget: bool, stream: bool
+) -> Iterator[EngineOptions]:
     """From the fastest to the smallest."""
+    budgets = BUDGETS if budget else (options.activation_budget,)
     shares = [number / num_blocks for number in range(num_blocks + 1)] if recompute else [options.recompute]
-    fewest = 0 if stream else options.streamed_blocks
-    for share in shares:
-        yield replace(options, recompute=share, streamed_blocks=fewest)
+    now = replace(options, streamed_blocks=0 if stream else options.streamed_blocks)
+    for kept in budgets if shares[0] < 1 else ():
+        yield replace(now, activation_budget=kept, recompute=shares[0])
+    for share in shares[1:-1]:
+        yield replace(now, activation_budget=budgets[-1], recompute=share)
+    last = replace(now, recompute=shares[-1], activation_budget=budgets[0] if shares[-1] == 1 else budgets[-1])
+    yield last
     for streamed in range(1, num_blocks + 1) if stream else ():
-        yield replace(options, recompute=shares[-1], streamed_blocks=streamed)
+        yield replace(last, streamed_blocks=streamed)
 
 
 def _why(work: Workload, options: EngineOptions, estimate: MemoryEstimate, budget_bytes: int) -> str:
-    easier = replace(options, recompute=0.0, streamed_blocks=0)
+    easier = replace(options, recompute=0.0, activation_budget=1.0, streamed_blocks=0)
     text = (
         f"{_how(work.sizes.num_blocks, options)}: takes {estimate.peak_bytes / GIB:.1f} GiB, with the allocator's "
         f"reserve {needed_bytes(estimate) / GIB:.1f}, of {budget_bytes / GIB:.1f} that can be had"
     )
     if easier == options:
         return text
-    return f"{text}; with neither it would take {work.predict(easier).peak_bytes / GIB:.1f}"
+    return f"{text}; with none of it, it would take {work.predict(easier).peak_bytes / GIB:.1f}"
 
 
 def _how(num_blocks: int, options: EngineOptions) -> str:
     """The options in words."""
     again = round(options.recompute * num_blocks)
+    kept = f", {options.activation_budget:.0%} of the others' activations kept" if options.activation_budget < 1 else ""
     return (
-        f"{again} of {num_blocks} blocks computed again (recompute {options.recompute:.2f}) and "
+        f"{again} of {num_blocks} blocks computed again (recompute {options.recompute:.2f}){kept} and "
         f"{options.streamed_blocks} streamed"
     )

@@ -23,44 +23,45 @@ class PolicyRunner:
     recompute: frozenset[int] = frozenset()
     stream: BlockStream | None = None
     activation_budget: float = 1.0
-    """Inside compiled blocks: the share of the activations that is kept beside the attentions' results; the rest,
-    cheapest first, is recomputed."""
+    """Inside compiled blocks that are not computed again whole: the share of the activations that is kept beside the
+    attentions' results; the rest, cheapest first, is recomputed."""
 
     def __call__(self, blocks: Sequence[Any], hidden: Hidden, call: BlockCall, span: range) -> Hidden:
         """The residual streams after the blocks of `span`."""
-        with functorch_config.patch(activation_memory_budget=self.activation_budget):
-            return self._through(blocks, hidden, call, span)
-
-    def _through(self, blocks: Sequence[Any], hidden: Hidden, call: BlockCall, span: range) -> Hidden:
         if torch.is_grad_enabled():  # or the first block, whose input needs no gradient, is compiled on its own
             hidden = Hidden(
                 *(part if part.requires_grad else part.detach().requires_grad_() for part in _parts(hidden))
             )
         for index in span:
             step = partial(self._run, index, blocks[index], call)
-            again = index in self.recompute or (self.stream is not None and index in self.stream)
-            if again and torch.is_grad_enabled():
+            if self._again(index) and torch.is_grad_enabled():
                 made = checkpoint(step, hidden.video, hidden.audio, use_reentrant=False, preserve_rng_state=False)
             else:
                 made = step(hidden.video, hidden.audio)
             hidden = Hidden(*made)
         return hidden
 
+    def _again(self, index: int) -> bool:
+        return index in self.recompute or (self.stream is not None and index in self.stream)
+
     def _run(
         self, index: int, block: Any, call: BlockCall, video: torch.Tensor, audio: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         if self.stream is not None and index in self.stream:
             self.stream.enter(index)
-        return self._compute(block, video, audio, call.of(index))
+        budget = 1.0 if self._again(index) else self.activation_budget  # or parts of it would be computed three times
+        return self._compute(block, video, audio, call.of(index), budget)
 
+    @staticmethod
     def _compute(
-        self, block: Any, video: torch.Tensor, audio: torch.Tensor, arguments: dict[str, Any]
+        block: Any, video: torch.Tensor, audio: torch.Tensor, arguments: dict[str, Any], budget: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The block as compiled, or, where no gradient is wanted, as it is: eval and the last check are few forwards
         of other graphs (without gradients, without LoRA), which take longer to compile than to run."""
         compiled = getattr(block, "_compiled_call_impl", None) is not None
-        if compiled and torch.is_grad_enabled() and self.activation_budget < 1:
-            return _compiled_keeping_attention(block, video, audio, arguments)
+        if compiled and torch.is_grad_enabled() and budget < 1:
+            with functorch_config.patch(activation_memory_budget=budget):
+                return _compiled_keeping_attention(block, video, audio, arguments)
         forward = block.forward if compiled and not torch.is_grad_enabled() else block
         video, audio = forward(video, audio, **arguments)
         return video, audio

@@ -165,11 +165,11 @@ class TrainSettings(BaseModel):
         description="Share of the blocks computed again in the backward: memory for time. `auto`: the least that fits "
         "the GPU (or `memory.gpu_gib`), 0 on the CPU.",
     )
-    activation_budget: float = Field(
-        default=1.0,
-        ge=0,
-        le=1,
-        description="Inside compiled blocks: share of the activations kept for the backward; 0.99 drops what is cheap.",
+    activation_budget: Literal["auto"] | Share = Field(
+        default="auto",
+        description="Inside compiled blocks: share of the activations kept for the backward; 0.99 makes again what "
+        "is cheap, attentions never are. `auto`: the most that fits, before whole blocks are computed again; a run "
+        "that is resumed keeps its choice.",
     )
     streamed_blocks: Literal["auto", "all"] | Annotated[int, Field(ge=0)] = Field(
         default="auto",

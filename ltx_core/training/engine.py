@@ -16,7 +16,8 @@ def engine_options(
     settings: TrainSettings, *, device: str, num_blocks: int, folder: Path | None, sharded: bool = False
 ) -> EngineOptions:
     """What the settings ask for. `auto` compiles and captures graphs on CUDA devices alone. `folder` is for `disk`.
-    Of `recompute` and `streamed_blocks`, `auto` is nothing on the CPU; for a GPU the memory plan has replaced it.
+    Of `recompute`, `activation_budget` and `streamed_blocks`, `auto` changes nothing on the CPU; for a GPU the memory
+    plan has replaced it.
     Blocks that are `sharded` among GPUs are gathered by hooks, which neither a compiled block nor a graph takes along.
 
     Raises:
@@ -33,9 +34,10 @@ def engine_options(
         _check_sharded(settings)
     compiled = _on(settings.compile_blocks, on_gpu and not sharded)
     from_disk = settings.stream_from == "disk"
-    if on_gpu and "auto" in (settings.recompute, settings.streamed_blocks):
+    if on_gpu and "auto" in (settings.recompute, settings.activation_budget, settings.streamed_blocks):
         raise ConfigError(
-            "recompute or streamed_blocks is auto; plan them first (ltx_core.training.memory_plan.planned)"
+            "recompute, activation_budget or streamed_blocks is auto; plan them first "
+            "(ltx_core.training.memory_plan.planned)"
         )
     streamed = 0 if settings.streamed_blocks == "auto" else settings.streamed_blocks
     return EngineOptions(
@@ -44,7 +46,7 @@ def engine_options(
         streamed_blocks=num_blocks if streamed == "all" else streamed,
         stream_folder=folder if from_disk else None,
         recompute=0.0 if settings.recompute == "auto" else settings.recompute,
-        activation_budget=settings.activation_budget,
+        activation_budget=1.0 if settings.activation_budget == "auto" else settings.activation_budget,
         fused=compiled,
         compiled=compiled,
         graphs=_on(settings.cuda_graphs, on_gpu and not from_disk and not sharded),

@@ -116,13 +116,17 @@ def of_bucket(work: Workload, settings: TrainSettings, bucket: Bucket) -> Worklo
 def asked_options(settings: TrainSettings, num_blocks: int, *, sharded: bool = False) -> EngineOptions:
     """What the settings ask of a GPU, with nothing computed again or streamed where they leave that open."""
     return engine_options(
-        _closed(settings, 0.0, 0), device="cuda", num_blocks=num_blocks, folder=Path("offload"), sharded=sharded
+        _closed(settings, EngineOptions()),
+        device="cuda",
+        num_blocks=num_blocks,
+        folder=Path("offload"),
+        sharded=sharded,
     )
 
 
 def is_planned(settings: TrainSettings) -> bool:
     """Whether nothing is left open."""
-    return settings.recompute != "auto" and settings.streamed_blocks != "auto"
+    return "auto" not in (settings.recompute, settings.activation_budget, settings.streamed_blocks)
 
 
 def planned(settings: TrainSettings, work: Workload, budget_bytes: int) -> tuple[TrainSettings, Choice]:
@@ -137,15 +141,13 @@ def planned(settings: TrainSettings, work: Workload, budget_bytes: int) -> tuple
         asked_options(settings, work.sizes.num_blocks, sharded=sharded),
         budget_bytes,
         recompute=settings.recompute == "auto",
+        budget=settings.activation_budget == "auto",
         stream=settings.streamed_blocks == "auto" and not sharded,
     )
-    return _closed(settings, choice.options.recompute, choice.options.streamed_blocks), choice
+    return _closed(settings, choice.options), choice
 
 
-def _closed(settings: TrainSettings, recompute: float, streamed_blocks: int) -> TrainSettings:
-    open_ones: dict[str, float | int] = {}
-    if settings.recompute == "auto":
-        open_ones["recompute"] = recompute
-    if settings.streamed_blocks == "auto":
-        open_ones["streamed_blocks"] = streamed_blocks
-    return settings.model_copy(update=open_ones)
+def _closed(settings: TrainSettings, options: EngineOptions) -> TrainSettings:
+    """What is open in the settings as in `options`."""
+    names = ("recompute", "activation_budget", "streamed_blocks")
+    return settings.model_copy(update={n: getattr(options, n) for n in names if getattr(settings, n) == "auto"})

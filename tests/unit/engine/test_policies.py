@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from ltx_core.denoiser.blocks import set_runner
 from ltx_core.engine.assemble import weight_stream
 from ltx_core.engine.options import EngineOptions
+from ltx_core.engine.runner import PolicyRunner
 from ltx_core.errors import ConfigError
 from tests.unit.engine.conftest import build, loss_and_gradients
 
@@ -94,3 +96,22 @@ def test_a_block_may_join_a_stream_that_ran(plain: Trained) -> None:
     assert held
     assert loss.equal(plain[0])
     assert all(gradients[name].equal(plain[1][name]) for name in gradients)
+
+
+def test_blocks_that_are_computed_again_whole_have_no_budget(
+    built: Callable[..., Any], trained: Callable[[Any], Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or parts of them would be computed three times."""
+    transformer = built(EngineOptions())
+    parts: list[int] = []
+
+    def in_parts(block: Any, video: Any, audio: Any, arguments: Any) -> Any:
+        parts.append(list(transformer.transformer_blocks).index(block))
+        return block.forward(video, audio, **arguments)
+
+    monkeypatch.setattr("ltx_core.engine.runner._compiled_keeping_attention", in_parts)
+    for block in transformer.transformer_blocks:
+        block._compiled_call_impl = block.forward
+    set_runner(transformer, PolicyRunner(frozenset({1, 3}), None, 0.5))
+    trained(transformer)
+    assert parts == [0, 2, 4]
