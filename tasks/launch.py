@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,9 @@ def launch(run: Execution, listener: Listener) -> Summary:
     """Run a stage in a process of its own and return its counts.
 
     The call is interruptible: whatever is raised meanwhile (cancelled, ctrl-C, timeout) ends the child first, by
-    SIGTERM so that it commits what is finished, then by SIGKILL.
+    SIGTERM so that it commits what is finished, then by SIGKILL. What it says until then is passed on as before: the
+    metrics of a step that is in its last checkpoint are not told again. So a thread listens, in which nothing is raised
+    from outside.
 
     Raises:
         LtxError: what the stage found wrong, as the class it was raised as in the child.
@@ -34,14 +38,15 @@ def launch(run: Execution, listener: Listener) -> Summary:
     request = write_request(run)
     listener.started(name, run.decision.why)
     child = _start(request, log, run.workspace)
-    try:
-        end = _listen(child, name, listener)
-        code = child.wait()
-    except BaseException:
-        _end(child)
-        raise
-    finally:
-        request.unlink(missing_ok=True)
+    with ThreadPoolExecutor(1, f"listening to {name}") as listening:
+        try:
+            end = listening.submit(copy_context().run, _listen, child, name, listener).result()
+            code = child.wait()
+        except BaseException:
+            _end(child)
+            raise
+        finally:
+            request.unlink(missing_ok=True)
     if end is None:
         raise _silent_death(name, code, log)
     if end["event"] == "failed":

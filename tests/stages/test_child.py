@@ -126,6 +126,30 @@ def test_whatever_is_raised_here_ends_it_first(execution: Execution) -> None:
     _assert_goes_on(execution, at_least=3)
 
 
+def test_after_ctrl_c_all_it_still_says_is_told(
+    execution: Execution, patch: Patch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It comes while the child is at its fourth file, which is finished and kept: no later try tells of it."""
+    patch(
+        "import itertools, os, signal, time, tasks.reporter as r, tasks.split as s\n"
+        "kept, calls, stop, asked = s.split_media, itertools.count(1), r.Reporter._stop, []\n"
+        "def heard(*a): asked.append(stop(*a))\n"
+        "def interrupting(*a):\n"
+        "    if next(calls) == 4:\n"
+        "        os.kill(os.getppid(), signal.SIGINT)\n"
+        "        time.sleep(r.ADVANCE_INTERVAL_SECONDS)\n"  # sooner it would not say how far it is
+        "        while not asked: time.sleep(0.01)\n"
+        "    return kept(*a)\n"
+        "r.Reporter._stop, s.split_media = heard, interrupting\n"
+    )
+    listener = Listener()
+    with pytest.raises(KeyboardInterrupt):
+        launch(execution, listener)
+    assert listener.progress[-1] == (4, NUM_FILES, "files")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    assert launch(execution, Listener()).reused == 4
+
+
 def test_killed_from_outside_is_told_as_such(execution: Execution) -> None:
     with pytest.raises(OutOfMemory, match=r"(?s)killed from outside \(SIGKILL\).*host memory.*log.txt"):
         launch(execution, Listener(at=3, then=lambda: _child().kill()))
