@@ -39,7 +39,11 @@ def free_port() -> int:
 
 
 def rank_process(rank: int, port: int, work: Work, said: Any) -> None:
-    """A rank as torchrun would start it; sends the error it ends with."""
+    """A rank as torchrun would start it; sends the error it ends with.
+
+    It ends as the product's ranks do, without teardown: what a flow left in the test process that was forked, such as
+    threads that a fork does not have, raises in it.
+    """
     names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in names.items()} | {"GLOO_SOCKET_IFNAME": "lo"})
     try:
@@ -49,6 +53,7 @@ def rank_process(rank: int, port: int, work: Work, said: Any) -> None:
         said.put((rank, type(error), str(error)))
     said.close()
     said.join_thread()
+    os._exit(0)
 
 
 def together(work: Work) -> dict[int, tuple[type, str]]:
