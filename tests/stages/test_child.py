@@ -17,6 +17,7 @@ from tasks.launch import launch
 from tasks.registry import stage_named
 from tasks.request import write_request
 from tasks.summary import Summary
+from tests.processes import children_of
 from tests.stages.bench import Bench, write_clip
 
 pytestmark = pytest.mark.whole
@@ -297,7 +298,7 @@ def _split(bench: Bench) -> Execution:
 
 
 def _child() -> psutil.Process:
-    (child,) = [p for p in psutil.Process().children() if "tasks.child" in p.cmdline()]
+    (child,) = children_of(psutil.Process(), "tasks.child")
     return child
 
 
