@@ -37,6 +37,8 @@ for variable in [
 os.environ.update(QUIET)
 
 FLOWS = "flows"
+WITHOUT_THE_SERVER = ("test_terminal.py", "test_up_down.py")
+"""Of the flows. They are a third of the flows' time, which no other process could help with."""
 MARKED_FOLDERS = {"numerics": "numerics", FLOWS: "flow"}
 LOOPBACK = ("127.", "::1", "localhost")
 WriteOnce = Callable[[str, Callable[[Path], object]], Path]
@@ -52,15 +54,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(optionalhook=True)  # without xdist there is nothing to share out
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """A process takes a file at a time, whose tests share what its fixtures made; the flows, which share a server, are
-    taken as one, and while they wait for it the other processes go on. (xdist 3.8's `loadgroup` sees no group under
-    pytest 9.2.)
+    taken as one, and while they wait for it the other processes go on; but for those files that use no server or one
+    of their own. (xdist 3.8's `loadgroup` sees no group under pytest 9.2.)
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             path = Path(nodeid.partition("::")[0])
-            return FLOWS if path.parent.name == FLOWS and path.parent.parent.name != "unit" else path.as_posix()
+            is_flow = path.parent.name == FLOWS and path.parent.parent.name != "unit"
+            return FLOWS if is_flow and path.name not in WITHOUT_THE_SERVER else path.as_posix()
 
     return ByFile(config, log)
 

@@ -1,8 +1,7 @@
 """One server, one worker, one miniature, one finished run: shared by every test of this folder."""
 
 import re
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import UUID
 
@@ -13,9 +12,9 @@ from rich.console import Console
 from flows.services import Service
 from flows.setup_server import deploy_all, set_up
 from tests.flows.lab import Lab
-from tests.flows.terminal import Played, play
-from tests.flows.toy import Toy, write_toy
+from tests.flows.toy import Toy, toy_in, write_toy
 
+WriteOnce = Callable[[str, Callable[[Path], object]], Path]
 SECONDS = 1200
 """Of one test: the first one waits for the server, and for the whole pipeline."""
 
@@ -37,9 +36,9 @@ def starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Se
 
 
 @pytest.fixture(scope="session")
-def toy(starting: tuple[Lab, Service], tmp_path_factory: pytest.TempPathFactory) -> Toy:
-    """The shrunken miniature."""
-    return write_toy(tmp_path_factory.mktemp("toy"))
+def toy(written_once: WriteOnce) -> Toy:
+    """The shrunken miniature, of all test processes; its workspace is of the runs on the server."""
+    return toy_in(written_once("toy", write_toy))
 
 
 @pytest.fixture(scope="session")
@@ -71,20 +70,6 @@ def finished(lab: Lab, workers: list[Service]) -> UUID:
     run_id = UUID(re.findall(r"UUID: ([0-9a-f-]{36})", typed.stdout)[0])
     lab.wait(run_id, "Completed")
     return run_id
-
-
-@pytest.fixture(scope="session")
-def playing(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Future[Played]]":
-    """What happens in a terminal without a server, in the background: it shares nothing with the rest but footage."""
-    with ThreadPoolExecutor(1) as background:
-        yield background.submit(play, toy, tmp_path_factory.mktemp("terminal"))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def early(request: pytest.FixtureRequest) -> None:
-    """Begin with what takes long and waits much, if a test wants it."""
-    if any("playing" in getattr(item, "fixturenames", ()) for item in request.session.items):
-        request.getfixturevalue("playing")
 
 
 @pytest.fixture(scope="session")

@@ -1,18 +1,17 @@
 """`ltx2-lora run` with no Prefect server."""
 
-from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
-from tests.flows.terminal import STEPS, Played, Terminal
+from tests.flows.terminal import STEPS, Played, Terminal, play
 from tests.flows.toy import Toy
 from tests.wandb_records import kept_runs
 
 
 @pytest.fixture(scope="module")
-def played(playing: "Future[Played]") -> Played:
-    return playing.result()
+def played(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Played:
+    return play(toy, tmp_path_factory.mktemp("terminal"))
 
 
 def test_ctrl_c_ends_with_130_and_leaves_a_whole_checkpoint(played: Played) -> None:

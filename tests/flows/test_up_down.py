@@ -54,7 +54,7 @@ def up(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     url = f"http://127.0.0.1:{port}/api"
     mine = {"PREFECT_HOME": str(home), "PREFECT_API_URL": url, "PREFECT_SERVER_API_PORT": port}
     environment = {**os.environ, **QUIET, **mine}
-    words = [str(PROGRAMS / "ltx2-lora"), "up", "--config", str(toy.config), "--mlflow-port", mlflow_port]
+    words = [str(PROGRAMS / "ltx2-lora"), "up", "--config", str(toy.variant("up").config), "--mlflow-port", mlflow_port]
     with (home / "said.txt").open("wb") as out:
         process = subprocess.Popen(words, cwd=REPOSITORY, env=environment, stdout=out, stderr=subprocess.STDOUT)
     started = Up(home, url, f"http://127.0.0.1:{mlflow_port}", process, environment)

@@ -99,7 +99,12 @@ def _is_whole(state: Path) -> bool:
         return False
 
 
-def write_toy(folder: Path) -> Toy:
+def toy_in(folder: Path) -> Toy:
+    """What `write_toy` wrote there."""
+    return Toy(folder / "ltx2-lora.yaml", folder / "workspace")
+
+
+def write_toy(folder: Path) -> None:
     """Write model, text encoder, footage and configuration."""
     made = Miniature(
         checkpoint=write_checkpoint(folder / "model" / CHECKPOINT_NAME, "2.0", 0),
@@ -113,4 +118,3 @@ def write_toy(folder: Path) -> Toy:
     values["render_validation"] |= RENDER
     values["prompts"]["validation"] = values["prompts"]["validation"][:1]
     config.write_text(yaml.safe_dump(values))
-    return Toy(config, folder / "workspace")
