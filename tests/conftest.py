@@ -38,7 +38,7 @@ os.environ.update(QUIET)
 
 FLOWS = "flows"
 WITHOUT_THE_SERVER = ("test_terminal.py", "test_up_down.py")
-"""Of the flows. They are a third of the flows' time, which no other process could help with."""
+"""Of the flows; so another process can have them."""
 MARKED_FOLDERS = {"numerics": "numerics", FLOWS: "flow"}
 LOOPBACK = ("127.", "::1", "localhost")
 WriteOnce = Callable[[str, Callable[[Path], object]], Path]
