@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from ltx_core.errors import Stopped
 from ltx_core.progress import Silent
@@ -50,7 +51,12 @@ class StopsAt(Silent):
 
 def in_child(work: Callable[[], object]) -> int | None:
     """Run in a forked child, which may kill itself; its exit code."""
-    child = multiprocessing.get_context("fork").Process(target=work)
+
+    def run() -> None:
+        torch.set_num_threads(1)  # makes the pool of threads anew; two threads that need it first would both try
+        work()
+
+    child = multiprocessing.get_context("fork").Process(target=run)
     child.start()
     child.join(60)
     return child.exitcode
