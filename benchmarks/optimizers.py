@@ -21,7 +21,7 @@ from ltx_core.checkpoint.architecture import transformer_arguments
 from ltx_core.lora.targets import target_modules
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.optimizer import MAKERS, make_optimizer
-from ltx_core.training.step import update
+from ltx_core.training.update import grad_norms, update
 
 GIB = 2**30
 WARM_UPS, STEPS = 2, 5
@@ -76,7 +76,7 @@ def measure(name: Any, shapes: dict[str, torch.Size], device: str) -> dict[str, 
             parameter.grad = torch.randn_like(parameter)
         held = held_gib(on_gpu)
         begun = time.monotonic()
-        update(optimizer, parameters, learning_rate=1e-4, max_grad_norm=1.0, clip_ids=[])
+        update(optimizer, parameters, grad_norms(parameters), learning_rate=1e-4, max_grad_norm=1.0, clip_ids=[])
         if on_gpu:
             torch.cuda.synchronize()
         seconds.append(time.monotonic() - begun)

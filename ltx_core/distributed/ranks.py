@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ltx_core.distributed.fingerprint import fingerprint
+from ltx_core.engine.adjacent import pieces
 from ltx_core.errors import CheckpointError, Stopped, TransientError
 from ltx_core.progress import Progress
 
@@ -117,6 +118,9 @@ class Ranks:
                     parameter.grad = torch.zeros_like(parameter)
                 gradients.append(parameter.grad)
         for bucket in _buckets(gradients):
+            if bucket[0].dtype == torch.float32 and len(whole := pieces(bucket)) == 1:
+                self.sum(whole[0])  # as a graph's gradients lie
+                continue
             flat = self.sum(torch.cat([gradient.reshape(-1).float() for gradient in bucket]))
             parts = flat.split([gradient.numel() for gradient in bucket])
             torch._foreach_copy_(bucket, [part.view_as(g) for part, g in zip(parts, bucket, strict=True)])

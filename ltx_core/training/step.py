@@ -1,16 +1,16 @@
-"""One optimizer step: forward and backward of its batches, the checks, the update."""
+"""One optimizer step: forward and backward of its batches, the checks, the update.
 
-import math
+A GPU is given all work up to the norms of the gradients before it is waited for: what the host does for thousands of
+matrices, it does while the GPU still computes.
+"""
+
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 
 from ltx_core.distributed.ranks import ALONE, Ranks
-from ltx_core.errors import DataError
-from ltx_core.lora.names import stream_of
 from ltx_core.training.backward import Backward, EagerBackward
-from ltx_core.training.crepa import PREFIX
 from ltx_core.training.draws import carries_audio_loss
 from ltx_core.training.losses import Done, step_alignment, step_losses
 from ltx_core.training.metrics import SampleLoss, StepRecord
@@ -19,6 +19,7 @@ from ltx_core.training.optimizer import Optimizer
 from ltx_core.training.order import EpochPlan, Visit
 from ltx_core.training.prefetch import Load
 from ltx_core.training.rollout import any_rolls, roll_out
+from ltx_core.training.update import grad_norms, update
 
 
 class StepLosses(NamedTuple):
@@ -65,59 +66,38 @@ def backward_step(
         DataError: a loss is not finite; names the clips. No weight has been changed.
         TransientError: another rank is gone.
     """
+    done = _backwards(objective, batches, ranks, load, backward, Rates(0.0, crepa_weight, rollout_share))
+    return _losses(batches, done, ranks, crepa_weight)
+
+
+def _backwards(
+    objective: Objective,
+    batches: Sequence[Sequence[Visit]],
+    ranks: Ranks,
+    load: Load | None,
+    backward: Backward | None,
+    rates: Rates,
+) -> list[Done]:
+    """Forward and backward of this rank's batches."""
     load, backward = load or objective.train_batch, backward or EagerBackward(objective)
     num_video = sum(len(batch) for batch in batches)  # every clip carries a video loss
     num_audio = 0
     if objective.audio_channels is not None:
         num_audio = sum(carries_audio_loss(visit, objective.settings) for batch in batches for visit in batch)
-    together = objective.sharded and any_rolls(objective, batches, rollout_share)
+    together = objective.sharded and any_rolls(objective, batches, rates.rollout_share)
     done: list[Done] = []
     for number in ranks.share(range(len(batches))):
         batch = load(batches[number])
-        rolled, *travel = roll_out(objective, batch, rollout_share, in_any_case=together)
-        done.append(Done(number, batch, backward(rolled, num_video, num_audio, crepa_weight), *travel))
+        rolled, *travel = roll_out(objective, batch, rates.rollout_share, in_any_case=together)
+        done.append(Done(number, batch, backward(rolled, num_video, num_audio, rates.crepa_weight), *travel))
+    return done
+
+
+def _losses(batches: Sequence[Sequence[Visit]], done: Sequence[Done], ranks: Ranks, crepa_weight: float) -> StepLosses:
+    """What the batches gave, on every rank; the GPU is waited for."""
     losses, num_tokens = step_losses(batches, done, ranks)
     crepa = step_alignment(len(batches), done, ranks, crepa_weight) if crepa_weight else {}
     return StepLosses(losses, num_tokens, crepa)
-
-
-def update(
-    optimizer: Optimizer,
-    parameters: Mapping[str, torch.nn.Parameter],
-    *,
-    learning_rate: float,
-    max_grad_norm: float,
-    clip_ids: Sequence[str],
-) -> dict[str, float]:
-    """Clip the gradients, take the optimizer step, drop the gradients. Gives the norms before clipping.
-
-    Raises:
-        DataError: a gradient is not finite; names the clips of the step. No weight has been changed.
-    """
-    norms = grad_norms(parameters)
-    if not all(math.isfinite(norm) for norm in norms.values()):
-        raise DataError(
-            f"gradients are not finite ({norms}) after clips {list(clip_ids)}; the step was not taken. Look at these "
-            f"clips, or lower learning_rate; the last checkpoint is whole."
-        )
-    trained = [parameter for parameter in parameters.values() if parameter.grad is not None]
-    torch.nn.utils.clip_grads_with_norm_(trained, max_grad_norm, torch.tensor(norms["all"], device=trained[0].device))
-    optimizer.step(learning_rate)
-    for parameter in trained:
-        parameter.grad = None
-    return norms
-
-
-def grad_norms(parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, float]:
-    """Joint gradient norm of `all`, of each stream's adapters (`video`, `audio`, `cross`), of `crepa`'s projector."""
-    groups: dict[str, list[torch.Tensor]] = {}
-    for name, parameter in parameters.items():
-        if parameter.grad is not None:
-            groups.setdefault("crepa" if name.startswith(PREFIX) else stream_of(name), []).append(parameter.grad)
-    norms = {group: torch._foreach_norm(found, 2, torch.float32) for group, found in groups.items()}
-    joint = [torch.linalg.vector_norm(torch.stack(list(parts))) for parts in norms.values()]
-    values = torch.stack([torch.linalg.vector_norm(torch.stack(joint)), *joint]).tolist()
-    return dict(sorted(zip(["all", *norms], values, strict=True)))
 
 
 def take_step(
@@ -137,19 +117,14 @@ def take_step(
         DataError: a loss or gradient is not finite; names the clips. No weight has been changed.
         TransientError: another rank is gone.
     """
-    seen, num_tokens, crepa = backward_step(
-        objective,
-        batches,
-        ranks=ranks,
-        load=load,
-        backward=backward,
-        crepa_weight=rates.crepa_weight,
-        rollout_share=rates.rollout_share,
-    )
+    done = _backwards(objective, batches, ranks, load, backward, rates)
     ranks.add_gradients(parameters)
+    joint = grad_norms(parameters)
+    seen, num_tokens, crepa = _losses(batches, done, ranks, rates.crepa_weight)
     norms = update(
         optimizer,
         parameters,
+        joint,
         learning_rate=rates.learning_rate,
         max_grad_norm=objective.settings.max_grad_norm,
         clip_ids=[visit.sample.clip_id for batch in batches for visit in batch],

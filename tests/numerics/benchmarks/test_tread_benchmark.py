@@ -19,7 +19,6 @@ def test_every_way_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert [(row["part"], row["row"], row["ratio"]) for row in rows] == [
         ("tread", "no route", 0),
         ("tread", "route", 0.5),
-        ("tread", "route, fixed lengths", 0.5),
     ]
     assert all({"date", "gpu", "torch"} <= row.keys() for row in rows)
     assert rows[0]["loss"] != rows[1]["loss"]

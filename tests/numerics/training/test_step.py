@@ -17,7 +17,8 @@ from ltx_core.training.memory import dry_run, largest_batch, out_of_memory_error
 from ltx_core.training.metrics import History
 from ltx_core.training.order import Visit
 from ltx_core.training.run import TrainJob, prepare
-from ltx_core.training.step import Rates, backward_step, take_step, update
+from ltx_core.training.step import Rates, backward_step, take_step
+from ltx_core.training.update import grad_norms, update
 from tests.forwards import watched
 
 pytestmark = pytest.mark.numerics
@@ -98,7 +99,14 @@ def test_gradients_are_clipped_to_their_joint_norm_and_reported_whole(run_of: Ca
     before = torch.linalg.vector_norm(
         torch.cat([p.grad.flatten() for p in run.parameters.values() if p.grad is not None])
     ).item()
-    norms = update(run.optimizer, run.parameters, learning_rate=1e-3, max_grad_norm=1e-3, clip_ids=["a"])
+    norms = update(
+        run.optimizer,
+        run.parameters,
+        grad_norms(run.parameters),
+        learning_rate=1e-3,
+        max_grad_norm=1e-3,
+        clip_ids=["a"],
+    )
     assert norms["all"] == pytest.approx(before, rel=1e-5)
     assert norms["all"] == pytest.approx(sum(norms[g] ** 2 for g in ("video", "audio", "cross")) ** 0.5, rel=1e-5)
     largest = max((p.detach() - start[name]).abs().max().item() for name, p in run.parameters.items())
@@ -115,7 +123,14 @@ def test_not_finite_changes_no_weight(run_of: Callable[..., Run], source_of: Any
         take_step(run.objective, [visits(run, "a"), visits(run, "b")], run.optimizer, run.parameters, Rates(1e-3))
     next(iter(run.parameters.values())).grad = torch.full((2, 32), float("inf"))
     with pytest.raises(DataError, match=r"gradients are not finite.*'a'"):
-        update(run.optimizer, run.parameters, learning_rate=1e-3, max_grad_norm=1.0, clip_ids=["a"])
+        update(
+            run.optimizer,
+            run.parameters,
+            grad_norms(run.parameters),
+            learning_rate=1e-3,
+            max_grad_norm=1.0,
+            clip_ids=["a"],
+        )
     assert all(torch.equal(parameter, before[name]) for name, parameter in run.parameters.items())
 
 
