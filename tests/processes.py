@@ -3,6 +3,7 @@
 import time
 
 import psutil
+import torch
 
 SECONDS = 60.0
 """Until a test gives up; what it waits for has been started, and takes a moment on an idle machine."""
@@ -23,3 +24,9 @@ def _words(process: psutil.Process) -> list[str]:
         return process.cmdline()
     except psutil.NoSuchProcess:
         return []
+
+
+def make_threads_anew() -> None:
+    """First thing in a forked child: PyTorch makes its pool of threads anew when one is asked for, and two threads that
+    ask at once, such as the one that trains and the one that loads ahead, break it ("Invalid thread pool!")."""
+    torch.set_num_threads(1)

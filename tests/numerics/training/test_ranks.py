@@ -24,6 +24,7 @@ from ltx_core.lora.tensor_file import read_tensors
 from ltx_core.progress import Silent
 from ltx_core.training.metrics import Metric
 from ltx_core.training.run import TrainJob, TrainResult, train_lora
+from tests.processes import make_threads_anew
 
 pytestmark = pytest.mark.numerics
 JobOf = Callable[..., TrainJob]
@@ -44,6 +45,7 @@ def rank_process(rank: int, port: int, work: Work, said: Any) -> None:
     It ends as the product's ranks do, without teardown: what a flow left in the test process that was forked, such as
     threads that a fork does not have, raises in it.
     """
+    make_threads_anew()
     names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ.update({name: str(value) for name, value in names.items()} | {"GLOO_SOCKET_IFNAME": "lo"})
     try:

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from ltx_core.errors import Stopped
 from ltx_core.progress import Silent
 from ltx_core.training import state
 from ltx_core.training.run import TrainJob, TrainResult, train_lora
+from tests.processes import make_threads_anew
 
 pytestmark = pytest.mark.numerics
 JobOf = Callable[..., TrainJob]
@@ -53,7 +53,7 @@ def in_child(work: Callable[[], object]) -> int | None:
     """Run in a forked child, which may kill itself; its exit code."""
 
     def run() -> None:
-        torch.set_num_threads(1)  # makes the pool of threads anew; two threads that need it first would both try
+        make_threads_anew()
         work()
 
     child = multiprocessing.get_context("fork").Process(target=run)
