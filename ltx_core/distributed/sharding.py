@@ -5,7 +5,7 @@ lets go of them after. Only blocks are cut: what lies around them is small. The 
 of it and its gradients are summed as without sharding, so steps, checkpoints and exports are the same.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -16,7 +16,6 @@ from torch.distributed.tensor import DTensor
 from ltx_core.distributed.ranks import Ranks
 from ltx_core.errors import ConfigError
 
-Sharding = Literal["none", "full"]
 AHEAD = 1
 """Blocks gathered while another computes; each costs its full size."""
 

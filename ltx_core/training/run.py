@@ -3,12 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from ltx_core.distributed.ranks import ALONE, Ranks
-from ltx_core.distributed.sharding import Sharding, shard_base
 from ltx_core.engine.assemble import set_policies, weight_stream
 from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.unrounded import unrounded_inputs
@@ -40,6 +39,7 @@ from ltx_core.training.state import LORA_FILE, checkpoint_folder, checkpoints, n
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 PROBE_SIGMA = 0.5
+Sharding = Literal["none", "full"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +205,8 @@ def _load_adapted(job: TrainJob) -> TrainedAdapter:
     options = job.engine_options(len(transformer.transformer_blocks))
     set_policies(transformer, options, weight_stream(transformer))
     if job.sharding == "full":
+        from ltx_core.distributed.sharding import shard_base  # FSDP takes more than a second to import
+
         shard_base(transformer, job.ranks, job.device)
     return adapter
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.numerics
 JobOf = Callable[..., TrainJob]
 STEPS = 7
 """With checkpoints every 3 steps, evals every 4, reports every 2 and two batches a step."""
-LONG_STEPS = 20
+LONG_STEPS = 12
 
 
 def kill_self(*_: object) -> None:
