@@ -1,0 +1,51 @@
+"""Parts of blocks are computed again whatever the adapter and the routes: the gradients of blocks kept whole.
+
+Blocks are traced and cut as for compiling, without the compiler: a break in a graph would be an error, and masks that
+were drawn anew, or tokens routed anew, would show in the gradients.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ltx_core.engine import runner
+from ltx_core.engine.selective import keeping_attention
+from tests.numerics.training.test_dropout import JobOf, gradients, run_of, visits
+
+OUTPUTS = ("attn1.to_v", "attn1.to_out.0", "audio_attn1.to_v", "audio_attn1.to_out.0")
+LORA: dict[str, Any] = {"dropout": 0.0}
+KINDS: dict[str, dict[str, Any]] = {
+    "dropout": {"dropout": 0.5},
+    "first frames": LORA | {"first_frame_probability": 1.0},
+    "int8": LORA | {"base_precision": "int8"},
+    "TREAD": LORA | {"tread_routes": [{"selection_ratio": 0.5, "start_layer_idx": 0, "end_layer_idx": 1}]},
+    "LoHa, DoRA": LORA
+    | {
+        "targets": OUTPUTS,
+        "rank": 32,
+        "lycoris": {"algo": "loha", "linear_dim": 4, "linear_alpha": 4, "dora_wd": True},
+    },
+}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_gradients_are_those_of_blocks_kept_whole(
+    kind: dict[str, Any], job_of: JobOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+    traced = torch.compile(keeping_attention, fullgraph=True, dynamic=False, backend="aot_eager_decomp_partition")
+
+    def counted(*arguments: Any) -> Any:
+        calls.append(1)
+        return traced(*arguments)
+
+    monkeypatch.setattr(runner, "_compiled_keeping_attention", counted)
+    plain = run_of(job_of, tmp_path / "whole", **kind)
+    parts = run_of(job_of, tmp_path / "parts", compile_blocks="on", activation_budget=0.2, **kind)
+    clips = visits(plain, "large", "large2")
+    found, wanted = gradients(parts, [clips]), gradients(plain, [clips])
+    assert len(calls) == 2
+    loose = {"rtol": 2e-2, "atol": 1e-3} if "base_precision" in kind else {"rtol": 1e-3, "atol": 1e-5}
+    torch.testing.assert_close(found, wanted, **loose)
