@@ -19,8 +19,6 @@ CONTEXT_BYTES = int(0.75 * GIB)
 RESERVE_BYTES, RESERVE_SHARE = GIB, 0.06
 """What PyTorch's allocator holds beyond the tensors at the peak: pieces that fit nothing, and memory that belongs to a
 graph. Fitted to what it reserved in the runs of measured_peaks.json."""
-
-
 BUDGETS = (1.0, 0.99, 0.6, 0.55, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05)
 """Of activations, as tried. Between 0.99 and 0.6 little is left to gain (benchmarks/activations.py)."""
 
