@@ -29,7 +29,7 @@ from benchmarks import engine
 from ltx_core.denoiser.inputs import Stream
 from ltx_core.denoiser.prepare import prepare
 from ltx_core.engine.attention import FusedAttnProcessor
-from ltx_core.engine.gelu import use_sigmoid_gelu
+from ltx_core.engine.gelu import use_quick_gelu
 from ltx_core.engine.low_precision import Format, LowPrecision, quantise_linears
 from ltx_core.engine.selective import ATTENTIONS, keeping_attention
 from ltx_core.lora.inject import add_lora
@@ -117,7 +117,7 @@ def without_values(
             if fused and hasattr(module, "set_processor"):
                 module.set_processor(FusedAttnProcessor())
         if fused:
-            use_sigmoid_gelu(transformer)
+            use_quick_gelu(transformer)
         yield transformer
 
 

@@ -4,7 +4,7 @@
     python benchmarks/engine.py --rows                                            # the table of docs/benchmarks.md
 
 A variant is a precision (`bf16`, `int8`, `fp8`) or `peft` (plain diffusers + peft), then options: `eager`, `graphs`,
-`recompute=F`, `budget=F`, `streamed=N`, `slots=N`, `bf16grad`, `profile`, `shape=17|121`.
+`recompute=F`, `budget=F`, `offload=GIB`, `streamed=N`, `slots=N`, `bf16grad`, `profile`, `shape=17|121`.
 Needs torch, diffusers and peft; no Prefect, no MLflow, no PyAV.
 """
 
@@ -146,6 +146,7 @@ class Variant:
             num_slots=int(self.words.get("slots", 2)),
             recompute=float(self.words.get("recompute", 0)),
             activation_budget=float(self.words.get("budget", 1)),
+            activation_offload=round(float(self.words.get("offload", 0)) * GIB),
             fused=self.base != "peft",
             compiled="eager" not in self.words,
             graphs="graphs" in self.words,

@@ -18,7 +18,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,13 +40,15 @@ from benchmarks.engine import (
     with_lora,
 )
 from benchmarks.engine_rows import Row, rows
+from ltx_core.denoiser.blocks import set_runner
 from ltx_core.engine.arena import HostArena
 from ltx_core.engine.assemble import assemble, set_policies
 from ltx_core.engine.footprint import BatchShape, Training, predict
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.model_sizes import model_sizes
 from ltx_core.engine.options import EngineOptions
-from ltx_core.engine.shares import streamed_blocks
+from ltx_core.engine.runner import PolicyRunner
+from ltx_core.engine.shares import recomputed_blocks, streamed_blocks
 from ltx_core.engine.streaming import BlockStream
 from ltx_core.lora.inject import lora_parameters
 from ltx_core.training.config import TrainSettings
@@ -93,6 +95,8 @@ class Bench:
         self._prepare(row)
         recompute = self._recompute(row) if row.recompute is None else row.recompute
         options = self._options(row, recompute)
+        set_runner(self.transformer, PolicyRunner())  # or what waits on the host would be there twice
+        collect()
         set_policies(self.transformer, options, self.stream)
         work = forward_backward(self.transformer, autocast=False)
         step = StepGraphs(work, self.parameters, self.stream) if options.graphs else work
@@ -104,6 +108,7 @@ class Bench:
         del step, work
         collect()
         how = {"recompute": round(recompute, 3), "streamed": len(self.stream or ()), "budget": row.budget}
+        how["offload_gib"] = round(options.activation_offload / GIB, 2)
         return {**how, "optimizer": row.optimizer, "predicted_gib": round(self._predict(row, recompute), 2), **found}
 
     def _prepare(self, row: Row) -> None:
@@ -127,9 +132,15 @@ class Bench:
             streamed_blocks=row.streamed,
             recompute=recompute,
             activation_budget=1.0 if self.args.tiny else row.budget,
+            activation_offload=0 if recompute == 1 else self._offload(row, recompute),
             compiled=not self.args.tiny,
             graphs=DEVICE.type == "cuda",
         )
+
+    def _offload(self, row: Row, recompute: float) -> int:
+        """Bytes of a step."""
+        blocks = len(self.transformer.transformer_blocks)
+        return round(row.offload * GIB) * (blocks - len(recomputed_blocks(blocks, recompute)))
 
     def _predict(self, row: Row, recompute: float) -> float:
         height, width, frames, size = SHAPES[row.shape]
@@ -177,35 +188,33 @@ def say(found: dict[str, Any], out: Path | None) -> None:
             file.write(json.dumps(found) + "\n")
 
 
-def warm(args: argparse.Namespace) -> None:
-    """Compile every kind of row on two blocks, all kinds at once; results are thrown away."""
+def warm(args: argparse.Namespace) -> set[tuple[str, str]]:
+    """Compile every kind of row on a few blocks, all kinds at once; results are thrown away. Gives those that fail."""
     started = time.monotonic()
-    kinds = {
-        (precision, row.shape, row.budget, row.optimizer)
-        for precision in args.precisions
-        for row in rows(precision, args.blocks, args.generation)
-    }
+    kinds = {(p, row.kind) for p in args.precisions for row in rows(p, args.blocks, args.generation)}
     environment = os.environ | {"TORCHINDUCTOR_COMPILE_THREADS": "2"}
-    running = []
-    for precision, shape, budget, optimizer in sorted(kinds):
-        kind = f"{shape},{budget},{optimizer}"
-        command = [sys.executable, __file__, "--blocks", "2", "--generation", args.generation, "--no-baseline"]
+    running = {}
+    for precision, kind in sorted(kinds):
+        blocks = "2" if ",0.0," in kind else "4"  # the last two blocks' activations never leave
+        command = [sys.executable, __file__, "--blocks", blocks, "--generation", args.generation, "--no-baseline"]
         command += ["--precisions", precision, "--kind", kind, *(["--tiny"] if args.tiny else [])]
-        running.append(subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL))
-    failed = sum(process.wait() != 0 for process in running)
-    print(f"warmed {len(running)} kinds in {time.monotonic() - started:.0f} s, {failed} failed", flush=True)  # noqa: T201
+        running[precision, kind] = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    failed = {key for key, process in running.items() if process.wait() != 0}
+    print(f"warmed {len(running)} kinds in {time.monotonic() - started:.0f} s; failed: {sorted(failed)}", flush=True)  # noqa: T201
+    return failed
 
 
 def chosen(args: argparse.Namespace, precision: str) -> list[Row]:
     """The rows of a precision, or the one that `--kind` names."""
     if args.kind is None:
         return list(rows(precision, args.blocks, args.generation))
-    shape, budget, optimizer = args.kind.split(",")
-    return [Row("kind", shape, 0, recompute=0.0, budget=float(budget), optimizer=optimizer)]
+    shape, budget, offload, optimizer = args.kind.split(",")
+    how = {"budget": float(budget), "offload": float(offload), "optimizer": optimizer}
+    return [Row("kind", shape, 0, recompute=0.0, **how)]
 
 
-def measure(args: argparse.Namespace) -> None:
-    """Print every row."""
+def measure(args: argparse.Namespace, failed: Collection[tuple[str, str]] = ()) -> None:
+    """Print every row, but those of kinds that `failed` on a few blocks: they would end the run."""
     shapes = sorted({row.shape for precision in args.precisions for row in chosen(args, precision)})
     plain: dict[str, float] = {}
     for found in [] if args.no_baseline else baseline(args, shapes):
@@ -219,7 +228,8 @@ def measure(args: argparse.Namespace) -> None:
         print(f"{precision}: built in {time.monotonic() - started:.1f} s", flush=True)  # noqa: T201
         for row in chosen(args, precision):
             found = {"row": row.name, "precision": precision, "shape": row.shape, "limit_gib": row.limit_gib}
-            found |= {"generation": args.generation, **bench.run(row)}
+            run = {"error": "failed on a few blocks"} if (precision, row.kind) in failed else bench.run(row)
+            found |= {"generation": args.generation, **run}
             if found.get("seconds") and plain.get(row.shape):
                 found["times_plain"] = round(plain[row.shape] / found["seconds"], 2)
             say(found, args.out)
@@ -236,15 +246,13 @@ def main() -> int:
     parser.add_argument("--generation", choices=("2.0", "2.3"), default="2.0")
     parser.add_argument("--precisions", nargs="+", choices=("fp8", "int8", "native"), default=["fp8", "native"])
     parser.add_argument("--warm", action="store_true", help="fill PyTorch's compile cache first, in many processes")
-    parser.add_argument("--kind", help="one row alone: SHAPE,BUDGET,OPTIMIZER")
+    parser.add_argument("--kind", help="one row alone: SHAPE,BUDGET,OFFLOAD,OPTIMIZER")
     parser.add_argument("--no-baseline", action="store_true", help="leave plain diffusers + peft out")
     parser.add_argument("--out", type=Path, help="append the lines here")
     args = parser.parse_args()
     args.text = 8 if args.tiny else 1024
     torch.backends.cuda.enable_flash_sdp(False)  # cuDNN's attention is the faster one on Hopper
-    if args.warm:
-        warm(args)
-    measure(args)
+    measure(args, warm(args) if args.warm else ())
     return 0
 
 

@@ -64,6 +64,7 @@ def job(args: argparse.Namespace, out: Path) -> TrainJob:
         cuda_graphs=args.graphs,
         recompute=0.25,
         activation_budget=0.35 if DEVICE.type == "cuda" else 1.0,
+        activation_offload=0.25,
         streamed_blocks=1,
     )
     bench = Bench(args.tiny, STEPS, DEVICE.type)

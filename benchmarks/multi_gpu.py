@@ -4,7 +4,8 @@
     PYTHONPATH=. torchrun --nproc-per-node 2 benchmarks/multi_gpu.py --tiny   # on the CPU, over gloo
 
 A step has as many batches of two 480x832x17 clips as there are GPUs. `one` computes all of them on the first GPU, `ddp`
-one on each, `sharded` as `ddp` with the frozen blocks cut among the GPUs. Prints one JSON line, and appends it to
+one on each, `eager` as `ddp` without compiling and graphs, `sharded` as `eager` with the frozen blocks cut among the
+GPUs. Prints one JSON line, and appends it to
 benchmarks/results. Needs torch, diffusers, peft and pyarrow; no Prefect, no MLflow, no PyAV.
 """
 
@@ -68,6 +69,7 @@ class Bench:
     tiny: bool
     steps: int
     device: str
+    eager: bool = False
 
     @property
     def clip(self) -> PixelShape:
@@ -102,17 +104,17 @@ class RandomSource:
 
 
 def main() -> int:
-    """Measure all three; the first rank prints."""
+    """Measure every way; the first rank prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tiny", action="store_true", help="two small blocks, on the CPU")
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--sharded-steps", type=int, default=5)
+    parser.add_argument("--eager-steps", type=int, default=5)
     args = parser.parse_args()
     bench = Bench(args.tiny, args.steps, "cpu" if args.tiny else "cuda")
     if args.tiny:
         torch.set_num_threads(1)
     with joined(bench.device) as ranks, tempfile.TemporaryDirectory() as folder:
-        figures = compare(bench, ranks, Path(folder), args.sharded_steps)
+        figures = compare(bench, ranks, Path(folder), args.eager_steps)
         if ranks.is_first:
             line = json.dumps({"part": "multi_gpu", **machine(), "gpus": ranks.size, **figures})
             sys.stdout.write(line + "\n")
@@ -122,12 +124,13 @@ def main() -> int:
     return 0
 
 
-def compare(bench: Bench, ranks: Ranks, folder: Path, sharded_steps: int) -> dict[str, Any]:
-    """Figures of the three ways, and how they differ."""
+def compare(bench: Bench, ranks: Ranks, folder: Path, eager_steps: int) -> dict[str, Any]:
+    """Figures of all ways, and how they differ."""
     ways: list[tuple[str, Bench, Ranks, str]] = [
         ("one", bench, ALONE, "none"),
         ("ddp", bench, ranks, "none"),
-        ("sharded", replace(bench, steps=sharded_steps), ranks, "full"),
+        ("eager", replace(bench, steps=eager_steps, eager=True), ranks, "none"),
+        ("sharded", replace(bench, steps=eager_steps, eager=True), ranks, "full"),
     ]
     found: dict[str, dict[str, Any]] = {}
     for name, each, together, sharding in ways:
@@ -148,7 +151,8 @@ def compare(bench: Bench, ranks: Ranks, folder: Path, sharded_steps: int) -> dic
         "ddp_scaling": found["one"]["step_seconds"] / found["ddp"]["step_seconds"],
         "ddp_learning_rates_equal": found["one"]["rates"] == found["ddp"]["rates"],
         "ddp_loss_largest_difference": difference(found["one"]["losses"], found["ddp"]["losses"]),
-        "sharded_loss_largest_difference": difference(found["ddp"]["losses"], found["sharded"]["losses"]),
+        "eager_loss_largest_difference": difference(found["ddp"]["losses"], found["eager"]["losses"]),
+        "sharded_loss_largest_difference": difference(found["eager"]["losses"], found["sharded"]["losses"]),
         "rows": rows,
     }
 
@@ -203,7 +207,10 @@ def prepared(bench: Bench, ranks: Ranks, accumulation: int, folder: Path, shardi
         warmup_steps=2,
         recompute=1.0,
         activation_budget=1.0,
+        activation_offload=0,
         streamed_blocks=0,
+        compile_blocks="off" if bench.eager else "auto",
+        cuda_graphs="off" if bench.eager else "auto",
     )
     base = "cpu" if sharding == "full" else bench.device
     job = TrainJob(

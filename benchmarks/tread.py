@@ -52,7 +52,7 @@ def rows(transformer: Any, args: argparse.Namespace) -> Iterator[dict[str, Any]]
     route = range(2, args.blocks - 1)
     for shape in args.shapes:
         whole = 0.0
-        for way in WAYS:
+        for way in args.ways:
             torch._dynamo.reset()
             data = batch(transformer, SHAPES[shape], args.text)
             if way != WAYS[0]:
@@ -78,6 +78,7 @@ def main() -> int:
     parser.add_argument("--generation", default="2.0")
     parser.add_argument("--ratio", type=float, default=0.5)
     parser.add_argument("--shapes", nargs="+", default=["121", "17", "49"], choices=sorted(SHAPES))
+    parser.add_argument("--ways", nargs="+", default=WAYS, choices=WAYS)
     parser.add_argument("--out", type=Path, help="append the lines here")
     args = parser.parse_args()
     args.text = 1024

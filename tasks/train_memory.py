@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets_spec import DatasetSpec, Manifest
+from ltx_core.engine.candidates import Workload
 from ltx_core.engine.footprint import GIB
 from ltx_core.engine.host import available_bytes
-from ltx_core.engine.plan import Choice, Workload, advice, refusal, usable_bytes
+from ltx_core.engine.plan import Choice, advice, refusal, usable_bytes
 from ltx_core.errors import OutOfMemory
 from ltx_core.media.buckets import bucket_size
 from ltx_core.shapes import PixelShape
@@ -45,7 +46,7 @@ def memory_lines(settings: TrainSettings, shared: Shared, inputs: Inputs) -> Seq
     buckets, assumed = known_buckets(shared, inputs)
     width = feature_width(inputs)
     work = training_work(settings, shared, buckets, num_ranks=_num_ranks(shared.memory), feature_width=width)
-    _, choice = planned(settings, work, usable_bytes(gpu_gib))
+    _, choice = planned(settings, work, usable_bytes(gpu_gib), available_bytes() // _num_ranks(shared.memory))
     lines = [f"{gpu_gib:g} GiB card: {choice.why}"]
     lines += [f"{name}: {peak / GIB:.1f} GiB" for name, peak in _peaks(settings, work, choice, buckets)]
     if assumed:
@@ -83,7 +84,7 @@ def plan_on_gpu(
         OutOfMemory: the GPU or the host has no room.
     """
     budget = free_bytes if memory.gpu_gib is None else min(free_bytes, usable_bytes(memory.gpu_gib))
-    settings, choice = planned(settings, work, budget)
+    settings, choice = planned(settings, work, budget, available_bytes() // _num_ranks(memory))
     check_fit(work, choice, budget)
     check_host(settings, choice, memory)
     return settings, choice
@@ -103,24 +104,29 @@ def check_fit(work: Workload, choice: Choice, budget_bytes: int) -> Sequence[str
 
 
 def check_host(settings: TrainSettings, choice: Choice, memory: MemoryConfig) -> Sequence[str]:
-    """What streamed weights take of the host.
+    """What streamed weights and waiting activations take of the host.
 
     Raises:
         OutOfMemory: more page-locked memory than the machine has left.
     """
-    needed = choice.estimate.host_bytes * _num_ranks(memory)
-    if not needed:
-        return ()
-    if settings.stream_from == "disk":
-        return (f"{needed / GIB:.1f} GiB of streamed weights lie in files in the stage's folder",)
+    waiting = choice.options.activation_offload * _num_ranks(memory)
+    streamed = choice.estimate.host_bytes * _num_ranks(memory) - waiting
+    lines = []
+    if streamed and settings.stream_from == "disk":
+        lines.append(f"{streamed / GIB:.1f} GiB of streamed weights lie in files in the stage's folder")
+        streamed = 0
+    if not streamed + waiting:
+        return lines
+    what = "activations" if not streamed else "streamed weights and activations" if waiting else "streamed weights"
     available = available_bytes()
-    if needed > available:
+    if streamed + waiting > available:
         raise OutOfMemory(
-            f"{choice.options.streamed_blocks} streamed blocks take {needed / GIB:.1f} GiB of page-locked host memory "
-            f"and {available / GIB:.1f} GiB are available; set train_lora.stream_from: disk, "
-            f"train_lora.base_precision: int8 or fp8 if it is native, or stream fewer blocks"
+            f"{what} ({choice.options.streamed_blocks} blocks streamed) take {(streamed + waiting) / GIB:.1f} GiB of "
+            f"page-locked host memory and {available / GIB:.1f} GiB are available; set train_lora.stream_from: disk, "
+            f"train_lora.base_precision: int8 or fp8 if it is native, stream fewer blocks, or lower activation_offload"
         )
-    return (f"streamed weights take {needed / GIB:.1f} of {available / GIB:.1f} GiB host memory that are available",)
+    taken = f"{(streamed + waiting) / GIB:.1f} of {available / GIB:.1f} GiB host memory that are available"
+    return [*lines, f"{what} take {taken}"]
 
 
 def buckets_of(rows: Sequence[Any]) -> tuple[Bucket, ...]:

@@ -3,9 +3,9 @@
 PyTorch's `DistributedDataParallel` is not used. It averages over ranks, where a step's mean is over all its clips
 wherever they lie; it wants each parameter to get a gradient in each backward, where a batch without sound gives none to
 some; it owns the forward, which here is cut into policies over blocks (recompute, streaming, compiled regions); and
-nothing but the adapter has gradients: for a LoRA of 214 M weights one sum after the last backward, 0.86 GB, about 5 ms
-over NVLink in a step of half a second. On two H100s it took some 0.07 s, as over PCIe (docs/LOG.md, 2026-11-28):
-there it would pay to sum beside the backward, which is not built.
+nothing but the adapter has gradients: for a LoRA of 214 M weights one sum after the last backward, 0.86 GB, 2.7 ms over
+NVLink of two H200s in a step of half a second. Over PCIe it would be 35 to 70 ms: there it would pay to sum beside the
+backward, which is not built.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Host memory that frozen weights are streamed from: page-locked in large pieces, or a file."""
+"""Host memory that frozen weights and activations wait in: page-locked in large pieces, or a file."""
 
 import os
 import weakref
@@ -77,6 +77,6 @@ def _unregister(registered: list[torch.Tensor]) -> None:
 
 def _refused(num_bytes: int) -> str:
     return (
-        f"{num_bytes / 2**30:.1f} GiB of host memory for streamed weights were refused; stream fewer blocks, use 8-bit "
-        f"weights, or stream from a file (memory.stream_from: disk)"
+        f"{num_bytes / 2**30:.1f} GiB of page-locked host memory were refused; stream fewer blocks, use 8-bit weights, "
+        f"stream from a file (stream_from: disk), or keep more activations on the GPU (activation_offload: 0)"
     )

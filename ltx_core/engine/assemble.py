@@ -11,13 +11,15 @@ from ltx_core.denoiser.blocks import runner_of, set_runner
 from ltx_core.engine.arena import HostArena
 from ltx_core.engine.attention import FusedAttnProcessor
 from ltx_core.engine.compiling import keep_rows_in_registers
-from ltx_core.engine.gelu import use_sigmoid_gelu
+from ltx_core.engine.gelu import use_quick_gelu
 from ltx_core.engine.low_precision import LowPrecision, precision_on, quantise_linears
+from ltx_core.engine.offload import ActivationOffload
 from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.quantised_cache import OUTSIDE, Cache, NoCache
 from ltx_core.engine.runner import PolicyRunner
 from ltx_core.engine.shares import recomputed_blocks, streamed_blocks
 from ltx_core.engine.streaming import BlockStream, Travel
+from ltx_core.errors import ConfigError
 
 BLOCKS = "transformer_blocks"
 MOST_FORMS = 256
@@ -62,14 +64,16 @@ def set_policies(transformer: Any, options: EngineOptions, stream: BlockStream |
         for module in blocks.modules():
             if hasattr(module, "set_processor"):
                 module.set_processor(FusedAttnProcessor())
-        use_sigmoid_gelu(blocks)
+        use_quick_gelu(blocks)
     if options.compiled:
         keep_rows_in_registers()
         dynamo_config.recompile_limit = max(dynamo_config.recompile_limit, MOST_FORMS)
         for block in blocks:
             block.compile(fullgraph=True, dynamic=False)  # else a second shape is compiled for any shape, and slower
     recompute = recomputed_blocks(len(blocks), options.recompute)
-    set_runner(transformer, PolicyRunner(recompute, stream, options.activation_budget))
+    keeping = [index for index in range(len(blocks)) if index not in recompute and not (stream and index in stream)]
+    offload = _offload(keeping, options.activation_offload, blocks[0]) if options.activation_offload else None
+    set_runner(transformer, PolicyRunner(recompute, stream, options.activation_budget, offload))
 
 
 def weight_stream(transformer: Any) -> BlockStream | None:
@@ -113,6 +117,17 @@ def _assign(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> Non
             owner._parameters[leaf] = torch.nn.Parameter(tensor, requires_grad=False)
         else:
             owner._buffers[leaf] = tensor
+
+
+def _offload(keeping: Sequence[int], num_bytes: int, block: torch.nn.Module) -> ActivationOffload:
+    """For the blocks that keep activations, each an equal part."""
+    if not keeping:
+        raise ConfigError(
+            "every block is computed again or streamed, so none keeps activations that could wait on the host; set "
+            "activation_offload to 0"
+        )
+    device = next(block.parameters()).device
+    return ActivationOffload(device, HostArena(pinned=device.type == "cuda"), keeping, num_bytes // len(keeping))
 
 
 def _stream(options: EngineOptions, device: torch.device) -> BlockStream | None:

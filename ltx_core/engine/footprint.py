@@ -10,6 +10,7 @@ A block that is computed again saves its two residual streams; another one saves
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from ltx_core.engine.model_sizes import ModelSizes
@@ -17,15 +18,12 @@ from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.shares import recomputed_blocks, streamed_blocks
 
 GIB = 2**30
-KEPT_WIDTHS = 24.5
-"""Values that a compiled block keeps of a token for its backward, in model widths: inputs, queries, keys, values and
-results of four attentions (15), normalised inputs and residuals (5), the feed-forward's hidden layer (4), rounded by
-what the compiler recomputes. Fitted to LTX-2.0's peaks on one H200 with torch 2.11 (tests: measured_peaks.json)."""
-KEPT_WIDTHS_LEAN = 16.5
-"""The same with a budget of activations just below 1: what norms, gates, rotary embedding and gelu make is made again.
-Traced without a GPU (benchmarks/activations.py), as is what smaller budgets leave, and the block's input beside it."""
-KEPT_WIDTHS_ATTENTION, KEPT_WIDTHS_OF_BUDGET = 3.7, 21.5
-"""With a smaller budget: the results of attentions and the input, and so many for a whole budget beside them."""
+KEPT_WIDTHS = {1.0: 22.5, 0.99: 14.45, 0.6: 13.6, 0.5: 11.6, 0.45: 10.8, 0.4: 9.75, 0.3: 7.55, 0.2: 5.55, 0.05: 4.43}
+"""Values that a compiled block keeps of a token for its backward, in model widths, by its budget of activations. Of a
+whole budget: inputs, queries, keys, values and results of four attentions (15), normalised inputs and residuals (5),
+the feed-forward's slopes (2), rounded by what the compiler recomputes. Just below 1, what norms, gates, rotary
+embedding and gelu make is made again; then products, attentions never. Traced (benchmarks/activations.py), with the
+block's input. Other budgets are not always better than the next smaller one: the compiler's choice is a rough one."""
 MADE_AGAIN_AT_ONCE = 0.6
 """Share of what a budget left out that is there at a time when a block's backward makes it again. At most: measured
 were 0.62 of it with a budget of 0.05 and 0.14 with 0.35 (eight blocks, one H200)."""
@@ -39,6 +37,8 @@ KEPT_TEXT_WIDTHS = 3.0
 """Of a text token: its key before and after the norm, and its value."""
 ROTARY_BYTES = 8
 """A float32 cosine and sine for every second channel, counted per channel of the two tables a token has."""
+IN_FLIGHT = 2
+"""Blocks whose waiting activations are on the device as well: of the last two a backward finds them still there."""
 BUILT_BYTES = 24
 """Of each value of a change that an adapter builds as large as the weight: six float32 of it at once, its gradient
 among them."""
@@ -107,7 +107,7 @@ class MemoryEstimate:
     lasting: frozenset[str]
     """The terms that are there between steps too."""
     host_bytes: int
-    """Page-locked memory, or file, of the streamed weights."""
+    """Page-locked memory, or file, of the streamed weights, and of activations."""
 
     @property
     def peak_bytes(self) -> int:
@@ -134,6 +134,7 @@ def predict(sizes: ModelSizes, batch: BatchShape, training: Training, options: E
     streamed = frozenset(streamed_blocks(sizes.num_blocks, options.streamed_blocks))
     again = recomputed_blocks(sizes.num_blocks, options.recompute) | streamed
     weight_bytes, gradient_bytes, moment_bytes = (n * training.num_trained for n in OPTIMIZER_BYTES[training.optimizer])
+    waiting = _waiting(sizes, batch, training, options, keeping=sizes.num_blocks - len(again))
     block = sizes.block_bytes(in_8_bits=options.precision != "native", item_bytes=training.item_bytes)
     lasting = {
         "frozen weights": sizes.outside * training.item_bytes
@@ -148,18 +149,21 @@ def predict(sizes: ModelSizes, batch: BatchShape, training: Training, options: E
     }
     saved = {
         "residual streams": len(again) * _residual(sizes, batch, training),
-        "kept activations": (sizes.num_blocks - len(again)) * _kept(sizes, batch, training, options),
+        "kept activations": (sizes.num_blocks - len(again))
+        * (kept_activations(sizes, batch, training, options) - waiting),
     }
     late = max(0, gradient_bytes - sum(saved.values()))  # a graph's first runs have gradients beside their buffer too
     work = max(_work(sizes, batch, training, options, again=bool(again)), _alignment(sizes, batch, training))
     during = saved | {
         "gradients": late,
         "one block's work": work,
+        "activations that leave or come": IN_FLIGHT * waiting,
         "modulation and rotary tables": _tables(sizes, batch),
     }
     if training.rolls_out and options.graphs:  # without a graph they take what the backward takes later
         during["rollouts"] = FORWARD_WIDTHS * _residual(sizes, batch, training) + _tables(sizes, batch)
-    return MemoryEstimate(lasting | during, frozenset(lasting), len(streamed) * block)
+    host = len(streamed) * block + options.activation_offload
+    return MemoryEstimate(lasting | during, frozenset(lasting), host)
 
 
 def _residual(sizes: ModelSizes, batch: BatchShape, training: Training) -> int:
@@ -170,20 +174,33 @@ def _residual(sizes: ModelSizes, batch: BatchShape, training: Training) -> int:
 
 def _activations(sizes: ModelSizes, batch: BatchShape, training: Training, options: EngineOptions) -> int:
     """Everything that one block's backward reads."""
-    widths = KEPT_WIDTHS if options.compiled else KEPT_WIDTHS_EAGER
+    widths = KEPT_WIDTHS[1.0] if options.compiled else KEPT_WIDTHS_EAGER
     text = batch.size * batch.text_tokens * (sizes.width + sizes.audio_width) * training.item_bytes
     adapter = batch.video_tokens * training.adapter.video_values + batch.audio_tokens * training.adapter.audio_values
     own = batch.size * adapter * training.item_bytes
     return round(widths * _residual(sizes, batch, training) + KEPT_TEXT_WIDTHS * text + own)
 
 
-def _kept(sizes: ModelSizes, batch: BatchShape, training: Training, options: EngineOptions) -> int:
-    """What stays of that until the backward, with the compiler's budget; never less than the block's input."""
+def kept_activations(sizes: ModelSizes, batch: BatchShape, training: Training, options: EngineOptions) -> int:
+    """What stays of that until the backward, with the compiler's budget; the block's input among it."""
     everything = _activations(sizes, batch, training, options)
     if options.activation_budget == 1:
         return everything
-    widths = min(KEPT_WIDTHS_LEAN, KEPT_WIDTHS_ATTENTION + options.activation_budget * KEPT_WIDTHS_OF_BUDGET)
-    return max(_residual(sizes, batch, training), round(everything * widths / KEPT_WIDTHS))
+    return round(everything * kept_widths(options.activation_budget) / KEPT_WIDTHS[1.0])
+
+
+def kept_widths(budget: float) -> float:
+    """Of any budget: in between the two that were traced; below the smallest there is nothing more to gain."""
+    traced = sorted(KEPT_WIDTHS.items())
+    for (low, least), (high, most) in pairwise(traced):
+        if budget <= high:
+            return least + (most - least) * max(budget - low, 0) / (high - low)
+    return traced[-1][1]
+
+
+def _waiting(sizes: ModelSizes, batch: BatchShape, training: Training, options: EngineOptions, *, keeping: int) -> int:
+    """What one block of those `keeping` activations has on the host, and not on the device."""
+    return min(options.activation_offload // max(keeping, 1), kept_activations(sizes, batch, training, options))
 
 
 def _work(sizes: ModelSizes, batch: BatchShape, training: Training, options: EngineOptions, *, again: bool) -> int:
@@ -191,7 +208,7 @@ def _work(sizes: ModelSizes, batch: BatchShape, training: Training, options: Eng
     through 8-bit weights read these transposed: once more each. A block that is gathered from other GPUs is there
     whole, and the next one too."""
     whole = _activations(sizes, batch, training, options)
-    work = whole if again else round(MADE_AGAIN_AT_ONCE * (whole - _kept(sizes, batch, training, options)))
+    work = whole if again else round(MADE_AGAIN_AT_ONCE * (whole - kept_activations(sizes, batch, training, options)))
     work += BUILT_BYTES * training.adapter.built
     if options.precision != "native":
         work += sizes.block_products * (1 if options.low_backward else training.item_bytes)

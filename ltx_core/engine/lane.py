@@ -58,8 +58,13 @@ class CudaLane:
             torch.cuda.current_stream().wait_event(event)
 
     def join(self) -> None:
-        """The current stream waits for all; afterwards no event of the past is waited for."""
-        torch.cuda.current_stream().wait_stream(self._stream)
+        """The current stream waits for all; afterwards no event of the past is waited for.
+
+        For their events, not for the stream: a graph being captured may not wait for a stream that it has not used, and
+        where every streamed block has a slot of its own nothing is copied.
+        """
+        for slot in range(len(self._ready)):
+            self.wait(slot)
         self._ready = [None] * len(self._ready)
 
 

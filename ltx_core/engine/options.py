@@ -29,6 +29,8 @@ class EngineOptions:
     """Share of the blocks that are computed again in the backward, 0 to 1. Streamed blocks always are."""
     activation_budget: float = 1.0
     """Inside compiled blocks: share of the activations that is kept, 0 to 1."""
+    activation_offload: int = 0
+    """Bytes of a step's activations that wait in host memory for the backward; those of recomputed blocks cannot."""
     fused: bool = False
     """Project query, key and value of one input together, and LoRAs in the base's dtype."""
     compiled: bool = False
@@ -48,6 +50,12 @@ class EngineOptions:
             raise ConfigError(f"activation_budget is {self.activation_budget}; a share from 0 to 1 is wanted")
         if self.activation_budget < 1 and not self.compiled:
             raise ConfigError("activation_budget works inside compiled blocks; set compiled, or use recompute")
+        if self.activation_offload < 0:
+            raise ConfigError(f"activation_offload is {self.activation_offload} bytes; 0 or more are wanted")
+        if self.activation_offload and self.recompute == 1:
+            raise ConfigError(
+                "recompute is 1, so no block keeps activations that could wait; set activation_offload to 0"
+            )
         if self.graphs and self.stream_folder is not None:
             raise ConfigError("a CUDA graph copies from page-locked memory; stream from memory, or without graphs")
 

@@ -9,8 +9,8 @@ whole blocks, and only then blocks are streamed; each as little as fits.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from ltx_core.engine.footprint import GIB, BatchShape, MemoryEstimate, Training, predict
-from ltx_core.engine.model_sizes import ModelSizes
+from ltx_core.engine.candidates import BUDGETS, Workload, candidates
+from ltx_core.engine.footprint import GIB, BatchShape, MemoryEstimate
 from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import OutOfMemory
 
@@ -19,22 +19,6 @@ CONTEXT_BYTES = int(0.75 * GIB)
 RESERVE_BYTES, RESERVE_SHARE = GIB, 0.06
 """What PyTorch's allocator holds beyond the tensors at the peak: pieces that fit nothing, and memory that belongs to a
 graph. Fitted to what it reserved in the runs of measured_peaks.json."""
-BUDGETS = (1.0, 0.99, 0.6, 0.55, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05)
-"""Of activations, as tried. Between 0.99 and 0.6 little is left to gain (benchmarks/activations.py)."""
-
-
-@dataclass(frozen=True)
-class Workload:
-    """What a step has to do, however its blocks run."""
-
-    sizes: ModelSizes
-    batch: BatchShape
-    """The largest of the run."""
-    training: Training
-
-    def predict(self, options: EngineOptions) -> MemoryEstimate:
-        """What a step takes with these options."""
-        return predict(self.sizes, self.batch, self.training, options)
 
 
 @dataclass(frozen=True)
@@ -76,19 +60,24 @@ def choose(
     *,
     recompute: bool = True,
     budget: bool = True,
+    offload: bool = True,
     stream: bool = True,
+    host_bytes: int = 0,
 ) -> Choice:
     """The fastest way that fits `budget_bytes`; the flags say what may be chosen, the rest of `options` stays. Where
     nothing may be chosen, that is `options`, fit or not. A `budget` of activations works in compiled blocks alone.
+    Activations that may `offload` take at most half of `host_bytes`.
 
     Raises:
         OutOfMemory: nothing that may be chosen fits; says what is missing and what would help.
     """
     least: EngineOptions | None = None
     budget = budget and options.compiled and (recompute or options.recompute < 1)
-    for tried in _candidates(work.sizes.num_blocks, options, recompute=recompute, budget=budget, stream=stream):
+    offload = offload and options.compiled and (recompute or options.recompute < 1)
+    room = host_bytes // 2 if offload else None
+    for tried in candidates(work, options, recompute=recompute, budget=budget, stream=stream, room=room):
         estimate = work.predict(tried)
-        if needed_bytes(estimate) <= budget_bytes or not (recompute or budget or stream):
+        if needed_bytes(estimate) <= budget_bytes or not (recompute or budget or offload or stream):
             return Choice(tried, estimate, _why(work, tried, estimate, budget_bytes))
         if least is None or estimate.peak_bytes < work.predict(least).peak_bytes:
             least = tried
@@ -136,7 +125,8 @@ def _changes(work: Workload, options: EngineOptions) -> Iterator[tuple[str, Work
             replace(options, activation_budget=least),
         )
     if options.recompute < 1:
-        yield f"recompute {options.recompute:.2f} -> 1", work, replace(options, recompute=1.0)
+        again = replace(options, recompute=1.0, activation_offload=0)
+        yield f"recompute {options.recompute:.2f} -> 1", work, again
     if training.optimizer == "adamw":
         leaner = replace(work, training=replace(training, optimizer="adamw_bf16"))
         yield "optimizer adamw -> adamw_bf16", leaner, options
@@ -153,25 +143,8 @@ def _half(batch: BatchShape) -> BatchShape:
     return replace(batch, video_tokens=batch.video_tokens // 2, audio_tokens=batch.audio_tokens // 2)
 
 
-def _candidates(
-    num_blocks: int, options: EngineOptions, *, recompute: bool, budget: bool, stream: bool
-) -> Iterator[EngineOptions]:
-    """From the fastest to the smallest."""
-    budgets = BUDGETS if budget else (options.activation_budget,)
-    shares = [number / num_blocks for number in range(num_blocks + 1)] if recompute else [options.recompute]
-    now = replace(options, streamed_blocks=0 if stream else options.streamed_blocks)
-    for kept in budgets if shares[0] < 1 else ():
-        yield replace(now, activation_budget=kept, recompute=shares[0])
-    for share in shares[1:-1]:
-        yield replace(now, activation_budget=budgets[-1], recompute=share)
-    last = replace(now, recompute=shares[-1], activation_budget=budgets[0] if shares[-1] == 1 else budgets[-1])
-    yield last
-    for streamed in range(1, num_blocks + 1) if stream else ():
-        yield replace(last, streamed_blocks=streamed)
-
-
 def _why(work: Workload, options: EngineOptions, estimate: MemoryEstimate, budget_bytes: int) -> str:
-    easier = replace(options, recompute=0.0, activation_budget=1.0, streamed_blocks=0)
+    easier = replace(options, recompute=0.0, activation_budget=1.0, activation_offload=0, streamed_blocks=0)
     text = (
         f"{_how(work.sizes.num_blocks, options)}: takes {estimate.peak_bytes / GIB:.1f} GiB, with the allocator's "
         f"reserve {needed_bytes(estimate) / GIB:.1f}, of {budget_bytes / GIB:.1f} that can be had"
@@ -185,7 +158,8 @@ def _how(num_blocks: int, options: EngineOptions) -> str:
     """The options in words."""
     again = round(options.recompute * num_blocks)
     kept = f", {options.activation_budget:.0%} of the others' activations kept" if options.activation_budget < 1 else ""
+    waiting = f", {options.activation_offload / GIB:.1f} GiB of them on the host" if options.activation_offload else ""
     return (
-        f"{again} of {num_blocks} blocks computed again (recompute {options.recompute:.2f}){kept} and "
+        f"{again} of {num_blocks} blocks computed again (recompute {options.recompute:.2f}){kept}{waiting} and "
         f"{options.streamed_blocks} streamed"
     )

@@ -1,6 +1,7 @@
 """The policies over blocks: which are recomputed, and which are streamed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ from torch._functorch import config as functorch_config
 from torch.utils.checkpoint import checkpoint
 
 from ltx_core.denoiser.prepare import BlockCall, Hidden
+from ltx_core.engine.offload import ActivationOffload
 from ltx_core.engine.selective import keeping_attention
 from ltx_core.engine.streaming import BlockStream
 
@@ -25,6 +27,8 @@ class PolicyRunner:
     activation_budget: float = 1.0
     """Inside compiled blocks that are not computed again whole: the share of the activations that is kept beside the
     attentions' results; the rest, cheapest first, is recomputed."""
+    offload: ActivationOffload | None = None
+    """Of blocks that are not computed again whole."""
 
     def __call__(self, blocks: Sequence[Any], hidden: Hidden, call: BlockCall, span: range) -> Hidden:
         """The residual streams after the blocks of `span`."""
@@ -37,9 +41,16 @@ class PolicyRunner:
             if self._again(index) and torch.is_grad_enabled():
                 made = checkpoint(step, hidden.video, hidden.audio, use_reentrant=False, preserve_rng_state=False)
             else:
-                made = step(hidden.video, hidden.audio)
+                with self._keeping(index, blocks[index], call):
+                    made = step(hidden.video, hidden.audio)
             hidden = Hidden(*made)
         return hidden
+
+    def _keeping(self, index: int, block: Any, call: BlockCall) -> AbstractContextManager[None]:
+        if self.offload is None or index not in self.offload or not torch.is_grad_enabled():
+            return nullcontext()
+        given = _tensors_in(call.of(index).values())
+        return self.offload.keeping(index, (*block.parameters(), *block.buffers(), *given))
 
     def _again(self, index: int) -> bool:
         return index in self.recompute or (self.stream is not None and index in self.stream)
@@ -69,3 +80,12 @@ class PolicyRunner:
 
 def _parts(hidden: Hidden) -> tuple[torch.Tensor, torch.Tensor]:
     return hidden.video, hidden.audio
+
+
+def _tensors_in(values: Iterable[Any]) -> Iterator[torch.Tensor]:
+    """The tensors among values and in tuples and lists of them."""
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            yield from _tensors_in(value)

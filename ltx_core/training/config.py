@@ -21,7 +21,9 @@ CYCLIC = ("cosine_with_restarts", "sine")
 DEFAULT_PREFIX = 2
 DEFAULT_STEPS = 2000
 DEFAULT_RANK = 32
-HOW_BLOCKS_RUN = frozenset({"recompute", "activation_budget", "streamed_blocks", "stream_from", "cuda_graphs"})
+HOW_BLOCKS_RUN = frozenset(
+    {"recompute", "activation_budget", "activation_offload", "streamed_blocks", "stream_from", "cuda_graphs"}
+)
 """Where and when blocks are computed: the same arithmetic."""
 FREE_TO_CHANGE = frozenset({"checkpoint_interval", "keep_checkpoints", "keep_best"}) | HOW_BLOCKS_RUN
 """Settings that leave the weights as they are, so that a run may be resumed with other values."""
@@ -170,6 +172,12 @@ class TrainSettings(BaseModel):
         description="Inside compiled blocks: share of the activations kept for the backward; 0.99 makes again what "
         "is cheap, attentions never are. `auto`: the most that fits, before whole blocks are computed again; a run "
         "that is resumed keeps its choice.",
+    )
+    activation_offload: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
+        default="auto",
+        description="GiB of a step's kept activations that wait in page-locked host memory for the backward, copied "
+        "beside the computing; gradients stay the same bits. `auto`: what fits the GPU then, before products are "
+        "computed again, at most what travels in time and half of the host's free memory; 0 on the CPU.",
     )
     streamed_blocks: Literal["auto", "all"] | Annotated[int, Field(ge=0)] = Field(
         default="auto",

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
+from ltx_core.engine.footprint import GIB
 from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import ConfigError
 from ltx_core.training.config import TrainSettings
@@ -10,14 +11,15 @@ from ltx_core.training.crepa_settings import check_block
 from ltx_core.training.tread import block_routes
 
 Switch = Literal["auto", "on", "off"]
+PLANNED = ("recompute", "activation_budget", "activation_offload", "streamed_blocks")
+"""Settings whose `auto` the memory plan replaces for a GPU."""
 
 
 def engine_options(
     settings: TrainSettings, *, device: str, num_blocks: int, folder: Path | None, sharded: bool = False
 ) -> EngineOptions:
     """What the settings ask for. `auto` compiles and captures graphs on CUDA devices alone. `folder` is for `disk`.
-    Of `recompute`, `activation_budget` and `streamed_blocks`, `auto` changes nothing on the CPU; for a GPU the memory
-    plan has replaced it.
+    `auto` of what is planned changes nothing on the CPU; for a GPU the memory plan has replaced it.
     Blocks that are `sharded` among GPUs are gathered by hooks, which neither a compiled block nor a graph takes along.
 
     Raises:
@@ -34,11 +36,8 @@ def engine_options(
         _check_sharded(settings)
     compiled = _on(settings.compile_blocks, on_gpu and not sharded)
     from_disk = settings.stream_from == "disk"
-    if on_gpu and "auto" in (settings.recompute, settings.activation_budget, settings.streamed_blocks):
-        raise ConfigError(
-            "recompute, activation_budget or streamed_blocks is auto; plan them first "
-            "(ltx_core.training.memory_plan.planned)"
-        )
+    if on_gpu and (unplanned := [name for name in PLANNED if getattr(settings, name) == "auto"]):
+        raise ConfigError(f"auto is left in {unplanned}; plan it first (ltx_core.training.memory_plan.planned)")
     streamed = 0 if settings.streamed_blocks == "auto" else settings.streamed_blocks
     return EngineOptions(
         precision=settings.base_precision,
@@ -47,6 +46,7 @@ def engine_options(
         stream_folder=folder if from_disk else None,
         recompute=0.0 if settings.recompute == "auto" else settings.recompute,
         activation_budget=1.0 if settings.activation_budget == "auto" else settings.activation_budget,
+        activation_offload=0 if settings.activation_offload == "auto" else round(settings.activation_offload * GIB),
         fused=compiled,
         compiled=compiled,
         graphs=_on(settings.cuda_graphs, on_gpu and not from_disk and not sharded),
@@ -57,6 +57,7 @@ def _check_sharded(settings: TrainSettings) -> None:
     wrong = {
         "base_precision": settings.base_precision != "native",
         "streamed_blocks": settings.streamed_blocks not in (0, "auto"),
+        "activation_offload": settings.activation_offload not in (0, "auto"),
         "compile_blocks": settings.compile_blocks == "on",
         "cuda_graphs": settings.cuda_graphs == "on",
         "lycoris.dora_wd": settings.lycoris is not None and settings.lycoris.dora_wd,

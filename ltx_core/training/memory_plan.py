@@ -4,15 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ltx_core.engine.footprint import BatchShape, Training
+from ltx_core.engine.candidates import Workload
+from ltx_core.engine.footprint import GIB, BatchShape, Training
 from ltx_core.engine.model_sizes import Shapes, model_sizes
 from ltx_core.engine.options import EngineOptions
-from ltx_core.engine.plan import Choice, Workload, choose
+from ltx_core.engine.plan import Choice, choose
 from ltx_core.errors import ConfigError
 from ltx_core.shapes import PixelShape, audio_latent_frames
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.crepa_settings import num_projected
-from ltx_core.training.engine import engine_options
+from ltx_core.training.engine import PLANNED, engine_options
 from ltx_core.training.trained_weights import trained_weights
 
 TEXT_TOKENS = 1024
@@ -126,11 +127,14 @@ def asked_options(settings: TrainSettings, num_blocks: int, *, sharded: bool = F
 
 def is_planned(settings: TrainSettings) -> bool:
     """Whether nothing is left open."""
-    return "auto" not in (settings.recompute, settings.activation_budget, settings.streamed_blocks)
+    return all(getattr(settings, name) != "auto" for name in PLANNED)
 
 
-def planned(settings: TrainSettings, work: Workload, budget_bytes: int) -> tuple[TrainSettings, Choice]:
-    """The settings with every `auto` of the blocks replaced by the fastest that fits `budget_bytes`, and why.
+def planned(
+    settings: TrainSettings, work: Workload, budget_bytes: int, host_bytes: int = 0
+) -> tuple[TrainSettings, Choice]:
+    """The settings with every `auto` of the blocks replaced by the fastest that fits `budget_bytes`, and why. So many
+    bytes of the host are free for a process.
 
     Raises:
         OutOfMemory: nothing fits; says what would help.
@@ -142,6 +146,8 @@ def planned(settings: TrainSettings, work: Workload, budget_bytes: int) -> tuple
         budget_bytes,
         recompute=settings.recompute == "auto",
         budget=settings.activation_budget == "auto",
+        offload=settings.activation_offload == "auto" and not sharded,
+        host_bytes=host_bytes,
         stream=settings.streamed_blocks == "auto" and not sharded,
     )
     return _closed(settings, choice.options), choice
@@ -149,5 +155,6 @@ def planned(settings: TrainSettings, work: Workload, budget_bytes: int) -> tuple
 
 def _closed(settings: TrainSettings, options: EngineOptions) -> TrainSettings:
     """What is open in the settings as in `options`."""
-    names = ("recompute", "activation_budget", "streamed_blocks")
-    return settings.model_copy(update={n: getattr(options, n) for n in names if getattr(settings, n) == "auto"})
+    chosen = {name: getattr(options, name) for name in PLANNED}
+    chosen["activation_offload"] /= GIB
+    return settings.model_copy(update={n: found for n, found in chosen.items() if getattr(settings, n) == "auto"})

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from ltx_core.engine import low_precision, model_sizes
-from ltx_core.engine.footprint import GIB, BatchShape, Training, predict
+from ltx_core.engine.candidates import BUDGETS, Workload
+from ltx_core.engine.footprint import GIB, KEPT_WIDTHS, BatchShape, Training, predict
 from ltx_core.engine.model_sizes import ModelSizes, num_trained
 from ltx_core.engine.model_sizes import model_sizes as sizes_of
 from ltx_core.engine.options import EngineOptions, Precision
-from ltx_core.engine.plan import BUDGETS, Workload, advice, choose, needed_bytes, reliefs, usable_bytes
+from ltx_core.engine.plan import advice, choose, needed_bytes, reliefs, usable_bytes
 from ltx_core.errors import CheckpointError, ConfigError, OutOfMemory
 from ltx_core.lora.inject import add_lora, lora_parameters
 from ltx_core.lora.targets import target_modules
@@ -26,6 +27,7 @@ ROWS = MEASURED["rows"]
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
 LINES = [json.loads(line) for file in RESULTS.glob("*.jsonl") for line in file.read_text().splitlines()]
 TRACED = [line for line in LINES if line["part"] == "activations" and line["shape"] == "121"]
+NEWEST = max(line["date"] for line in TRACED)
 SMALL = BatchShape(size=2, video_tokens=1170, audio_tokens=17, text_tokens=1024)
 LONG = BatchShape(size=1, video_tokens=6144, audio_tokens=121, text_tokens=1024)
 Shapes = dict[str, tuple[int, ...]]
@@ -60,6 +62,7 @@ def of_row(row: Mapping[str, Any]) -> EngineOptions:
         recompute=row["recompute"],
         streamed_blocks=row.get("streamed", 0),
         activation_budget=row.get("budget", 1.0),
+        activation_offload=round(row.get("offload_gib", 0) * GIB),
         compiled=on_gpu,
         graphs=on_gpu,
     )
@@ -76,7 +79,11 @@ def test_predictions_hold_what_was_measured(row: Mapping[str, Any], shapes: dict
         assert needed_bytes(estimate) / GIB == pytest.approx(row["reserved"], rel=0.10)
 
 
-@pytest.mark.parametrize("line", TRACED, ids=lambda line: f"{line['row']} {line['budget']}")
+@pytest.mark.parametrize(
+    "line",
+    [line for line in TRACED if line["date"] == NEWEST and line["budget"] in KEPT_WIDTHS],
+    ids=lambda line: f"{line['row']} {line['budget']}",
+)
 def test_what_a_budget_keeps_is_as_traced(line: Mapping[str, Any], work: Workload) -> None:
     eight_blocks = replace(work, batch=LONG, sizes=replace(work.sizes, num_blocks=8))
     precision: Precision = "fp8" if line["row"] == "fp8" else "native"
@@ -153,6 +160,35 @@ def test_whole_blocks_are_computed_again_when_parts_are_not_enough(work: Workloa
     assert some.activation_budget == BUDGETS[-1]
     assert 0 < some.recompute < 1
     assert choose(work, options(), usable_bytes(12)).options.activation_budget == 1
+
+
+def test_activations_wait_on_the_host_before_products_are_made_again(work: Workload) -> None:
+    long, budget = replace(work, batch=LONG), usable_bytes(56)
+    choice = choose(long, options(), budget, host_bytes=64 * GIB)
+    found = choice.options
+    assert (found.activation_budget, found.recompute, found.streamed_blocks) == (0.99, 0, 0)
+    assert choice.needed_bytes <= budget < needed_bytes(long.predict(replace(found, activation_offload=0)))
+    assert choice.estimate.host_bytes == found.activation_offload > GIB
+    assert f"{found.activation_offload / GIB:.1f} GiB of them on the host" in choice.why
+    assert choose(long, options(), usable_bytes(80), host_bytes=64 * GIB).options.activation_offload == 0
+    assert choose(long, options(), budget, offload=False, host_bytes=64 * GIB).options.activation_budget < 0.6
+
+
+def test_no_more_waits_than_half_of_what_the_host_has(work: Workload) -> None:
+    long = replace(work, batch=LONG)
+    found = choose(long, options(), usable_bytes(32), host_bytes=6 * GIB).options
+    assert found.activation_offload == 3 * GIB
+    more = choose(long, options(), usable_bytes(32), host_bytes=64 * GIB).options
+    assert more.activation_offload > 3 * GIB
+    assert more.activation_budget > found.activation_budget or more.recompute < found.recompute
+
+
+def test_where_every_block_is_computed_again_nothing_waits(work: Workload) -> None:
+    long = replace(work, batch=LONG)
+    assert choose(long, options(), usable_bytes(16), host_bytes=64 * GIB).options.activation_offload == 0
+    asked = options(activation_offload=4 * GIB)
+    assert choose(long, asked, usable_bytes(48), offload=False).options.activation_offload == 4 * GIB
+    assert choose(long, asked, usable_bytes(16), offload=False).options.activation_offload == 0
 
 
 def test_eager_blocks_have_no_budget(work: Workload) -> None:

@@ -1,0 +1,121 @@
+"""Activations that wait on the host: the same bits, really gone from the device, and no more of them than asked."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from ltx_core.engine import offload, runner
+from ltx_core.engine.arena import HostArena
+from ltx_core.engine.offload import ActivationOffload
+from ltx_core.engine.options import EngineOptions
+from ltx_core.engine.selective import keeping_attention
+from ltx_core.errors import ConfigError
+from tests.unit.engine.conftest import NUM_BLOCKS, build, loss_and_gradients
+
+ROOM = 2**30
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _small_tensors_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(offload, "SMALLEST", 64)
+
+
+@pytest.fixture
+def brought(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Blocks whose activations came back from the host."""
+    found: list[int] = []
+    bring = ActivationOffload._bring
+
+    def counted(self: ActivationOffload, index: int) -> None:
+        if any(kept.here is None for kept in self._kept[index]):
+            found.append(index)
+        bring(self, index)
+
+    monkeypatch.setattr(ActivationOffload, "_bring", counted)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("options", "blocks"),
+    [
+        (EngineOptions(activation_offload=ROOM), [2, 1, 0]),
+        (EngineOptions(activation_offload=ROOM, recompute=0.4), [1, 0]),
+        (EngineOptions(activation_offload=ROOM, streamed_blocks=2), [1, 0]),
+        (EngineOptions(activation_offload=NUM_BLOCKS * 4096), [2, 1, 0]),
+    ],
+    ids=str,
+)
+def test_gradients_are_the_same_bits(options: EngineOptions, blocks: list[int], brought: list[int]) -> None:
+    """The last two blocks are asked for before they left."""
+    plain, waiting = build(EngineOptions()), build(options)
+    loss, gradients = loss_and_gradients(plain)
+    for _ in range(2):
+        again, others = loss_and_gradients(waiting)
+        assert again.equal(loss)
+        assert others.keys() == gradients.keys()
+        assert all(others[name].equal(gradients[name]) for name in gradients)
+    assert brought == 2 * blocks
+
+
+def test_a_compiled_block_s_too(monkeypatch: pytest.MonkeyPatch, brought: list[int]) -> None:
+    traced = torch.compile(keeping_attention, fullgraph=True, dynamic=False, backend="aot_eager_decomp_partition")
+    monkeypatch.setattr(runner, "_compiled_keeping_attention", traced)
+    kept = EngineOptions(compiled=True, activation_budget=0.5)
+    loss, gradients = loss_and_gradients(build(kept))
+    again, others = loss_and_gradients(build(kept.replaced(activation_offload=ROOM)))
+    assert again.equal(loss)
+    assert all(others[name].equal(gradients[name]) for name in gradients)
+    assert brought == [2, 1, 0]
+
+
+def test_what_left_takes_no_memory_and_what_is_shared_stays() -> None:
+    host = ActivationOffload(CPU, HostArena(pinned=False), range(3), 4096)
+    weight = torch.ones(1024)
+    x = start = torch.ones(1024, requires_grad=True)
+    for index in range(3):
+        with host.keeping(index, [weight]):
+            x = x * torch.full((1024,), index + 2.0) * weight
+    assert [[kept.here is None for kept in host._kept[index]] for index in range(3)] == [[True], [False], [False]]
+    x.sum().backward()
+    assert start.grad is not None
+    assert start.grad.eq(2 * 3 * 4).all()
+    assert not host._kept
+
+
+def test_no_more_waits_than_there_is_room_for() -> None:
+    host = ActivationOffload(CPU, HostArena(pinned=False), [0], 8192)
+    x = torch.ones(1024, requires_grad=True)
+    with host.keeping(0, []):
+        y = x
+        for factor in (2.0, 3.0, 4.0):
+            y = y * torch.full((1024,), factor)
+    assert sum(kept.host.numel() for kept in host._kept[0]) == 8192
+    y.sum().backward()
+
+
+def test_a_forward_without_its_backward_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    transformer = build(EngineOptions(activation_offload=ROOM))
+    loss, gradients = loss_and_gradients(build(EngineOptions()))
+    monkeypatch.setattr(torch.Tensor, "backward", _interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        loss_and_gradients(transformer)
+    monkeypatch.undo()
+    monkeypatch.setattr(offload, "SMALLEST", 64)
+    again, others = loss_and_gradients(transformer)
+    assert again.equal(loss)
+    assert all(others[name].equal(gradients[name]) for name in gradients)
+
+
+def _interrupted(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_could_not_wait_is_refused() -> None:
+    with pytest.raises(ConfigError, match="recompute is 1"):
+        EngineOptions(activation_offload=1, recompute=1.0)
+    with pytest.raises(ConfigError, match="-1 bytes; 0 or more"):
+        EngineOptions(activation_offload=-1)
+    with pytest.raises(ConfigError, match="every block is computed again or streamed"):
+        build(EngineOptions(activation_offload=ROOM, streamed_blocks=NUM_BLOCKS))
