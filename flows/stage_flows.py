@@ -1,5 +1,10 @@
-"""A flow for each stage, so that a stage reruns alone: `prefect deployment run stage-train_lora`. Made from STAGES."""
+"""A flow for each stage, so that a stage reruns alone: `prefect deployment run stage-train_lora`. Made from STAGES.
 
+A flow is made when it is asked for: Prefect works out the form of the whole configuration for each, and loads this
+module anew for each deployment.
+"""
+
+from functools import cache
 from typing import Any
 
 from prefect import Flow, flow
@@ -28,4 +33,10 @@ def _stage_flow(stage: Stage) -> Flow[Any, Any]:
     return flow(name=f"stage-{stage.name}", description=stage.summary, log_prints=False)(run)
 
 
-globals().update({flow_attribute(stage): _stage_flow(stage) for stage in STAGES})
+@cache
+def __getattr__(name: str) -> Flow[Any, Any]:
+    """The flow of that name, such as `stage_split`."""
+    for stage in STAGES:
+        if flow_attribute(stage) == name:
+            return _stage_flow(stage)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

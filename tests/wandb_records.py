@@ -4,9 +4,6 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from wandb.proto import wandb_internal_pb2
-from wandb.sdk.internal.datastore import DataStore
-
 
 class Kept(NamedTuple):
     """One run."""
@@ -30,6 +27,9 @@ def kept_runs(folder: Path) -> list[Kept]:
 
 
 def _read(file: Path) -> Kept:
+    from wandb.proto import wandb_internal_pb2  # seconds, which collection would pay in every process
+    from wandb.sdk.internal.datastore import DataStore
+
     store, records = DataStore(), []
     store.open_for_scan(str(file))
     while (data := store.scan_data()) is not None:

@@ -218,9 +218,10 @@ def test_a_repository_is_planned_then_downloaded_then_asked_no_more(ask: Ask, se
     assert ask("run", DIFFUSERS, ENCODER, HF_HUB_OFFLINE="1")[1:] == [[], keys]
 
 
-def test_a_repositorys_flavour_with_the_text_encoder_in_it(ask: Ask, served: Path) -> None:
+def test_a_repositorys_flavour_with_the_text_encoder_in_it(ask: Ask, served: Path, own: Bench) -> None:
     chosen = {"model.flavour": "dev-fp8"}
-    ask("run", str(served / FP8 / "ltx-2-19b-dev-fp8.safetensors"), None)
+    local = own.but(checkpoint=str(served / FP8 / "ltx-2-19b-dev-fp8.safetensors"), text_encoder=None, vision=None)
+    local.run("train_lora")
     pending, planned = ask("plan", FP8, None, chosen)
     names = {name for _, name, _ in pending}
     assert {"ltx-2-19b-dev-fp8.safetensors", "text_encoder/model.safetensors"} <= names

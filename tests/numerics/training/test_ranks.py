@@ -24,6 +24,7 @@ from ltx_core.lora.tensor_file import read_tensors
 from ltx_core.progress import Silent
 from ltx_core.training.metrics import Metric
 from ltx_core.training.run import TrainJob, TrainResult, train_lora
+from tests.numerics.training.conftest import FAST
 from tests.processes import make_threads_anew
 
 pytestmark = pytest.mark.numerics
@@ -98,12 +99,40 @@ def train_two(job: TrainJob) -> dict[int, tuple[type, str]]:
     return together(lambda ranks: train_lora(replace(job, ranks=ranks), Silent()))
 
 
+@pytest.fixture(scope="module")
+def _trained() -> dict[str, Path]:
+    return {}
+
+
+@pytest.fixture
+def by_two(_trained: dict[str, Path], job_of: JobOf, tmp_path_factory: pytest.TempPathFactory) -> TrainJob:
+    """A job that two ranks have done, trained once. Do not change its folder."""
+    if "two" not in _trained:
+        folder = tmp_path_factory.mktemp("two")
+        assert train_two(job_of(folder, **ODD_EVAL)) == {}
+        _trained["two"] = folder
+    return job_of(_trained["two"], **ODD_EVAL)
+
+
+@pytest.fixture
+def by_one(_trained: dict[str, Path], job_of: JobOf, tmp_path_factory: pytest.TempPathFactory) -> TrainResult:
+    """What one process makes of the job as it is, trained once."""
+    if "one" not in _trained:
+        _trained["one"] = tmp_path_factory.mktemp("one")
+    return train_lora(job_of(_trained["one"]), Silent())
+
+
 @pytest.mark.parametrize("accumulation", [2, 4])
-def test_two_ranks_train_as_one_does(accumulation: int, job_of: JobOf, tmp_path: Path) -> None:
+def test_two_ranks_train_as_one_does(
+    accumulation: int, job_of: JobOf, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     changes: dict[str, Any] = {"gradient_accumulation_steps": accumulation, **ODD_EVAL}
     alone = train_lora(job_of(tmp_path / "one", **changes), Silent())
-    job = job_of(tmp_path / "two", **changes)
-    assert train_two(job) == {}
+    if accumulation == FAST["gradient_accumulation_steps"]:
+        job = request.getfixturevalue("by_two")
+    else:
+        job = job_of(tmp_path / "two", **changes)
+        assert train_two(job) == {}
     found = train_lora(job, Silent())  # nothing left to do: reads what the two wrote
     assert found.resumed_from_step == 7
     assert found.base_eval_loss == alone.base_eval_loss
@@ -111,8 +140,9 @@ def test_two_ranks_train_as_one_does(accumulation: int, job_of: JobOf, tmp_path:
 
 
 @pytest.mark.parametrize("first", ["one", "two"])
-def test_a_run_goes_on_with_another_number_of_ranks(first: str, job_of: JobOf, tmp_path: Path) -> None:
-    alone = train_lora(job_of(tmp_path / "whole"), Silent())
+def test_a_run_goes_on_with_another_number_of_ranks(
+    first: str, job_of: JobOf, by_one: TrainResult, tmp_path: Path
+) -> None:
     job = job_of(tmp_path / "changed")
 
     def until_stopped(ranks: Ranks) -> None:
@@ -125,7 +155,7 @@ def test_a_run_goes_on_with_another_number_of_ranks(first: str, job_of: JobOf, t
         assert train_two(job) == {}
     found = train_lora(job, Silent())
     assert found.resumed_from_step == (7 if first == "one" else 4)
-    check_alike(found, alone)
+    check_alike(found, by_one)
 
 
 class StopsAt(Silent):
@@ -188,10 +218,15 @@ def test_a_step_that_cannot_be_shared_evenly_is_refused(job_of: JobOf, tmp_path:
 
 
 @pytest.mark.parametrize("recompute", [0.0, 1.0])
-def test_a_base_cut_among_ranks_trains_as_a_whole_one(recompute: float, job_of: JobOf, tmp_path: Path) -> None:
+def test_a_base_cut_among_ranks_trains_as_a_whole_one(
+    recompute: float, job_of: JobOf, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     """Steps, eval, checkpoints and the export's check; two gathers of a block give the same weights."""
-    whole = job_of(tmp_path / "whole", recompute=recompute, **ODD_EVAL)
-    assert train_two(whole) == {}
+    if recompute == FAST["recompute"]:
+        whole = request.getfixturevalue("by_two")
+    else:
+        whole = job_of(tmp_path / "whole", recompute=recompute, **ODD_EVAL)
+        assert train_two(whole) == {}
     cut = job_of(tmp_path / "cut", recompute=recompute, **ODD_EVAL)
     assert together(lambda ranks: train_lora(replace(cut, ranks=ranks, sharding="full"), Silent())) == {}
     found, wanted = train_lora(cut, Silent()), train_lora(whole, Silent())

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -159,7 +160,7 @@ def test_stopped_when_asked(step: int, job_of: JobOf, tmp_path: Path, undisturbe
 
 def test_damaged_newest_checkpoint_is_done_over(job_of: JobOf, tmp_path: Path, undisturbed: TrainResult) -> None:
     job = job_of(tmp_path)
-    train_lora(job, Silent())
+    shutil.copytree(undisturbed.lora_path.parent, tmp_path, dirs_exist_ok=True)
     for name in ("step-000007", "step-000006"):
         (tmp_path / "checkpoints" / name / "optimizer.safetensors").write_bytes(b"torn")
     result = train_lora(job, Silent())
