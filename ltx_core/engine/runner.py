@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -15,7 +15,16 @@ from ltx_core.engine.offload import ActivationOffload
 from ltx_core.engine.selective import keeping_attention
 from ltx_core.engine.streaming import BlockStream
 
-_compiled_keeping_attention = torch.compile(keeping_attention, fullgraph=True, dynamic=False)
+
+@cache
+def _compiler() -> Any:
+    """Made when it is wanted: PyTorch loads its whole compiler for it, which a run without one has no use for."""
+    return torch.compile(keeping_attention, fullgraph=True, dynamic=False)
+
+
+def _compiled_keeping_attention(*arguments: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    made: tuple[torch.Tensor, torch.Tensor] = _compiler()(*arguments)
+    return made
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +14,59 @@ pytestmark = pytest.mark.numerics
 ROOT = Path(__file__).parents[3]
 NOT_THERE = ("av", "pyarrow", "pydantic", "webdataset", "prefect", "mlflow")
 """What the machine with the GPU may lack."""
+END = "a script's end"
 RUN = f"""
-import runpy, sys
-sys.argv = sys.argv[1:]
-try:
-    runpy.run_path(sys.argv[0], run_name="__main__")
-finally:
-    sys.stderr.write("loaded: " + " ".join(m for m in {NOT_THERE} if m in sys.modules))
+import json, runpy, sys
+for words in json.loads(sys.argv[1]):
+    sys.argv = words
+    try:
+        runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as ended:
+        if ended.code:
+            raise
+    finally:
+        sys.stderr.write("loaded: " + " ".join(m for m in {NOT_THERE} if m in sys.modules))
+    print({END!r})
 """
+SCRIPTS = {"encode_stage": ("--clips", "4"), "embed_stage": ("--captions", "30")}
+Rows = Mapping[str, dict[str, Any]]
 
 
-def result(script: str, out: Path, *arguments: str) -> dict[str, Any]:
-    command = [sys.executable, "-c", RUN, f"benchmarks/{script}", "--tiny", "--out", str(out), *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stderr.endswith("loaded: ")
-    (line,) = out.read_text().splitlines()
-    assert done.stdout.splitlines()[-1] == line
-    row: dict[str, Any] = json.loads(line)
-    assert {"part", "date", "gpu", "torch"} <= row.keys()
-    return row
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
+    """The line of each script; all ran in one process, which loads torch, diffusers and transformers once."""
+    out = tmp_path_factory.mktemp("rows")
+    commands = [
+        [f"benchmarks/{name}.py", "--tiny", "--out", str(out / name), *words] for name, words in SCRIPTS.items()
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, json.dumps(commands)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.endswith("loaded: "), "none of them, by the end of the last script"
+    found = {}
+    for name, printed in zip(SCRIPTS, done.stdout.split(f"{END}\n"), strict=False):
+        (line,) = (out / name).read_text().splitlines()
+        assert printed.splitlines()[-1] == line
+        found[name] = json.loads(line)
+    return found
 
 
-def test_encode_stage(tmp_path: Path) -> None:
-    row = result("encode_stage.py", tmp_path / "out.jsonl", "--clips", "4")
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_line_says_where_it_was_measured(name: str, rows: Rows) -> None:
+    assert {"part", "date", "gpu", "torch"} <= rows[name].keys()
+
+
+def test_encode_stage(rows: Rows) -> None:
+    row = rows["encode_stage"]
     assert [way["way"] for way in row["rows"]] == ["eager", "channels_last", "batch2"]
     assert all(way["seconds_per_clip"] > 0 and way["relative_off"] < 1e-2 for way in row["rows"])
     assert 0 < row["loop_gpu_busy_share"] <= 1
     assert row["loop_clips"] == 4
 
 
-def test_embed_stage(tmp_path: Path) -> None:
-    row = result("embed_stage.py", tmp_path / "out.jsonl", "--captions", "30")
+def test_embed_stage(rows: Rows) -> None:
+    row = rows["embed_stage"]
     assert [way["way"] for way in row["rows"]] == ["bf16", "mixed", "int8", "int8_streamed"]
     assert all(way["captions_per_s"] > 0 and way["mib_per_caption"] < 0.01 for way in row["rows"])
     assert row["same_bits_in_other_company"]

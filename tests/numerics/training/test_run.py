@@ -40,7 +40,8 @@ class Listener(Silent):
 
 def test_eval_loss_falls_for_both_streams_and_the_file_does_it(job_of: JobOf, tmp_path: Path) -> None:
     listener = Listener()
-    job = job_of(tmp_path, steps=60, learning_rate=1e-2, rank=4, eval_interval=60, gradient_accumulation_steps=1)
+    at_the_end = {"eval_interval": 60, "checkpoint_interval": 60}
+    job = job_of(tmp_path, steps=60, learning_rate=1e-2, rank=4, gradient_accumulation_steps=1, **at_the_end)
     result = train_lora(job, listener)
     assert result.eval_loss is not None
     assert result.base_eval_loss is not None
