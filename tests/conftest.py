@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+import signal
 import socket
 import tempfile
 from collections.abc import Callable, Generator
@@ -36,6 +37,7 @@ for variable in [
 ]:
     del os.environ[variable]
 os.environ.update(QUIET)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would children
 
 FLOWS = "flows"
 WITHOUT_THE_SERVER = ("test_terminal.py", "test_up_down.py")
