@@ -1,15 +1,16 @@
 """Activations that wait on the host: the same bits, really gone from the device, and no more of them than asked."""
 
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
-from ltx_core.engine import offload, runner
+from ltx_core.engine import offload
 from ltx_core.engine.arena import HostArena
 from ltx_core.engine.offload import ActivationOffload
 from ltx_core.engine.options import EngineOptions
-from ltx_core.engine.selective import keeping_attention
 from ltx_core.errors import ConfigError
 from tests.unit.engine.conftest import NUM_BLOCKS, build, loss_and_gradients
 
@@ -59,19 +60,32 @@ def test_gradients_are_the_same_bits(options: EngineOptions, blocks: list[int], 
     assert brought == 2 * blocks
 
 
-def test_a_compiled_block_s_too(monkeypatch: pytest.MonkeyPatch, brought: list[int]) -> None:
-    traced = torch.compile(keeping_attention, fullgraph=True, dynamic=False, backend="aot_eager_decomp_partition")
-    monkeypatch.setattr(runner, "_compiled_keeping_attention", traced)
-    kept = EngineOptions(compiled=True, activation_budget=0.5)
-    loss, gradients = loss_and_gradients(build(kept))
-    again, others = loss_and_gradients(build(kept.replaced(activation_offload=ROOM)))
-    assert again.equal(loss)
-    assert all(others[name].equal(gradients[name]) for name in gradients)
-    assert brought == [2, 1, 0]
+def test_what_a_compiled_function_saves_waits_too(brought: list[int]) -> None:
+    """PyTorch hands over what a whole compiled function keeps, some of it views of one piece of memory."""
+
+    @partial(torch.compile, fullgraph=True, backend="aot_eager_decomp_partition")
+    def block(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        left, right = (x @ weight).chunk(2, dim=-1)
+        return x + torch.cat([left.sigmoid() * right, left * right.tanh()], dim=-1)
+
+    weights = [0.1 * torch.randn(32, 32, generator=torch.Generator().manual_seed(i)).requires_grad_() for i in range(4)]
+    start = torch.linspace(-1, 1, 512).view(16, 32)
+
+    def trained(host: ActivationOffload | None) -> list[torch.Tensor]:
+        x = start.clone().requires_grad_()
+        for index, weight in enumerate(weights):
+            with host.keeping(index, [weight]) if host else nullcontext():
+                x = block(x, weight)
+        return list(torch.autograd.grad(x.sum(), weights))
+
+    waiting = trained(ActivationOffload(CPU, HostArena(pinned=False), range(4), ROOM // 2**10))
+    assert all(gradient.isfinite().all() for gradient in waiting)
+    assert all(ours.equal(plain) for ours, plain in zip(waiting, trained(None), strict=True))
+    assert brought == [1, 0]
 
 
 def test_what_left_takes_no_memory_and_what_is_shared_stays() -> None:
-    host = ActivationOffload(CPU, HostArena(pinned=False), range(3), 4096)
+    host = ActivationOffload(CPU, HostArena(pinned=False), range(3), 8192)
     weight = torch.ones(1024)
     x = start = torch.ones(1024, requires_grad=True)
     for index in range(3):
