@@ -32,7 +32,9 @@ def test_of_16_bits_the_slopes_are_kept_in_8() -> None:
     (found,) = torch.autograd.grad(y, x, torch.ones_like(y))
     exact = x.detach().double().requires_grad_()
     (wanted,) = torch.autograd.grad(gelu(exact, approximate="tanh"), exact, torch.ones_like(exact))
-    assert (found - wanted).abs().max() < 0.5 / 200 + 2**-8  # and a bfloat16's rounding
+    off, small = (found - wanted).abs(), wanted.abs() < 0.5
+    assert off.max() <= 0.5 / 200 + 2**-8  # and a bfloat16's rounding, which is less of small ones
+    assert off[small].max() <= 0.5 / 200 + 2**-10
     assert found[0] == 0
     assert found[-1] == 1
 
