@@ -53,8 +53,6 @@ class ActivationOffload:
         self._lane = lane_for(device, SLOTS)
         self._kept: dict[int, list[_Kept]] = {}
         """By block, ascending: a forward enters them so."""
-        self._wanted: dict[int, int] = {}
-        """How many tensors each block's backward has still to ask for."""
 
     def __contains__(self, index: int) -> bool:
         return index in self._host
@@ -70,14 +68,10 @@ class ActivationOffload:
         self._let_go(index - 1)
         others = {tensor.untyped_storage().data_ptr() for tensor in not_its_own}
         pieces = _Pieces(self._device, self._host[index], others)
-        self._wanted[index] = 0
 
         def pack(tensor: Tensor) -> Tensor | _View:
             kept = pieces.of(tensor)
-            if kept is None:
-                return tensor
-            self._wanted[index] += 1
-            return _View(index, kept, tensor)
+            return tensor if kept is None else _View(index, kept, tensor)
 
         with saved_tensors_hooks(pack, self._unpack):
             yield

@@ -44,8 +44,9 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.endswith("loaded: "), "none of them, by the end of the last script"
+    *outputs, _ = done.stdout.split(f"{END}\n")
     found = {}
-    for name, printed in zip(SCRIPTS, done.stdout.split(f"{END}\n"), strict=False):
+    for name, printed in zip(SCRIPTS, outputs, strict=True):
         (line,) = (out / name).read_text().splitlines()
         assert printed.splitlines()[-1] == line
         found[name] = json.loads(line)
