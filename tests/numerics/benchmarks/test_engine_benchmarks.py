@@ -1,30 +1,20 @@
 """The scripts that measure the engine run at toy sizes, without Prefect, MLflow and PyAV."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.numerics.benchmarks.one_process import ROOT, run_scripts
+
 pytestmark = [pytest.mark.numerics, pytest.mark.timeout(600)]  # all scripts run for the first test
 
-ROOT = Path(__file__).parents[3]
 NOT_THERE = ("av", "webdataset", "prefect", "mlflow")
-RUN = f"""
-import json, runpy, sys
+WITHOUT = f"""
 sys.path = [p for p in sys.path if p != {str(ROOT)!r}]
 for name in {NOT_THERE}:
     sys.modules[name] = None
-for words in json.loads(sys.argv[1]):
-    sys.argv = words
-    try:
-        runpy.run_path(words[0], run_name="__main__")
-    except SystemExit as ended:
-        if ended.code:
-            raise
 """
 SCRIPTS = {
     "start_up": ("--precision", "int8"),
@@ -36,15 +26,9 @@ Lines = Mapping[str, list[dict[str, Any]]]
 
 @pytest.fixture(scope="module")
 def lines(tmp_path_factory: pytest.TempPathFactory) -> Lines:
-    """What each script appended to its file; all ran in one process, which loads torch and diffusers once."""
+    """What each script appended to its file."""
     out = tmp_path_factory.mktemp("lines")
-    commands = [
-        [f"benchmarks/{name}.py", "--tiny", "--out", str(out / name), *words] for name, words in SCRIPTS.items()
-    ]
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, json.dumps(commands)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    run_scripts(SCRIPTS, out, first=WITHOUT)
     return {name: [json.loads(line) for line in (out / name).read_text().splitlines()] for name in SCRIPTS}
 
 

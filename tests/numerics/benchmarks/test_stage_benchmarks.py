@@ -1,50 +1,29 @@
 """The scripts that measure the encoding stages run at toy sizes, and need neither PyAV nor the pipeline's libraries."""
 
 import json
-import subprocess
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.numerics.benchmarks.one_process import run_scripts
+
 pytestmark = pytest.mark.numerics
 
-ROOT = Path(__file__).parents[3]
 NOT_THERE = ("av", "pyarrow", "pydantic", "webdataset", "prefect", "mlflow")
 """What the machine with the GPU may lack."""
 END = "a script's end"
-RUN = f"""
-import json, runpy, sys
-for words in json.loads(sys.argv[1]):
-    sys.argv = words
-    try:
-        runpy.run_path(words[0], run_name="__main__")
-    except SystemExit as ended:
-        if ended.code:
-            raise
-    finally:
-        sys.stderr.write("loaded: " + " ".join(m for m in {NOT_THERE} if m in sys.modules))
-    print({END!r})
-"""
+REPORT = f"print({END!r}, [m for m in {NOT_THERE} if m in sys.modules])"
 SCRIPTS = {"encode_stage": ("--clips", "4"), "embed_stage": ("--captions", "30")}
 Rows = Mapping[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Rows:
-    """The line of each script; all ran in one process, which loads torch, diffusers and transformers once."""
+    """The line of each script."""
     out = tmp_path_factory.mktemp("rows")
-    commands = [
-        [f"benchmarks/{name}.py", "--tiny", "--out", str(out / name), *words] for name, words in SCRIPTS.items()
-    ]
-    done = subprocess.run(
-        [sys.executable, "-c", RUN, json.dumps(commands)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.endswith("loaded: "), "none of them, by the end of the last script"
-    *outputs, _ = done.stdout.split(f"{END}\n")
+    *outputs, last = run_scripts(SCRIPTS, out, after_each=REPORT).split(END)
+    assert last == " []\n", "none of them, by the end of the last script"
     found = {}
     for name, printed in zip(SCRIPTS, outputs, strict=True):
         (line,) = (out / name).read_text().splitlines()
