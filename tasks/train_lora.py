@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from datasets_spec import Checkpoint, Frames, Latent
 from datasets_spec.manifest import content_digest
 from ltx_core.engine.plan import advice
 from ltx_core.errors import DataError
-from ltx_core.files.atomic import atomic_path
 from ltx_core.files.digest import DigestMemo, file_digest
+from ltx_core.files.table_file import write_table
 from ltx_core.progress import Progress
 from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
 from ltx_core.training.crepa_settings import check_block
@@ -111,8 +110,7 @@ def _row(name: str, step: int, eval_loss: float | None, file: Path, result: "Tra
 def _write_metrics(path: Path, metrics: "Sequence[Metric]") -> None:
     """Every value that settings and data alone decide, by step; no times, so that equal runs give equal bytes."""
     columns = {name: [getattr(m, name) for m in metrics] for name in ("step", "name", "value")}
-    with atomic_path(path) as partial:
-        pq.write_table(pa.table(columns), partial)
+    write_table(path, pa.table(columns))
 
 
 def _losses(row: Checkpoint) -> dict[str, float]:

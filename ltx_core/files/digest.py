@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ltx_core.files.atomic import atomic_path
+from ltx_core.files.table_file import write_table
 
 DIGEST_LENGTH = 32
 """Hex digits kept of a SHA-256: 128 bits, far past accidental collision."""
@@ -56,6 +56,5 @@ class DigestMemo:
             return
         rows = sorted((*key, digest) for key, digest in self._known.items())
         table = pa.table({name: [row[i] for row in rows] for i, name in enumerate(self.COLUMNS)})
-        with atomic_path(self.store) as partial:
-            pq.write_table(table, partial)
+        write_table(self.store, table)
         self._changed = False

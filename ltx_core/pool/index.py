@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ltx_core.files.atomic import atomic_path
 from ltx_core.files.digest import DigestMemo
+from ltx_core.files.table_file import write_table
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,7 @@ def write_index(shard: Path, digest: str, entries: list[Entry]) -> None:
             "info": [json.dumps(e.info, sort_keys=True) for e in entries],
         }
     ).replace_schema_metadata({"ltx2.shard_sha256": digest, "ltx2.shard_size": str(shard.stat().st_size)})
-    with atomic_path(shard.with_suffix(".parquet")) as partial:
-        pq.write_table(table, partial)
+    write_table(shard.with_suffix(".parquet"), table)
 
 
 def read_index(folder: Path, memo: DigestMemo) -> PoolIndex:

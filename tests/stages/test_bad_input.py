@@ -8,12 +8,14 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from datasets_spec import Manifest, Quarantined, QuarantineReason
 from flows.config import load_config
 from ltx_core.errors import CheckpointError, ConfigError, DataError, LtxError, StorageError, TransientError
 from ltx_core.files.digest import file_digest, text_digest
+from ltx_core.files.table_file import write_table
 from tasks.probe import PROBE_VERSION
 from tests.stages.bench import SCENES, Bench, Results, computed, moved_away, set_aside, write_clip
 
@@ -232,6 +234,14 @@ class TestFullDisk:
             0 < computed(again)["encode_latents"] < len(SCENES)
         )  # how many were closed by then is the threads' affair
         assert again["encode_latents"].manifest.digest == results["encode_latents"].manifest.digest
+
+    def test_a_table_that_was_refused_is_not_left_open(self, small_disk: Path) -> None:
+        """As long as anybody keeps the error, its space would stay taken and the disk mounted."""
+        _fill(small_disk / "ballast", leave=0)
+        with pytest.raises(StorageError, match="is full") as kept:
+            write_table(small_disk / "table.parquet", pa.table({"number": list(range(20_000))}))
+        held = {os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()}
+        assert not [path for path in held if path.startswith(f"{small_disk}/")], kept.value
 
     def test_a_write_that_the_kernel_refuses(self, own: Bench) -> None:
         """Needs no right to mount: what one item writes goes to /dev/full, which has no room for anything."""
