@@ -246,13 +246,16 @@ def main() -> int:
     parser.add_argument("--generation", choices=("2.0", "2.3"), default="2.0")
     parser.add_argument("--precisions", nargs="+", choices=("fp8", "int8", "native"), default=["fp8", "native"])
     parser.add_argument("--warm", action="store_true", help="fill PyTorch's compile cache first, in many processes")
+    parser.add_argument("--warm-only", action="store_true", help="fill the cache, and stop")
     parser.add_argument("--kind", help="one row alone: SHAPE,BUDGET,OFFLOAD,OPTIMIZER")
     parser.add_argument("--no-baseline", action="store_true", help="leave plain diffusers + peft out")
     parser.add_argument("--out", type=Path, help="append the lines here")
     args = parser.parse_args()
     args.text = 8 if args.tiny else 1024
     torch.backends.cuda.enable_flash_sdp(False)  # cuDNN's attention is the faster one on Hopper
-    measure(args, warm(args) if args.warm else ())
+    failed = warm(args) if args.warm or args.warm_only else set()
+    if not args.warm_only:
+        measure(args, failed)
     return 0
 
 

@@ -1,15 +1,39 @@
-"""How PyTorch's compiler is asked to write the blocks' kernels.
+"""How PyTorch's compiler is asked to write the blocks' kernels, and to find them again in the next process.
 
 Left to itself it walks a row longer than 1,024 values in a loop, once for each reduction, and parks in float32 what the
 next loop needs: in the feed-forward's backward 0.4 GB written and read for one clip. A row of a block's stream (4,096
 values) or of its feed-forward (16,384) fits the registers of one thread block, so it is read once.
+
+Whole compiled functions are kept in PyTorch's cache, forward and backward: tracing and cutting a block's graph takes
+longer than anything else at a start. PyTorch leaves out what has an `autograd.Function` in it unless asked, since what
+such a function does beside its graph is not in the key; ours (the 8-bit product, gelu) do nothing beside it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+from torch._functorch import config as functorch_config
+from torch.compiler import config as compiler_config
+
 LONGEST_ROW = 16384
 """Values: 32 for each of 512 threads."""
+
+
+@contextmanager
+def compiling(activation_budget: float) -> Iterator[None]:
+    """Blocks that are called in here keep this share of their activations, and their compiled functions are kept.
+
+    How long a row may be is not in PyTorch's key by itself: a function kept by another version would be slower.
+    """
+    with (
+        functorch_config.patch(
+            activation_memory_budget=activation_budget, autograd_cache_allow_custom_autograd_functions=True
+        ),
+        compiler_config.patch(cache_key_tag=f"{compiler_config.cache_key_tag} {LONGEST_ROW}"),  # type: ignore[attr-defined]
+    ):
+        yield
 
 
 @cache

@@ -39,3 +39,5 @@ def _kept(ctx: Any, operation: Any, *args: Any, **kwargs: Any) -> CheckpointPoli
 
 
 _contexts = partial(create_selective_checkpoint_contexts, _kept)
+_contexts.cache_hash = f"keeps {sorted(map(str, ATTENTIONS))}"  # type: ignore[attr-defined]
+"""In the key of a compiled function that PyTorch keeps; without it none with a budget below 1 is kept."""
