@@ -1,4 +1,4 @@
-"""One server, one worker, one miniature, one finished run: shared by every test of this folder."""
+"""One server, one worker, one miniature, one finished run: shared by every test of this folder, and ended with it."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(SECONDS))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Service]]:
     """A server that was started; while its database is made, other things can be prepared."""
     lab = Lab(tmp_path_factory.mktemp("prefect"))
@@ -41,7 +41,7 @@ def toy(written_once: WriteOnce) -> Toy:
     return toy_in(written_once("toy", write_toy))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lab(starting: tuple[Lab, Service], toy: Toy) -> Lab:
     """A server with work pool, GPU slot and deployments."""
     lab, server = starting
@@ -53,7 +53,7 @@ def lab(starting: tuple[Lab, Service], toy: Toy) -> Lab:
     return lab
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def workers(lab: Lab) -> Iterator[list[Service]]:
     """The running worker, last; a test that kills it appends the next."""
     running = [lab.start_worker()]
@@ -62,7 +62,7 @@ def workers(lab: Lab) -> Iterator[list[Service]]:
         worker.end()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def finished(lab: Lab, workers: list[Service]) -> UUID:
     """The run that `prefect deployment run ltx2-lora`, typed so, started; it has ended well."""
     typed = lab.command("prefect", "deployment", "run", "ltx2-lora")

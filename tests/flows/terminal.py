@@ -1,4 +1,8 @@
-"""The pipeline in a terminal, with no Prefect server at all: what a new user does first."""
+"""The pipeline in a terminal, with no Prefect server at all: what a new user does first.
+
+Texts and latents are there already, made in this process: loading torch for each of those stages takes longer than they
+do. That the whole pipeline runs from nothing: test_whole_run.py, and `make demo`.
+"""
 
 import os
 import signal
@@ -8,9 +12,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from flows.config import load_config
+from flows.pipeline import run_stages
+from flows.selection import Selection
+from tasks import STAGES
+from tasks.registry import stage_named
 from tests.flows.lab import PATIENCE, PROGRAMS, QUIET, free_port, wait_for
 from tests.flows.toy import Toy
+from tests.stages.bench import perform
 
+BEFORE = Selection(STAGES[: STAGES.index(stage_named("train_lora"))], frozenset())
 STEPS = 100
 """Enough that ctrl-C comes in between, few enough to finish."""
 
@@ -71,8 +82,9 @@ def ended(process: "subprocess.Popen[str]", started: float) -> Ended:
 
 
 def play(toy: Toy, folder: Path) -> Played:
-    """From nothing, until ctrl-C; then go on in a folder whose server is down; then once more."""
+    """From latents on, until ctrl-C; then go on in a folder whose server is down; then once more."""
     mine = toy.variant("terminal", train_lora={"steps": STEPS}, prompts={"validation": []}, tracking={"wandb": True})
+    run_stages(load_config(mine.config, {}), BEFORE, perform)
     nowhere, project = folder / "nowhere", folder / "project"
     nowhere.mkdir()
     project.mkdir()

@@ -62,9 +62,14 @@ def crowded(lab: Lab, toy: Toy, finished: UUID) -> Crowded:
     before = set(mine.whole_checkpoints())
     long = lab.submit("stage-train_lora", config=str(mine.config), overrides=MANY)
     wait_for("checkpoint", lambda: set(mine.whole_checkpoints()) - before)
+    paused = children(mine.workspace)  # so that what starts meanwhile has the processor
+    for process in paused:
+        process.suspend()
     other = lab.submit("stage-train_lora", overrides={"train_lora.learning_rate": LOWER_RATE})
     wait_for("second training's task", lambda: lab.tasks(other) == {"train_lora": "Running"})
     waited = not children(toy.workspace)
+    for process in paused:
+        process.resume()
     lab.cancel(long)
     seconds, ended_at = _seconds_until_gone(mine), time.time()
     lab.wait(long, "Cancelled")

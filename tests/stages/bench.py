@@ -151,21 +151,26 @@ class Bench:
         return decide(stage, section, config.shared(), inputs, workspace=self.place, memo=memo)
 
     def _perform(self, call: StageCall) -> StageResult:
-        stage = stage_named(call.stage)
-        memo = call.workspace.digest_memo()
-        decision = decide(stage, call.config, call.shared, call.inputs, workspace=call.workspace, memo=memo)
-        manifest = stage.manifest(decision.folder)
-        if decision.reusable and not call.force:
-            return StageResult(decision, manifest, read_summary(manifest), built=False)
-        execution = Execution(
-            decision=decision,
-            config=call.config,
-            shared=call.shared,
-            inputs=call.inputs,
-            workspace=call.workspace,
-            force=call.force,
-        )
-        return StageResult(decision, manifest, execute(execution, self.progress), built=True)
+        return perform(call, self.progress)
+
+
+def perform(call: StageCall, progress: Progress = SILENT) -> StageResult:
+    """A stage, in this process."""
+    stage = stage_named(call.stage)
+    memo = call.workspace.digest_memo()
+    decision = decide(stage, call.config, call.shared, call.inputs, workspace=call.workspace, memo=memo)
+    manifest = stage.manifest(decision.folder)
+    if decision.reusable and not call.force:
+        return StageResult(decision, manifest, read_summary(manifest), built=False)
+    execution = Execution(
+        decision=decision,
+        config=call.config,
+        shared=call.shared,
+        inputs=call.inputs,
+        workspace=call.workspace,
+        force=call.force,
+    )
+    return StageResult(decision, manifest, execute(execution, progress), built=True)
 
 
 def computed(results: Results) -> dict[str, int]:

@@ -139,7 +139,7 @@ def test_files_of_another_generation_than_the_flavour(at: Callable[..., Bench], 
 
 
 HUB = """
-import json, sys
+import json, os, sys
 from pathlib import Path
 from flows.plan import downloads, plan
 from flows.selection import select
@@ -152,21 +152,25 @@ class Told(Silent):
     def advance(self, done, total, unit):
         self.lines.append([done, total, unit])
 
-command, *case = json.loads(sys.argv[1])
-bench = Bench(*map(Path, case[:1]), *case[1:3], Path(case[3]), case[4])
-if command == "plan":
-    everything = select(None, None, False)
-    pending = downloads(bench.config, everything)
-    planned = [[one.stage.name, one.why] for one in plan(bench.config, everything, pending)]
-    print(json.dumps([[[file.repository, file.name, file.size] for file in pending], planned]))
-elif command == "pin":
-    print(prepare_weights(bench.config.model).model_dump_json())
-elif command == "open":
-    print(json.dumps(str(open_weights(bench.config.model).checkpoint.path)))
-else:
+def answer(command):
+    if command == "plan":
+        everything = select(None, None, False)
+        pending = downloads(bench.config, everything)
+        planned = {one.stage.name: one.why for one in plan(bench.config, everything, pending)}
+        return [[[file.repository, file.name, file.size] for file in pending], planned]
+    if command == "cached":
+        return [path.name for path in Path(os.environ["HF_HOME"]).glob("hub/*/snapshots/**/*") if path.is_file()]
+    if command == "pin":
+        return prepare_weights(bench.config.model).model_dump(mode="json")
+    if command == "open":
+        return str(open_weights(bench.config.model).checkpoint.path)
     results = bench.run("train_lora", downloading=Told())
     built = [name for name, result in results.items() if result.built]
-    print(json.dumps([Told.lines, built, {name: result.decision.key for name, result in results.items()}]))
+    return [Told.lines, built, {name: result.decision.key for name, result in results.items()}]
+
+commands, *case = json.loads(sys.argv[1])
+bench = Bench(*map(Path, case[:1]), *case[1:3], Path(case[3]), case[4])
+print(json.dumps([answer(command) for command in commands.split()]))
 """
 
 Ask = Callable[..., Any]
@@ -174,11 +178,12 @@ Ask = Callable[..., Any]
 
 @pytest.fixture
 def ask(served: Path, own: Bench, tmp_path: Path) -> Iterator[Ask]:
-    """Plan or run in a process of its own, whose hub is the one on loopback, and whose cache begins empty."""
+    """Plan, run and so on in a process of its own, whose hub is the one on loopback, and whose cache begins empty; an
+    answer to each of the commands, or the error that it ends with."""
     with serving(served) as endpoint:
 
-        def answer(command: str, checkpoint: str, encoder: str | None, options: Any = None, **more: str) -> Any:
-            case = [command, str(own.footage), checkpoint, encoder, str(own.workspace), options or {}]
+        def answer(commands: str, checkpoint: str, encoder: str | None, options: Any = None, **more: str) -> Any:
+            case = [commands, str(own.footage), checkpoint, encoder, str(own.workspace), options or {}]
             done = subprocess.run(
                 [sys.executable, "-c", HUB, json.dumps(case)],
                 env=settings(endpoint, tmp_path / "home", **more),
@@ -192,47 +197,42 @@ def ask(served: Path, own: Bench, tmp_path: Path) -> Iterator[Ask]:
 
 
 def test_a_repository_is_planned_then_downloaded_then_asked_no_more(ask: Ask, served: Path, tmp_path: Path) -> None:
-    pending, planned = ask("plan", DIFFUSERS, ENCODER)
+    (pending, planned), cached, (told, built, keys) = ask("plan cached run", DIFFUSERS, ENCODER)
+    assert set(cached) == {"config.json", "model_index.json"}
     size = (served / DIFFUSERS / "vae" / "diffusion_pytorch_model.safetensors").stat().st_size
     assert [DIFFUSERS, "vae/diffusion_pytorch_model.safetensors", size] in pending
     assert {name for repository, name, _ in pending if repository == ENCODER} >= {"model.safetensors"}
-    assert dict(planned)["embed_text"] == "after split"
-    cached = (tmp_path / "home" / "hub").glob("*/snapshots/**/*")
-    assert {path.name for path in cached if path.is_file()} == {"config.json", "model_index.json"}
-
-    told, built, keys = ask("run", DIFFUSERS, ENCODER)
+    assert planned["embed_text"] == "after split"
     assert built == ["probe", "split", "embed_text", "encode_latents", "train_lora"]
     assert told
     assert all(0 <= done <= total and unit.startswith("MiB of ") for done, total, unit in told)
 
-    pending, planned = ask("plan", DIFFUSERS, ENCODER)
+    (pending, planned), pinned = ask("plan pin", DIFFUSERS, ENCODER)
     assert pending == []
-    assert dict(planned)["train_lora"] == "unchanged"
-
-    pinned = ask("pin", DIFFUSERS, ENCODER)
+    assert planned["train_lora"] == "unchanged"
     assert pinned["revision"] == COMMIT, "whatever main becomes meanwhile, all processes of a run read this"
     assert Path(pinned["text_encoder"]).is_relative_to(tmp_path / "home")
     unreachable = "http://127.0.0.1:9"
-    found = ask("open", DIFFUSERS, pinned["text_encoder"], {"model.revision": COMMIT}, HF_ENDPOINT=unreachable)
+    (found,) = ask("open", DIFFUSERS, pinned["text_encoder"], {"model.revision": COMMIT}, HF_ENDPOINT=unreachable)
     assert Path(found).name == COMMIT
-    assert ask("run", DIFFUSERS, ENCODER, HF_HUB_OFFLINE="1")[1:] == [[], keys]
+    ((_, *again),) = ask("run", DIFFUSERS, ENCODER, HF_HUB_OFFLINE="1")
+    assert again == [[], keys]
 
 
 def test_a_repositorys_flavour_with_the_text_encoder_in_it(ask: Ask, served: Path, own: Bench) -> None:
     chosen = {"model.flavour": "dev-fp8"}
     local = own.but(checkpoint=str(served / FP8 / "ltx-2-19b-dev-fp8.safetensors"), text_encoder=None, vision=None)
     local.run("train_lora")
-    pending, planned = ask("plan", FP8, None, chosen)
+    (pending, planned), (_, built, _) = ask("plan run", FP8, None, chosen)
     names = {name for _, name, _ in pending}
     assert {"ltx-2-19b-dev-fp8.safetensors", "text_encoder/model.safetensors"} <= names
-    assert [dict(planned)[name] for name in ("split", "embed_text")] == ["unchanged", "after the download"]
-    _, built, _ = ask("run", FP8, None, chosen)
+    assert [planned[name] for name in ("split", "embed_text")] == ["unchanged", "after the download"]
     assert built == [], "the same bytes from the hub are the same weights"
 
 
 def test_a_pack_of_the_hub_in_one_commit(ask: Ask) -> None:
     FakeHub.asked.clear()
-    _, built, _ = ask("run", PACK, None)
+    ((_, built, _),) = ask("run", PACK, None)
     assert built[-1] == "train_lora"
     fetched = [path for path in FakeHub.asked if "/resolve/" in path and path.endswith(".safetensors")]
     assert {Path(path).name for path in fetched} == {Path(name).name for name in flavour("2.5").files}

@@ -46,7 +46,7 @@ BASE: dict[str, Any] = {"base_precision": "int8", "low_precision_backward": True
 SHORT: dict[str, Any] = {"steps": 5, "max_eval_clips": 1, "eval_sigmas": 1}
 LORA: dict[str, Any] = {"optimizer": "adamw8bit", "dropout": 0.2}
 LOKR: dict[str, Any] = {
-    "optimizer": "adamw",
+    "optimizer": "adamw8bit",
     "rank": 32,  # as left out; that of LyCORIS is its own
     "lycoris": {"algo": "lokr", "linear_dim": 4, "linear_alpha": 4, "factor": 4, "dora_wd": True},
 }

@@ -83,18 +83,19 @@ def test_headers_say_what_it_is(written: Written) -> None:
     assert written.checkpoint.generation == written.generation
 
 
-def test_2_5_is_a_pack_of_four_files(tmp_path: Path) -> None:
-    _, text_encoder = write_model(tmp_path / "pack", "2.5")
-    names = {path.relative_to(tmp_path / "pack").as_posix() for path in (tmp_path / "pack").rglob("*.safetensors")}
+@pytest.mark.parametrize("written", ["2.5"], indirect=True)
+def test_2_5_is_a_pack_of_four_files(written: Written, tmp_path: Path) -> None:
+    pack = written.path
+    names = {path.relative_to(pack).as_posix() for path in pack.rglob("*.safetensors")}
     released = FLAVOURS["2.5-dev"].files
     assert sorted(Path(name).parts[0] for name in names) == sorted(Path(name).parts[0] for name in released)
-    checkpoint = open_model(ModelSource(str(tmp_path / "pack"), "2.5-dev"))
-    assert checkpoint.text_encoder == text_encoder
-    assert {stored.path for stored in checkpoint.tensors("text_projection").values()} == {text_encoder}
+    checkpoint = open_model(ModelSource(str(pack), "2.5-dev"))
+    assert checkpoint.text_encoder == written.text_encoder
+    assert {stored.path for stored in checkpoint.tensors("text_projection").values()} == {written.text_encoder}
     again, _ = write_model(tmp_path / "again", "2.5")
-    assert all((again / name).read_bytes() == (tmp_path / "pack" / name).read_bytes() for name in names)
+    assert all((again / name).read_bytes() == (pack / name).read_bytes() for name in names)
     assert checkpoint.tensors("transformer")["model.diffusion_model.keyframes_abs_pos_embedding"].shape
-    marker = load_file(tmp_path / "pack" / TRANSFORMER)["model.diffusion_model.keyframes_abs_pos_embedding"]
+    marker = load_file(pack / TRANSFORMER)["model.diffusion_model.keyframes_abs_pos_embedding"]
     assert float(marker.abs().max()) > 0, "a marker of zeros would hide that nobody sets it"
 
 
@@ -156,19 +157,15 @@ def test_same_seed_same_bytes_other_seed_other_weights(miniature: Miniature, tmp
     first = miniature.checkpoint.read_bytes()
     assert write_checkpoint(tmp_path / "again.safetensors", "2.0", 0).read_bytes() == first
     assert write_checkpoint(tmp_path / "other.safetensors", "2.0", 6).read_bytes() != first
-    folders = [write_gemma(tmp_path / f"gemma-{n}", seed) for n, seed in enumerate((5, 5, 6))]
-    names = sorted(path.name for path in folders[0].iterdir())
-    assert names == sorted(path.name for path in folders[1].iterdir())
-    assert all((folders[0] / name).read_bytes() == (folders[1] / name).read_bytes() for name in names)
-    assert (folders[0] / "model.safetensors").read_bytes() != (folders[2] / "model.safetensors").read_bytes()
-
-
-def test_callers_random_state_is_untouched(tmp_path: Path) -> None:
     torch.manual_seed(3)
     wanted = torch.rand(1)
     torch.manual_seed(3)
-    write_gemma(tmp_path / "gemma", 0)
-    assert torch.equal(torch.rand(1), wanted)
+    again, other = (write_gemma(tmp_path / f"gemma-{seed}", seed) for seed in (0, 6))
+    assert torch.equal(torch.rand(1), wanted), "the caller's random state is untouched"
+    names = sorted(path.name for path in again.iterdir())
+    assert names == sorted(path.name for path in miniature.text_encoder.iterdir())
+    assert all((again / name).read_bytes() == (miniature.text_encoder / name).read_bytes() for name in names)
+    assert (again / "model.safetensors").read_bytes() != (other / "model.safetensors").read_bytes()
 
 
 def test_text_encoder_folder_is_as_released(gemma: Path) -> None:

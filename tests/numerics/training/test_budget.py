@@ -1,8 +1,8 @@
 """Parts of blocks are computed again whatever the adapter and the routes: the gradients of blocks kept whole.
 
 Blocks are traced and cut as for compiling, without the compiler: a break in a graph would be an error, and masks that
-were drawn anew, or tokens routed anew, would show in the gradients. A block is traced for 15 s, so what goes together
-is tried together.
+were drawn anew, or tokens routed anew, would show in the gradients by far more than 8 bits do. A block is traced for
+15 s, so what goes together is tried together.
 """
 
 from pathlib import Path
@@ -16,16 +16,15 @@ from ltx_core.engine.selective import keeping_attention
 from tests.numerics.training.test_dropout import JobOf, gradients, run_of, visits
 
 OUTPUTS = ("attn1.to_v", "attn1.to_out.0", "audio_attn1.to_v", "audio_attn1.to_out.0")
-LORA: dict[str, Any] = {"dropout": 0.0}
 KINDS: dict[str, dict[str, Any]] = {
-    "dropout, first frames, TREAD": {
+    "int8, dropout, first frames, TREAD": {
+        "base_precision": "int8",
         "dropout": 0.5,
         "first_frame_probability": 1.0,
         "tread_routes": [{"selection_ratio": 0.5, "start_layer_idx": 0, "end_layer_idx": 1}],
     },
-    "int8": LORA | {"base_precision": "int8"},
-    "LoHa, DoRA": LORA
-    | {
+    "LoHa, DoRA": {
+        "dropout": 0.0,
         "targets": OUTPUTS,
         "rank": 32,
         "lycoris": {"algo": "loha", "linear_dim": 4, "linear_alpha": 4, "dora_wd": True},

@@ -1,6 +1,5 @@
 """LoRA dropout in training: the same masks whatever happens to a run, and the effect that it is for."""
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from ltx_core.training.metrics import History
 from ltx_core.training.order import Visit
 from ltx_core.training.run import TrainJob, prepare, train_lora
 from ltx_core.training.step import backward_step
-from tests.numerics.training.test_resume import KilledAt, in_child
 
 pytestmark = pytest.mark.numerics
 JobOf = Callable[..., TrainJob]
@@ -88,16 +86,6 @@ def test_blocks_are_traced_whole_and_once(job_of: JobOf, tmp_path: Path) -> None
         clips = visits(plain, "large", "large2", number=number)
         torch.testing.assert_close(gradients(fused, [clips]), gradients(plain, [clips]), rtol=1e-4, atol=1e-6)
     assert len(forms) == 1
-
-
-def test_killed_and_run_again_it_ends_with_the_same_bytes(job_of: JobOf, tmp_path: Path) -> None:
-    settings = {"dropout": 0.3, "targets": ATTENTION}
-    whole = train_lora(job_of(tmp_path / "whole", **settings), Silent())
-    asked = job_of(tmp_path / "killed", **settings)
-    assert in_child(lambda: train_lora(asked, KilledAt(5))) == -signal.SIGKILL
-    again = train_lora(asked, Silent())
-    assert again.resumed_from_step == 3
-    assert again.lora_path.read_bytes() == whole.lora_path.read_bytes()
 
 
 def test_training_gets_harder_by_it(job_of: JobOf, tmp_path: Path) -> None:

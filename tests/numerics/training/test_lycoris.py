@@ -5,7 +5,6 @@ DoRA 3.10, DoRA of LoKr 3.16. Here fewer steps and layers, for time.
 """
 
 import json
-import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,7 @@ from ltx_core.training import backward
 from ltx_core.training.backward import EagerBackward, GraphedBackward
 from ltx_core.training.metrics import History
 from ltx_core.training.run import TrainJob, prepare, train_lora
-from tests.numerics.training.test_precisions import POLICIES, with_engine
-from tests.numerics.training.test_resume import KilledAt, in_child
+from tests.numerics.training.test_precisions import with_engine
 
 pytestmark = pytest.mark.numerics
 JobOf = Callable[..., TrainJob]
@@ -62,19 +60,6 @@ def test_learns_on_a_base_in_8_bits_that_is_streamed(job_of: JobOf, tmp_path: Pa
     assert "ltx2.rank" not in header
 
 
-def test_killed_and_run_again_it_ends_with_the_same_bytes(job_of: JobOf, tmp_path: Path) -> None:
-    """With streamed weights, an average, and moments in 8 bits; a base that lies on the device gives them too."""
-    kind = LOKR | {"dora_wd": True}
-    how = {"targets": OUTPUTS, "base_precision": "int8", "ema_decay": 0.9, "optimizer": "adamw8bit"}
-    whole = train_lora(job(job_of, tmp_path / "whole", kind, **how), Silent())
-    asked = job(job_of, tmp_path / "killed", kind, **how, **POLICIES)
-    assert in_child(lambda: train_lora(asked, KilledAt(5))) == -signal.SIGKILL
-    again = train_lora(asked, Silent())
-    assert again.resumed_from_step == 3
-    assert again.lora_path.read_bytes() == whole.lora_path.read_bytes()
-    assert again.metrics == whole.metrics
-
-
 def test_a_graph_of_a_step_does_the_same(job_of: JobOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backward, "StepGraphs", lambda work, *_: work)  # the real one wants a GPU
     run = prepare(job(job_of, tmp_path, LOHA | {"dora_wd": True}), tmp_path, "", History(), Silent())
@@ -87,18 +72,6 @@ def test_a_graph_of_a_step_does_the_same(job_of: JobOf, tmp_path: Path, monkeypa
         found.append({name: p.grad.clone() for name, p in run.parameters.items() if p.grad is not None})
     assert found[0].keys() == run.parameters.keys()
     torch.testing.assert_close(found[1], found[0])
-
-
-def test_blocks_are_traced_whole(job_of: JobOf, tmp_path: Path) -> None:
-    """As for compiling, without the compiler: a break in the graph would be an error."""
-    kind = LOHA | {"dora_wd": True}
-    jobs = [job(job_of, tmp_path / way, kind, compile_blocks=way, targets=OUTPUTS) for way in ("off", "on")]
-    runs = [prepare(asked, tmp_path, "", History(), Silent()) for asked in jobs]
-    first, second = runs[1].objective.transformer.transformer_blocks
-    first._compiled_call_impl = None
-    second.compile(fullgraph=True, backend="eager")
-    losses = [run.objective.losses(run.objective.train_batch(run.plan.batch(0))).video for run in runs]
-    torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-6)
 
 
 def test_a_multiplier_is_in_the_file(job_of: JobOf, tmp_path: Path) -> None:

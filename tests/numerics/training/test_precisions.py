@@ -73,8 +73,7 @@ def native(
     return _native["loss"]
 
 
-@pytest.mark.parametrize("low_backward", [True, False])
-@pytest.mark.parametrize("precision", ["int8", "fp8"])
+@pytest.mark.parametrize(("precision", "low_backward"), [("int8", True), ("fp8", True), ("fp8", False)])
 def test_8_bits_end_where_full_precision_ends(
     precision: str, low_backward: bool, job_of: JobOf, tmp_path: Path, native: tuple[float, float]
 ) -> None:
@@ -96,11 +95,13 @@ def test_a_wrong_scale_does_not(
     assert losses(job_of, tmp_path, base_precision="int8") != pytest.approx(native, rel=BAND)
 
 
-@pytest.mark.parametrize("precision", ["int8", "fp8"])
-def test_all_policies_at_once_change_no_byte_and_resume(precision: str, job_of: JobOf, tmp_path: Path) -> None:
-    """8 bits, streaming, recompute and accumulation, killed and resumed: as 8 bits and accumulation alone."""
-    alone = run(job_of(tmp_path / "alone", base_precision=precision))
-    job = with_engine(job_of(tmp_path / "all", base_precision=precision, **POLICIES))
+def test_all_policies_at_once_change_no_byte_and_resume(job_of: JobOf, tmp_path: Path) -> None:
+    """8 bits, streaming, recompute and accumulation, killed and resumed: as 8 bits and accumulation alone.
+
+    In fp8; int8 is resumed with every method on (`numerics/methods/test_all_together.py`).
+    """
+    alone = run(job_of(tmp_path / "alone", base_precision="fp8"))
+    job = with_engine(job_of(tmp_path / "all", base_precision="fp8", **POLICIES))
     assert in_child(lambda: train_lora(job, KilledAt(5))) == -signal.SIGKILL
     result = train_lora(job, Silent())
     assert result.resumed_from_step == 3

@@ -93,10 +93,10 @@ def test_killed_after_a_step(step: int, job_of: JobOf, tmp_path: Path, undisturb
     check_same(result, undisturbed)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adamw_bf16", "adamw8bit"])
-def test_killed_at_five_random_steps(optimizer: str, job_of: JobOf, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("optimizer", "kills"), [("adamw", 5), ("adamw_bf16", 2), ("adamw8bit", 2)])
+def test_killed_at_random_steps(optimizer: str, kills: int, job_of: JobOf, tmp_path: Path) -> None:
     """Of one run, one after another; what is resumed was itself resumed."""
-    steps = sorted(random.Random(optimizer).sample(range(1, LONG_STEPS + 1), 5))
+    steps = sorted(random.Random(optimizer).sample(range(1, LONG_STEPS + 1), kills))
     settings = {"optimizer": optimizer, "steps": LONG_STEPS}
     whole = train_lora(job_of(tmp_path / "whole", **settings), Silent())
     job = job_of(tmp_path / "killed", **settings)

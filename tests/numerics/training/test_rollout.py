@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from ltx_core.engine.assemble import weight_stream
-from ltx_core.errors import Stopped
 from ltx_core.flow_matching.loss import sample_losses
 from ltx_core.flow_matching.reflexflow import reflex_losses
 from ltx_core.lora.tensor_file import read_tensors
@@ -25,8 +24,8 @@ from ltx_core.training.rollout import roll_out
 from ltx_core.training.run import TrainJob, train_lora
 from ltx_core.training.step import backward_step
 from tests.numerics.training.test_precisions import with_engine
-from tests.numerics.training.test_ranks import check_alike, together, train_two
-from tests.numerics.training.test_tread import GIVEN, HALF, StopsAt, equal, run_of, visits
+from tests.numerics.training.test_ranks import check_alike, together
+from tests.numerics.training.test_tread import GIVEN, HALF, equal, run_of, visits
 
 pytestmark = pytest.mark.numerics
 JobOf = Callable[..., TrainJob]
@@ -50,32 +49,22 @@ def values(metrics: tuple[Metric, ...], name: str) -> dict[int, float]:
     return {row.step: row.value for row in metrics if row.name == name}
 
 
-def test_a_run_that_was_stopped_ends_with_the_same_bytes(job_of: JobOf, tmp_path: Path) -> None:
-    """While the share rises; and what is told of it goes with the checkpoint."""
-    changes = {"rollout": SOMETIMES | REFLEX, "tread_routes": [HALF], **GIVEN}
-    whole = train_lora(job_of(tmp_path / "whole", **changes), Silent())
-    job = job_of(tmp_path / "stopped", **changes)
-    with pytest.raises(Stopped):
-        train_lora(job, StopsAt(5))
-    result = train_lora(job, Silent())
-    assert result.resumed_from_step == 5
-    assert result.lora_path.read_bytes() == whole.lora_path.read_bytes()
-    assert result.metrics == whole.metrics
+def test_a_run_tells_of_its_rollouts(job_of: JobOf, tmp_path: Path) -> None:
+    """While the share rises. That a run which is resumed tells the same: numerics/methods/test_all_together.py."""
+    whole = train_lora(job_of(tmp_path, rollout=SOMETIMES | REFLEX, tread_routes=[HALF], **GIVEN), Silent())
     assert set(values(whole.metrics, "rollout/video/share")) <= {2, 4, 6, 7}
     for name in ("offset", "drift", "anti_drift", "compensated"):
         assert all(value > 0 for value in values(whole.metrics, f"rollout/video/{name}").values())
 
 
-@pytest.mark.parametrize("sharding", ["none", "full"])
-def test_two_ranks_train_as_one_does(sharding: str, job_of: JobOf, tmp_path: Path) -> None:
-    """Cut among ranks, the base comes together only if both make as many forwards, whoever's visits are rolled out."""
+def test_two_ranks_train_as_one_does(job_of: JobOf, tmp_path: Path) -> None:
+    """Cut among ranks, the base comes together only if both make as many forwards, whoever's visits are rolled out.
+    Of whole copies: numerics/methods/test_all_together.py.
+    """
     changes = {"rollout": ALWAYS | REFLEX | {"probability": 0.3}, "steps": 3}
     alone = train_lora(job_of(tmp_path / "one", **changes), Silent())
     job = job_of(tmp_path / "two", **changes)
-    if sharding == "none":
-        assert train_two(job) == {}
-    else:
-        assert together(lambda ranks: train_lora(replace(job, ranks=ranks, sharding="full"), Silent())) == {}
+    assert together(lambda ranks: train_lora(replace(job, ranks=ranks, sharding="full"), Silent())) == {}
     check_alike(train_lora(job, Silent()), alone)
 
 

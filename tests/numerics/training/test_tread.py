@@ -132,18 +132,6 @@ def test_recomputed_gradients_are_the_same_bits(job_of: JobOf, tmp_path: Path) -
     assert equal(gradients(kept, [clips]), gradients(again, [clips]))
 
 
-def test_routed_blocks_are_traced_whole(job_of: JobOf, tmp_path: Path) -> None:
-    """As for compiling, without the compiler: a break in the graph of the fused blocks would be an error."""
-    plain, fused = (
-        run_of(job_of, tmp_path / switch, tread_routes=[HALF], compile_blocks=switch, first_frame_probability=1.0)
-        for switch in ("off", "on")
-    )
-    for block in fused.objective.transformer.transformer_blocks:
-        block.compile(fullgraph=True, backend="eager")
-    clips = visits(plain, "large", "large2")
-    torch.testing.assert_close(gradients(fused, [clips]), gradients(plain, [clips]), rtol=1e-4, atol=1e-6)
-
-
 def test_kept_tokens_are_inputs_of_a_graph(job_of: JobOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A graph is replayed with other tokens than it was captured with, so they must come in by name."""
     seen: list[dict[str, torch.Tensor]] = []
