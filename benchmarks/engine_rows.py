@@ -36,8 +36,8 @@ class Row:
 
     @property
     def kind(self) -> str:
-        """What is compiled for it, as `engine_table.py --kind` takes it."""
-        return f"{self.shape},{self.budget},{self.offload},{self.optimizer}"
+        """What is compiled for it, and what it does beside computing, as `engine_table.py --kind` takes it."""
+        return f"{self.shape},{self.budget},{self.offload}"
 
 
 def rows(precision: str, blocks: int, generation: str) -> Iterator[Row]:

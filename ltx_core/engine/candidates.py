@@ -38,10 +38,11 @@ def candidates(
     shares = [number / num_blocks for number in range(num_blocks + 1)] if recompute else [options.recompute]
     now = replace(options, streamed_blocks=0 if stream else options.streamed_blocks)
     for kept in budgets if shares[0] < 1 else ():
-        yield from _offloading(work, replace(now, activation_budget=kept, recompute=shares[0]), room)
+        sent = _sent(kept) if budget else (0.0, *OFFLOADS)
+        yield from _offloading(work, replace(now, activation_budget=kept, recompute=shares[0]), sent, room)
     for share in shares[1:-1]:
-        *_, most = _offloading(work, replace(now, activation_budget=budgets[-1], recompute=share), room)
-        yield most
+        least = replace(now, activation_budget=budgets[-1], recompute=share)
+        yield from _offloading(work, least, OFFLOADS[-1:], room)
     if shares[-1] == 1:  # nothing is left to a budget, nor to the host
         last = replace(now, recompute=1.0, activation_budget=budgets[0], activation_offload=0)
     else:
@@ -51,15 +52,23 @@ def candidates(
         yield replace(last, streamed_blocks=streamed)
 
 
-def _offloading(work: Workload, options: EngineOptions, room: int | None) -> Iterator[EngineOptions]:
-    """The options with ever more activations on the host: none at first, but where a budget makes products again, which
-    takes time, as many as travel beside the computing. Without `room` to choose in, the options as they are."""
+def _sent(budget: float) -> tuple[float, ...]:
+    """Shares to try with a budget that is itself tried: none where all is kept; where products are made again, which
+    takes time, as many as travel beside the computing."""
+    if budget == 1:
+        return (0.0,)
+    return (0.0, *OFFLOADS) if budget >= BUDGETS[1] else OFFLOADS[-1:]
+
+
+def _offloading(
+    work: Workload, options: EngineOptions, sent: tuple[float, ...], room: int | None
+) -> Iterator[EngineOptions]:
+    """The options with these shares of the activations on the host. Without `room` to choose in, as they are."""
     if room is None:
         yield options
         return
     lean = replace(options, activation_budget=BUDGETS[1])
     kept = kept_activations(work.sizes, work.batch, work.training, lean)
     keeping = work.sizes.num_blocks - len(recomputed_blocks(work.sizes.num_blocks, options.recompute))
-    shares = OFFLOADS[-1:] if options.activation_budget < BUDGETS[1] else (0.0, *OFFLOADS)
-    for share in shares[:1] if options.activation_budget == 1 else shares:
+    for share in sent:
         yield replace(options, activation_offload=min(round(share * kept) * keeping, room))

@@ -183,6 +183,20 @@ def test_no_more_waits_than_half_of_what_the_host_has(work: Workload) -> None:
     assert more.activation_budget > found.activation_budget or more.recompute < found.recompute
 
 
+@pytest.mark.parametrize(("asked", "roomy", "tight"), [(1.0, 96, 76), (0.4, 60, 42)])
+def test_with_a_budget_that_was_asked_for_as_few_wait_as_fit(
+    asked: float, roomy: float, tight: float, work: Workload
+) -> None:
+    """The budget stays; nothing is sent where all fits, and whole blocks are not computed again where sending does."""
+    long, mine = replace(work, batch=LONG), options(activation_budget=asked)
+    easy, hard = (
+        choose(long, mine, usable_bytes(card), budget=False, host_bytes=64 * GIB).options for card in (roomy, tight)
+    )
+    assert easy == mine
+    assert hard == replace(mine, activation_offload=hard.activation_offload)
+    assert hard.activation_offload > 0
+
+
 def test_where_every_block_is_computed_again_nothing_waits(work: Workload) -> None:
     long = replace(work, batch=LONG)
     assert choose(long, options(), usable_bytes(16), host_bytes=64 * GIB).options.activation_offload == 0
