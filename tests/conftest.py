@@ -60,6 +60,12 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
         gc.enable()
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A folder whose marker is not asked for is not imported."""
+    marker = MARKED_FOLDERS.get(collection_path.name) if collection_path.parent == Path(__file__).parent else None
+    return True if marker and f"not {marker}" in config.option.markexpr else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test by its folder, so that no one forgets it."""
     for item in items:

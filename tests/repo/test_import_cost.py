@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.whole
+
 HEAVY = ("torch", "transformers", "diffusers", "peft", "mlflow", "huggingface_hub")
 
 CHILD = "import tasks.child, tasks.execute, tasks.request"

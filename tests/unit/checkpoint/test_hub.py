@@ -11,6 +11,8 @@ import pytest
 
 from tests.loopback_hub import COMMIT, FakeHub, serving, settings
 
+pytestmark = pytest.mark.whole
+
 ASK = """
 import json, sys, time
 time.sleep = lambda seconds: None  # the client waits between its own retries

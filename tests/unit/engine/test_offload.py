@@ -14,6 +14,8 @@ from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import ConfigError
 from tests.unit.engine.conftest import NUM_BLOCKS, build, loss_and_gradients
 
+pytestmark = pytest.mark.whole
+
 ROOM = 2**30
 CPU = torch.device("cpu")
 

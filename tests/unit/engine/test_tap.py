@@ -13,6 +13,8 @@ from ltx_core.engine.options import EngineOptions
 from ltx_core.lora.inject import lora_parameters
 from tests.unit.engine.conftest import NUM_BLOCKS, SHAPE, build, streams
 
+pytestmark = pytest.mark.whole
+
 KEPT = torch.tensor([[0, 3, 4, 9], [1, 2, 8, 23]])
 
 

@@ -14,6 +14,8 @@ from flows.tracked_settings import mirrored_settings, tracked_settings, without_
 from tests.unit.flows.conftest import Write
 from tests.wandb_records import Kept, kept_runs
 
+pytestmark = pytest.mark.whole
+
 RUN = """
 import sys
 from flows import tracked

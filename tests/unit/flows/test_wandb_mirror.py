@@ -17,6 +17,8 @@ from ltx_core.errors import ConfigError
 from tests.unit.flows.conftest import Write
 from tests.wandb_records import kept_runs
 
+pytestmark = pytest.mark.whole
+
 RUN = """
 import sys
 from pathlib import Path

@@ -9,6 +9,8 @@ from flows.cli import main
 from ltx_core.miniature.gemma import write_gemma
 from ltx_core.miniature.model import write_checkpoint
 
+pytestmark = pytest.mark.whole
+
 
 def test_without_a_configuration_it_says_where_it_looked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -10,6 +10,8 @@ import pytest
 from tests.loopback_hub import serving, settings
 from tests.loopback_upload import TOKEN, WritableHub
 
+pytestmark = pytest.mark.whole
+
 ASK = """
 import json, sys
 from pathlib import Path

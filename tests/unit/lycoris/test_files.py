@@ -23,6 +23,8 @@ from ltx_core.lycoris.fit import check_adapter
 from ltx_core.lycoris.trained import TrainedLycoris
 from tests.unit.lycoris.conftest import every_kind, pretend_training, put_on
 
+pytestmark = pytest.mark.whole
+
 Build = Callable[..., Any]
 Forward = Callable[[Any], torch.Tensor]
 Trained = Callable[..., TrainedLycoris]

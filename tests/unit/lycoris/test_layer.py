@@ -18,6 +18,8 @@ from tests.unit.engine.conftest import build as engine_build
 from tests.unit.engine.conftest import streams
 from tests.unit.lycoris.conftest import KINDS, pretend_training, put_on
 
+pytestmark = pytest.mark.whole
+
 SHAPE = (48, 32)
 LAYERS = [
     LayerOptions("lora", 4, 2),

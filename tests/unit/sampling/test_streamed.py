@@ -18,6 +18,8 @@ from ltx_core.sampling.request import RenderRequest
 from ltx_core.sampling.sampler import sample
 from ltx_core.sampling.walk import Prompts
 
+pytestmark = pytest.mark.whole
+
 Build = Callable[[], LTX2VideoTransformer3DModel]
 GUIDED = Guidance(video=StreamGuidance(cfg=3, stg=1), audio=StreamGuidance(cfg=7), stg_blocks=(1,))
 

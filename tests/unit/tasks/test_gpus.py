@@ -14,6 +14,8 @@ from ltx_core.progress import Silent
 from tasks import gpus
 from tasks.gpus import ALL, VISIBLE, held_gpus, lock_folder
 
+pytestmark = pytest.mark.whole
+
 HOLDER = """
 import sys, tempfile
 tempfile.tempdir = sys.argv[1]
