@@ -21,15 +21,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
         StorageError: the disk is full or read-only.
     """
     partial = _partial(path)
-    try:
-        with storage_errors(path):
+    with storage_errors(path):
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield partial
             fsync_file(partial)
             partial.replace(path)
             fsync_folder(path.parent)
-    finally:
-        partial.unlink(missing_ok=True)
+        finally:
+            partial.unlink(missing_ok=True)  # on a read-only disk an error, even where no such file is
 
 
 @contextmanager

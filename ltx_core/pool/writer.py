@@ -71,16 +71,16 @@ class ShardWriter:
             return
         samples, self._open = self._open, []
         partial = self.folder / f".partial-{os.getpid()}.tar"
-        try:
-            with storage_errors(partial):
+        with storage_errors(partial):
+            try:
                 _write_tar(partial, samples)
                 fsync_file(partial)
                 digest, places = file_digest(partial), _places(partial)
                 shard = self.folder / f"{self._next_number():06d}-{digest[:12]}.tar"
                 partial.rename(shard)
                 fsync_folder(self.folder)
-        finally:
-            partial.unlink(missing_ok=True)
+            finally:
+                partial.unlink(missing_ok=True)
         entries = [Entry(key, shard, *places[key], sha256=sha256, info=dict(info)) for key, _, sha256, info in samples]
         write_index(shard, digest, entries)
         self.committed |= {entry.key: entry for entry in entries}
