@@ -13,7 +13,7 @@ from tasks.registry import stage_named
 from tasks.results import StageResult
 from tasks.shared import Shared
 from tasks.stage import Inputs
-from tasks.summary import check_quarantine
+from tasks.summary import Summary, check_quarantine
 from tasks.workspace import Workspace
 
 Slot = Callable[[], AbstractContextManager[Any]]
@@ -38,6 +38,20 @@ def perform(call: StageCall, listener: Listener, gpu_slot: Slot = nullcontext) -
     Raises:
         LtxError: the stage failed.
     """
+
+    def launched(execution: Execution) -> Summary:
+        with gpu_slot() if execution.decision.stage.device == "gpu" else nullcontext():
+            return launch(execution, listener)
+
+    return reuse_or_build(call, launched)
+
+
+def reuse_or_build(call: StageCall, build: Callable[[Execution], Summary]) -> StageResult:
+    """Reuse what is there whole, or let `build` make it.
+
+    Raises:
+        LtxError: the stage failed.
+    """
     stage = stage_named(call.stage)
     memo = call.workspace.digest_memo()
     decision = decide(stage, call.config, call.shared, call.inputs, workspace=call.workspace, memo=memo)
@@ -55,6 +69,4 @@ def perform(call: StageCall, listener: Listener, gpu_slot: Slot = nullcontext) -
         workspace=call.workspace,
         force=call.force,
     )
-    with gpu_slot() if stage.device == "gpu" else nullcontext():
-        summary = launch(execution, listener)
-    return StageResult(decision, manifest, summary, built=True)
+    return StageResult(decision, manifest, build(execution), built=True)

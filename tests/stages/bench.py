@@ -17,9 +17,8 @@ from ltx_core.miniature.footage import write_footage
 from ltx_core.progress import SILENT, Progress, Silent
 from tasks import STAGES
 from tasks.decide import Decision, decide
-from tasks.execute import Execution, execute, read_quarantine, read_summary
-from tasks.perform import StageCall
-from tasks.registry import stage_named
+from tasks.execute import execute, read_quarantine
+from tasks.perform import StageCall, reuse_or_build
 from tasks.results import StageResult
 from tasks.stage import Stage
 from tasks.workspace import Workspace
@@ -156,21 +155,7 @@ class Bench:
 
 def perform(call: StageCall, progress: Progress = SILENT) -> StageResult:
     """A stage, in this process."""
-    stage = stage_named(call.stage)
-    memo = call.workspace.digest_memo()
-    decision = decide(stage, call.config, call.shared, call.inputs, workspace=call.workspace, memo=memo)
-    manifest = stage.manifest(decision.folder)
-    if decision.reusable and not call.force:
-        return StageResult(decision, manifest, read_summary(manifest), built=False)
-    execution = Execution(
-        decision=decision,
-        config=call.config,
-        shared=call.shared,
-        inputs=call.inputs,
-        workspace=call.workspace,
-        force=call.force,
-    )
-    return StageResult(decision, manifest, execute(execution, progress), built=True)
+    return reuse_or_build(call, lambda execution: execute(execution, progress))
 
 
 def computed(results: Results) -> dict[str, int]:
