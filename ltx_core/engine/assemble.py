@@ -10,7 +10,7 @@ from torch._dynamo import config as dynamo_config
 from ltx_core.denoiser.blocks import runner_of, set_runner
 from ltx_core.engine.arena import HostArena
 from ltx_core.engine.attention import FusedAttnProcessor
-from ltx_core.engine.compiling import keep_rows_in_registers
+from ltx_core.engine.compiling import keep_compiled_functions, keep_rows_in_registers
 from ltx_core.engine.gelu import use_quick_gelu
 from ltx_core.engine.low_precision import LowPrecision, precision_on, quantise_linears
 from ltx_core.engine.offload import ActivationOffload
@@ -67,6 +67,7 @@ def set_policies(transformer: Any, options: EngineOptions, stream: BlockStream |
         use_quick_gelu(blocks)
     if options.compiled:
         keep_rows_in_registers()
+        keep_compiled_functions()
         dynamo_config.recompile_limit = max(dynamo_config.recompile_limit, MOST_FORMS)
         for block in blocks:
             block.compile(fullgraph=True, dynamic=False)  # else a second shape is compiled for any shape, and slower

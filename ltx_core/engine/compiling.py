@@ -9,8 +9,6 @@ longer than anything else at a start. PyTorch leaves out what has an `autograd.F
 such a function does beside its graph is not in the key; ours (the 8-bit product, gelu) do nothing beside it.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -21,19 +19,15 @@ LONGEST_ROW = 16384
 """Values: 32 for each of 512 threads."""
 
 
-@contextmanager
-def compiling(activation_budget: float) -> Iterator[None]:
-    """Blocks that are called in here keep this share of their activations, and their compiled functions are kept.
+def keep_compiled_functions() -> None:
+    """From now on, in this thread (torch 2.13; in torch 2.11 in this process): whole compiled functions are kept.
 
     How long a row may be is not in PyTorch's key by itself: a function kept by another version would be slower.
     """
-    with (
-        functorch_config.patch(
-            activation_memory_budget=activation_budget, autograd_cache_allow_custom_autograd_functions=True
-        ),
-        compiler_config.patch(cache_key_tag=f"{compiler_config.cache_key_tag} {LONGEST_ROW}"),  # type: ignore[attr-defined]
-    ):
-        yield
+    functorch_config.autograd_cache_allow_custom_autograd_functions = True
+    tag = f" rows of {LONGEST_ROW}"
+    if tag not in compiler_config.cache_key_tag:
+        compiler_config.cache_key_tag += tag
 
 
 @cache

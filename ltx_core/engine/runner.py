@@ -7,10 +7,10 @@ from functools import cache, partial
 from typing import Any
 
 import torch
+from torch._functorch import config as functorch_config
 from torch.utils.checkpoint import checkpoint
 
 from ltx_core.denoiser.prepare import BlockCall, Hidden
-from ltx_core.engine.compiling import compiling
 from ltx_core.engine.offload import ActivationOffload
 from ltx_core.engine.selective import keeping_attention
 from ltx_core.engine.streaming import BlockStream
@@ -79,14 +79,12 @@ class PolicyRunner:
         """The block as compiled, or, where no gradient is wanted, as it is: eval and the last check are few forwards
         of other graphs (without gradients, without LoRA), which take longer to compile than to run."""
         compiled = getattr(block, "_compiled_call_impl", None) is not None
-        if not compiled or not torch.is_grad_enabled():
-            video, audio = (block.forward if compiled else block)(video, audio, **arguments)
-            return video, audio
-        with compiling(budget):
-            if budget < 1:
+        if compiled and torch.is_grad_enabled() and budget < 1:
+            with functorch_config.patch(activation_memory_budget=budget):
                 return _compiled_keeping_attention(block, video, audio, arguments)
-            video, audio = block(video, audio, **arguments)
-            return video, audio
+        forward = block.forward if compiled and not torch.is_grad_enabled() else block
+        video, audio = forward(video, audio, **arguments)
+        return video, audio
 
 
 def _parts(hidden: Hidden) -> tuple[torch.Tensor, torch.Tensor]:

@@ -10,9 +10,11 @@ from typing import Any, NoReturn
 import pytest
 import torch
 from torch._dynamo.utils import counters
+from torch._functorch import config as functorch_config
 from torch._inductor import compile_fx, config
 from torch._inductor.exc import InductorError
 from torch._inductor.utils import fresh_cache
+from torch.compiler import config as compiler_config
 from torch.nn.functional import scaled_dot_product_attention
 
 from ltx_core.engine import compiling, gelu, low_precision
@@ -48,7 +50,9 @@ def run(budget: float = BUDGET, offload: ActivationOffload | None = None) -> tup
     audio = torch.ones(1, requires_grad=True)
     function = torch.compile(keeping_attention, fullgraph=True, dynamic=False)
     keeping: Any = offload.keeping(0, list(block.parameters())) if offload else torch.enable_grad()
-    with suppress(InductorError), compiling.compiling(budget), keeping:
+    here = compiler_config.patch(cache_key_tag=""), functorch_config.patch(activation_memory_budget=budget)  # type: ignore[attr-defined]
+    with suppress(InductorError), here[0], here[1], keeping:
+        compiling.keep_compiled_functions()
         made, _ = function(block, video, audio, {})
         made.float().square().sum().backward()
     (said,) = (name for name in ("hit", "miss", "bypass") if counters["aot_autograd"][f"autograd_cache_{name}"])
