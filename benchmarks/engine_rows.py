@@ -17,6 +17,11 @@ WAYS = {
 """Of the long shapes, by limit: an activation budget, and the GiB of each block that wait on the host. Ways that
 benchmarks/activations.py lets hope for; only a GPU says which is faster (docs/LOG.md has those that were slower)."""
 KEPT_ON_A_16_GIB_CARD = 12
+STREAMED: dict[bool, tuple[str, Optimizer]] = {
+    False: ("8 bits streamed, fits 12 GB", "adamw"),
+    True: ("bf16 streamed", "adamw_bf16"),
+}
+"""By whether weights are bf16: with weights twice as large in the slots, 7 GiB do not hold float32 moments too."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,13 @@ class Row:
     @property
     def kind(self) -> str:
         """What is compiled for it, and what it does beside computing, as `engine_table.py --kind` takes it."""
-        return f"{self.shape},{self.budget},{self.offload}"
+        return f"{self.shape},{self.budget},{self.offload},{self.optimizer}"
+
+    @classmethod
+    def of_kind(cls, kind: str) -> "Row":
+        """A row that compiles what this kind does."""
+        shape, budget, offload, optimizer = kind.split(",")
+        return cls("kind", shape, 0, recompute=0.0, budget=float(budget), offload=float(offload), optimizer=optimizer)  # type: ignore[arg-type]
 
 
 def rows(precision: str, blocks: int, generation: str) -> Iterator[Row]:
@@ -55,10 +66,9 @@ def rows(precision: str, blocks: int, generation: str) -> Iterator[Row]:
         streamed = max(1, blocks - KEPT_ON_A_16_GIB_CARD)
         for shape, limit in ((LONG, 14.0), ("17", 12.0)):
             yield Row("8 bits streamed, fits 16 GB", shape, limit, streamed, 1.0)
-    name = "bf16 streamed" if precision == "native" else "8 bits streamed, fits 12 GB"
-    for optimizer in ("adamw", "adamw_bf16"):
-        for shape, limit in (("17", 7.0), (LONG, 9.5)):
-            yield Row(name, shape, limit, blocks, 1.0, optimizer=optimizer)  # type: ignore[arg-type]
+    name, optimizer = STREAMED[precision == "native"]
+    for shape, limit in (("17", 7.0), (LONG, 9.5)):
+        yield Row(name, shape, limit, blocks, 1.0, optimizer=optimizer)
 
 
 def _of_the_larger_model(precision: str) -> Iterator[Row]:

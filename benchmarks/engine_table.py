@@ -120,10 +120,10 @@ class Bench:
                 self.stream.adopt(index, blocks[index])
         if row.optimizer != self.trained_with:
             self.optimizer = TrainedWith(lora_parameters(self.transformer), row.optimizer)
-            self.trained_with = row.optimizer
-        if row.budget != self.budget:
-            torch._dynamo.reset()  # nothing else makes it cut the graph anew
-            self.budget = row.budget
+        if (row.optimizer, row.budget) != (self.trained_with, self.budget):
+            # Nothing else makes it cut the graph anew, or see (torch 2.11) that the LoRA is in bf16 now.
+            torch._dynamo.reset()
+            self.trained_with, self.budget = row.optimizer, row.budget
         collect()
 
     def _options(self, row: Row, recompute: float) -> EngineOptions:
@@ -195,7 +195,7 @@ def warm(args: argparse.Namespace) -> set[tuple[str, str]]:
     environment = os.environ | {"TORCHINDUCTOR_COMPILE_THREADS": "2"}
     running = {}
     for precision, kind in sorted(kinds):
-        blocks = "2" if kind.endswith(",0.0") else "4"  # the last two blocks' activations never leave
+        blocks = "4" if Row.of_kind(kind).offload else "2"  # the last two blocks' activations never leave
         command = [sys.executable, __file__, "--blocks", blocks, "--generation", args.generation, "--no-baseline"]
         command += ["--precisions", precision, "--kind", kind, *(["--tiny"] if args.tiny else [])]
         running[precision, kind] = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
@@ -208,8 +208,7 @@ def chosen(args: argparse.Namespace, precision: str) -> list[Row]:
     """The rows of a precision, or the one that `--kind` names."""
     if args.kind is None:
         return list(rows(precision, args.blocks, args.generation))
-    shape, budget, offload = args.kind.split(",")
-    return [Row("kind", shape, 0, recompute=0.0, budget=float(budget), offload=float(offload))]
+    return [Row.of_kind(args.kind)]
 
 
 def measure(args: argparse.Namespace, failed: Collection[tuple[str, str]] = ()) -> None:
@@ -246,7 +245,7 @@ def main() -> int:
     parser.add_argument("--precisions", nargs="+", choices=("fp8", "int8", "native"), default=["fp8", "native"])
     parser.add_argument("--warm", action="store_true", help="fill PyTorch's compile cache first, in many processes")
     parser.add_argument("--warm-only", action="store_true", help="fill the cache, and stop")
-    parser.add_argument("--kind", help="one row alone: SHAPE,BUDGET,OFFLOAD")
+    parser.add_argument("--kind", help="one row alone: SHAPE,BUDGET,OFFLOAD,OPTIMIZER")
     parser.add_argument("--no-baseline", action="store_true", help="leave plain diffusers + peft out")
     parser.add_argument("--out", type=Path, help="append the lines here")
     args = parser.parse_args()

@@ -3,9 +3,9 @@
     python benchmarks/kill_gpu.py --out results.jsonl     # four blocks, with CUDA graphs and without; under two minutes
     python benchmarks/kill_gpu.py --tiny                  # tries the script on a CPU
 
-A process trains and kills itself after a step drawn by chance, before that step's checkpoint. A second process goes on
-from what is there, then trains the same undisturbed. Deterministic kernels; compiled code is kept between the two, so
-that both run the same. Needs no Prefect, no MLflow, no PyAV.
+A process trains and kills itself after a step drawn by chance from those after the first checkpoint, before that step's
+own. A second process goes on from what is there, then trains the same undisturbed. Deterministic kernels; compiled code
+is kept between the two, so that both run the same. Needs no Prefect, no MLflow, no PyAV.
 """
 
 import argparse
@@ -92,7 +92,7 @@ def job(args: argparse.Namespace, out: Path) -> TrainJob:
 
 def child(args: argparse.Namespace) -> None:
     """One process: train until killed, or go on and then train undisturbed."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.use_deterministic_algorithms(True)
     torch.backends.cuda.enable_cudnn_sdp(False)  # its backward adds in any order; flash attention's has an order
     torch.backends.cuda.enable_mem_efficient_sdp(False)
     if args.kill_after:
@@ -133,6 +133,7 @@ def main() -> int:
     parser.add_argument("--blocks", type=int, default=4)
     parser.add_argument("--precision", choices=("native", "int8", "fp8"), default="native")
     parser.add_argument("--optimizer", choices=("adamw", "adamw_bf16", "adamw8bit"), default="adamw")
+    parser.add_argument("--ways", nargs="+", choices=("on", "off"), default=("on", "off"), help="CUDA graphs; on a GPU")
     parser.add_argument("--seed", type=int, default=None, help="of the steps; default by chance")
     parser.add_argument("--out", type=Path, help="append the line here")
     for name, kind in (("--graphs", str), ("--folder", Path), ("--kill-after", int)):
@@ -143,8 +144,8 @@ def main() -> int:
         return 0
     chance = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as folder:
-        ways = ("off",) if DEVICE.type == "cpu" else ("on", "off")
-        rows = [case(args, graphs, chance.randint(1, STEPS), Path(folder)) for graphs in ways]
+        ways = ("off",) if DEVICE.type == "cpu" else args.ways
+        rows = [case(args, graphs, chance.randint(INTERVAL + 1, STEPS), Path(folder)) for graphs in ways]
     name = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "cpu"
     about = {"part": "kill", "date": time.strftime("%Y-%m-%d"), "gpu": name, "torch": torch.__version__}
     what = {"blocks": args.blocks, "precision": args.precision, "optimizer": args.optimizer}

@@ -123,7 +123,9 @@ def timed(args: argparse.Namespace, compile_cache: str) -> dict[str, Any]:
     compiled = str(args.folder / "compiled")
     environment = os.environ | {"TORCHINDUCTOR_CACHE_DIR": compiled, "TRITON_CACHE_DIR": f"{compiled}/triton"}
     done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return {"compile_cache": compile_cache, **json.loads(done.stdout.splitlines()[-1])}
+    found = {"compile_cache": compile_cache, **json.loads(done.stdout.splitlines()[-1])}
+    sys.stderr.write(f"{json.dumps(found)}\n")  # at once, so that a run cut short is not lost
+    return found
 
 
 def main() -> int:
@@ -149,6 +151,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=args.folder) as folder:
         args.folder = Path(folder)
         written = write(args)
+        sys.stderr.write(f"{json.dumps(written)}\n")
         if DEVICE.type == "cuda":
             torch.cuda.empty_cache()
         rows = [timed(args, state) for state in ("cold", "warm")]

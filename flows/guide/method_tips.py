@@ -42,7 +42,7 @@ METHODS: dict[str, tuple[Tip, ...]] = {
         Tip(
             what="TREAD, 25 to 40 % faster at ratio 0.5",
             does="`train_lora.tread_routes`, in training alone; eval loss and renders run all tokens.",
-            differs="The speed-up is measured anew where docs/benchmarks.md has a row for it.",
+            differs="Measured: 46 % of a step at 512x768x121 on one H200 (docs/benchmarks.md, 2026-11-28).",
             test="tests/unit/engine/test_routing.py::"
             "test_a_routes_blocks_compute_what_they_would_if_no_other_token_were_there",
         ),

@@ -18,7 +18,7 @@ for name in {NOT_THERE}:
 """
 SCRIPTS = {
     "start_up": ("--precision", "int8"),
-    "kill_gpu": ("--seed", "0", "--optimizer", "adamw8bit"),
+    "kill_gpu": ("--seed", "1", "--optimizer", "adamw8bit"),
     "engine_table": ("--blocks", "2", "--precisions", "int8", "native", "--no-baseline"),
 }
 Lines = Mapping[str, list[dict[str, Any]]]

@@ -71,7 +71,7 @@ def of_row(row: Mapping[str, Any]) -> EngineOptions:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: " ".join(str(value) for value in row.values()))
 def test_predictions_hold_what_was_measured(row: Mapping[str, Any], shapes: dict[int, Shapes]) -> None:
     found = shapes[row.get("blocks", 48)]
-    training = Training(num_trained(found, "audio+video", rank=32))
+    training = Training(num_trained(found, "audio+video", rank=32), row.get("optimizer", "adamw"))
     estimate = predict(sizes_of(found), BatchShape(**MEASURED["shapes"][row["shape"]]), training, of_row(row))
     assert estimate.peak_bytes / GIB == pytest.approx(row["peak"], rel=0.10)
     assert estimate.resident_bytes / GIB == pytest.approx(row["resident"], rel=0.10)
