@@ -31,13 +31,13 @@ from benchmarks.engine import DEVICE, random_tensors
 from benchmarks.multi_gpu import TINY, Bench, RandomSource, connectors
 from ltx_core.checkpoint.architecture import transformer_arguments
 from ltx_core.engine.assemble import assemble
+from ltx_core.engine.deterministic import ENVIRONMENT
 from ltx_core.files.digest import file_digest
 from ltx_core.progress import Silent
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.run import TrainJob, train_lora
 
 STEPS, INTERVAL = 6, 2
-DETERMINISTIC = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "TORCHINDUCTOR_DETERMINISTIC": "1"}
 
 
 class KilledAfter(Silent):
@@ -66,6 +66,7 @@ def job(args: argparse.Namespace, out: Path) -> TrainJob:
         activation_budget=0.35 if DEVICE.type == "cuda" else 1.0,
         activation_offload=0.25,
         streamed_blocks=1,
+        deterministic=True,
     )
     bench = Bench(args.tiny, STEPS, DEVICE.type)
 
@@ -92,9 +93,6 @@ def job(args: argparse.Namespace, out: Path) -> TrainJob:
 
 def child(args: argparse.Namespace) -> None:
     """One process: train until killed, or go on and then train undisturbed."""
-    torch.use_deterministic_algorithms(True)
-    torch.backends.cuda.enable_cudnn_sdp(False)  # its backward adds in any order; flash attention's has an order
-    torch.backends.cuda.enable_mem_efficient_sdp(False)
     if args.kill_after:
         train_lora(job(args, args.folder / "killed"), KilledAfter(args.kill_after))
         raise RuntimeError(f"step {args.kill_after} never came")
@@ -117,7 +115,7 @@ def case(args: argparse.Namespace, graphs: str, step: int, folder: Path) -> dict
     begun = time.monotonic()
     caches = {"TORCHINDUCTOR_CACHE_DIR": str(folder / "compiled"), "TRITON_CACHE_DIR": str(folder / "compiled/triton")}
     command = [sys.executable, *sys.argv, "--graphs", graphs, "--folder", str(folder / graphs)]
-    run = partial(subprocess.run, env=os.environ | DETERMINISTIC | caches, stdout=subprocess.PIPE, text=True)
+    run = partial(subprocess.run, env=os.environ | ENVIRONMENT | caches, stdout=subprocess.PIPE, text=True)
     killed = run([*command, "--kill-after", str(step)])
     again = run([*command, "--kill-after", "0"])
     if killed.returncode != -signal.SIGKILL or again.returncode:

@@ -40,6 +40,10 @@ class TrainLoraConfig(TrainSettings):
 
 def train_lora(work: Work) -> Outcome:
     """Train, or resume the newest whole checkpoint in the stage's folder."""
+    if work.config.deterministic:
+        from ltx_core.engine.deterministic import set_environment
+
+        set_environment()
     with loading():
         from ltx_core.distributed.join import joined
         from ltx_core.pool.source import PoolSource

@@ -130,7 +130,7 @@ OPTIONS = (
         key="checkpoint_step_interval",
         take=to("train_lora.checkpoint_interval", parse=whole),
         does="`train_lora.checkpoint_interval`.",
-        differs="A run goes on from the newest whole one without being asked, to the same bytes.",
+        differs="A run goes on from the newest by itself, to the same bytes; on a GPU with `deterministic: true`.",
         test="tests/numerics/training/test_resume.py::test_killed_after_a_step",
     ),
     Option(

@@ -194,6 +194,12 @@ class TrainSettings(BaseModel):
         default="auto",
         description="Start a step's kernels with one call; `auto`: on a GPU, unless `stream_from: disk`.",
     )
+    deterministic: bool = Field(
+        default=False,
+        exclude_if=lambda value: not value,  # so that keys of runs without it stay what they were
+        description="Only kernels that add in the same order at every run: on a GPU too, a run that was stopped and "
+        "went on ends in the same bytes. Slower there, attention above all; the CPU's kernels have an order by themselves.",
+    )
     checkpoint_interval: int = Field(default=250, ge=1, description="Steps between checkpoints; the last step has one.")
     keep_checkpoints: int = Field(default=3, ge=1, description="Newest checkpoints kept.")
     keep_best: int = Field(

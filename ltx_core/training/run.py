@@ -1,6 +1,7 @@
 """Train one LoRA, from loading the model to a checked file; goes on where an earlier run of the same was left."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -9,6 +10,7 @@ import torch
 
 from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.engine.assemble import set_policies, weight_stream
+from ltx_core.engine.deterministic import deterministic_kernels
 from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.unrounded import unrounded_inputs
 from ltx_core.errors import ConfigError
@@ -104,7 +106,8 @@ class TrainResult:
 
 
 def train_lora(job: TrainJob, progress: Progress) -> TrainResult:
-    """Train, check and write a LoRA. Killed at any point and run again, it gives the same bytes.
+    """Train, check and write a LoRA. Killed at any point and run again, it gives the same bytes; on a GPU if the
+    settings are `deterministic` and `ltx_core.engine.deterministic.set_environment` was called first.
 
     Raises:
         ConfigError: the settings do not fit the model.
@@ -114,13 +117,14 @@ def train_lora(job: TrainJob, progress: Progress) -> TrainResult:
         OutOfMemory, StorageError, Stopped: as their classes say.
     """
     root = job.out_dir / "checkpoints"
-    if not job.ranks.is_first:
-        job.ranks.wait()  # the first rank holds the folder and has cleared it
-        return _train(job, root, progress)
-    with folder_lock(root, progress):
-        remove_partials(root)
-        job.ranks.wait()
-        return _train(job, root, progress)
+    with deterministic_kernels() if job.settings.deterministic else nullcontext():
+        if not job.ranks.is_first:
+            job.ranks.wait()  # the first rank holds the folder and has cleared it
+            return _train(job, root, progress)
+        with folder_lock(root, progress):
+            remove_partials(root)
+            job.ranks.wait()
+            return _train(job, root, progress)
 
 
 def _train(job: TrainJob, root: Path, progress: Progress) -> TrainResult:
