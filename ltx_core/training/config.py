@@ -198,7 +198,7 @@ class TrainSettings(BaseModel):
         default=False,
         exclude_if=lambda value: not value,  # so that keys of runs without it stay what they were
         description="Only kernels that add in the same order at every run: on a GPU too, a run that was stopped and "
-        "went on ends in the same bytes. Slower there, attention above all; the CPU's kernels have an order by themselves.",
+        "went on ends in the same bytes. Slower there, attention above all; the CPU has no others.",
     )
     checkpoint_interval: int = Field(default=250, ge=1, description="Steps between checkpoints; the last step has one.")
     keep_checkpoints: int = Field(default=3, ge=1, description="Newest checkpoints kept.")
