@@ -32,6 +32,8 @@ def quantise_rows(x: torch.Tensor, kind: Format) -> tuple[torch.Tensor, torch.Te
     A row with NaN or infinity gets that as its scale, so that its products are not finite either.
     """
     largest = LARGEST[kind]
+    if x.is_meta:  # PyTorch takes milliseconds to say what comes out of each line below
+        return torch.empty_like(x, dtype=STORED[kind]), x.new_empty((*x.shape[:-1], 1), dtype=torch.float32)
     scale = x.abs().amax(dim=-1, keepdim=True).float().clamp(min=SMALLEST_PEAK) / largest
     scaled = x.float() * scale.reciprocal()  # one division a row, not one a value
     values = scaled.round().clamp(-largest, largest) if kind == "int8" else scaled.clamp(-largest, largest)

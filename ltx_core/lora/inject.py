@@ -48,8 +48,9 @@ def add_lora(
         alpha_pattern={module: alpha / rank * own for module, own in other.items()},
         lora_dropout=0.0,
         bias="none",
+        init_lora_weights=False,
     )
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():  # peft draws weights, overwritten below
+    with torch.device("meta"), warnings.catch_warnings():  # no memory yet, and no numbers drawn: ours come below
         warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)  # a second one is meant
         transformer.add_adapter(config, adapter_name=adapter)
     layers = lora_layers(transformer, adapter)
@@ -91,8 +92,13 @@ def without_lora(transformer: Any) -> Iterator[None]:
 
 
 def _initialise(layer: LoraLayer, adapter: str, generator: torch.Generator) -> None:
+    """Give the adapter's weights memory beside the frozen ones, and their start.
+
+    Numbers are drawn on the CPU, the same whatever the device; the rest is exact or rounded alike on all.
+    """
     down, up = layer.lora_A[adapter], layer.lora_B[adapter]
-    bound = 1 / math.sqrt(down.weight.shape[1])
-    start = (torch.rand(down.weight.shape, generator=generator) * 2 - 1) * bound
-    down.weight.data = start.to(down.weight.device)
-    up.weight.data = torch.zeros(up.weight.shape, device=up.weight.device)
+    device = layer.get_base_layer().weight.device
+    start = torch.rand(down.weight.shape, generator=generator).to(device)
+    start.mul_(2).sub_(1).mul_(1 / math.sqrt(down.weight.shape[1]))
+    down.weight = torch.nn.Parameter(start, requires_grad=down.weight.requires_grad)
+    up.weight = torch.nn.Parameter(torch.zeros(up.weight.shape, device=device), requires_grad=up.weight.requires_grad)
