@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -35,6 +36,7 @@ from benchmarks.engine import (
 )
 from ltx_core.checkpoint.read import TensorReader
 from ltx_core.engine.assemble import assemble, set_policies, weight_stream
+from ltx_core.engine.compiling import importing_the_compiler
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.quantised_cache import QuantisedFolder, opened
@@ -88,24 +90,24 @@ def start(args: argparse.Namespace) -> dict[str, Any]:
     transformer, options = empty_transformer(args.blocks, args.tiny, "2.0"), options_of(args)
     torch.zeros(1, device=DEVICE)
     phases.end("device")
-    with TensorReader(device=str(DEVICE), dtype=torch.bfloat16) as reader, opened(_folder(args), reader) as cache:
+    meanwhile = importing_the_compiler() if options.compiled else nullcontext()
+    reader = TensorReader(device=str(DEVICE), dtype=torch.bfloat16)
+    with meanwhile, reader, opened(_folder(args), reader) as cache:
         assemble(transformer, _refuse, options, device=DEVICE, cache=cache)
     phases.end("load")
     with_lora(transformer)
+    phases.end("lora")
     set_policies(transformer, options, weight_stream(transformer))
+    phases.end("policies")
     parameters = lora_parameters(transformer)
     optimizer = make_optimizer(parameters, TrainSettings())
-    phases.end("lora")
+    phases.end("optimizer")
     work, data = forward_backward(transformer, autocast=False), batch(transformer, SHAPES[args.shape], args.text)
-    work(data)
-    phases.end("compile")
-    for parameter in parameters.values():
-        parameter.grad = None
     step = StepGraphs(work, list(parameters.values()), weight_stream(transformer)) if options.graphs else work
     loss = step(data)["loss"]
-    phases.end("capture")
+    phases.end("compile_and_capture")
     optimizer.step(1e-5)
-    phases.end("first_step")
+    phases.end("update")
     return {**phases.seconds, "total_s": round(time.time() - args.begun, 2), "loss": round(float(loss), 5)}
 
 

@@ -9,7 +9,11 @@ longer than anything else at a start. PyTorch leaves out what has an `autograd.F
 such a function does beside its graph is not in the key; ours (the 8-bit product, gelu) do nothing beside it.
 """
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 from torch._functorch import config as functorch_config
@@ -17,6 +21,16 @@ from torch.compiler import config as compiler_config
 
 LONGEST_ROW = 16384
 """Values: 32 for each of 512 threads."""
+
+
+@contextmanager
+def importing_the_compiler() -> Iterator[None]:
+    """A thread imports PyTorch's compiler, seconds of Python, while the block waits for disk and device; it is there at
+    the block's end. The block itself imports nothing of torch."""
+    with ThreadPoolExecutor(1, "importing the compiler") as thread:
+        imported = thread.submit(import_module, "torch._inductor.compile_fx")
+        yield
+        imported.result()
 
 
 def keep_compiled_functions() -> None:
