@@ -17,11 +17,6 @@ WAYS = {
 """Of the long shapes, by limit: an activation budget, and the GiB of each block that wait on the host. Ways that
 benchmarks/activations.py lets hope for; only a GPU says which is faster (docs/LOG.md has those that were slower)."""
 KEPT_ON_A_16_GIB_CARD = 12
-STREAMED: dict[bool, tuple[str, Optimizer]] = {
-    False: ("8 bits streamed, fits 12 GB", "adamw"),
-    True: ("bf16 streamed", "adamw_bf16"),
-}
-"""By whether weights are bf16: with weights twice as large in the slots, 7 GiB do not hold float32 moments too."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +61,11 @@ def rows(precision: str, blocks: int, generation: str) -> Iterator[Row]:
         streamed = max(1, blocks - KEPT_ON_A_16_GIB_CARD)
         for shape, limit in ((LONG, 14.0), ("17", 12.0)):
             yield Row("8 bits streamed, fits 16 GB", shape, limit, streamed, 1.0)
-    name, optimizer = STREAMED[precision == "native"]
     for shape, limit in (("17", 7.0), (LONG, 9.5)):
-        yield Row(name, shape, limit, blocks, 1.0, optimizer=optimizer)
+        if precision == "native":  # twice as large in the slots: 7 GiB do not hold float32 moments too
+            yield Row("bf16 streamed", shape, limit, blocks, 1.0, optimizer="adamw_bf16")
+        else:
+            yield Row("8 bits streamed, fits 12 GB", shape, limit, blocks, 1.0)
 
 
 def _of_the_larger_model(precision: str) -> Iterator[Row]:

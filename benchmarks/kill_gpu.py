@@ -1,6 +1,6 @@
 """Kill -9 in the middle of training full-size blocks, run again: is the LoRA the same bytes as undisturbed?
 
-    python benchmarks/kill_gpu.py --out results.jsonl     # four blocks, with CUDA graphs and without; under two minutes
+    python benchmarks/kill_gpu.py --out results.jsonl     # four blocks, with CUDA graphs and without; two minutes each
     python benchmarks/kill_gpu.py --tiny                  # tries the script on a CPU
 
 A process trains and kills itself after a step drawn by chance from those after the first checkpoint, before that step's

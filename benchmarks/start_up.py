@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -36,7 +35,6 @@ from benchmarks.engine import (
 )
 from ltx_core.checkpoint.read import TensorReader
 from ltx_core.engine.assemble import assemble, set_policies, weight_stream
-from ltx_core.engine.compiling import importing_the_compiler
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.quantised_cache import QuantisedFolder, opened
@@ -90,9 +88,7 @@ def start(args: argparse.Namespace) -> dict[str, Any]:
     transformer, options = empty_transformer(args.blocks, args.tiny, "2.0"), options_of(args)
     torch.zeros(1, device=DEVICE)
     phases.end("device")
-    meanwhile = importing_the_compiler() if options.compiled else nullcontext()
-    reader = TensorReader(device=str(DEVICE), dtype=torch.bfloat16)
-    with meanwhile, reader, opened(_folder(args), reader) as cache:
+    with TensorReader(device=str(DEVICE), dtype=torch.bfloat16) as reader, opened(_folder(args), reader) as cache:
         assemble(transformer, _refuse, options, device=DEVICE, cache=cache)
     phases.end("load")
     with_lora(transformer)

@@ -1,6 +1,7 @@
 """Bring a transformer's weights to where they belong, block by block, and set its policies."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch._dynamo import config as dynamo_config
 from ltx_core.denoiser.blocks import runner_of, set_runner
 from ltx_core.engine.arena import HostArena
 from ltx_core.engine.attention import FusedAttnProcessor
-from ltx_core.engine.compiling import keep_compiled_functions, keep_rows_in_registers
+from ltx_core.engine.compiling import importing_the_compiler, keep_compiled_functions, keep_rows_in_registers
 from ltx_core.engine.gelu import use_quick_gelu
 from ltx_core.engine.low_precision import LowPrecision, precision_on, quantise_linears
 from ltx_core.engine.offload import ActivationOffload
@@ -49,10 +50,11 @@ def assemble(
     precision = None
     if options.precision != "native":
         precision = precision_on(device, options.precision, low_backward=options.low_backward)
-    for index, block in enumerate(blocks):
-        _fill(block, index, read, precision, kept)
-        if stream is not None and index in streamed:
-            stream.adopt(index, block)
+    with importing_the_compiler() if options.compiled else nullcontext():
+        for index, block in enumerate(blocks):
+            _fill(block, index, read, precision, kept)
+            if stream is not None and index in streamed:
+                stream.adopt(index, block)
     set_runner(transformer, PolicyRunner(stream=stream))
     return transformer.requires_grad_(False).eval()
 

@@ -34,7 +34,7 @@ def engine_options(
         raise ConfigError(f"cuda_graphs is on but the device is {device}; set it to auto or off")
     if sharded:
         _check_sharded(settings)
-    compiled = wants_compiler(settings, device) and not sharded
+    compiled = _on(settings.compile_blocks, on_gpu and not sharded)
     from_disk = settings.stream_from == "disk"
     if on_gpu and (unplanned := [name for name in PLANNED if getattr(settings, name) == "auto"]):
         raise ConfigError(f"auto is left in {unplanned}; plan it first (ltx_core.training.memory_plan.planned)")
@@ -51,11 +51,6 @@ def engine_options(
         compiled=compiled,
         graphs=_on(settings.cuda_graphs, on_gpu and not from_disk and not sharded),
     )
-
-
-def wants_compiler(settings: TrainSettings, device: str) -> bool:
-    """Whether blocks are compiled, unless they are sharded."""
-    return _on(settings.compile_blocks, device.startswith("cuda"))
 
 
 def _check_sharded(settings: TrainSettings) -> None:

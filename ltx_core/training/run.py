@@ -10,7 +10,6 @@ import torch
 
 from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.engine.assemble import set_policies, weight_stream
-from ltx_core.engine.compiling import importing_the_compiler
 from ltx_core.engine.deterministic import deterministic_kernels
 from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.unrounded import unrounded_inputs
@@ -27,7 +26,7 @@ from ltx_core.training.captions import ContextCache
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.crepa import Crepa, make_projector
 from ltx_core.training.draws import NO_CAPTION
-from ltx_core.training.engine import engine_options, wants_compiler
+from ltx_core.training.engine import engine_options
 from ltx_core.training.epochs import in_steps
 from ltx_core.training.evaluation import eval_clips
 from ltx_core.training.loop import Run, train
@@ -202,8 +201,7 @@ def _crepa(job: TrainJob, transformer: Any, plan: EpochPlan) -> Crepa | None:
 def _load_adapted(job: TrainJob) -> TrainedAdapter:
     """A fresh adapter on the base."""
     settings = job.settings
-    with importing_the_compiler() if wants_compiler(settings, job.device) else nullcontext():
-        transformer = job.load_transformer()
+    transformer = job.load_transformer()
     found = transformer.proj_in.weight.dtype
     if found != DTYPES[settings.dtype]:
         raise ConfigError(f"dtype is {settings.dtype!r} but the transformer was loaded as {found}; load it as that")

@@ -51,7 +51,7 @@ def test_only_ordered_kernels_while_training(
 def test_they_are_taken_back_when_training_fails(job_of: JobOf, tmp_path: Path) -> None:
     before = allowed()
     with pytest.raises(DataError):
-        train_lora(job_of(tmp_path, source=None, deterministic=True, batch_size=2), Fails())
+        train_lora(job_of(tmp_path, deterministic=True), Fails())
     assert allowed() == before
 
 
