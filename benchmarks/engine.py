@@ -4,7 +4,8 @@
     python benchmarks/engine.py --rows                                            # the table of docs/benchmarks.md
 
 A variant is a precision (`bf16`, `int8`, `fp8`) or `peft` (plain diffusers + peft), then options: `eager`, `graphs`,
-`recompute=F`, `budget=F`, `offload=GIB`, `streamed=N`, `slots=N`, `bf16grad`, `profile`, `shape=17|121`.
+`recompute=F`, `budget=F`, `offload=GIB`, `streamed=N`, `slots=N`, `bf16grad`, `profile`, `shape=17|121`,
+`deterministic` (in a process that has the environment of `ltx_core.engine.deterministic`).
 Needs torch, diffusers and peft; no Prefect, no MLflow, no PyAV.
 """
 
@@ -15,6 +16,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from ltx_core.denoiser.inputs import Stream
 from ltx_core.denoiser.positions import audio_positions, video_positions
 from ltx_core.denoiser.routing import TokenRoute
 from ltx_core.engine.assemble import assemble, set_policies, weight_stream
+from ltx_core.engine.deterministic import deterministic_kernels
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions
 from ltx_core.lora.inject import add_lora, lora_parameters
@@ -170,7 +173,8 @@ def measure(text: str, args: argparse.Namespace) -> None:
     run = StepGraphs(work, parameters, weight_stream(transformer)) if options.graphs else work
     for shape in variant.words.get("shape", args.shapes).split(","):
         try:
-            row = steps(run, batch(transformer, SHAPES[shape], args.text), parameters, optimizer)
+            with deterministic_kernels() if "deterministic" in variant.words else nullcontext():
+                row = steps(run, batch(transformer, SHAPES[shape], args.text), parameters, optimizer)
         except torch.OutOfMemoryError as error:
             row = {"error": str(error)[:120]}
         print(json.dumps({"variant": text, "shape": shape, "built_s": round(built, 1), **row}), flush=True)  # noqa: T201

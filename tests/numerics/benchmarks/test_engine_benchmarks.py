@@ -19,6 +19,7 @@ for name in {NOT_THERE}:
 SCRIPTS = {
     "start_up": ("--precision", "int8"),
     "kill_gpu": ("--seed", "1", "--optimizer", "adamw8bit"),
+    "gradients": (),
     "engine_table": ("--blocks", "2", "--precisions", "int8", "native", "--no-baseline"),
 }
 Lines = Mapping[str, list[dict[str, Any]]]
@@ -60,3 +61,13 @@ def test_engine_table(lines: Lines) -> None:
     assert all(row["loss"] > 0 for row in rows)
     assert {row["row"] for row in rows} >= {"8 bits resident, fits 32 GB", "bf16 streamed"}
     assert {row["precision"] for row in rows} == {"int8", "native"}
+
+
+def test_gradients(lines: Lines) -> None:
+    rows = {(row["row"], row["lora"]): row for row in lines["gradients"]}
+    for lora in ("fresh", "trained"):
+        assert rows["float32", lora]["error"] == 0
+        assert rows["float32", lora]["falls_by"] > 0
+        assert 0 < rows["bf16, fused", lora]["error"] < 0.05
+        assert rows["bf16, fused", lora]["one_minus_cosine"] < 1e-3
+    assert rows["plain diffusers + peft", "fresh"]["loss"] != rows["plain diffusers + peft", "trained"]["loss"]

@@ -76,7 +76,7 @@ def test_predictions_hold_what_was_measured(row: Mapping[str, Any], shapes: dict
     assert estimate.peak_bytes / GIB == pytest.approx(row["peak"], rel=0.10)
     assert estimate.resident_bytes / GIB == pytest.approx(row["resident"], rel=0.10)
     if "reserved" in row:
-        assert needed_bytes(estimate) / GIB == pytest.approx(row["reserved"], rel=0.10)
+        assert 0.90 <= needed_bytes(estimate) / GIB / row["reserved"] <= 1.12  # rather too much than too little
 
 
 @pytest.mark.parametrize(
