@@ -5,14 +5,16 @@ from dataclasses import dataclass, replace
 
 from ltx_core.engine.footprint import KEPT_WIDTHS, BatchShape, MemoryEstimate, Training, kept_activations, predict
 from ltx_core.engine.model_sizes import ModelSizes
-from ltx_core.engine.options import EngineOptions
+from ltx_core.engine.options import EngineOptions, Precision
 from ltx_core.engine.shares import recomputed_blocks
 
 OFFLOADS = (0.1, 0.2, 0.3, 0.35)
 """Of what a block keeps with the largest budget below 1, as tried. Keeping and computing both grow with the tokens, so
 the share that travels in time does not: at `121` an H200 took 0.705 s with none and 0.733 with 0.35 (fp8)."""
-BUDGETS = tuple(KEPT_WIDTHS)
-"""Of activations, as tried."""
+BUDGETS = tuple(budget for budget in KEPT_WIDTHS if budget != 0.3)
+"""Of activations, as tried: those with which a block of no clip keeps more of a token than is predicted."""
+BUDGETS_INT8 = (1.0, 0.99, 0.05)
+"""The others make every int8 product again and keep more than the last."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ def candidates(
 ) -> Iterator[EngineOptions]:
     """The options with what may be chosen filled in; `room` are the host's bytes for activations, if those may be."""
     num_blocks = work.sizes.num_blocks
-    budgets = BUDGETS if budget else (options.activation_budget,)
+    budgets = budgets_tried(options.precision) if budget else (options.activation_budget,)
     shares = [number / num_blocks for number in range(num_blocks + 1)] if recompute else [options.recompute]
     now = replace(options, streamed_blocks=0 if stream else options.streamed_blocks)
     for kept in budgets if shares[0] < 1 else ():
@@ -50,6 +52,11 @@ def candidates(
     yield last
     for streamed in range(1, num_blocks + 1) if stream else ():
         yield replace(last, streamed_blocks=streamed)
+
+
+def budgets_tried(precision: Precision) -> tuple[float, ...]:
+    """From the largest to the smallest."""
+    return BUDGETS_INT8 if precision == "int8" else BUDGETS
 
 
 def _sent(budget: float) -> tuple[float, ...]:

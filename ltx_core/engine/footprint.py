@@ -14,16 +14,19 @@ from itertools import pairwise
 from typing import Literal
 
 from ltx_core.engine.model_sizes import ModelSizes
-from ltx_core.engine.options import EngineOptions
+from ltx_core.engine.options import EngineOptions, Precision
 from ltx_core.engine.shares import recomputed_blocks, streamed_blocks
 
 GIB = 2**30
-KEPT_WIDTHS = {1.0: 22.5, 0.99: 14.45, 0.6: 13.6, 0.5: 11.6, 0.45: 10.8, 0.4: 9.75, 0.3: 7.55, 0.2: 5.55, 0.05: 4.43}
+KEPT_WIDTHS = {1.0: 22.5, 0.99: 14.45, 0.6: 13.6, 0.5: 11.6, 0.45: 10.8, 0.4: 9.75, 0.3: 7.55, 0.2: 7.45, 0.05: 4.75}
 """Values that a compiled block keeps of a token for its backward, in model widths, by its budget of activations. Of a
 whole budget: inputs, queries, keys, values and results of four attentions (15), normalised inputs and residuals (5),
 the feed-forward's slopes (2), rounded by what the compiler recomputes. Just below 1, what norms, gates, rotary
 embedding and gelu make is made again; then products, attentions never. Traced (benchmarks/activations.py), with the
-block's input. Other budgets are not always better than the next smaller one: the compiler's choice is a rough one."""
+block's input. Other budgets are not always better than the next smaller one: the compiler's choice is a rough one. With
+0.3 and 0.2 it depends on the clip: 7.55 and 5.55 of 512x768x121, 9.4 and 7.45 of 1280x704x49, 16 tokens more."""
+KEPT_WIDTHS_INT8 = KEPT_WIDTHS | {0.6: 12.2, 0.5: 12.2, 0.45: 12.2, 0.4: 11.4, 0.3: 9.4, 0.2: 7.9}
+"""The same of int8, whose products the compiler takes for free: from 0.6 on it makes all of them again."""
 MADE_AGAIN_AT_ONCE = 0.6
 """Share of what a budget left out that is there at a time when a block's backward makes it again. At most: measured
 were 0.62 of it with a budget of 0.05 and 0.14 with 0.35 (eight blocks, one H200)."""
@@ -186,12 +189,12 @@ def kept_activations(sizes: ModelSizes, batch: BatchShape, training: Training, o
     everything = _activations(sizes, batch, training, options)
     if options.activation_budget == 1:
         return everything
-    return round(everything * kept_widths(options.activation_budget) / KEPT_WIDTHS[1.0])
+    return round(everything * kept_widths(options.activation_budget, options.precision) / KEPT_WIDTHS[1.0])
 
 
-def kept_widths(budget: float) -> float:
+def kept_widths(budget: float, precision: Precision) -> float:
     """Of any budget: in between the two that were traced; below the smallest there is nothing more to gain."""
-    traced = sorted(KEPT_WIDTHS.items())
+    traced = sorted((KEPT_WIDTHS_INT8 if precision == "int8" else KEPT_WIDTHS).items())
     for (low, least), (high, most) in pairwise(traced):
         if budget <= high:
             return least + (most - least) * max(budget - low, 0) / (high - low)
