@@ -11,8 +11,8 @@ WAYS = {
     76.0: ((0.99, 0.0),),
     46.0: ((0.99, 0.25),),
     30.0: ((0.3, 0.25),),
-    48.0: ((0.3, 0.25),),
-    27.8: ((0.2, 0.25),),
+    48.0: ((0.2, 0.25),),
+    27.8: ((0.05, 0.25),),
 }
 """Of the long shapes, by limit: an activation budget, and the GiB of each block that wait on the host. Ways that
 benchmarks/activations.py lets hope for; only a GPU says which is faster (docs/LOG.md has those that were slower)."""

@@ -19,6 +19,7 @@ from ltx_core.engine.plan import advice, choose, needed_bytes, reliefs, usable_b
 from ltx_core.errors import CheckpointError, ConfigError, OutOfMemory
 from ltx_core.lora.inject import add_lora, lora_parameters
 from ltx_core.lora.targets import target_modules
+from ltx_core.miniature.header import Generation
 from tests.released_header import transformer_shapes
 from tests.unit.engine.conftest import build
 
@@ -35,7 +36,11 @@ Shapes = dict[str, tuple[int, ...]]
 @pytest.fixture(scope="module")
 def shapes() -> dict[int, Shapes]:
     """Of the released 2.0 transformer, by number of blocks."""
-    whole = transformer_shapes()
+    return _shapes("2.0")
+
+
+def _shapes(generation: Generation) -> dict[int, Shapes]:
+    whole = transformer_shapes(generation)
     return {48: whole, 8: {name: shape for name, shape in whole.items() if _block(name) < 8}}
 
 
@@ -69,7 +74,7 @@ def of_row(row: Mapping[str, Any]) -> EngineOptions:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: " ".join(str(value) for value in row.values()))
 def test_predictions_hold_what_was_measured(row: Mapping[str, Any], shapes: dict[int, Shapes]) -> None:
-    found = shapes[row.get("blocks", 48)]
+    found = (_shapes(row["generation"]) if "generation" in row else shapes)[row.get("blocks", 48)]
     training = Training(num_trained(found, "audio+video", rank=32), row.get("optimizer", "adamw"))
     estimate = predict(sizes_of(found), BatchShape(**MEASURED["shapes"][row["shape"]]), training, of_row(row))
     assert estimate.peak_bytes / GIB == pytest.approx(row["peak"], rel=0.10)
