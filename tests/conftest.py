@@ -18,8 +18,6 @@ from ltx_core.progress import Silent
 PREFECT_HOME = Path(tempfile.mkdtemp(prefix="ltx2-lora-tests-"))
 QUIET = {
     "OMP_NUM_THREADS": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(2**28),  # glibc keeps freed memory up to here: else every tensor over 128 KiB is new
-    "MALLOC_TRIM_THRESHOLD_": str(2**28),  # pages, a fifth of the time of tests on two cores
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
