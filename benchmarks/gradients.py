@@ -9,10 +9,7 @@ The loss is of the same batch before and after a step of AdamW. Needs no Prefect
 """
 
 import argparse
-import gc
-import json
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +29,7 @@ from benchmarks.engine import (
     random_tensors,
     with_lora,
 )
+from benchmarks.engine_table import collect, say
 from ltx_core.engine.assemble import assemble, set_policies
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions
@@ -157,9 +155,7 @@ def lines(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
             reference.setdefault(state, {name: gradient.cpu() for name, gradient in gradients.items()})
             yield {"row": name, "lora": state, **losses, **compared(gradients, reference[state])}
         torch._dynamo.reset()
-        gc.collect()
-        if DEVICE.type == "cuda":
-            torch.cuda.empty_cache()
+        collect()
 
 
 def main() -> int:
@@ -173,15 +169,8 @@ def main() -> int:
     args.text = 8 if args.tiny else 1024
     if args.tiny:
         args.blocks, args.shape = 2, "tiny"
-    name = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "cpu"
-    about = {"part": "gradients", "date": time.strftime("%Y-%m-%d"), "gpu": name, "torch": torch.__version__}
     for line in lines(args):
-        text = json.dumps({**about, "blocks": args.blocks, "shape": args.shape, **line})
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
-        if args.out is not None:
-            with args.out.open("a", encoding="utf-8") as file:
-                file.write(text + "\n")
+        say({"blocks": args.blocks, "shape": args.shape, **line, "part": "gradients"}, args.out)
     return 0
 
 

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ MEASURED = json.loads(Path(__file__).with_name("measured_peaks.json").read_text(
 ROWS = MEASURED["rows"]
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
 LINES = [json.loads(line) for file in RESULTS.glob("*.jsonl") for line in file.read_text().splitlines()]
-TRACED = [line for line in LINES if line["part"] == "activations" and line["date"] >= "2026-11-28"]
+TRACED = [line for line in LINES if line["part"] == "activations"]
+NEWEST = max(line["date"] for line in TRACED)
 SMALL = BatchShape(size=2, video_tokens=1170, audio_tokens=17, text_tokens=1024)
 LONG = BatchShape(size=1, video_tokens=6144, audio_tokens=121, text_tokens=1024)
 Shapes = dict[str, tuple[int, ...]]
@@ -39,6 +41,7 @@ def shapes() -> dict[int, Shapes]:
     return _shapes("2.0")
 
 
+@cache
 def _shapes(generation: Generation) -> dict[int, Shapes]:
     whole = transformer_shapes(generation)
     return {48: whole, 8: {name: shape for name, shape in whole.items() if _block(name) < 8}}
@@ -73,19 +76,20 @@ def of_row(row: Mapping[str, Any]) -> EngineOptions:
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: " ".join(str(value) for value in row.values()))
-def test_predictions_hold_what_was_measured(row: Mapping[str, Any], shapes: dict[int, Shapes]) -> None:
-    found = (_shapes(row["generation"]) if "generation" in row else shapes)[row.get("blocks", 48)]
+def test_predictions_hold_what_was_measured(row: Mapping[str, Any]) -> None:
+    found = _shapes(row.get("generation", "2.0"))[row.get("blocks", 48)]
     training = Training(num_trained(found, "audio+video", rank=32), row.get("optimizer", "adamw"))
     estimate = predict(sizes_of(found), BatchShape(**MEASURED["shapes"][row["shape"]]), training, of_row(row))
     assert estimate.peak_bytes / GIB == pytest.approx(row["peak"], rel=0.10)
     assert estimate.resident_bytes / GIB == pytest.approx(row["resident"], rel=0.10)
     if "reserved" in row:
-        assert 0.90 <= needed_bytes(estimate) / GIB / row["reserved"] <= 1.12  # rather too much than too little
+        too_much = 1.12 if row.get("streamed") else 1.10
+        assert 0.90 <= needed_bytes(estimate) / GIB / row["reserved"] <= too_much
 
 
 @pytest.mark.parametrize(
     "line",
-    [line for line in TRACED if line["budget"] in KEPT_WIDTHS],
+    [line for line in TRACED if line["date"] == NEWEST and line["budget"] in KEPT_WIDTHS],
     ids=lambda line: f"{line['row']} {line['shape']} {line['budget']}",
 )
 def test_what_a_budget_keeps_is_as_traced(line: Mapping[str, Any], work: Workload) -> None:
@@ -99,6 +103,8 @@ def test_what_a_budget_keeps_is_as_traced(line: Mapping[str, Any], work: Workloa
     if line["budget"] in budgets_tried(precision):
         assert share > 0.94
     assert 0.78 < share < (1.14 if line["budget"] >= 0.3 else 1.40)
+    if line["shape"] == "121" and line["budget"] >= 0.3:  # what the widths are of
+        assert share == pytest.approx(1, rel=0.06)
 
 
 @pytest.mark.parametrize("precision", ["native", "int8", "fp8"])
