@@ -72,7 +72,15 @@ def log_mel(sound: torch.Tensor, config: MelConfig) -> torch.Tensor:
 
 @cache
 def mel_filters(config: MelConfig) -> torch.Tensor:
-    """[M, fft_size // 2 + 1] triangular filters of equal area on the Slaney mel scale (Auditory Toolbox, 1998)."""
+    """[M, fft_size // 2 + 1] triangular filters of equal area on the Slaney mel scale (Auditory Toolbox, 1998).
+
+    On the CPU, whatever device or mode is in force where they are first asked for: they are kept for all later askers.
+    """
+    with torch.device("cpu"), torch.inference_mode(mode=False):
+        return _mel_filters(config)
+
+
+def _mel_filters(config: MelConfig) -> torch.Tensor:
     bins = torch.linspace(0, config.sample_rate / 2, config.fft_size // 2 + 1, dtype=torch.float64)
     low, high = (
         _mel(torch.tensor(hertz, dtype=torch.float64)) for hertz in (config.lowest_hertz, config.highest_hertz)

@@ -28,6 +28,16 @@ def test_filters_have_equal_area_and_rising_centres() -> None:
     torch.testing.assert_close(area, torch.ones(64), atol=0.03, rtol=0)
 
 
+def test_filters_do_not_depend_on_who_asks_first() -> None:
+    """They are kept for the process; a model that is planned on the meta device may be the first to ask."""
+    expected = mel_filters(MelConfig())
+    mel_filters.cache_clear()
+    with torch.device("meta"), torch.inference_mode():
+        found = mel_filters(MelConfig())
+    assert torch.equal(found, expected)
+    assert not found.is_inference()
+
+
 @pytest.mark.parametrize("hertz", [440.0, 1000.0, 3000.0, 6000.0])
 def test_a_tone_is_loudest_in_its_band(hertz: float) -> None:
     spectrogram = log_mel(tone(hertz)[None], MelConfig())
