@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.engine import DEVICE, SHAPES, batch, empty_transformer, forward_backward, random_tensors, steps
 from benchmarks.engine_table import collect, say
 from ltx_core.engine.assemble import assemble, set_policies
+from ltx_core.engine.attention_kernels import fastest_attention
 from ltx_core.engine.footprint import GIB, BatchShape, Training, predict
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.model_sizes import Shapes, model_sizes
@@ -85,6 +86,7 @@ def measured(
     return steps(StepGraphs(work, parameters) if DEVICE.type == "cuda" else work, data, parameters, optimizer)
 
 
+@fastest_attention(DEVICE)
 def main() -> int:
     """Measure everything."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -100,7 +102,6 @@ def main() -> int:
     args.text = 1024
     if args.tiny:
         args.text, args.shape, args.blocks, args.precision = 8, "tiny", 2, "int8"
-    torch.backends.cuda.enable_flash_sdp(False)  # cuDNN's attention is the faster one on Hopper
     options = EngineOptions(
         precision=args.precision, recompute=args.recompute, fused=True, compiled=not args.tiny, graphs=not args.tiny
     )

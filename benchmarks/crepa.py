@@ -40,6 +40,7 @@ from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.inputs import Stream
 from ltx_core.denoiser.tap import Tap
 from ltx_core.engine.assemble import assemble, set_policies
+from ltx_core.engine.attention_kernels import fastest_attention
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions
 from ltx_core.lora.inject import lora_parameters
@@ -148,6 +149,7 @@ def feature_rows(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         collect()
 
 
+@fastest_attention(DEVICE)
 def main() -> int:
     """Measure everything."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -163,7 +165,6 @@ def main() -> int:
     if args.tiny:
         args.precision = "int8"
         args.text, args.shapes, args.blocks, args.features = 8, ["tiny"], 3, TINY["hidden_size"]
-    torch.backends.cuda.enable_flash_sdp(False)  # cuDNN's attention is the faster one on Hopper
     for row in feature_rows(args):
         say({**row, "part": "crepa"}, args.out)
     budget = 1.0 if args.tiny else args.budget

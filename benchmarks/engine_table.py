@@ -43,6 +43,7 @@ from benchmarks.engine_rows import Row, rows
 from ltx_core.denoiser.blocks import set_runner
 from ltx_core.engine.arena import HostArena
 from ltx_core.engine.assemble import assemble, set_policies
+from ltx_core.engine.attention_kernels import fastest_attention
 from ltx_core.engine.footprint import BatchShape, Training, predict
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.model_sizes import model_sizes
@@ -238,6 +239,7 @@ def measure(args: argparse.Namespace, failed: Collection[tuple[str, str]] = ()) 
         collect()
 
 
+@fastest_attention(DEVICE)
 def main() -> int:
     """Measure everything."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -252,7 +254,6 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="append the lines here")
     args = parser.parse_args()
     args.text = 8 if args.tiny else 1024
-    torch.backends.cuda.enable_flash_sdp(False)  # cuDNN's attention is the faster one on Hopper
     failed = warm(args) if args.warm or args.warm_only else set()
     if not args.warm_only:
         measure(args, failed)

@@ -30,6 +30,7 @@ from benchmarks.engine import (
 )
 from benchmarks.engine_table import collect, say
 from ltx_core.engine.assemble import assemble, set_policies
+from ltx_core.engine.attention_kernels import fastest_attention
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions
 from ltx_core.lora.inject import lora_parameters
@@ -68,6 +69,7 @@ def rows(transformer: Any, args: argparse.Namespace) -> Iterator[dict[str, Any]]
             collect()
 
 
+@fastest_attention(DEVICE)
 def main() -> int:
     """Measure everything."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -85,7 +87,6 @@ def main() -> int:
     if args.tiny:
         args.precision = "int8"
         args.text, args.shapes, args.blocks = 8, ["tiny"], 5
-    torch.backends.cuda.enable_flash_sdp(False)  # cuDNN's attention is the faster one on Hopper
     budget = 1.0 if args.tiny else args.budget
     options = EngineOptions(precision=args.precision, activation_budget=budget, fused=True, compiled=not args.tiny)
     transformer = empty_transformer(args.blocks, args.tiny, args.generation)

@@ -14,10 +14,13 @@ import pytest
 
 from ltx_core.files.lock import folder_lock
 from ltx_core.progress import Silent
+from tests.process_state import differences, process_state
 
 PREFECT_HOME = Path(tempfile.mkdtemp(prefix="ltx2-lora-tests-"))
 QUIET = {
     "OMP_NUM_THREADS": "1",
+    "MALLOC_MMAP_THRESHOLD_": str(2**28),  # glibc keeps freed memory up to here: else every tensor over 128 KiB is new
+    "MALLOC_TRIM_THRESHOLD_": str(2**28),  # pages, a fifth of the time of tests on two cores
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
@@ -96,8 +99,17 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refuse every connection but to this machine, whatever library asks."""
+def nothing_left_behind() -> Generator[None, None, None]:
+    """Fail the test that leaves a switch of the process as it was not: later tests would give other numbers."""
+    before = process_state()
+    yield
+    if left := differences(before, process_state()):
+        pytest.fail("\n".join(left))
+
+
+@pytest.fixture(autouse=True)
+def no_network(nothing_left_behind: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refuse every connection but to this machine, whatever library asks. Patches end before what is left is looked at."""
     for method in ("connect", "connect_ex"):
         monkeypatch.setattr(socket.socket, method, _local_only(getattr(socket.socket, method)))
 
