@@ -109,7 +109,10 @@ def nothing_left_behind() -> Generator[None, None, None]:
 
 @pytest.fixture(autouse=True)
 def no_network(nothing_left_behind: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Refuse every connection but to this machine, whatever library asks. Patches end before what is left is looked at."""
+    """Refuse every connection but to this machine, whatever library asks.
+
+    After `nothing_left_behind`, so that what is patched for a test is as before when that one looks.
+    """
     for method in ("connect", "connect_ex"):
         monkeypatch.setattr(socket.socket, method, _local_only(getattr(socket.socket, method)))
 
