@@ -7,9 +7,7 @@ for a GPU. `tflop_again` is what the backward multiplies again; a GPU's rate mak
 """
 
 import argparse
-import json
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +24,7 @@ from torch._inductor.fx_utils import get_node_storage
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks import engine
+from benchmarks.lines import say
 from ltx_core.denoiser.inputs import Stream
 from ltx_core.denoiser.prepare import prepare
 from ltx_core.engine.attention import FusedAttnProcessor
@@ -154,6 +153,9 @@ def _tflop(backward: Any) -> float:
     return total / 1e12
 
 
+TRACED = {"gpu": "traced, no GPU"}
+
+
 def main() -> int:
     """Print one line of JSON for each precision, shape and budget."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -170,23 +172,8 @@ def main() -> int:
             found = first if budget == 1 else partition(precision, shape, budget, tiny=args.tiny)
             row = {"row": precision, "shape": shape, "budget": budget}
             row |= {"kept_gib": round(found.kept_bytes / GIB, 4), "tflop_again": round(found.tflop - first.tflop, 3)}
-            say({"part": "activations", **row, "attentions_again": found.attentions_again}, args.out)
+            say("activations", {**TRACED, **row, "attentions_again": found.attentions_again}, args.out)
     return 0
-
-
-def say(found: dict[str, Any], out: Path | None) -> None:
-    """Print a line, and append it to the results."""
-    where = {
-        "part": "activations",
-        "date": time.strftime("%Y-%m-%d"),
-        "gpu": "traced, no GPU",
-        "torch": torch.__version__,
-    }
-    found = where | found
-    print(json.dumps(found), flush=True)  # noqa: T201
-    if out is not None:
-        with out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(found) + "\n")
 
 
 if __name__ == "__main__":

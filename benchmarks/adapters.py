@@ -18,7 +18,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.engine import DEVICE, SHAPES, batch, empty_transformer, forward_backward, random_tensors, steps
-from benchmarks.engine_table import collect, say
+from benchmarks.engine_table import collect
+from benchmarks.lines import say
 from ltx_core.engine.assemble import assemble, set_policies
 from ltx_core.engine.attention_kernels import fastest_attention
 from ltx_core.engine.footprint import GIB, BatchShape, Training, predict
@@ -109,7 +110,7 @@ def main() -> int:
     shapes = {name: tuple(tensor.shape) for name, tensor in transformer.state_dict().items()}
     assemble(transformer, partial(random_tensors, transformer), options, device=DEVICE)
     for row in rows(transformer, shapes, options, args):
-        say({**row, "part": f"adapters, {args.precision} weights"}, args.out)
+        say(f"adapters, {args.precision} weights", row, args.out)
     return 0
 
 

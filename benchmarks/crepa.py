@@ -35,7 +35,8 @@ from benchmarks.engine import (
     synchronize,
     with_lora,
 )
-from benchmarks.engine_table import collect, say
+from benchmarks.engine_table import collect
+from benchmarks.lines import say
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.inputs import Stream
 from ltx_core.denoiser.tap import Tap
@@ -166,14 +167,14 @@ def main() -> int:
         args.precision = "int8"
         args.text, args.shapes, args.blocks, args.features = 8, ["tiny"], 3, TINY["hidden_size"]
     for row in feature_rows(args):
-        say({**row, "part": "crepa"}, args.out)
+        say("crepa", row, args.out)
     budget = 1.0 if args.tiny else args.budget
     options = EngineOptions(precision=args.precision, activation_budget=budget, fused=True, compiled=not args.tiny)
     transformer = empty_transformer(args.blocks, args.tiny, args.generation)
     assemble(transformer, partial(random_tensors, transformer), options, device=DEVICE)
     set_policies(with_lora(transformer), options, None)
     for row in step_rows(transformer, args):
-        say({**row, "part": "crepa"}, args.out)
+        say("crepa", row, args.out)
     return 0
 
 

@@ -10,7 +10,6 @@ Random weights of the released sizes, features of LTX-2.0, hashed and packed as 
 
 import argparse
 import hashlib
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from transformers import Gemma3TextConfig, Gemma3TextModel
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import released
+from benchmarks.lines import say
 from ltx_core.checkpoint.load import TextProjection
 from ltx_core.pool.transfer import PACKING_THREADS
 from ltx_core.text.attention import PACKED
@@ -83,20 +83,12 @@ def main() -> int:
         rows.append(measure(way, encoder, projection, given.captions))
         sys.stderr.write(f"{rows[-1]}\n")
     result = {
-        "part": "embed_stage",
-        "date": time.strftime("%Y-%m-%d"),
-        "gpu": torch.cuda.get_device_name() if device.type == "cuda" else "CPU",
-        "torch": torch.__version__,
         "caption_tokens": CAPTION_TOKENS,
         "captions": given.captions,
         "same_bits_in_other_company": same_bits(encoder, projection),
         "rows": [asdict(row) for row in rows],
     }
-    line = json.dumps(result)
-    sys.stdout.write(line + "\n")
-    if given.out:
-        with given.out.open("a") as out:
-            out.write(line + "\n")
+    say("embed_stage", result, given.out)
     return 0
 
 

@@ -10,7 +10,6 @@ written, and CUDA events say how long the GPU worked. Prints one JSON line. Need
 
 import argparse
 import hashlib
-import json
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.lines import say
 from benchmarks.vae_memory import build
 from ltx_core.autoencoder.compiled import compiled_encoder
 from ltx_core.autoencoder.encoding import ClipEncoder, Decoded, encode_clips
@@ -102,12 +102,7 @@ def main() -> int:
         sys.stderr.write(f"{row}\n")
     fastest = min(rows, key=lambda row: row.seconds_per_clip).way
     loop = stage_loop(vae, frames, fastest, given.clips, 0.01 if given.tiny else DECODE_SECONDS)
-    result = {"part": "encode_stage", **machine(device), "clip": list(shape), **loop, "rows": [asdict(r) for r in rows]}
-    line = json.dumps(result)
-    sys.stdout.write(line + "\n")
-    if given.out:
-        with given.out.open("a") as out:
-            out.write(line + "\n")
+    say("encode_stage", {"clip": list(shape), **loop, "rows": [asdict(r) for r in rows]}, given.out)
     return 0
 
 
@@ -124,12 +119,6 @@ def arguments() -> argparse.Namespace:
     not_compiled = [way for way in WAYS if not way.startswith("compiled")]
     given.ways = given.ways or (not_compiled if given.tiny else DEFAULT_WAYS)
     return given
-
-
-def machine(device: torch.device) -> dict[str, str]:
-    """What it was measured on."""
-    name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU"
-    return {"date": time.strftime("%Y-%m-%d"), "gpu": name, "torch": torch.__version__}
 
 
 def way_of(way: str, vae: Any) -> Callable[[Tensor], Tensor]:

@@ -1,7 +1,6 @@
 """A LoRA step of the full-size transformer with random weights under the engine's policies: seconds and peak memory.
 
-    python benchmarks/engine.py --blocks 8 bf16+graphs fp8+graphs+budget=0.4     # a look
-    python benchmarks/engine.py --rows                                            # the table of docs/benchmarks.md
+    python benchmarks/engine.py --blocks 8 bf16+graphs fp8+graphs+budget=0.4
 
 A variant is a precision (`bf16`, `int8`, `fp8`) or `peft` (plain diffusers + peft), then options: `eager`, `graphs`,
 `recompute=F`, `budget=F`, `offload=GIB`, `streamed=N`, `slots=N`, `bf16grad`, `profile`, `shape=17|121`,

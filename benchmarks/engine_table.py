@@ -13,7 +13,6 @@ are those of the memory plan, whose prediction stands beside the peak.
 
 import argparse
 import gc
-import json
 import os
 import subprocess
 import sys
@@ -40,6 +39,7 @@ from benchmarks.engine import (
     with_lora,
 )
 from benchmarks.engine_rows import Row, rows
+from benchmarks.lines import say
 from ltx_core.denoiser.blocks import set_runner
 from ltx_core.engine.arena import HostArena
 from ltx_core.engine.assemble import assemble, set_policies
@@ -181,16 +181,6 @@ def collect() -> None:
         torch.cuda.empty_cache()
 
 
-def say(found: dict[str, Any], out: Path | None) -> None:
-    """Print a line, and append it to the results."""
-    name = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "cpu"
-    found = {"part": "engine", "date": time.strftime("%Y-%m-%d"), "gpu": name, "torch": torch.__version__, **found}
-    print(json.dumps(found), flush=True)  # noqa: T201
-    if out is not None:
-        with out.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(found) + "\n")
-
-
 def warm(args: argparse.Namespace) -> set[tuple[str, str]]:
     """Compile every kind of row on a few blocks, all kinds at once; results are thrown away. Gives those that fail."""
     started = time.monotonic()
@@ -220,7 +210,7 @@ def measure(args: argparse.Namespace, failed: Collection[tuple[str, str]] = ()) 
     plain: dict[str, float] = {}
     for found in [] if args.no_baseline else baseline(args, shapes):
         plain[found["shape"]] = found.get("seconds", 0.0)
-        say({"generation": args.generation, **found}, args.out)
+        say("engine", {"generation": args.generation, **found}, args.out)
     collect()
     for precision in args.precisions:
         started = time.monotonic()
@@ -233,7 +223,7 @@ def measure(args: argparse.Namespace, failed: Collection[tuple[str, str]] = ()) 
             found |= {"generation": args.generation, **run}
             if found.get("seconds") and plain.get(row.shape):
                 found["times_plain"] = round(plain[row.shape] / found["seconds"], 2)
-            say(found, args.out)
+            say("engine", found, args.out)
         del bench
         torch._dynamo.reset()
         collect()

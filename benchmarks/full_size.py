@@ -23,6 +23,7 @@ from diffusers.pipelines.ltx2 import LTX2Vocoder
 from diffusers.pipelines.ltx2.connectors import LTX2ConnectorTransformer1d
 
 from benchmarks import released
+from benchmarks.lines import say
 from ltx_core.autoencoder.video import encode_video
 from ltx_core.checkpoint.architecture import (
     audio_vae_arguments,
@@ -51,17 +52,8 @@ def main() -> int:
         "load": lambda: load(args.path),
         "encoders": encoders,
     }
-    sys.stdout.write(json.dumps({"part": args.part, **machine(), **parts[args.part]()}) + "\n")
+    say(args.part, parts[args.part]())
     return 0
-
-
-def machine() -> dict[str, str]:
-    """What it was measured on."""
-    return {
-        "date": time.strftime("%Y-%m-%d"),
-        "gpu": torch.cuda.get_device_name(),
-        "torch": torch.__version__,
-    }
 
 
 def write(path: Path) -> dict[str, Any]:

@@ -29,7 +29,8 @@ from benchmarks.engine import (
     random_tensors,
     with_lora,
 )
-from benchmarks.engine_table import collect, say
+from benchmarks.engine_table import collect
+from benchmarks.lines import say
 from ltx_core.engine.assemble import assemble, set_policies
 from ltx_core.engine.attention_kernels import fastest_attention
 from ltx_core.engine.graphs import StepGraphs
@@ -172,7 +173,7 @@ def main() -> int:
     if args.tiny:
         args.blocks, args.shape = 2, "tiny"
     for line in lines(args):
-        say({"blocks": args.blocks, "shape": args.shape, **line, "part": "gradients"}, args.out)
+        say("gradients", {"blocks": args.blocks, "shape": args.shape, **line}, args.out)
     return 0
 
 

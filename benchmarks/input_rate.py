@@ -7,7 +7,6 @@ Samples are those of 512x768x121: 128x16x16x24 bf16 of video (1.5 MiB), 126x128 
 """
 
 import argparse
-import json
 import os
 import random
 import sys
@@ -22,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.lines import say
 from ltx_core.pool.samples import ShardReader, pack_sample
 from ltx_core.shapes import audio_latent_frames
 from ltx_core.training.batch import TrainBatch
@@ -72,8 +72,7 @@ def main() -> int:
             fresh = Pool(ShardReader(Path(folder)), pool.places, pool.samples)
             figures |= {f"{name}_{threads}_threads": rate for name, rate in reads(fresh, threads).items()}
         figures |= batches(pool)
-    machine = {"date": time.strftime("%Y-%m-%d"), "gpu": "none", "torch": torch.__version__}
-    sys.stdout.write(json.dumps({"part": "input_rate", **machine, **figures}) + "\n")
+    say("input_rate", {"gpu": "none", **figures})
     return 0
 
 

@@ -28,6 +28,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import released
 from benchmarks.engine import DEVICE, random_tensors
+from benchmarks.lines import say
 from benchmarks.multi_gpu import TINY, Bench, RandomSource, connectors
 from ltx_core.checkpoint.architecture import transformer_arguments
 from ltx_core.engine.assemble import assemble
@@ -144,14 +145,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         ways = ("off",) if DEVICE.type == "cpu" else args.ways
         rows = [case(args, graphs, chance.randint(INTERVAL + 1, STEPS), Path(folder)) for graphs in ways]
-    name = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "cpu"
-    about = {"part": "kill", "date": time.strftime("%Y-%m-%d"), "gpu": name, "torch": torch.__version__}
     what = {"blocks": args.blocks, "precision": args.precision, "optimizer": args.optimizer}
-    line = json.dumps({**about, **what, "rows": rows})
-    sys.stdout.write(line + "\n")
-    if args.out is not None:
-        with args.out.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+    say("kill", {**what, "rows": rows}, args.out)
     return 0 if all(row["same_bytes"] for row in rows) else 1
 
 

@@ -29,6 +29,7 @@ from diffusers.pipelines.ltx2.connectors import LTX2ConnectorTransformer1d
 from torch import Tensor
 
 from benchmarks import released
+from benchmarks.lines import say
 from ltx_core.checkpoint.architecture import connector_arguments, transformer_arguments
 from ltx_core.distributed.join import joined
 from ltx_core.distributed.ranks import ALONE, Ranks
@@ -118,11 +119,8 @@ def main() -> int:
     with kernels, joined(bench.device) as ranks, tempfile.TemporaryDirectory() as folder:
         figures = compare(bench, ranks, Path(folder), args.eager_steps)
         if ranks.is_first:
-            line = json.dumps({"part": "multi_gpu", **machine(), "gpus": ranks.size, **figures})
-            sys.stdout.write(line + "\n")
-            if not args.tiny:
-                with (RESULTS / f"{time.strftime('%Y-%m-%d')}.jsonl").open("a") as out:
-                    out.write(line + "\n")
+            results = None if args.tiny else RESULTS / f"{time.strftime('%Y-%m-%d')}.jsonl"
+            say("multi_gpu", {"gpus": ranks.size, **figures}, results)
     return 0
 
 
@@ -283,16 +281,6 @@ def report(ranks: Ranks, name: str, figures: dict[str, Any]) -> None:
     """Each way is told when it is measured, so that a run cut short is not lost."""
     if ranks.is_first:
         sys.stderr.write(f"{name}: {json.dumps(figures)}\n")
-
-
-def machine() -> dict[str, str]:
-    """What it was measured on."""
-    on_gpu = torch.cuda.is_available()
-    return {
-        "date": time.strftime("%Y-%m-%d"),
-        "gpu": torch.cuda.get_device_name() if on_gpu else "CPU",
-        "torch": torch.__version__,
-    }
 
 
 def empty_device(bench: Bench) -> None:

@@ -8,7 +8,6 @@ Clipping and norms are part of a step, as in training. Prints one JSON line. Nee
 
 import argparse
 import gc
-import json
 import sys
 import time
 from typing import Any
@@ -17,6 +16,7 @@ import torch
 from diffusers import LTX2VideoTransformer3DModel
 
 from benchmarks import released
+from benchmarks.lines import say
 from ltx_core.checkpoint.architecture import transformer_arguments
 from ltx_core.lora.targets import target_modules
 from ltx_core.training.config import TrainSettings
@@ -35,17 +35,12 @@ def main() -> int:
     device = "cpu" if tiny else "cuda"
     shapes = lora_shapes(num_layers=2 if tiny else 48, rank=1 if tiny else 32)
     rows = [measure(name, shapes, device) for name in MAKERS]
-    where = torch.cuda.get_device_name() if device == "cuda" else "CPU"
     figures = {
-        "part": "optimizers",
-        "date": time.strftime("%Y-%m-%d"),
-        "gpu": where,
-        "torch": torch.__version__,
         "matrices": len(shapes),
         "million_weights": sum(shape.numel() for shape in shapes.values()) / 1e6,
         "rows": rows,
     }
-    sys.stdout.write(json.dumps(figures) + "\n")
+    say("optimizers", figures)
     return 0
 
 

@@ -18,7 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmarks import engine
-from benchmarks.activations import say, without_values
+from benchmarks.activations import TRACED, without_values
+from benchmarks.lines import say
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.inputs import Stream
 
@@ -76,7 +77,7 @@ def main() -> int:
     for precision, shape, by_token in [*cases, ("native", "121", True)]:
         found = peak_bytes(precision, shape, by_token=by_token)
         row = {"row": precision, "shape": shape, "by_token": by_token, "peak_gib": round(found / GIB, 4)}
-        say({"part": "sampling_memory", **row}, args.out)
+        say("sampling_memory", {**TRACED, **row}, args.out)
     return 0
 
 

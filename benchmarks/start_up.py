@@ -33,6 +33,7 @@ from benchmarks.engine import (
     synchronize,
     with_lora,
 )
+from benchmarks.lines import say
 from ltx_core.checkpoint.read import TensorReader
 from ltx_core.engine.assemble import assemble, set_policies, weight_stream
 from ltx_core.engine.attention_kernels import fastest_attention
@@ -154,13 +155,7 @@ def main() -> int:
         if DEVICE.type == "cuda":
             torch.cuda.empty_cache()
         rows = [timed(args, state) for state in ("cold", "warm")]
-    name = torch.cuda.get_device_name() if DEVICE.type == "cuda" else "cpu"
-    about = {"part": "start_up", "date": time.strftime("%Y-%m-%d"), "gpu": name, "torch": torch.__version__}
-    line = json.dumps({**about, "precision": args.precision, "streamed": args.streamed, **written, "rows": rows})
-    sys.stdout.write(line + "\n")
-    if args.out is not None:
-        with args.out.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
+    say("start_up", {"precision": args.precision, "streamed": args.streamed, **written, "rows": rows}, args.out)
     return 0
 
 

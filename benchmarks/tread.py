@@ -28,7 +28,8 @@ from benchmarks.engine import (
     steps,
     with_lora,
 )
-from benchmarks.engine_table import collect, say
+from benchmarks.engine_table import collect
+from benchmarks.lines import say
 from ltx_core.engine.assemble import assemble, set_policies
 from ltx_core.engine.attention_kernels import fastest_attention
 from ltx_core.engine.graphs import StepGraphs
@@ -93,7 +94,7 @@ def main() -> int:
     assemble(transformer, partial(random_tensors, transformer), options, device=DEVICE)
     set_policies(with_lora(transformer), options, None)
     for row in rows(transformer, args):
-        say({**row, "part": "tread"}, args.out)
+        say("tread", row, args.out)
     return 0
 
 
