@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import LTX2VideoTransformer3DModel
 
 from benchmarks import released
+from ltx_core.checkpoint.architecture import transformer_arguments
 from ltx_core.checkpoint.keys import to_original_keys
 from ltx_core.miniature.header import Generation, config
 from ltx_core.miniature.modules import build_modules
@@ -16,6 +18,7 @@ from ltx_core.miniature.modules import build_modules
 FULL_SIZE = ("transformer", "connectors")
 BLOCK = "transformer_blocks.0."
 BFLOAT16_BYTES = 2
+NUM_BLOCKS: int = released.TRANSFORMER_WIDTHS["num_layers"]
 
 
 def write_released_header(path: Path, generation: Generation = "2.0") -> Path:
@@ -38,7 +41,10 @@ def write_released_header(path: Path, generation: Generation = "2.0") -> Path:
 
 def transformer_shapes(generation: Generation = "2.0") -> dict[str, tuple[int, ...]]:
     """Of the released transformer, by the names in diffusers' module."""
-    return _shapes(generation)["transformer"]
+    one_block = config(generation) | {"transformer": released.transformer_section(generation) | {"num_layers": 1}}
+    with torch.device("meta"):
+        transformer = LTX2VideoTransformer3DModel(**transformer_arguments(one_block))
+    return repeated({key: tuple(t.shape) for key, t in transformer.state_dict().items()}, NUM_BLOCKS)
 
 
 def _shapes(generation: Generation) -> dict[str, dict[str, tuple[int, ...]]]:
@@ -48,7 +54,7 @@ def _shapes(generation: Generation) -> dict[str, dict[str, tuple[int, ...]]]:
         small = build_modules(config(generation))
     chosen = {name: modules[name] if name in FULL_SIZE else small[name] for name in modules}
     found = {name: {key: tuple(t.shape) for key, t in module.state_dict().items()} for name, module in chosen.items()}
-    found["transformer"] = repeated(found["transformer"], released.TRANSFORMER_WIDTHS["num_layers"])
+    found["transformer"] = repeated(found["transformer"], NUM_BLOCKS)
     return found
 
 

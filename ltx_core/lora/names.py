@@ -1,6 +1,6 @@
 """Which layers a LoRA changes, told from the layers' names alone. No torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ltx_core.errors import ConfigError
 from ltx_core.lora.layout import original_name
@@ -29,12 +29,16 @@ def target_layers(linear: Sequence[str], targets: str | Sequence[str], *, video_
         linear = [name for name in linear if stream_of(name) == "video"]
     names = {name: (f".{name}", f".{original_name(name)}") for name in linear}
     suffixes = _suffixes(targets)
-    found = {s: [name for name in linear if any(n.endswith(f".{s}") for n in names[name])] for s in suffixes}
+    found = {suffix: _ending(names, f".{suffix}") for suffix in suffixes}
     if empty := [suffix for suffix, layers in found.items() if not layers]:
         where = "the video stream's part of the transformer" if video_only else "the transformer"
         endings = sorted({name.split(".", 2)[2] if name.startswith(BLOCKS) else name for name in linear})
         raise ConfigError(f"targets {empty} match no layer in {where}; there are {endings}")
     return sorted({name for names in found.values() for name in names})
+
+
+def _ending(names: Mapping[str, tuple[str, str]], end: str) -> list[str]:
+    return [name for name, (own, original) in names.items() if own.endswith(end) or original.endswith(end)]
 
 
 def stream_of(module: str) -> str:

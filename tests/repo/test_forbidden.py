@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.repo.source import ROOT, SOURCES, called, top_packages, tracked_files, tree
+from tests.repo.source import ROOT, SOURCES, called, nodes, top_packages, tracked_files
 
 PROCESS_BOUNDARY = "tasks/child.py"
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
@@ -78,11 +78,11 @@ def _is_text(path: Path) -> bool:
 
 
 def _handlers(source: Path) -> list[ast.ExceptHandler]:
-    return [node for node in ast.walk(tree(source)) if isinstance(node, ast.ExceptHandler)]
+    return [node for node in nodes(source) if isinstance(node, ast.ExceptHandler)]
 
 
 def _calls(source: Path) -> list[ast.Call]:
-    return [node for node in ast.walk(tree(source)) if isinstance(node, ast.Call)]
+    return [node for node in nodes(source) if isinstance(node, ast.Call)]
 
 
 def _leaves_out(keyword: ast.keyword) -> bool:

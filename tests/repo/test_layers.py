@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.repo.source import LAYERS, ROOT, SOURCES, imports, top_packages, tree
+from tests.repo.source import LAYERS, ROOT, SOURCES, imports, nodes, top_packages
 
 HEAVY = ("torch", "diffusers", "transformers", "peft", "mlflow")
 LIGHT_MODULES = ("datasets_spec", "tasks", "flows.config", "flows.cli", "flows.ltx2_lora")
@@ -27,8 +27,8 @@ def test_imports_point_down() -> None:
 
 
 def test_imports_are_absolute() -> None:
-    nodes = [(s, node) for s in SOURCES for node in ast.walk(tree(s)) if isinstance(node, ast.ImportFrom)]
-    relative = [f"{s}:{node.lineno}" for s, node in nodes if node.level]
+    from_imports = [(s, node) for s in SOURCES for node in nodes(s) if isinstance(node, ast.ImportFrom)]
+    relative = [f"{s}:{node.lineno}" for s, node in from_imports if node.level]
     assert not relative
 
 

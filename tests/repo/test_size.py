@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.repo.source import ROOT, SOURCES, tracked_files, tree
+from tests.repo.source import ROOT, SOURCES, nodes, tracked_files
 
 MAX_FILE_LINES = 400
 AIM_FILE_LINES = 150
@@ -39,7 +39,7 @@ def _num_lines(source: Path) -> int:
 
 
 def _functions(source: Path) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(tree(source)):
+    for node in nodes(source):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
             yield node.name, (node.end_lineno or node.lineno) - first + 1
