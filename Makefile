@@ -1,7 +1,7 @@
 # make install   .venv with everything constraints.txt pins; the CPU build of torch where there is no NVIDIA GPU
 # make demo      miniature model and footage to a trained LoRA, renders and an MLflow run, on any machine
 # make test      every test
-# make check     format, lint, types, and the default tier of tests (a minute and a half on two cores)
+# make check     format, lint, types, and the default tier of tests (a minute on two cores)
 # make docs      write the generated docs and prefect.yaml
 BIN := .venv/bin
 .PHONY: install demo test check docs lock clean

@@ -58,6 +58,7 @@ def loaded() -> dict[str, list[str]]:
     return {line.split()[0]: line.split()[1:] for line in out.stdout.splitlines()}
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("module", LIGHT_MODULES)
 def test_import_is_light(module: str, loaded: dict[str, list[str]]) -> None:
     assert loaded[module] == [], f"importing {module} (or what comes before it in this test) loads {loaded[module]}"

@@ -17,6 +17,8 @@ from ltx_core.checkpoint.load import (
 )
 from ltx_core.errors import CheckpointError
 
+pytestmark = pytest.mark.whole
+
 Tensors = dict[str, torch.Tensor]
 Changed = Callable[[Callable[[Tensors, dict[str, str]], None]], Path]
 BF16 = {"device": "cpu", "dtype": torch.bfloat16}

@@ -14,6 +14,8 @@ from ltx_core.checkpoint.read import PIECE_BYTES, read_weights
 from ltx_core.errors import CheckpointError
 from ltx_core.files.digest import DigestMemo
 
+pytestmark = pytest.mark.whole
+
 Tensors = dict[str, torch.Tensor]
 Changed = Callable[[Callable[[Tensors, dict[str, str]], None]], Path]
 FULL = {"device": "cpu", "dtype": torch.float32}

@@ -21,6 +21,8 @@ from ltx_core.checkpoint.architecture import (
 from ltx_core.checkpoint.combined import open_checkpoint
 from ltx_core.checkpoint.video_architecture import video_vae_arguments
 
+pytestmark = pytest.mark.whole
+
 GOLDEN = Path(__file__).parents[2] / "golden"
 WIDTHS = {
     "num_layers": 48,

@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import torch
 
 from ltx_core.engine.low_precision import QuantisedLinear
 from ltx_core.engine.options import EngineOptions
+
+pytestmark = pytest.mark.whole
 
 Gradients = dict[str, torch.Tensor]
 Trained = tuple[torch.Tensor, Gradients]

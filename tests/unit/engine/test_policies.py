@@ -14,6 +14,8 @@ from ltx_core.engine.runner import PolicyRunner
 from ltx_core.errors import ConfigError
 from tests.unit.engine.conftest import build, loss_and_gradients
 
+pytestmark = pytest.mark.whole
+
 Gradients = dict[str, torch.Tensor]
 Trained = tuple[torch.Tensor, Gradients]
 TrainOnce = Callable[[EngineOptions], Trained]

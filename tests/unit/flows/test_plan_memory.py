@@ -17,6 +17,8 @@ from tasks.vae_memory import decoding_line
 from tests.released_header import write_released_header
 from tests.unit.flows.conftest import Write
 
+pytestmark = pytest.mark.whole
+
 SMALLEST_OF_THE_GUIDE = {
     "batch_size": 2,
     "base_precision": "int8",

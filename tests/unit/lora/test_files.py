@@ -18,6 +18,8 @@ from ltx_core.lora.inject import add_lora, lora_layers, lora_parameters
 from ltx_core.lora.targets import target_modules
 from ltx_core.lora.tensor_file import read_tensors, write_tensors
 
+pytestmark = pytest.mark.whole
+
 Forward = Callable[[Any], torch.Tensor]
 HEADER = {"base": "tiny", "dataset": "none", "zeta": "1", "alpha": "2"}
 

@@ -17,6 +17,8 @@ from ltx_core.lora.layout import original_name
 from ltx_core.lora.read import read_lora
 from ltx_core.lora.targets import target_modules
 
+pytestmark = pytest.mark.whole
+
 Tensors = dict[str, torch.Tensor]
 Forward = Callable[[Any], torch.Tensor]
 RANK, ALPHA = 4, 8.0

@@ -18,6 +18,8 @@ from ltx_core.lora.stack import stacked
 from ltx_core.lora.targets import target_modules
 from ltx_core.lora.tensor_file import write_tensors
 
+pytestmark = pytest.mark.whole
+
 Forward = Callable[[Any], torch.Tensor]
 
 
