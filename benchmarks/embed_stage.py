@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import released
 from benchmarks.lines import say
-from ltx_core.checkpoint.load import TextProjection
+from ltx_core.checkpoint.text_projection import TextProjection
 from ltx_core.pool.transfer import PACKING_THREADS
 from ltx_core.text.attention import PACKED
 from ltx_core.text.compiled import compile_layers

@@ -25,7 +25,7 @@ from tasks.stage import Inputs, Observed, Outcome, Stage, Work
 from tasks.weights import component_identities, encoder_identities, open_weights
 
 if TYPE_CHECKING:
-    from ltx_core.checkpoint.load import TextProjection
+    from ltx_core.checkpoint.text_projection import TextProjection
     from ltx_core.text.gemma import TextEncoder
 
 FEATURE_VERSION = 2
@@ -115,7 +115,7 @@ def _models(work: Work) -> "tuple[TextEncoder, TextProjection]":
     """The text encoder, as it fits the device, and the checkpoint's projection."""
     with loading():
         from ltx_core.autoencoder.device_memory import free_bytes
-        from ltx_core.checkpoint.load import load_text_projection
+        from ltx_core.checkpoint.text_projection import load_text_projection
         from ltx_core.text.gemma import load_gemma
         from ltx_core.text.room import must_stream
         from tasks.device import prepare_device, torch_dtype

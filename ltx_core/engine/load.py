@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from diffusers import LTX2VideoTransformer3DModel
 
-from ltx_core.checkpoint.load import compare_shapes, empty_transformer
+from ltx_core.checkpoint.fill import compare_shapes
+from ltx_core.checkpoint.load import empty_transformer
 from ltx_core.checkpoint.model import Checkpoint
 from ltx_core.checkpoint.read import TensorReader
 from ltx_core.engine.assemble import assemble

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
-from ltx_core.checkpoint.load import TextProjection
+from ltx_core.checkpoint.text_projection import TextProjection
 from ltx_core.pool.transfer import Arriving, one_behind, to_host
 from ltx_core.text.fit import fits
 from ltx_core.text.gemma import TextEncoder

@@ -20,13 +20,8 @@ from ltx_core.autoencoder.mel import mel_config
 from ltx_core.autoencoder.memory import PATCH_CONV, TEMPORAL_ROLL, VaeMemory
 from ltx_core.autoencoder.video import encode_pixels, encode_video
 from ltx_core.checkpoint.keys import diffusers_name
-from ltx_core.checkpoint.load import (
-    load_audio_vae,
-    load_connectors,
-    load_text_projection,
-    load_transformer,
-    load_video_vae,
-)
+from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_transformer, load_video_vae
+from ltx_core.checkpoint.text_projection import load_text_projection
 from ltx_core.conditioning.prefix import Prefix
 from ltx_core.conditioning.sound import Sound
 from ltx_core.conditioning.text import Text

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 import torch
 
-from ltx_core.checkpoint.load import load_connectors, load_text_projection
+from ltx_core.checkpoint.load import load_connectors
+from ltx_core.checkpoint.text_projection import load_text_projection
 from ltx_core.text.contexts import text_contexts
 from ltx_core.text.features import text_features
 from ltx_core.text.fit import fits

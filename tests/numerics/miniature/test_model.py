@@ -14,16 +14,10 @@ from ltx_core.autoencoder.mel import mel_config
 from ltx_core.autoencoder.video import decode_video, encode_video
 from ltx_core.checkpoint.flavours import FLAVOURS
 from ltx_core.checkpoint.header import read_header
-from ltx_core.checkpoint.load import (
-    load_audio_vae,
-    load_connectors,
-    load_text_projection,
-    load_transformer,
-    load_video_vae,
-    load_vocoder,
-)
+from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_transformer, load_video_vae, load_vocoder
 from ltx_core.checkpoint.model import Checkpoint
 from ltx_core.checkpoint.source import ModelSource, open_model
+from ltx_core.checkpoint.text_projection import load_text_projection
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.inputs import Stream
 from ltx_core.denoiser.packing import pack_video

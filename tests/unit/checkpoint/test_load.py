@@ -7,14 +7,8 @@ import pytest
 import torch
 
 from ltx_core.checkpoint.combined import open_checkpoint
-from ltx_core.checkpoint.load import (
-    load_audio_vae,
-    load_connectors,
-    load_text_projection,
-    load_transformer,
-    load_video_vae,
-    load_vocoder,
-)
+from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_transformer, load_video_vae, load_vocoder
+from ltx_core.checkpoint.text_projection import load_text_projection
 from ltx_core.errors import CheckpointError
 
 pytestmark = pytest.mark.whole

@@ -11,16 +11,10 @@ from safetensors.torch import load_file, save_file
 from ltx_core.checkpoint.combined import open_checkpoint
 from ltx_core.checkpoint.identity import model_identities, text_encoder_identities
 from ltx_core.checkpoint.keys import COMPONENTS
-from ltx_core.checkpoint.load import (
-    load_audio_vae,
-    load_connectors,
-    load_text_projection,
-    load_transformer,
-    load_video_vae,
-    load_vocoder,
-)
+from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_transformer, load_video_vae, load_vocoder
 from ltx_core.checkpoint.model import Checkpoint
 from ltx_core.checkpoint.source import ModelSource, open_model
+from ltx_core.checkpoint.text_projection import load_text_projection
 from ltx_core.errors import CheckpointError, ConfigError
 from ltx_core.files.digest import DigestMemo
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ltx_core.checkpoint.combined import Checkpoint
-from ltx_core.checkpoint.load import TextProjection, load_text_projection
+from ltx_core.checkpoint.text_projection import TextProjection, load_text_projection
 from ltx_core.errors import CheckpointError
 from ltx_core.text.features import columns_by_layer, embed_text, text_features
 from ltx_core.text.fit import fits

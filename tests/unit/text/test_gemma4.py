@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ltx_core.checkpoint.combined import Checkpoint, open_checkpoint
-from ltx_core.checkpoint.load import load_text_projection
+from ltx_core.checkpoint.text_projection import load_text_projection
 from ltx_core.errors import CheckpointError
 from ltx_core.text.features import embed_text
 from ltx_core.text.fit import fits

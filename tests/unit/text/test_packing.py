@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ltx_core.checkpoint.combined import Checkpoint
-from ltx_core.checkpoint.load import TextProjection, load_text_projection
+from ltx_core.checkpoint.text_projection import TextProjection, load_text_projection
 from ltx_core.errors import ConfigError
 from ltx_core.text.features import embed_captions
 from ltx_core.text.gemma import TextEncoder
