@@ -21,6 +21,7 @@ from ltx_core.shapes import LatentShape, audio_latent_frames
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.run import TrainJob
 from ltx_core.training.samples import SampleInfo
+from tests.tiny_transformer import build
 
 CHANNELS, AUDIO_CHANNELS, TEXT, AUDIO_TEXT, REGISTERS, MELS = 16, 16, 32, 16, 8, 16
 SHAPE = LatentShape(2, 1, 2)
@@ -28,30 +29,7 @@ FRAME_RATE = 24.0
 
 
 def build_transformer() -> LTX2VideoTransformer3DModel:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        transformer = LTX2VideoTransformer3DModel(
-            in_channels=CHANNELS,
-            out_channels=CHANNELS,
-            num_attention_heads=2,
-            attention_head_dim=TEXT // 2,
-            cross_attention_dim=TEXT,
-            audio_in_channels=AUDIO_CHANNELS,
-            audio_out_channels=AUDIO_CHANNELS,
-            audio_num_attention_heads=2,
-            audio_attention_head_dim=AUDIO_TEXT // 2,
-            audio_cross_attention_dim=AUDIO_TEXT,
-            num_layers=2,
-            caption_channels=TEXT,
-            rope_type="split",
-            gated_attn=True,
-            cross_attn_mod=True,
-            audio_gated_attn=True,
-            audio_cross_attn_mod=True,
-            use_prompt_embeddings=False,
-            perturbed_attn=True,
-        )
-    return transformer.eval().requires_grad_(False)
+    return build("2.3", channels=CHANNELS, audio_channels=AUDIO_CHANNELS, width=TEXT, audio_width=AUDIO_TEXT)
 
 
 def build_connectors() -> LTX2TextConnectors:

@@ -15,6 +15,7 @@ from ltx_core.shapes import PixelShape, audio_latent_frames
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.run import TrainJob
 from ltx_core.training.samples import SampleInfo
+from tests.tiny_transformer import build
 
 CHANNELS, AUDIO_CHANNELS, TEXT, AUDIO_TEXT, REGISTERS = 8, 16, 32, 16, 8
 FRAME_RATE = 24.0
@@ -24,33 +25,8 @@ SIZES = {SMALL: PixelShape(9, 32, 64), LARGE: PixelShape(9, 64, 64)}
 
 def build_transformer(dtype: torch.dtype = torch.float32) -> LTX2VideoTransformer3DModel:
     """A tiny LTX-2.5: gates, prompt modulation and keyframe marks, the same at every call."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        transformer = LTX2VideoTransformer3DModel(
-            in_channels=CHANNELS,
-            out_channels=CHANNELS,
-            num_attention_heads=2,
-            attention_head_dim=TEXT // 2,
-            cross_attention_dim=TEXT,
-            audio_in_channels=AUDIO_CHANNELS,
-            audio_out_channels=AUDIO_CHANNELS,
-            audio_num_attention_heads=2,
-            audio_attention_head_dim=AUDIO_TEXT // 2,
-            audio_cross_attention_dim=AUDIO_TEXT,
-            num_layers=2,
-            caption_channels=TEXT,
-            rope_type="split",
-            gated_attn=True,
-            cross_attn_mod=True,
-            audio_gated_attn=True,
-            audio_cross_attn_mod=True,
-            use_prompt_embeddings=False,
-            perturbed_attn=True,
-            ff_bias=False,
-            use_keyframes_abs_pos_embedding=True,
-        )
-        torch.nn.init.normal_(transformer.keyframes_abs_pos_embedding, std=0.5)
-    return transformer.to(dtype).eval().requires_grad_(False)
+    made = build("2.5", channels=CHANNELS, audio_channels=AUDIO_CHANNELS, width=TEXT, audio_width=AUDIO_TEXT)
+    return made.to(dtype)
 
 
 def build_connectors() -> torch.nn.ModuleDict:

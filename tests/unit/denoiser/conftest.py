@@ -10,41 +10,16 @@ from diffusers import LTX2VideoTransformer3DModel
 from ltx_core.denoiser.inputs import Stream
 from ltx_core.denoiser.positions import audio_positions, first_frame_keyframes, video_positions
 from ltx_core.shapes import LatentShape
+from tests.tiny_transformer import Release
+from tests.tiny_transformer import build as tiny
 
 SHAPE = LatentShape(frames=2, height=2, width=3)
 NUM_AUDIO_TOKENS = 9
-GENERATIONS = ("2.0", "2.3", "2.5")
+GENERATIONS: tuple[Release, ...] = ("2.0", "2.3", "2.5")
 
 
-def build(generation: str) -> LTX2VideoTransformer3DModel:
-    torch.manual_seed(0)
-    later = generation != "2.0"
-    transformer = LTX2VideoTransformer3DModel(
-        in_channels=8,
-        out_channels=8,
-        num_attention_heads=2,
-        attention_head_dim=16,
-        cross_attention_dim=32,
-        audio_in_channels=16,
-        audio_out_channels=16,
-        audio_num_attention_heads=2,
-        audio_attention_head_dim=8,
-        audio_cross_attention_dim=16,
-        num_layers=2,
-        caption_channels=24,
-        rope_type="split",
-        perturbed_attn=True,
-        gated_attn=later,
-        audio_gated_attn=later,
-        cross_attn_mod=later,
-        audio_cross_attn_mod=later,
-        use_prompt_embeddings=not later,
-        ff_bias=generation != "2.5",
-        use_keyframes_abs_pos_embedding=generation == "2.5",
-    )
-    if generation == "2.5":
-        torch.nn.init.normal_(transformer.keyframes_abs_pos_embedding)
-    return transformer.requires_grad_(False).eval()
+def build(generation: Release) -> LTX2VideoTransformer3DModel:
+    return tiny(generation, channels=8, audio_channels=16, width=32, audio_width=16, captions=24)
 
 
 @pytest.fixture(params=GENERATIONS)

@@ -1,7 +1,6 @@
 """A tiny transformer under any policy, a LoRA on it, and a batch."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import pytest
 import torch
@@ -16,25 +15,13 @@ from ltx_core.engine.options import EngineOptions
 from ltx_core.lora.inject import add_lora, lora_parameters
 from ltx_core.lora.targets import target_modules
 from ltx_core.shapes import LatentShape
+from tests.tiny_transformer import arguments
 
 NUM_BLOCKS = 5
 SHAPE = LatentShape(frames=2, height=3, width=4)
-ARGUMENTS: dict[str, Any] = {
-    "in_channels": 8,
-    "out_channels": 8,
-    "num_attention_heads": 2,
-    "attention_head_dim": 32,
-    "cross_attention_dim": 64,
-    "audio_in_channels": 16,
-    "audio_out_channels": 16,
-    "audio_num_attention_heads": 2,
-    "audio_attention_head_dim": 16,
-    "audio_cross_attention_dim": 32,
-    "num_layers": NUM_BLOCKS,
-    "caption_channels": 24,
-    "rope_type": "split",
-    "perturbed_attn": True,
-}
+ARGUMENTS = arguments(
+    "2.0", channels=8, audio_channels=16, width=64, audio_width=32, captions=24, num_layers=NUM_BLOCKS
+)
 Gradients = dict[str, torch.Tensor]
 
 

@@ -12,6 +12,7 @@ from ltx_core.denoiser.inputs import Stream
 from ltx_core.denoiser.positions import audio_positions, first_frame_keyframes, video_positions
 from ltx_core.lora.inject import lora_parameters
 from ltx_core.shapes import LatentShape
+from tests.tiny_transformer import build as tiny
 
 SHAPE = LatentShape(2, 1, 2)
 NUM_AUDIO = 3
@@ -22,30 +23,7 @@ def build() -> Callable[..., Any]:
     """Makes the same tiny LTX-2.3 transformer at every call."""
 
     def make(dtype: torch.dtype = torch.float32) -> LTX2VideoTransformer3DModel:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            transformer = LTX2VideoTransformer3DModel(
-                in_channels=4,
-                out_channels=4,
-                num_attention_heads=2,
-                attention_head_dim=16,
-                cross_attention_dim=32,
-                audio_in_channels=8,
-                audio_out_channels=8,
-                audio_num_attention_heads=2,
-                audio_attention_head_dim=8,
-                audio_cross_attention_dim=16,
-                num_layers=2,
-                caption_channels=32,
-                rope_type="split",
-                gated_attn=True,
-                cross_attn_mod=True,
-                audio_gated_attn=True,
-                audio_cross_attn_mod=True,
-                use_prompt_embeddings=False,
-                perturbed_attn=True,
-            )
-        return transformer.to(dtype).eval().requires_grad_(False)
+        return tiny("2.3", channels=4, audio_channels=8, width=32, audio_width=16).to(dtype)
 
     return make
 

@@ -1,6 +1,7 @@
 """A tiny transformer of the real class, and requests and texts that fit it."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from diffusers import LTX2VideoTransformer3DModel
 from ltx_core.conditioning.text import Text
 from ltx_core.sampling.request import RenderRequest
 from ltx_core.sampling.walk import Prompts
+from tests.tiny_transformer import build as tiny
 
 CHANNELS, AUDIO_CHANNELS, WIDTH, AUDIO_WIDTH = 4, 8, 32, 16
 
@@ -17,35 +19,7 @@ CHANNELS, AUDIO_CHANNELS, WIDTH, AUDIO_WIDTH = 4, 8, 32, 16
 def build() -> Callable[[], LTX2VideoTransformer3DModel]:
     """Makes the same tiny LTX-2.5 transformer at every call: gates, prompt modulation, keyframe marks, STG."""
 
-    def make() -> LTX2VideoTransformer3DModel:
-        torch.manual_seed(0)
-        transformer = LTX2VideoTransformer3DModel(
-            in_channels=CHANNELS,
-            out_channels=CHANNELS,
-            num_attention_heads=2,
-            attention_head_dim=WIDTH // 2,
-            cross_attention_dim=WIDTH,
-            audio_in_channels=AUDIO_CHANNELS,
-            audio_out_channels=AUDIO_CHANNELS,
-            audio_num_attention_heads=2,
-            audio_attention_head_dim=AUDIO_WIDTH // 2,
-            audio_cross_attention_dim=AUDIO_WIDTH,
-            num_layers=2,
-            caption_channels=WIDTH,
-            rope_type="split",
-            gated_attn=True,
-            cross_attn_mod=True,
-            audio_gated_attn=True,
-            audio_cross_attn_mod=True,
-            use_prompt_embeddings=False,
-            perturbed_attn=True,
-            ff_bias=False,
-            use_keyframes_abs_pos_embedding=True,
-        )
-        torch.nn.init.normal_(transformer.keyframes_abs_pos_embedding, std=0.5)
-        return transformer.eval().requires_grad_(False)
-
-    return make
+    return partial(tiny, "2.5", channels=CHANNELS, audio_channels=AUDIO_CHANNELS, width=WIDTH, audio_width=AUDIO_WIDTH)
 
 
 @pytest.fixture

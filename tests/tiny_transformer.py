@@ -1,0 +1,56 @@
+"""A tiny transformer of the real class, with the parts that a release of LTX-2 has."""
+
+from typing import Any, Literal
+
+import torch
+from diffusers import LTX2VideoTransformer3DModel
+
+Release = Literal["2.0", "2.3", "2.5"]
+
+
+def arguments(
+    release: Release,
+    *,
+    channels: int,
+    audio_channels: int,
+    width: int,
+    audio_width: int,
+    captions: int | None = None,
+    num_layers: int = 2,
+) -> dict[str, Any]:
+    """Of the constructor. Channels are of a latent, widths of a block's streams; `captions` is the width of a feature,
+    which is the video's where there is none."""
+    later = release != "2.0"
+    return {
+        "in_channels": channels,
+        "out_channels": channels,
+        "num_attention_heads": 2,
+        "attention_head_dim": width // 2,
+        "cross_attention_dim": width,
+        "audio_in_channels": audio_channels,
+        "audio_out_channels": audio_channels,
+        "audio_num_attention_heads": 2,
+        "audio_attention_head_dim": audio_width // 2,
+        "audio_cross_attention_dim": audio_width,
+        "num_layers": num_layers,
+        "caption_channels": width if captions is None else captions,
+        "rope_type": "split",
+        "perturbed_attn": True,
+        "gated_attn": later,
+        "audio_gated_attn": later,
+        "cross_attn_mod": later,
+        "audio_cross_attn_mod": later,
+        "use_prompt_embeddings": not later,
+        "ff_bias": release != "2.5",
+        "use_keyframes_abs_pos_embedding": release == "2.5",
+    }
+
+
+def build(release: Release, **sizes: Any) -> LTX2VideoTransformer3DModel:
+    """Frozen, in eval mode, in float32, and the same at every call; `sizes` as `arguments` takes them."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        transformer = LTX2VideoTransformer3DModel(**arguments(release, **sizes))
+        if release == "2.5":  # zeros at first, so that whether they are added would not show
+            torch.nn.init.normal_(transformer.keyframes_abs_pos_embedding, std=0.5)
+    return transformer.eval().requires_grad_(False)
