@@ -37,6 +37,9 @@ from ltx_core.lora.targets import target_modules
 GIB = 2**30
 PRODUCTS = ("aten.mm", "aten.addmm", "aten._scaled_mm", "aten._int_mm")
 
+TRACED = {"gpu": "traced, no GPU"}
+"""What a line was measured on that no machine measured."""
+
 
 @dataclass(frozen=True)
 class Partition:
@@ -151,9 +154,6 @@ def _tflop(backward: Any) -> float:
             factor = node.args[2 if name == "aten.addmm" else 1]  # [K, N]
             total += 2 * node.meta["val"].numel() * factor.meta["val"].shape[0]
     return total / 1e12
-
-
-TRACED = {"gpu": "traced, no GPU"}
 
 
 def main() -> int:

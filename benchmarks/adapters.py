@@ -21,7 +21,6 @@ from benchmarks.engine import DEVICE, SHAPES, batch, empty_transformer, forward_
 from benchmarks.engine_table import collect
 from benchmarks.lines import say
 from ltx_core.engine.assemble import assemble, set_policies
-from ltx_core.engine.attention_kernels import fastest_attention
 from ltx_core.engine.footprint import GIB, BatchShape, Training, predict
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.model_sizes import Shapes, model_sizes
@@ -87,7 +86,6 @@ def measured(
     return steps(StepGraphs(work, parameters) if DEVICE.type == "cuda" else work, data, parameters, optimizer)
 
 
-@fastest_attention(DEVICE)
 def main() -> int:
     """Measure everything."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

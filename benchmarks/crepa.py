@@ -41,7 +41,6 @@ from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.inputs import Stream
 from ltx_core.denoiser.tap import Tap
 from ltx_core.engine.assemble import assemble, set_policies
-from ltx_core.engine.attention_kernels import fastest_attention
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions
 from ltx_core.lora.inject import lora_parameters
@@ -150,7 +149,6 @@ def feature_rows(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         collect()
 
 
-@fastest_attention(DEVICE)
 def main() -> int:
     """Measure everything."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -32,7 +32,6 @@ from ltx_core.denoiser.inputs import Stream
 from ltx_core.denoiser.positions import audio_positions, video_positions
 from ltx_core.denoiser.routing import TokenRoute
 from ltx_core.engine.assemble import assemble, set_policies, weight_stream
-from ltx_core.engine.attention_kernels import fastest_attention
 from ltx_core.engine.deterministic import deterministic_kernels
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions
@@ -264,7 +263,6 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
-@fastest_attention(DEVICE)
 def main() -> int:
     """Measure the variants named."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -43,7 +43,6 @@ from benchmarks.lines import say
 from ltx_core.denoiser.blocks import set_runner
 from ltx_core.engine.arena import HostArena
 from ltx_core.engine.assemble import assemble, set_policies
-from ltx_core.engine.attention_kernels import fastest_attention
 from ltx_core.engine.footprint import BatchShape, Training, predict
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.model_sizes import model_sizes
@@ -229,7 +228,6 @@ def measure(args: argparse.Namespace, failed: Collection[tuple[str, str]] = ()) 
         collect()
 
 
-@fastest_attention(DEVICE)
 def main() -> int:
     """Measure everything."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

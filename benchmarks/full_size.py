@@ -1,8 +1,8 @@
 """Write a full-size checkpoint with random weights on a GPU machine, load it, and time the caches' models.
 
-    python benchmarks/full_size.py write /scratch/ltx.safetensors     # 2.0 layout, about 43 GB
-    python benchmarks/full_size.py load /scratch/ltx.safetensors      # prints JSON: seconds, host and GPU peaks
-    python benchmarks/full_size.py encoders                           # video VAE and Gemma 3 12B throughput
+    PYTHONPATH=. python benchmarks/full_size.py write /scratch/ltx.safetensors   # 2.0 layout, about 43 GB
+    PYTHONPATH=. python benchmarks/full_size.py load /scratch/ltx.safetensors    # prints JSON: seconds, host and GPU peaks
+    PYTHONPATH=. python benchmarks/full_size.py encoders                         # video VAE and Gemma 3 12B throughput
 
 Needs torch, diffusers, transformers and safetensors; no Prefect, no MLflow, no PyAV.
 """

@@ -33,7 +33,6 @@ from benchmarks.lines import say
 from ltx_core.checkpoint.architecture import connector_arguments, transformer_arguments
 from ltx_core.distributed.join import joined
 from ltx_core.distributed.ranks import ALONE, Ranks
-from ltx_core.engine.attention_kernels import fastest_attention
 from ltx_core.progress import Silent
 from ltx_core.shapes import PixelShape, audio_latent_frames
 from ltx_core.training.config import TrainSettings
@@ -115,12 +114,12 @@ def main() -> int:
     bench = Bench(args.tiny, args.steps, "cpu" if args.tiny else "cuda")
     if args.tiny:
         torch.set_num_threads(1)
-    kernels = fastest_attention(bench.device)
-    with kernels, joined(bench.device) as ranks, tempfile.TemporaryDirectory() as folder:
+    with joined(bench.device) as ranks, tempfile.TemporaryDirectory() as folder:
         figures = compare(bench, ranks, Path(folder), args.eager_steps)
         if ranks.is_first:
             results = None if args.tiny else RESULTS / f"{time.strftime('%Y-%m-%d')}.jsonl"
-            say("multi_gpu", {"gpus": ranks.size, **figures}, results)
+            where = {"gpu": "cpu"} if args.tiny else {}
+            say("multi_gpu", {**where, "gpus": ranks.size, **figures}, results)
     return 0
 
 

@@ -36,7 +36,6 @@ from benchmarks.engine import (
 from benchmarks.lines import say
 from ltx_core.checkpoint.read import TensorReader
 from ltx_core.engine.assemble import assemble, set_policies, weight_stream
-from ltx_core.engine.attention_kernels import fastest_attention
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.quantised_cache import QuantisedFolder, opened
@@ -128,7 +127,6 @@ def timed(args: argparse.Namespace, compile_cache: str) -> dict[str, Any]:
     return found
 
 
-@fastest_attention(DEVICE)
 def main() -> int:
     """Write, start twice, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

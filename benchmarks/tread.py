@@ -31,7 +31,6 @@ from benchmarks.engine import (
 from benchmarks.engine_table import collect
 from benchmarks.lines import say
 from ltx_core.engine.assemble import assemble, set_policies
-from ltx_core.engine.attention_kernels import fastest_attention
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions
 from ltx_core.lora.inject import lora_parameters
@@ -70,7 +69,6 @@ def rows(transformer: Any, args: argparse.Namespace) -> Iterator[dict[str, Any]]
             collect()
 
 
-@fastest_attention(DEVICE)
 def main() -> int:
     """Measure everything."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

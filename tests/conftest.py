@@ -19,8 +19,10 @@ from tests.process_state import differences, process_state
 PREFECT_HOME = Path(tempfile.mkdtemp(prefix="ltx2-lora-tests-"))
 QUIET = {
     "OMP_NUM_THREADS": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(2**28),  # glibc keeps freed memory up to here: else every tensor over 128 KiB is new
-    "MALLOC_TRIM_THRESHOLD_": str(2**28),  # pages, a fifth of the time of tests on two cores
+    "MALLOC_MMAP_THRESHOLD_": str(
+        2**28
+    ),  # glibc keeps freed memory up to here: else large tensors, and what was freed at
+    "MALLOC_TRIM_THRESHOLD_": str(2**28),  # the heap's end, are new pages each time
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",

@@ -1,16 +1,17 @@
-"""What tests of one process share without meaning to: PyTorch's switches, the working directory, the environment."""
+"""What tests of one process share without meaning to: switches of PyTorch, the working directory, the environment."""
 
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
-NOT_OURS = ("PYTEST_",)
-"""pytest's own variables, which change from test to test."""
+NOT_OURS = ("PYTEST_", "TORCHINDUCTOR_CACHE_DIR", "_TORCHINDUCTOR_")
+"""Beginnings of variables that pytest changes from test to test, and PyTorch's compiler sets when it first runs."""
 
 
 def process_state() -> dict[str, Any]:
-    """Everything of it by name; PyTorch's part once PyTorch is loaded, since loading it for this would take seconds."""
+    """Those that are looked at, by name; PyTorch's once it is loaded, since loading it for this would take seconds.
+    Random generators are not among them: tests seed their own."""
     variables = {name: value for name, value in os.environ.items() if not name.startswith(NOT_OURS)}
     torch = sys.modules.get("torch")
     return {"working directory": Path.cwd(), "environment": variables} | ({} if torch is None else _switches(torch))
@@ -43,7 +44,8 @@ def _switches(torch: Any) -> dict[str, Any]:
         "default device": torch.get_default_device(),
         "gradients": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
         "oneDNN": torch.backends.mkldnn.enabled,
-        "float32 products": torch.get_float32_matmul_precision(),
+        "float32 products": (cuda.matmul.fp32_precision, torch.backends.mkldnn.matmul.fp32_precision),
+        "cuDNN": (torch.backends.cudnn.benchmark, torch.backends.cudnn.conv.fp32_precision),
         "denormal numbers": bool(torch.full((1,), 1e-40, device="cpu", dtype=torch.float32).mul(1)),
     }
 

@@ -74,7 +74,8 @@ def log_mel(sound: torch.Tensor, config: MelConfig) -> torch.Tensor:
 def mel_filters(config: MelConfig) -> torch.Tensor:
     """[M, fft_size // 2 + 1] triangular filters of equal area on the Slaney mel scale (Auditory Toolbox, 1998).
 
-    On the CPU, whatever device or mode is in force where they are first asked for: they are kept for all later askers.
+    On the CPU, whatever default device or inference mode is in force where they are first asked for: they are kept for
+    all later askers.
     """
     with torch.device("cpu"), torch.inference_mode(mode=False):
         return _mel_filters(config)

@@ -19,8 +19,6 @@ from typing import Any
 from torch._functorch import config as functorch_config
 from torch.compiler import config as compiler_config
 
-from ltx_core.engine.attention_kernels import CUDNN_FIRST
-
 LONGEST_ROW = 16384
 """Values: 32 for each of 512 threads."""
 
@@ -38,11 +36,10 @@ def importing_the_compiler() -> Iterator[None]:
 def keep_compiled_functions() -> None:
     """From now on, in this thread (torch 2.13; in torch 2.11 in this process): whole compiled functions are kept.
 
-    How long a row may be, and which attention is asked first, is not in PyTorch's key by itself: a function kept by
-    another version would be slower.
+    How long a row may be is not in PyTorch's key by itself: a function kept by another version would be slower.
     """
     functorch_config.autograd_cache_allow_custom_autograd_functions = True
-    tag = f" rows of {LONGEST_ROW}, {[kernel.name for kernel in CUDNN_FIRST]} on Hopper"
+    tag = f" rows of {LONGEST_ROW}"
     if tag not in compiler_config.cache_key_tag:
         compiler_config.cache_key_tag += tag
 

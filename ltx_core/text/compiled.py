@@ -6,6 +6,7 @@ Compiled once for all layers, because a pack has one shape. Equal to eager to ro
 from typing import Any, Literal
 
 import torch
+import torch._dynamo
 
 COMPILE_SECONDS = 7.0
 """What it costs, about, on the machine of docs/benchmarks.md."""
@@ -25,8 +26,6 @@ def worth_compiling(num_tokens: int, wanted: bool | Literal["auto"], device: tor
 
 def compile_layers(model: Any) -> int:
     """Compile in place; says how many modules."""
-    import torch._dynamo  # seconds, so only where something is compiled
-
     chosen = [module for module in model.layers.modules() if type(module).__name__.endswith(COMPILED)]
     torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MOST_FORMS)
     for module in chosen:

@@ -1,6 +1,7 @@
 """Train one LoRA, from loading the model to a checked file; goes on where an earlier run of the same was left."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +10,6 @@ import torch
 
 from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.engine.assemble import set_policies, weight_stream
-from ltx_core.engine.attention_kernels import fastest_attention
 from ltx_core.engine.deterministic import deterministic_kernels
 from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.unrounded import unrounded_inputs
@@ -117,7 +117,7 @@ def train_lora(job: TrainJob, progress: Progress) -> TrainResult:
         OutOfMemory, StorageError, Stopped: as their classes say.
     """
     root = job.out_dir / "checkpoints"
-    with deterministic_kernels() if job.settings.deterministic else fastest_attention(job.device):
+    with deterministic_kernels() if job.settings.deterministic else nullcontext():
         if not job.ranks.is_first:
             job.ranks.wait()  # the first rank holds the folder and has cleared it
             return _train(job, root, progress)

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.nn.attention import SDPBackend
 
-from ltx_core.engine import attention_kernels
 from ltx_core.engine.deterministic import ENVIRONMENT
 from ltx_core.errors import DataError
 from ltx_core.progress import Silent
@@ -55,22 +53,6 @@ def test_they_are_taken_back_when_training_fails(job_of: JobOf, tmp_path: Path) 
     with pytest.raises(DataError):
         train_lora(job_of(tmp_path, deterministic=True), Fails())
     assert allowed() == before
-
-
-def test_the_fastest_attention_is_asked_first_while_training(
-    job_of: JobOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Here by a machine that would like the plain one best."""
-    order = (SDPBackend.MATH, SDPBackend.FLASH_ATTENTION)
-    monkeypatch.setattr(attention_kernels, "preferred", lambda device: order)
-    seen: set[tuple[int, ...]] = set()
-
-    class Order(Silent):
-        def advance(self, done: int, total: int, unit: str) -> None:
-            seen.add(tuple(torch._C._get_sdp_priority_order()[:2]))
-
-    train_lora(job_of(tmp_path), Order())
-    assert seen == {tuple(map(int, order))}
 
 
 class Fails(Silent):
