@@ -1,7 +1,7 @@
 """Write a full-size checkpoint with random weights on a GPU machine, load it, and time the caches' models.
 
     PYTHONPATH=. python benchmarks/full_size.py write /scratch/ltx.safetensors   # 2.0 layout, about 43 GB
-    PYTHONPATH=. python benchmarks/full_size.py load /scratch/ltx.safetensors    # prints JSON: seconds, host and GPU peaks
+    PYTHONPATH=. python benchmarks/full_size.py load /scratch/ltx.safetensors    # JSON: seconds, host and GPU peaks
     PYTHONPATH=. python benchmarks/full_size.py encoders                         # video VAE and Gemma 3 12B throughput
 
 Needs torch, diffusers, transformers and safetensors; no Prefect, no MLflow, no PyAV.
