@@ -19,10 +19,9 @@ from tests.process_state import differences, process_state
 PREFECT_HOME = Path(tempfile.mkdtemp(prefix="ltx2-lora-tests-"))
 QUIET = {
     "OMP_NUM_THREADS": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(
-        2**28
-    ),  # glibc keeps freed memory up to here: else large tensors, and what was freed at
-    "MALLOC_TRIM_THRESHOLD_": str(2**28),  # the heap's end, are new pages each time
+    # glibc keeps freed memory up to here: else large tensors, and what was freed at the heap's end, are new pages again
+    "MALLOC_MMAP_THRESHOLD_": str(2**28),
+    "MALLOC_TRIM_THRESHOLD_": str(2**28),
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",

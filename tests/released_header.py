@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import LTX2VideoTransformer3DModel
 
 from benchmarks import released
-from ltx_core.checkpoint.architecture import transformer_arguments
+from benchmarks.engine import empty_transformer
 from ltx_core.checkpoint.keys import to_original_keys
 from ltx_core.miniature.header import Generation, config
 from ltx_core.miniature.modules import build_modules
 
-FULL_SIZE = ("transformer", "connectors")
 BLOCK = "transformer_blocks.0."
 BFLOAT16_BYTES = 2
 NUM_BLOCKS: int = released.TRANSFORMER_WIDTHS["num_layers"]
@@ -41,19 +39,15 @@ def write_released_header(path: Path, generation: Generation = "2.0") -> Path:
 
 def transformer_shapes(generation: Generation = "2.0") -> dict[str, tuple[int, ...]]:
     """Of the released transformer, by the names in diffusers' module."""
-    one_block = config(generation) | {"transformer": released.transformer_section(generation) | {"num_layers": 1}}
-    with torch.device("meta"):
-        transformer = LTX2VideoTransformer3DModel(**transformer_arguments(one_block))
-    return repeated({key: tuple(t.shape) for key, t in transformer.state_dict().items()}, NUM_BLOCKS)
+    one_block = empty_transformer(1, False, generation).state_dict()
+    return repeated({key: tuple(tensor.shape) for key, tensor in one_block.items()}, NUM_BLOCKS)
 
 
 def _shapes(generation: Generation) -> dict[str, dict[str, tuple[int, ...]]]:
     one_block = released.transformer_section(generation) | {"num_layers": 1}
     with torch.device("meta"):
         modules = build_modules(config(generation) | {"transformer": one_block})
-        small = build_modules(config(generation))
-    chosen = {name: modules[name] if name in FULL_SIZE else small[name] for name in modules}
-    found = {name: {key: tuple(t.shape) for key, t in module.state_dict().items()} for name, module in chosen.items()}
+    found = {name: {key: tuple(t.shape) for key, t in module.state_dict().items()} for name, module in modules.items()}
     found["transformer"] = repeated(found["transformer"], NUM_BLOCKS)
     return found
 

@@ -1,15 +1,15 @@
-"""A tiny transformer of the real class, with the parts that a release of LTX-2 has."""
+"""A tiny transformer of the real class, with the parts that a generation of LTX-2 has."""
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from diffusers import LTX2VideoTransformer3DModel
 
-Release = Literal["2.0", "2.3", "2.5"]
+from ltx_core.miniature.header import Generation
 
 
 def arguments(
-    release: Release,
+    generation: Generation,
     *,
     channels: int,
     audio_channels: int,
@@ -20,7 +20,7 @@ def arguments(
 ) -> dict[str, Any]:
     """Of the constructor. Channels are of a latent, widths of a block's streams; `captions` is the width of a feature,
     which is the video's where there is none."""
-    later = release != "2.0"
+    later = generation != "2.0"
     return {
         "in_channels": channels,
         "out_channels": channels,
@@ -41,16 +41,16 @@ def arguments(
         "cross_attn_mod": later,
         "audio_cross_attn_mod": later,
         "use_prompt_embeddings": not later,
-        "ff_bias": release != "2.5",
-        "use_keyframes_abs_pos_embedding": release == "2.5",
+        "ff_bias": generation != "2.5",
+        "use_keyframes_abs_pos_embedding": generation == "2.5",
     }
 
 
-def build(release: Release, **sizes: Any) -> LTX2VideoTransformer3DModel:
+def build(generation: Generation, **sizes: Any) -> LTX2VideoTransformer3DModel:
     """Frozen, in eval mode, in float32, and the same at every call; `sizes` as `arguments` takes them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        transformer = LTX2VideoTransformer3DModel(**arguments(release, **sizes))
-        if release == "2.5":  # zeros at first, so that whether they are added would not show
+        transformer = LTX2VideoTransformer3DModel(**arguments(generation, **sizes))
+        if generation == "2.5":  # zeros at first, so that whether they are added would not show
             torch.nn.init.normal_(transformer.keyframes_abs_pos_embedding, std=0.5)
     return transformer.eval().requires_grad_(False)

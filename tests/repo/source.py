@@ -19,7 +19,7 @@ def tree(source: Path) -> ast.Module:
 
 @cache
 def nodes(source: Path) -> tuple[ast.AST, ...]:
-    """Every node of its tree; walking one takes ten times as long as reading this."""
+    """Every node of its tree, walked once for all tests."""
     return tuple(ast.walk(tree(source)))
 
 

@@ -1,7 +1,7 @@
 """A tiny transformer of each generation with the released topology, and streams for it."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -9,16 +9,16 @@ from diffusers import LTX2VideoTransformer3DModel
 
 from ltx_core.denoiser.inputs import Stream
 from ltx_core.denoiser.positions import audio_positions, first_frame_keyframes, video_positions
+from ltx_core.miniature.header import Generation
 from ltx_core.shapes import LatentShape
-from tests.tiny_transformer import Release
 from tests.tiny_transformer import build as tiny
 
 SHAPE = LatentShape(frames=2, height=2, width=3)
 NUM_AUDIO_TOKENS = 9
-GENERATIONS: tuple[Release, ...] = ("2.0", "2.3", "2.5")
+GENERATIONS: tuple[Generation, ...] = get_args(Generation)
 
 
-def build(generation: Release) -> LTX2VideoTransformer3DModel:
+def build(generation: Generation) -> LTX2VideoTransformer3DModel:
     return tiny(generation, channels=8, audio_channels=16, width=32, audio_width=16, captions=24)
 
 
