@@ -63,6 +63,7 @@ def gpu_slot(held: Callable[[UUID], None]) -> Iterator[None]:
     if not get_current_settings().api.url:
         yield
         return
+    # not strict: where the server has no such limit there is nothing to wait for
     with concurrency(GPU_LIMIT, occupy=1, strict=False, lease_duration=LEASE_SECONDS):
         context = ConcurrencyContext.get()
         if context is not None and context.cleanup_lease_ids:

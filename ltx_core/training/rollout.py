@@ -73,6 +73,7 @@ def _ways(batch: TrainBatch, chosen: Tensor, rows: Tensor, part: TrainBatch) -> 
     draws = batch.rollout
     assert draws is not None  # roll_out asked
     found = []
+    # without sound there is one stream and a draw None
     for whole, stream, source in zip(_streams(batch), _streams(part), (draws.video, draws.audio), strict=False):
         assert source is not None  # sound has draws
         start = torch.where(chosen, source, whole.sigma)[rows]
