@@ -10,7 +10,7 @@ from uuid import UUID
 
 import psutil
 
-from ltx_core.files.atomic import write_bytes
+from ltx_core.files.atomic import find_whole, write_bytes
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def record_lease(flow_run_id: str, lease: UUID) -> None:
 def dead_runs() -> dict[str, ProcessRecord]:
     """Flow runs recorded on this machine whose process is gone, with the last of its children."""
     dead = {}
-    for path in sorted(records_folder().glob("*.json")):
+    for path in find_whole(records_folder(), "*.json"):
         record = ProcessRecord(**json.loads(path.read_text()))
         here = record.host == os.uname().nodename
         if here and not record.is_alive() and not record.has_children():

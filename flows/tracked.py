@@ -13,7 +13,7 @@ from flows.config import RunConfig
 from flows.tracked_settings import mirrored_settings, tracked_settings
 from flows.wandb_mirror import WandbMirror, start_mirror
 from ltx_core.errors import ConfigError
-from ltx_core.files.atomic import write_bytes
+from ltx_core.files.atomic import find_whole, write_bytes
 from tasks.perform import StageCall
 from tasks.register import RUN_ID_VARIABLE
 from tasks.registry import stage_named
@@ -88,7 +88,7 @@ class Tracked:
             self.child.metrics((f"counts/{k}", v, 0) for k, v in _counts(result).items())
             self.child.tags({"ltx2.stage_key": result.decision.key})
             stage = stage_named(name)
-            files = [file for pattern in stage.artifacts for file in sorted(folder.glob(pattern))]
+            files = [file for pattern in stage.artifacts for file in find_whole(folder, pattern)]
             self.child.artifacts([file for file in files if file.is_file() and file.suffix != ".mp4"])
             self.child.artifacts([file for file in files if file.suffix == ".mp4"], "renders")
             self.child.end("FINISHED")

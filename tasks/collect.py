@@ -1,11 +1,13 @@
 """What in a workspace no kept run refers to, and could be deleted."""
 
 import json
+import os
 import shutil
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ltx_core.files.atomic import find_whole
 from tasks import STAGES
 from tasks.workspace import QUANTISED_FILE, Workspace
 
@@ -44,7 +46,7 @@ def find_garbage(workspace: Workspace, keep_runs: int) -> Iterator[Garbage]:
     used: set[str] = set()
     gone: set[Path] = set()
     for stage in STAGES:
-        for folder in sorted((workspace.root / "stages" / stage.name).glob("*/")):
+        for folder in find_whole(workspace.root / "stages" / stage.name, "*/"):
             manifest = stage.manifest(folder)
             if (stage.name, folder.name) not in kept and manifest.exists():
                 gone.add(folder)
@@ -52,7 +54,7 @@ def find_garbage(workspace: Workspace, keep_runs: int) -> Iterator[Garbage]:
             elif manifest.exists():
                 used |= {str(getattr(row, f)) for row in manifest for f in ("shard", "file") if hasattr(row, f)}
     for pattern in POOLED:
-        for path in sorted(workspace.root.glob(pattern)):
+        for path in find_whole(workspace.root, pattern):
             if workspace.relative(path.with_suffix(".mp4") if path.suffix == ".safetensors" else path) not in used:
                 yield Garbage(path, path.stat().st_size)
     yield from _unread_weights(workspace, gone)
@@ -60,15 +62,15 @@ def find_garbage(workspace: Workspace, keep_runs: int) -> Iterator[Garbage]:
 
 def _unread_weights(workspace: Workspace, gone: Collection[Path]) -> Iterator[Garbage]:
     """8-bit weights that no stage folder but those that are `gone` names; unfinished ones may yet read theirs."""
-    named = [path for path in workspace.root.glob(f"stages/*/*/{QUANTISED_FILE}") if path.parent not in gone]
+    named = [path for path in find_whole(workspace.root, f"stages/*/*/{QUANTISED_FILE}") if path.parent not in gone]
     read = {json.loads(path.read_text())["key"] for path in named}
-    for folder in sorted(workspace.quantised.glob("*/")):
+    for folder in find_whole(workspace.quantised, "*/"):
         if folder.name not in read:
             yield Garbage(folder, _size(folder))
 
 
 def _kept_keys(workspace: Workspace, keep_runs: int) -> set[tuple[str, str]]:
-    records = sorted(workspace.runs.glob("*/run.json"), key=lambda path: path.stat().st_mtime)
+    records = sorted(find_whole(workspace.runs, "*/run.json"), key=lambda path: path.stat().st_mtime)
     kept = {(stage.name, key) for stage in STAGES if (key := workspace.latest(stage.name))}
     for record in records[len(records) - keep_runs :] if keep_runs else []:
         kept |= set(json.loads(record.read_text())["stages"].items())
@@ -76,4 +78,4 @@ def _kept_keys(workspace: Workspace, keep_runs: int) -> set[tuple[str, str]]:
 
 
 def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return sum(Path(parent, name).stat().st_size for parent, _, names in os.walk(folder) for name in names)

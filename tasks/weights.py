@@ -16,6 +16,7 @@ from ltx_core.checkpoint.source import (
     text_encoder_beside,
 )
 from ltx_core.errors import CheckpointError, ConfigError
+from ltx_core.files.atomic import find_whole
 from ltx_core.files.digest import DigestMemo
 from ltx_core.progress import SILENT, Progress
 from ltx_core.text.fit import fits
@@ -155,7 +156,7 @@ def _opened(source: ModelSource, _state: tuple[tuple[str, int, int], ...]) -> Ch
 
 def _state(paths: tuple[Path, ...]) -> tuple[tuple[str, int, int], ...]:
     """What changes when a file that is opened is replaced: names, sizes and times."""
-    files = [file for path in paths for file in (path.rglob("*") if path.is_dir() else (path,))]
+    files = [file for path in paths for file in (find_whole(path, "**/*") if path.is_dir() else (path,))]
     stats = [(file, file.stat()) for file in sorted(files) if file.suffix in (".json", ".safetensors")]
     return tuple((str(file), stat.st_size, stat.st_mtime_ns) for file, stat in stats)
 

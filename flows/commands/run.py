@@ -18,6 +18,7 @@ from flows.config import RunConfig, guide_notices
 from flows.plan import downloads, plan
 from flows.selection import Selection
 from flows.server import server_answers
+from ltx_core.files.atomic import find_whole
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -67,7 +68,7 @@ def _run_flow(config: RunConfig, selection: Selection, args: Namespace, console:
 
 def newest_report(config: RunConfig) -> str:
     """The report of the run that just ended."""
-    pages = sorted(config.place().runs.glob("*/report.html"), key=lambda page: page.stat().st_mtime)
+    pages = sorted(find_whole(config.place().runs, "*/report.html"), key=lambda page: page.stat().st_mtime)
     return str(pages[-1]) if pages else "none"
 
 

@@ -14,6 +14,7 @@ from ltx_core.checkpoint.header import read_header
 from ltx_core.checkpoint.keys import COMPONENTS
 from ltx_core.checkpoint.model import Checkpoint
 from ltx_core.errors import CheckpointError
+from ltx_core.files.atomic import find_whole
 from ltx_core.progress import Progress
 
 INDEX = "model_index.json"
@@ -108,7 +109,7 @@ def _open(source: ModelSource, paths: tuple[Path, ...], components: Sequence[str
     if first.is_file() and len(paths) == 1:
         return open_checkpoint(first, components=components)
     folder = first if first.is_dir() else first.parent.parent
-    files = sorted(first.rglob("*.safetensors")) if first.is_dir() else list(paths)
+    files = find_whole(first, "**/*.safetensors") if first.is_dir() else list(paths)
     if not files:
         raise CheckpointError(f"{folder} has no .safetensors file and no {INDEX}; give a folder with a model in it")
     preferred = () if source.flavour is None else [Path(name).name for name in flavour(source.flavour).files]

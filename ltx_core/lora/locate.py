@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ltx_core.errors import CheckpointError
+from ltx_core.files.atomic import find_whole
 from ltx_core.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _file(path: Path) -> Path:
 
 
 def _in_folder(folder: Path) -> Path:
-    found = sorted(folder.glob("*.safetensors"))
+    found = find_whole(folder, "*.safetensors")
     chosen = [path for path in found if path.name == DIFFUSERS_NAME] or found
     if len(chosen) != 1:
         names = ", ".join(path.name for path in found) or "no .safetensors file"

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ltx_core.files.atomic import find_whole
 from ltx_core.files.digest import DigestMemo
 from ltx_core.files.table_file import write_table
 
@@ -58,7 +59,7 @@ def read_index(folder: Path, memo: DigestMemo) -> PoolIndex:
     """
     entries: dict[str, Entry] = {}
     damaged: dict[Path, str] = {}
-    for index in sorted(folder.glob("*.parquet")):
+    for index in find_whole(folder, "*.parquet"):
         shard = index.with_suffix(".tar")
         table = pq.read_table(index)
         if problem := _problem(shard, table.schema.metadata or {}, memo):

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from ltx_core.files.atomic import fsync_file, fsync_folder, remove_partials, storage_errors
+from ltx_core.files.atomic import find_whole, fsync_file, fsync_folder, remove_partials, storage_errors
 from ltx_core.files.digest import file_digest
 from ltx_core.pool.index import Entry, write_index
 
@@ -40,7 +40,7 @@ class ShardWriter:
     def __enter__(self) -> "ShardWriter":
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_partials(self.folder)
-        for tar in self.folder.glob("*.tar"):
+        for tar in find_whole(self.folder, "*.tar"):
             if not tar.with_suffix(".parquet").exists():
                 tar.unlink()  # renamed, then killed before its index: nothing refers to it
         return self
@@ -86,7 +86,7 @@ class ShardWriter:
         self.committed |= {entry.key: entry for entry in entries}
 
     def _next_number(self) -> int:
-        return max((int(p.name[:6]) for p in self.folder.glob("[0-9]*.parquet")), default=-1) + 1
+        return max((int(p.name[:6]) for p in find_whole(self.folder, "[0-9]*.parquet")), default=-1) + 1
 
 
 def _write_tar(path: Path, samples: list[tuple[str, bytes, str, Mapping[str, Any]]]) -> None:

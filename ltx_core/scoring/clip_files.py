@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ltx_core.checkpoint.location import is_repository
 from ltx_core.errors import CheckpointError
+from ltx_core.files.atomic import find_whole
 from ltx_core.files.digest import DigestMemo, text_digest
 from ltx_core.progress import Progress
 
@@ -51,7 +52,7 @@ def locate_clip(location: str, progress: Progress) -> Path:
 
 def clip_identity(folder: Path, memo: DigestMemo) -> str:
     """Digest of every file that is read of the folder."""
-    read = sorted(path for pattern in ALLOW for path in folder.glob(pattern))
+    read = sorted(path for pattern in ALLOW for path in find_whole(folder, pattern))
     return text_digest(*(part for path in read for part in (path.name, memo.get(path))))
 
 

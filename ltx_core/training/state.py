@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ltx_core.errors import CheckpointError
-from ltx_core.files.atomic import atomic_folder
+from ltx_core.files.atomic import atomic_folder, find_whole
 from ltx_core.files.digest import file_digest
 from ltx_core.lora.tensor_file import read_tensors, write_tensors
 from ltx_core.progress import Progress
@@ -53,7 +53,7 @@ def checkpoint_folder(root: Path, step: int) -> Path:
 
 def checkpoints(root: Path) -> list[Path]:
     """Checkpoint folders, newest first."""
-    return sorted(root.glob("step-*"), key=step_of, reverse=True)
+    return sorted(find_whole(root, "step-*"), key=step_of, reverse=True)
 
 
 def step_of(folder: Path) -> int:

@@ -1,6 +1,9 @@
 """Shards: whole or absent, readable by any WebDataset reader, checked when read."""
 
 import io
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -73,6 +76,36 @@ def test_writer_goes_on_and_clears_what_a_killed_one_left(tmp_path: Path) -> Non
     assert sorted(p.name[:6] for p in tmp_path.glob("*.tar")) == ["000000", "000001"]
     assert not list(tmp_path.glob(".partial*"))
     assert len(read_index(tmp_path, memo(tmp_path)).entries) == 5
+
+
+KILLED_IN_AN_INDEX = """
+import os, signal, sys
+from pathlib import Path
+from ltx_core.files import atomic
+from tests.unit.pool.test_shards import write
+
+def die(path):
+    if path.suffix == ".parquet":
+        os.truncate(path, 40)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+atomic.fsync_file = die
+write(Path(sys.argv[1]), range(2))
+"""
+
+
+def test_a_kill_while_an_index_is_written_blocks_nobody(tmp_path: Path) -> None:
+    write(tmp_path, range(3))
+    killed = subprocess.run([sys.executable, "-c", KILLED_IN_AN_INDEX, str(tmp_path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.glob(".partial-*.parquet")
+    assert left.stat().st_size == 40
+    index = read_index(tmp_path, memo(tmp_path))
+    assert len(index.entries) == 3
+    assert not index.damaged
+    write(tmp_path, range(3, 5))
+    assert len(read_index(tmp_path, memo(tmp_path)).entries) == 5
+    assert not left.exists()
 
 
 @pytest.mark.parametrize("damage", ["gone", "short", "flipped"])
