@@ -1,5 +1,6 @@
 """What data looks like between stages, and what a user may say about footage. pydantic and pyarrow only."""
 
+from datasets_spec.errors import DamagedError, LtxError, damaged
 from datasets_spec.manifest import Manifest, write_manifest
 from datasets_spec.quarantine import Quarantined, QuarantineReason
 from datasets_spec.record import Record, location
@@ -10,9 +11,11 @@ __all__ = [
     "AudioSpec",
     "Checkpoint",
     "Clip",
+    "DamagedError",
     "DatasetSpec",
     "Frames",
     "Latent",
+    "LtxError",
     "Manifest",
     "Media",
     "Published",
@@ -23,6 +26,7 @@ __all__ = [
     "Render",
     "Text",
     "VideoSpec",
+    "damaged",
     "location",
     "write_manifest",
 ]

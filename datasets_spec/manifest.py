@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from datasets_spec.arrow import arrow_schema
+from datasets_spec.errors import damaged
 from datasets_spec.record import Record
+from datasets_spec.sealed_table import read_sealed, sealed
 
 R = TypeVar("R", bound=Record)
 SCHEMA_VERSION = 1
@@ -32,16 +33,30 @@ class Manifest(Generic[R]):
         """What the writer said of the file: record name, schema version, digest.
 
         Raises:
-            ValueError: the file holds other rows than `record`, or those of another schema version.
+            DamagedError: the file has other bytes than were written, or is gone; it holds other rows than `record`, or
+                those of another schema version.
         """
-        stored = pq.read_schema(self.path).metadata or {}
+        return self._checked_header(read_sealed(self.path))
+
+    def table(self) -> pa.Table:
+        """The rows as Arrow has them.
+
+        Raises:
+            DamagedError: as for `header`; looked at each time.
+        """
+        table = read_sealed(self.path)
+        self._checked_header(table)
+        return table
+
+    def _checked_header(self, table: pa.Table) -> dict[str, str]:
+        stored = table.schema.metadata or {}
         header = {k.decode(): v.decode() for k, v in stored.items() if k.startswith(b"ltx2.")}
         found = (header.get("ltx2.record"), header.get("ltx2.schema_version"))
         wanted = (self.record.__name__, str(SCHEMA_VERSION))
         if found != wanted:
-            raise ValueError(
-                f"{self.path} holds {found[0]} rows at schema version {found[1]}, the reader wants {wanted[0]} at "
-                f"{wanted[1]}. Rerun the stage that wrote it with --force."
+            raise damaged(
+                self.path,
+                f"it holds {found[0]} rows at schema version {found[1]}, and {wanted[0]} at {wanted[1]} are wanted",
             )
         return header
 
@@ -51,13 +66,17 @@ class Manifest(Generic[R]):
         return self.header["ltx2.digest"]
 
     def __iter__(self) -> Iterator[R]:
-        assert self.header
-        for batch in pq.ParquetFile(self.path).iter_batches():
+        """Every row, in the order of their keys.
+
+        Raises:
+            DamagedError: as for `header`; looked at each time.
+        """
+        for batch in self.table().to_batches():
             for row in batch.to_pylist():
                 yield self.record.model_validate(row)
 
     def __len__(self) -> int:
-        return int(pq.read_metadata(self.path).num_rows)
+        return int(self.table().num_rows)
 
     def exists(self) -> bool:
         return self.path.exists()
@@ -84,7 +103,7 @@ def write_manifest(path: Path, record: type[R], rows: Iterable[R]) -> Manifest[R
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as out:
-            pq.write_table(table, out)
+            out.write(sealed(table))
             out.flush()
             os.fsync(out.fileno())
         partial.replace(path)

@@ -10,7 +10,7 @@ from datasets_spec import Manifest
 from flows.config import RunConfig
 from flows.selection import Selection, inputs_of
 from flows.wandb_mirror import require_wandb
-from ltx_core.errors import ConfigError
+from ltx_core.errors import ConfigError, DamagedError
 from ltx_core.progress import SILENT, Progress
 from tasks import STAGES
 from tasks.decide import decide
@@ -113,6 +113,7 @@ def _decided(
         inputs = {name: done[name] for name in needs}
         section = sections.get(stage.name, config.stage_config(stage.name))
         decision = decide(stage, section, shared, inputs, workspace=workspace, memo=memo)
+        memo.save()
         forced = stage.name in selection.forced
         if decision.reusable and not forced:
             done[stage.name] = stage.manifest(decision.folder)
@@ -122,7 +123,10 @@ def _decided(
 
 def latest_manifest(stage: Stage, workspace: Workspace) -> Manifest[Any] | None:
     """What the stage last made, if it is still there."""
-    key = workspace.latest(stage.name)
+    try:
+        key = workspace.latest(stage.name)
+    except DamagedError:  # written anew by the next run that finds the result good
+        return None
     manifest = stage.manifest(workspace.stage(stage.name, key)) if key else None
     return manifest if manifest and manifest.exists() else None
 

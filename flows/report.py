@@ -1,10 +1,9 @@
 """The page a run leaves in `runs/<run>/`: what each stage did, what was set aside, where everything is."""
 
-import json
 from pathlib import Path
 
 from flows.config import RunConfig
-from ltx_core.files.atomic import write_bytes
+from ltx_core.files.json_file import write_json
 from ltx_core.gallery.cells import Badge, Cell, Section, table
 from ltx_core.gallery.page import run_report
 from tasks.execute import read_quarantine
@@ -19,7 +18,7 @@ def write_report(config: RunConfig, name: str, results: list[StageResult], run: 
     """Write `run.json` (stage to key) and `report.html`; give the page's path."""
     folder = config.place().runs / name
     keys = {result.decision.stage.name: result.decision.key for result in results}
-    write_bytes(folder / "run.json", json.dumps({"stages": keys, "mlflow_run_id": run.run_id}, indent=2).encode())
+    write_json(folder / "run.json", {"stages": keys, "mlflow_run_id": run.run_id}, indent=2)
     facts: dict[str, Cell] = {"run": name, "workspace": str(config.workspace), "MLflow run": run.run_id}
     sections = [
         Section("Stages", table(STAGE_HEADERS, stage_rows(results))),

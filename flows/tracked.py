@@ -12,8 +12,9 @@ from typing import Any
 from flows.config import RunConfig
 from flows.tracked_settings import mirrored_settings, tracked_settings
 from flows.wandb_mirror import WandbMirror, start_mirror
-from ltx_core.errors import ConfigError
-from ltx_core.files.atomic import find_whole, write_bytes
+from ltx_core.errors import ConfigError, DamagedError
+from ltx_core.files.atomic import find_whole
+from ltx_core.files.json_file import read_json, write_json
 from tasks.perform import StageCall
 from tasks.register import RUN_ID_VARIABLE
 from tasks.registry import stage_named
@@ -92,7 +93,7 @@ class Tracked:
             self.child.artifacts([file for file in files if file.is_file() and file.suffix != ".mp4"])
             self.child.artifacts([file for file in files if file.suffix == ".mp4"], "renders")
             self.child.end("FINISHED")
-            write_bytes(folder / LINK_FILE, json.dumps({"run_id": self.child.run_id}).encode())
+            write_json(folder / LINK_FILE, {"run_id": self.child.run_id})
         self.parent.tags(
             {f"ltx2.stage.{name}": f"{result.state_name} {result.decision.key}", **self._link(call, folder)}
         )
@@ -103,7 +104,10 @@ class Tracked:
 
     def _link(self, call: StageCall, folder: Path) -> dict[str, str]:
         link = folder / LINK_FILE
-        return {f"ltx2.run.{call.stage}": json.loads(link.read_text())["run_id"]} if link.exists() else {}
+        try:
+            return {f"ltx2.run.{call.stage}": str(read_json(link)["run_id"])}
+        except DamagedError:  # which run built it is known no more; what was built is as good as ever
+            return {}
 
     def end(self, status: str) -> None:
         """Close what is open."""

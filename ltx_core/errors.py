@@ -4,9 +4,20 @@ Each class is a standard class too, so that callers may catch either. All are pi
 cross process boundaries. Only `TransientError` is retried.
 """
 
+from datasets_spec.errors import DamagedError, LtxError
 
-class LtxError(Exception):
-    """Base: `except LtxError` catches what this project raises on purpose, and nothing else."""
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DamagedError",
+    "DataError",
+    "LtxError",
+    "OutOfMemory",
+    "ShapeError",
+    "Stopped",
+    "StorageError",
+    "TransientError",
+]
 
 
 class ConfigError(LtxError, ValueError):

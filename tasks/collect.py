@@ -1,6 +1,5 @@
 """What in a workspace no kept run refers to, and could be deleted."""
 
-import json
 import os
 import shutil
 from collections.abc import Collection, Iterator
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ltx_core.files.atomic import find_whole
+from ltx_core.files.json_file import read_json
 from tasks import STAGES
 from tasks.workspace import QUANTISED_FILE, Workspace
 
@@ -63,7 +63,7 @@ def find_garbage(workspace: Workspace, keep_runs: int) -> Iterator[Garbage]:
 def _unread_weights(workspace: Workspace, gone: Collection[Path]) -> Iterator[Garbage]:
     """8-bit weights that no stage folder but those that are `gone` names; unfinished ones may yet read theirs."""
     named = [path for path in find_whole(workspace.root, f"stages/*/*/{QUANTISED_FILE}") if path.parent not in gone]
-    read = {json.loads(path.read_text())["key"] for path in named}
+    read = {read_json(path)["key"] for path in named}
     for folder in find_whole(workspace.quantised, "*/"):
         if folder.name not in read:
             yield Garbage(folder, _size(folder))
@@ -73,7 +73,7 @@ def _kept_keys(workspace: Workspace, keep_runs: int) -> set[tuple[str, str]]:
     records = sorted(find_whole(workspace.runs, "*/run.json"), key=lambda path: path.stat().st_mtime)
     kept = {(stage.name, key) for stage in STAGES if (key := workspace.latest(stage.name))}
     for record in records[len(records) - keep_runs :] if keep_runs else []:
-        kept |= set(json.loads(record.read_text())["stages"].items())
+        kept |= set(read_json(record)["stages"].items())
     return kept
 
 

@@ -8,7 +8,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ltx_core.errors import DamagedError
 from ltx_core.files.digest import DigestMemo
+from ltx_core.files.json_file import read_json
+from tasks.damage import damage
 from tasks.shared import Shared
 from tasks.stage import Inputs, Stage, identity_key
 from tasks.workspace import Workspace
@@ -25,7 +28,7 @@ class Decision:
     reusable: bool
     why: str
     stale: bool = False
-    """The manifest is there, but a file that it names is gone."""
+    """The manifest is there, but it is damaged, or a file that belongs to the result is damaged or gone."""
 
 
 def decide(
@@ -38,28 +41,22 @@ def decide(
     manifest = stage.manifest(folder)
     if not manifest.exists():
         return Decision(stage, key, folder, identity, reusable=False, why=_why(stage, folder, identity, workspace))
-    if lost := _lost_file(stage, folder, workspace):
-        return Decision(stage, key, folder, identity, reusable=False, why=f"{lost} is gone", stale=True)
+    if problem := damage(stage, folder, workspace, memo):
+        return Decision(stage, key, folder, identity, reusable=False, why=problem, stale=True)
     return Decision(stage, key, folder, identity, reusable=True, why="unchanged")
-
-
-def _lost_file(stage: Stage, folder: Path, workspace: Workspace) -> str:
-    """The first output file that a manifest names and that does not exist, or an empty string."""
-    fields = [name for name in ("shard", "file") if name in stage.makes.model_fields]
-    if not fields:
-        return ""
-    named = {str(getattr(row, name)) for row in stage.manifest(folder) for name in fields}
-    return next((name for name in sorted(named) if not (workspace.root / name).exists()), "")
 
 
 def _why(stage: Stage, folder: Path, identity: Mapping[str, Any], workspace: Workspace) -> str:
     if (folder / "identity.json").exists():
         return "begun, not finished"
-    latest = workspace.latest(stage.name)
-    before = workspace.stage(stage.name, latest) / "identity.json" if latest else None
-    if before is None or not before.exists():
+    try:
+        latest = workspace.latest(stage.name)
+        before = read_json(workspace.stage(stage.name, latest) / "identity.json") if latest else None
+    except DamagedError:
+        return "what it last made cannot be read"
+    if before is None:
         return "never run"
-    changed = list(_differences("", json.loads(before.read_text()), json.loads(json.dumps(identity))))
+    changed = list(_differences("", before, json.loads(json.dumps(identity))))
     shown = ", ".join(changed[:4]) + (f" and {len(changed) - 4} more" if len(changed) > 4 else "")
     return f"changed: {shown}" if changed else "result was deleted"
 

@@ -13,7 +13,7 @@ from ltx_core.files.digest import DigestMemo, text_digest
 from ltx_core.files.lock import folder_lock
 from ltx_core.media.clip import picture_key
 from ltx_core.media.errors import MediaError
-from ltx_core.pool.index import Entry, read_index
+from ltx_core.pool.index import Entry, mended_index
 from ltx_core.pool.writer import ShardWriter
 from ltx_core.progress import Progress, stop_if_asked
 from ltx_core.vision.folder import encoder_identity
@@ -76,10 +76,7 @@ def embed_frames(work: Work) -> Outcome:
     keys = {clip.clip_id: text_digest(encoder, picture_key(clip)) for clip in clips}
     folder = work.workspace.pool / "frames" / encoder[:16]
     with folder_lock(folder, work.progress):
-        index = read_index(folder, memo)
-        memo.save()
-        for shard, problem in index.damaged.items():
-            work.progress.note(f"{shard.name} is damaged ({problem}); its clips are embedded again")
+        index = mended_index(folder, memo, work.progress, "its clips are embedded again")
         known = {} if work.force else dict(index.entries)
         missing = {keys[c.clip_id]: c for c in reversed(clips) if keys[c.clip_id] not in known}
         made, refused = _embed(missing, folder, work, done=len(clips) - len(missing))

@@ -12,7 +12,7 @@ from ltx_core.engine.footprint import GIB
 from ltx_core.engine.plan import usable_bytes
 from ltx_core.files.digest import DigestMemo, text_digest
 from ltx_core.files.lock import folder_lock
-from ltx_core.pool.index import Entry, read_index
+from ltx_core.pool.index import Entry, mended_index
 from ltx_core.pool.writer import ShardWriter
 from ltx_core.progress import stop_if_asked
 from ltx_core.text.packing import PACK_TOKENS
@@ -63,10 +63,7 @@ def embed_text(work: Work) -> Outcome:
     keys = {text: text_digest(encoder, text) for text in texts}
     folder = work.workspace.pool / "text" / encoder[:16]
     with folder_lock(folder, work.progress):
-        index = read_index(folder, memo)
-        memo.save()
-        for shard, problem in index.damaged.items():
-            work.progress.note(f"{shard.name} is damaged ({problem}); its texts are embedded again")
+        index = mended_index(folder, memo, work.progress, "its texts are embedded again")
         known = {} if work.force else dict(index.entries)
         missing = [text for text in texts if keys[text] not in known]
         known |= _embed(missing, keys, folder, work, done=len(texts) - len(missing))

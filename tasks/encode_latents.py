@@ -15,7 +15,7 @@ from ltx_core.files.digest import DigestMemo, text_digest
 from ltx_core.files.lock import folder_lock
 from ltx_core.media.clip import picture_key
 from ltx_core.media.errors import MediaError
-from ltx_core.pool.index import Entry, read_index
+from ltx_core.pool.index import Entry, mended_index
 from ltx_core.pool.writer import ShardWriter
 from ltx_core.progress import stop_if_asked
 from tasks.device import planned_card
@@ -85,10 +85,7 @@ def encode_latents(work: Work) -> Outcome:
     keys = {clip.clip_id: text_digest(vaes, clip.clip_key) for clip in clips}
     folder = work.workspace.pool / "latents" / vaes[:16]
     with folder_lock(folder, work.progress):
-        index = read_index(folder, memo)
-        memo.save()
-        for shard, problem in index.damaged.items():
-            work.progress.note(f"{shard.name} is damaged ({problem}); its clips are encoded again")
+        index = mended_index(folder, memo, work.progress, "its clips are encoded again")
         known = {} if work.force else dict(index.entries)
         missing = {keys[c.clip_id]: c for c in reversed(clips) if keys[c.clip_id] not in known}
         pictures = {} if work.force else {e.info["picture"]: e for e in index.entries.values() if "picture" in e.info}

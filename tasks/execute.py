@@ -1,19 +1,23 @@
 """Run a stage body under its folder's lock, and commit: quarantine and summary first, the manifest last."""
 
-import json
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from datasets_spec import Manifest, Quarantined, write_manifest
-from ltx_core.files.atomic import remove_partials, storage_errors, write_bytes
+from ltx_core.files.atomic import find_whole, remove_partials, storage_errors
+from ltx_core.files.digest import file_digest
+from ltx_core.files.json_file import write_json
 from ltx_core.files.lock import folder_lock
 from ltx_core.progress import Progress
 from tasks.decide import Decision
 from tasks.shared import Shared
 from tasks.stage import Inputs, Work
-from tasks.summary import Summary, check_quarantine, summarize
+from tasks.summary import Summary, check_quarantine, read_summary, summarize
 from tasks.workspace import Workspace
+
+ALWAYS = ("config.json", "identity.json", "quarantine.parquet")
+"""Files that every stage has beside its manifest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +63,8 @@ def execute(run: Execution, progress: Progress) -> Summary:
             manifest.path.unlink()
         remove_partials(decision.folder)
         with storage_errors(decision.folder):
-            _write_json(run, "config.json", run.config.model_dump(mode="json"))
-            _write_json(run, "identity.json", decision.identity)
+            write_json(decision.folder / "config.json", run.config.model_dump(mode="json"), indent=2)
+            write_json(decision.folder / "identity.json", decision.identity, indent=2)
             return _run_body(run, progress)
 
 
@@ -69,18 +73,14 @@ def _run_body(run: Execution, progress: Progress) -> Summary:
     for notice in decision.stage.notices(run.config, run.shared):
         progress.note(notice)
     outcome = decision.stage.run(run.work(progress))
-    summary = summarize(decision.stage.name, decision.key, outcome, time.monotonic() - started)
     write_manifest(decision.folder / "quarantine.parquet", Quarantined, outcome.quarantined)
+    seconds = time.monotonic() - started
+    summary = summarize(decision.stage.name, decision.key, outcome, seconds, _digests(decision))
     check_quarantine(summary, run.shared.limits.max_quarantined_fraction)
-    write_bytes(decision.folder / "summary.json", summary.model_dump_json(indent=2).encode())
+    write_json(decision.folder / "summary.json", summary.model_dump(mode="json"), indent=2)
     write_manifest(decision.folder / "manifest.parquet", decision.stage.makes, outcome.rows)
     run.workspace.set_latest(decision.stage.name, decision.key)
     return summary
-
-
-def read_summary(manifest: Manifest[Any]) -> Summary:
-    """The counts of the execution that wrote this manifest."""
-    return Summary.model_validate_json((manifest.path.parent / "summary.json").read_text())
 
 
 def read_quarantine(manifest: Manifest[Any]) -> list[Quarantined]:
@@ -88,5 +88,8 @@ def read_quarantine(manifest: Manifest[Any]) -> list[Quarantined]:
     return list(Manifest(manifest.path.parent / "quarantine.parquet", Quarantined))
 
 
-def _write_json(run: Execution, name: str, value: Any) -> None:
-    write_bytes(run.decision.folder / name, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False).encode())
+def _digests(decision: Decision) -> dict[str, str]:
+    """Of every file in the stage's folder that belongs to the result, but for the manifest, which has its own."""
+    patterns = (*ALWAYS, *decision.stage.artifacts)
+    files = sorted({file for pattern in patterns for file in find_whole(decision.folder, pattern) if file.is_file()})
+    return {file.relative_to(decision.folder).as_posix(): file_digest(file) for file in files}

@@ -5,27 +5,29 @@ beside a program that takes memory, goes on with the share that it began with; b
 streamed give the same bits and are planned anew.
 """
 
-import json
 from pathlib import Path
 
-from ltx_core.files.atomic import atomic_path
+from ltx_core.files.json_file import read_json, write_json
 from ltx_core.training.config import TrainSettings
 
 FILE = "activation_budget.json"
 
 
 def with_kept_budget(settings: TrainSettings, folder: Path) -> TrainSettings:
-    """The settings with the share that was chosen before, if it is left open and there is one."""
+    """The settings with the share that was chosen before, if it is left open and there is one.
+
+    Raises:
+        DamagedError: there is one and it cannot be read.
+    """
     file = folder / FILE
     if settings.activation_budget != "auto" or not file.exists():
         return settings
-    return settings.model_copy(update={"activation_budget": float(json.loads(file.read_text(encoding="utf-8")))})
+    return settings.model_copy(update={"activation_budget": float(read_json(file)["activation_budget"])})
 
 
 def keep_budget(settings: TrainSettings, folder: Path) -> None:
     """Remember what was chosen."""
-    with atomic_path(folder / FILE) as partial:
-        partial.write_text(json.dumps(settings.activation_budget), encoding="utf-8")
+    write_json(folder / FILE, {"activation_budget": settings.activation_budget})
 
 
 def forget_budget(folder: Path) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 
 from tasks.decide import decide
 from tasks.events import Listener
-from tasks.execute import Execution, read_summary
+from tasks.execute import Execution
 from tasks.launch import launch
 from tasks.registry import stage_named
 from tasks.results import StageResult
 from tasks.shared import Shared
 from tasks.stage import Inputs
-from tasks.summary import Summary, check_quarantine
+from tasks.summary import Summary, check_quarantine, read_summary
 from tasks.workspace import Workspace
 
 Slot = Callable[[], AbstractContextManager[Any]]
@@ -55,6 +55,7 @@ def reuse_or_build(call: StageCall, build: Callable[[Execution], Summary]) -> St
     stage = stage_named(call.stage)
     memo = call.workspace.digest_memo()
     decision = decide(stage, call.config, call.shared, call.inputs, workspace=call.workspace, memo=memo)
+    memo.save()
     manifest = stage.manifest(decision.folder)
     if decision.reusable and not call.force:
         summary = read_summary(manifest)

@@ -23,7 +23,7 @@ class ProbeConfig(ConfigModel):
 def probe(work: Work) -> Outcome:
     """Probe each file once for its bytes: a renamed or copied file costs nothing."""
     memo = work.workspace.digest_memo()
-    store = ItemStore(work.workspace.pool / "probe")
+    store = ItemStore(work.workspace.pool / "probe", work.progress)
     sources = [source for dataset in work.shared.datasets for source in find_sources(dataset, memo)]
     memo.save()
     rows: list[Media] = []

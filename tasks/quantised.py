@@ -1,9 +1,8 @@
 """Where a stage keeps the base model's blocks in 8 bits: once for all stages and runs of a workspace."""
 
-import json
 from typing import TYPE_CHECKING
 
-from ltx_core.files.atomic import write_bytes
+from ltx_core.files.json_file import write_json
 from tasks.stage import Work
 from tasks.weights import component_identities
 from tasks.workspace import QUANTISED_FILE
@@ -25,5 +24,5 @@ def quantised_folder(
         return None
     identity = component_identities(work.shared.model, work.workspace.digest_memo(), "transformer")["transformer"]
     key = cache_key(identity, options.precision, dtype)
-    write_bytes(work.out / QUANTISED_FILE, json.dumps({"key": key}).encode())
+    write_json(work.out / QUANTISED_FILE, {"key": key})
     return QuantisedFolder(work.workspace.quantised / key, writes, work.progress)

@@ -30,7 +30,7 @@ def clip_scores(jobs: Sequence[RenderJob], work: Work) -> Mapping[str, float]:
         return {}
     from ltx_core.scoring.clip_score import SCORE_VERSION, clip_score
 
-    folder, store = Path(work.config.clip_model), ItemStore(work.workspace.pool / "clip_scores")
+    folder, store = Path(work.config.clip_model), ItemStore(work.workspace.pool / "clip_scores", work.progress)
     judge = text_digest(clip_identity(folder, work.workspace.digest_memo()), str(SCORE_VERSION), str(NUM_FRAMES))
     scores: dict[str, float] = {}
     scorer: ClipScorer | None = None

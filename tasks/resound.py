@@ -21,7 +21,7 @@ def resound(clips: Sequence[Clip], media: Media, work: Work) -> tuple[list[Clip]
     Raises:
         MediaError: the sound file went away since it was probed.
     """
-    store = ItemStore(work.workspace.pool / "heard")
+    store = ItemStore(work.workspace.pool / "heard", work.progress)
     channels = work.shared.dataset(media.dataset).audio.channels
     path, sound_key = str(media.sound_path), str(media.sound_key)
     made: list[Clip] = []

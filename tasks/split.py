@@ -39,7 +39,7 @@ class SplitConfig(ConfigModel):
 
 def split(work: Work) -> Outcome:
     """Cut every file, each file's decode kept by its bytes and the settings that change its cuts."""
-    store = ItemStore(work.workspace.pool / "split")
+    store = ItemStore(work.workspace.pool / "split", work.progress)
     media: list[Media] = list(work.inputs["probe"])
     clips: list[Clip] = []
     quarantined: list[Quarantined] = []

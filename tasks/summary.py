@@ -2,10 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from datasets_spec import Manifest
 from ltx_core.errors import DataError
+from ltx_core.files.json_file import read_json
 from tasks.stage import Outcome
 
 
@@ -25,9 +28,11 @@ class Summary(BaseModel):
     seconds: float
     quarantined_by_reason: Mapping[str, int]
     figures: Mapping[str, float]
+    files: Mapping[str, str]
+    """Digest of each file beside the manifest that belongs to the result, by its name in the stage's folder."""
 
 
-def summarize(stage: str, key: str, outcome: Outcome, seconds: float) -> Summary:
+def summarize(stage: str, key: str, outcome: Outcome, seconds: float, files: Mapping[str, str]) -> Summary:
     """Count, and refuse counts that do not add up.
 
     Raises:
@@ -51,7 +56,17 @@ def summarize(stage: str, key: str, outcome: Outcome, seconds: float) -> Summary
         seconds=round(seconds, 3),
         quarantined_by_reason=dict(sorted(Counter(q.reason.value for q in outcome.quarantined).items())),
         figures=dict(outcome.figures),
+        files=dict(files),
     )
+
+
+def read_summary(manifest: Manifest[Any]) -> Summary:
+    """The counts of the execution that wrote this manifest.
+
+    Raises:
+        DamagedError: they cannot be read.
+    """
+    return Summary.model_validate(read_json(manifest.path.parent / "summary.json"))
 
 
 def check_quarantine(summary: Summary, limit: float) -> None:

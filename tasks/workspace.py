@@ -1,11 +1,10 @@
 """Where things lie in a workspace. The only place that knows."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from ltx_core.files.atomic import write_bytes
 from ltx_core.files.digest import DigestMemo
+from ltx_core.files.json_file import read_json, write_json
 
 QUANTISED_FILE = "quantised.json"
 """In a stage's folder: the key of the 8-bit weights that it reads."""
@@ -51,9 +50,16 @@ class Workspace:
 
     def set_latest(self, name: str, key: str) -> None:
         """Remember which key of a stage was last made or found good."""
-        write_bytes(self.root / "stages" / name / "latest.json", json.dumps({"key": key}).encode())
+        write_json(self._latest_file(name), {"key": key})
 
     def latest(self, name: str) -> str | None:
-        """Key of a stage that was last made or found good."""
-        path = self.root / "stages" / name / "latest.json"
-        return str(json.loads(path.read_text())["key"]) if path.exists() else None
+        """Key of a stage that was last made or found good; None if it never was.
+
+        Raises:
+            DamagedError: what was remembered cannot be read.
+        """
+        path = self._latest_file(name)
+        return str(read_json(path)["key"]) if path.exists() else None
+
+    def _latest_file(self, name: str) -> Path:
+        return self.root / "stages" / name / "latest.json"

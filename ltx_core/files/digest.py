@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from ltx_core.files.table_file import write_table
+from ltx_core.errors import DamagedError
+from ltx_core.files.table_file import read_table, write_table
 
 DIGEST_LENGTH = 32
 """Hex digits kept of a SHA-256: 128 bits, far past accidental collision."""
@@ -38,7 +39,12 @@ class DigestMemo:
         self._known: dict[tuple[str, int, int, str], str] = {}
         self._changed = False
         if store.exists():
-            columns = pq.read_table(store).to_pydict()
+            try:
+                columns = read_table(store).to_pydict()
+            except DamagedError as error:
+                logging.getLogger(__name__).warning("%s; it is made again, and files are read once more", error.found)
+                store.unlink(missing_ok=True)
+                return
             for path, size, mtime, kind, digest in zip(*(columns[c] for c in self.COLUMNS), strict=True):
                 self._known[path, size, mtime, kind] = digest
 

@@ -1,11 +1,10 @@
-"""Tables as Parquet files, whole or not at all."""
+"""Tables as Parquet files that carry their own digest, whole or not at all."""
 
-import io
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from datasets_spec.sealed_table import read_sealed, sealed
 from ltx_core.files.atomic import write_bytes
 
 
@@ -18,6 +17,13 @@ def write_table(path: Path, table: pa.Table) -> None:
     Raises:
         StorageError: the disk is full or read-only.
     """
-    made = io.BytesIO()
-    pq.write_table(table, made)
-    write_bytes(path, made.getvalue())
+    write_bytes(path, sealed(table))
+
+
+def read_table(path: Path) -> pa.Table:
+    """What `write_table` was given.
+
+    Raises:
+        DamagedError: the file is gone, or has other bytes than were written.
+    """
+    return read_sealed(path)

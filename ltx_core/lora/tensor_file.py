@@ -57,6 +57,19 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         raise CheckpointError(f"{path} is no whole .safetensors file ({error}); copy or make it again") from error
 
 
+def finite_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a file that must not hold NaN or infinity.
+
+    Raises:
+        CheckpointError: as for `read_tensors`, or a number is not finite; names the tensor.
+    """
+    tensors, _ = read_tensors(path)
+    for name, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(f"{path} holds NaN or infinity in {name}; remove it, so that an older one is used")
+    return tensors
+
+
 def _header(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
     entries: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
     end = 0

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from ltx_core.errors import DamagedError
 from ltx_core.files.atomic import find_whole
 from ltx_core.files.digest import DigestMemo
-from ltx_core.files.table_file import write_table
+from ltx_core.files.table_file import read_table, write_table
+from ltx_core.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,11 @@ def read_index(folder: Path, memo: DigestMemo) -> PoolIndex:
     damaged: dict[Path, str] = {}
     for index in find_whole(folder, "*.parquet"):
         shard = index.with_suffix(".tar")
-        table = pq.read_table(index)
+        try:
+            table = read_table(index)
+        except DamagedError as error:
+            damaged[shard] = f"its index {error.found}"
+            continue
         if problem := _problem(shard, table.schema.metadata or {}, memo):
             damaged[shard] = problem
             continue
@@ -69,6 +74,20 @@ def read_index(folder: Path, memo: DigestMemo) -> PoolIndex:
             info = json.loads(row.pop("info"))
             entries.setdefault(row["key"], Entry(shard=shard, info=info, **row))
     return PoolIndex(entries, damaged)
+
+
+def mended_index(folder: Path, memo: DigestMemo, progress: Progress, remade: str) -> PoolIndex:
+    """`read_index`, saying what is damaged and removing it; the caller holds the folder's lock and makes it again.
+
+    `remade`: what happens to the samples of a damaged shard, as a clause for people.
+    """
+    index = read_index(folder, memo)
+    memo.save()
+    for shard, problem in index.damaged.items():
+        progress.note(f"{shard.name} is damaged ({problem}); {remade}")
+        shard.with_suffix(".parquet").unlink(missing_ok=True)
+        shard.unlink(missing_ok=True)
+    return index
 
 
 def _problem(shard: Path, metadata: Mapping[bytes, bytes], memo: DigestMemo) -> str:

@@ -63,7 +63,7 @@ class ShardReader:
             if len(view) != size or sample_digest(view) != sha256:
                 raise DataError(
                     f"the sample at byte {offset} of {self.root / shard} is damaged: its bytes are not those its index "
-                    f"names. Delete that file and run again; only its samples are computed anew."
+                    f"names. Run again: only its samples are computed anew."
                 )
             self._checked.add((shard, offset))
         return _tensors(view)

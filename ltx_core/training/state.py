@@ -4,19 +4,20 @@
 load) and `state.json`. No generator state: randomness is a function of seed and position.
 """
 
-import json
+import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ltx_core.errors import CheckpointError
+from ltx_core.errors import CheckpointError, DamagedError
 from ltx_core.files.atomic import atomic_folder, find_whole
 from ltx_core.files.digest import file_digest
-from ltx_core.lora.tensor_file import read_tensors, write_tensors
+from ltx_core.files.json_file import json_bytes, read_json
+from ltx_core.lora.tensor_file import finite_tensors, write_tensors
 from ltx_core.progress import Progress
 from ltx_core.training.metrics import History
 from ltx_core.training.order import Position
@@ -27,6 +28,7 @@ STATE_FILE = "state.json"
 FILES = (ADAPTER_FILE, OPTIMIZER_FILE, LORA_FILE)
 AVERAGE_FILE = "average.safetensors"
 """Beside them where the adapter is averaged."""
+NAME = re.compile(r"step-\d{6,}")
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,9 @@ def checkpoint_folder(root: Path, step: int) -> Path:
 
 
 def checkpoints(root: Path) -> list[Path]:
-    """Checkpoint folders, newest first."""
-    return sorted(find_whole(root, "step-*"), key=step_of, reverse=True)
+    """Checkpoint folders, newest first; other files and folders beside them are left alone."""
+    found = (path for path in find_whole(root, "step-*") if NAME.fullmatch(path.name) and path.is_dir())
+    return sorted(found, key=step_of, reverse=True)
 
 
 def step_of(folder: Path) -> int:
@@ -84,20 +87,23 @@ def save_state(root: Path, state: TrainState, lora: Mapping[str, torch.Tensor], 
             "files": {name: file_digest(partial / name) for name in files},
             "history": state.history.to_json(),
         }
-        (partial / STATE_FILE).write_text(json.dumps(summary), encoding="utf-8")
+        (partial / STATE_FILE).write_bytes(json_bytes(partial / STATE_FILE, summary))
     return folder
 
 
 def newest_state(root: Path, config_digest: str, progress: Progress) -> TrainState | None:
     """The newest whole checkpoint of `root`, or None. Damaged ones are named and passed over.
 
+    Where a checkpoint's LoRA is damaged, which is a result of the run, training goes on from before it, so that the
+    same LoRA is made again.
+
     Raises:
-        CheckpointError: the newest whole one belongs to other settings, data or another base.
+        CheckpointError: the newest whole one belongs to other settings, data or another base, or a weight in it is not
+            finite.
     """
-    for folder in checkpoints(root):
-        summary = _whole(folder)
-        if summary is None:
-            progress.note(f"checkpoint {folder} is damaged and passed over; an older one is used if there is one")
+    for folder, summary in reversed(_before_a_lost_lora(root, progress)):
+        if problem := _problem(folder, summary["files"], sorted(summary["files"])):
+            progress.note(f"checkpoint {folder} is damaged ({problem}); an older one is used if there is one")
             continue
         if (summary["version"], summary["config_digest"]) != (VERSION, config_digest):
             raise CheckpointError(
@@ -110,9 +116,9 @@ def newest_state(root: Path, config_digest: str, progress: Progress) -> TrainSta
             position=Position(*summary["position"]),
             config_digest=config_digest,
             history=History.from_json(summary["history"]),
-            adapter=read_tensors(folder / ADAPTER_FILE)[0],
-            moments=read_tensors(folder / OPTIMIZER_FILE)[0],
-            average=read_tensors(folder / AVERAGE_FILE)[0] if AVERAGE_FILE in summary["files"] else {},
+            adapter=finite_tensors(folder / ADAPTER_FILE),
+            moments=finite_tensors(folder / OPTIMIZER_FILE),
+            average=finite_tensors(folder / AVERAGE_FILE) if AVERAGE_FILE in summary["files"] else {},
         )
     return None
 
@@ -139,15 +145,30 @@ def restore_adapter(parameters: Mapping[str, torch.nn.Parameter], stored: Mappin
         parameter.data.copy_(stored[name])
 
 
-def _whole(folder: Path) -> dict[str, Any] | None:
-    """What `state.json` says, if every file beside it is as it was written."""
-    path = folder / STATE_FILE
-    if not path.is_file():
-        return None
-    try:
-        summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return None
-    files = summary["files"]
-    intact = all((folder / name).is_file() and file_digest(folder / name) == files[name] for name in files)
-    return summary if intact and files.keys() >= set(FILES) else None
+def _before_a_lost_lora(root: Path, progress: Progress) -> list[tuple[Path, dict[str, Any]]]:
+    """Checkpoints and what their `state.json` says, oldest first, up to one whose state or LoRA is damaged."""
+    found = []
+    for folder in reversed(checkpoints(root)):
+        try:
+            summary = read_json(folder / STATE_FILE)
+        except DamagedError as error:
+            problem = error.found
+        else:
+            problem = _problem(folder, summary["files"], [LORA_FILE])
+            if summary["step"] != step_of(folder):
+                problem = f"its state is that of step {summary['step']}"
+        if problem:
+            progress.note(f"checkpoint {folder} is damaged ({problem}); training goes on from before it")
+            break
+        found.append((folder, summary))
+    return found
+
+
+def _problem(folder: Path, digests: Mapping[str, str], names: Sequence[str]) -> str:
+    """What is wrong with the files of these names, or an empty string."""
+    for name in names:
+        if not (folder / name).is_file():
+            return f"{name} is gone"
+        if file_digest(folder / name) != digests[name]:
+            return f"{name} has other bytes than were written"
+    return ""

@@ -14,10 +14,11 @@ import psutil
 import pytest
 
 from ltx_core.errors import ConfigError, DataError, OutOfMemory, Stopped
-from tasks.execute import Execution, read_summary
+from tasks.execute import Execution
 from tasks.launch import launch
 from tasks.registry import stage_named
 from tasks.request import write_request
+from tasks.summary import read_summary
 from tests.processes import children_of
 from tests.stages.bench import Bench
 from tests.stages.test_child import Listener
