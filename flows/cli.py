@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from flows.commands import COMMANDS
 from ltx_core.errors import LtxError, Stopped
+from tasks.launch import StageDied
 
 INTERRUPTED_EXIT = 130
 STOPPED_EXIT = 143
@@ -32,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return STOPPED_EXIT
     except LtxError as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        return 1
+    except StageDied as defect:  # its message has the traceback of the process that it lies in
+        sys.stderr.write(f"{defect}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; what was finished is kept, run again to go on\n")

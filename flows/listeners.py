@@ -1,19 +1,17 @@
-"""Listeners to a running stage: lines and bars on a terminal, a progress artifact in Prefect's UI."""
+"""Listeners to a running stage that tell a terminal, or who reads what a command wrote into a file."""
 
-import time
+import threading
 from collections.abc import Mapping
-from uuid import UUID
 
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from prefect.logging import get_run_logger
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from flows.pace import StagePace
 from ltx_core.progress import Silent
 from tasks.events import Listener
 
-ARTIFACT_INTERVAL_SECONDS = 2.0
-"""Prefect's server takes about 12 ms an update; more often would load it for nothing."""
+LINE_SECONDS = 30.0
 
 
 class Downloading(Silent):
@@ -34,19 +32,20 @@ class Downloading(Silent):
 
 
 class TerminalBars:
-    """Rich bars, one a stage. Use as a context manager."""
+    """Rich bars, one a stage, with losses, pace and time left. Use as a context manager."""
 
     def __init__(self, console: Console) -> None:
         self._bars = Progress(
-            TextColumn("{task.fields[stage]:<18}"),
+            TextColumn("{task.fields[stage]:<18}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
+            TextColumn("{task.fields[unit]}", markup=False),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
             console=console,
         )
         self._bar: dict[str, TaskID] = {}
+        self._pace: dict[str, StagePace] = {}
 
     def __enter__(self) -> "TerminalBars":
         self._bars.start()
@@ -56,53 +55,71 @@ class TerminalBars:
         self._bars.stop()
 
     def started(self, stage: str, why: str) -> None:
-        """A new bar."""
-        if stage not in self._bar:
+        """A new bar, and the time of the one before stands still; a stage that is tried again keeps its bar."""
+        for earlier in self._bar.values():
+            self._bars.stop_task(earlier)
+        self._pace[stage] = StagePace(why)
+        if stage in self._bar:
+            self._bars.start_task(self._bar[stage])
+        else:
             self._bar[stage] = self._bars.add_task(stage, stage=stage, unit="", detail=why, total=None)
 
     def advanced(self, stage: str, done: int, total: int, unit: str) -> None:
         """Move the bar."""
-        self._bars.update(self._bar[stage], completed=done, total=total, unit=unit, detail="")
+        pace = self._pace[stage]
+        pace.advance(done, total, unit)
+        self._bars.update(self._bar[stage], completed=done, total=total, unit=unit, detail=pace.detail)
 
     def measured(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """Show the losses beside the bar."""
-        shown = ", ".join(
-            f"{name} {value:.4f}" for name, value in values.items() if name.startswith(("loss", "eval/loss"))
-        )
-        if shown:
-            self._bars.update(self._bar[stage], detail=f"step {step}: {shown}")
+        pace = self._pace[stage]
+        pace.measure(values)
+        self._bars.update(self._bar[stage], detail=pace.detail)
 
     def noted(self, stage: str, message: str) -> None:
         """Print the line above the bars."""
-        self._bars.console.print(f"[dim]{stage}:[/dim] {message}", highlight=False)
+        self._bars.console.print(f"[dim]{stage}:[/dim] {escape(message)}", highlight=False)
 
 
-class PrefectProgress:
-    """A progress artifact for each stage, updated in place, and notes in the run's log."""
+class TerminalLines:
+    """Lines where nobody sees bars: each start and note, and how it goes every half minute. A context manager."""
 
-    def __init__(self) -> None:
-        self._artifact: dict[str, UUID] = {}
-        self._updated_at = 0.0
+    def __init__(self, console: Console, seconds: float = LINE_SECONDS) -> None:
+        self._console, self._seconds = console, seconds
+        self._stage = ""
+        self._pace = StagePace("")
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._tell_now_and_then, daemon=True)
+
+    def __enter__(self) -> "TerminalLines":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
 
     def started(self, stage: str, why: str) -> None:
-        """Make the artifact."""
-        get_run_logger().info("%s starts: %s", stage, why)
-        made = create_progress_artifact(progress=0.0, key=f"progress-{stage.replace('_', '-')}", description=why)
-        assert isinstance(made, UUID)
-        self._artifact[stage] = made
+        """Say so."""
+        self._stage, self._pace = stage, StagePace(why)
+        self._print(f"starts: {why}")
 
     def advanced(self, stage: str, done: int, total: int, unit: str) -> None:
-        """Update the artifact, now and then."""
-        now = time.monotonic()
-        if done < total and now - self._updated_at < ARTIFACT_INTERVAL_SECONDS:
-            return
-        self._updated_at = now
-        share = 100.0 * done / max(total, 1)
-        update_progress_artifact(self._artifact[stage], progress=share, description=f"{done} of {total} {unit}")
+        """Keep it for the next line."""
+        self._pace.advance(done, total, unit)
 
     def measured(self, stage: str, step: int, values: Mapping[str, float]) -> None:
-        """MLflow shows metrics."""
+        """Keep the losses for the next line."""
+        self._pace.measure(values)
 
     def noted(self, stage: str, message: str) -> None:
-        """Into the flow run's log."""
-        get_run_logger().info("%s: %s", stage, message)
+        """Print it."""
+        self._console.print(f"{stage}: {message}", highlight=False, markup=False, soft_wrap=True)
+
+    def _tell_now_and_then(self) -> None:
+        while not self._over.wait(self._seconds):
+            if self._stage:
+                self._print(self._pace.line)
+
+    def _print(self, text: str) -> None:
+        self.noted(self._stage, text)

@@ -3,9 +3,10 @@
 from typing import Any
 
 from prefect import flow
+from prefect.client.schemas.objects import State
 
+from flows.in_flow import explained, run_in_flow
 from flows.parameters import Config, StageName, resolve
-from flows.run import run_in_flow
 from flows.selection import select
 
 
@@ -16,7 +17,7 @@ def ltx2_lora(
     only: StageName | None = None,
     from_stage: StageName | None = None,
     force: bool = False,
-) -> dict[str, str]:
+) -> dict[str, str] | State[Any]:
     """Turn footage into a trained, rendered and registered LoRA. Stages whose inputs did not change are reused.
 
     Args:
@@ -26,5 +27,9 @@ def ltx2_lora(
         from_stage: Cover this stage and all later ones.
         force: Make the covered stages anew, whatever is there.
     """
-    results = run_in_flow(resolve(config, overrides or {}), select(only, from_stage, force))
-    return {result.summary.stage: result.state_name for result in results}
+
+    def work() -> dict[str, str]:
+        results = run_in_flow(resolve(config, overrides or {}), select(only, from_stage, force))
+        return {result.summary.stage: result.state_name for result in results}
+
+    return explained(work)

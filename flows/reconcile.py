@@ -1,4 +1,4 @@
-"""Mark runs whose process is gone as crashed and free their GPU, so that they can be retried and others can start."""
+"""Mark runs whose process is gone as crashed, so that they can be retried."""
 
 from uuid import UUID
 
@@ -12,9 +12,7 @@ from flows.processes import dead_runs, forget
 def crash_dead_runs(client: SyncPrefectClient) -> list[str]:
     """Names of the runs that were marked."""
     marked = []
-    for run_id, record in dead_runs().items():
-        if record.gpu_lease is not None:
-            client.release_concurrency_slots_with_lease(UUID(record.gpu_lease))
+    for run_id in dead_runs():
         try:
             run = client.read_flow_run(UUID(run_id))
         except ObjectNotFound:  # of another server, or deleted

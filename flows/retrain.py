@@ -7,10 +7,11 @@ from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 
+from flows.config import RunConfig
+from flows.in_flow import explained, run_in_flow
 from flows.parameters import Config, resolve
 from flows.plan import downloads, plan
-from flows.run import run_in_flow
-from flows.selection import select
+from flows.selection import Selection, select
 
 
 @flow(name="retrain", log_prints=False)
@@ -21,7 +22,14 @@ def retrain(config: Config = None, overrides: dict[str, Any] | None = None) -> S
         config: Path of a configuration file, or the configuration itself. Default: the project's `ltx2-lora.yaml`.
         overrides: Dotted options that replace those of the configuration.
     """
-    run_config, everything = resolve(config, overrides or {}), select(None, None, force=False)
+
+    def work() -> State[Any]:
+        return _run_what_is_due(resolve(config, overrides or {}), select(None, None, force=False))
+
+    return explained(work)
+
+
+def _run_what_is_due(run_config: RunConfig, everything: Selection) -> State[Any]:
     pending = downloads(run_config, everything)
     due = [stage for stage in plan(run_config, everything, pending) if stage.will_run]
     if not due:

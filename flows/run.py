@@ -1,80 +1,99 @@
-"""What every flow does: run stages as Prefect tasks, tell the terminal, Prefect's UI and MLflow, leave a report."""
+"""What every run does, with Prefect or without: run stages, tell those who watch and MLflow, leave a report."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from uuid import uuid4
 
-from prefect.client.schemas.objects import State
-from prefect.context import FlowRunContext
 from rich.console import Console
 
-from flows.artifacts import publish
 from flows.config import RunConfig
-from flows.listeners import Downloading, PrefectProgress, TerminalBars
+from flows.listeners import Downloading, TerminalBars, TerminalLines
 from flows.pipeline import run_stages
-from flows.processes import record_lease, recorded_process
 from flows.report import write_report
 from flows.selection import Selection
 from flows.tracked import Tracked
-from tasks.binding import as_task, gpu_slot
 from tasks.events import Everyone, Listener
-from tasks.perform import Slot, StageCall, perform
-from tasks.registry import stage_named
+from tasks.perform import StageCall, perform
 from tasks.results import StageResult
+from tasks.retry import with_retries
+from tasks.tracking import TrackedRun
+
+Around = Callable[[StageCall, Callable[[], StageResult]], StageResult]
+"""Calls what performs one stage: as it is, or as a Prefect task."""
 
 
-def run_in_flow(config: RunConfig, selection: Selection) -> list[StageResult]:
-    """Run the selected stages inside the current flow run.
+@dataclass(frozen=True)
+class Ran:
+    """A run that ended well."""
+
+    results: list[StageResult]
+    report: Path
+    tracked: TrackedRun
+
+
+def run_here(config: RunConfig, selection: Selection) -> Ran:
+    """Run the selected stages in this process, without Prefect.
 
     Raises:
-        LtxError: a stage failed; MLflow's run says FAILED and a retry of the flow run goes on with it.
+        LtxError: a stage failed; what was finished is kept, and the next run goes on with it.
     """
-    flow_run_id, name = _flow_run()
-    with recorded_process(flow_run_id), _tracked(config, flow_run_id, name) as tracked, _bars() as bars:
-        watching = Everyone(*bars, PrefectProgress())
-        slot = partial(gpu_slot, partial(record_lease, flow_run_id))
-        results = _run(config, selection, watching, tracked, slot)
+    key = uuid4().hex
+    name = f"{datetime.now():%Y-%m-%d-%H%M%S}-{key[:4]}"
+    with terminal() as watching:
+        return run_tracked(config, selection, key=key, name=name, watching=watching, around=_plainly)
+
+
+def run_tracked(
+    config: RunConfig, selection: Selection, *, key: str, name: str, watching: Listener, around: Around
+) -> Ran:
+    """Run the selected stages; `key` is what a retry of the same run is found by, `name` what people read.
+
+    Raises:
+        LtxError: a stage failed; MLflow's run says FAILED.
+    """
+    with _tracked(config, key, name) as tracked:
+        results = _run(config, selection, watching, tracked, around)
         report = write_report(config, name, results, tracked.parent)
-        publish(results, tracked.parent, config)
         tracked.parent.artifacts([report])
-    return results
-
-
-def _run(
-    config: RunConfig, selection: Selection, watching: Listener, tracked: Tracked, slot: Slot
-) -> list[StageResult]:
-    states: dict[str, State[str]] = {}
-    listener = Everyone(watching, tracked)
-
-    def perform_as_task(call: StageCall) -> StageResult:
-        made: list[StageResult] = []
-
-        def body() -> StageResult:
-            tracked.begin(call)
-            result = perform(call, listener, slot)
-            tracked.finish(call, result)
-            made.append(result)
-            return result
-
-        stage = stage_named(call.stage)
-        states[stage.name] = as_task(stage, body)({n: states[n] for n in stage.read_of(states) if n in states})
-        return made[-1]
-
-    return run_stages(config, selection, perform_as_task, Downloading(watching))
-
-
-def _flow_run() -> tuple[str, str]:
-    context = FlowRunContext.get()
-    assert context is not None
-    assert context.flow_run is not None
-    return str(context.flow_run.id), context.flow_run.name
+        return Ran(results, report, tracked.parent)
 
 
 @contextmanager
-def _tracked(config: RunConfig, flow_run_id: str, name: str) -> Iterator[Tracked]:
-    tracked = Tracked(config, key=flow_run_id, name=name)
+def terminal() -> Iterator[Listener]:
+    """Bars where a person looks, lines where standard error goes elsewhere."""
+    console = Console(stderr=True)
+    with TerminalBars(console) if sys.stderr.isatty() else TerminalLines(console) as listener:
+        yield listener
+
+
+def _plainly(_call: StageCall, body: Callable[[], StageResult]) -> StageResult:
+    return body()
+
+
+def _run(
+    config: RunConfig, selection: Selection, watching: Listener, tracked: Tracked, around: Around
+) -> list[StageResult]:
+    listener = Everyone(watching, tracked)
+
+    def performed(call: StageCall) -> StageResult:
+        def attempt() -> StageResult:
+            tracked.begin(call)
+            result = perform(call, listener)
+            tracked.finish(call, result)
+            return result
+
+        return around(call, lambda: with_retries(attempt, lambda message: watching.noted(call.stage, message)))
+
+    return run_stages(config, selection, performed, Downloading(watching))
+
+
+@contextmanager
+def _tracked(config: RunConfig, key: str, name: str) -> Iterator[Tracked]:
+    tracked = Tracked(config, key=key, name=name)
     status = "FAILED"
     try:
         yield tracked
@@ -84,13 +103,3 @@ def _tracked(config: RunConfig, flow_run_id: str, name: str) -> Iterator[Tracked
         raise
     finally:
         tracked.end(status)
-
-
-@contextmanager
-def _bars() -> Iterator[tuple[Any, ...]]:
-    """Bars where a person looks; workers and tests have no terminal."""
-    if not sys.stderr.isatty():
-        yield ()
-        return
-    with TerminalBars(Console(stderr=True)) as bars:
-        yield (bars,)

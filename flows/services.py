@@ -10,11 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
-
-from flows.processes import ProcessRecord
 from ltx_core.errors import TransientError
 from ltx_core.files.atomic import write_bytes
+from ltx_core.process import ProcessRecord
 
 END_SECONDS = 25.0
 
@@ -98,14 +96,13 @@ def home() -> Path:
 
 def record_up() -> None:
     """Leave word which process is `up`."""
-    own = ProcessRecord(os.getpid(), psutil.Process().create_time(), os.uname().nodename)
-    write_bytes(home() / "up.json", json.dumps(asdict(own)).encode())
+    write_bytes(home() / "up.json", json.dumps(asdict(ProcessRecord.own())).encode())
 
 
 def up_record() -> ProcessRecord | None:
     """Which process is or was `up`."""
     path = home() / "up.json"
-    return ProcessRecord(**json.loads(path.read_text())) if path.exists() else None
+    return ProcessRecord.of(json.loads(path.read_text())) if path.exists() else None
 
 
 def forget_up() -> None:

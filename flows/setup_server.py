@@ -1,26 +1,26 @@
-"""What a Prefect server needs before runs: a work pool, a slot for each GPU, the deployments. Safe to repeat."""
+"""What a Prefect server needs before runs: a work pool, the deployments. Safe to repeat."""
 
 import asyncio
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectNotFound
 from rich.console import Console
 
 from flows.deployments import POOL
 from flows.reconcile import crash_dead_runs
 from flows.services import with_programs
 from ltx_core.errors import TransientError
-from tasks.binding import GPU_LIMIT
-from tasks.gpus import count_gpus
 
 
 def set_up(console: Console) -> None:
-    """Make the work pool and the GPU slots, and settle runs of earlier workers that are gone."""
+    """Make the work pool, and settle what earlier workers left."""
     asyncio.run(_make_pool())
     with get_client(sync_client=True) as client:
         tell_crashed(client, console)
@@ -34,12 +34,16 @@ def tell_crashed(client: SyncPrefectClient, console: Console) -> None:
 
 PROJECT = Path(__file__).parents[1]
 """Where prefect.yaml lies."""
+FORMER_GPU_LIMIT = "gpu"
+"""Earlier versions held GPUs by this limit of the server, whose slots outlived their holders; now the kernel's locks in
+tasks/gpus.py are all that holds one, and nothing asks for this."""
 
 
 async def _make_pool() -> None:
     async with get_client() as client:
         await client.create_work_pool(WorkPoolCreate(name=POOL, type="process"), overwrite=True)
-        await client.upsert_global_concurrency_limit_by_name(GPU_LIMIT, limit=max(count_gpus(), 1))
+        with suppress(ObjectNotFound):
+            await client.delete_global_concurrency_limit_by_name(FORMER_GPU_LIMIT)
 
 
 def deploy_all(environment: Mapping[str, str]) -> None:

@@ -10,15 +10,15 @@ from typing import Any
 from prefect import Flow, flow
 
 from flows.deployments import flow_attribute
+from flows.in_flow import explained, run_in_flow
 from flows.parameters import Config, resolve
-from flows.run import run_in_flow
 from flows.selection import select
 from tasks import STAGES
 from tasks.stage import Stage
 
 
 def _stage_flow(stage: Stage) -> Flow[Any, Any]:
-    def run(config: Config = None, overrides: dict[str, Any] | None = None, force: bool = False) -> str:
+    def run(config: Config = None, overrides: dict[str, Any] | None = None, force: bool = False) -> Any:
         """Run one stage on what the earlier stages last made.
 
         Args:
@@ -26,8 +26,12 @@ def _stage_flow(stage: Stage) -> Flow[Any, Any]:
             overrides: Dotted options that replace those of the configuration.
             force: Make the stage anew, whatever is there.
         """
-        (result,) = run_in_flow(resolve(config, overrides or {}), select(stage.name, None, force))
-        return result.state_name
+
+        def work() -> str:
+            (result,) = run_in_flow(resolve(config, overrides or {}), select(stage.name, None, force))
+            return result.state_name
+
+        return explained(work)
 
     run.__name__ = run.__qualname__ = flow_attribute(stage)
     return flow(name=f"stage-{stage.name}", description=stage.summary, log_prints=False)(run)

@@ -71,8 +71,8 @@ def _gpus_of(execution: "Execution", reporter: Reporter) -> AbstractContextManag
     if stage.device != "gpu" or memory.device == "cpu":
         return nullcontext()
     if stage.num_ranks is one_process:
-        return held_gpus(1, reporter)
-    return held_gpus(ALL if memory.num_gpus == "auto" else memory.num_gpus, reporter)
+        return held_gpus(1, execution.doing, reporter)
+    return held_gpus(ALL if memory.num_gpus == "auto" else memory.num_gpus, execution.doing, reporter)
 
 
 def guarded(work: Callable[[], None], reporter: Reporter) -> int:

@@ -31,6 +31,11 @@ class Execution:
     workspace: Workspace
     force: bool = False
 
+    @property
+    def doing(self) -> str:
+        """What others are told who wait for a folder or a GPU that it holds."""
+        return f"{self.decision.stage.name} in {self.workspace.root.resolve()}"
+
     def num_ranks(self) -> int:
         """As how many processes on this machine the stage runs."""
         return self.decision.stage.num_ranks(self.config, self.shared)
@@ -55,7 +60,7 @@ def execute(run: Execution, progress: Progress) -> Summary:
         LtxError: what the stage found wrong; whatever it had finished is kept.
     """
     decision = run.decision
-    with folder_lock(decision.folder, progress):
+    with folder_lock(decision.folder, progress, run.doing):
         manifest = decision.stage.manifest(decision.folder)
         if manifest.exists():
             if not run.force and not decision.stale:

@@ -1,23 +1,22 @@
 """Which GPUs a stage's process has to itself: locks that the kernel frees when it ends, however it ends.
 
-Prefect's slots order flow runs, but say nothing of which GPU, and nothing to runs of other terminals. No torch: what is
-taken goes into `CUDA_VISIBLE_DEVICES` before CUDA wakes up, and ranks inherit it.
+Prefect knows nothing of them, so runs of other terminals, users and servers wait too, and no dead one holds a GPU. No
+torch: what is taken goes into `CUDA_VISIBLE_DEVICES` before CUDA wakes up, and ranks inherit it.
 """
 
-import fcntl
 import os
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from ltx_core.errors import ConfigError, Stopped
+from ltx_core.errors import ConfigError
+from ltx_core.files.holder import UNKNOWN, named_holder, read_holder
+from ltx_core.files.lock import taken, wait_for
 from ltx_core.progress import Progress
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-POLL_SECONDS = 1.0
 ALL = 0
 """As a wanted number: every GPU that is free, at least one."""
 
@@ -41,7 +40,7 @@ def count_gpus() -> int:
 
 
 def lock_folder() -> Path:
-    """Where the locks of this machine's GPUs lie, for all of its users; nothing is ever written into them."""
+    """Where the locks of this machine's GPUs lie, for all of its users."""
     folder = Path(tempfile.gettempdir()) / "ltx2-lora-gpus"
     folder.mkdir(exist_ok=True)
     if folder.stat().st_uid == os.getuid():
@@ -52,36 +51,47 @@ def lock_folder() -> Path:
 class Held:
     """GPUs that belong to this process, by the names in `CUDA_VISIBLE_DEVICES`; empty where there are none."""
 
-    def __init__(self, handles: dict[str, int], progress: Progress) -> None:
-        self._handles, self._progress = handles, progress
+    def __init__(self, handles: dict[str, int], doing: str, progress: Progress) -> None:
+        self._locks, self._progress = {name: _lock(handle, doing) for name, handle in handles.items()}, progress
         if handles:
             os.environ[VISIBLE] = ",".join(handles)
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(self._handles)
+        return tuple(self._locks)
 
     def keep(self, needed: int) -> None:
         """Give back all but the first `needed`: ranks share a step's batches evenly, so not every number is of use."""
-        surplus = dict(list(self._handles.items())[needed:])
+        surplus = dict(list(self._locks.items())[needed:])
         if surplus:
             self._progress.note(
-                f"{needed} of {len(self._handles)} GPUs train: they share the batches of a step, and "
+                f"{needed} of {len(self._locks)} GPUs train: they share the batches of a step, and "
                 f"gradient_accumulation_steps is no multiple of a larger number of them"
             )
-            self._handles = {name: handle for name, handle in self._handles.items() if name not in surplus}
-            os.environ[VISIBLE] = ",".join(self._handles)
-            _free(surplus)
+            self._locks = {name: lock for name, lock in self._locks.items() if name not in surplus}
+            os.environ[VISIBLE] = ",".join(self._locks)
+            for lock in surplus.values():
+                lock.close()
 
     def free(self) -> None:
-        _free(self._handles)
+        for lock in self._locks.values():
+            lock.close()
+
+
+def _lock(handle: int, doing: str) -> ExitStack:
+    """An open file whose lock is taken, with the word who holds it, to be closed."""
+    with ExitStack() as stack:
+        stack.callback(os.close, handle)  # closing frees the lock
+        stack.enter_context(named_holder(handle, doing))
+        return stack.pop_all()
 
 
 @contextmanager
-def held_gpus(wanted: int, progress: Progress) -> Iterator[Held]:
+def held_gpus(wanted: int, doing: str, progress: Progress) -> Iterator[Held]:
     """Hold so many GPUs for this process alone, waiting for them; `ALL` are those that are free, at least one.
 
     Inside, `CUDA_VISIBLE_DEVICES` names them and no others. Where there are none, nothing is held or changed.
+    `doing` is what others are told who wait for them.
 
     Raises:
         ConfigError: more are wanted than this process may use.
@@ -93,9 +103,10 @@ def held_gpus(wanted: int, progress: Progress) -> Iterator[Held]:
             f"{wanted} GPUs are wanted and {len(visible)} can be used ({', '.join(visible)}); lower memory.num_gpus or "
             f"set {VISIBLE}"
         )
-    held = Held(_wait(visible, wanted, progress) if visible else {}, progress)
+    held = Held(_wait(visible, wanted, progress) if visible else {}, doing, progress)
     if wanted == ALL and len(held.names) < len(visible):
-        progress.note(f"taken are {len(held.names)} of {len(visible)} GPUs: others hold the rest")
+        rest = [name for name in visible if name not in held.names]
+        progress.note(f"taken are {len(held.names)} of {len(visible)} GPUs: {_holders(rest)}")
     try:
         yield held
     finally:
@@ -107,18 +118,28 @@ def held_gpus(wanted: int, progress: Progress) -> Iterator[Held]:
 
 
 def _wait(visible: Sequence[str], wanted: int, progress: Progress) -> dict[str, int]:
-    told = False
-    while True:
+    least = max(wanted, 1)
+
+    def attempt() -> dict[str, int] | None:
         handles = _free_ones(visible, wanted or len(visible))
-        if len(handles) >= max(wanted, 1):
+        if len(handles) >= least:
             return handles
         _free(handles)  # all at once or none: two that wait for each other's would wait for ever
-        if not told:
-            progress.note(f"waiting for {max(wanted, 1)} of GPUs {', '.join(visible)}: others hold them")
-            told = True
-        if progress.stopping:
-            raise Stopped("stopped while waiting for a GPU")
-        time.sleep(POLL_SECONDS)
+        return None
+
+    number = f"{least} GPUs" if least > 1 else "a GPU"
+    return wait_for(attempt, lambda: f"waiting for {number}: {_holders(visible)}", progress)
+
+
+def _holders(names: Sequence[str]) -> str:
+    """Who holds those of these GPUs that are not free."""
+    held = []
+    for name in names:
+        handle = _opened(_lock_file(name))
+        if not taken(handle):
+            held.append(f"GPU {name} is held by {read_holder(handle) or UNKNOWN}")
+        os.close(handle)
+    return "; ".join(held) or "all are free by now"
 
 
 def _free_ones(visible: Sequence[str], most: int) -> dict[str, int]:
@@ -127,24 +148,32 @@ def _free_ones(visible: Sequence[str], most: int) -> dict[str, int]:
     for name in visible:
         if len(handles) == most:
             break
-        handle = _opened(lock_folder() / f"{name.replace('/', '_')}.lock")
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        handle = _opened(_lock_file(name))
+        if taken(handle):
             handles[name] = handle
-        except BlockingIOError:
+        else:
             os.close(handle)
     return handles
 
 
+def _lock_file(name: str) -> Path:
+    return lock_folder() / f"{name.replace('/', '_')}.lock"
+
+
 def _opened(file: Path) -> int:
-    """Created only if it is not there: Linux refuses O_CREAT on another user's file in a folder that all may write."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    """For all users to lock, and to write their word into. Created only if it is not there: Linux refuses O_CREAT on
+    another user's file in a folder that all may write."""
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        return os.open(file, flags)
+        return os.open(file, flags | os.O_RDWR)
     except FileNotFoundError:
-        return os.open(file, flags | os.O_CREAT, 0o644)
+        handle = os.open(file, flags | os.O_RDWR | os.O_CREAT, 0o666)
+        os.fchmod(handle, 0o666)  # whatever the umask
+        return handle
+    except PermissionError:  # made by another user of a version that wrote nothing
+        return os.open(file, flags | os.O_RDONLY)
 
 
 def _free(handles: dict[str, int]) -> None:
     for handle in handles.values():
-        os.close(handle)  # closing frees the lock
+        os.close(handle)

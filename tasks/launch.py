@@ -20,6 +20,13 @@ from tasks.summary import Summary
 from tasks.workspace import Workspace
 
 LOG_TAIL_LINES = 12
+TRACEBACK_LINES = 60
+"""More of a traceback than its end says nothing new."""
+TRACEBACK = "Traceback (most recent call last):"
+
+
+class StageDied(RuntimeError):
+    """A stage's process ended of a defect or without a word; the message has the end of its log, traceback included."""
 
 
 def launch(run: Execution, listener: Listener) -> Summary:
@@ -32,7 +39,7 @@ def launch(run: Execution, listener: Listener) -> Summary:
 
     Raises:
         LtxError: what the stage found wrong, as the class it was raised as in the child.
-        RuntimeError: the child died without a word, or of a defect; names the log.
+        StageDied: the child died without a word, or of a defect; names the log.
     """
     name, log = run.decision.stage.name, run.decision.folder / "log.txt"
     request = write_request(run)
@@ -102,15 +109,19 @@ def _silent_death(name: str, code: int, log: Path) -> Exception:
             f"it for want of host memory: lower batch sizes or close other programs. Run again to go on; log: {log}"
         )
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    return RuntimeError(f"the process of {name} ended with {how} and no word. End of {log}:\n{_tail(log)}")
+    return StageDied(f"the process of {name} ended with {how} and no word. End of {log}:\n{_tail(log)}")
 
 
 def _error(name: str, kind: str, message: str, log: Path) -> Exception:
     known = getattr(errors, kind, None)
     if isinstance(known, type) and issubclass(known, errors.LtxError):
         return known(message)
-    return RuntimeError(f"{name} failed with {kind}: {message}. End of {log}:\n{_tail(log)}")
+    return StageDied(f"{name} failed with {kind}: {message}. End of {log}:\n{_tail(log)}")
 
 
 def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
+    """The last lines, from the beginning of the traceback that they end with, if they do."""
+    lines = log.read_text(errors="replace").splitlines()
+    starts = [number for number, line in enumerate(lines) if line == TRACEBACK]
+    begin = max(starts[-1], len(lines) - TRACEBACK_LINES) if starts else len(lines)
+    return "\n".join(lines[min(begin, len(lines) - min(LOG_TAIL_LINES, len(lines))) :])

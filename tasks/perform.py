@@ -1,7 +1,6 @@
 """Perform one stage: decide, then reuse its result or launch its child."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +15,6 @@ from tasks.stage import Inputs
 from tasks.summary import Summary, check_quarantine, read_summary
 from tasks.workspace import Workspace
 
-Slot = Callable[[], AbstractContextManager[Any]]
-"""Holds one GPU while the block runs, waiting for it first."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class StageCall:
@@ -32,18 +28,13 @@ class StageCall:
     force: bool = False
 
 
-def perform(call: StageCall, listener: Listener, gpu_slot: Slot = nullcontext) -> StageResult:
-    """Reuse what is there whole, or build it in a child process; a GPU stage holds a slot meanwhile.
+def perform(call: StageCall, listener: Listener) -> StageResult:
+    """Reuse what is there whole, or build it in a child process.
 
     Raises:
         LtxError: the stage failed.
     """
-
-    def launched(execution: Execution) -> Summary:
-        with gpu_slot() if execution.decision.stage.device == "gpu" else nullcontext():
-            return launch(execution, listener)
-
-    return reuse_or_build(call, launched)
+    return reuse_or_build(call, lambda execution: launch(execution, listener))
 
 
 def reuse_or_build(call: StageCall, build: Callable[[Execution], Summary]) -> StageResult:

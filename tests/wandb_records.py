@@ -22,11 +22,12 @@ class Kept(NamedTuple):
 
 
 def kept_runs(folder: Path) -> list[Kept]:
-    """The runs below `folder`, the oldest first."""
-    return [_read(file) for file in sorted(folder.glob("wandb/offline-run-*/*.wandb"))]
+    """The runs below `folder`, the oldest first; of one that was killed the library may have kept nothing."""
+    read = (_read(file) for file in sorted(folder.glob("wandb/offline-run-*/*.wandb")))
+    return [run for run in read if run is not None]
 
 
-def _read(file: Path) -> Kept:
+def _read(file: Path) -> Kept | None:
     from wandb.proto import wandb_internal_pb2  # seconds, which collection would pay in every process
     from wandb.sdk.internal.datastore import DataStore
 
@@ -35,7 +36,9 @@ def _read(file: Path) -> Kept:
     while (data := store.scan_data()) is not None:
         records.append(wandb_internal_pb2.Record())
         records[-1].ParseFromString(data)
-    run = next(record.run for record in records if record.HasField("run"))
+    run = next((record.run for record in records if record.HasField("run")), None)
+    if run is None:
+        return None
     history = [_values(record.history.item) for record in records if record.HasField("history")]
     updates = [_values(record.summary.update) for record in records if record.HasField("summary")]
     summary = {name: value for update in updates for name, value in update.items()}

@@ -16,7 +16,7 @@ from flows.commands.config_arguments import (
 )
 from flows.config import RunConfig, guide_notices
 from flows.plan import downloads, plan
-from flows.selection import Selection
+from flows.run import run_here
 from flows.server import server_answers
 from ltx_core.files.atomic import find_whole
 
@@ -38,19 +38,28 @@ def _run(args: Namespace) -> int:
         names = ", ".join(stage.name for stage in selection.wanted(config).stages)
         console.print(f"nothing to do: {names} are up to date in {config.workspace}", highlight=False)
         return 0
-    return _run_flow(config, selection, args, console)
-
-
-def _run_flow(config: RunConfig, selection: Selection, args: Namespace, console: Console) -> int:
-    """Run the flow in this process: seen in the UI if a server answers, else with Prefect's own for the time being."""
-    if not server_answers():
+    if server_answers():
+        results, report = _run_flow(args), newest_report(config)
+    else:
         console.print("[dim]no Prefect server answers (`ltx2-lora up` starts one); this run is seen here only[/dim]")
+        ran = run_here(config, selection)
+        results = {result.summary.stage: result.state_name for result in ran.results}
+        report = str(ran.report)
+    table = Table("stage", "result", title="done", title_justify="left")
+    for name, state in results.items():
+        table.add_row(name, state)
+    console.print(table)
+    console.print(f"report: {report}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _run_flow(args: Namespace) -> dict[str, str]:
+    """Run the flow in this process, so that the server's UI shows it; stage to the name of its state."""
     from flows.ltx2_lora import ltx2_lora
-    from flows.outcome import run_flow
-    from flows.temporary_server import quiet_console
+    from flows.outcome import quiet_console, run_flow
 
     quiet_console()
-    results = run_flow(
+    results: dict[str, str] = run_flow(
         ltx2_lora,
         config=str(args.config.resolve()),
         overrides=read_overrides(args),
@@ -58,12 +67,7 @@ def _run_flow(config: RunConfig, selection: Selection, args: Namespace, console:
         from_stage=args.from_stage,
         force=args.force,
     )
-    table = Table("stage", "result", title="done", title_justify="left")
-    for name, state in results.items():
-        table.add_row(name, state)
-    console.print(table)
-    console.print(f"report: {newest_report(config)}", highlight=False, soft_wrap=True)
-    return 0
+    return results
 
 
 def newest_report(config: RunConfig) -> str:

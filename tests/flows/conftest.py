@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from flows.services import Service
-from flows.setup_server import deploy_all, set_up
+from flows.setup_server import FORMER_GPU_LIMIT, deploy_all, set_up
 from tests.flows.lab import Lab
 from tests.flows.toy import Toy, toy_in, write_toy
 
@@ -43,13 +43,15 @@ def toy(written_once: WriteOnce) -> Toy:
 
 @pytest.fixture(scope="package")
 def lab(starting: tuple[Lab, Service], toy: Toy) -> Lab:
-    """A server with work pool, GPU slot and deployments."""
+    """A server with work pool and deployments, and the GPU limit of earlier versions, whose holder is long dead."""
     lab, server = starting
     lab.config = toy.config
     lab.wait_until_ready(server)
     with lab.settings():
         set_up(Console(quiet=True))
         deploy_all(lab.environment)
+        lab.api.upsert_global_concurrency_limit_by_name(FORMER_GPU_LIMIT, limit=1)
+        lab.api.increment_concurrency_slots([FORMER_GPU_LIMIT], 1, "concurrency")
     return lab
 
 

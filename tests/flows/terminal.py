@@ -17,13 +17,13 @@ from flows.pipeline import run_stages
 from flows.selection import Selection
 from tasks import STAGES
 from tasks.registry import stage_named
-from tests.flows.lab import PATIENCE, PROGRAMS, QUIET, free_port, wait_for
+from tests.flows.lab import PATIENCE, PROGRAMS, QUIET, children, free_port, wait_for
 from tests.flows.toy import Toy
 from tests.stages.bench import perform
 
 BEFORE = Selection(STAGES[: STAGES.index(stage_named("train_lora"))], frozenset())
-STEPS = 100
-"""Enough that ctrl-C comes in between, few enough to finish."""
+STEPS = 200
+"""Enough that ctrl-C and the kill come in between, few enough to finish."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,14 @@ class Ended:
 
 @dataclass(frozen=True)
 class Played:
-    """Ctrl-C while training, the same again, and once more."""
+    """Ctrl-C while training, the same again until it is killed, then to the end, and once more."""
 
     toy: Toy
     interrupted: Ended
     whole_checkpoints: list[Path]
+    """After the kill."""
+    seconds_to_stage: float
+    """From the command after the kill to the process of its first stage."""
     resumed: Ended
     again: Ended
 
@@ -82,7 +85,7 @@ def ended(process: "subprocess.Popen[str]", started: float) -> Ended:
 
 
 def play(toy: Toy, folder: Path) -> Played:
-    """From latents on, until ctrl-C; then go on in a folder whose server is down; then once more."""
+    """From latents on, until ctrl-C, then until SIGKILL; go on in a folder whose server is down; then once more."""
     mine = toy.variant("terminal", train_lora={"steps": STEPS}, prompts={"validation": []}, tracking={"wandb": True})
     run_stages(load_config(mine.config, {}), BEFORE, perform)
     nowhere, project = folder / "nowhere", folder / "project"
@@ -95,5 +98,14 @@ def play(toy: Toy, folder: Path) -> Played:
     asked = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
     interrupted, checkpoints = ended(process, asked), mine.whole_checkpoints()
-    resumed = Terminal(project, folder / "home").type("run", str(mine.config), "--from", "train_lora")
-    return Played(mine, interrupted, checkpoints, resumed, terminal.type("run", str(mine.config)))
+    process = terminal.start("run", str(mine.config))
+    wait_for("later checkpoint", lambda: mine.whole_checkpoints() != checkpoints or process.poll() is not None)
+    process.kill()
+    process.communicate()
+    wait_for("end of the child", lambda: not children(mine.workspace))
+    checkpoints, asked = mine.whole_checkpoints(), time.monotonic()
+    process = Terminal(project, folder / "home").start("run", str(mine.config), "--from", "train_lora")
+    wait_for("child", lambda: children(mine.workspace) or process.poll() is not None)
+    seconds = time.monotonic() - asked
+    resumed = ended(process, asked)
+    return Played(mine, interrupted, checkpoints, seconds, resumed, terminal.type("run", str(mine.config)))

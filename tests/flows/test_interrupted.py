@@ -1,4 +1,4 @@
-"""Training that is cancelled, waits for a GPU, or is killed with its worker, and goes on."""
+"""Training that is cancelled, or killed with its worker, and goes on; and another beside it."""
 
 import json
 import os
@@ -15,7 +15,6 @@ from prefect.client.schemas.objects import FlowRun
 from flows.processes import records_folder
 from flows.reconcile import crash_dead_runs
 from flows.services import Service
-from tasks.binding import GPU_LIMIT
 from tests.flows.lab import Lab, children, wait_for
 from tests.flows.toy import TRAIN, Toy
 
@@ -26,16 +25,12 @@ MANY = {"train_lora.steps": 5000, "train_lora.keep_checkpoints": 50}
 
 @dataclass(frozen=True)
 class Crowded:
-    """A long training that was cancelled, and another that waited for its GPU meanwhile."""
+    """A long training that was cancelled, and another that ran meanwhile."""
 
     toy: Toy
     """Where the long one trains."""
     long: UUID
-    ended_at: float
-    """When its process was seen to be gone."""
     seconds_to_end: float
-    waited: bool
-    """Whether the other run's child had not started when the long one was cancelled."""
     last_step: int
     other: UUID
 
@@ -50,13 +45,11 @@ class Killed:
     """The run's state before anybody looked after it."""
     marked: list[str]
     run: FlowRun
-    slots: int
-    """GPU slots that are held after it was marked."""
 
 
 @pytest.fixture(scope="module")
 def crowded(lab: Lab, toy: Toy, finished: UUID) -> Crowded:
-    """One GPU slot, two trainings."""
+    """Two trainings; the first stands still until the second has ended."""
     assert finished
     mine = toy.variant("long", copied=True)
     before = set(mine.whole_checkpoints())
@@ -66,15 +59,13 @@ def crowded(lab: Lab, toy: Toy, finished: UUID) -> Crowded:
     for process in paused:
         process.suspend()
     other = lab.submit("stage-train_lora", overrides={"train_lora.learning_rate": LOWER_RATE})
-    wait_for("second training's task", lambda: lab.tasks(other) == {"train_lora": "Running"})
-    waited = not children(toy.workspace)
+    lab.wait(other, "Completed")
     for process in paused:
         process.resume()
     lab.cancel(long)
-    seconds, ended_at = _seconds_until_gone(mine), time.time()
+    seconds = _seconds_until_gone(mine)
     lab.wait(long, "Cancelled")
-    lab.wait(other, "Completed")
-    return Crowded(mine, long, ended_at, seconds, waited, _last_step(mine), other)
+    return Crowded(mine, long, seconds, _last_step(mine), other)
 
 
 @pytest.fixture(scope="module")
@@ -99,8 +90,7 @@ def killed(lab: Lab, crowded: Crowded, retried: int, workers: list[Service]) -> 
     with lab.settings():
         marked = wait_for("run to mark", lambda: crash_dead_runs(lab.api), 20)  # `up` looks every few seconds
     workers.append(lab.start_worker())
-    slots = lab.api.read_global_concurrency_limit_by_name(GPU_LIMIT).active_slots
-    return Killed(seconds, step, str(stuck.name), marked, lab.run(crowded.long), slots)
+    return Killed(seconds, step, str(stuck.name), marked, lab.run(crowded.long))
 
 
 def test_cancelling_ends_the_training_and_keeps_a_whole_checkpoint(crowded: Crowded) -> None:
@@ -108,13 +98,12 @@ def test_cancelling_ends_the_training_and_keeps_a_whole_checkpoint(crowded: Crow
     assert crowded.last_step >= 2
 
 
-def test_two_trainings_share_one_gpu_slot_in_turn(toy: Toy, lab: Lab, crowded: Crowded) -> None:
-    assert crowded.waited
-    begun_at = (toy.made(lab.run(crowded.other).name)["train_lora"] / "identity.json").stat().st_mtime
-    assert begun_at >= crowded.ended_at - 1
+def test_the_task_of_a_cancelled_run_is_cancelled_too(lab: Lab, crowded: Crowded) -> None:
+    assert lab.tasks(crowded.long) == {"train_lora": "Cancelled"}
 
 
 def test_a_stages_deployment_runs_that_stage_alone(lab: Lab, toy: Toy, crowded: Crowded) -> None:
+    """On the CPU it waits for no GPU: it ended while another training stood still."""
     assert lab.tasks(crowded.other) == {"train_lora": "Built"}
     assert list(toy.made(lab.run(crowded.other).name)) == ["train_lora"]
 
@@ -145,11 +134,6 @@ def test_a_run_whose_processes_were_killed_is_marked_crashed(killed: Killed) -> 
     assert killed.state_before == "Running"
     assert killed.marked == [killed.run.name]
     assert killed.run.state_name == "Crashed"
-
-
-def test_the_gpu_slot_of_a_killed_run_is_free_once_it_is_marked(killed: Killed) -> None:
-    """Its lease would hold it for a minute yet."""
-    assert killed.slots == 0
 
 
 def test_a_crashed_run_can_be_retried_and_cancelled_again(lab: Lab, crowded: Crowded, killed: Killed) -> None:

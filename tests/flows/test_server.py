@@ -2,12 +2,15 @@
 
 import importlib
 from collections.abc import Iterator
+from uuid import UUID
 
 import pytest
 from prefect.client.schemas.responses import DeploymentResponse
+from prefect.exceptions import ObjectNotFound
+from rich.console import Console
 
 from flows.deployments import deployment_names
-from tasks.binding import GPU_LIMIT
+from flows.setup_server import FORMER_GPU_LIMIT, set_up
 from tests.flows.lab import Lab, wait_for
 
 
@@ -40,5 +43,18 @@ def test_the_weekly_schedule_makes_runs_once_it_is_active(lab: Lab, weekly: Depl
     assert {(time.strftime("%A"), time.hour) for time in times} == {("Monday", 3)}
 
 
-def test_there_is_a_slot_for_each_gpu(lab: Lab) -> None:
-    assert lab.api.read_global_concurrency_limit_by_name(GPU_LIMIT).limit >= 1
+def test_up_takes_away_the_gpu_limit_of_earlier_versions(lab: Lab, finished: UUID) -> None:
+    """The run went by it, though its only slot is held for ever."""
+    assert finished
+    assert lab.api.read_global_concurrency_limit_by_name(FORMER_GPU_LIMIT).active_slots == 1
+    with lab.settings():
+        set_up(Console(quiet=True))
+    with pytest.raises(ObjectNotFound):
+        lab.api.read_global_concurrency_limit_by_name(FORMER_GPU_LIMIT)
+
+
+def test_no_deployment_waits_for_another_run(lab: Lab) -> None:
+    """A run that was killed would hold Prefect's limit for minutes."""
+    for deployment in lab.api.read_deployments():
+        assert deployment.global_concurrency_limit is None
+    assert lab.api.read_work_pool("ltx2-lora").concurrency_limit is None

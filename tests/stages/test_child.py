@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -208,7 +209,9 @@ def test_of_two_at_once_one_computes_and_the_other_waits_and_reuses(
     assert second == [first]
     assert first.computed == NUM_FILES
     assert waiting.progress == []
-    assert waiting.notes == [f"waiting: another process works in {execution.decision.folder}"]
+    (note,) = waiting.notes
+    who = rf"process \d+ \(split in {re.escape(str(execution.workspace.root))}\) since [\d:]+"
+    assert re.fullmatch(rf"waiting for {re.escape(str(execution.decision.folder))}: {who} works in it", note)
 
 
 def test_an_error_of_ours_arrives_as_what_it_was(many: Bench, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from uuid import UUID
 
 import psutil
 import pytest
@@ -24,10 +23,11 @@ from flows.ltx2_lora import ltx2_lora
 from flows.miniature_config import write_config
 from flows.mlflow_address import run_address
 from flows.parameters import resolve
-from flows.processes import ProcessRecord, dead_runs, forget, record_lease, recorded_process, records_folder
+from flows.processes import dead_runs, forget, has_children, recorded_process, records_folder
 from flows.retrain import retrain
 from ltx_core.errors import ConfigError
 from ltx_core.miniature.write import Miniature
+from ltx_core.process import ProcessRecord
 from tasks import STAGES
 from tasks.tracking import flatten
 from tests.unit.flows.conftest import Write
@@ -124,25 +124,24 @@ def test_runs_are_dead_only_when_their_process_is_gone(tmp_path: Path) -> None:
         assert (records_folder() / "working.json").exists()
 
 
-def test_a_record_says_which_gpu_slot_is_held(tmp_path: Path) -> None:
-    lease = UUID(int=7)
+def test_a_record_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     with temporary_settings({PREFECT_HOME: tmp_path}), recorded_process("training"):
-        record_lease("training", lease)
-        record = json.loads((records_folder() / "training.json").read_text())
-        assert (record["pid"], record["gpu_lease"]) == (os.getpid(), str(lease))
+        path = records_folder() / "training.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"started_at": 1.0, "gpu_lease": None}))
+        assert list(dead_runs()) == ["training"]
 
 
 def test_a_killed_run_is_dead_only_when_its_stage_is_gone_too() -> None:
-    """Until then it may use the GPU whose slot would be given away."""
+    """Until then a retry would only wait for it."""
     number = 2**22 + 7  # no process has it
     record = ProcessRecord(number, 1.0, os.uname().nodename)
-    assert not record.has_children()
+    assert not has_children(record)
     command = [sys.executable, "-c", "input()", "tasks.child", "request.json", str(number)]
     child = subprocess.Popen(command, stdin=subprocess.PIPE)
-    assert record.has_children()
+    assert has_children(record)
     child.kill()
     child.wait()
-    assert not record.has_children()
+    assert not has_children(record)
 
 
 def test_the_record_goes_when_the_run_ends(tmp_path: Path) -> None:

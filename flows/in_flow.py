@@ -1,0 +1,89 @@
+"""A run as a Prefect flow run: each stage a task, progress and results in Prefect's UI."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any, TypeVar
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.context import FlowRunContext
+from prefect.states import Cancelled, Failed
+
+from flows.artifacts import publish
+from flows.config import RunConfig
+from flows.prefect_progress import PrefectProgress
+from flows.processes import recorded_process
+from flows.reconcile import crash_dead_runs
+from flows.run import Around, run_tracked, terminal
+from flows.selection import Selection
+from ltx_core.errors import LtxError
+from tasks.binding import as_task
+from tasks.events import Everyone
+from tasks.launch import StageDied
+from tasks.perform import StageCall
+from tasks.registry import stage_named
+from tasks.results import StageResult
+
+T = TypeVar("T")
+
+
+def run_in_flow(config: RunConfig, selection: Selection) -> list[StageResult]:
+    """Run the selected stages inside the current flow run.
+
+    Raises:
+        LtxError: a stage failed; MLflow's run says FAILED and a retry of the flow run goes on with it.
+    """
+    run = _flow_run()
+    with get_client(sync_client=True) as client:
+        crash_dead_runs(client)
+    of_a_command = run.deployment_id is None  # else a worker's, whose output is Prefect's log
+    with recorded_process(str(run.id)), terminal() if of_a_command else nullcontext(Everyone()) as watching:
+        seen = Everyone(watching, PrefectProgress())
+        ran = run_tracked(config, selection, key=str(run.id), name=run.name, watching=seen, around=_as_tasks())
+        publish(ran.results, ran.tracked, config)
+    return ran.results
+
+
+def explained(work: Callable[[], T]) -> T | State[Any]:
+    """What a flow returns: what `work` gives, or the state that says why it failed or was interrupted.
+
+    Raised through Prefect, an error that its message explains would be a hundred lines of traceback in the run's log,
+    and ctrl-C a crash.
+    """
+    try:
+        return work()
+    except KeyboardInterrupt as interrupt:
+        return Cancelled(message="interrupted; what was finished is kept", data=interrupt)
+    except (LtxError, StageDied) as error:
+        return Failed(message=f"{type(error).__name__}: {error}", data=error)
+
+
+def _as_tasks() -> Around:
+    states: dict[str, State[str]] = {}
+
+    def as_one(call: StageCall, body: Callable[[], StageResult]) -> StageResult:
+        ended: list[StageResult | BaseException] = []
+
+        def kept() -> StageResult:
+            try:
+                result = body()
+            except BaseException as error:
+                ended.append(error)
+                raise
+            ended.append(result)
+            return result
+
+        stage = stage_named(call.stage)
+        states[stage.name] = as_task(stage, kept)({n: states[n] for n in stage.read_of(states) if n in states})
+        if isinstance(ended[-1], BaseException):
+            raise ended[-1]
+        return ended[-1]
+
+    return as_one
+
+
+def _flow_run() -> FlowRun:
+    context = FlowRunContext.get()
+    assert context is not None
+    assert context.flow_run is not None
+    return context.flow_run
