@@ -11,7 +11,7 @@ from ltx_core.media.sound import has_sound
 from ltx_core.pool.items import ItemStore
 from tasks.footage import UNREADABLE, FileBeside, Source
 
-PROBE_VERSION = 1
+PROBE_VERSION = 2
 
 
 def files_beside(source: Source, info: MediaInfo, store: ItemStore) -> dict[str, str]:

@@ -12,7 +12,7 @@ from ltx_core.media.buckets import cover_size
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.sound import decode_sound, to_channels
 
-DECODE_VERSION = 1
+DECODE_VERSION = 2
 """Raise when the same file and span would give other pixels or samples than before: everything is encoded anew."""
 CROP = "center"
 

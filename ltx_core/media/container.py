@@ -19,6 +19,10 @@ OPEN_OPTIONS = {
     "mp3,aac,wav,flac",
 }
 """Containers that are opened. Playlists, scripts and image sequences are not footage."""
+LATE_STREAMS = frozenset({"flv", "mpegts", "mpeg"})
+"""Containers without a list of their streams, which may begin anywhere; ffmpeg looks into the first 5 MB alone."""
+DEEP_OPTIONS = {"probesize": str(64 * 2**20), "analyzeduration": str(10**10)}
+"""How far (bytes, microseconds) to look for pictures or sound that were not at the beginning."""
 HICCUPS = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR, errno.EAGAIN)
 """What a network file system says when a second try may help."""
 
@@ -34,10 +38,28 @@ def open_media(path: Path) -> Iterator[Any]:
     _check_bytes(path)
     try:
         container = av.open(str(path), options=OPEN_OPTIONS)
+        streams = container.streams
+        if container.format.name in LATE_STREAMS and not (streams.video and streams.audio):
+            container.close()
+            container = av.open(str(path), options=OPEN_OPTIONS | DEEP_OPTIONS)
     except av.FFmpegError as error:
         raise _unopened(path, error) from error
     with container:
         yield container
+
+
+def demuxed(container: Any, *streams: Any) -> Iterator[Any]:
+    """The packets of some streams as they are stored, then an empty one for each, which flushes its decoder.
+
+    Raises:
+        FFmpegError: what is stored cannot be read.
+    """
+    try:
+        yield from container.demux(*streams)
+    except IndexError:
+        # Once all is read PyAV flushes every stream that ffmpeg has by now, and looks up those that appeared since
+        # the file was opened, which it does not know. Their numbers are the highest: all others have been flushed.
+        return
 
 
 def _check_bytes(path: Path) -> None:
@@ -93,7 +115,7 @@ def decode_errors(path: Path, stream: str) -> Iterator[None]:
 
 
 def video_stream(container: Any, path: Path) -> Any:
-    """The first video stream that is not a cover picture, set to decode on all cores.
+    """The default video stream, else the first, cover pictures left out; set to decode on all cores.
 
     Raises:
         MediaError: NO_VIDEO, there is none; DECODE_ERROR, there is no decoder for it.
@@ -104,7 +126,7 @@ def video_stream(container: Any, path: Path) -> Any:
             QuarantineReason.NO_VIDEO,
             f"{path} ({container.format.name}) has no video stream; one is wanted. Remove it from the footage.",
         )
-    stream = streams[0]
+    stream = _preferred(streams)
     _check_decoder(stream, path, "video")
     stream.thread_type = "AUTO"
     return stream
@@ -116,23 +138,32 @@ def has_video(container: Any) -> bool:
 
 
 def _pictures(container: Any) -> list[Any]:
-    cover = av.stream.Disposition.attached_pic
-    return [stream for stream in container.streams.video if not stream.disposition & cover]
+    stills = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+    return [stream for stream in container.streams.video if not stream.disposition & stills]
 
 
 def audio_stream(container: Any, path: Path) -> Any | None:
-    """The first audio stream, or None without one.
+    """The default audio stream, else the first, of those that can be decoded; None without any audio.
 
     Raises:
         MediaError: DECODE_ERROR, there is no decoder for it.
     """
-    streams = container.streams.audio
-    if not streams:
-        return None
-    # Phones add a spatial track that ffmpeg cannot decode beside the plain one.
-    stream = next((s for s in streams if s.codec_context is not None), streams[0])
-    _check_decoder(stream, path, "audio")
+    stream = preferred_audio(container)
+    if stream is not None:
+        _check_decoder(stream, path, "audio")
     return stream
+
+
+def preferred_audio(container: Any) -> Any | None:
+    """As `audio_stream`; if there is none that can be decoded, one that cannot."""
+    streams = list(container.streams.audio)
+    # Phones add a spatial track that ffmpeg cannot decode beside the plain one.
+    return _preferred([s for s in streams if s.codec_context is not None] or streams) if streams else None
+
+
+def _preferred(streams: list[Any]) -> Any:
+    """What a player takes: the stream that the file marks as default; without such a mark, the first."""
+    return next((s for s in streams if s.disposition & av.stream.Disposition.default), streams[0])
 
 
 def _check_decoder(stream: Any, path: Path, kind: str) -> None:

@@ -1,15 +1,17 @@
 """What a media file is, or why it cannot be used."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ltx_core.media.container import decode_errors, open_media, truncated, video_stream
-from ltx_core.media.timeline import clock_tolerance, frame_step, timed_frames
+from ltx_core.media.container import decode_errors, open_media, preferred_audio, truncated, video_stream
+from ltx_core.media.packets import Packets, Track
+from ltx_core.media.reading import packets_of
+from ltx_core.media.timeline import clock_tolerance, first_frame_seconds, frame_step, timed_frames
 
 HIDDEN_FRAME_CODECS = frozenset({"vp8"})
 """Codecs whose packets may hold frames that are never shown, so that counting packets counts too many."""
@@ -33,23 +35,6 @@ class MediaInfo:
     audio_codec: str | None
     audio_channels: int
     audio_rate: int
-
-
-@dataclass
-class Packets:
-    """Times of the shown packets of one stream, in the order they are stored, in units of its time base."""
-
-    stamps: list[int | None] = field(default_factory=list)
-    durations: list[int] = field(default_factory=list)
-
-    def add(self, packet: Any) -> None:
-        # Empty packets flush decoders; discarded ones lie outside the edit list and are never shown.
-        if packet.size and not packet.is_discard:
-            self.stamps.append(packet.pts)
-            self.durations.append(packet.duration or 0)
-
-    def end(self) -> int:
-        return max((s + d for s, d in zip(self.stamps, self.durations, strict=True) if s is not None), default=0)
 
 
 @dataclass(frozen=True)
@@ -79,11 +64,11 @@ def probe_media(path: Path) -> MediaInfo:
     """
     with open_media(path) as container, decode_errors(path, "video"):
         stream = video_stream(container, path)
-        packets = _read_packets(container)
+        packets = packets_of(path)
         _check_whole(container, stream, packets, path)
         first = next(timed_frames(path))
-        times = _packet_times(stream, packets[stream.index]) or _decoded_times(path, stream)
-        audio = container.streams.audio[0] if container.streams.audio else None
+        times = _packet_times(path, stream, packets.tracks[stream.index]) or _decoded_times(path, stream)
+        audio = preferred_audio(container)
         decoder = audio.codec_context if audio is not None else None
         return MediaInfo(
             container=container.format.name,
@@ -101,46 +86,51 @@ def probe_media(path: Path) -> MediaInfo:
         )
 
 
-def _read_packets(container: Any) -> dict[int, Packets]:
-    """Packets of every video and audio stream, by the stream's index."""
-    streams = [*container.streams.video, *container.streams.audio]
-    packets = {stream.index: Packets() for stream in streams}
-    for packet in container.demux(*streams):
-        packets[packet.stream.index].add(packet)
-    return packets
-
-
-def _check_whole(container: Any, stream: Any, packets: dict[int, Packets], path: Path) -> None:
+def _check_whole(container: Any, stream: Any, packets: Packets, path: Path) -> None:
     """Compare the durations that the headers state with where the packets end.
+
+    A stated duration may be counted from zero or from the first packet (Matroska's is both, by writer), and may be
+    that of subtitles: whole is what reaches it either way, in any stream.
 
     Raises:
         MediaError: TRUNCATED.
     """
-    ends = {s.index: float(packets[s.index].end() * s.time_base) for s in container.streams if s.index in packets}
-    begin = float((stream.start_time or 0) * stream.time_base)
-    stated = [(float(stream.duration * stream.time_base) + begin, ends[stream.index])] if stream.duration else []
-    if container.duration and container.format.name not in GUESSED_DURATION:
-        stated.append((container.duration / 1e6 + max((container.start_time or 0) / 1e6, 0.0), max(ends.values())))
+    track = packets.tracks[stream.index]
+    if not len(track):
+        raise truncated(path, "its video stream has headers but no frames")
     if container.format.name in GUESSED_DURATION:
-        stated = []
+        return
+    begin = float((stream.start_time or 0) * stream.time_base)
+    stated = [(float(stream.duration * stream.time_base) + begin, _end(track))] if stream.duration else []
+    if container.duration:
+        stated.append((container.duration / 1e6, max(_end(one) for one in packets.tracks.values())))
     for wanted, found in stated:
         if wanted - found > max(0.2, 2.5 * frame_step(stream), 0.01 * wanted):
             raise truncated(path, f"its headers speak of {wanted:.2f} s, its data ends at {found:.2f} s")
-    if not packets[stream.index].stamps:
-        raise truncated(path, "its video stream has headers but no frames")
 
 
-def _packet_times(stream: Any, packets: Packets) -> Times | None:
-    """Times from packets alone; None where they do not tell (missing or equal stamps, frames that are not shown)."""
-    stamps = sorted(stamp for stamp in packets.stamps if stamp is not None)
-    if len(set(stamps)) != len(packets.stamps) or stream.codec.canonical_name in HIDDEN_FRAME_CODECS:
-        return None
+def _end(track: Track) -> float:
+    return float(track.end() * track.time_base)
+
+
+def _packet_times(path: Path, stream: Any, track: Track) -> Times | None:
+    """Times from packets alone; None where they do not tell (missing or equal stamps, frames that are not shown).
+
+    Where a recording begins amid pictures that refer to earlier ones, those are not shown: it begins with the first
+    that can be decoded.
+    """
     base: Fraction = stream.time_base
-    last = max(zip(packets.stamps, packets.durations, strict=True), key=lambda pair: pair[0] or 0)[1]
-    shown = [float((stamp - stamps[0]) * base) for stamp in stamps]
-    steps = _intervals(shown)
+    shown = track.shown()
+    stamps = sorted(stamp for stamp, _ in shown if stamp is not None)
+    if len(set(stamps)) != len(shown) or stream.codec.canonical_name in HIDDEN_FRAME_CODECS:
+        return None
+    begin = first_frame_seconds(path) - float(base) / 2
+    stamps = [stamp for stamp in stamps if stamp * base >= begin]
+    last = max(shown, key=lambda pair: pair[0] or 0)[1]
+    seconds = [float((stamp - stamps[0]) * base) for stamp in stamps]
+    steps = _intervals(seconds)
     last_seconds = float(last * base) or (median(steps) if steps else frame_step(stream))
-    return Times(shown, last_seconds, clock_tolerance(base))
+    return Times(seconds, last_seconds, clock_tolerance(base))
 
 
 def _intervals(shown: Sequence[float]) -> list[float]:

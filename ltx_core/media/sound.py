@@ -13,7 +13,8 @@ from datasets_spec.quarantine import QuarantineReason
 from ltx_core.media.container import audio_stream, decode_errors, has_video, open_media
 from ltx_core.media.downmix import stereo_matrix
 from ltx_core.media.errors import MediaError
-from ltx_core.media.timeline import SEEKLESS, first_frame_seconds
+from ltx_core.media.reading import is_loose, listed_packets
+from ltx_core.media.timeline import first_frame_seconds
 from ltx_core.shapes import AUDIO_RATE
 
 PREROLL_SECONDS = 1.0
@@ -83,14 +84,27 @@ def _audio_frames(path: Path, begin: float) -> Iterator[Any]:
         stream = audio_stream(container, path)
         if stream is None:
             return
-        if begin <= SEEK_FROM_SECONDS or container.format.name in SEEKLESS:
-            yield from container.decode(stream)
+        if begin <= SEEK_FROM_SECONDS:
+            yield from _listed(container, stream, path) if is_loose(container) else container.decode(stream)
             return
-        frames = _seek(container, stream, begin - PREROLL_SECONDS)
+        frames = None if is_loose(container) else _seek(container, stream, begin - PREROLL_SECONDS)
         if frames is not None:
             yield from frames
             return
-    yield from _audio_frames(path, 0.0)  # no usable index, or a late start: decode all of it
+    with open_media(path) as container, decode_errors(path, "audio"):  # no usable index, or a late start
+        for frame in _listed(container, audio_stream(container, path), path, begin - PREROLL_SECONDS):
+            if frame.pts is None or float(frame.pts * frame.time_base) >= begin - 2 * PREROLL_SECONDS:
+                yield frame
+
+
+def _listed(container: Any, stream: Any, path: Path, seconds: float | None = None) -> Iterator[Any]:
+    is_first = True
+    for packet in listed_packets(container, stream, path, seconds):
+        for frame in stream.decode(packet):
+            if is_first and frame.pts is None:
+                frame.pts = frame.dts
+            is_first = False
+            yield frame
 
 
 def _seek(container: Any, stream: Any, seconds: float) -> Iterator[Any] | None:

@@ -15,7 +15,7 @@ from ltx_core.media.measure import SILENCE_DB
 from ltx_core.media.quality import QualityThresholds, quality_fault
 from ltx_core.media.windows import Lengths, Window, clip_lengths, scene_windows, whole_frames
 
-SPLIT_VERSION = 1
+SPLIT_VERSION = 2
 """Raise when the same file and spec would give other clips than before."""
 
 

@@ -1,6 +1,7 @@
 """Decoded frames with their times on the file's clock, from the start or from somewhere inside."""
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,9 +12,8 @@ from datasets_spec.quarantine import QuarantineReason
 from ltx_core.media.container import decode_errors, open_media, video_stream
 from ltx_core.media.errors import MediaError
 from ltx_core.media.orientation import Display, display_of
+from ltx_core.media.reading import is_loose, key_seconds, listed_packets, packets_of
 
-SEEKLESS = frozenset({"mpeg", "mpegvideo", "ogg", "h264", "hevc"})
-"""Containers that stamp only some packets, so that times after a seek are guesses; they are decoded from the start."""
 SEEK_FROM_SECONDS = 3.0
 """Up to here decoding from the start is as quick as seeking."""
 SEEK_MARGINS_SECONDS = (0.5, 10.0)
@@ -34,15 +34,20 @@ class TimedFrame(NamedTuple):
 def timed_frames(path: Path, start_seconds: float = 0.0) -> Iterator[TimedFrame]:
     """Frames in the order they are shown; the first is the file's first, or one on screen not after `start_seconds`.
 
+    Where the file's clock jumps, as it does in joined recordings, it is continued: see `clock`.
+
     Raises:
         MediaError: the file cannot be opened or decoded; see `open_media`, `video_stream`.
     """
     with open_media(path) as container, decode_errors(path, "video"):
         stream = video_stream(container, path)
+        if is_loose(container):
+            yield from _timed_listed(container, stream, path, start_seconds)
+            return
         frames = container.decode(stream)
         first = _first(frames, path)
-        if start_seconds <= SEEK_FROM_SECONDS or first.pts is None or container.format.name in SEEKLESS:
-            yield from _timed(chain([first], frames), stream, path)
+        if start_seconds <= SEEK_FROM_SECONDS or first.pts is None:
+            yield from _timed(chain([first], frames), stream, path, _zero(first, stream, path))
             return
         origin = float(first.pts * stream.time_base)
         for margin in SEEK_MARGINS_SECONDS:
@@ -50,7 +55,8 @@ def timed_frames(path: Path, start_seconds: float = 0.0) -> Iterator[TimedFrame]
             if found is not None:
                 yield from found
                 return
-    yield from timed_frames(path)  # no usable index: decode from the start, which is slower and just as right
+    with open_media(path) as container, decode_errors(path, "video"):  # no usable index
+        yield from _timed_listed(container, video_stream(container, path), path, start_seconds)
 
 
 def first_frame_seconds(path: Path) -> float:
@@ -59,11 +65,52 @@ def first_frame_seconds(path: Path) -> float:
     Raises:
         MediaError: the file cannot be opened or its first frame decoded.
     """
+    stat = path.stat()
+    return _first_frame_seconds(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _first_frame_seconds(path: Path, _size: int, _mtime_ns: int) -> float:
     with open_media(path) as container, decode_errors(path, "video"):
         stream = video_stream(container, path)
-        first = _first(container.decode(stream), path)
-        stamp = _stamp(first)
-        return 0.0 if stamp is None else float(stamp * stream.time_base)
+        frames = _listed_frames(container, stream, path) if is_loose(container) else container.decode(stream)
+        return _zero(_first(frames, path), stream, path)
+
+
+def _timed_listed(container: Any, stream: Any, path: Path, start_seconds: float) -> Iterator[TimedFrame]:
+    """As `timed_frames`, by the list of the file's packets."""
+    if start_seconds > SEEK_FROM_SECONDS:
+        origin = first_frame_seconds(path)
+        begin = key_seconds(path, stream, origin + start_seconds)
+        if begin is not None:
+            frames = _listed_frames(container, stream, path, origin + start_seconds)
+            # Pictures before the key picture refer to others before it, which are not decoded.
+            decodable = (f for f in frames if f.pts is None or float(f.pts * stream.time_base) >= begin)
+            yield from _timed(decodable, stream, path, origin)
+            return
+    frames = _listed_frames(container, stream, path)
+    first = _first(frames, path)
+    yield from _timed(chain([first], frames), stream, path, _zero(first, stream, path))
+
+
+def _listed_frames(container: Any, stream: Any, path: Path, seconds: float | None = None) -> Iterator[Any]:
+    for packet in listed_packets(container, stream, path, seconds):
+        yield from stream.decode(packet)
+
+
+def _zero(first: Any, stream: Any, path: Path) -> float:
+    """The container's time of a file's first frame; one without a stamp, and those like it that follow, are counted
+    back from the first that has one."""
+    stamp = _stamp(first)
+    if stamp is not None:
+        return float(stamp * stream.time_base)
+    stamps = [pts for pts, _ in packets_of(path).tracks[stream.index].shown()]
+    known = [pts for pts in stamps if pts is not None]
+    if not known:
+        return 0.0
+    # Loose containers lack stamps anywhere; of others, pictures from before the first stamp may be stored after it.
+    unstamped = stamps.index(known[0]) if is_loose(stream.container) else len(stamps) - len(known)
+    return float(min(known) * stream.time_base) - unstamped * frame_step(stream)
 
 
 def clock_tolerance(time_base: Any) -> float:
@@ -102,15 +149,13 @@ def _seek(
     return _timed(chain([first], frames), stream, path, origin)
 
 
-def _timed(frames: Iterable[Any], stream: Any, path: Path, origin: float | None = None) -> Iterator[TimedFrame]:
+def _timed(frames: Iterable[Any], stream: Any, path: Path, origin: float) -> Iterator[TimedFrame]:
     """Times that never run backwards; frames without a stamp follow the one before by the mean interval."""
     step, tolerance = frame_step(stream), clock_tolerance(stream.time_base)
     time, display = -step, None
     for frame in frames:
         stamp = _stamp(frame)
         seconds = None if stamp is None else float(stamp * stream.time_base)
-        if origin is None:
-            origin = 0.0 if seconds is None else seconds
         time = time + step if seconds is None else max(time, seconds - origin)
         if frame.is_corrupt:
             raise MediaError(

@@ -7,7 +7,9 @@ ISO_BOXES = frozenset(
     {b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"pnot", b"uuid", b"styp", b"sidx"}
 )
 """Outermost boxes of MP4 and QuickTime files (ISO/IEC 14496-12, 4.2 and table 1)."""
-MAGICS = (b"RIFF", b"\x1a\x45\xdf\xa3", b"FLV\x01", b"OggS", b"\x30\x26\xb2\x75", b"\x00\x00\x01\xba")
+EBML_HEADER, EBML_SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+"""Identifiers of the first element of a Matroska or WebM file, and of the one that holds all else (RFC 9559)."""
+MAGICS = (b"RIFF", EBML_HEADER, b"FLV\x01", b"OggS", b"\x30\x26\xb2\x75", b"\x00\x00\x01\xba")
 """First bytes of AVI, Matroska and WebM, Flash, Ogg, ASF (wmv), MPEG program streams."""
 
 
@@ -19,7 +21,7 @@ def looks_like_video(path: Path) -> bool:
 
 
 def missing_end(path: Path) -> str | None:
-    """What is missing at the end of an MP4, QuickTime or AVI file, in words; None if nothing seems to be.
+    """What is missing at the end of an MP4, QuickTime, AVI or Matroska file, in words; None if nothing seems to be.
 
     Other containers state no length here; `probe` compares their stated duration with what they hold.
     """
@@ -32,7 +34,40 @@ def missing_end(path: Path) -> str | None:
             return _short(stated, size) if 8 < stated < 2**32 else None
         if head[4:8] in ISO_BOXES:
             return _missing_boxes(file, size)
+        if head[:4] == EBML_HEADER:
+            return _missing_segment(file, size)
     return None
+
+
+def _missing_segment(file: BinaryIO, size: int) -> str | None:
+    """Pass over what comes before the segment, which holds all else, and see that the segment lies inside the file."""
+    position = 0
+    while position < size:
+        file.seek(position)
+        head = file.read(12)
+        id_length = _ebml_length(head)
+        length, num_bytes = _ebml_size(head[id_length:])
+        if not id_length or length is None:
+            return None  # live recordings state no length
+        position += id_length + num_bytes + length
+        if head[:id_length] == EBML_SEGMENT:
+            return _short(position, size)
+    return None
+
+
+def _ebml_length(head: bytes) -> int:
+    """Bytes of a number of variable length, which its first byte tells: 1 to 8; 0 if that is no such byte."""
+    return 9 - head[0].bit_length() if head and head[0] else 0
+
+
+def _ebml_size(head: bytes) -> tuple[int | None, int]:
+    """Length of an element and how many bytes say so (RFC 8794, 4); None if it is unknown."""
+    num_bytes = _ebml_length(head)
+    if not num_bytes or len(head) < num_bytes:
+        return None, 0
+    mask = (1 << 7 * num_bytes) - 1
+    length = int.from_bytes(head[:num_bytes], "big") & mask
+    return (None if length == mask else length), num_bytes
 
 
 def _missing_boxes(file: BinaryIO, size: int) -> str | None:
