@@ -50,7 +50,7 @@ class Clip(Record):
     KEY: ClassVar[str] = "clip_id"
 
     clip_id: str = Field(description="`media_id@start-milliseconds`: names the clip in a run.")
-    clip_key: str = Field(description="Digest of media bytes, span, rate, size, crop and decode version.")
+    clip_key: str = Field(description="Digest of media bytes, span, rate, size and crop.")
     media_id: str = Field(description="The file it is cut from.")
     media_key: str = Field(description="SHA-256 of that file's bytes.")
     dataset: str = Field(description="Id of the dataset.")

@@ -9,8 +9,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from ltx_core.errors import DamagedError
+from ltx_core.files.atomic import find_whole
 from ltx_core.files.digest import DigestMemo
-from ltx_core.files.json_file import read_json
+from ltx_core.files.json_file import parse_object, read_json
 from tasks.damage import damage
 from tasks.shared import Shared
 from tasks.stage import Inputs, Stage, identity_key
@@ -53,12 +54,36 @@ def _why(stage: Stage, folder: Path, identity: Mapping[str, Any], workspace: Wor
         latest = workspace.latest(stage.name)
         before = read_json(workspace.stage(stage.name, latest) / "identity.json") if latest else None
     except DamagedError:
-        return "what it last made cannot be read"
+        unsealed = _unsealed(workspace.root / "stages" / stage.name)
+        return _newer_program(unsealed, identity) or "what it last made cannot be read"
     if before is None:
         return "never run"
+    if newer := _newer_program(before, identity):
+        return newer
     changed = list(_differences("", before, json.loads(json.dumps(identity))))
     shown = ", ".join(changed[:4]) + (f" and {len(changed) - 4} more" if len(changed) > 4 else "")
     return f"changed: {shown}" if changed else "result was deleted"
+
+
+def _unsealed(folder: Path) -> Mapping[str, Any]:
+    """An identity among a stage's folders as releases before version 2 wrote it, without a digest: good for telling
+    why a stage runs, and for nothing else."""
+    for path in find_whole(folder, "*/identity.json"):
+        try:
+            return parse_object(path.read_bytes())
+        except (OSError, ValueError):
+            continue
+    return {}
+
+
+def _newer_program(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """Which version of the program changed, or an empty string; then all is computed anew, whatever else changed."""
+    if "version" not in old:
+        return ""
+    pairs = [("this stage", old["version"], new["version"])]
+    pairs += [(name, old.get("subjects", {}).get(name), version) for name, version in new["subjects"].items()]
+    changed = [f"{what} changed: {_short(was)} -> {now}" for what, was, now in pairs if was != now]
+    return f"the program's version of {changed[0]}" if changed else ""
 
 
 def _differences(path: str, old: Any, new: Any) -> Iterator[str]:

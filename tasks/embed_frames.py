@@ -24,12 +24,11 @@ from tasks.loading import loading
 from tasks.shards import SHARD_OPTIONS, ShardConfig
 from tasks.shared import Shared
 from tasks.stage import Observed, Outcome, Sections, Stage, Work
+from tasks.subjects import DECODING
 
 if TYPE_CHECKING:
     from ltx_core.checkpoint.pending import PendingFile
 
-FEATURE_VERSION = 1
-"""Mirrors ltx_core.vision.dinov2.FEATURE_VERSION, which needs torch to import; a test holds them equal."""
 DECIDES = ("encoder", "revision", "image_size", "dtype")
 """Options that decide features."""
 
@@ -71,7 +70,7 @@ class EmbedFramesConfig(ShardConfig):
 def embed_frames(work: Work) -> Outcome:
     """Embed what the pool lacks. Clips of equal pictures share features; held-out clips need none."""
     memo = work.workspace.digest_memo()
-    encoder = _encoder_key(work.config, memo)
+    encoder = _encoder_key(work, memo)
     clips: list[Clip] = [clip for clip in work.inputs["split"] if clip.split == "train"]
     keys = {clip.clip_id: text_digest(encoder, picture_key(clip)) for clip in clips}
     folder = work.workspace.pool / "frames" / encoder[:16]
@@ -157,9 +156,10 @@ def _row(clip: Clip, entry: Entry, work: Work) -> Frames:
     )
 
 
-def _encoder_key(config: EmbedFramesConfig, memo: DigestMemo) -> str:
+def _encoder_key(work: Work, memo: DigestMemo) -> str:
     """Digest of everything but the clip that features depend on; names the pool folder."""
-    return text_digest(_identity(config, memo), str(config.image_size), config.dtype, str(FEATURE_VERSION))
+    config: EmbedFramesConfig = work.config
+    return text_digest(_identity(config, memo), str(config.image_size), config.dtype, work.version)
 
 
 def _identity(config: EmbedFramesConfig, memo: DigestMemo) -> str:
@@ -170,7 +170,7 @@ def _identity(config: EmbedFramesConfig, memo: DigestMemo) -> str:
 
 def observe(config: EmbedFramesConfig, _shared: Shared, memo: DigestMemo) -> Observed:
     """The encoder."""
-    return {"encoder": _identity(config, memo), "feature_version": FEATURE_VERSION}
+    return {"encoder": _identity(config, memo)}
 
 
 def off(_config: EmbedFramesConfig, sections: Sections) -> str | None:
@@ -200,6 +200,8 @@ def prepare(config: EmbedFramesConfig, _shared: Shared, progress: Progress) -> E
 STAGE = Stage(
     name="embed_frames",
     summary=__doc__,
+    version=2,
+    subjects=(DECODING,),
     config=EmbedFramesConfig,
     needs=("split",),
     makes=Frames,

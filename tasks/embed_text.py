@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from ltx_core.checkpoint.text_projection import TextProjection
     from ltx_core.text.gemma import TextEncoder
 
-FEATURE_VERSION = 2
-"""Mirrors ltx_core.text.features.FEATURE_VERSION, which needs torch to import; a test holds them equal."""
-
 
 class EmbedTextConfig(ShardConfig):
     """How texts are embedded."""
@@ -58,7 +55,7 @@ class EmbedTextConfig(ShardConfig):
 def embed_text(work: Work) -> Outcome:
     """Embed what the pool lacks; a caption used twice is embedded once."""
     memo = work.workspace.digest_memo()
-    encoder = _encoder_key(work.shared, memo, work.config)
+    encoder = _encoder_key(work, memo)
     texts = sorted({clip.caption for clip in work.inputs["split"]} | prompt_texts(work.shared.prompts))
     keys = {text: text_digest(encoder, text) for text in texts}
     folder = work.workspace.pool / "text" / encoder[:16]
@@ -145,9 +142,9 @@ def _row(text: str, entry: Entry, work: Work) -> Text:
     )
 
 
-def _encoder_key(shared: Shared, memo: DigestMemo, config: EmbedTextConfig) -> str:
+def _encoder_key(work: Work, memo: DigestMemo) -> str:
     """Digest of everything but the text that features depend on; names the pool folder."""
-    return text_digest(*_observed(shared, memo).values(), config.dtype, str(FEATURE_VERSION))
+    return text_digest(*_observed(work.shared, memo).values(), work.config.dtype, work.version)
 
 
 def _observed(shared: Shared, memo: DigestMemo) -> dict[str, str]:
@@ -172,12 +169,13 @@ def memory_lines(config: EmbedTextConfig, shared: Shared, _inputs: Inputs) -> Se
 def observe(_config: EmbedTextConfig, shared: Shared, memo: DigestMemo) -> Observed:
     """The encoder, its tokenizer, the projection, and the texts of the prompts."""
     prompts = sorted(prompt_texts(shared.prompts))
-    return _observed(shared, memo) | {"feature_version": FEATURE_VERSION, "prompts": prompts}
+    return _observed(shared, memo) | {"prompts": prompts}
 
 
 STAGE = Stage(
     name="embed_text",
     summary=__doc__,
+    version=2,
     config=EmbedTextConfig,
     needs=("split",),
     makes=Text,

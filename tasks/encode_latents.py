@@ -23,12 +23,10 @@ from tasks.loading import loading
 from tasks.shards import SHARD_OPTIONS, ShardConfig
 from tasks.shared import Shared
 from tasks.stage import Inputs, Observed, Outcome, Stage, Work
+from tasks.subjects import AUTOENCODERS, DECODING
 from tasks.train_memory import known_buckets
 from tasks.vae_memory import encoding_line, vae_options
 from tasks.weights import component_identities
-
-LATENT_VERSION = 1
-"""Bump when the same clip would be encoded to other numbers."""
 
 
 class EncodeLatentsConfig(ShardConfig):
@@ -80,7 +78,7 @@ NOT_IN_KEY = frozenset({"decode_workers", "decode_ahead_mib", "batch_size", "com
 def encode_latents(work: Work) -> Outcome:
     """Encode what the pool lacks. Clips of equal content share latents, whatever file they come from."""
     memo = work.workspace.digest_memo()
-    vaes = _vae_key(work.shared, memo, work.config)
+    vaes = _vae_key(work, memo)
     clips: list[Clip] = list(work.inputs["split"])
     keys = {clip.clip_id: text_digest(vaes, clip.clip_key) for clip in clips}
     folder = work.workspace.pool / "latents" / vaes[:16]
@@ -171,11 +169,12 @@ def verdict(clip: Clip, error: MediaError) -> Quarantined:
     return Quarantined(item=clip.clip_id, source=source, reason=error.reason, detail=str(error), path=clip.path)
 
 
-def _vae_key(shared: Shared, memo: DigestMemo, config: EncodeLatentsConfig) -> str:
+def _vae_key(work: Work, memo: DigestMemo) -> str:
     """Digest of everything but the clip that latents depend on; names the pool folder."""
-    identities: Sequence[str] = list(_identities(shared, memo).values())
+    config: EncodeLatentsConfig = work.config
+    identities: Sequence[str] = list(_identities(work.shared, memo).values())
     tiles = [f"tiles of {config.tile_size} over {config.tile_overlap}"] if config.tile_size else []
-    return text_digest(*identities, config.dtype, str(LATENT_VERSION), *tiles)
+    return text_digest(*identities, config.dtype, work.version, *tiles)
 
 
 def _identities(shared: Shared, memo: DigestMemo) -> dict[str, str]:
@@ -184,7 +183,7 @@ def _identities(shared: Shared, memo: DigestMemo) -> dict[str, str]:
 
 def observe(_config: EncodeLatentsConfig, shared: Shared, memo: DigestMemo) -> Observed:
     """Both VAEs."""
-    return _identities(shared, memo) | {"latent_version": LATENT_VERSION}
+    return _identities(shared, memo)
 
 
 def memory_lines(config: EncodeLatentsConfig, shared: Shared, inputs: Inputs) -> Sequence[str]:
@@ -207,6 +206,8 @@ def memory_lines(config: EncodeLatentsConfig, shared: Shared, inputs: Inputs) ->
 STAGE = Stage(
     name="encode_latents",
     summary=__doc__,
+    version=2,
+    subjects=(DECODING, AUTOENCODERS),
     config=EncodeLatentsConfig,
     needs=("split",),
     makes=Latent,

@@ -49,6 +49,7 @@ class Execution:
             out=self.decision.folder,
             workspace=self.workspace,
             progress=progress,
+            version=self.decision.stage.full_version,
             force=self.force,
         )
 

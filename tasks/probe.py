@@ -11,9 +11,10 @@ from ltx_core.media.probe import MediaInfo, probe_media
 from ltx_core.pool.items import ItemStore
 from ltx_core.progress import stop_if_asked
 from tasks.footage import UNREADABLE, Source, find_sources, footage_digest
-from tasks.probe_beside import PROBE_VERSION, files_beside
+from tasks.probe_beside import files_beside
 from tasks.shared import ConfigModel, Shared
 from tasks.stage import Observed, Outcome, Stage, Work
+from tasks.subjects import DECODING
 
 
 class ProbeConfig(ConfigModel):
@@ -32,9 +33,9 @@ def probe(work: Work) -> Outcome:
     for done, source in enumerate(sources):
         stop_if_asked(work.progress, "probing")
         try:
-            info, fresh = _info(source, store, work.force)
+            info, fresh = _info(source, store, work)
             caption = read_caption(source.path, source.dataset.caption_strategy, source.dataset.instance_prompt)
-            rows.append(_row(source, info, caption).model_copy(update=files_beside(source, info, store)))
+            rows.append(_row(source, info, caption).model_copy(update=files_beside(source, info, store, work.version)))
             computed += fresh
         except MediaError as error:
             quarantined.append(_verdict(source, error))
@@ -51,13 +52,13 @@ def probe(work: Work) -> Outcome:
     )
 
 
-def _info(source: Source, store: ItemStore, force: bool) -> tuple[MediaInfo, bool]:
+def _info(source: Source, store: ItemStore, work: Work) -> tuple[MediaInfo, bool]:
     if source.media_digest == UNREADABLE:
         raise MediaError(
             QuarantineReason.UNREADABLE, f"{source.path} cannot be read; check that it exists and its permissions"
         )
-    key = text_digest(source.media_digest, str(PROBE_VERSION))
-    known: dict[str, Any] | None = None if force else store.get(key)
+    key = text_digest(source.media_digest, work.version)
+    known: dict[str, Any] | None = None if work.force else store.get(key)
     if known is not None:
         return MediaInfo(**known), False
     info = probe_media(source.path)
@@ -102,6 +103,8 @@ def observe(_config: ProbeConfig, shared: Shared, memo: DigestMemo) -> Observed:
 STAGE = Stage(
     name="probe",
     summary=__doc__,
+    version=2,
+    subjects=(DECODING,),
     config=ProbeConfig,
     needs=(),
     makes=Media,

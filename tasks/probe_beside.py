@@ -11,19 +11,17 @@ from ltx_core.media.sound import has_sound
 from ltx_core.pool.items import ItemStore
 from tasks.footage import UNREADABLE, FileBeside, Source
 
-PROBE_VERSION = 2
 
-
-def files_beside(source: Source, info: MediaInfo, store: ItemStore) -> dict[str, str]:
-    """What the video's row says of them.
+def files_beside(source: Source, info: MediaInfo, store: ItemStore, version: str) -> dict[str, str]:
+    """What the video's row says of them; `version` is the stage's.
 
     Raises:
         MediaError: NO_SOUND or BAD_MASK, one is missing, ambiguous or not what it should be; or it cannot be read.
     """
-    return _sound(source, store) | _mask(source, info, store)
+    return _sound(source, store, version) | _mask(source, info, store, version)
 
 
-def _sound(source: Source, store: ItemStore) -> dict[str, str]:
+def _sound(source: Source, store: ItemStore, version: str) -> dict[str, str]:
     """What the row says of the sound file that the dataset has for this video; nothing if it has no such folder.
 
     Raises:
@@ -41,7 +39,7 @@ def _sound(source: Source, store: ItemStore) -> dict[str, str]:
         )
     _readable(source.sounds[0])
     path, digest = source.sounds[0]
-    key = text_digest("sound", digest, str(PROBE_VERSION))
+    key = text_digest("sound", digest, version)
     if store.get(key) is None:
         if not has_sound(path):
             raise MediaError(QuarantineReason.NO_SOUND, f"{path} holds no sound; put a sound file there")
@@ -49,7 +47,7 @@ def _sound(source: Source, store: ItemStore) -> dict[str, str]:
     return {"sound_key": digest, "sound_path": str(path)}
 
 
-def _mask(source: Source, info: MediaInfo, store: ItemStore) -> dict[str, str]:
+def _mask(source: Source, info: MediaInfo, store: ItemStore, version: str) -> dict[str, str]:
     if not source.masks:
         return {}
     if len(source.masks) > 1:
@@ -58,7 +56,7 @@ def _mask(source: Source, info: MediaInfo, store: ItemStore) -> dict[str, str]:
     (mask,) = source.masks
     _readable(mask)
     size = (info.width, info.height)
-    key = text_digest("mask", mask.digest, mask.path.suffix.lower(), repr(size), str(PROBE_VERSION))
+    key = text_digest("mask", mask.digest, mask.path.suffix.lower(), repr(size), version)
     if store.get(key) is None:
         check_mask(mask.path, size)
         store.put(key, {"fits": True})

@@ -105,6 +105,7 @@ def publish_notices(config: PublishConfig, _shared: Shared) -> Sequence[str]:
 STAGE = Stage(
     name="publish",
     summary=__doc__,
+    version=2,
     config=PublishConfig,
     needs=("train_lora", "render_validation", "register"),
     makes=Published,

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from ltx_core.files.json_file import write_json
 from tasks.stage import Work
+from tasks.subjects import TRANSFORMER
 from tasks.weights import component_identities
 from tasks.workspace import QUANTISED_FILE
 
@@ -23,6 +24,6 @@ def quantised_folder(
     if options.precision == "native":
         return None
     identity = component_identities(work.shared.model, work.workspace.digest_memo(), "transformer")["transformer"]
-    key = cache_key(identity, options.precision, dtype)
+    key = cache_key(identity, options.precision, dtype, TRANSFORMER.version)
     write_json(work.out / QUANTISED_FILE, {"key": key})
     return QuantisedFolder(work.workspace.quantised / key, writes, work.progress)

@@ -115,6 +115,7 @@ def observe(_config: RegisterConfig, shared: Shared, _memo: DigestMemo) -> Obser
 STAGE = Stage(
     name="register",
     summary=__doc__,
+    version=2,
     config=RegisterConfig,
     needs=("train_lora", "render_validation"),
     makes=Registered,

@@ -15,9 +15,6 @@ from tasks.render_config import RenderValidationConfig
 from tasks.shared import PromptConfig, Shared
 from tasks.stage import Work
 
-PICTURE_VERSION = 1
-"""Raise when the same picture and size would give other pixels than before."""
-
 
 @dataclass(frozen=True)
 class Given:
@@ -71,7 +68,7 @@ def _part(mode: Mode, config: RenderValidationConfig, memo: DigestMemo) -> tuple
         return mode, str(config.extend_latent_frames)
     if mode == "inpaint":
         mask = None if config.inpaint_mask is None else memo.get(config.inpaint_mask)
-        return mode, str(PICTURE_VERSION), mask or repr(config.inpaint_region)
+        return mode, mask or repr(config.inpaint_region)
     return (mode,)
 
 
@@ -82,7 +79,7 @@ def given_files(prompts: PromptConfig, memo: DigestMemo) -> Iterator[tuple[Given
         DataError: a file is gone.
     """
     for picture in prompts.pictures:
-        key = text_digest("picture", _digest(picture.picture, memo), str(PICTURE_VERSION))
+        key = text_digest("picture", _digest(picture.picture, memo))
         yield Given("i2v", key, file=picture.picture), picture
     for sound in prompts.sounds:
         key = text_digest("sound", _digest(sound.sound, memo), f"{sound.start_seconds:.6f}")

@@ -17,8 +17,6 @@ from tasks.sampling_config import SamplingConfig
 from tasks.stage import Work
 
 Variant = Literal["base", "candidate"]
-JOB_VERSION = 2
-"""Raise when the same request would give another mp4."""
 SIZES = ("width", "height", "num_frames", "frame_rate")
 
 
@@ -79,7 +77,7 @@ def _job(
     identity = request.key(weights, [(adapter.digest, adapter.strength) for adapter in stack])
     precision = work.config.base_precision
     how = () if precision == "native" else (precision,)
-    key = text_digest(identity, work.config.dtype, str(JOB_VERSION), *how)
+    key = text_digest(identity, work.config.dtype, work.version, *how)
     pool = work.workspace.pool / "renders"
     return RenderJob(key, variant, run, request, given, stack, pool / f"{key}.safetensors", pool / f"{key}.mp4")
 

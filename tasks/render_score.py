@@ -28,10 +28,10 @@ def clip_scores(jobs: Sequence[RenderJob], work: Work) -> Mapping[str, float]:
     """Score of each render by its key; empty where none is asked for. A render once scored is not scored again."""
     if work.config.clip_model is None:
         return {}
-    from ltx_core.scoring.clip_score import SCORE_VERSION, clip_score
+    from ltx_core.scoring.clip_score import clip_score
 
     folder, store = Path(work.config.clip_model), ItemStore(work.workspace.pool / "clip_scores", work.progress)
-    judge = text_digest(clip_identity(folder, work.workspace.digest_memo()), str(SCORE_VERSION), str(NUM_FRAMES))
+    judge = text_digest(clip_identity(folder, work.workspace.digest_memo()), work.version, str(NUM_FRAMES))
     scores: dict[str, float] = {}
     scorer: ClipScorer | None = None
     for number, job in enumerate(jobs):

@@ -19,6 +19,7 @@ from tasks.render_notices import render_notices
 from tasks.render_score import clip_scores, observed_clip, pending_judge, prepare_judge
 from tasks.shared import Shared
 from tasks.stage import Observed, Outcome, Stage, Work
+from tasks.subjects import AUTOENCODERS, DECODING, TRANSFORMER
 from tasks.weights import component_identities, encoder_identities
 
 if TYPE_CHECKING:
@@ -119,6 +120,8 @@ def prepare(config: RenderValidationConfig, shared: Shared, progress: Progress) 
 STAGE = Stage(
     name="render_validation",
     summary=__doc__,
+    version=2,
+    subjects=(DECODING, AUTOENCODERS, TRANSFORMER),
     config=RenderValidationConfig,
     needs=("train_lora", "embed_text", "encode_latents", "split"),
     makes=Render,

@@ -5,14 +5,11 @@ from pathlib import Path
 
 from datasets_spec import Clip, Media
 from ltx_core.files.digest import text_digest
-from ltx_core.media.clip import DECODE_VERSION, clip_seconds
+from ltx_core.media.clip import clip_seconds
 from ltx_core.media.heard import heard, with_sound
 from ltx_core.pool.items import ItemStore
 from ltx_core.progress import stop_if_asked
 from tasks.stage import Work
-
-HEARD_VERSION = 1
-"""Bump when the same span of the same file would be judged otherwise."""
 
 
 def resound(clips: Sequence[Clip], media: Media, work: Work) -> tuple[list[Clip], bool]:
@@ -29,7 +26,7 @@ def resound(clips: Sequence[Clip], media: Media, work: Work) -> tuple[list[Clip]
     for clip in clips:
         stop_if_asked(work.progress, "listening")
         span = (f"{clip.start_seconds:.6f}", f"{clip_seconds(clip):.6f}", str(channels))
-        key = text_digest(sound_key, *span, str(DECODE_VERSION), str(HEARD_VERSION))
+        key = text_digest(sound_key, *span, work.version)
         known = None if work.force else store.get(key)
         if known is None:
             known = list(heard(Path(path), clip.start_seconds, clip_seconds(clip), channels))

@@ -12,7 +12,7 @@ from ltx_core.files.digest import DigestMemo, text_digest
 from ltx_core.media.duplicates import mark_duplicates
 from ltx_core.media.holdout import assign_splits
 from ltx_core.media.quality import QualityThresholds
-from ltx_core.media.split import SPLIT_VERSION, split_media
+from ltx_core.media.split import split_media
 from ltx_core.pool.items import ItemStore
 from ltx_core.progress import stop_if_asked
 from ltx_core.shapes import floor_frames
@@ -21,6 +21,7 @@ from tasks.resound import resound
 from tasks.shared import ConfigModel, Shared
 from tasks.source_names import PLACEHOLDER, named, renamed
 from tasks.stage import Observed, Outcome, Stage, Work
+from tasks.subjects import DECODING
 
 SPLIT_FIELDS = {"resolution", "resolution_type", "crop", "video", "audio"}
 """Parts of a dataset that change how one file is cut."""
@@ -78,7 +79,7 @@ def _cut(row: Media, work: Work, store: ItemStore) -> tuple[list[Clip], list[Qua
     if elsewhere := spec.audio.sound_dir is not None:  # the pictures alone, whatever the sound becomes
         spec = spec.model_copy(update={"audio": AudioSpec(auto_split=False)})
     settings = json.dumps(_settings(spec, SPLIT_FIELDS), separators=(",", ":"), ensure_ascii=False)
-    key = text_digest(row.media_key, settings, repr(thresholds), str(SPLIT_VERSION))
+    key = text_digest(row.media_key, settings, repr(thresholds), work.version)
     known: dict[str, Any] | None = None if work.force else store.get(key)
     is_new = known is None
     if known is None:
@@ -140,6 +141,8 @@ def split_notices(_config: SplitConfig, shared: Shared) -> Sequence[str]:
 STAGE = Stage(
     name="split",
     summary=__doc__,
+    version=2,
+    subjects=(DECODING,),
     config=SplitConfig,
     needs=("probe",),
     makes=Clip,

@@ -13,6 +13,7 @@ from datasets_spec import Manifest, Quarantined, Record
 from ltx_core.files.digest import DigestMemo
 from ltx_core.progress import Progress
 from tasks.shared import Shared
+from tasks.subjects import Subject
 from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ class Work:
     out: Path
     workspace: Workspace
     progress: Progress
+    version: str
+    """The program's part of every key that the body gives an item (`Stage.full_version`)."""
     force: bool = False
 
 
@@ -67,8 +70,10 @@ class Stage:
     makes: type[Record]
     run: Callable[[Work], Outcome]
     observe: Callable[[Any, Shared, DigestMemo], Observed]
-    version: int = 1
-    """Bump when the output would differ for the same input."""
+    version: int
+    """Raised by one when the same input would give another result than before; tasks/subjects.py says how and when."""
+    subjects: tuple[Subject, ...] = ()
+    """Parts of the program, shared with other stages, that the result depends on too."""
     device: Literal["cpu", "gpu"] = "cpu"
     needs_weights: bool = False
     """Reads the model, which may have to be downloaded first."""
@@ -102,15 +107,21 @@ class Stage:
     def identity(self, config: BaseModel, shared: Shared, inputs: Inputs, memo: DigestMemo) -> dict[str, Any]:
         """Everything the output depends on, as JSON: the stage's own config, what it observes outside, its inputs.
 
-        `version` stands for the code: a task cache keyed by source does not see functions that the task calls.
+        Versions stand for the code: a task cache keyed by source does not see functions that the task calls.
         """
         return {
             "stage": self.name,
             "version": self.version,
+            "subjects": {subject.name: subject.version for subject in self.subjects},
             "config": config.model_dump(mode="json", exclude=set(self.not_in_key | self.by_content)),
             "outside": dict(self.observe(config, shared, memo)),
             "inputs": {name: self.input_digest(name, inputs) for name in self.read_of(inputs)},
         }
+
+    @property
+    def full_version(self) -> str:
+        """Its own version and those of its subjects, as items' keys have them."""
+        return ", ".join([str(self.version), *(f"{subject.name} {subject.version}" for subject in self.subjects)])
 
     def read_of(self, made: Collection[str]) -> tuple[str, ...]:
         """Names of the stages whose results are read, where those of `made` are on."""

@@ -23,6 +23,7 @@ from tasks.loading import loading
 from tasks.quantised import quantised_folder
 from tasks.shared import Shared
 from tasks.stage import Inputs, Observed, Outcome, Stage, Work
+from tasks.subjects import TRANSFORMER
 from tasks.train_memory import buckets_of, feature_width, memory_lines, plan_on_gpu, training_work
 from tasks.train_notices import train_notices
 from tasks.weights import component_identities, open_weights
@@ -212,6 +213,8 @@ def prepare(config: TrainLoraConfig, shared: Shared, _progress: Progress) -> Tra
 STAGE = Stage(
     name="train_lora",
     summary=__doc__,
+    version=2,
+    subjects=(TRANSFORMER,),
     config=TrainLoraConfig,
     needs=("encode_latents", "embed_text"),
     uses=("embed_frames",),

@@ -27,8 +27,6 @@ from ltx_core.files.lock import folder_lock
 from ltx_core.lora.tensor_file import write_tensors
 from ltx_core.progress import SILENT, Progress
 
-VERSION = 2
-"""Counts up when rows are quantised another way or files are laid out another way."""
 WORD_BYTES = 8
 SPARED_BYTES = 2**32
 """Of the disk, for the run's own files."""
@@ -131,9 +129,10 @@ class QuantisedCache:
         return self._folder.path / f"{part}.safetensors"
 
 
-def cache_key(transformer: str, precision: Precision, dtype: torch.dtype) -> str:
-    """Names quantised weights by the transformer's identity, the precision, and the dtype of the rest."""
-    return text_digest(transformer, precision, str(dtype), str(VERSION))
+def cache_key(transformer: str, precision: Precision, dtype: torch.dtype, version: int) -> str:
+    """Names quantised weights by the transformer's identity, the precision, the dtype of the rest, and the version of
+    the program that quantises."""
+    return text_digest(transformer, precision, str(dtype), str(version))
 
 
 def checksums(tensors: Sequence[torch.Tensor]) -> list[int]:

@@ -12,8 +12,6 @@ from ltx_core.media.buckets import cover_size
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.sound import decode_sound, to_channels
 
-DECODE_VERSION = 2
-"""Raise when the same file and span would give other pixels or samples than before: everything is encoded anew."""
 CROP = "center"
 
 
@@ -28,10 +26,11 @@ def clip_key(
     audio_channels: int,
     crop: str = CROP,
 ) -> str:
-    """Digest of everything that fixes a clip's pixels and samples; equal for files of equal bytes wherever they are."""
+    """Digest of everything but the program that fixes a clip's pixels and samples; equal for files of equal bytes
+    wherever they are. What is kept of a clip has the version of its decoding in its key too."""
     size = f"{width}x{height}@{num_frames}"
     span = f"{start_seconds:.6f}s at {frame_rate:.6f}"
-    return text_digest("clip", str(DECODE_VERSION), media_key, span, size, crop, f"{audio_channels} channels")
+    return text_digest("clip", media_key, span, size, crop, f"{audio_channels} channels")
 
 
 def keyed(clip: Clip) -> str:

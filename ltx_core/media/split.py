@@ -15,9 +15,6 @@ from ltx_core.media.measure import SILENCE_DB
 from ltx_core.media.quality import QualityThresholds, quality_fault
 from ltx_core.media.windows import Lengths, Window, clip_lengths, scene_windows, whole_frames
 
-SPLIT_VERSION = 2
-"""Raise when the same file and spec would give other clips than before."""
-
 
 def split_media(media: Media, spec: DatasetSpec, thresholds: QualityThresholds) -> tuple[list[Clip], list[Quarantined]]:
     """The clips of one file, in order of time, and what is set aside: the file itself, or single clips.

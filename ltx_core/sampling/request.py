@@ -14,9 +14,6 @@ from ltx_core.shapes import LatentShape, PixelShape, audio_latent_frames
 
 Mode = Literal["t2v", "i2v", "s2v", "extend", "inpaint"]
 
-SAMPLING_VERSION = 1
-"""Raise when the same request would give other latents."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class RenderRequest:
@@ -81,7 +78,7 @@ class RenderRequest:
         return "unconditional" in self.guidance.passes()
 
     def key(self, weights: Mapping[str, str], adapters: Sequence[tuple[str, float]] = ()) -> str:
-        """Digest that names this render in the pool.
+        """Digest of everything but the program that decides this render.
 
         Args:
             weights: identity of each part that shapes the result: transformer, connectors, VAEs, vocoder, text encoder.
@@ -90,7 +87,7 @@ class RenderRequest:
         settings = asdict(self)
         if not self.needs_negative:
             del settings["negative_prompt"]
-        content = json.dumps([settings, dict(weights), list(adapters), SAMPLING_VERSION], sort_keys=True)
+        content = json.dumps([settings, dict(weights), list(adapters)], sort_keys=True)
         return text_digest("render", content)
 
 

@@ -11,8 +11,6 @@ from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
 from ltx_core.errors import CheckpointError
 
-SCORE_VERSION = 1
-"""Raise when the same frames and prompt would get another score."""
 SCALE = 100.0
 
 

@@ -11,10 +11,7 @@ from ltx_core.text.fit import fits
 from ltx_core.text.gemma import TextEncoder
 from ltx_core.text.packing import PACK_TOKENS, Pack, pack_captions
 
-__all__ = ["FEATURE_VERSION", "embed_captions", "embed_text", "fits", "text_features"]
-
-FEATURE_VERSION = 2
-"""Part of every text key; raise it when a text would give other features, or they would be stored in another way."""
+__all__ = ["embed_captions", "embed_text", "fits", "text_features"]
 
 EPSILON = 1e-6
 

@@ -15,8 +15,6 @@ from ltx_core.pool.transfer import to_device
 from ltx_core.shapes import SPACE_STRIDE
 from ltx_core.vision.folder import HEAD, StoredEncoder, check_image_size
 
-FEATURE_VERSION = 1
-"""Bump when the same frames would get other features; tasks/embed_frames.py mirrors it."""
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's, of red, green and blue in [0, 1]: what DINOv2 was trained with."""
 UNUSED = "embeddings.mask_token"

@@ -1,9 +1,7 @@
 """Whatever lists the stages, the options or the deployments agrees with where they are declared."""
 
-import ast
 import importlib
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +14,7 @@ from tasks import STAGES
 from tasks.binding import as_task
 from tasks.shared import Shared
 from tasks.stage import Stage
-from tests.repo.source import ROOT, tree
+from tests.repo.source import ROOT
 
 GENERATED = generated_files()
 
@@ -100,20 +98,6 @@ def test_entrypoint_is_a_flow_of_that_name(deployment: dict[str, Any]) -> None:
     flow = getattr(module, attribute)
     assert flow.name == deployment["name"]
     assert flow.description
-
-
-def test_feature_version_is_the_one_of_the_features() -> None:
-    """`tasks.embed_text` repeats it, because the module that owns it needs torch to import."""
-    assert _constant("tasks/embed_text.py", "FEATURE_VERSION") == _constant(
-        "ltx_core/text/features.py", "FEATURE_VERSION"
-    )
-
-
-def _constant(source: str, name: str) -> Any:
-    for node in tree(Path(source)).body:
-        if isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == [name]:
-            return ast.literal_eval(node.value)
-    raise AssertionError(f"{source} has no {name}")
 
 
 def _sections(model: type[BaseModel]) -> list[type[BaseModel]]:

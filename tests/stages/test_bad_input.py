@@ -16,7 +16,7 @@ from flows.config import load_config
 from ltx_core.errors import CheckpointError, ConfigError, DataError, LtxError, StorageError, TransientError
 from ltx_core.files.digest import file_digest, text_digest
 from ltx_core.files.table_file import write_table
-from tasks.probe import PROBE_VERSION
+from tasks.registry import stage_named
 from tests.stages.bench import SCENES, Bench, Results, computed, moved_away, set_aside, write_clip
 
 pytestmark = pytest.mark.whole
@@ -246,7 +246,7 @@ class TestFullDisk:
     def test_a_write_that_the_kernel_refuses(self, own: Bench) -> None:
         """Needs no right to mount: what one item writes goes to /dev/full, which has no room for anything."""
         shutil.rmtree(own.workspace)
-        item = text_digest(file_digest(own.footage / "rolling_ball.mp4"), str(PROBE_VERSION))
+        item = text_digest(file_digest(own.footage / "rolling_ball.mp4"), stage_named("probe").full_version)
         place = own.workspace / "pool" / "probe" / item[:2]
         place.mkdir(parents=True)
         (place / f".partial-{os.getpid()}-{threading.get_ident()}-{item}.json").symlink_to("/dev/full")

@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,12 +97,6 @@ def test_unknown_option_is_refused(stage: Stage, empty: Bench) -> None:
         load_config(empty.values, {f"{stage.name}.{wrong}": 1})
     assert f"unknown option '{stage.name}.{wrong}'" in str(caught.value)
     assert (f"did you mean {near!r}" if near else "docs/config.md") in str(caught.value)
-
-
-@each_stage
-def test_version_changes_the_key(stage: Stage, finished: Bench, results: Results) -> None:
-    newer = replace(stage, version=stage.version + 1)
-    assert _key(newer, finished, results) != _key(stage, finished, results) == results[stage.name].decision.key
 
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  # the other value need not be a possible one

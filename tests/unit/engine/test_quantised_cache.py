@@ -140,13 +140,14 @@ def test_streamed_blocks_are_read_from_it_too(checkpoint: Checkpoint, tmp_path: 
 
 def test_key_tells_models_precisions_and_dtypes_apart() -> None:
     keys = [
-        cache_key("a", "int8", torch.bfloat16),
-        cache_key("b", "int8", torch.bfloat16),
-        cache_key("a", "fp8", torch.bfloat16),
-        cache_key("a", "int8", torch.float32),
+        cache_key("a", "int8", torch.bfloat16, 1),
+        cache_key("b", "int8", torch.bfloat16, 1),
+        cache_key("a", "fp8", torch.bfloat16, 1),
+        cache_key("a", "int8", torch.float32, 1),
+        cache_key("a", "int8", torch.bfloat16, 2),
     ]
-    assert len(set(keys)) == 4
-    assert keys[0] == cache_key("a", "int8", torch.bfloat16)
+    assert len(set(keys)) == 5
+    assert keys[0] == cache_key("a", "int8", torch.bfloat16, 1)
 
 
 def test_checksums_see_bytes_and_their_order() -> None:

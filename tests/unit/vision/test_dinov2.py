@@ -11,11 +11,9 @@ from transformers import Dinov2Model
 
 from ltx_core.autoencoder.encoding import Decoded
 from ltx_core.errors import CheckpointError, ShapeError
-from ltx_core.vision import dinov2
 from ltx_core.vision.dinov2 import FrameEncoder, load_frame_encoder
 from ltx_core.vision.folder import open_encoder
 from ltx_core.vision.frames import embed_clips, latent_frames
-from tasks import embed_frames
 from tests.vision import WIDTH, write_dinov2
 
 
@@ -37,10 +35,6 @@ def loaded(folder: Path, image_size: int = 28, frames_at_once: int = 16) -> Fram
 def pixels(frames: int, height: int, width: int) -> Tensor:
     generator = torch.Generator().manual_seed(frames)
     return torch.randint(0, 256, (frames, height, width, 3), dtype=torch.uint8, generator=generator)
-
-
-def test_the_version_is_said_where_torch_is_not_there() -> None:
-    assert embed_frames.FEATURE_VERSION == dinov2.FEATURE_VERSION
 
 
 @pytest.mark.parametrize(("grid", "edge"), [((2, 2), 28), ((4, 4), 56), ((2, 2), 56), ((4, 2), 28), ((1, 3), 42)])

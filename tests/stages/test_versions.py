@@ -1,0 +1,125 @@
+"""The program is a part of what a result is made of: another version of a stage, or of what it computes with, is
+another result. Generated over STAGES and SUBJECTS, so that a new one is covered the moment it is there.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from flows.plan import plan
+from flows.selection import Selection
+from ltx_core.files.atomic import find_whole
+from tasks import STAGES
+from tasks import registry as registry_module
+from tasks.stage import Stage
+from tasks.subjects import DECODING, SUBJECTS, Subject
+from tests.stages.bench import EVERY_STAGE, Bench, Results, set_aside
+
+pytestmark = pytest.mark.whole
+
+each_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+POOLED = {
+    "probe": "probe/**/*.json",
+    "split": "split/**/*.json",
+    "embed_text": "text/**/*.tar",
+    "encode_latents": "latents/**/*.tar",
+    "embed_frames": "frames/**/*.tar",
+    "render_validation": "renders/*.mp4",
+}
+"""A stage's items in the pool."""
+
+
+def release(patch: pytest.MonkeyPatch, *stages: Stage) -> None:
+    """The program from now on: these stages instead of those of the same names."""
+    newer = {stage.name: stage for stage in stages}
+    patch.setattr(registry_module, "STAGES", tuple(newer.get(stage.name, stage) for stage in STAGES))
+
+
+def raised(stage: Stage, subject: Subject) -> Stage:
+    """The stage with the next version of one of its subjects."""
+    newer = replace(subject, version=subject.version + 1)
+    return replace(stage, subjects=tuple(newer if one == subject else one for one in stage.subjects))
+
+
+@each_stage
+def test_another_version_of_a_stage_makes_it_and_its_items_anew(
+    stage: Stage, bench: Bench, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = replace(stage, version=stage.version + 1)
+    decision = bench.decision(newer, results)
+    assert not decision.reusable
+    assert decision.why == f"the program's version of this stage changed: {stage.version} -> {stage.version + 1}"
+    release(monkeypatch, newer)
+    before = items(bench, stage.name)
+    again = bench.run(stage.name)
+    assert [name for name, result in again.items() if result.built] == [stage.name]
+    assert again[stage.name].summary.computed == again[stage.name].summary.num_out > 0
+    assert len(items(bench, stage.name)) == 2 * len(before), "each item has another key"
+    assert not any(result.built for result in bench.run(stage.name).values()), "nothing is computed twice"
+
+
+@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
+def test_another_version_of_a_subject_reaches_every_stage_that_computes_with_it(
+    subject: Subject, bench: Bench, results: Results, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = [stage for stage in STAGES if subject in stage.subjects]
+    assert len(reached) > 1, "a subject of one stage is that stage's own version"
+    for stage in reached:
+        decision = bench.decision(raised(stage, subject), results)
+        assert decision.why == (
+            f"the program's version of {subject.name} changed: {subject.version} -> {subject.version + 1}"
+        )
+    release(monkeypatch, *(raised(stage, subject) for stage in reached))
+    again = bench.run("render_validation")
+    for stage in reached:
+        summary = again[stage.name].summary
+        assert again[stage.name].built
+        assert summary.computed == summary.num_out, stage.name
+
+
+def test_who_opens_media_says_so(finished: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever stage decodes a file depends on how that is done."""
+    opening: set[str] = set()
+    running: list[str] = []
+    open_file, run = av.open, Stage.__dict__["full_version"].fget
+
+    def opened(*args: Any, **kwargs: Any) -> Any:
+        opening.add(running[-1])
+        return open_file(*args, **kwargs)
+
+    def asked(stage: Stage) -> str:  # what every execution asks of its stage first
+        running.append(stage.name)
+        return str(run(stage))
+
+    monkeypatch.setattr(av, "open", opened)
+    monkeypatch.setattr(Stage, "full_version", property(asked))
+    finished.but(workspace=tmp_path / "new").run(EVERY_STAGE[-1])
+    assert {"probe", "split", "encode_latents"} <= opening
+    assert opening == {stage.name for stage in STAGES if DECODING in stage.subjects}
+
+
+def test_a_workspace_of_the_last_release_is_computed_anew_and_the_plan_says_why(bench: Bench, results: Results) -> None:
+    """As version 1 left it: files without digests, no subjects, version constants among what was observed."""
+    for name, result in results.items():
+        folder = bench.place.stage(name, result.decision.key)
+        identity = dict(result.decision.identity) | {"version": 1}
+        identity["outside"] = dict(identity["outside"]) | {"feature_version": 1}
+        del identity["subjects"]
+        (folder / "identity.json").write_text(json.dumps(identity))
+        folder.rename(folder.with_name("0" * 16))
+        (folder.parent / "latest.json").write_text(json.dumps({"key": "0" * 16}))
+    (probe, *later) = plan(bench.config, Selection(STAGES, frozenset()))
+    assert probe.why == "the program's version of this stage changed: 1 -> 2"
+    assert all(planned.why.startswith("after ") for planned in later)
+    again = bench.run("encode_latents")
+    assert {result.decision.why for result in again.values()} == {probe.why}
+    assert not set_aside(again["probe"])
+
+
+def items(bench: Bench, stage: str) -> list[Path]:
+    """What the pool holds of a stage's items."""
+    return find_whole(bench.place.pool, POOLED[stage]) if stage in POOLED else []
