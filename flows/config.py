@@ -1,6 +1,5 @@
 """One run, whole: the shared sections, and a section a stage. The only module that reads a user's YAML or JSON."""
 
-import json
 import warnings
 from collections.abc import Mapping
 from copy import deepcopy
@@ -12,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from flows.config_errors import explain
 from flows.guide.read import is_guide, translate
+from flows.json_file import read_json
 from flows.overrides import override
 from flows.prompt_library import with_library
 from ltx_core.checkpoint.location import absolute_location
@@ -116,9 +116,8 @@ def _read(path: Path) -> dict[str, Any]:
             f"(demo/ltx2-lora.yaml); docs/config.md lists every option."
         )
     try:
-        text = path.read_text(encoding="utf-8")
-        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (UnicodeDecodeError, json.JSONDecodeError, yaml.YAMLError) as error:
+        values = read_json(path) if path.suffix == ".json" else yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{path} is not valid {path.suffix.lstrip('.') or 'YAML'}: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds {type(values).__name__}, wanted a mapping of sections such as `datasets:`")

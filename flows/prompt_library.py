@@ -1,8 +1,8 @@
 """A file of prompts, read into the configuration before anything looks at it, so that its contents decide the keys."""
 
-import json
 from pathlib import Path
 
+from flows.json_file import read_json
 from ltx_core.errors import ConfigError
 from tasks.shared import PromptConfig
 
@@ -22,10 +22,7 @@ def with_library(prompts: PromptConfig) -> PromptConfig:
 def _read(path: Path) -> list[str]:
     if not path.is_file():
         raise ConfigError(f"prompts.library {path} is not there; give a JSON file of prompts by name")
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"prompts.library {path} is not valid JSON: {error}") from error
+    entries = read_json(path)
     if not isinstance(entries, dict) or not all(isinstance(text, str) and text.strip() for text in entries.values()):
         raise ConfigError(f'prompts.library {path} is wanted to hold prompts by name, as in {{"dog": "A dog runs."}}')
     return list(entries.values())

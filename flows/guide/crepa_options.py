@@ -23,8 +23,8 @@ def _enabled(draft: Draft, _key: str, value: Any) -> None:
         draft.set("train_lora.crepa", {})
 
 
-def _with_it(take: Take) -> Take:
-    """Has an effect where the method is on."""
+def with_crepa(take: Take) -> Take:
+    """Takes the value where CREPA is on, and tells elsewhere that it has no effect."""
 
     def taken(draft: Draft, key: str, value: Any) -> None:
         if draft.get("train_lora.crepa") is None:
@@ -36,7 +36,7 @@ def _with_it(take: Take) -> Take:
 
 
 def _part(key: str, ours: str, parse: Parse, differs: str = "nothing") -> Option:
-    return Option(key=key, take=_with_it(to(ours, parse=parse)), does=f"`{ours}`.", differs=differs, test=MAPPED)
+    return Option(key=key, take=with_crepa(to(ours, parse=parse)), does=f"`{ours}`.", differs=differs, test=MAPPED)
 
 
 OPTIONS = (
@@ -55,7 +55,7 @@ OPTIONS = (
     _part("crepa_adjacent_tau", "train_lora.crepa.adjacent_tau", number),
     Option(
         key="crepa_encoder",
-        take=_with_it(choice("embed_frames.encoder", ENCODERS)),
+        take=with_crepa(choice("embed_frames.encoder", ENCODERS)),
         does=f"`embed_frames.encoder`: `dinov2_vitg14` is `{ENCODERS['dinov2_vitg14']}`, `dinov2_vits14` "
         f"`{ENCODERS['dinov2_vits14']}`.",
         differs="The same weights from the hub in transformers' layout, shown in the plan and downloaded before "
@@ -70,7 +70,7 @@ OPTIONS = (
     ),
     Option(
         key="crepa_drop_vae_encoder",
-        take=_with_it(
+        take=with_crepa(
             told("training holds no VAE at all: features are made in a stage before it", unless=(False, "false"))
         ),
         does="Accepted.",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from flows.guide import media_options
+from flows.guide import dataset_groups, media_options
 from flows.guide.option import NOT_BUILT, Draft, Option, Refused
 from flows.guide.take import accepted, choice, not_built, number, only, to, told, whole
 
@@ -23,6 +23,11 @@ def _repeats(draft: Draft, key: str, value: Any) -> None:
         draft.notice(
             key, f"{value} beside the first visit, as the guide's program counts: {times} visits an epoch here"
         )
+
+
+def _probability(_draft: Draft, _key: str, value: Any) -> None:
+    if number(value) != 1:
+        raise Refused(f"is {value!r}; every epoch visits all clips, so chance has no say; use repeats")
 
 
 def _sound_elsewhere(draft: Draft, _key: str, value: Any) -> None:
@@ -160,7 +165,7 @@ OWN_OPTIONS = (
     ),
     Option(
         key="probability",
-        take=only(1, 1.0, None, refusal="every epoch visits all clips, so chance has no say; use repeats"),
+        take=_probability,
         does="1 is taken; `repeats` says how often an epoch visits the clips.",
         differs="Another is refused: an epoch visits every clip by its `repeats`, so that a run stopped and resumed, "
         "or shared among GPUs, sees the same clips. A dataset that is to be seen less often has fewer `repeats`.",
@@ -174,5 +179,5 @@ OWN_OPTIONS = (
         test=REFUSED,
     ),
 )
-OPTIONS_LIST: tuple[Option, ...] = (*OWN_OPTIONS, *media_options.OPTIONS)
+OPTIONS_LIST: tuple[Option, ...] = (*OWN_OPTIONS, *media_options.OPTIONS, *dataset_groups.OPTIONS)
 DATASET_OPTIONS = {option.key: option for option in OPTIONS_LIST}

@@ -1,6 +1,5 @@
 """The guide's `multidatabackend.json`, and what its entries are here."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 from flows.guide.dataset_options import DATASET_OPTIONS, SOUND_OF
 from flows.guide.option import Draft, Option, Refused
 from flows.guide.table import unknown
+from flows.guide.take import flag
+from flows.json_file import read_json
 from ltx_core.errors import ConfigError
 
 SECTIONS = ("video", "audio")
@@ -21,10 +22,7 @@ def read_backends(path: Path) -> list[dict[str, Any]]:
     Raises:
         ConfigError: it is no list of entries.
     """
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"{path} is not valid JSON: {error}") from error
+    entries = read_json(path)
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ConfigError(f"{path} is wanted to hold a list of datasets, each in braces, as in the guide")
     return entries
@@ -37,13 +35,13 @@ def datasets(
 
     `defaults`: options of datasets that name none themselves. `eval_id`: the only one of which clips are held out.
     """
-    enabled = [entry for entry in entries if entry.get("disabled") not in (True, "true")]
+    enabled = [entry for entry in entries if not _disabled(entry, draft)]
     sounds = {str(entry.get("id")): _sounds(entry, draft) for entry in enabled if entry.get("dataset_type") == "audio"}
     made = []
     for entry in enabled:
         found = None if entry.get("dataset_type") == "audio" else _dataset(entry, draft)
         if found is not None:
-            made.append(_over(found, defaults))
+            made.append(_without_idle_prompt(_over(found, defaults), draft))
     _link(made, sounds, draft)
     if eval_id is not None:
         _hold_out_of(eval_id, made, draft)
@@ -59,6 +57,14 @@ def take_all(table: Mapping[str, Option], draft: Draft, where: str = "") -> None
                 option.take(draft, key, draft.flat[key])
             except Refused as refused:
                 draft.faults.append(f"{where}option {key!r} {refused}")
+
+
+def _disabled(entry: Mapping[str, Any], draft: Draft) -> bool:
+    try:
+        return flag(entry.get("disabled"))
+    except Refused as refused:
+        draft.faults.append(f"dataset {entry.get('id', 'without an id')!r}: option 'disabled' {refused}")
+        return True
 
 
 def _dataset(entry: Mapping[str, Any], whole: Draft) -> dict[str, Any] | None:
@@ -120,7 +126,7 @@ def _flat(entry: Mapping[str, Any]) -> dict[str, Any]:
             flat |= {f"{key}.{name}": inner for name, inner in value.items()}
         else:
             flat[key] = value
-    return flat
+    return {key: value for key, value in flat.items() if value is not None}  # null is there the word for absent
 
 
 def _over(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,6 +136,16 @@ def _over(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]
         if name in defaults and name in own:
             made[name] = {**defaults[name], **own[name]}
     return made
+
+
+def _without_idle_prompt(dataset: dict[str, Any], draft: Draft) -> dict[str, Any]:
+    """The guide's program reads `instance_prompt` with `instanceprompt` alone; beside captions it is idle."""
+    if dataset.get("caption_strategy", "textfile") == "instanceprompt" or "instance_prompt" not in dataset:
+        return dataset
+    draft.notice(
+        f"dataset {dataset.get('id')}, instance_prompt", "has no effect without caption_strategy: instanceprompt"
+    )
+    return {name: value for name, value in dataset.items() if name != "instance_prompt"}
 
 
 def _hold_out_of(eval_id: str, made: list[dict[str, Any]], draft: Draft) -> None:

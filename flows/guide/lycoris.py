@@ -1,10 +1,11 @@
 """The guide's `lora_type: lycoris`: its configuration lies in a file of its own."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from flows.guide.option import Draft, Refused
+from flows.json_file import read_json
+from ltx_core.errors import ConfigError
 
 TYPE, FILE = "lora_type", "lycoris_config"
 DEFAULT_FILE = "config/lycoris_config.json"
@@ -36,13 +37,13 @@ def read_lycoris(draft: Draft, root: Path) -> None:
     if not is_lycoris(draft):
         return
     path = root / str(draft.flat.get(FILE) or DEFAULT_FILE)
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.exists():
         draft.faults.append(f"option {FILE!r} names {path}, which does not exist; lora_type: lycoris wants it")
         return
-    except ValueError as error:
-        draft.faults.append(f"option {FILE!r} names {path}, which is no JSON ({error})")
+    try:
+        found = read_json(path)
+    except ConfigError as error:
+        draft.faults.append(f"option {FILE!r}: {error}")
         return
     if not isinstance(found, dict):
         draft.faults.append(f"option {FILE!r} names {path}, which is no JSON object; the library's configuration is")

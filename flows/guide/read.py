@@ -68,14 +68,14 @@ def _bare(key: object) -> str:
 
 
 def _flat(values: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """Options by name without leading dashes.
+    """Options by name without leading dashes; null is the guide's program's word for one that is not set.
 
     Raises:
         ConfigError: one is given with and without them.
     """
-    flat = {_bare(key): value for key, value in values.items()}
-    if len(flat) != len(values):
-        twice = next(name for name in flat if name in values and f"--{name}" in values)
+    flat = {_bare(key): value for key, value in values.items() if value is not None}
+    twice = next((name for name in flat if name in values and f"--{name}" in values), None)
+    if twice is not None:
         raise ConfigError(f"{path}: option {twice!r} is given with and without `--`; keep one of them")
     return flat
 

@@ -8,13 +8,16 @@ from flows.guide import (
     memory_options,
     method_options,
     model_options,
+    other_options,
     project_options,
     report_options,
     training_options,
     validation_adapter_options,
     validation_options,
 )
+from flows.guide.group import rows
 from flows.guide.option import Option
+from flows.guide.other_groups import GROUPS
 
 SECTIONS: dict[str, tuple[Option, ...]] = {
     "The model": model_options.OPTIONS,
@@ -26,6 +29,8 @@ SECTIONS: dict[str, tuple[Option, ...]] = {
     "Reports": report_options.OPTIONS,
     "Validation": validation_options.OPTIONS,
     "Validation with adapters": validation_adapter_options.OPTIONS,
+    "That its quickstart does not name": other_options.OPTIONS,
+    "That set nothing here": rows(GROUPS),
 }
 OPTIONS = {option.key: option for options in SECTIONS.values() for option in options}
 

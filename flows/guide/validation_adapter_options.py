@@ -12,7 +12,18 @@ FAST = {"schedule": "distilled", "num_steps": DISTILLED_STEPS, "video_cfg": 1, "
 
 
 def _adapter(draft: Draft, _key: str, value: Any) -> None:
-    _add_runs(draft, [text(value)])
+    """With its name and strength, which are options of their own there."""
+    own = {
+        "label": draft.flat.get("validation_adapter_name"),
+        "strength": draft.flat.get("validation_adapter_strength"),
+    }
+    given = {name: one for name, one in own.items() if one not in (None, "")}
+    _add_runs(draft, [_run({"path": text(value), **given}) if given else text(value)])
+
+
+def _of_the_path(draft: Draft, key: str, _value: Any) -> None:
+    if not draft.flat.get("validation_adapter_path"):
+        draft.notice(key, "has no effect without validation_adapter_path")
 
 
 def _adapter_runs(draft: Draft, _key: str, value: Any) -> None:
@@ -76,6 +87,16 @@ OPTIONS = (
         does="`render_validation.adapters`: one run with the adapter, from a file or `owner/name:weights.safetensors`.",
         differs="With 8 steps, guidance 1 and a distilled adapter its run gets the distilled schedule.",
         test="tests/unit/flows/test_render_options.py::test_one_adapter_is_a_text",
+    ),
+    *(
+        Option(
+            key=f"validation_adapter_{part}",
+            take=_of_the_path,
+            does=f"The `{part}` of the run that `validation_adapter_path` makes.",
+            differs="nothing",
+            test="tests/unit/guide/test_other_options.py::test_value_goes_where_the_table_says",
+        )
+        for part in ("name", "strength")
     ),
     Option(
         key="validation_adapter_config",

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 
 from flows.config import RunConfig, load_config
+from flows.guide.other_groups import GROUPS
 from flows.guide.prompts import LIBRARY
 from flows.guide.table import OPTIONS
 from ltx_core.errors import ConfigError
 from tasks.motion import says_motion
 from tests.unit.guide.conftest import LEAST, Load, Notices
+from tests.unit.guide.other_cases import other_cases
 from tests.unit.guide.test_rollout_options import rollout_cases
 
 DISTILLED = "Lightricks/LTX-2-19b-distilled-lora-384:ltx-2-19b-distilled-lora-384.safetensors"
@@ -246,8 +248,9 @@ def test_nothing_is_told_of_what_is_done_anyway(notices: Notices, options: dict[
 
 
 def test_every_option_has_a_case_here_or_in_a_file_beside() -> None:
-    cases = [options for options, _ in (*GOES, *REFUSED, *TOLD)] + SILENT + rollout_cases()
-    assert OPTIONS.keys() - {key for options in cases for key in options} - LEAST.keys() == {
+    cases = [options for options, _ in (*GOES, *REFUSED, *TOLD)] + SILENT + rollout_cases() + other_cases()
+    grouped = {name for group in GROUPS for name in group.names.split()}
+    assert OPTIONS.keys() - {key for options in cases for key in options} - LEAST.keys() - grouped == {
         "user_prompt_library",
         "output_dir",
     }

@@ -1,0 +1,82 @@
+"""Disturb at random, so many times each, and print the table; exit code 1 if anything was wrong."""
+
+import argparse
+import random
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from scripts.chaos.corruptions import corrupt_once
+from scripts.chaos.disks import fill_once, small_disk
+from scripts.chaos.footage import Footage, replace_once
+from scripts.chaos.garbage import collect_once
+from scripts.chaos.ground import Ground, existing_ground, make_ground
+from scripts.chaos.kills import kill_once
+from scripts.chaos.verdict import Case, Tally, table
+
+COMPARED = ("probe", "split", "embed_text", "encode_latents", "train_lora", "render_validation")
+
+
+def main() -> int:
+    """Make the ground unless the folder holds one, then disturb."""
+    args = _arguments()
+    args.folder.mkdir(parents=True, exist_ok=True)
+    ground = existing_ground(args.folder) or make_ground(args.folder.resolve())
+    _say(f"seed {args.seed}; undisturbed: " + ", ".join(f"{n} {s:.1f} s" for n, s in ground.seconds.items()))
+    tallies = []
+    for kind, times, disturb in _kinds(args, ground):
+        if times:
+            tallies.append(_tally(kind, times, args.seed, disturb))
+    for line in table(tallies):
+        _say(line)
+    return 1 if any(tally.wrong for tally in tallies) else 0
+
+
+def _kinds(args: argparse.Namespace, ground: Ground) -> list[tuple[str, int, Callable[[random.Random], Case]]]:
+    stages = tuple(args.stages)
+    footage = Footage(ground) if args.replacements else None
+    return [
+        ("killed", args.kills, lambda chance: kill_once(ground, chance, stages)),
+        ("footage replaced during a run", args.replacements, lambda chance: replace_once(footage, chance)),
+        ("disk full during a run", args.disks, lambda chance: _on_small_disk(ground, chance, stages)),
+        ("random bytes of a random file", args.corruptions, lambda chance: corrupt_once(ground, chance)),
+        ("gc --yes during a run", args.collections, lambda chance: collect_once(ground, chance, stages)),
+    ]
+
+
+def _on_small_disk(ground: Ground, chance: random.Random, stages: tuple[str, ...]) -> Case:
+    with small_disk(ground):
+        return fill_once(ground, chance, stages)
+
+
+def _tally(kind: str, times: int, seed: int, disturb: Callable[[random.Random], Case]) -> Tally:
+    """So many cases, each with a seed of its own, so that one can be repeated alone."""
+    tally = Tally(kind)
+    for number in range(times):
+        case = disturb(random.Random(f"{seed}/{kind}/{number}"))
+        tally.cases.append(case)
+        verdict = f"WRONG: {case.problem}" if case.problem else case.message or "the undisturbed bytes"
+        _say(
+            f"{time.strftime('%H:%M:%S')} {kind} {number}: {case.what}; first stage {case.first_stage:.1f} s; {verdict}"
+        )
+    return tally
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m scripts.chaos", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--stages", nargs="+", choices=COMPARED, default=list(COMPARED))
+    for kind in ("kills", "replacements", "disks", "corruptions", "collections"):
+        parser.add_argument(f"--{kind}", type=int, default=0, metavar="N")
+    return parser.parse_args()
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
