@@ -73,6 +73,12 @@ class AudioSpec(SpecModel):
         return self
 
 
+LEAST_PIXELS = 32
+"""Of a clip's edge: the VAE's pixels a latent place."""
+MOST_MEGAPIXELS = 16
+"""Of a clip, about twice 4K; nothing larger was ever trained."""
+
+
 class DatasetSpec(SpecModel):
     """One folder of footage."""
 
@@ -109,6 +115,23 @@ class DatasetSpec(SpecModel):
     )
     video: VideoSpec = Field(default=VideoSpec(), description="Frames.")
     audio: AudioSpec = Field(default=AudioSpec(), description="Sound.")
+
+    @model_validator(mode="after")
+    def _sizes_are_of_their_type(self) -> "DatasetSpec":
+        """Pixels and megapixels are told apart by their size, since a wrong type trains tiny or huge clips."""
+        for name, value in (("resolution", self.resolution), ("minimum_image_size", self.minimum_image_size)):
+            if self.resolution_type == "area" and value > MOST_MEGAPIXELS:
+                raise ValueError(
+                    f"dataset {self.id!r} has {name} {value:g} with resolution_type 'area', which counts megapixels; "
+                    f"at most {MOST_MEGAPIXELS} is wanted. Did you mean resolution_type 'pixel_area'?"
+                )
+            if self.resolution_type != "area" and 0 < value < LEAST_PIXELS:
+                raise ValueError(
+                    f"dataset {self.id!r} has {name} {value:g} with resolution_type {self.resolution_type!r}, which "
+                    f"counts pixels; {LEAST_PIXELS} or more is wanted. Did you mean resolution_type 'area', which "
+                    f"counts megapixels?"
+                )
+        return self
 
     @model_validator(mode="after")
     def _prompt_given(self) -> "DatasetSpec":

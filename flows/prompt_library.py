@@ -22,7 +22,10 @@ def with_library(prompts: PromptConfig) -> PromptConfig:
 def _read(path: Path) -> list[str]:
     if not path.is_file():
         raise ConfigError(f"prompts.library {path} is not there; give a JSON file of prompts by name")
-    entries = read_json(path)
+    try:
+        entries = read_json(path)
+    except ConfigError as error:
+        raise ConfigError(f"prompts.library: {error}") from error
     if not isinstance(entries, dict) or not all(isinstance(text, str) and text.strip() for text in entries.values()):
         raise ConfigError(f'prompts.library {path} is wanted to hold prompts by name, as in {{"dog": "A dog runs."}}')
     return list(entries.values())

@@ -3,6 +3,7 @@
 import os
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -60,24 +61,38 @@ def _answers(args: Namespace, console: Console) -> Answers:
     if missing and not sys.stdin.isatty():
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
         raise ConfigError(f"nobody can be asked here; give {flags}")
-    given: dict[str, Any] = {name: getattr(args, name) for name in QUESTIONS if name not in missing}
+    given = {name: CHECKS[name](getattr(args, name)) for name in QUESTIONS if name not in missing}
     given |= {name: _ask(name, console) for name in missing}
     return Answers(
         footage=_seen_from(given["footage"], args.output),
-        gpu_gib=_gib(given["gpu_gib"]),
-        goal=_goal(given["goal"]),
+        gpu_gib=given["gpu_gib"],
+        goal=given["goal"],
         flavour=args.flavour,
         checkpoint=_location(args.checkpoint, args.output),
         text_encoder=_location(args.text_encoder, args.output),
     )
 
 
-def _ask(name: str, console: Console) -> str:
+def _ask(name: str, console: Console) -> Any:
+    """The answer, asked for until it has a meaning."""
     question, default = QUESTIONS[name]
     shown = f"{question} [{default}]" if default else question
-    while not (answer := console.input(f"{shown}: ", markup=False).strip() or default):
-        continue
-    return answer
+    while True:
+        answer = console.input(f"{shown}: ", markup=False).strip() or default
+        if not answer:
+            continue
+        try:
+            return CHECKS[name](answer)
+        except ConfigError as error:
+            console.print(str(error), style="yellow", markup=False)
+
+
+def _folder(answer: str | Path) -> Path:
+    path = Path(answer).expanduser()
+    if not path.is_dir():
+        found = "a file" if path.exists() else "not there"
+        raise ConfigError(f"the folder of the footage is {str(answer)!r}, which is {found}; name a folder of videos")
+    return path
 
 
 def _goal(answer: str) -> str:
@@ -121,6 +136,8 @@ def _converted(path: Path) -> str:
     return "\n".join(lines) + "\n" + yaml.safe_dump(values, sort_keys=False, width=120, allow_unicode=True)
 
 
+CHECKS: dict[str, Callable[[Any], Any]] = {"footage": _folder, "gpu_gib": _gib, "goal": _goal}
+"""What an answer is turned into; each raises `ConfigError` for one without a meaning."""
 COMMAND = Command(
     name="configure", summary="ask a few questions and write a configuration", arguments=_arguments, run=_run
 )

@@ -78,13 +78,26 @@ def test_an_override_that_leads_nowhere_is_the_users_error(write: Write, dotted:
             r"unknown option 'datasets\.0\.video\.frame_rat'; did you mean 'frame_rate'\?",
         ),
         ({"memory": {"qqqq": 1}}, r"unknown option 'memory\.qqqq'; docs/config\.md lists all options"),
-        ({"train_lora": {"rank": 0}}, r"option 'train_lora\.rank' is 0: .*greater than or equal to 1"),
+        ({"train_lora": {"rank": 0}}, r"option 'train_lora\.rank' is 0; 1 or more is wanted"),
         ({"model": {"text_encoder": "x"}}, r"option 'model\.checkpoint' is missing"),
         (
             {"model": {"checkpoint": "x", "flavour": "dve"}},
             r"option 'model\.flavour' is 'dve': .*there are dev, dev-fp8",
         ),
-        ({"datasets": []}, r"option 'datasets' is \[\]"),
+        ({"datasets": []}, r"option 'datasets' is \[\]; 1 or more of them are wanted"),
+        ({"steps": 5}, r"unknown option 'steps'; did you mean 'train_lora\.steps'\?"),
+        ({"train_lora": {"steps": "many"}}, r"option 'train_lora\.steps' is 'many'; a whole number is wanted"),
+        ({"train_lora": {"steps": 1.5}}, r"option 'train_lora\.steps' is 1\.5; a whole number is wanted"),
+        ({"train_lora": {"learning_rate": "fast"}}, r"'train_lora\.learning_rate' is 'fast'; a number is wanted"),
+        (
+            {"train_lora": {"deterministic": "maybe"}},
+            r"'train_lora\.deterministic' is 'maybe'; true or false is wanted",
+        ),
+        ({"train_lora": {"optimizer": "sgd"}}, r"'train_lora\.optimizer' is 'sgd'; 'adamw', .* is wanted"),
+        ({"train_lora": 3}, r"option 'train_lora' is 3; a section of options is wanted"),
+        ({"prompts": {"validation": 3}}, r"option 'prompts\.validation' is 3; a list is wanted"),
+        ({"render_validation": {"rescale": 2}}, r"'render_validation\.rescale' is 2; 1 or less is wanted"),
+        ({"datasets": [{"id": "a b", "instance_data_dir": "f"}]}, r"'datasets\.0\.id' is 'a b'; text of the form"),
         (
             {"datasets": [{"id": "a", "instance_data_dir": "f"}] * 2},
             "dataset id 'a' is given more than once",
@@ -96,6 +109,39 @@ def test_what_is_said_of_a_mistake(write: Write, sections: dict[str, Any], told:
     with pytest.raises(ConfigError, match=told) as raised:
         load_config(path, {})
     assert str(raised.value).startswith(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"repeats": 0}, {"video": {"frame_rat": 3}}, {"crop": "random"}, {"resolution": -1}, {"instance_prompt": "x"}],
+)
+def test_a_fault_inside_a_dataset_is_one_line(write: Write, wrong: dict[str, Any]) -> None:
+    path = write(datasets=[{"id": "a", "instance_data_dir": "f"} | wrong])
+    with pytest.raises(ConfigError) as raised:
+        load_config(path, {})
+    assert len(str(raised.value).splitlines()) == 1
+    assert "Tuple" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [
+        ({"resolution": 0.5}, "did you mean resolution_type 'area'"),
+        ({"resolution": 31, "resolution_type": "pixel"}, "did you mean resolution_type 'area'"),
+        ({"resolution": 512, "resolution_type": "area"}, "did you mean resolution_type 'pixel_area'"),
+        ({"minimum_image_size": 0.25}, "did you mean resolution_type 'area'"),
+        ({"resolution": 1, "resolution_type": "area", "minimum_image_size": 512}, "'pixel_area'"),
+    ],
+)
+def test_pixels_and_megapixels_are_told_apart(write: Write, size: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load_config(write(datasets=[{"id": "a", "instance_data_dir": "f"} | size]), {})
+    assert told in str(raised.value).replace("Did", "did")
+
+
+@pytest.mark.parametrize("size", [{"resolution": 32}, {"resolution": 0.3, "resolution_type": "area"}])
+def test_small_sizes_that_are_meant(write: Write, size: dict[str, Any]) -> None:
+    assert load_config(write(datasets=[{"id": "a", "instance_data_dir": "f"} | size]), {}).datasets
 
 
 def test_all_mistakes_are_told_at_once(write: Write) -> None:
@@ -111,7 +157,7 @@ def test_all_mistakes_are_told_at_once(write: Write) -> None:
     ("name", "text", "told"),
     [
         ("bad.yaml", "datasets: [", "bad.yaml is not valid yaml"),
-        ("bad.json", "{'a': 1}", "bad.json is not valid json"),
+        ("bad.json", "{'a': 1}", "bad.json is not valid JSON"),
         ("list.yaml", "- a\n- b\n", "list.yaml holds list, wanted a mapping"),
         ("empty.yaml", "", "empty.yaml holds NoneType, wanted a mapping"),
     ],

@@ -61,7 +61,7 @@ def test_runs_of_several_adapters(write: Write) -> None:
         ({"adapters": [{"name": "x", "adapters": [{"path": "a", "strength": 0}]}]}, "adds nothing"),
         ({"adapters": [{"name": "x", "adapters": [{"path": "a", "revision": "v1"}]}]}, "goes with hub"),
         ({"adapters": [{"name": "x", "adapters": [{"hub": "no repository"}]}]}, "owner/name:weights"),
-        ({"adapters": [{"name": "x", "adapters": []}]}, "at least 1 item"),
+        ({"adapters": [{"name": "x", "adapters": []}]}, "1 or more of them are wanted"),
         ({"adapters": ["a", {"name": "a", "adapters": ["b"]}]}, "two runs named 'a'"),
         ({"adapters": [{"name": "x", "adapters": ["a"], "base": False, "lora": False}]}, "render nothing"),
         ({"adapters": [{"name": "x", "adapters": ["a"], "schedule": "distilled"}]}, "run 'x': num_steps is 30"),

@@ -17,6 +17,8 @@ FLAGS = ["--footage", "footage", "--gpu-gib", "24", "--goal", "style"]
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    for name in ("footage", "my footage"):
+        (tmp_path / name).mkdir()
 
 
 class Terminal(io.StringIO):
@@ -43,11 +45,24 @@ def test_what_no_flag_says_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert config.memory.gpu_gib == 24, "an empty answer"
 
 
+def test_a_wrong_answer_is_told_at_once_and_asked_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr("sys.stdin", Terminal("away\nfootage\nmuch\n16\ndance\ntry\n"))
+    assert main(["configure"]) == 0
+    out = capsys.readouterr().out
+    for told in ("'away', which is not there", "'much'; a number of GiB", "the goal is 'dance'"):
+        assert out.count(told) == 1
+    assert load_config(tmp_path / "ltx2-lora.yaml", {}).memory.gpu_gib == 16
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (FLAGS[2:], "nobody can be asked here; give --footage"),
-        (["--footage", "f"], "give --gpu-gib, --goal"),
+        (["--footage", "footage"], "give --gpu-gib, --goal"),
+        (["--footage", "away", *FLAGS[2:]], "the folder of the footage is 'away', which is not there"),
+        (["--footage", "ours.yaml", *FLAGS[2:]], "'ours.yaml', which is a file; name a folder of videos"),
         ([*FLAGS[:2], "--gpu-gib", "-1", "--goal", "try"], "a number of GiB above 0 is wanted"),
         (["--guide", "none.json"], "there is no configuration file none.json"),
         (["--guide", "ours.yaml"], "ours.yaml has none of the guide's options"),
