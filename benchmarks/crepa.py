@@ -44,11 +44,10 @@ from ltx_core.engine.assemble import assemble, set_policies
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions
 from ltx_core.lora.inject import lora_parameters
-from ltx_core.shapes import PixelShape
+from ltx_core.shapes import TIME_STRIDE, PixelShape
 from ltx_core.training.crepa import Crepa, batch_alignment, make_projector
 from ltx_core.training.crepa_settings import CrepaSettings
 from ltx_core.vision.dinov2 import FrameEncoder
-from ltx_core.vision.frames import latent_frames
 
 GIANT: dict[str, Any] = {
     "hidden_size": 1536,
@@ -128,7 +127,7 @@ def feature_rows(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         model = encoder(args, at_once)
         for shape in args.shapes:
             height, width, frames, _ = SHAPES[shape]
-            clip = latent_frames(torch.randint(0, 256, (frames, height, width, 3), dtype=torch.uint8))
+            clip = torch.randint(0, 256, (frames, height, width, 3), dtype=torch.uint8)[::TIME_STRIDE]
             made, seconds = torch.empty(0), []
             if DEVICE.type == "cuda":
                 torch.cuda.reset_peak_memory_stats()

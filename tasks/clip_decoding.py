@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -10,38 +11,41 @@ import torch
 from datasets_spec import Clip
 from ltx_core.autoencoder.encoding import Decoded
 from ltx_core.media.ahead import Leaving, Window, default_workers, run_ahead
-from ltx_core.media.clip import clip_frames, clip_seconds, clip_sound
+from ltx_core.media.clip import clip_seconds
 from ltx_core.media.errors import MediaError
-from ltx_core.media.mask import mask_weights
+from ltx_core.media.whole_clip import WholeClip, whole_clip
+from ltx_core.media.workers import read_apart
 from ltx_core.progress import stop_if_asked
-from ltx_core.vision.frames import latent_frames
 from tasks.stage import Work
 
-HEARD = ("voiced", "other", "silent")
-"""Kinds of sound that are encoded; only the first two are trained on."""
 SOUND_BYTES = 2 * 4 * 16_000
 """A second of it."""
 MIB = 2**20
-Decode = Callable[[tuple[str, Clip], Leaving], Decoded]
 
 
 def decoded_clips(
     clips: Sequence[tuple[str, Clip]],
     work: Work,
     refused: dict[str, MediaError],
-    decode: Decode | None = None,
+    decode: Callable[[Clip], WholeClip] = whole_clip,
 ) -> Generator[Decoded, None, None]:
-    """Each (key, clip) in order; what cannot be decoded goes to `refused`, by key, and holds up nothing else.
-    `decode`: default all frames, and the sound.
+    """Each (key, clip) in order, decoded in worker processes; what cannot be decoded goes to `refused`, by key, and
+    holds up nothing else. `decode`: default all frames, and the sound and mask; from a module without torch.
 
     Raises:
         Stopped: the stage was asked to stop.
     """
-    config = work.config
+    config, seconds = work.config, work.shared.limits.file_seconds
+
+    def read(item: tuple[str, Clip], leaving: Leaving) -> Decoded:
+        key, clip = item
+        whole: WholeClip = read_apart(Path(clip.path), seconds, leaving.check, decode, clip)
+        return Decoded(key, torch.from_numpy(whole.frames), _tensor(whole.sound), _tensor(whole.weights))
+
     window = Window(config.decode_workers or default_workers(), config.decode_ahead_mib * MIB)
     ahead = run_ahead(
         clips,
-        decode or _decode,
+        read,
         size=_num_bytes,
         window=window,
         check=lambda: stop_if_asked(work.progress, "decoding clips"),
@@ -53,20 +57,6 @@ def decoded_clips(
                 refused[key] = result
             else:
                 yield result
-
-
-def decode_latent_frames(item: tuple[str, Clip], leaving: Leaving) -> Decoded:
-    """The frames that latent frames stand for, [F, H, W, 3], and no sound."""
-    key, clip = item
-    frames = latent_frames(torch.from_numpy(clip_frames(clip, leaving.check)))
-    return Decoded(key, frames.clone(), None)  # or the frames between would be held too
-
-
-def _decode(item: tuple[str, Clip], leaving: Leaving) -> Decoded:
-    key, clip = item
-    frames = torch.from_numpy(clip_frames(clip, leaving.check))
-    sound = clip_sound(clip) if clip.audio in HEARD else None
-    return Decoded(key, frames, _tensor(sound), _tensor(mask_weights(clip)))
 
 
 def _tensor(array: npt.NDArray[np.float32] | None) -> torch.Tensor | None:

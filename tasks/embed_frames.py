@@ -13,6 +13,7 @@ from ltx_core.files.digest import DigestMemo, text_digest
 from ltx_core.files.lock import folder_lock
 from ltx_core.media.clip import picture_key
 from ltx_core.media.errors import MediaError
+from ltx_core.media.whole_clip import latent_clip
 from ltx_core.pool.index import Entry, mended_index
 from ltx_core.pool.writer import ShardWriter
 from ltx_core.progress import Progress, stop_if_asked
@@ -56,7 +57,7 @@ class EmbedFramesConfig(ShardConfig):
         default=16, ge=1, le=1024, description="Most frames of a clip computed at once; changes features by rounding."
     )
     decode_workers: int | None = Field(
-        default=None, ge=1, le=128, description="Threads that decode ahead; default one a core, at most 16."
+        default=None, ge=1, le=128, description="Processes that decode ahead; default one a core, at most 16."
     )
     decode_ahead_mib: int = Field(
         default=4096, ge=64, le=2**20, description="Host memory that decoded clips may take while they wait."
@@ -104,7 +105,7 @@ def _embed(
     with loading():
         from ltx_core.pool.background import BackgroundWriter
         from ltx_core.vision.frames import embed_clips
-        from tasks.clip_decoding import decode_latent_frames, decoded_clips
+        from tasks.clip_decoding import decoded_clips
 
     ordered = sorted(missing.items(), key=lambda pair: (pair[1].bucket, pair[1].clip_id))
     encoder = _loaded(work)
@@ -113,7 +114,7 @@ def _embed(
     with (
         ShardWriter(folder, work.config.limits()) as writer,
         BackgroundWriter(writer) as store,
-        closing(decoded_clips(ordered, work, refused, decode_latent_frames)) as decoded,
+        closing(decoded_clips(ordered, work, refused, latent_clip)) as decoded,
     ):
         for clip, features in embed_clips(decoded, encoder):
             stop_if_asked(work.progress, "embedding frames")

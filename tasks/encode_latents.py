@@ -47,7 +47,10 @@ class EncodeLatentsConfig(ShardConfig):
         default=64, ge=32, le=1024, multiple_of=32, description="Pixels that neighbouring tiles share at least."
     )
     decode_workers: int | None = Field(
-        default=None, ge=1, le=128, description="Threads that decode ahead of the VAE; default one a core, at most 16."
+        default=None,
+        ge=1,
+        le=128,
+        description="Processes that decode ahead of the VAE; default one a core, at most 16.",
     )
     decode_ahead_mib: int = Field(
         default=4096, ge=64, le=2**20, description="Host memory that decoded clips may take while they wait."

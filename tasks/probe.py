@@ -1,7 +1,9 @@
 """Find media, hash the bytes, read streams, frame times, sound layout and caption; a verdict for each file."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from datasets_spec import Media, Quarantined, QuarantineReason
 from ltx_core.files.digest import DigestMemo, text_digest
@@ -10,6 +12,7 @@ from ltx_core.media.errors import MediaError
 from ltx_core.media.probe import MediaInfo, probe_media
 from ltx_core.pool.items import ItemStore
 from ltx_core.progress import stop_if_asked
+from tasks.file_reading import FileJob, read_files
 from tasks.footage import UNREADABLE, Source, find_sources, footage_digest
 from tasks.probe_beside import files_beside
 from tasks.shared import ConfigModel, Shared
@@ -27,19 +30,21 @@ def probe(work: Work) -> Outcome:
     store = ItemStore(work.workspace.pool / "probe", work.progress)
     sources = [source for dataset in work.shared.datasets for source in find_sources(dataset, memo)]
     memo.save()
+    looks, fresh = _look_at(sources, store, work)
     rows: list[Media] = []
     quarantined: list[Quarantined] = []
     computed = 0
-    for done, source in enumerate(sources):
+    for source in sources:
         stop_if_asked(work.progress, "probing")
         try:
-            info, fresh = _info(source, store, work)
+            info = _info(source, looks)
             caption = read_caption(source.path, source.dataset.caption_strategy, source.dataset.instance_prompt)
-            rows.append(_row(source, info, caption).model_copy(update=files_beside(source, info, store, work.version)))
-            computed += fresh
+            rows.append(_row(source, info, caption).model_copy(update=files_beside(source, info, store, work)))
+            computed += source.media_digest in fresh
+            fresh.discard(source.media_digest)
         except MediaError as error:
             quarantined.append(_verdict(source, error))
-        work.progress.advance(done + 1, len(sources), "files")
+    work.progress.advance(len(sources), len(sources), "files")
     return Outcome(
         rows=rows,
         quarantined=quarantined,
@@ -52,18 +57,48 @@ def probe(work: Work) -> Outcome:
     )
 
 
-def _info(source: Source, store: ItemStore, work: Work) -> tuple[MediaInfo, bool]:
+class Look(NamedTuple):
+    """What a file was found to be, or why it cannot be used, and the path of the copy that was read."""
+
+    found: MediaInfo | MediaError
+    path: Path
+
+
+def _look_at(sources: Sequence[Source], store: ItemStore, work: Work) -> tuple[dict[str, Look], set[str]]:
+    """Each file once, by the digest of its bytes; those that the pool did not know too."""
+    looks: dict[str, Look] = {}
+    missing: dict[str, Source] = {}
+    for source in sources:
+        digest = source.media_digest
+        if digest == UNREADABLE or digest in looks or digest in missing:
+            continue
+        known: dict[str, Any] | None = None if work.force else store.get(_key(digest, work))
+        if known is None:
+            missing[digest] = source
+        else:
+            looks[digest] = Look(MediaInfo(**known), source.path)
+    jobs = [FileJob(digest, source.path, probe_media, (source.path,)) for digest, source in missing.items()]
+    for done, (digest, found) in enumerate(read_files(jobs, work, "probing")):
+        looks[digest] = Look(found, missing[digest].path)
+        if not isinstance(found, MediaError):
+            store.put(_key(digest, work), dataclasses.asdict(found))
+        work.progress.advance(len(sources) - len(jobs) + done + 1, len(sources), "files")
+    return looks, set(missing)
+
+
+def _key(media_digest: str, work: Work) -> str:
+    return text_digest(media_digest, work.version)
+
+
+def _info(source: Source, looks: Mapping[str, Look]) -> MediaInfo:
     if source.media_digest == UNREADABLE:
         raise MediaError(
             QuarantineReason.UNREADABLE, f"{source.path} cannot be read; check that it exists and its permissions"
         )
-    key = text_digest(source.media_digest, work.version)
-    known: dict[str, Any] | None = None if work.force else store.get(key)
-    if known is not None:
-        return MediaInfo(**known), False
-    info = probe_media(source.path)
-    store.put(key, dataclasses.asdict(info))
-    return info, True
+    found, path = looks[source.media_digest]
+    if isinstance(found, MediaError):
+        raise MediaError(found.reason, str(found).replace(str(path), str(source.path)))
+    return found
 
 
 def _row(source: Source, info: MediaInfo, caption: str) -> Media:

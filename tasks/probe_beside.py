@@ -9,19 +9,21 @@ from ltx_core.media.mask import check_mask
 from ltx_core.media.probe import MediaInfo
 from ltx_core.media.sound import has_sound
 from ltx_core.pool.items import ItemStore
+from tasks.file_reading import read_file
 from tasks.footage import UNREADABLE, FileBeside, Source
+from tasks.stage import Work
 
 
-def files_beside(source: Source, info: MediaInfo, store: ItemStore, version: str) -> dict[str, str]:
-    """What the video's row says of them; `version` is the stage's.
+def files_beside(source: Source, info: MediaInfo, store: ItemStore, work: Work) -> dict[str, str]:
+    """What the video's row says of them.
 
     Raises:
         MediaError: NO_SOUND or BAD_MASK, one is missing, ambiguous or not what it should be; or it cannot be read.
     """
-    return _sound(source, store, version) | _mask(source, info, store, version)
+    return _sound(source, store, work) | _mask(source, info, store, work)
 
 
-def _sound(source: Source, store: ItemStore, version: str) -> dict[str, str]:
+def _sound(source: Source, store: ItemStore, work: Work) -> dict[str, str]:
     """What the row says of the sound file that the dataset has for this video; nothing if it has no such folder.
 
     Raises:
@@ -39,15 +41,15 @@ def _sound(source: Source, store: ItemStore, version: str) -> dict[str, str]:
         )
     _readable(source.sounds[0])
     path, digest = source.sounds[0]
-    key = text_digest("sound", digest, version)
+    key = text_digest("sound", digest, work.version)
     if store.get(key) is None:
-        if not has_sound(path):
+        if not read_file(work, "probing sounds", path, has_sound, path):
             raise MediaError(QuarantineReason.NO_SOUND, f"{path} holds no sound; put a sound file there")
         store.put(key, {"has_sound": True})
     return {"sound_key": digest, "sound_path": str(path)}
 
 
-def _mask(source: Source, info: MediaInfo, store: ItemStore, version: str) -> dict[str, str]:
+def _mask(source: Source, info: MediaInfo, store: ItemStore, work: Work) -> dict[str, str]:
     if not source.masks:
         return {}
     if len(source.masks) > 1:
@@ -56,9 +58,9 @@ def _mask(source: Source, info: MediaInfo, store: ItemStore, version: str) -> di
     (mask,) = source.masks
     _readable(mask)
     size = (info.width, info.height)
-    key = text_digest("mask", mask.digest, mask.path.suffix.lower(), repr(size), version)
+    key = text_digest("mask", mask.digest, mask.path.suffix.lower(), repr(size), work.version)
     if store.get(key) is None:
-        check_mask(mask.path, size)
+        read_file(work, "probing masks", mask.path, check_mask, mask.path, size)
         store.put(key, {"fits": True})
     return {"mask_key": mask.digest, "mask_path": str(mask.path)}
 

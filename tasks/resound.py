@@ -9,6 +9,7 @@ from ltx_core.media.clip import clip_seconds
 from ltx_core.media.heard import heard, with_sound
 from ltx_core.pool.items import ItemStore
 from ltx_core.progress import stop_if_asked
+from tasks.file_reading import read_file
 from tasks.stage import Work
 
 
@@ -29,7 +30,8 @@ def resound(clips: Sequence[Clip], media: Media, work: Work) -> tuple[list[Clip]
         key = text_digest(sound_key, *span, work.version)
         known = None if work.force else store.get(key)
         if known is None:
-            known = list(heard(Path(path), clip.start_seconds, clip_seconds(clip), channels))
+            span_of = (Path(path), clip.start_seconds, clip_seconds(clip), channels)
+            known = list(read_file(work, "listening", Path(path), heard, *span_of))
             store.put(key, known)
             is_new = True
         kind, loudness = known

@@ -135,6 +135,13 @@ class LimitsConfig(ConfigModel):
     max_quarantined_fraction: float = Field(
         default=0.25, ge=0, le=1, description="A stage that sets aside more than this share of its items fails."
     )
+    file_seconds: float = Field(
+        default=300.0,
+        gt=0,
+        le=86_400,
+        description="How long reading a file, or a clip of it, may take, and as long again for every 64 MiB of it; "
+        "then its process is ended and it is set aside.",
+    )
 
 
 class TrackingConfig(ConfigModel):

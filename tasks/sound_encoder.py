@@ -9,13 +9,13 @@ from datasets_spec import Clip
 from ltx_core.autoencoder.audio import encode_audio
 from ltx_core.autoencoder.mel import mel_config
 from ltx_core.checkpoint.load import load_audio_vae
-from ltx_core.media.clip import clip_sound
+from ltx_core.media.clip import sound_file
 from ltx_core.media.errors import MediaError
-from ltx_core.media.mask import mask_weights
+from ltx_core.media.whole_clip import beside_pictures
 from ltx_core.pool.index import Entry
 from ltx_core.pool.samples import ShardReader
-from tasks.clip_decoding import HEARD
 from tasks.device import prepare_device
+from tasks.file_reading import read_file
 from tasks.stage import Work
 from tasks.weights import open_weights
 
@@ -35,7 +35,7 @@ def resounded(
     reader = ShardReader(work.workspace.root)
     for key, clip, entry in clips:
         try:
-            sound, mask = clip_sound(clip) if clip.audio in HEARD else None, mask_weights(clip)
+            sound, mask = read_file(work, "decoding sounds", sound_file(clip), beside_pictures, clip)
         except MediaError as error:
             refused[key] = error
             continue

@@ -3,13 +3,15 @@
 import json
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from pydantic import Field
 
 from datasets_spec import AudioSpec, Clip, DatasetSpec, Media, Quarantined
 from ltx_core.files.digest import DigestMemo, text_digest
 from ltx_core.media.duplicates import mark_duplicates
+from ltx_core.media.errors import MediaError
 from ltx_core.media.holdout import assign_splits
 from ltx_core.media.quality import QualityThresholds
 from ltx_core.media.split import split_media
@@ -17,6 +19,7 @@ from ltx_core.pool.items import ItemStore
 from ltx_core.progress import stop_if_asked
 from ltx_core.shapes import floor_frames
 from tasks.contact_sheets import draw_contact_sheets
+from tasks.file_reading import FileJob, read_files
 from tasks.resound import resound
 from tasks.shared import ConfigModel, Shared
 from tasks.source_names import PLACEHOLDER, named, renamed
@@ -40,24 +43,24 @@ class SplitConfig(ConfigModel):
 
 def split(work: Work) -> Outcome:
     """Cut every file, each file's decode kept by its bytes and the settings that change its cuts."""
-    store = ItemStore(work.workspace.pool / "split", work.progress)
     media: list[Media] = list(work.inputs["probe"])
     clips: list[Clip] = []
     quarantined: list[Quarantined] = []
     fresh: set[str] = set()
-    for done, row in enumerate(media):
+    cuts = _cut_files(media, work, ItemStore(work.workspace.pool / "split", work.progress))
+    for row, cut in zip(media, cuts, strict=True):
         stop_if_asked(work.progress, "splitting")
-        found, refused, is_new = _cut(row, work, store)
+        found, refused, is_new = _clips_of(row, cut, work)
         clips += found
         quarantined += refused
         fresh |= {clip.clip_id for clip in found} if is_new else set()
-        work.progress.advance(done + 1, len(media), "files")
+    work.progress.advance(len(media), len(media), "files")
     num_in = len(clips) + len(quarantined)
     if work.config.remove_duplicates:
         clips, duplicates = mark_duplicates(clips)
         quarantined += duplicates
     clips = _hold_out(clips, work.shared)
-    draw_contact_sheets(clips, work.out, work.config.contact_sheet_clips, work.progress)
+    draw_contact_sheets(clips, work)
     computed = sum(clip.clip_id in fresh for clip in clips)
     return Outcome(
         rows=clips,
@@ -71,30 +74,75 @@ def split(work: Work) -> Outcome:
     )
 
 
-def _cut(row: Media, work: Work, store: ItemStore) -> tuple[list[Clip], list[Quarantined], bool]:
-    spec, config = work.shared.dataset(row.dataset), work.config
+class Cut(NamedTuple):
+    """Clips of a file and what is set aside of it, as the pool keeps them, and whether they were made just now."""
+
+    known: dict[str, Any]
+    is_new: bool
+
+
+def _cut_files(media: Sequence[Media], work: Work, store: ItemStore) -> list[Cut]:
+    """Of each file in order; files of equal bytes that are cut alike are cut once."""
+    config = work.config
     thresholds = QualityThresholds(
         max_black_fraction=config.max_black_fraction, max_frozen_fraction=config.max_frozen_fraction
     )
-    if elsewhere := spec.audio.sound_dir is not None:  # the pictures alone, whatever the sound becomes
-        spec = spec.model_copy(update={"audio": AudioSpec(auto_split=False)})
-    settings = json.dumps(_settings(spec, SPLIT_FIELDS), separators=(",", ":"), ensure_ascii=False)
-    key = text_digest(row.media_key, settings, repr(thresholds), work.version)
-    known: dict[str, Any] | None = None if work.force else store.get(key)
-    is_new = known is None
-    if known is None:
-        found, refused = split_media(row.model_copy(update=PLACEHOLDER | {"path": row.path}), spec, thresholds)
-        known = {
-            "clips": [clip.model_dump(mode="json") for clip in found],
-            "refused": [one.model_dump(mode="json") for one in refused],
-        }
-        store.put(key, known)
-    clips = [named(Clip.model_validate(clip), row, spec) for clip in known["clips"]]
-    if elsewhere and row.sound_key is not None:
+    keys: list[str] = []
+    known: dict[str, dict[str, Any]] = {}
+    jobs: dict[str, FileJob] = {}
+    for row in media:
+        spec = _pictures_alone(work.shared.dataset(row.dataset))
+        settings = json.dumps(_settings(spec, SPLIT_FIELDS), separators=(",", ":"), ensure_ascii=False)
+        key = text_digest(row.media_key, settings, repr(thresholds), work.version)
+        keys.append(key)
+        if key in known or key in jobs:
+            continue
+        kept = None if work.force else store.get(key)
+        if kept is None:
+            placed = row.model_copy(update=PLACEHOLDER | {"path": row.path})
+            jobs[key] = FileJob(key, Path(row.path), split_media, (placed, spec, thresholds))
+        else:
+            known[key] = kept
+    for done, (key, result) in enumerate(read_files(list(jobs.values()), work, "splitting")):
+        known[key] = as_kept(jobs[key].arguments[0], result)
+        if not isinstance(result, MediaError):  # the next look may go otherwise
+            store.put(key, known[key])
+        work.progress.advance(len(media) - len(jobs) + done + 1, len(media), "files")
+    return [Cut(known[key], key in jobs) for key in keys]
+
+
+def _clips_of(row: Media, cut: Cut, work: Work) -> tuple[list[Clip], list[Quarantined], bool]:
+    """What the pool knows of the bytes of a file, with the file's names and the sound that belongs to it; and whether
+    any of it was made just now."""
+    spec, is_new = work.shared.dataset(row.dataset), cut.is_new
+    clips = [named(Clip.model_validate(clip), row, spec) for clip in cut.known["clips"]]
+    refused = [renamed(Quarantined.model_validate(one), row) for one in cut.known["refused"]]
+    if spec.audio.sound_dir is not None and row.sound_key is not None:
         clips, heard_anew = resound(clips, row, work)
         is_new |= heard_anew
-    refused = [renamed(Quarantined.model_validate(one), row) for one in known["refused"]]
     return clips, refused, is_new
+
+
+def _pictures_alone(spec: DatasetSpec) -> DatasetSpec:
+    """How the pictures are cut, whatever the sound becomes if it comes from elsewhere."""
+    if spec.audio.sound_dir is None:
+        return spec
+    return spec.model_copy(update={"audio": AudioSpec(auto_split=False)})
+
+
+def as_kept(row: Media, result: tuple[list[Clip], list[Quarantined]] | MediaError) -> dict[str, Any]:
+    """Clips of a file and what is set aside of it, or the file itself, as JSON."""
+    if isinstance(result, MediaError):
+        detail = str(result)
+        result = (
+            [],
+            [Quarantined(item=row.media_id, source=row.relpath, reason=result.reason, detail=detail, path=row.path)],
+        )
+    clips, refused = result
+    return {
+        "clips": [clip.model_dump(mode="json") for clip in clips],
+        "refused": [one.model_dump(mode="json") for one in refused],
+    }
 
 
 def _settings(spec: DatasetSpec, fields: set[str]) -> dict[str, Any]:

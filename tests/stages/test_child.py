@@ -134,7 +134,7 @@ def test_after_ctrl_c_all_it_still_says_is_told(
     """It comes while the child is at its fourth file, which is finished and kept: no later try tells of it."""
     patch(
         "import itertools, os, signal, time, tasks.reporter as r, tasks.split as s\n"
-        "kept, calls, stop, asked = s.split_media, itertools.count(1), r.Reporter._stop, []\n"
+        "kept, calls, stop, asked = s.as_kept, itertools.count(1), r.Reporter._stop, []\n"
         "def heard(*a): asked.append(stop(*a))\n"
         "def interrupting(*a):\n"
         "    if next(calls) == 4:\n"
@@ -142,7 +142,7 @@ def test_after_ctrl_c_all_it_still_says_is_told(
         "        time.sleep(r.ADVANCE_INTERVAL_SECONDS)\n"  # sooner it would not say how far it is
         "        while not asked: time.sleep(0.01)\n"
         "    return kept(*a)\n"
-        "r.Reporter._stop, s.split_media = heard, interrupting\n"
+        "r.Reporter._stop, s.as_kept = heard, interrupting\n"
     )
     listener = Listener()
     with pytest.raises(KeyboardInterrupt):
@@ -159,7 +159,7 @@ def test_killed_from_outside_is_told_as_such(execution: Execution) -> None:
 
 
 def test_a_crash_is_told_with_its_signal_and_the_end_of_the_log(execution: Execution, patch: Patch) -> None:
-    patch("import faulthandler, tasks.split as s\ns.split_media = lambda *a: faulthandler._sigsegv()\n")
+    patch("import faulthandler, tasks.split as s\ns.as_kept = lambda *a: faulthandler._sigsegv()\n")
     with pytest.raises(RuntimeError, match=r"the process of split ended with signal SIGSEGV and no word. End of .*log"):
         launch(execution, Listener())
 
@@ -173,12 +173,12 @@ def test_a_child_that_hears_nothing_ends_with_its_parent_too(execution: Executio
     """The second file keeps it in a library for good; the time it is given to commit is cut short here."""
     patch(
         "import itertools, time, tasks.split as s\n"
-        "kept, calls, sleep = s.split_media, itertools.count(), time.sleep\n"
+        "kept, calls, sleep = s.as_kept, itertools.count(), time.sleep\n"
         "time.sleep = lambda seconds: sleep(min(seconds, 0.3))\n"
         "def stuck(*a):\n"
         "    while next(calls): time.sleep(0.05)\n"
         "    return kept(*a)\n"
-        "s.split_media = stuck\n"
+        "s.as_kept = stuck\n"
     )
     _kill_parent_and_wait(execution)
 
@@ -190,11 +190,11 @@ def test_of_two_at_once_one_computes_and_the_other_waits_and_reuses(
     told = tmp_path / "told"
     patch(
         "import itertools, pathlib, time, tasks.split as s\n"
-        "kept, calls = s.split_media, itertools.count()\n"
+        "kept, calls = s.as_kept, itertools.count()\n"
         "def held(*a):\n"
         f"    while next(calls) and not pathlib.Path({str(told)!r}).exists(): time.sleep(0.01)\n"
         "    return kept(*a)\n"
-        "s.split_media = held\n"
+        "s.as_kept = held\n"
     )
 
     class Waiting(Listener):
@@ -222,7 +222,7 @@ def test_an_error_of_ours_arrives_as_what_it_was(many: Bench, tmp_path: Path) ->
 
 
 def test_a_defect_is_told_with_the_end_of_the_log(execution: Execution, patch: Patch) -> None:
-    patch("import tasks.split as s\ns.split_media = lambda *a: 1 / 0\n")
+    patch("import tasks.split as s\ns.as_kept = lambda *a: 1 / 0\n")
     with pytest.raises(RuntimeError, match="split failed with ZeroDivisionError: division by zero") as caught:
         launch(execution, Listener())
     assert f"End of {execution.decision.folder / 'log.txt'}" in str(caught.value)
@@ -230,7 +230,7 @@ def test_a_defect_is_told_with_the_end_of_the_log(execution: Execution, patch: P
 
 
 def test_host_memory_that_runs_out_is_told_as_such(execution: Execution, patch: Patch) -> None:
-    patch("import tasks.split as s\ns.split_media = lambda *a: bytearray(1 << 62)\n")
+    patch("import tasks.split as s\ns.as_kept = lambda *a: bytearray(1 << 62)\n")
     with pytest.raises(OutOfMemory, match="host memory ran out"):
         launch(execution, Listener())
 
@@ -244,11 +244,11 @@ def test_a_child_that_cannot_start_is_told_with_the_end_of_the_log(execution: Ex
 def test_what_libraries_print_reaches_the_log_and_not_the_events(execution: Execution, patch: Patch) -> None:
     patch(
         "import os, tasks.split as s\n"
-        "kept = s.split_media\n"
+        "kept = s.as_kept\n"
         "def talkative(*a):\n"
         "    print('from python', flush=True); os.write(1, b'from C\\n'); os.system('echo from a program')\n"
         "    return kept(*a)\n"
-        "s.split_media = talkative\n"
+        "s.as_kept = talkative\n"
     )
     assert launch(execution, Listener()).num_out == NUM_FILES
     log = (execution.decision.folder / "log.txt").read_text()
@@ -259,7 +259,7 @@ def test_what_libraries_print_reaches_the_log_and_not_the_events(execution: Exec
 def test_the_log_of_an_earlier_try_is_kept(execution: Execution, patch: Patch) -> None:
     (execution.decision.folder).mkdir(parents=True)
     (execution.decision.folder / "log.txt").write_text("an earlier try\n")
-    patch("import tasks.split as s\ns.split_media = lambda *a: 1 / 0\n")
+    patch("import tasks.split as s\ns.as_kept = lambda *a: 1 / 0\n")
     with pytest.raises(RuntimeError):
         launch(execution, Listener())
     assert (execution.decision.folder / "log.txt").read_text().startswith("an earlier try\n")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -11,9 +12,10 @@ from transformers import Dinov2Model
 
 from ltx_core.autoencoder.encoding import Decoded
 from ltx_core.errors import CheckpointError, ShapeError
+from ltx_core.media.whole_clip import latent_frames
 from ltx_core.vision.dinov2 import FrameEncoder, load_frame_encoder
 from ltx_core.vision.folder import open_encoder
-from ltx_core.vision.frames import embed_clips, latent_frames
+from ltx_core.vision.frames import embed_clips
 from tests.vision import WIDTH, write_dinov2
 
 
@@ -81,7 +83,7 @@ def test_a_clips_features_do_not_depend_on_how_frames_are_cut_or_who_is_beside(f
 
 
 def test_frames_are_the_last_that_each_latent_frame_stands_for() -> None:
-    numbers = torch.arange(17)
+    numbers = np.arange(17, dtype=np.uint8)
     assert latent_frames(numbers).tolist() == [0, 8, 16]
     assert latent_frames(numbers).tolist() == torch.linspace(0, 16, 3).tolist()
     assert latent_frames(numbers[:1]).tolist() == [0]

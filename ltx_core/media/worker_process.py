@@ -1,0 +1,54 @@
+"""`python -m ltx_core.media.worker_process FD PARENT_PID THREADS`: does what it is sent, one piece of work at a time.
+
+Decoders are C code at work on bytes from anywhere: what crashes or never ends here ends this process and no other. It
+imports no torch, and dies with its parent, also when it hangs.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
+
+from ltx_core.errors import LtxError
+
+PR_SET_PDEATHSIG = 1
+DONE, RAISED, BROKE = "done", "raised", "broke"
+"""What is answered with: a result, an error that says what is wrong with a file, or what went wrong at all."""
+
+
+def answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:
+    """Call the function; the boundary of this process, where every exception becomes an answer."""
+    try:
+        return DONE, function(*arguments)
+    except LtxError as error:
+        return RAISED, error
+    except Exception as error:  # noqa: BLE001 - the process boundary: the file's verdict, with its traceback in the log
+        traceback.print_exc()
+        return BROKE, f"{type(error).__name__}: {error}"
+
+
+def main() -> None:
+    """Answer until nobody asks any more."""
+    fd, parent, threads = (int(word) for word in sys.argv[1:4])
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it died before the line above
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, which is for the parent to hear
+    from ltx_core.media import container
+
+    container.DECODER_THREADS = threads
+    connection = Connection(fd)
+    while True:
+        try:
+            function, arguments = connection.recv()
+        except EOFError:
+            return
+        connection.send(answer(function, arguments))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,148 @@
+"""Work on files from outside in processes of their own: one that crashes, hangs or raises is that file's verdict."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import Any
+
+from datasets_spec.quarantine import QuarantineReason
+from ltx_core.errors import OutOfMemory
+from ltx_core.media.ahead import default_workers
+from ltx_core.media.errors import MediaError
+from ltx_core.media.worker_process import BROKE, RAISED
+
+WAIT_SECONDS = 0.1
+"""How often it is looked whether to leave, while a worker is busy."""
+BYTES_A_LIMIT = 64 * 2**20
+"""For so many bytes of a file begun, reading it may take its limit once more."""
+
+_starter = ThreadPoolExecutor(1, thread_name_prefix="start workers")
+"""Starts all workers: the kernel ends them with the thread that started them, and this one lasts."""
+_idle: list["Worker"] = []
+_lock = threading.Lock()
+
+
+class Worker:
+    """A process that is started when it is first needed, and again after it ended."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection[Any, Any] | None = None
+
+    def call(
+        self, path: Path, seconds: float, check: Callable[[], None], function: Callable[..., Any], *arguments: Any
+    ) -> Any:
+        """What `function(*arguments)` gives in the worker. Both travel by pickle: the function by its name.
+
+        `path`: the file that is worked on; `seconds`: how long it may take; `check` is called meanwhile and may raise,
+        which ends the worker.
+
+        Raises:
+            LtxError: as the function raised it.
+            MediaError: DECODE_ERROR, the function raised anything else, took too long, or ended its process.
+            OutOfMemory: the worker was killed from outside.
+        """
+        if self._process is None:
+            _starter.submit(self._start).result()
+        assert self._connection is not None
+        try:
+            self._connection.send((function, arguments))
+            kind, value = self._answer(path, time.monotonic() + seconds, seconds, check)
+        except BaseException:
+            self.end()
+            raise
+        if kind == RAISED:
+            raise value
+        if kind == BROKE:
+            raise _broken(path, f"reading it ended in {value}")
+        return value
+
+    def end(self) -> None:
+        """Kill the process, whatever it does."""
+        if self._process is not None and self._connection is not None:
+            self._process.kill()
+            self._process.wait()
+            self._connection.close()
+        self._process = self._connection = None
+
+    def _start(self) -> None:
+        ours, theirs = Pipe()
+        words = (theirs.fileno(), os.getpid(), max(len(os.sched_getaffinity(0)) // default_workers(), 1))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "ltx_core.media.worker_process", *map(str, words)],
+            stdin=subprocess.DEVNULL,
+            pass_fds=(theirs.fileno(),),
+        )
+        theirs.close()
+        self._connection = ours
+
+    def _answer(self, path: Path, deadline: float, seconds: float, check: Callable[[], None]) -> tuple[str, Any]:
+        assert self._connection is not None
+        while not self._connection.poll(WAIT_SECONDS):
+            check()
+            if time.monotonic() > deadline:
+                raise _broken(
+                    path, f"reading it takes more than {seconds:.0f} s (`limits.file_seconds`, to raise with --force)"
+                )
+        try:
+            kind, value = self._connection.recv()
+        except (EOFError, ConnectionResetError):
+            raise self._death(path) from None
+        return kind, value
+
+    def _death(self, path: Path) -> Exception:
+        assert self._process is not None
+        code = self._process.wait()
+        if code == -signal.SIGKILL:
+            return OutOfMemory(
+                f"the process that read {path} was killed from outside (SIGKILL). If nobody did it on purpose, the "
+                f"kernel ended it for want of host memory: close other programs, or lower `decode_workers`."
+            )
+        how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return _broken(path, f"reading it ended its process with {how}")
+
+
+def read_apart(
+    path: Path, file_seconds: float, check: Callable[[], None], function: Callable[..., Any], *arguments: Any
+) -> Any:
+    """As `Worker.call`, by a worker that nobody else uses meanwhile; it stays for who comes next.
+
+    A file may take `file_seconds`, and as long again for every 64 MiB of it.
+    """
+    seconds = file_seconds * (1 + _size(path) // BYTES_A_LIMIT)
+    with _worker() as worker:
+        return worker.call(path, seconds, check, function, *arguments)
+
+
+@contextmanager
+def _worker() -> Iterator[Worker]:
+    with _lock:
+        worker = _idle.pop() if _idle else Worker()
+    try:
+        yield worker
+    finally:
+        with _lock:
+            _idle.append(worker)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # what reads it says why
+
+
+def _broken(path: Path, what: str) -> MediaError:
+    return MediaError(
+        QuarantineReason.DECODE_ERROR,
+        f"{path} cannot be used: {what}; a file without errors is wanted. Convert it again from its source, or remove "
+        f"it.",
+    )

@@ -1,0 +1,58 @@
+"""Files of footage read in worker processes, several at once; results in the files' order."""
+
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ltx_core.media.ahead import Leaving, Window, default_workers, run_ahead
+from ltx_core.media.errors import MediaError
+from ltx_core.media.workers import read_apart
+from ltx_core.progress import stop_if_asked
+from tasks.stage import Work
+
+NO_LIMIT = 2**62
+"""Of bytes that wait: what is read of a file here is small."""
+
+
+class FileJob(NamedTuple):
+    """One file to read: `function(*arguments)`, a function of a module that imports no torch."""
+
+    key: str
+    path: Path
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+
+
+def read_files(jobs: Sequence[FileJob], work: Work, doing: str) -> Generator[tuple[str, Any], None, None]:
+    """(key, result) of each job in order; the result of a file that cannot be used is the MediaError.
+
+    Raises:
+        Stopped: the stage was asked to stop.
+    """
+
+    def read(job: FileJob, leaving: Leaving) -> Any:
+        return read_apart(job.path, work.shared.limits.file_seconds, leaving.check, job.function, *job.arguments)
+
+    results = run_ahead(
+        jobs,
+        read,
+        size=lambda _job: 0,
+        window=Window(default_workers(), NO_LIMIT),
+        check=lambda: stop_if_asked(work.progress, doing),
+        apart=MediaError,
+    )
+    with closing(results) as found:
+        for job, result in found:
+            yield job.key, result
+
+
+def read_file(work: Work, doing: str, path: Path, function: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of a single job.
+
+    Raises:
+        MediaError: the file cannot be used.
+        Stopped: the stage was asked to stop.
+    """
+    seconds = work.shared.limits.file_seconds
+    return read_apart(path, seconds, lambda: stop_if_asked(work.progress, doing), function, *arguments)
