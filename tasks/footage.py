@@ -8,7 +8,9 @@ from typing import NamedTuple
 from datasets_spec import DatasetSpec
 from ltx_core.errors import DataError
 from ltx_core.files.digest import DigestMemo, file_digest, text_digest
-from ltx_core.media.find import MASK_ENDING, find_masks, find_media, find_sounds
+from ltx_core.files.regular import is_plain_name, shown_name
+from ltx_core.media.captions import caption_file
+from ltx_core.media.find import find_masks, find_media, find_sounds, is_mask_name
 
 UNREADABLE = "unreadable"
 
@@ -58,6 +60,9 @@ def find_sources(dataset: DatasetSpec, memo: DigestMemo) -> Iterator[Source]:
     for path in found:
         relpath = path.relative_to(root)
         name = relpath.with_suffix("").as_posix()
+        if not is_plain_name(path):  # nothing can store the name, so nothing is read; probe says so
+            yield Source(dataset, path, shown_name(relpath), UNREADABLE, UNREADABLE)
+            continue
         yield Source(
             dataset,
             path,
@@ -85,7 +90,7 @@ def _is_mask(path: Path, dataset: DatasetSpec) -> bool:
     folder = dataset.mask_dir
     if folder is None or not path.is_relative_to(folder):
         return False
-    return folder != dataset.instance_data_dir or path.stem.endswith(MASK_ENDING)
+    return folder != dataset.instance_data_dir or is_mask_name(path.stem)
 
 
 def _digest(path: Path, memo: DigestMemo) -> str:
@@ -97,7 +102,7 @@ def _digest(path: Path, memo: DigestMemo) -> str:
 
 def _caption_digest(dataset: DatasetSpec, path: Path) -> str:
     """Captions are small and edited often, with tools that keep times: they are read every time."""
-    caption = path.with_suffix(".txt")
+    caption = caption_file(path)
     if dataset.caption_strategy != "textfile":
         return ""
     try:

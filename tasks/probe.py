@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from datasets_spec import Media, Quarantined, QuarantineReason
 from ltx_core.files.digest import DigestMemo, text_digest
+from ltx_core.files.regular import is_plain_name, open_regular, shown_name
 from ltx_core.media.captions import read_caption
 from ltx_core.media.errors import MediaError
 from ltx_core.media.probe import MediaInfo, probe_media
@@ -92,13 +93,24 @@ def _key(media_digest: str, work: Work) -> str:
 
 def _info(source: Source, looks: Mapping[str, Look]) -> MediaInfo:
     if source.media_digest == UNREADABLE:
-        raise MediaError(
-            QuarantineReason.UNREADABLE, f"{source.path} cannot be read; check that it exists and its permissions"
-        )
+        raise _unreadable(source.path)
     found, path = looks[source.media_digest]
     if isinstance(found, MediaError):
         raise MediaError(found.reason, str(found).replace(str(path), str(source.path)))
     return found
+
+
+def _unreadable(path: Path) -> MediaError:
+    """Why a file has no digest."""
+    if not is_plain_name(path):
+        why = f"the name of {shown_name(path)} is not UTF-8, so that no table can hold it; rename it"
+        return MediaError(QuarantineReason.UNREADABLE, why)
+    try:
+        with open_regular(path):
+            why = "it could not be read a moment ago; run again"
+    except OSError as error:
+        why = f"{error.strerror}; check that it exists, is a file, and its permissions"
+    return MediaError(QuarantineReason.UNREADABLE, f"{path} cannot be read: {why}")
 
 
 def _row(source: Source, info: MediaInfo, caption: str) -> Media:
@@ -119,7 +131,7 @@ def _verdict(source: Source, error: MediaError) -> Quarantined:
         source=source.relpath,
         reason=error.reason,
         detail=str(error),
-        path=str(source.path),
+        path=shown_name(source.path),
     )
 
 

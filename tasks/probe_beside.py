@@ -67,4 +67,6 @@ def _mask(source: Source, info: MediaInfo, store: ItemStore, work: Work) -> dict
 
 def _readable(file: FileBeside) -> None:
     if file.digest == UNREADABLE:
-        raise MediaError(QuarantineReason.UNREADABLE, f"{file.path} cannot be read; check its permissions")
+        raise MediaError(
+            QuarantineReason.UNREADABLE, f"{file.path} cannot be read; check that it is a file, and its permissions"
+        )

@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from types import FrameType
 
+from ltx_core.files.regular import one_line
 from tasks.events import encode
 
 GRACE_SECONDS = 10.0
@@ -47,9 +48,10 @@ class Reporter:
 
     def note(self, message: str) -> None:
         """Send one line for people, and keep it in the log."""
-        sys.stderr.write(f"{message}\n")
+        line = one_line(message)
+        sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
-        self.send("noted", message=message)
+        self.send("noted", message=line)
 
     def send(self, event: str, **fields: object) -> None:
         """Write one event; a parent that is gone cannot listen and is no error here."""

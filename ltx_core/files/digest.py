@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ltx_core.errors import DamagedError
+from ltx_core.files.regular import open_regular
 from ltx_core.files.table_file import read_table, write_table
 
 DIGEST_LENGTH = 32
@@ -16,8 +17,12 @@ DIGEST_LENGTH = 32
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of the bytes, `DIGEST_LENGTH` hex digits."""
-    with path.open("rb") as file:
+    """SHA-256 of the bytes, `DIGEST_LENGTH` hex digits.
+
+    Raises:
+        OSError: it cannot be read, or is no file but a pipe, a device or the like.
+    """
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST_LENGTH]
 
 

@@ -1,6 +1,6 @@
 """One pass over a video that notes, for every frame of the wanted rate, what cutting and judging clips needs."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ltx_core.media.buckets import fit_size
+from ltx_core.media.buckets import Size, fit_size
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.measure import frame_luma, is_same, laplacian_variance, perceptual_hash
 from ltx_core.media.scenes import ChangeMeter
@@ -42,6 +42,9 @@ class Analysis:
     same: npt.NDArray[np.bool_]
     hashes: tuple[str, ...]
     cuts: tuple[int, ...]
+    """Among them frames at which the displayed size changes."""
+    sizes: tuple[Size, ...]
+    """Displayed (width, height) of each frame."""
 
     def scenes(self) -> list[tuple[int, int]]:
         """Spans [start, end) between cuts, in frames."""
@@ -69,27 +72,48 @@ def analyse(path: Path, num_frames: int, frame_rate: float) -> Analysis:
         MediaError: the file cannot be decoded to that time.
     """
     times = [n / frame_rate for n in range(num_frames)]
-    return _analyse(decode_frames(path, times, resize=lambda w, h: fit_size(w, h, ANALYSIS_EDGE), luma=True))
+    sizes: list[Size] = []
+
+    def small(width: int, height: int) -> Size:
+        sizes.append((width, height))
+        return fit_size(width, height, ANALYSIS_EDGE)
+
+    return _analyse(decode_frames(path, times, resize=small, luma=True), sizes)
 
 
-def _analyse(frames: Iterable[npt.NDArray[np.uint8]]) -> Analysis:
+def _analyse(frames: Iterable[npt.NDArray[np.uint8]], seen: Sequence[Size]) -> Analysis:
+    """`seen`: the displayed size of each different frame so far, filled while the frames come."""
     meter = ChangeMeter()
-    sharpness, brightness, change, same, hashes = [], [], [], [], []
+    sharpness, brightness, change, same, hashes, sizes = [], [], [], [], [], []
     last = last_luma = None
     for frame in frames:
+        sizes.append(seen[-1])
+        if frame is last:  # still on screen: an hour's pause is no hour's work
+            meter.repeat()
+            for figures, figure in ((sharpness, sharpness[-1]), (brightness, brightness[-1]), (change, 0.0)):
+                figures.append(figure)
+            same.append(True)
+            hashes.append(hashes[-1])
+            continue
         luma = frame_luma(frame)
         meter.add(frame)
         sharpness.append(laplacian_variance(luma))
         brightness.append(float(luma.mean()))
-        change.append(0.0 if last_luma is None else float(np.abs(luma - last_luma).mean()))
-        same.append(last is not None and is_same(last, frame))
+        if last is None or last_luma is None or sizes[-1] != sizes[-2]:
+            change.append(0.0)
+            same.append(False)
+        else:
+            change.append(float(np.abs(luma - last_luma).mean()))
+            same.append(is_same(last, frame))
         hashes.append(perceptual_hash(frame))
         last, last_luma = frame, luma
+    resized = {n for n in range(1, len(sizes)) if sizes[n] != sizes[n - 1]}
     return Analysis(
         sharpness=np.array(sharpness),
         brightness=np.array(brightness),
         change=np.array(change),
         same=np.array(same, dtype=np.bool_),
         hashes=tuple(hashes),
-        cuts=tuple(meter.cuts()),
+        cuts=tuple(sorted(resized | set(meter.cuts()))),
+        sizes=tuple(sizes),
     )

@@ -1,10 +1,16 @@
 """The caption of a media file."""
 
+import os
+from itertools import product
 from pathlib import Path
 
 from datasets_spec.quarantine import QuarantineReason
 from ltx_core.errors import ConfigError
+from ltx_core.files.regular import open_regular
 from ltx_core.media.errors import MediaError
+
+MAX_BYTES = 2**20
+"""Of a caption; a longer file was named so by mistake."""
 
 
 def read_caption(path: Path, strategy: str, instance_prompt: str | None) -> str:
@@ -18,7 +24,7 @@ def read_caption(path: Path, strategy: str, instance_prompt: str | None) -> str:
         ConfigError: no such strategy, or `instanceprompt` without a prompt.
     """
     if strategy == "textfile":
-        caption, origin = _read_text(path.with_suffix(".txt")), str(path.with_suffix(".txt"))
+        caption, origin = _read_text(caption_file(path)), str(caption_file(path))
     elif strategy == "filename":
         caption, origin = path.stem.replace("_", " ").replace("-", " "), f"the name of {path}"
     elif strategy == "instanceprompt" and instance_prompt is not None:
@@ -36,9 +42,22 @@ def read_caption(path: Path, strategy: str, instance_prompt: str | None) -> str:
     return caption
 
 
+def caption_file(path: Path) -> Path:
+    """The text file beside a media file: NAME.txt, its suffix in any case; `.txt` where there is none."""
+    suffixes = ("".join(letters) for letters in product(".", "tT", "xX", "tT"))
+    found = (path.with_suffix(suffix) for suffix in suffixes if os.path.lexists(path.with_suffix(suffix)))
+    return next(found, path.with_suffix(".txt"))
+
+
 def _read_text(path: Path) -> str:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        with open_regular(path) as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise MediaError(
+                QuarantineReason.BAD_CAPTION, f"{path} is longer than 1 MiB, so it is no caption. Shorten it."
+            )
+        text = data.decode("utf-8-sig")
     except FileNotFoundError as error:
         raise MediaError(
             QuarantineReason.NO_CAPTION,

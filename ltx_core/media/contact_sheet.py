@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from ltx_core.files.atomic import atomic_path
+from ltx_core.files.regular import one_line
 
 WIDTH = 1600
 MARGIN = 32
@@ -68,7 +69,7 @@ def legible(text: str, font: Font) -> str:
     """`text` with letters that the font lacks replaced by ones it has: plain letters for accented, `-` for dashes."""
     missing = font.getmask(MISSING).getbbox(), bytes(font.getmask(MISSING))
     letters = []
-    for letter in text:
+    for letter in one_line(text):
         mask = font.getmask(letter)
         if letter.isascii() or (mask.getbbox(), bytes(mask)) != missing:
             letters.append(letter)

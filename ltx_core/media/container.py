@@ -10,6 +10,7 @@ import av
 
 from datasets_spec.quarantine import QuarantineReason
 from ltx_core.errors import TransientError
+from ltx_core.files.regular import open_regular
 from ltx_core.media.errors import MediaError
 from ltx_core.media.truncation import looks_like_video, missing_end
 
@@ -66,7 +67,7 @@ def demuxed(container: Any, *streams: Any) -> Iterator[Any]:
 
 def _check_bytes(path: Path) -> None:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             is_empty = not file.read(1)
         cut = missing_end(path)
     except OSError as error:

@@ -61,9 +61,15 @@ def find_masks(root: Path, *, beside: bool) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in _files(root, MASK_SUFFIXES):
         name = path.relative_to(root).with_suffix("").as_posix()
-        if name.endswith(MASK_ENDING) or not beside:
-            found.setdefault(name.removesuffix(MASK_ENDING), []).append(path)
+        is_named = is_mask_name(name)
+        if is_named or not beside:
+            found.setdefault(name[: -len(MASK_ENDING)] if is_named else name, []).append(path)
     return found
+
+
+def is_mask_name(name: str) -> bool:
+    """Whether a name without its suffix is that of a mask beside videos, in any case."""
+    return name.lower().endswith(MASK_ENDING)
 
 
 def _files(root: Path, suffixes: Collection[str]) -> list[Path]:

@@ -1,9 +1,12 @@
 """Which clips are hopeless."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from datasets_spec.quarantine import Quarantined, QuarantineReason
 from datasets_spec.rows import Clip
+from ltx_core.media.clip import clip_seconds
 
 
 @dataclass(frozen=True)
@@ -14,17 +17,31 @@ class QualityThresholds:
     max_frozen_fraction: float = 0.98
 
 
-def quality_fault(clip: Clip, thresholds: QualityThresholds) -> Quarantined | None:
-    """Why the clip is set aside, or None if it is good enough."""
+def judged(clips: Sequence[Clip], thresholds: QualityThresholds) -> tuple[list[Clip], list[Quarantined]]:
+    """The clips of one file, in order of time, that are good enough; and a row for each span that is not: clips without
+    a good one between them that are black, or frozen, share theirs, so that an hour's still picture is one row."""
+    kept: list[Clip] = []
+    refused: list[Quarantined] = []
+    for reason, group in groupby(clips, lambda clip: _fault(clip, thresholds)):
+        if reason is None:
+            kept += group
+        else:
+            refused.append(_refused(list(group), reason, thresholds))
+    return kept, refused
+
+
+def _fault(clip: Clip, thresholds: QualityThresholds) -> QuarantineReason | None:
     if clip.black_fraction > thresholds.max_black_fraction:
-        reason, found, limit = QuarantineReason.BLACK, clip.black_fraction, thresholds.max_black_fraction
-    elif clip.frozen_fraction > thresholds.max_frozen_fraction:
-        reason, found, limit = QuarantineReason.FROZEN, clip.frozen_fraction, thresholds.max_frozen_fraction
-    else:
-        return None
-    span = f"{clip.start_seconds:.2f} s to {clip.start_seconds + clip.num_frames / clip.frame_rate:.2f} s"
+        return QuarantineReason.BLACK
+    return QuarantineReason.FROZEN if clip.frozen_fraction > thresholds.max_frozen_fraction else None
+
+
+def _refused(clips: Sequence[Clip], reason: QuarantineReason, thresholds: QualityThresholds) -> Quarantined:
+    shares = [getattr(clip, f"{reason.value}_fraction") for clip in clips]
+    found, limit = sum(shares) / len(shares), getattr(thresholds, f"max_{reason.value}_fraction")
+    span = f"{clips[0].start_seconds:.2f} s to {clips[-1].start_seconds + clip_seconds(clips[-1]):.2f} s"
     return quarantined_clip(
-        clip,
+        clips[0],
         reason,
         f"{found:.0%} of the frames from {span} are {reason.value}, at most {limit:.0%} is wanted. Cut the span out of "
         f"the footage, or raise max_{reason.value}_fraction.",

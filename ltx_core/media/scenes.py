@@ -29,10 +29,16 @@ class ChangeMeter:
 
     def add(self, frame: npt.NDArray[np.uint8]) -> None:
         """Add a frame [H, W] of luma, or [H, W, 3]."""
-        signature = _signature(frame)
+        self._compare(_signature(frame))
+
+    def _compare(self, signature: npt.NDArray[np.float32]) -> None:
         changes = [_difference(signature, earlier) for earlier in reversed(self._recent)]
         self._changes.append((*changes, *([0.0] * (LOOKAHEAD - len(changes)))))
         self._recent.append(signature)
+
+    def repeat(self) -> None:
+        """Add the frame before once more."""
+        self._compare(self._recent[-1])
 
     def cuts(self) -> list[int]:
         """Frames that begin a new scene, the first frame left out, in order.
@@ -45,6 +51,8 @@ class ChangeMeter:
         changes = np.array(self._changes, dtype=np.float64).reshape(-1, LOOKAHEAD)
         found: list[int] = []
         for n in range(1, len(changes)):
+            if changes[n, 0] < MIN_CHANGE:
+                continue
             stays = min(changes[n + k, k] for k in range(LOOKAHEAD) if n + k < len(changes))
             stayed = float(changes[n, : min(n, LOOKAHEAD)].min())
             low, high = max(n - NEIGHBOURHOOD, 1), n + NEIGHBOURHOOD + 1

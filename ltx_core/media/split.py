@@ -3,16 +3,16 @@
 from pathlib import Path
 
 from datasets_spec.quarantine import Quarantined, QuarantineReason
-from datasets_spec.rows import AudioKind, Clip, Media
+from datasets_spec.rows import Clip, Media
 from datasets_spec.spec import DatasetSpec
 from ltx_core.media.analysis import Analysis, analyse
 from ltx_core.media.buckets import Size, bucket_size, is_too_small, measured_size
-from ltx_core.media.clip import clip_id, clip_key
+from ltx_core.media.clip import clip_id, clip_key, clip_seconds
 from ltx_core.media.errors import MediaError
 from ltx_core.media.heard import heard
 from ltx_core.media.holdout import eval_split
 from ltx_core.media.measure import SILENCE_DB
-from ltx_core.media.quality import QualityThresholds, quality_fault
+from ltx_core.media.quality import QualityThresholds, judged, quarantined_clip
 from ltx_core.media.windows import Lengths, Window, clip_lengths, scene_windows, whole_frames
 
 
@@ -41,7 +41,22 @@ def split_media(media: Media, spec: DatasetSpec, thresholds: QualityThresholds) 
         longest = max(end - start for start, end in scenes)
         found = f"{total} frames at {rate:g} frames per second in {len(scenes)} scenes, the longest of {longest}"
         return [], [_too_short(media, found, lengths)]
-    return _judged([_clip(media, spec, analysis, window, bucket) for window in windows], thresholds)
+    clips = [_clip(media, spec, analysis, window) for window in windows]
+    kept, refused = judged(clips, thresholds)
+    small = [clip for clip in kept if is_too_small(*analysis.sizes[round(clip.start_seconds * rate)], _size(clip))]
+    refused += [quarantined_clip(clip, QuarantineReason.TOO_SMALL, _smaller(clip)) for clip in small]
+    return [_listened(clip, media) for clip in kept if clip not in small], refused
+
+
+def _size(clip: Clip) -> Size:
+    return clip.width, clip.height
+
+
+def _smaller(clip: Clip) -> str:
+    return (
+        f"the pictures of {clip.clip_id} are under half of the {clip.width}x{clip.height} they would be trained at, "
+        f"smaller than those before them. Lower resolution, or use larger footage."
+    )
 
 
 def _fault(media: Media, spec: DatasetSpec, total: int, lengths: Lengths, bucket: Size) -> Quarantined | None:
@@ -87,11 +102,12 @@ def _set_aside(media: Media, reason: QuarantineReason, detail: str) -> Quarantin
     return Quarantined(item=media.media_id, source=media.relpath, reason=reason, detail=detail, path=media.path)
 
 
-def _clip(media: Media, spec: DatasetSpec, analysis: Analysis, window: Window, bucket: Size) -> Clip:
+def _clip(media: Media, spec: DatasetSpec, analysis: Analysis, window: Window) -> Clip:
+    """The clip, its size that of the pictures in it, and nothing heard of it yet."""
     rate = spec.video.frame_rate
+    bucket = bucket_size(*analysis.sizes[window.start], spec.resolution, spec.resolution_type)
     start = window.start / rate
     channels = spec.audio.channels if spec.audio.auto_split else 0
-    kind, loudness = _heard(media, start, window.num_frames / rate, channels)
     figures = analysis.figures(window)
     width, height = bucket
     key = clip_key(
@@ -118,7 +134,7 @@ def _clip(media: Media, spec: DatasetSpec, analysis: Analysis, window: Window, b
         width=width,
         height=height,
         bucket=f"{width}x{height}@{window.num_frames}",
-        audio=kind,
+        audio="none",
         audio_channels=channels,
         split=eval_split(media.media_key, spec.eval_fraction),
         repeats=spec.repeats,
@@ -126,19 +142,14 @@ def _clip(media: Media, spec: DatasetSpec, analysis: Analysis, window: Window, b
         motion=figures.motion,
         black_fraction=figures.black_fraction,
         frozen_fraction=figures.frozen_fraction,
-        loudness_db=loudness,
+        loudness_db=SILENCE_DB,
         perceptual_hash=figures.perceptual_hash,
     )
 
 
-def _heard(media: Media, start: float, seconds: float, channels: int) -> tuple[AudioKind, float]:
-    """What is heard of the file's own sound, if that is wanted and there is any."""
-    if channels == 0 or media.audio_codec is None:
-        return "none", SILENCE_DB
-    return heard(Path(media.path), start, seconds, channels)
-
-
-def _judged(clips: list[Clip], thresholds: QualityThresholds) -> tuple[list[Clip], list[Quarantined]]:
-    faults = {clip.clip_id: quality_fault(clip, thresholds) for clip in clips}
-    kept = [clip for clip in clips if faults[clip.clip_id] is None]
-    return kept, [fault for fault in faults.values() if fault is not None]
+def _listened(clip: Clip, media: Media) -> Clip:
+    """The clip with what is heard of the file's own sound, if that is wanted and there is any."""
+    if clip.audio_channels == 0 or media.audio_codec is None:
+        return clip
+    kind, loudness = heard(Path(media.path), clip.start_seconds, clip_seconds(clip), clip.audio_channels)
+    return clip.model_copy(update={"audio": kind, "loudness_db": loudness})

@@ -152,7 +152,7 @@ def _seek(
 def _timed(frames: Iterable[Any], stream: Any, path: Path, origin: float) -> Iterator[TimedFrame]:
     """Times that never run backwards; frames without a stamp follow the one before by the mean interval."""
     step, tolerance = frame_step(stream), clock_tolerance(stream.time_base)
-    time, display = -step, None
+    time, display, stored = -step, None, (0, 0)
     for frame in frames:
         stamp = _stamp(frame)
         seconds = None if stamp is None else float(stamp * stream.time_base)
@@ -164,7 +164,8 @@ def _timed(frames: Iterable[Any], stream: Any, path: Path, origin: float) -> Ite
                 f"from its source, or remove it.",
             )
         length = float(frame.duration * stream.time_base) if frame.duration else step
-        display = display or display_of(frame, stream.sample_aspect_ratio)
+        if display is None or stored != (frame.width, frame.height):  # joined recordings change their size
+            display, stored = display_of(frame, stream.sample_aspect_ratio), (frame.width, frame.height)
         yield TimedFrame(time, time + length, tolerance, display, frame)
 
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import BinaryIO
 
+from ltx_core.files.regular import open_regular
+
 ISO_BOXES = frozenset(
     {b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"pnot", b"uuid", b"styp", b"sidx"}
 )
@@ -15,7 +17,7 @@ MAGICS = (b"RIFF", EBML_HEADER, b"FLV\x01", b"OggS", b"\x30\x26\xb2\x75", b"\x00
 
 def looks_like_video(path: Path) -> bool:
     """Whether the first bytes are those of a video container; if it then cannot be opened, it is damaged."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(8)
     return head.startswith(MAGICS) or head[4:8] in ISO_BOXES
 
@@ -26,7 +28,7 @@ def missing_end(path: Path) -> str | None:
     Other containers state no length here; `probe` compares their stated duration with what they hold.
     """
     size = path.stat().st_size
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         head = file.read(8)
         if head[:4] == b"RIFF":
             stated = int.from_bytes(head[4:8], "little") + 8

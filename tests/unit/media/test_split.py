@@ -124,6 +124,32 @@ def test_black_and_frozen_go(write_video: WriteVideo, media_of: MediaOf, spec: S
     assert clips[0].motion > 0.005
 
 
+def test_a_long_still_picture_is_one_row(write_video: WriteVideo, media_of: MediaOf, spec: Spec) -> None:
+    """A screen recording over a pause of five minutes: 7500 frames, of which one is looked at."""
+    stamps = [n / 25 for n in range(25)] + [300 + n / 25 for n in range(27)]
+    path = write_video("a.mkv", moving(25, seed=1) + moving(27, seed=2), stamps=stamps)
+    clips, aside = split_media(media_of(path), spec(video={"num_frames": 25}), DEFAULTS)
+    assert [round(clip.start_seconds) for clip in clips] == [0, 300]
+    (row,) = aside
+    assert row.reason is QuarantineReason.FROZEN
+    assert "from 1.00 s to 300.00 s" in row.detail
+
+
+def test_a_change_of_size_is_a_cut(
+    write_video: WriteVideo, media_of: MediaOf, spec: Spec, number: Number, tmp_path: Path
+) -> None:
+    """Of joined recordings of other shapes each keeps its own, and no picture is squeezed."""
+    show, read = number
+    wide = write_video("1.ts", [show(n) for n in range(30)])
+    tall = write_video("2.ts", [np.pad(show(n), ((24, 24), (0, 0), (0, 0))) for n in range(30, 60)])
+    path = tmp_path / "joined.ts"
+    path.write_bytes(wide.read_bytes() + tall.read_bytes())
+    clips, aside = split(media_of(path), spec(resolution=128, video={"num_frames": 25}))
+    assert not aside
+    assert [(round(clip.start_seconds * 25), clip.bucket) for clip in clips] == [(0, "160x96@25"), (30, "96x160@25")]
+    assert [read(frame) for frame in clip_frames(clips[1])[:3]] == [30, 31, 32]
+
+
 def test_damage_in_the_middle(write_video: WriteVideo, media_of: MediaOf, spec: Spec) -> None:
     source = np.random.default_rng(1)
     path = write_video("a.mp4", [source.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(50)])
