@@ -1,15 +1,29 @@
 """`ltx2-lora`: the command line. Errors a user can cause are one message on standard error and exit code 1."""
 
 import argparse
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
 
 from flows.commands import COMMANDS
+from flows.lasting import lasting_output
 from ltx_core.errors import LtxError, Stopped
-from tasks.launch import StageDied
+from tasks.death import StageDied
 
-INTERRUPTED_EXIT = 130
-STOPPED_EXIT = 143
+STOPPED_EXIT = 128 + signal.SIGTERM
+ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""Signals that end a command as ctrl-C does; SIGHUP comes when its terminal is closed."""
+
+
+class Ended(KeyboardInterrupt):
+    """One of those signals came."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,6 +40,11 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; the process boundary of the command line."""
     args = parser().parse_args(arguments)
+    with lasting_output(), _ended_by_signals():
+        return _run(args)
+
+
+def _run(args: argparse.Namespace) -> int:
     try:
         code: int = args.run(args)
     except Stopped as stopped:
@@ -37,10 +56,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except StageDied as defect:  # its message has the traceback of the process that it lies in
         sys.stderr.write(f"{defect}\n")
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         sys.stderr.write("interrupted; what was finished is kept, run again to go on\n")
-        return INTERRUPTED_EXIT
+        return 128 + (interrupt.number if isinstance(interrupt, Ended) else signal.SIGINT)
     return code
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Unless whoever started the command wants a signal ignored, as `nohup` does."""
+    before = {number: signal.getsignal(number) for number in ENDING}
+    for number, handler in before.items():
+        if handler is signal.SIG_DFL:
+            signal.signal(number, _end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    raise Ended(number)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from flows.run import Around, run_tracked, terminal
 from flows.selection import Selection
 from ltx_core.errors import LtxError
 from tasks.binding import as_task
+from tasks.death import StageDied
 from tasks.events import Everyone
-from tasks.launch import StageDied
 from tasks.perform import StageCall
 from tasks.registry import stage_named
 from tasks.results import StageResult

@@ -16,6 +16,7 @@ from flows.pipeline import run_stages
 from flows.report import write_report
 from flows.selection import Selection
 from flows.tracked import Tracked
+from ltx_core.errors import Stopped
 from tasks.events import Everyone, Listener
 from tasks.perform import StageCall, perform
 from tasks.results import StageResult
@@ -98,8 +99,9 @@ def _tracked(config: RunConfig, key: str, name: str) -> Iterator[Tracked]:
     try:
         yield tracked
         status = "FINISHED"
-    except (KeyboardInterrupt, SystemExit):
-        status = "KILLED"
+    except BaseException as error:  # Prefect's request to stop is one too
+        if isinstance(error, Stopped) or not isinstance(error, Exception):
+            status = "KILLED"
         raise
     finally:
         tracked.end(status)

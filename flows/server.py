@@ -1,11 +1,16 @@
 """Whether the Prefect server answers."""
 
+import http.client
+import json
+import re
 import urllib.error
 import urllib.request
 
 from ltx_core.errors import ConfigError
 
 PROBE_SECONDS = 2.0
+MAX_BYTES = 1000
+"""No reply that is wanted is longer."""
 
 
 def api_url() -> str | None:
@@ -17,17 +22,39 @@ def api_url() -> str | None:
 
 def answers(url: str) -> bool:
     """Whether an HTTP address gives a good answer."""
+    return _asked(url)[0] == http.HTTPStatus.OK
+
+
+def prefect_answers(url: str) -> bool:
+    """Whether Prefect's API answers at `url` and is healthy. Another service that has a /health is none: Prefect says
+    `true` there, and elsewhere its version, or that only who is named in `api.auth_string` may ask for that."""
+    status, health = _asked(f"{url}/health")
+    if status != http.HTTPStatus.OK or health is not True:
+        return False
+    status, version = _asked(f"{url}/version")
+    named = status == http.HTTPStatus.OK and isinstance(version, str) and re.match(r"\d+\.\d+", version) is not None
+    return named or status == http.HTTPStatus.UNAUTHORIZED
+
+
+def _asked(url: str) -> tuple[int | None, object]:
+    """Status and JSON of a reply, None for what there is not."""
     try:
         with urllib.request.urlopen(url, timeout=PROBE_SECONDS) as reply:
-            return bool(reply.status == 200)
-    except (urllib.error.URLError, TimeoutError, ConnectionError):
-        return False
+            status, body = reply.status, reply.read(MAX_BYTES)
+    except urllib.error.HTTPError as error:
+        return error.code, None
+    except (OSError, http.client.HTTPException, ValueError):  # nobody, no HTTP, no address
+        return None, None
+    try:
+        return status, json.loads(body)
+    except ValueError:
+        return status, None
 
 
 def server_answers() -> bool:
     """Whether a Prefect server is configured and healthy."""
     url = api_url()
-    return bool(url) and answers(f"{url}/health")
+    return bool(url) and prefect_answers(str(url))
 
 
 def require_server() -> None:

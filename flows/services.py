@@ -6,15 +6,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ltx_core.errors import TransientError
+import psutil
+
+from ltx_core.errors import ConfigError, TransientError
 from ltx_core.files.atomic import write_bytes
+from ltx_core.files.holder import named_holder, read_holder
+from ltx_core.files.lock import taken
 from ltx_core.process import ProcessRecord
 
 END_SECONDS = 25.0
+LEFTOVER_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,7 @@ class Service:
     environment: Mapping[str, str]
     process: subprocess.Popen[bytes]
     log: Path
+    record: ProcessRecord
 
     @property
     def ended(self) -> bool:
@@ -33,19 +40,25 @@ class Service:
         return self.process.poll() is not None
 
     def again(self) -> "Service":
-        """Start it anew."""
+        """Start it anew, when what is left of it no longer holds its port."""
+        self._end_rest()
         return start(self.name, self.command, self.environment)
 
     def end(self) -> None:
-        """Ask by SIGINT, then by SIGTERM, then end it."""
+        """Ask by SIGINT, then by SIGTERM, then end it; and what it had started and left."""
         for number, patience in ((signal.SIGINT, END_SECONDS), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
             if self.ended:
-                return
+                break
             self.process.send_signal(number)
             try:
                 self.process.wait(patience)
             except subprocess.TimeoutExpired:
                 continue
+        self._end_rest()
+
+    def _end_rest(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGTERM)
 
 
 def start(name: str, command: list[str], environment: Mapping[str, str]) -> Service:
@@ -61,7 +74,7 @@ def start(name: str, command: list[str], environment: Mapping[str, str]) -> Serv
             env={**with_programs(os.environ), **environment},
             start_new_session=True,
         )
-    return Service(name, command, environment, process, log)
+    return Service(name, command, environment, process, log, ProcessRecord.number(process.pid))
 
 
 def with_programs(environment: Mapping[str, str]) -> dict[str, str]:
@@ -94,17 +107,89 @@ def home() -> Path:
     return Path(get_current_settings().home) / "ltx2-lora"
 
 
-def record_up() -> None:
-    """Leave word which process is `up`."""
-    write_bytes(home() / "up.json", json.dumps(asdict(ProcessRecord.own())).encode())
+@dataclass(frozen=True)
+class UpRecord:
+    """Which process is or was `up`, and its services by name."""
+
+    process: ProcessRecord
+    services: Mapping[str, ProcessRecord]
 
 
-def up_record() -> ProcessRecord | None:
+@contextmanager
+def only_up() -> Iterator[None]:
+    """Be the only `up` of this Prefect home; the kernel ends that when the process ends, however it ends.
+
+    Raises:
+        ConfigError: there is another.
+    """
+    home().mkdir(parents=True, exist_ok=True)
+    handle = os.open(home() / "up.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        if not taken(handle):
+            holder = read_holder(handle)
+            who = f"process {holder.process.pid}" if holder is not None else "it has only begun"
+            raise ConfigError(f"`ltx2-lora up` runs already ({who}); `ltx2-lora down` ends it")
+        with named_holder(handle, "ltx2-lora up"):
+            yield
+    finally:
+        os.close(handle)
+
+
+def record_up(services: Sequence[Service]) -> None:
+    """Leave word which process is `up`, and what it has started."""
+    started = {service.name: asdict(service.record) for service in services}
+    write_bytes(_record(), json.dumps({**asdict(ProcessRecord.own()), "services": started}).encode())
+
+
+def up_record() -> UpRecord | None:
     """Which process is or was `up`."""
-    path = home() / "up.json"
-    return ProcessRecord.of(json.loads(path.read_text())) if path.exists() else None
+    if not _record().exists():
+        return None
+    values = json.loads(_record().read_text())
+    services = {name: ProcessRecord.of(one) for name, one in values.get("services", {}).items()}
+    return UpRecord(ProcessRecord.of(values), services)
 
 
 def forget_up() -> None:
     """Take the word back."""
-    (home() / "up.json").unlink(missing_ok=True)
+    _record().unlink(missing_ok=True)
+
+
+def end_leftovers() -> list[str]:
+    """End the services of an `up` that was killed, and what they had started; the names of those that were left."""
+    record = up_record()
+    if record is None or record.process.is_alive():
+        return []
+    left = {name: of_session(service) for name, service in record.services.items()}
+    for number in ("terminate", "kill"):
+        alive = [process for processes in left.values() for process in processes if process.is_running()]
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                getattr(process, number)()
+        psutil.wait_procs(alive, timeout=LEFTOVER_SECONDS)
+    return [name for name, processes in left.items() if processes]
+
+
+def of_session(leader: ProcessRecord) -> list[psutil.Process]:
+    """The processes of a session, by its first one, which may be gone."""
+    if not leader.is_here or (psutil.pid_exists(leader.pid) and not leader.is_alive() and not _is_zombie(leader.pid)):
+        return []  # the number belongs to another process by now
+    return [one for one in psutil.process_iter() if _session_of(one.pid) == leader.pid and not _is_zombie(one.pid)]
+
+
+def _session_of(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except (ProcessLookupError, PermissionError):
+        return None
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _record() -> Path:
+    return home() / "up.json"

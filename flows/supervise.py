@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 from prefect.client.orchestration import get_client
 from rich.console import Console
@@ -14,8 +15,9 @@ from flows.config import load_config
 from flows.deployments import POOL
 from flows.mlflow_address import UI_VARIABLE
 from flows.parameters import CONFIG_VARIABLE
-from flows.server import answers, api_url
-from flows.services import Service, forget_up, record_up, start, up_record, wait_until
+from flows.ports import require_free
+from flows.server import answers, api_url, prefect_answers
+from flows.services import Service, end_leftovers, forget_up, only_up, record_up, start, wait_until
 from flows.setup_server import deploy_all, set_up, tell_crashed
 from ltx_core.errors import ConfigError, TransientError
 from tasks.gpus import count_gpus
@@ -34,14 +36,21 @@ def supervise(config: Path, mlflow_port: int) -> None:
         ConfigError: `up` runs already, the configuration cannot work, or no server address is set.
         TransientError: a service did not come up, or ends again and again; names its log.
     """
-    if (record := up_record()) is not None and record.is_alive():
-        raise ConfigError(f"`ltx2-lora up` runs already (process {record.pid}); `ltx2-lora down` ends it")
+    with only_up():
+        _supervise(config, mlflow_port, Console(highlight=False, soft_wrap=True))
+
+
+def _supervise(config: Path, mlflow_port: int, console: Console) -> None:
     load_config(config, {})  # a configuration that cannot work is told now, not when a run starts
-    console = Console(highlight=False, soft_wrap=True)
+    if left := end_leftovers():
+        console.print(f"ended what an `up` that was killed had left: {', '.join(left)}")
+    require_free(mlflow_port, "MLflow's UI", "end it, or give another with --mlflow-port")
     services: list[Service] = []
     for number in (signal.SIGINT, signal.SIGTERM):  # a shell starts `up &` with SIGINT ignored
         signal.signal(number, _interrupt)
-    record_up()
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as `nohup` has it
+        signal.signal(signal.SIGHUP, _interrupt)
+    record_up(services)
     try:
         console.print("starting; ctrl-C or `ltx2-lora down` ends everything")
         _start_all(config, mlflow_port, services, console)
@@ -61,6 +70,7 @@ def _start_all(config: Path, mlflow_port: int, services: list[Service], console:
     url = api_url()
     if not url:
         raise ConfigError("Prefect's api.url is not set; run in the project's folder, whose prefect.toml sets it")
+    own_server = _is_ours(url)
     mlflow_url = f"http://127.0.0.1:{mlflow_port}"
     environment = {
         CONFIG_VARIABLE: str(config.resolve()),
@@ -70,17 +80,42 @@ def _start_all(config: Path, mlflow_port: int, services: list[Service], console:
         "PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS": f"{SLOT_WAIT_SECONDS:g}",
     }
     mlflow = _start_mlflow(config, mlflow_port, environment)
-    services.append(mlflow)
-    if not answers(f"{url}/health"):
+    _add(services, mlflow)
+    if own_server:
         server = start("server", [sys.executable, "-m", "prefect", "server", "start"], environment)
-        services.append(server)
-        wait_until(lambda: answers(f"{url}/health"), server, 120)
+        _add(services, server)
+        wait_until(lambda: prefect_answers(url), server, 120)
     set_up(console)
     deploy_all(environment)
-    services.append(_start_worker(environment))
+    _add(services, _start_worker(environment))
     wait_until(lambda: answers(f"{mlflow_url}/health"), mlflow, 120)
     console.print(f"Prefect  {url.removesuffix('/api')}\nMLflow   {mlflow_url}\nGPUs     {count_gpus()}")
     console.print("run it   prefect deployment run ltx2-lora", style="bold")
+
+
+def _is_ours(url: str) -> bool:
+    """Whether `up` is to start the server: it does on this machine, where nobody may listen yet.
+
+    Raises:
+        ConfigError: somebody does, or no Prefect server answers on another machine.
+    """
+    place = urlsplit(url)
+    if place.hostname in ("127.0.0.1", "localhost", "::1"):
+        remedy = "end it, or set another in api.url and server.api.port of prefect.toml"
+        require_free(place.port or 80, f"Prefect's server at {url}", remedy)
+        return True
+    if not prefect_answers(url):
+        raise ConfigError(
+            f"no Prefect server answers at {url}, which is another machine: start it there, or set api.url to "
+            f"an address of this one, such as http://127.0.0.1:4200/api, and `up` starts it"
+        )
+    return False
+
+
+def _add(services: list[Service], service: Service) -> None:
+    """Keep a service, and leave word of it for an `up` or `down` after this one was killed."""
+    services.append(service)
+    record_up(services)
 
 
 def _start_worker(environment: dict[str, str]) -> Service:
@@ -110,6 +145,7 @@ def _watch(services: list[Service], console: Console) -> None:
                         f"{service.name} ended with exit code {service.process.returncode}; starting it again"
                     )
                     services[place] = service.again()
+                    record_up(services)
                     restarts += 1
             time.sleep(RECONCILE_SECONDS)
     raise TransientError(f"services ended {restarts} times; see the logs in {services[0].log.parent}")

@@ -19,7 +19,16 @@ class ProcessRecord:
     @classmethod
     def own(cls) -> "ProcessRecord":
         """This process."""
-        return cls(os.getpid(), psutil.Process().create_time(), os.uname().nodename)
+        return cls.number(os.getpid())
+
+    @classmethod
+    def number(cls, pid: int) -> "ProcessRecord":
+        """A process of this machine that is running, or has ended and was not asked how.
+
+        Raises:
+            psutil.NoSuchProcess: there is none of that number.
+        """
+        return cls(pid, psutil.Process(pid).create_time(), os.uname().nodename)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "ProcessRecord":

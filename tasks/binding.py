@@ -13,7 +13,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.states import Cancelled, Completed, Failed
 
 from ltx_core.errors import LtxError, Stopped
-from tasks.launch import StageDied
+from tasks.death import StageDied
 from tasks.results import StageResult
 from tasks.stage import Stage
 

@@ -12,10 +12,12 @@ from typing import Any
 
 from ltx_core import errors
 from ltx_core.files.atomic import storage_errors
+from ltx_core.oom import oom_kills
+from tasks.death import StageDied, silent_death
 from tasks.events import Listener, tell
 from tasks.execute import Execution
 from tasks.reporter import GRACE_SECONDS
-from tasks.request import write_request
+from tasks.request import clear_leftovers, write_request
 from tasks.summary import Summary
 from tasks.workspace import Workspace
 
@@ -23,10 +25,6 @@ LOG_TAIL_LINES = 12
 TRACEBACK_LINES = 60
 """More of a traceback than its end says nothing new."""
 TRACEBACK = "Traceback (most recent call last):"
-
-
-class StageDied(RuntimeError):
-    """A stage's process ended of a defect or without a word; the message has the end of its log, traceback included."""
 
 
 def launch(run: Execution, listener: Listener) -> Summary:
@@ -42,23 +40,29 @@ def launch(run: Execution, listener: Listener) -> Summary:
         StageDied: the child died without a word, or of a defect; names the log.
     """
     name, log = run.decision.stage.name, run.decision.folder / "log.txt"
-    request = write_request(run)
-    listener.started(name, run.decision.why)
-    child = _start(request, log, run.workspace)
-    with ThreadPoolExecutor(1, f"listening to {name}") as listening:
-        try:
-            end = listening.submit(copy_context().run, _listen, child, name, listener).result()
-            code = child.wait()
-        except BaseException:
-            _end(child)
-            raise
-        finally:
-            request.unlink(missing_ok=True)
+    clear_leftovers(run)
+    request, oom_before = write_request(run), oom_kills()
+    try:
+        listener.started(name, run.decision.why)
+        end, code = _heard_out(_start(request, log, run.workspace), name, listener)
+    finally:
+        request.unlink(missing_ok=True)
     if end is None:
-        raise _silent_death(name, code, log)
+        raise silent_death(name, code, oom_before, str(log), f"End of {log}:\n{_tail(log)}")
     if end["event"] == "failed":
         raise _error(name, end["kind"], end["message"], log)
     return Summary.model_validate(end["summary"])
+
+
+def _heard_out(child: subprocess.Popen[bytes], name: str, listener: Listener) -> tuple[dict[str, Any] | None, int]:
+    """What the child said last, and its exit code; it has ended, whatever is raised here."""
+    with ThreadPoolExecutor(1, f"listening to {name}") as listening:
+        try:
+            end = listening.submit(copy_context().run, _listen, child, name, listener).result()
+            return end, child.wait()
+        except BaseException:
+            _end(child)
+            raise
 
 
 def _start(request: Path, log: Path, workspace: Workspace) -> subprocess.Popen[bytes]:
@@ -100,16 +104,6 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
-
-
-def _silent_death(name: str, code: int, log: Path) -> Exception:
-    if code == -signal.SIGKILL:
-        return errors.OutOfMemory(
-            f"the process of {name} was killed from outside (SIGKILL). If nobody did it on purpose, the kernel ended "
-            f"it for want of host memory: lower batch sizes or close other programs. Run again to go on; log: {log}"
-        )
-    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    return StageDied(f"the process of {name} ended with {how} and no word. End of {log}:\n{_tail(log)}")
 
 
 def _error(name: str, kind: str, message: str, log: Path) -> Exception:

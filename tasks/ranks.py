@@ -7,7 +7,6 @@ when one ends before its time, the child has `PATIENCE_SECONDS` to come out by i
 import contextlib
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ltx_core import errors
+from ltx_core.oom import oom_kills
+from tasks.death import silent_death
 
 PATIENCE_SECONDS = 10.0
 STOPPED = "Stopped"
@@ -27,7 +28,7 @@ class Follower:
     """Another rank on this machine, and what it ended with."""
 
     def __init__(self, request: Path, rank: int) -> None:
-        self.rank = rank
+        self.rank, self.oom_before = rank, oom_kills()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tasks.follow", str(request), str(os.getpid())],
             env={**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank)},
@@ -51,7 +52,9 @@ class Follower:
         if not code or (self.said is not None and self.said["kind"] in (STOPPED, errors.TransientError.__name__)):
             return None
         if self.said is None:
-            return _silent_death(self.rank, code)
+            return silent_death(
+                f"rank {self.rank}", code, self.oom_before, "the stage's", "The stage's log has its output"
+            )
         known = getattr(errors, self.said["kind"], None)
         kind = known if isinstance(known, type) and issubclass(known, errors.LtxError) else RuntimeError
         return kind(f"on rank {self.rank}: {self.said['message']}")
@@ -118,17 +121,6 @@ def first_of(size: int, request: Path, lost: Callable[[Exception], None]) -> Ite
         raise
     finally:
         followers.end(patience=patience)
-
-
-def _silent_death(rank: int, code: int) -> Exception:
-    if code == -signal.SIGKILL:
-        return errors.OutOfMemory(
-            f"the process of rank {rank} was killed from outside (SIGKILL). If nobody did it on purpose, the kernel "
-            f"ended it for want of host memory: lower memory.num_gpus or close other programs. Run again to go on from "
-            f"the last checkpoint."
-        )
-    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-    return RuntimeError(f"the process of rank {rank} ended with {how} and no word; the stage's log has its output")
 
 
 def _free_port() -> int:

@@ -15,6 +15,7 @@ GRACE_SECONDS = 10.0
 """How long a body may take to commit after SIGTERM before the process ends regardless."""
 ADVANCE_INTERVAL_SECONDS = 0.05
 STOPPED_EXIT = 143
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Reporter:
@@ -26,14 +27,28 @@ class Reporter:
         self._last_advance = 0.0
 
     def listen_for_stop(self) -> None:
-        """Take SIGTERM and SIGINT as a request to stop."""
-        signal.signal(signal.SIGTERM, self._stop)
-        signal.signal(signal.SIGINT, self._stop)
+        """Take SIGTERM and SIGINT as a request to stop. A thread hears them too, since Python's own handlers have to
+        wait until a call into a library returns."""
+        hearing, waking = os.pipe()
+        os.set_blocking(waking, False)  # as Python wants it
+        signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
+        for number in STOP_SIGNALS:
+            signal.signal(number, self._stop)
+        threading.Thread(target=self._end_after_grace, args=(hearing,), daemon=True).start()
 
     def _stop(self, _signal: int, _frame: FrameType | None) -> None:
-        if not self.stopping:
-            self.stopping = True
-            threading.Thread(target=_end_after_grace, daemon=True).start()
+        self.stopping = True
+
+    def _end_after_grace(self, hearing: int) -> None:
+        while os.read(hearing, 1)[0] not in STOP_SIGNALS:
+            continue
+        self.stopping = True
+        time.sleep(GRACE_SECONDS)
+        message = (
+            f"stopped, and ended where it was after {GRACE_SECONDS:g} s; what was finished is kept, run again to go on"
+        )
+        self.send("failed", kind="Stopped", message=message)
+        os._exit(STOPPED_EXIT)
 
     def advance(self, done: int, total: int, unit: str) -> None:
         """Say how far it is; at most 20 times a second, and always at the end."""
@@ -59,8 +74,3 @@ class Reporter:
             os.write(self.pipe, encode(event, **fields))
         except BrokenPipeError:
             self.stopping = True
-
-
-def _end_after_grace() -> None:
-    time.sleep(GRACE_SECONDS)
-    os._exit(STOPPED_EXIT)

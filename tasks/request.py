@@ -1,7 +1,5 @@
 """What a task asks of the child that runs a stage, written beside the stage's folders."""
 
-import os
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,12 +7,16 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from datasets_spec import Manifest
-from ltx_core.files.atomic import write_bytes
+from ltx_core.files.atomic import find_whole, write_bytes
+from ltx_core.files.leftovers import is_leftover, owner_mark, remove_leftovers
 from tasks.decide import Decision
 from tasks.execute import Execution
 from tasks.registry import stage_named
 from tasks.shared import Shared
 from tasks.workspace import Workspace
+
+REQUESTS = "requests"
+"""The folder of requests, beside the folders of a stage."""
 
 
 class Request(BaseModel):
@@ -53,10 +55,19 @@ def write_request(run: Execution) -> Path:
         stale=decision.stale,
         force=run.force,
     )
-    name = f"{decision.key}-{os.getpid()}-{threading.get_ident()}.json"
-    path = decision.folder.parent / "requests" / name
+    path = decision.folder.parent / REQUESTS / f"{decision.key}-{owner_mark()}.json"
     write_bytes(path, request.model_dump_json(indent=2).encode())
     return path
+
+
+def clear_leftovers(run: Execution) -> None:
+    """Delete what killed runs left: requests of this stage, and partial files of it, of the pool and of reports."""
+    stage, place = run.decision.folder.parent, run.workspace
+    for path in find_whole(stage / REQUESTS, "*.json"):
+        if is_leftover(path, path.name.partition("-")[2]):
+            path.unlink(missing_ok=True)
+    for folder in (stage, place.pool, place.runs):
+        remove_leftovers(folder)
 
 
 def load_execution(path: Path) -> Execution:

@@ -8,17 +8,24 @@ from argparse import Namespace
 from rich.console import Console
 
 from flows.commands.command import Command, no_arguments
-from flows.services import up_record
+from flows.services import end_leftovers, forget_up, up_record
 from ltx_core.errors import ConfigError
 
 WAIT_SECONDS = 60.0
 
 
 def _run(_args: Namespace) -> int:
-    record = up_record()
-    if record is None or not record.is_alive():
-        Console().print("nothing to end: `ltx2-lora up` is not running")
+    found, console = up_record(), Console(highlight=False)
+    if found is None or not found.process.is_alive():
+        left = end_leftovers()
+        forget_up()
+        console.print(
+            f"ended what an `up` that was killed had left: {', '.join(left)}"
+            if left
+            else "nothing to end: `ltx2-lora up` is not running"
+        )
         return 0
+    record = found.process
     os.kill(record.pid, signal.SIGTERM)
     deadline = time.monotonic() + WAIT_SECONDS
     while record.is_alive():
@@ -27,7 +34,7 @@ def _run(_args: Namespace) -> int:
                 f"`ltx2-lora up` (process {record.pid}) did not end within {WAIT_SECONDS:g} s; see its logs"
             )
         time.sleep(0.2)
-    Console().print("ended")
+    console.print("ended")
     return 0
 
 

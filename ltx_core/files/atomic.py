@@ -3,12 +3,12 @@
 import errno
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ltx_core.errors import StorageError
+from ltx_core.files.leftovers import PARTIAL, owner_mark
 
 
 @contextmanager
@@ -126,7 +126,7 @@ def fsync_folder(path: Path) -> None:
 
 def _partial(path: Path) -> Path:
     """A name beside `path` that no other thread or process uses."""
-    return path.with_name(f".partial-{os.getpid()}-{threading.get_ident()}-{path.name}")
+    return path.with_name(f"{PARTIAL}{owner_mark()}-{path.name}")
 
 
 def _is_hidden(path: Path) -> bool:

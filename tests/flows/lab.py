@@ -117,10 +117,11 @@ class Lab:
             words, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
         )
 
-    def submit(self, deployment: str, **parameters: Any) -> UUID:
-        """Ask for a run."""
+    def submit(self, deployment: str, environment: dict[str, str] | None = None, **parameters: Any) -> UUID:
+        """Ask for a run, whose process has more in its environment."""
         found = self.api.read_deployment_by_name(deployment_names()[deployment])
-        return self.api.create_flow_run_from_deployment(found.id, parameters=parameters).id
+        variables = {"env": environment or {}}
+        return self.api.create_flow_run_from_deployment(found.id, parameters=parameters, job_variables=variables).id
 
     def run(self, run_id: UUID) -> FlowRun:
         """How the run stands."""

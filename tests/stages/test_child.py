@@ -3,10 +3,13 @@
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -153,9 +156,80 @@ def test_after_ctrl_c_all_it_still_says_is_told(
 
 
 def test_killed_from_outside_is_told_as_such(execution: Execution) -> None:
-    with pytest.raises(OutOfMemory, match=r"(?s)killed from outside \(SIGKILL\).*host memory.*log.txt"):
+    with pytest.raises(
+        Stopped, match=r"split was killed from outside \(SIGKILL\).*run again to go on.*log.txt"
+    ) as told:
         launch(execution, Listener(at=3, then=lambda: _child().kill()))
+    assert "memory" not in str(told.value)
     _assert_goes_on(execution, at_least=3)
+
+
+@pytest.fixture
+def small_group() -> Iterator[None]:
+    """This process and its children share 512 MiB from here on, by a control group, which needs root."""
+    parent = Path("/sys/fs/cgroup/memory") / own_group("memory")
+    folder = parent / f"ltx2-lora-test-{os.getpid()}"
+    try:
+        folder.mkdir()
+        (folder / "memory.limit_in_bytes").write_text(str(2**29))
+        (folder / "cgroup.procs").write_text(str(os.getpid()))
+    except OSError as error:
+        pytest.skip(f"no control group of version 1 can be made here: {error}")
+    yield
+    (parent / "cgroup.procs").write_text(str(os.getpid()))
+    folder.rmdir()
+
+
+@pytest.mark.usefixtures("small_group")
+def test_only_the_kernel_says_that_memory_ran_out(execution: Execution, patch: Patch) -> None:
+    """The child takes more than there is, and asks to be the one that is ended for it."""
+    patch(
+        "import pathlib, tasks.split as s\n"
+        "def greedy(*a):\n"
+        "    pathlib.Path('/proc/self/oom_score_adj').write_text('1000')\n"
+        "    kept = [b'x' * 2**24 for _ in range(64)]\n"
+        "s.split_media = greedy\n"
+    )
+    with pytest.raises(OutOfMemory, match="the kernel ended the process of split, for host memory ran out"):
+        launch(execution, Listener())
+
+
+def test_sigterm_that_nothing_hears_ends_it_with_stopped_too(execution: Execution, patch: Patch) -> None:
+    """A library keeps it for good, within one call; the time it is given to commit is cut short here."""
+    patch(
+        "import ctypes, time, tasks.split as s\n"
+        "sleep = time.sleep\n"
+        "time.sleep = lambda seconds: sleep(min(seconds, 0.3))\n"
+        "def stuck(*a):\n"
+        "    print('stuck', flush=True)\n"
+        "    while True: ctypes.CDLL(None).sleep(3600)\n"
+        "s.split_media = stuck\n"
+    )
+
+    def terminate() -> None:
+        log = execution.decision.folder / "log.txt"
+        while not (log.exists() and "stuck" in log.read_text()):
+            time.sleep(0.05)
+        _child().terminate()
+
+    thread = threading.Thread(target=terminate)
+    thread.start()
+    with pytest.raises(Stopped, match="stopped, and ended where it was after 10 s; what was finished is kept"):
+        launch(execution, Listener())
+    thread.join()
+
+
+def test_what_killed_runs_left_goes_at_the_next_run_of_the_stage(execution: Execution) -> None:
+    """Of the killed one alone: its request, and what it was writing anywhere."""
+    with ThreadPoolExecutor(1) as other:
+        request = other.submit(write_request, execution).result()
+    killed = subprocess.run([sys.executable, "-c", LEAVING, request], cwd=ROOT, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    stage, pool = execution.decision.folder.parent, execution.workspace.pool
+    left = [*stage.rglob(".partial-*"), *pool.rglob(".partial-*"), *(stage / "requests").glob("*.json")]
+    assert len(left) == 5  # with the request of this process, which lives
+    launch(execution, Listener())
+    assert [path for path in left if path.exists()] == [request]
 
 
 def test_a_crash_is_told_with_its_signal_and_the_end_of_the_log(execution: Execution, patch: Patch) -> None:
@@ -272,6 +346,21 @@ def test_the_request_holds_all_that_the_child_needs(execution: Execution) -> Non
     assert request["config"] == execution.config.model_dump(mode="json")
 
 
+LEAVING = """
+import os, signal, sys
+from pathlib import Path
+from ltx_core.files.atomic import atomic_folder, atomic_path
+from tasks.request import load_execution, write_request
+run = load_execution(Path(sys.argv[1]))
+write_request(run)
+folder = run.decision.folder
+with atomic_path(folder.parent / "latest.json") as one, atomic_path(run.workspace.pool / "split/a.json") as two:
+    one.write_text("{")
+    two.write_text("{")
+    with atomic_folder(folder / "checkpoints" / "step-1") as three:
+        (three / "state.json").write_text("{")
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
 PARENT = """
 import sys
 from pathlib import Path
@@ -298,6 +387,12 @@ def _split(bench: Bench) -> Execution:
         inputs={"probe": probed["probe"].manifest},
         workspace=bench.place,
     )
+
+
+def own_group(controller: str) -> str:
+    """This process's control group of version 1, without the leading slash; empty if there is none."""
+    lines = (line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines())
+    return next((path.lstrip("/") for _, names, path in lines if controller in names.split(",")), "none")
 
 
 def _child() -> psutil.Process:

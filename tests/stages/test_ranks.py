@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ltx_core.errors import ConfigError, DataError, OutOfMemory, Stopped
+from ltx_core.errors import ConfigError, DataError, Stopped
 from tasks.execute import Execution
 from tasks.launch import launch
 from tasks.registry import stage_named
@@ -71,7 +71,7 @@ def test_a_killed_rank_ends_the_stage_within_seconds_and_is_named(training: Call
         seen[1].kill()
         killed_at.append(time.monotonic())
 
-    with pytest.raises(OutOfMemory, match=r"process of rank 1 was killed from outside \(SIGKILL\)"):
+    with pytest.raises(Stopped, match=r"process of rank 1 was killed from outside \(SIGKILL\)"):
         launch(execution, Listener(at=2, then=kill))
     assert time.monotonic() - killed_at[0] < END_SECONDS
     assert not any(process.is_running() for process in seen)
@@ -99,7 +99,7 @@ def test_others_end_with_the_first(training: Callable[..., Execution]) -> None:
         seen.extend(processes())
         seen[0].kill()
 
-    with pytest.raises(OutOfMemory, match="the process of train_lora was killed"):
+    with pytest.raises(Stopped, match="the process of train_lora was killed"):
         launch(execution, Listener(at=2, then=kill))
     assert psutil.wait_procs(seen, timeout=END_SECONDS)[1] == []
 

@@ -1,0 +1,184 @@
+"""Whose a port is, which server is Prefect's, and what a killed `up` leaves."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import psutil
+import pytest
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+from flows.ports import require_free
+from flows.server import prefect_answers
+from flows.services import end_leftovers, up_record
+from ltx_core.errors import ConfigError
+from tests.flows.lab import PROGRAMS, REPOSITORY, free_port
+
+pytestmark = pytest.mark.whole
+
+LISTENING = """
+import signal, socket, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN if sys.argv[2] == "deaf" else signal.SIG_DFL)
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
+    print("listening", flush=True)
+    while True: server.accept()
+"""
+UP = """
+import os, sys, time
+from flows.services import record_up, start
+service = start("mlflow", [sys.executable, "-c", sys.argv[1], sys.argv[2], "deaf"], {})
+while "listening" not in service.log.read_text(): time.sleep(0.05)
+record_up([service])
+print(service.process.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def taken(port: int) -> Iterator["subprocess.Popen[str]"]:
+    """A process that listens there."""
+    command = [sys.executable, "-c", LISTENING, str(port), "hears"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "listening\n"
+        yield process
+        process.kill()
+
+
+def test_a_port_that_is_taken_names_who_listens(port: int, taken: "subprocess.Popen[str]") -> None:
+    named = rf"port {port} for MLflow's UI is taken by process {taken.pid} of \S+ \({sys.executable} -c .*; end it"
+    with pytest.raises(ConfigError, match=f"(?s){named}"):
+        require_free(port, "MLflow's UI", "end it")
+
+
+def test_a_free_port_is_free_again_at_once(port: int, taken: "subprocess.Popen[str]") -> None:
+    taken.kill()
+    taken.wait()
+    require_free(port, "MLflow's UI", "end it")
+
+
+@pytest.mark.parametrize("number", [0, -1, 65536])
+def test_no_port_at_all_is_refused(number: int) -> None:
+    with pytest.raises(ConfigError, match=f"port {number} for x is no port; give one from 1 to 65535"):
+        require_free(number, "x", "end it")
+
+
+def test_up_stops_at_once_at_a_port_of_another(
+    port: int, taken: "subprocess.Popen[str]", tmp_path: Path, write: Callable[..., Path]
+) -> None:
+    """Prefect's port, then MLflow's: nothing is started, and nothing is left."""
+    config = write()
+    for url_port, mlflow_port in ((port, free_port()), (free_port(), port)):
+        url = f"http://127.0.0.1:{url_port}/api"
+        environment = {**os.environ, "PREFECT_HOME": str(tmp_path / "home"), "PREFECT_API_URL": url}
+        typed = subprocess.run(
+            [PROGRAMS / "ltx2-lora", "up", "--config", config, "--mlflow-port", str(mlflow_port)],
+            cwd=REPOSITORY,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert typed.returncode == 1
+        assert f"is taken by process {taken.pid} " in typed.stderr
+        assert len(typed.stderr.splitlines()) <= len(LISTENING.splitlines()) + 3
+        assert not list((tmp_path / "home" / "ltx2-lora").glob("logs/*"))
+
+
+@pytest.mark.parametrize(
+    ("health", "version", "is_prefect"),
+    [
+        (b"true", b'"3.8.8"', True),
+        (b"true", 401, True),
+        (b"OK", b"3.17.2", False),
+        (b"true", b"<html>", False),
+        (b"true", 404, False),
+        (b'{"status": "ok"}', b'"3.8.8"', False),
+        (500, b'"3.8.8"', False),
+        (b"true" * 10_000, b'"3.8.8"', False),
+    ],
+)
+def test_only_prefect_is_taken_for_prefect(health: bytes | int, version: bytes | int, is_prefect: bool) -> None:
+    replies = {"/api/health": health, "/api/version": version}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            reply = replies[self.path]
+            self.send_response(reply if isinstance(reply, int) else 200)
+            self.end_headers()
+            self.wfile.write(reply if isinstance(reply, bytes) else b"")
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            assert prefect_answers(f"http://127.0.0.1:{server.server_port}/api") == is_prefect
+        finally:
+            server.shutdown()
+
+
+def test_what_speaks_no_http_and_what_is_no_address_are_not_prefect(port: int) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", port)) as server:
+
+        def greet() -> None:
+            for _ in range(1):
+                connection, _address = server.accept()
+                connection.recv(1000)
+                connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+                connection.close()
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        assert not prefect_answers(f"http://127.0.0.1:{port}/api")
+        thread.join()
+    assert not prefect_answers("127.0.0.1:4200/api")
+    assert not prefect_answers(f"http://127.0.0.1:{port}/api")
+
+
+def test_a_killed_up_leaves_no_service(port: int, tmp_path: Path) -> None:
+    """Not even one that does not hear that its parent is gone."""
+    environment = {**os.environ, "PREFECT_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", UP, LISTENING, str(port)]
+    up = subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert up.stdout is not None
+    service = psutil.Process(int(up.stdout.readline()))
+    with temporary_settings({PREFECT_HOME: tmp_path, PREFECT_API_URL: None}):
+        assert end_leftovers() == []  # it lives
+        up.send_signal(signal.SIGKILL)
+        up.communicate()
+        time.sleep(0.5)
+        assert service.is_running()
+        assert end_leftovers() == ["mlflow"]
+        assert not service.is_running()
+        assert end_leftovers() == []
+    require_free(port, "MLflow's UI", "end it")
+
+
+def test_a_later_process_of_a_services_number_is_left_alone(tmp_path: Path) -> None:
+    with temporary_settings({PREFECT_HOME: tmp_path}):
+        gone = {"pid": 2**22 + 5, "started_at": 1.0, "host": os.uname().nodename}
+        record = {**gone, "services": {"server": {**gone, "pid": os.getsid(0)}, "worker": gone}}
+        (tmp_path / "ltx2-lora").mkdir()
+        (tmp_path / "ltx2-lora" / "up.json").write_text(json.dumps(record))
+        assert end_leftovers() == []
+        found = up_record()
+        assert found is not None
+        assert set(found.services) == {"server", "worker"}
