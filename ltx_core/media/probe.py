@@ -4,17 +4,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from operator import add
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from datasets_spec.quarantine import QuarantineReason
+from ltx_core.media.clock import BACK_SECONDS
 from ltx_core.media.container import decode_errors, open_media, preferred_audio, truncated, video_stream
-from ltx_core.media.packets import Packets, Track
-from ltx_core.media.reading import packets_of
+from ltx_core.media.errors import MediaError
+from ltx_core.media.packets import UNSTAMPED, Packets, Track
+from ltx_core.media.reading import is_loose, packets_of
 from ltx_core.media.timeline import clock_tolerance, first_frame_seconds, frame_step, timed_frames
+from ltx_core.media.truncation import num_indexes
 
 HIDDEN_FRAME_CODECS = frozenset({"vp8"})
 """Codecs whose packets may hold frames that are never shown, so that counting packets counts too many."""
+UNREAD_BYTES, UNREAD_SHARE = 2**16, 0.05
+"""More than both at the end of a Flash file, after its last packet, is another recording."""
 GUESSED_DURATION = frozenset({"mpeg", "mpegts", "mpegvideo", "h264", "hevc"})
 """Containers that state no duration; ffmpeg's guess proves nothing."""
 
@@ -66,6 +73,7 @@ def probe_media(path: Path) -> MediaInfo:
         stream = video_stream(container, path)
         packets = packets_of(path)
         _check_whole(container, stream, packets, path)
+        _check_single(container, packets, path)
         first = next(timed_frames(path))
         times = _packet_times(path, stream, packets.tracks[stream.index]) or _decoded_times(path, stream)
         audio = preferred_audio(container)
@@ -107,6 +115,32 @@ def _check_whole(container: Any, stream: Any, packets: Packets, path: Path) -> N
     for wanted, found in stated:
         if wanted - found > max(0.2, 2.5 * frame_step(stream), 0.01 * wanted):
             raise truncated(path, f"its headers speak of {wanted:.2f} s, its data ends at {found:.2f} s")
+
+
+def _check_single(container: Any, packets: Packets, path: Path) -> None:
+    """See that a file of one clock is one recording; of several, stored one after another, ffmpeg would show the first
+    alone, or with the sound of the others.
+
+    Raises:
+        MediaError: DECODE_ERROR.
+    """
+    begins = [track for track in packets.tracks.values() if not is_loose(container) and _starts_again(track)]
+    size = path.stat().st_size
+    read = max(max(map(add, track.places, track.sizes), default=0) for track in packets.tracks.values())
+    is_unread = container.format.name == "flv" and size - read > max(UNREAD_BYTES, UNREAD_SHARE * size)
+    if begins or is_unread or num_indexes(path) > 1:
+        found = "its times start again" if begins else f"{size - read} of its {size} bytes are never reached"
+        raise MediaError(
+            QuarantineReason.DECODE_ERROR,
+            f"{path} seems to be several recordings in one file ({found}); one is wanted. Join them anew, with "
+            f"ffmpeg's concat demuxer say, or keep them apart.",
+        )
+
+
+def _starts_again(track: Track) -> bool:
+    known = [stamp for stamp in track.dts if stamp != UNSTAMPED]
+    back = int(BACK_SECONDS / track.time_base)
+    return track.kind in ("video", "audio") and any(later < earlier - back for earlier, later in pairwise(known))
 
 
 def _end(track: Track) -> float:

@@ -72,6 +72,23 @@ def _ebml_size(head: bytes) -> tuple[int | None, int]:
     return (None if length == mask else length), num_bytes
 
 
+def num_indexes(path: Path) -> int:
+    """How many films an MP4 or QuickTime file holds one after another: its `moov` boxes that are no repetition for
+    fragments; 0 of other files."""
+    size, position, kinds = path.stat().st_size, 0, []
+    with open_regular(path) as file:
+        while position + 8 <= size:
+            file.seek(position)
+            head = file.read(16)
+            length, kind = int.from_bytes(head[:4], "big"), head[4:8]
+            if kind not in ISO_BOXES:
+                break
+            kinds.append(kind)
+            length = int.from_bytes(head[8:16], "big") if length == 1 else length or size
+            position += max(length, 8)
+    return 1 if b"moof" in kinds else kinds.count(b"moov")
+
+
 def _missing_boxes(file: BinaryIO, size: int) -> str | None:
     """Walk the outermost boxes: each must lie inside the file, and one must be the index, `moov`."""
     position, has_index = 0, False

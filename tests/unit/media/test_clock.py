@@ -140,6 +140,21 @@ def test_a_late_clip_costs_no_more_than_an_early_one(
         assert sum(packet.duration * packet.time_base for packet in audio if packet.size) < 3
 
 
+@pytest.mark.parametrize("suffix", ["mkv", "mp4", "flv"])
+def test_recordings_that_cannot_be_joined_so(write_video: WriteVideo, number: Number, suffix: str) -> None:
+    """ffmpeg would show the first alone, or lay the sound of the second under it."""
+    show, _ = number
+    source = np.random.default_rng(1)
+    pictures = [np.maximum(show(n), source.integers(0, 60, (48, 64, 3), dtype=np.uint8)) for n in range(60)]
+    one = write_video(f"1.{suffix}", pictures, sound=clicks(2.4))
+    assert probe_media(one).num_frames == 60
+    path = one.with_name(f"twice.{suffix}")
+    path.write_bytes(2 * one.read_bytes())
+    with pytest.raises(MediaError, match="several recordings") as caught:
+        probe_media(path)
+    assert caught.value.reason is QuarantineReason.DECODE_ERROR
+
+
 def test_a_microphone_that_is_switched_on_later(write_video: WriteVideo, number: Number, tmp_path: Path) -> None:
     """A live stream's header speaks of pictures alone, and ffmpeg looks no further than some seconds."""
     show, _ = number
