@@ -112,18 +112,21 @@ def batch(transformer: Any, shape: Sequence[int], text: int) -> dict[str, torch.
 
 
 def forward_backward(transformer: Any, autocast: bool, route: range = range(0)) -> Any:
-    """Loss and gradients of a batch. The blocks of `route` compute the batch's `kept` video tokens alone."""
+    """Loss and gradients of a batch, which may lack `audio`. The blocks of `route` compute the batch's `kept` video
+    tokens alone."""
 
     def work(b: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         video = Stream(b["video"], b["sigma"], b["sigma"], b["video_context"], b["video_positions"])
-        audio = Stream(b["audio"], b["sigma"], b["sigma"], b["audio_context"], b["audio_positions"])
+        audio = None
+        if "audio" in b:
+            audio = Stream(b["audio"], b["sigma"], b["sigma"], b["audio_context"], b["audio_positions"])
         with torch.autocast(DEVICE.type, torch.bfloat16, enabled=autocast):
             routes = [TokenRoute(route[0], route[-1], b["kept"])] if route else []
             found = denoise(transformer, video, audio, routes=routes)
         assert found[0] is not None
-        assert found[1] is not None
         loss = (found[0].float() - b["video"].float()).square().mean()
-        loss = loss + (found[1].float() - b["audio"].float()).square().mean()
+        if found[1] is not None:
+            loss = loss + (found[1].float() - b["audio"].float()).square().mean()
         loss.backward()
         return {"loss": loss.detach()}
 

@@ -66,7 +66,9 @@ class Clip(Record):
     width: int = Field(ge=32, description="Pixels, a multiple of 32.")
     height: int = Field(ge=32, description="Pixels, a multiple of 32.")
     bucket: str = Field(description="`WxH@F`; a batch never mixes buckets.")
-    audio: AudioKind = Field(description="What is heard in the span; silence and absence carry no audio loss.")
+    audio: AudioKind = Field(
+        description="What is heard in the span; absence carries no audio loss, and silence none unless asked to."
+    )
     audio_channels: int = Field(ge=0, le=2, description="1: down-mix, then duplicate. 2: stereo. 0: no audio wanted.")
     split: Split = Field(description="Held out for the eval loss or trained on; the same for all clips of a file.")
     repeats: int = Field(ge=1, description="Visits an epoch.")
@@ -76,6 +78,11 @@ class Clip(Record):
     frozen_fraction: float = Field(description="Share of frames equal to the one before.")
     loudness_db: float = Field(description="RMS level of the sound in dBFS; -120 for none.")
     perceptual_hash: str = Field(description="64-bit difference hash of the middle frame, 16 hex digits.")
+
+    @property
+    def has_sound(self) -> bool:
+        """Whether there is sound to encode: silence is, what is broken is not."""
+        return self.audio in ("voiced", "other", "silent")
 
 
 class Text(Record):
@@ -107,11 +114,16 @@ class Latent(Record):
     frame_rate: float = Field(gt=0, description="Frames per second; positions depend on it.")
     video_shape: list[int] = Field(description="[C, F, H, W] of the video latent.")
     audio_tokens: int = Field(ge=0, description="Audio latent frames stored; 0 without sound.")
-    has_audio_loss: bool = Field(description="Whether the sound is trained on: voiced or other, not silence.")
+    has_audio_loss: bool = Field(description="Whether the sound is trained on: voiced or other, silence if asked to.")
     sha256: str = Field(description="Digest of the stored sample.")
     shard: str = location("Shard file, relative to the workspace.")
     offset: int = location("Byte offset of the sample in the shard.", ge=0)
     size: int = location("Bytes of the sample.", ge=1)
+
+    @property
+    def has_sound(self) -> bool:
+        """Whether sound is stored; without, the clip is trained as a picture alone."""
+        return self.audio_tokens > 0
 
 
 class Frames(Record):

@@ -61,6 +61,10 @@ class AudioSpec(SpecModel):
         default="quarantine",
         description="With `sound_dir`, of a video that has no file there: set it aside, or train it without sound.",
     )
+    silence: Literal["ignore", "train"] = Field(
+        default="ignore",
+        description="What a silent sound teaches: nothing, or to be silent. Sound that is missing never teaches that.",
+    )
 
     @model_validator(mode="after")
     def _sound_is_taken(self) -> "AudioSpec":
@@ -68,6 +72,8 @@ class AudioSpec(SpecModel):
             raise ValueError(
                 f"auto_split is off, and sound_dir {self.sound_dir} would not be read; leave one of them out"
             )
+        if self.silence != "ignore" and not self.auto_split:
+            raise ValueError(f"silence is {self.silence!r} and has no effect without auto_split; leave one of them out")
         if self.missing_sound != "quarantine" and self.sound_dir is None:
             raise ValueError(f"missing_sound is {self.missing_sound!r} and has no effect without sound_dir")
         return self

@@ -77,3 +77,14 @@ def floor_frames(frames: int) -> int:
 def audio_latent_frames(seconds: float) -> int:
     """Audio latent frames of `seconds`: round(25 * seconds), at least 1, as Lightricks' inference counts them."""
     return max(round(seconds * AUDIO_RATE / MEL_HOP / AUDIO_STRIDE), 1)
+
+
+def sound_samples(seconds: float, rate: int = AUDIO_RATE) -> int:
+    """Samples that a sound of `seconds` is cut to: the nearest number with as many audio latent frames as `seconds`.
+
+    281 frames at 47.952 a second are 146.5007 latent frames, and their nearest number of samples at 16 kHz is 146.5,
+    which rounds to the other side; one sample more is 147 again, as training and sampling count by the seconds.
+    """
+    nearest = round(seconds * rate)
+    wanted = audio_latent_frames(seconds)
+    return min((nearest, nearest + 1, nearest - 1), key=lambda samples: audio_latent_frames(samples / rate) != wanted)

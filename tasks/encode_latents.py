@@ -13,11 +13,12 @@ from datasets_spec import Clip, Latent, Quarantined, QuarantineReason
 from ltx_core.engine.plan import usable_bytes
 from ltx_core.files.digest import DigestMemo, text_digest
 from ltx_core.files.lock import folder_lock
-from ltx_core.media.clip import picture_key
+from ltx_core.media.clip import clip_seconds, picture_key
 from ltx_core.media.errors import MediaError
 from ltx_core.pool.index import Entry, mended_index
 from ltx_core.pool.writer import ShardWriter
 from ltx_core.progress import stop_if_asked
+from ltx_core.shapes import audio_latent_frames
 from tasks.device import planned_card
 from tasks.loading import loading
 from tasks.shards import SHARD_OPTIONS, ShardConfig
@@ -88,7 +89,7 @@ def encode_latents(work: Work) -> Outcome:
     with folder_lock(folder, work.progress):
         index = mended_index(folder, memo, work.progress, "its clips are encoded again")
         known = {} if work.force else dict(index.entries)
-        missing = {keys[c.clip_id]: c for c in reversed(clips) if keys[c.clip_id] not in known}
+        missing = {keys[c.clip_id]: c for c in reversed(clips) if not _fits(c, known.get(keys[c.clip_id]))}
         pictures = {} if work.force else {e.info["picture"]: e for e in index.entries.values() if "picture" in e.info}
         made, refused = _encode(missing, pictures, folder, work)
         known |= made
@@ -146,6 +147,13 @@ def _not_finite(clip: Clip) -> MediaError:
     )
 
 
+def _fits(clip: Clip, entry: Entry | None) -> bool:
+    """Whether a stored sample is there, and as training wants it; a version that counted otherwise cut sounds at odd
+    frame rates one token short."""
+    wanted = audio_latent_frames(clip_seconds(clip)) if clip.has_sound else 0
+    return entry is not None and (not wanted or entry.info["audio_tokens"] == wanted)
+
+
 def _row(clip: Clip, entry: Entry, work: Work) -> Latent:
     return Latent(
         clip_id=clip.clip_id,
@@ -157,13 +165,17 @@ def _row(clip: Clip, entry: Entry, work: Work) -> Latent:
         repeats=clip.repeats,
         frame_rate=clip.frame_rate,
         video_shape=entry.info["video_shape"],
-        audio_tokens=entry.info["audio_tokens"],
-        has_audio_loss=clip.audio in ("voiced", "other"),
+        audio_tokens=entry.info["audio_tokens"] if clip.has_sound else 0,
+        has_audio_loss=clip.audio in ("voiced", "other") or (clip.audio == "silent" and _learns_silence(clip, work)),
         sha256=entry.sha256,
         shard=work.workspace.relative(entry.shard),
         offset=entry.offset,
         size=entry.size,
     )
+
+
+def _learns_silence(clip: Clip, work: Work) -> bool:
+    return work.shared.dataset(clip.dataset).audio.silence == "train"
 
 
 def verdict(clip: Clip, error: MediaError) -> Quarantined:
@@ -185,8 +197,9 @@ def _identities(shared: Shared, memo: DigestMemo) -> dict[str, str]:
 
 
 def observe(_config: EncodeLatentsConfig, shared: Shared, memo: DigestMemo) -> Observed:
-    """Both VAEs."""
-    return _identities(shared, memo)
+    """Both VAEs, and whose silence is trained on."""
+    silence = sorted(dataset.id for dataset in shared.datasets if dataset.audio.silence == "train")
+    return dict(_identities(shared, memo)) | ({"silence": silence} if silence else {})
 
 
 def memory_lines(config: EncodeLatentsConfig, shared: Shared, inputs: Inputs) -> Sequence[str]:

@@ -56,7 +56,7 @@ def held_out(work: Work, mode: Mode) -> list[tuple[Clip, Latent]]:
     clips: dict[str, Clip] = {clip.clip_id: clip for clip in work.inputs["split"]}
     rows: list[Latent] = [row for row in work.inputs["encode_latents"] if row.split == "eval"]
     if mode == "s2v":
-        rows = [row for row in rows if row.has_audio_loss]
+        rows = [row for row in rows if row.has_audio_loss and clips[row.clip_id].audio != "silent"]
     if mode == "extend":
         rows = [row for row in rows if row.video_shape[1] > work.config.extend_latent_frames]
     return [(clips[row.clip_id], row) for row in sorted(rows, key=lambda row: row.clip_key)]

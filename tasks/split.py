@@ -148,7 +148,7 @@ def as_kept(row: Media, result: tuple[list[Clip], list[Quarantined]] | MediaErro
 def _settings(spec: DatasetSpec, fields: set[str]) -> dict[str, Any]:
     """Options of a dataset as keys have them: without where sounds lie, and without a least size that is none."""
     extra = {"minimum_image_size"} if spec.minimum_image_size else set()
-    hidden = {"audio": {"sound_dir", "missing_sound"}}
+    hidden = {"audio": {"sound_dir", "missing_sound", "silence"}}
     return spec.model_dump(mode="json", include=fields | extra, exclude=hidden)
 
 

@@ -17,6 +17,7 @@ from ltx_core.progress import Progress
 from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
 from ltx_core.training.crepa_settings import check_block
 from ltx_core.training.shares import most_ranks
+from ltx_core.training.soundless import as_heard
 from ltx_core.training.tread import block_routes
 from tasks.kept_budget import forget_budget, keep_budget, with_kept_budget
 from tasks.loading import loading
@@ -131,7 +132,7 @@ def _job(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> "Trai
     from tasks.device import torch_dtype
 
     checkpoint = open_weights(work.shared.model).checkpoint
-    settings, memory_advice = _planned(work, ranks, device)
+    settings, memory_advice = _planned(work, source, ranks, device)
     dtype = torch_dtype(settings.dtype)
     sharded = work.shared.memory.sharding == "full"  # then it fits no GPU whole
     num_blocks = int(checkpoint.arguments("transformer")["num_layers"])
@@ -155,7 +156,7 @@ def _job(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> "Trai
     )
 
 
-def _planned(work: Work, ranks: "Ranks", device: str) -> tuple[TrainSettings, str]:
+def _planned(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> tuple[TrainSettings, str]:
     """The settings with what was left open chosen for this device, and what to change should it not do."""
     settings = with_kept_budget(TrainSettings.model_validate(work.config.model_dump()), work.out)
     if not device.startswith("cuda"):
@@ -166,7 +167,8 @@ def _planned(work: Work, ranks: "Ranks", device: str) -> tuple[TrainSettings, st
 
     buckets = buckets_of(list(work.inputs["encode_latents"]))
     width = feature_width(work.inputs)
-    needed = training_work(settings, work.shared, buckets, num_ranks=ranks.size, feature_width=width)
+    heard, _ = as_heard(settings, source.samples)
+    needed = training_work(heard, work.shared, buckets, num_ranks=ranks.size, feature_width=width)
     settings, choice = plan_on_gpu(settings, needed, work.shared.memory, free_bytes(torch.device(device)))
     if ranks.is_first:
         keep_budget(settings, work.out)

@@ -21,6 +21,7 @@ from ltx_core.training.memory_plan import (
     planned,
     workload,
 )
+from ltx_core.training.soundless import AsHeard, as_heard
 from tasks.device import planned_card
 from tasks.shared import MemoryConfig, Shared
 from tasks.weights import open_weights
@@ -35,23 +36,37 @@ WIDE = (1920, 1080)
 
 
 def memory_lines(settings: TrainSettings, shared: Shared, inputs: Inputs) -> Sequence[str]:
-    """For people: the predicted peak on the card of `memory.gpu_gib` or of this machine, the choice, and why.
+    """For people: that there is no sound to train on, if there is none; the predicted peak on the card of
+    `memory.gpu_gib` or of this machine, the choice, and why.
 
     Raises:
         OutOfMemory: it cannot fit.
+        ConfigError: the sound's layers are asked for, and no clip has sound.
     """
+    settings, without_sound = _as_heard(settings, shared, inputs)
+    lines = [without_sound] if without_sound else []
     gpu_gib = planned_card(shared.memory)
     if gpu_gib is None:
-        return ()
+        return lines
     buckets, assumed = known_buckets(shared, inputs)
     width = feature_width(inputs)
     work = training_work(settings, shared, buckets, num_ranks=_num_ranks(shared.memory), feature_width=width)
     _, choice = planned(settings, work, usable_bytes(gpu_gib), available_bytes() // _num_ranks(shared.memory))
-    lines = [f"{gpu_gib:g} GiB card: {choice.why}"]
+    lines.append(f"{gpu_gib:g} GiB card: {choice.why}")
     lines += [f"{name}: {peak / GIB:.1f} GiB" for name, peak in _peaks(settings, work, choice, buckets)]
     if assumed:
         lines.append("the clips are not cut yet; widescreen footage is assumed")
     return [*lines, *check_fit(work, choice, usable_bytes(gpu_gib)), *check_host(settings, choice, shared.memory)]
+
+
+def _as_heard(settings: TrainSettings, shared: Shared, inputs: Inputs) -> AsHeard:
+    """The settings as a run will follow them, from the clips as far as a stage has found them, else from what the
+    datasets ask for."""
+    for stage in ("encode_latents", "split"):
+        if stage in inputs:
+            return as_heard(settings, inputs[stage])
+    mute = not any(dataset.audio.auto_split for dataset in shared.datasets)
+    return as_heard(settings, ()) if mute else AsHeard(settings)
 
 
 def training_work(

@@ -15,7 +15,7 @@ from ltx_core.media.downmix import stereo_matrix
 from ltx_core.media.errors import MediaError
 from ltx_core.media.reading import is_loose, listed_packets
 from ltx_core.media.timeline import first_frame_seconds
-from ltx_core.shapes import AUDIO_RATE
+from ltx_core.shapes import AUDIO_RATE, sound_samples
 
 PREROLL_SECONDS = 1.0
 """Decoded before the span, so that codecs which overlap blocks (AAC, Opus) have settled, and resampling filters too."""
@@ -35,7 +35,7 @@ class Run(NamedTuple):
 
 
 def decode_sound(path: Path, start_seconds: float, seconds: float, *, rate: int = AUDIO_RATE) -> Sound | None:
-    """The sound of a span: float32 [2, round(seconds * rate)] in about [-1, 1]; None without an audio stream.
+    """The sound of a span: float32 [2, sound_samples(seconds, rate)] in about [-1, 1]; None without an audio stream.
 
     Zero of the clock is the first video frame; in a file of sound alone, the container's. Where the file has no sound
     (the stream starts later, ends earlier, has a gap) there is silence. Any layout is mixed to stereo as
@@ -49,7 +49,7 @@ def decode_sound(path: Path, start_seconds: float, seconds: float, *, rate: int 
             return None
         has_picture = has_video(container)
     begin = (first_frame_seconds(path) if has_picture else 0.0) + start_seconds
-    out = np.zeros((2, round(seconds * rate)), dtype=np.float32)
+    out = np.zeros((2, sound_samples(seconds, rate)), dtype=np.float32)
     for run in _runs(_audio_frames(path, begin), begin, seconds + PREROLL_SECONDS, path):
         _place(out, _resampled(run, rate), round(run.start * rate))
     return out

@@ -12,8 +12,6 @@ from ltx_core.media.mask import mask_weights
 from ltx_core.shapes import TIME_STRIDE
 
 Floats = npt.NDArray[np.float32]
-HEARD = ("voiced", "other", "silent")
-"""Kinds of sound that are encoded; only the first two are trained on."""
 
 
 class WholeClip(NamedTuple):
@@ -39,7 +37,7 @@ def beside_pictures(clip: Clip) -> tuple[Floats | None, Floats | None]:
     Raises:
         MediaError: one of their files cannot be read or decoded.
     """
-    return clip_sound(clip) if clip.audio in HEARD else None, mask_weights(clip)
+    return clip_sound(clip) if clip.has_sound else None, mask_weights(clip)
 
 
 def latent_clip(clip: Clip) -> WholeClip:

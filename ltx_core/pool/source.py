@@ -26,13 +26,15 @@ class PoolSource:
 
     def load(self, clip_id: str) -> dict[str, Tensor]:
         """`video` [C, F, H, W] and, for a clip with sound, `audio` [A, D]; with frames' features, `features`
-        [F, H, W, D'].
+        [F, H, W, D']. A sample may hold more sound than its row says: one that was encoded as silence, and is absence.
 
         Raises:
             DataError: the shard is gone or damaged.
         """
         row, frames = self._latents[clip_id], self._frames.get(clip_id)
         tensors = self._reader.read(row.shard, row.offset, row.size, row.sha256)
+        if not row.has_sound:
+            tensors.pop("audio", None)
         if frames is not None:
             tensors |= self._reader.read(frames.shard, frames.offset, frames.size, frames.sha256)
         return tensors
@@ -58,4 +60,5 @@ def _info(row: Latent) -> SampleInfo:
         frame_rate=row.frame_rate,
         has_audio_loss=row.has_audio_loss,
         caption=row.caption,
+        has_sound=row.has_sound,
     )

@@ -53,6 +53,8 @@ class GraphedBackward:
         batch = _aligned_if(batch, crepa_weight).to(self._objective.device)
         contexts = self._objective.contexts(batch.captions, self._objective.device)
         audio_weight = self._objective.settings.audio_loss_weight
+        if batch.audio is None:
+            num_audio = 0  # or such batches would have two forms, by whether others of their step have sound
         shares = loss_shares(num_video, num_audio, audio_weight, crepa_weight)
         on_device = {name: torch.tensor(share, device=self._objective.device) for name, share in shares.items()}
         found = {name: tensor.clone() for name, tensor in self._graphs(_inputs(batch, contexts) | on_device).items()}

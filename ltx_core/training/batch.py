@@ -68,7 +68,7 @@ class TrainBatch:
     """As drawn: dropped ones are empty."""
     video: NoisyStream
     audio: NoisyStream | None
-    """None if only video is trained."""
+    """None if only video is trained, and of clips without sound."""
     shape: LatentShape
     """Of the video latents."""
     kept: tuple[Tensor, ...] = ()

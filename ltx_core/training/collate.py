@@ -30,12 +30,13 @@ def collate(
 ) -> TrainBatch:
     """Load, draw and noise the clips of one batch.
 
-    A clip without sound gets a zero audio stream of the right length that carries no loss, so it may share a batch with
-    clips that have it. `audio_channels` is the width of an audio token, or None to leave sound out. `with_features`:
-    bring the features of the clips' frames.
+    Clips without sound make a batch without an audio stream: the forward then isolates the picture, as Lightricks'
+    inference without sound does, and nothing stands in for what is not there. `audio_channels` is the width of an audio
+    token, or None to leave sound out. `with_features`: bring the features of the clips' frames.
 
     Raises:
         DataError: a latent is not finite, or it or features do not have the shape that its clip has; names the clip.
+            The batch mixes clips with and without sound.
     """
     loaded = [source.load(sample.clip_id) for sample in samples]
     shape = _common_shape(samples, loaded)
@@ -45,10 +46,9 @@ def collate(
     counted = torch.stack([_counted(s, x, shape) for s, x in zip(samples, loaded, strict=True)])
     video = _noisy_video(clean, counted, draws, shape, samples[0].frame_rate)
     audio = None
-    if audio_channels is not None:
+    if audio_channels is not None and _have_sound(samples, loaded):
         sounds = [_sound(s, x, (num_audio, audio_channels)) for s, x in zip(samples, loaded, strict=True)]
-        given = [d.sound_given and "audio" in x for d, x in zip(draws, loaded, strict=True)]
-        audio = _noisy_audio(sounds, [s.has_audio_loss for s in samples], given, draws)
+        audio = _noisy_audio(sounds, [s.has_audio_loss for s in samples], draws)
     features = None
     if with_features:
         features = torch.stack([_features(s, x, shape) for s, x in zip(samples, loaded, strict=True)])
@@ -98,14 +98,12 @@ def _known(draw: Draw, shape: LatentShape) -> Tensor:
     return known if draw.given_mask is None else known | mask_tokens(draw.given_mask, shape)
 
 
-def _noisy_audio(
-    sounds: Sequence[Tensor], has_loss: Sequence[bool], given: Sequence[bool], draws: Sequence[Draw]
-) -> NoisyStream:
+def _noisy_audio(sounds: Sequence[Tensor], has_loss: Sequence[bool], draws: Sequence[Draw]) -> NoisyStream:
     """Sound that is given is a whole stream at sigma 0, as in sampling: clean tokens, and a gate that knows it."""
     tokens = torch.stack(list(sounds))
     noise = torch.stack([draw_noise(tuple(tokens.shape[1:]), d.audio_noise) for d in draws])
-    sigma = torch.tensor([0.0 if known else d.audio_sigma for d, known in zip(draws, given, strict=True)])
-    learnt = torch.tensor([loss and not known for loss, known in zip(has_loss, given, strict=True)])
+    sigma = torch.tensor([0.0 if d.sound_given else d.audio_sigma for d in draws])
+    learnt = torch.tensor([loss and not d.sound_given for loss, d in zip(has_loss, draws, strict=True)])
     return NoisyStream(
         noisy=add_noise(tokens, noise, sigma),
         target=velocity_target(tokens, noise),
@@ -128,12 +126,22 @@ def _common_shape(samples: Sequence[SampleInfo], loaded: Sequence[dict[str, Tens
     return LatentShape(frames, height, width)
 
 
-def _sound(sample: SampleInfo, loaded: dict[str, Tensor], wanted: tuple[int, int]) -> Tensor:
-    """Audio tokens [A, D]; zeros for a clip without."""
-    if "audio" not in loaded:
-        if sample.has_audio_loss:
+def _have_sound(samples: Sequence[SampleInfo], loaded: Sequence[dict[str, Tensor]]) -> bool:
+    """Whether these clips have sound: all of them, or none."""
+    for sample, tensors in zip(samples, loaded, strict=True):
+        if sample.has_audio_loss and "audio" not in tensors:
             raise DataError(f"clip {sample.clip_id} is to be trained on sound and has none stored; encode it again")
-        return torch.zeros(wanted)
+    without = [sample.clip_id for sample, tensors in zip(samples, loaded, strict=True) if "audio" not in tensors]
+    if without and len(without) < len(samples):
+        raise DataError(
+            f"a batch mixes clips with sound and clips without ({', '.join(without)}), and a forward runs the sound's "
+            f"stream for all of them or for none; encode them again with --force"
+        )
+    return not without
+
+
+def _sound(sample: SampleInfo, loaded: dict[str, Tensor], wanted: tuple[int, int]) -> Tensor:
+    """Audio tokens [A, D]."""
     if tuple(loaded["audio"].shape) != wanted:
         raise DataError(
             f"clip {sample.clip_id} has audio latents {list(loaded['audio'].shape)}; {list(wanted)} is wanted for "

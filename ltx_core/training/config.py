@@ -44,7 +44,13 @@ class TrainSettings(BaseModel):
     epochs: int | None = Field(
         default=None, ge=1, le=1_000_000, description="Instead of `steps`: how often all clips are gone through."
     )
-    batch_size: int = Field(default=1, ge=1, le=1024, description="Most clips of one forward; buckets never mix.")
+    batch_size: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        description="Most clips of one forward. Buckets never mix, nor clips with and without sound; a step of fewer "
+        "clips than there could be counts by their number.",
+    )
     gradient_accumulation_steps: int = Field(
         default=1, ge=1, le=1024, description="Batches whose gradients make one optimizer step."
     )
@@ -72,7 +78,11 @@ class TrainSettings(BaseModel):
     )
     epsilon: float = Field(default=1e-8, gt=0, le=1, description="AdamW's guard against division by zero.")
     weight_decay: float = Field(default=1e-2, ge=0, le=1, description="AdamW's decoupled weight decay.")
-    max_grad_norm: float = Field(default=1.0, gt=0, description="Gradients are scaled down to this joint norm.")
+    max_grad_norm: float = Field(
+        default=1.0,
+        gt=0,
+        description="Gradients are scaled down to this joint norm; those of CREPA's projector by themselves.",
+    )
 
     ema_decay: float | None = Field(
         default=None,
@@ -92,7 +102,8 @@ class TrainSettings(BaseModel):
         description="Share of the values of a layer's input that its LoRA does not see, drawn by visit and layer.",
     )
     modalities: Literal["audio+video", "video"] = Field(
-        default="audio+video", description="Which streams run and carry loss."
+        default="audio+video",
+        description="Which streams run and carry loss; a run of which no clip has sound is one of `video`.",
     )
     targets: Preset | tuple[Suffix, ...] | None = Field(
         default=None,
@@ -109,7 +120,10 @@ class TrainSettings(BaseModel):
         default=True, description="Sound gets its own noise level; else the picture's. No effect on `video` alone."
     )
     audio_loss_weight: float = Field(
-        default=1.0, ge=0, le=1000, description="What a sound's loss counts beside a picture's, in training."
+        default=1.0,
+        ge=0,
+        le=1000,
+        description="What a sound's loss counts beside a picture's, in training and in the eval loss.",
     )
     caption_dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of visits that see the empty caption.")
     first_frame_probability: float = Field(
@@ -206,7 +220,13 @@ class TrainSettings(BaseModel):
         default=1, ge=0, description="Checkpoints of lowest eval loss kept beside the newest, of steps that have one."
     )
     eval_interval: int = Field(default=250, ge=1, description="Steps between eval losses; first and last step too.")
-    eval_sigmas: int = Field(default=4, ge=1, le=64, description="Fixed noise levels of the eval loss.")
+    eval_sigmas: int = Field(
+        default=4,
+        ge=1,
+        le=64,
+        description="Fixed noise levels of the eval loss, at which clips are given what training gives: sound, a first "
+        "frame, a beginning.",
+    )
     max_eval_clips: int = Field(default=16, ge=1, description="Most held-out clips of an eval loss, chosen by hash.")
     log_interval: int = Field(default=10, ge=1, description="Steps that one logged value is the mean of.")
 

@@ -1,6 +1,7 @@
 """What is drawn for one sample before it is noised: noise levels, noise, caption, conditioning."""
 
 from dataclasses import dataclass
+from typing import Literal, TypedDict
 
 import torch
 
@@ -11,6 +12,7 @@ from ltx_core.training.order import Visit
 from ltx_core.training.samples import SampleInfo
 
 NO_CAPTION = ""
+PictureGiven = Literal["nothing", "first_frame", "prefix"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,16 @@ class Draw:
     given_mask: torch.Tensor | None = None
     """[F, H, W]; places above 0.5 are given likewise."""
     sound_given: bool = False
-    """The clip's sound, if it has one, is given clean at sigma 0 and carries no loss: sound to video."""
+    """The clip's sound is given clean at sigma 0 and carries no loss: sound to video."""
+    picture_given: PictureGiven = "nothing"
+    """The same of the picture by its name: one latent frame may be a first frame or a short prefix."""
+
+
+class _PictureDraw(TypedDict):
+    """What is given of the picture, as `Draw` has it."""
+
+    picture_given: PictureGiven
+    given_frames: int
 
 
 def train_draw(visit: Visit, settings: TrainSettings, video_tokens: int, audio_tokens: int) -> Draw:
@@ -53,8 +64,8 @@ def train_draw(visit: Visit, settings: TrainSettings, video_tokens: int, audio_t
         audio_sigma=sigma("audio", audio_tokens) if settings.independent_sigmas else video_sigma,
         video_noise=generator("noise/video"),
         audio_noise=generator("noise/audio"),
-        given_frames=_given_frames(_chance(visit, settings, "first_frame"), settings),
         sound_given=_sound_is_given(visit, settings),
+        **_given(_chance(visit, settings, "first_frame"), settings),
     )
 
 
@@ -70,14 +81,27 @@ def most_given_frames(settings: TrainSettings) -> int:
     return 1 if settings.first_frame_probability else 0
 
 
-def eval_draw(sample: SampleInfo, sigma: float, seed: int) -> Draw:
-    """The draw of one held-out clip at one noise level: the same at every eval, for the base and for the LoRA."""
+def eval_draw(sample: SampleInfo, sigma: float, settings: TrainSettings) -> Draw:
+    """The draw of one held-out clip at one noise level: the same at every eval, for the base and for the LoRA.
+
+    What is given is drawn from the same probabilities as in training, so that what is measured is what is trained; the
+    caption is never dropped, and the streams share a noise level, as in sampling.
+    """
+
+    def generator(purpose: str) -> torch.Generator:
+        return named_generator("eval", settings.seed, sample.clip_id, repr(sigma), purpose)
+
+    def chance(purpose: str) -> float:
+        return torch.rand((), generator=generator(purpose)).item()
+
     return Draw(
         caption=sample.caption,
         video_sigma=sigma,
         audio_sigma=sigma,
-        video_noise=named_generator("eval", seed, sample.clip_id, repr(sigma), "noise/video"),
-        audio_noise=named_generator("eval", seed, sample.clip_id, repr(sigma), "noise/audio"),
+        video_noise=generator("noise/video"),
+        audio_noise=generator("noise/audio"),
+        sound_given=chance("audio_given") < settings.audio_given_probability,
+        **_given(chance("first_frame"), settings),
     )
 
 
@@ -87,11 +111,12 @@ def _chance(visit: Visit, settings: TrainSettings, purpose: str) -> float:
     return torch.rand((), generator=generator).item()
 
 
-def _given_frames(chance: float, settings: TrainSettings) -> int:
+def _given(chance: float, settings: TrainSettings) -> _PictureDraw:
     if chance < settings.first_frame_probability:
-        return 1
-    is_prefix = chance < settings.first_frame_probability + settings.prefix_probability
-    return settings.prefix_latent_frames if is_prefix else 0
+        return {"picture_given": "first_frame", "given_frames": 1}
+    if chance < settings.first_frame_probability + settings.prefix_probability:
+        return {"picture_given": "prefix", "given_frames": settings.prefix_latent_frames}
+    return {"picture_given": "nothing", "given_frames": 0}
 
 
 def _sound_is_given(visit: Visit, settings: TrainSettings) -> bool:

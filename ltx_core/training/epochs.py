@@ -1,4 +1,4 @@
-"""Epochs as steps, once the clips are known."""
+"""The batches of a run, and epochs as steps, once the clips are known."""
 
 import math
 from collections.abc import Sequence
@@ -9,6 +9,16 @@ from ltx_core.errors import ConfigError
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.order import EpochPlan
 from ltx_core.training.samples import SampleInfo
+
+
+def epoch_plan(settings: TrainSettings, samples: Sequence[SampleInfo]) -> EpochPlan:
+    """The batches of a run, of those samples that are trained on.
+
+    Raises:
+        DataError: there is none.
+    """
+    trained = tuple(sample for sample in samples if sample.split == "train")
+    return EpochPlan(trained, settings.batch_size, settings.seed, by_sound=settings.modalities != "video")
 
 
 def in_steps(settings: TrainSettings, samples: Sequence[SampleInfo]) -> TrainSettings:
@@ -22,7 +32,7 @@ def in_steps(settings: TrainSettings, samples: Sequence[SampleInfo]) -> TrainSet
     """
     if settings.epochs is None:
         return settings
-    plan = EpochPlan(tuple(s for s in samples if s.split == "train"), settings.batch_size, settings.seed)
+    plan = epoch_plan(settings, samples)
     batches = settings.epochs * plan.batches_per_epoch
     steps = math.ceil(batches / settings.gradient_accumulation_steps)
     try:

@@ -1,32 +1,41 @@
 """The eval loss: held-out clips, fixed noise levels, fixed noise. Only the weights differ between two of them."""
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import NamedTuple
 
 import torch
 
 from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.files.digest import text_digest
+from ltx_core.flow_matching.loss import carries_loss
 from ltx_core.flow_matching.sigmas import fixed_sigmas
 from ltx_core.progress import Progress
+from ltx_core.training.config import TrainSettings
+from ltx_core.training.draws import eval_draw
 from ltx_core.training.objective import Objective
 from ltx_core.training.samples import SampleInfo
 
+COLUMNS = 3
+"""The picture's loss, the sound's, and whether that counts."""
+
 
 class EvalLoss(NamedTuple):
-    """Means over clips and noise levels; `audio` is None where no held-out clip is trained on sound."""
+    """Means over clips and noise levels."""
 
+    total: float
+    """What is trained: the picture's loss, and the sound's times its weight."""
     video: float
     audio: float | None
-
-    @property
-    def total(self) -> float:
-        return self.video + (self.audio or 0.0)
+    """None where no sound carries a loss: none is there, it is silent, or it is given."""
+    modes: dict[str, float]
+    """Of each stream, by what is given: `video/first_frame`, `audio/nothing_and_sound`; empty if nothing ever is."""
 
     def values(self) -> dict[str, float]:
         """As logged."""
-        audio = {} if self.audio is None else {"eval/audio": self.audio}
-        return {"eval/loss": self.total, "eval/video": self.video, **audio}
+        audio = {} if self.audio is None else {"eval/loss_audio": self.audio}
+        modes = {f"eval/loss_{name}": value for name, value in self.modes.items()}
+        return {"eval/loss": self.total, "eval/loss_video": self.video, **audio, **modes}
 
 
 def eval_clips(samples: Sequence[SampleInfo], limit: int, seed: int) -> tuple[SampleInfo, ...]:
@@ -42,6 +51,9 @@ def eval_loss(
 ) -> EvalLoss | None:
     """The loss of the transformer as it is on `clips`; None without clips. Clips run one by one, so none sways another.
 
+    It is the loss that training takes down: each clip at each noise level is given what `eval_draw` says, and what
+    carries no loss in training carries none here.
+
     Several ranks share the forwards and end with the same figures, to the last bit those of one. Each takes as many,
     because weights that are cut among ranks come together only when all run: where the clips run out, a rank repeats
     one and drops the result.
@@ -51,17 +63,39 @@ def eval_loss(
         TransientError: another rank is gone.
     """
     forwards = [(clip, sigma) for clip in clips for sigma in fixed_sigmas(objective.settings.eval_sigmas)]
-    found = torch.zeros(len(forwards), 2, dtype=torch.float64)
+    found = torch.zeros(len(forwards), COLUMNS, dtype=torch.float64)
     for first in range(0, len(forwards), ranks.size):
         ranks.stop_if_asked(progress, "measuring the eval loss")
         number = first + ranks.rank
         clip, sigma = forwards[min(number, len(forwards) - 1)]
-        losses = objective.losses(objective.eval_batch(clip, sigma))
+        batch = objective.eval_batch(clip, sigma)
+        losses = objective.losses(batch)
         if number < len(forwards):
             found[number, 0] = losses.video.item()
-            found[number, 1] = losses.audio.item() if losses.audio is not None else 0.0
+            if batch.audio is not None and losses.audio is not None:
+                found[number, 1], found[number, 2] = losses.audio.item(), carries_loss(batch.audio.weight).item()
     if not forwards:
         return None
-    video, audio = ranks.sum(found).unbind(1)
-    heard = [clip.has_audio_loss and objective.audio_channels is not None for clip, _ in forwards]
-    return EvalLoss(video.mean().item(), audio[torch.tensor(heard)].mean().item() if any(heard) else None)
+    return _summed_up(ranks.sum(found), [_mode(*forward, objective) for forward in forwards], objective.settings)
+
+
+def _mode(clip: SampleInfo, sigma: float, objective: Objective) -> str:
+    """What is given of a clip at a noise level."""
+    draw = eval_draw(clip, sigma, objective.settings)
+    heard = draw.sound_given and clip.has_sound and objective.audio_channels is not None
+    return f"{draw.picture_given}_and_sound" if heard else draw.picture_given
+
+
+def _summed_up(found: torch.Tensor, modes: Sequence[str], settings: TrainSettings) -> EvalLoss:
+    """`found`: [N, COLUMNS]."""
+    parts: dict[str, list[float]] = {"video": [], "audio": []}
+    for (video, audio, heard), mode in zip(found.tolist(), modes, strict=True):
+        streams = {"video": video, "audio": audio} if heard else {"video": video}
+        for name, value in streams.items():
+            parts[name].append(value)
+            parts.setdefault(f"{name}/{mode}", []).append(value)
+    means = {name: fmean(values) for name, values in sorted(parts.items()) if values}
+    video, heard_audio = means.pop("video"), means.pop("audio", None)
+    total = video + settings.audio_loss_weight * (heard_audio or 0.0)
+    given = settings.first_frame_probability, settings.prefix_probability, settings.audio_given_probability
+    return EvalLoss(total, video, heard_audio, means if any(given) else {})

@@ -1,6 +1,6 @@
 """Too little memory, found before the run is under way and said in words that help."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -80,14 +80,17 @@ def _hungriest(settings: TrainSettings) -> TrainSettings:
 
 
 def largest_batch(objective: Objective, plan: EpochPlan) -> tuple[Visit, ...]:
-    """The batch of an epoch with the most video tokens."""
-    fullest: dict[str, tuple[Visit, ...]] = {}
+    """The batch of an epoch with the most tokens, those of sound included where it runs."""
+    fullest: dict[tuple[str, bool], tuple[Visit, ...]] = {}
     for batch in plan.epoch(0):
-        bucket = batch[0].sample.bucket
-        if len(batch) > len(fullest.get(bucket, ())):
-            fullest[bucket] = batch
-    return max(fullest.values(), key=lambda batch: len(batch) * _num_tokens(objective, batch[0]))
+        kind = (batch[0].sample.bucket, objective.hears(batch))
+        if len(batch) > len(fullest.get(kind, ())):
+            fullest[kind] = batch
+    return max(fullest.values(), key=lambda batch: len(batch) * _num_tokens(objective, batch))
 
 
-def _num_tokens(objective: Objective, visit: Visit) -> int:
-    return int(objective.source.load(visit.sample.clip_id)["video"].shape[1:].numel())
+def _num_tokens(objective: Objective, batch: Sequence[Visit]) -> int:
+    """Of one clip of the batch."""
+    stored = objective.source.load(batch[0].sample.clip_id)
+    sound = len(stored["audio"]) if objective.hears(batch) else 0
+    return int(stored["video"].shape[1:].numel()) + sound

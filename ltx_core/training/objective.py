@@ -30,7 +30,7 @@ Contexts = tuple[torch.Tensor, torch.Tensor]
 
 
 class BatchLosses(NamedTuple):
-    """Losses by sample, [B]; 0 where a sample carries none. `audio` is None if only video is trained."""
+    """Losses by sample, [B]; 0 where a sample carries none. `audio` is None of a batch without a stream of sound."""
 
     video: torch.Tensor
     audio: torch.Tensor | None
@@ -66,6 +66,10 @@ class Objective:
             return None
         return int(self.transformer.config.audio_in_channels)
 
+    def hears(self, visits: Sequence[Visit]) -> bool:
+        """Whether the batch of these visits runs a stream of sound."""
+        return self.settings.modalities != "video" and any(visit.sample.has_sound for visit in visits)
+
     @property
     def routes(self) -> tuple[BlockRoute, ...]:
         """The blocks that leave tokens out in training, in order."""
@@ -93,7 +97,7 @@ class Objective:
         return collate(
             [sample],
             self.source,
-            lambda *_: eval_draw(sample, sigma, self.settings.seed),
+            lambda *_: eval_draw(sample, sigma, self.settings),
             audio_channels=self.audio_channels,
         )
 

@@ -1,6 +1,5 @@
 """Which clips make which batch: a function of the samples, the seed and the batch's number, so resuming is exact."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
@@ -29,12 +28,16 @@ class EpochPlan:
     """The batches of a run, numbered from 0 without end.
 
     An epoch visits every clip `repeats` times. A batch holds clips of one bucket and one frame rate, so that video and
-    audio lengths agree. A bucket's last batch may be short; no clip is dropped to fill it or repeated beyond its count.
+    audio lengths agree, and with `by_sound` clips that have sound or clips that have none, because a forward runs the
+    sound's stream for all of them or for none. A bucket's last batch may be short; no clip is dropped to fill it or
+    repeated beyond its count.
     """
 
     samples: tuple[SampleInfo, ...]
     batch_size: int
     seed: int
+    by_sound: bool = True
+    """False where only video is trained: then it is all one."""
 
     def __post_init__(self) -> None:
         if not self.samples:
@@ -55,26 +58,26 @@ class EpochPlan:
         return _epoch(self, epoch)
 
     @cached_property
-    def groups(self) -> dict[tuple[str, float], tuple[SampleInfo, ...]]:
-        """Samples that may share a batch, by bucket and frame rate."""
-        return group(self.samples)
+    def groups(self) -> dict[tuple[str, ...], tuple[SampleInfo, ...]]:
+        """Samples that may share a batch, by what names their kind, independent of the order they come in."""
+        found: dict[tuple[str, ...], list[SampleInfo]] = {}
+        for sample in sorted(self.samples, key=lambda s: s.clip_id):
+            found.setdefault(self._kind(sample), []).append(sample)
+        return {key: tuple(found[key]) for key in sorted(found)}
 
-
-def group(samples: Sequence[SampleInfo]) -> dict[tuple[str, float], tuple[SampleInfo, ...]]:
-    """Samples that may share a batch, by bucket and frame rate, independent of the order they come in."""
-    found: dict[tuple[str, float], list[SampleInfo]] = {}
-    for sample in sorted(samples, key=lambda s: s.clip_id):
-        found.setdefault((sample.bucket, sample.frame_rate), []).append(sample)
-    return {key: tuple(found[key]) for key in sorted(found)}
+    def _kind(self, sample: SampleInfo) -> tuple[str, ...]:
+        """With sound it is named as before there were others, so that the order of such clips stays what it was."""
+        without = self.by_sound and not sample.has_sound
+        return sample.bucket, str(sample.frame_rate), *(["without sound"] if without else [])
 
 
 @lru_cache(maxsize=4)
 def _epoch(plan: EpochPlan, epoch: int) -> tuple[tuple[Visit, ...], ...]:
     batches: list[tuple[str, tuple[Visit, ...]]] = []
-    for (bucket, rate), samples in plan.groups.items():
+    for kind, samples in plan.groups.items():
         visits = [Visit(s, epoch * s.repeats + i) for s in samples for i in range(s.repeats)]
         visits.sort(key=lambda v: text_digest("visit", str(plan.seed), str(epoch), v.sample.clip_id, str(v.number)))
         for start in range(0, len(visits), plan.batch_size):
-            key = text_digest("batch", str(plan.seed), str(epoch), bucket, str(rate), str(start))
+            key = text_digest("batch", str(plan.seed), str(epoch), *kind, str(start))
             batches.append((key, tuple(visits[start : start + plan.batch_size])))
     return tuple(batch for _, batch in sorted(batches, key=lambda item: item[0]))

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from ltx_core.files.digest import text_digest
 from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
@@ -11,10 +12,19 @@ from ltx_core.training.samples import SampleInfo
 
 def config_digest(settings: TrainSettings, samples: Sequence[SampleInfo], provenance: Mapping[str, str]) -> str:
     """Names everything that decides the LoRA: settings, data, and what `provenance` says of the base."""
-    data = sorted((asdict(sample) for sample in samples), key=lambda sample: str(sample["clip_id"]))
+    data = sorted((_named(sample, settings) for sample in samples), key=lambda sample: str(sample["clip_id"]))
     return text_digest(
         settings.digest(), json.dumps(data, sort_keys=True), json.dumps(dict(provenance), sort_keys=True)
     )
+
+
+def _named(sample: SampleInfo, settings: TrainSettings) -> dict[str, Any]:
+    """All that decides what a clip teaches. That it has sound is not said, so that such runs keep their names; where
+    only video is trained it says nothing."""
+    known = asdict(sample)
+    if sample.has_sound or settings.modalities == "video":
+        del known["has_sound"]
+    return known
 
 
 def lora_metadata(settings: TrainSettings, step: int, digest: str, provenance: Mapping[str, str]) -> dict[str, str]:

@@ -27,7 +27,7 @@ from ltx_core.training.config import TrainSettings
 from ltx_core.training.crepa import Crepa, make_projector
 from ltx_core.training.draws import NO_CAPTION
 from ltx_core.training.engine import engine_options
-from ltx_core.training.epochs import in_steps
+from ltx_core.training.epochs import epoch_plan, in_steps
 from ltx_core.training.evaluation import eval_clips
 from ltx_core.training.loop import Run, train
 from ltx_core.training.metrics import History, Metric
@@ -37,6 +37,7 @@ from ltx_core.training.order import EpochPlan
 from ltx_core.training.provenance import config_digest
 from ltx_core.training.samples import SampleSource
 from ltx_core.training.shares import check_shares
+from ltx_core.training.soundless import as_heard
 from ltx_core.training.state import LORA_FILE, checkpoint_folder, checkpoints, newest_state, restore_adapter, step_of
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
@@ -128,7 +129,10 @@ def train_lora(job: TrainJob, progress: Progress) -> TrainResult:
 
 
 def _train(job: TrainJob, root: Path, progress: Progress) -> TrainResult:
-    job = replace(job, settings=in_steps(job.settings, job.source.samples))
+    settings, why = as_heard(job.settings, job.source.samples)
+    if why and job.ranks.is_first:
+        progress.note(why)
+    job = replace(job, settings=in_steps(settings, job.source.samples))
     check_shares(job.settings, job.ranks)
     digest = config_digest(job.settings, job.source.samples, job.provenance)
     state = newest_state(root, digest, progress)
@@ -150,7 +154,7 @@ def prepare(job: TrainJob, root: Path, digest: str, history: History, progress: 
     """Everything a run works with, the LoRA at its start."""
     settings = job.settings
     samples = job.source.samples
-    plan = EpochPlan(tuple(s for s in samples if s.split == "train"), settings.batch_size, settings.seed)
+    plan = epoch_plan(settings, samples)
     held_out = eval_clips(samples, settings.max_eval_clips, settings.seed)
     if not held_out:
         progress.note("no clip is held out: there will be no eval loss. Set eval_fraction above 0 or add footage.")
@@ -223,7 +227,8 @@ def _backward(job: TrainJob, objective: Objective, parameters: Sequence[torch.nn
 def _export(job: TrainJob, run: Run) -> Path:
     """Check the last checkpoint's LoRA against the trained one, then hand it out. Every rank checks, one writes."""
     made = checkpoint_folder(run.checkpoints, job.settings.steps) / LORA_FILE
-    batch = run.objective.eval_batch(run.plan.samples[0], PROBE_SIGMA).to(job.device)
+    probed = max(run.plan.samples, key=lambda sample: sample.has_sound)  # one without leaves half of the LoRA unused
+    batch = run.objective.eval_batch(probed, PROBE_SIGMA).to(job.device)
 
     def probe() -> torch.Tensor:
         video, audio = run.objective.predict(batch)

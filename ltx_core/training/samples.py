@@ -22,6 +22,8 @@ class SampleInfo:
     has_audio_loss: bool
     """Whether its sound is trained on; silence and absence are not."""
     caption: str
+    has_sound: bool = True
+    """Whether sound is stored with it, silence too; without, it is trained as a picture alone."""
 
 
 class SampleSource(Protocol):

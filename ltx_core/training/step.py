@@ -19,7 +19,7 @@ from ltx_core.training.optimizer import Optimizer
 from ltx_core.training.order import EpochPlan, Visit
 from ltx_core.training.prefetch import Load
 from ltx_core.training.rollout import any_rolls, roll_out
-from ltx_core.training.update import grad_norms, update
+from ltx_core.training.update import drop_sound_gradients, grad_norms, update
 
 
 class StepLosses(NamedTuple):
@@ -118,6 +118,8 @@ def take_step(
         TransientError: another rank is gone.
     """
     done = _backwards(objective, batches, ranks, load, backward, rates)
+    if not any(objective.hears(batch) for batch in batches):
+        drop_sound_gradients(parameters)
     ranks.add_gradients(parameters)
     joint = grad_norms(parameters)
     seen, num_tokens, crepa = _losses(batches, done, ranks, rates.crepa_weight)
@@ -128,5 +130,6 @@ def take_step(
         learning_rate=rates.learning_rate,
         max_grad_norm=objective.settings.max_grad_norm,
         clip_ids=[visit.sample.clip_id for batch in batches for visit in batch],
+        share=sum(len(batch) for batch in batches) / (objective.settings.batch_size * len(batches)),
     )
     return StepRecord(rates.learning_rate, norms, tuple(seen), crepa), num_tokens

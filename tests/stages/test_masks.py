@@ -12,6 +12,7 @@ from ltx_core.lora.tensor_file import read_tensors
 from ltx_core.pool.samples import ShardReader
 from ltx_core.pool.source import PoolSource
 from ltx_core.training.collate import collate
+from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import eval_draw
 from tasks.checkpoints import final_checkpoint
 from tests.stages.bench import SCENES, Bench, Results, computed, set_aside, write_clip
@@ -56,7 +57,7 @@ def test_masks_beside_the_footage(own: Bench) -> None:
 
     source = PoolSource(results["encode_latents"].manifest, results["embed_text"].manifest, bench.workspace)
     samples = sorted(source.samples, key=lambda sample: sample.clip_id)[:1]
-    batch = collate(samples, source, lambda *_: eval_draw(samples[0], 0.5, 0), audio_channels=None)
+    batch = collate(samples, source, lambda *_: eval_draw(samples[0], 0.5, TrainSettings()), audio_channels=None)
     assert batch.video.weight.tolist() == [[1.0, 0.0] * 4]
     assert batch.video.timesteps.tolist() == [0.5], "what is not trained on is noised like all else"
 

@@ -39,16 +39,16 @@ def transformer_of(generation: str) -> Any:
 
 @dataclass
 class MemorySource:
-    """Clips without a disk; those named `silent...` have no sound."""
+    """Clips without a disk; those named `silent...` have silence, which is not learnt."""
 
     samples: list[SampleInfo] = field(default_factory=list)
 
     def load(self, clip_id: str) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(sum(clip_id.encode()))
         tensors = {"video": torch.randn(CHANNELS, *SHAPE, generator=generator)}
-        if not clip_id.startswith("silent"):
-            num_audio = audio_latent_frames(SHAPE.pixels().frames / FRAME_RATE)
-            tensors["audio"] = torch.randn(num_audio, AUDIO_CHANNELS, generator=generator)
+        num_audio = audio_latent_frames(SHAPE.pixels().frames / FRAME_RATE)
+        sound = torch.randn(num_audio, AUDIO_CHANNELS, generator=generator)
+        tensors["audio"] = sound * (not clip_id.startswith("silent"))
         return tensors
 
     def text(self, caption: str) -> dict[str, Tensor]:

@@ -57,7 +57,8 @@ def build_connectors() -> torch.nn.ModuleDict:
 
 @dataclass
 class MemorySource:
-    """Clips that share a direction, so that a LoRA has something to learn; `silent...` clips have no sound."""
+    """Clips that share a direction, so that a LoRA has something to learn; `silent...` clips have silence, which is
+    not learnt, and `mute...` clips no sound."""
 
     samples: list[SampleInfo]
     video_scale: dict[str, float] = field(default_factory=dict)
@@ -74,9 +75,10 @@ class MemorySource:
         video = torch.randn(CHANNELS, *size.latent(), generator=generator) * 0.1
         video += torch.linspace(-2, 2, CHANNELS)[:, None, None, None]
         tensors = {"video": video * self.video_scale.get(clip_id, 1.0)}
-        if not clip_id.startswith("silent"):
+        if not clip_id.startswith("mute"):
             sound = torch.randn(audio_latent_frames(size.frames / FRAME_RATE), AUDIO_CHANNELS, generator=generator)
-            tensors["audio"] = sound * 0.1 + torch.linspace(2, -2, AUDIO_CHANNELS)
+            sound = sound * 0.1 + torch.linspace(2, -2, AUDIO_CHANNELS)
+            tensors["audio"] = sound * (not clip_id.startswith("silent"))
         return tensors
 
     def text(self, caption: str) -> dict[str, Tensor]:
@@ -89,7 +91,9 @@ class MemorySource:
 
 
 def make_clip(clip_id: str, bucket: str = SMALL, split: Any = "train") -> SampleInfo:
-    return SampleInfo(clip_id, bucket, split, 1, FRAME_RATE, not clip_id.startswith("silent"), f"caption {clip_id}")
+    learnt = not clip_id.startswith(("silent", "mute"))
+    has_sound = not clip_id.startswith("mute")
+    return SampleInfo(clip_id, bucket, split, 1, FRAME_RATE, learnt, f"caption {clip_id}", has_sound)
 
 
 DEFAULT_CLIPS = (

@@ -21,7 +21,7 @@ from ltx_core.training.loop import Run
 from ltx_core.training.metrics import History
 from ltx_core.training.order import Visit
 from ltx_core.training.run import TrainJob, prepare, train_lora
-from ltx_core.training.step import StepLosses, backward_step
+from ltx_core.training.step import Rates, StepLosses, backward_step, take_step
 from tests.numerics.training.test_ranks import check_alike, train_two
 from tests.numerics.training.test_resume import KilledAt, in_child
 
@@ -203,6 +203,24 @@ def test_gradients_and_figures_do_not_depend_on_how_a_step_is_cut(
     apart, others = step(run, [clips[:1], clips[1:]])
     torch.testing.assert_close(gradients, others, rtol=1e-4, atol=1e-7)
     assert together.crepa == pytest.approx(apart.crepa, rel=1e-5)
+
+
+@pytest.mark.parametrize("weight", [0.1, 1000.0])
+def test_the_projector_is_clipped_by_itself(weight: float, crepa_job: JobOf, tmp_path: Path) -> None:
+    """However large its gradient, the adapters' step is what it is without it; and the other way round."""
+    run = run_of(crepa_job, tmp_path, max_grad_norm=1e-3)
+    clips = [visits(run, "large", "large2")] * 2
+    _, gradients = step(run, clips, weight)
+    for parameter in run.parameters.values():
+        parameter.grad = None
+    record, _ = take_step(run.objective, clips, run.optimizer, run.parameters, Rates(1e-3, crepa_weight=weight))
+    state = run.optimizer.state()
+    for of_projector, told in ((True, "crepa"), (False, "all")):
+        names = [name for name in gradients if name.startswith(PREFIX) == of_projector]
+        whole = torch.linalg.vector_norm(torch.cat([gradients[name].flatten() for name in names]))
+        moved = torch.linalg.vector_norm(torch.cat([state[f"{name}.exp_avg"].flatten() / 0.1 for name in names]))
+        assert record.grad_norms[told] == pytest.approx(whole.item(), rel=1e-4)
+        assert moved.item() == pytest.approx(min(whole.item(), 1e-3), rel=1e-3)
 
 
 def test_at_weight_zero_it_is_not_computed(crepa_job: JobOf, tmp_path: Path) -> None:

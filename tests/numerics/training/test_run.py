@@ -46,7 +46,7 @@ def test_eval_loss_falls_for_both_streams_and_the_file_does_it(job_of: JobOf, tm
     assert result.eval_loss is not None
     assert result.base_eval_loss is not None
     assert result.eval_loss < 0.7 * result.base_eval_loss
-    for stream in ("eval/video", "eval/audio"):
+    for stream in ("eval/loss_video", "eval/loss_audio"):
         assert listener.values[60][stream] < 0.85 * listener.values[0][stream]
     tensors, _ = read_tensors(result.lora_path)
     ups = {name: tensor for name, tensor in tensors.items() if name.endswith("lora_B.weight")}
@@ -62,7 +62,7 @@ def test_video_alone_leaves_no_audio_in_the_file(job_of: JobOf, tmp_path: Path) 
     assert len(tensors) == 2 * 2 * 2 * 4
     assert not any("audio" in name for name in tensors)
     told = {name for values in listener.values.values() for name in values}
-    assert {"loss/video", "eval/video", "grad_norm/video"} <= told
+    assert {"loss/video", "eval/loss_video", "grad_norm/video"} <= told
     assert not any("audio" in name for name in told)
 
 
@@ -81,7 +81,7 @@ def test_metrics_are_told_and_kept(job_of: JobOf, tmp_path: Path) -> None:
     expected |= {"grad_norm/cross", "learning_rate"} | TIMES
     assert expected <= listener.values[2].keys()
     assert any(name.startswith("loss/video/sigma_q") for name in listener.values[2])
-    assert {"eval/loss", "eval/video", "eval/audio"} <= listener.values[4].keys()
+    assert {"eval/loss", "eval/loss_video", "eval/loss_audio"} <= listener.values[4].keys()
     kept = {(row.step, row.name): row.value for row in result.metrics}
     told = {(step, name): value for step, values in listener.values.items() for name, value in values.items()}
     timing = {key for key in told if key[1] in TIMES}
@@ -125,7 +125,7 @@ def test_sound_nowhere_gives_no_audio_loss(job_of: JobOf, source_of: Any, clip: 
     train_lora(job_of(tmp_path, source_of(clips), steps=2), listener)
     told = {name for values in listener.values.values() for name in values}
     assert "loss/video" in told
-    assert not told & {"loss/audio", "eval/audio"}
+    assert not told & {"loss/audio", "eval/loss_audio"}
 
 
 def test_no_held_out_clip_is_said(job_of: JobOf, source_of: Any, clip: Any, tmp_path: Path) -> None:

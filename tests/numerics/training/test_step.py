@@ -116,6 +116,38 @@ def test_gradients_are_clipped_to_their_joint_norm_and_reported_whole(run_of: Ca
     assert torch.linalg.vector_norm(torch.cat(moments)).item() == pytest.approx(1e-3, rel=1e-3)
 
 
+def moments(run: Run) -> dict[str, torch.Tensor]:
+    """What the optimizer's first step took for the gradient, by parameter."""
+    return {
+        name.removesuffix(".exp_avg"): tensor / 0.1
+        for name, tensor in run.optimizer.state().items()
+        if name.endswith(".exp_avg")
+    }
+
+
+@pytest.mark.parametrize("batches", [["a", "b"], ["a b", "silent"], ["silent", "large large2"]])
+def test_a_step_that_is_not_full_weighs_by_its_clips(batches: list[str], run_of: Callable[..., Run]) -> None:
+    """Two batches of two are a full one; the mean over its clips is clipped as ever, and counts by their number."""
+    for norm in (1e6, 1e-2):
+        run = run_of(max_grad_norm=norm)
+        of_step = [visits(run, *names.split()) for names in batches]
+        mean = gradients(run, of_step)
+        whole = torch.linalg.vector_norm(torch.cat([gradient.flatten() for gradient in mean.values()])).item()
+        take_step(run.objective, of_step, run.optimizer, run.parameters, Rates(1e-3))
+        share = sum(map(len, of_step)) / 4 * min(norm / whole, 1)
+        check_close(moments(run), {name: gradient * share for name, gradient in mean.items()})
+
+
+def test_a_full_step_counts_as_it_did(run_of: Callable[..., Run]) -> None:
+    run = run_of(max_grad_norm=1e6)
+    full = [visits(run, "a", "b"), visits(run, "large", "large2")]
+    mean = gradients(run, full)
+    take_step(run.objective, full, run.optimizer, run.parameters, Rates(1e-3))
+    state = run.optimizer.state()
+    for name, gradient in mean.items():
+        assert torch.equal(state[f"{name}.exp_avg"], torch.zeros_like(gradient).lerp(gradient, 1 - 0.9))
+
+
 def test_not_finite_changes_no_weight(run_of: Callable[..., Run], source_of: Any) -> None:
     run = run_of(source=source_of(video_scale={"b": 1e30}))
     before = {name: parameter.detach().clone() for name, parameter in run.parameters.items()}

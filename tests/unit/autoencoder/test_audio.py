@@ -3,12 +3,14 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from ltx_core.autoencoder.audio import decode_audio, decode_mel, encode_audio, encode_mel
 from ltx_core.autoencoder.mel import FLOOR, MelConfig, log_mel, mel_config, mel_filters
 from ltx_core.checkpoint.combined import Checkpoint
 from ltx_core.errors import ShapeError
-from ltx_core.shapes import audio_latent_frames
+from ltx_core.shapes import audio_latent_frames, sound_samples
 
 
 def tone(hertz: float, samples: int = 8000) -> torch.Tensor:
@@ -62,6 +64,28 @@ def test_tokens_are_as_many_as_inference_counts(audio_vae: Any, samples: int) ->
     tokens = encode_audio(audio_vae, sound, MelConfig())
     assert tokens.shape == (audio_latent_frames(samples / 16_000), 32)
     assert tokens.equal(encode_mel(audio_vae, log_mel(sound[None], MelConfig()))[0, : len(tokens)])
+
+
+@given(
+    frames=st.integers(1, 150).map(lambda n: 8 * n + 1),
+    rate=st.sampled_from([23.976, 24000 / 1001, 25.0, 29.97, 30.0, 47.952, 50.0, 59.94, 120.0]) | st.floats(5, 120),
+)
+@example(frames=281, rate=47.952)
+@example(frames=9, rate=30.0)
+def test_a_sound_of_any_clip_has_as_many_tokens_as_its_seconds(frames: int, rate: float) -> None:
+    """Training and sampling count by seconds, the VAE by the samples that they were cut to."""
+    seconds = frames / rate
+    samples = sound_samples(seconds)
+    wanted = audio_latent_frames(seconds)
+    assert wanted == max(round(25 * seconds), 1)
+    assert audio_latent_frames(samples / 16_000) == wanted
+    assert abs(samples - 16_000 * seconds) <= 1.5
+    assert (samples // 160 + 1 + 3) // 4 >= wanted  # the VAE makes no fewer
+
+
+def test_an_odd_rate_is_encoded_to_what_training_wants(audio_vae: Any) -> None:
+    assert audio_latent_frames(281 / 47.952) == 147
+    assert len(encode_audio(audio_vae, tone(440, sound_samples(281 / 47.952)), MelConfig())) == 147
 
 
 def test_channels_lie_before_mel_bins_in_a_token(audio_vae: Any) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from flows.config import load_config
+from ltx_core.errors import ConfigError
 from tasks import STAGES
 from tests.unit.flows.conftest import Write
 
@@ -47,6 +48,22 @@ def test_what_rollouts_cost_is_told(write: Write) -> None:
     assert "to 1.75 times the time" in line
     (line,) = told(write, train_lora={"rollout": {}})
     assert "adds 1 forward without gradients to 50%" in line
+
+
+def test_a_plan_without_any_sound_says_that_pictures_are_trained_alone(write: Write) -> None:
+    def of_training(**sections: Any) -> list[str]:
+        config = load_config(write(**sections), {})
+        (stage,) = (stage for stage in STAGES if stage.name == "train_lora")
+        return list(stage.memory(config.train_lora, config.shared(), {}))
+
+    mute = {**dataset(), "audio": {"auto_split": False}}
+    (line,) = of_training(datasets=[mute])
+    assert line.startswith("no clip that is trained on has sound, so the picture is trained alone")
+    assert "modalities video" in line
+    assert not of_training(datasets=[mute], train_lora={"modalities": "video"})
+    assert not of_training(datasets=[mute, {**dataset(), "id": "others"}])
+    with pytest.raises(ConfigError, match="targets is 'audio' and no clip has sound"):
+        of_training(datasets=[mute], train_lora={"targets": "audio"})
 
 
 @pytest.mark.parametrize(

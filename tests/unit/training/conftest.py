@@ -17,7 +17,7 @@ NUM_AUDIO = 9
 
 @dataclass
 class MemorySource:
-    """A sample source without a disk; clips named `silent...` have no sound."""
+    """A sample source without a disk; clips named `silent...` have silence, which is not learnt, and `mute...` none."""
 
     samples: list[SampleInfo]
     changed: dict[str, dict[str, Tensor]] = field(default_factory=dict)
@@ -27,8 +27,9 @@ class MemorySource:
             return self.changed[clip_id]
         generator = torch.Generator().manual_seed(sum(clip_id.encode()))
         tensors = {"video": torch.randn(CHANNELS, 2, 1, 2, generator=generator)}
-        if not clip_id.startswith("silent"):
-            tensors["audio"] = torch.randn(NUM_AUDIO, AUDIO_CHANNELS, generator=generator)
+        if not clip_id.startswith("mute"):
+            sound = torch.randn(NUM_AUDIO, AUDIO_CHANNELS, generator=generator)
+            tensors["audio"] = sound * (not clip_id.startswith("silent"))
         return tensors
 
     def text(self, caption: str) -> dict[str, Tensor]:
@@ -43,8 +44,9 @@ def clip() -> Callable[..., SampleInfo]:
             "split": "train",
             "repeats": 1,
             "frame_rate": FRAME_RATE,
-            "has_audio_loss": not clip_id.startswith("silent"),
+            "has_audio_loss": not clip_id.startswith(("silent", "mute")),
             "caption": f"caption of {clip_id}",
+            "has_sound": not clip_id.startswith("mute"),
         }
         return SampleInfo(clip_id=clip_id, **{**fields, **changes})  # type: ignore[arg-type]  # changes are any field's
 

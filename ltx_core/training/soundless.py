@@ -1,0 +1,52 @@
+"""A run of which no clip has sound trains the picture alone, and says so. pydantic only: `plan` asks it too."""
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Protocol
+
+from ltx_core.errors import ConfigError
+from ltx_core.training.config import TrainSettings
+
+
+class Heard(Protocol):
+    """A clip, of which it is known whether it is trained on and whether it has sound."""
+
+    @property
+    def split(self) -> str: ...
+
+    @property
+    def has_sound(self) -> bool: ...
+
+
+class AsHeard(NamedTuple):
+    """The settings that a run follows, and a line for people on why they differ from those that were given."""
+
+    settings: TrainSettings
+    why: str = ""
+
+
+def as_heard(settings: TrainSettings, samples: Iterable[Heard]) -> AsHeard:
+    """The same settings, or with `modalities: video` if no clip of the train split has sound.
+
+    Raises:
+        ConfigError: the settings ask for the sound's layers by name, and there would be nothing to train them on.
+    """
+    if settings.modalities == "video" or any(s.split == "train" and s.has_sound for s in samples):
+        return AsHeard(settings)
+    if settings.targets == "audio":
+        raise ConfigError(
+            "targets is 'audio' and no clip has sound, so there is nothing to train these layers on; add footage with "
+            "sound, check audio.auto_split and audio.sound_dir, or set targets to 'video'"
+        )
+    changes: dict[str, Any] = {"modalities": "video"}
+    changes |= {
+        name: TrainSettings.model_fields[name].default for name in ("audio_loss_weight", "audio_given_probability")
+    }
+    if settings.targets == "audio+video":
+        changes["targets"] = "video"
+    given = settings.model_dump()
+    told = [f"{name} {new}" for name, new in changes.items() if given[name] != new]
+    why = (
+        f"no clip that is trained on has sound, so the picture is trained alone ({', '.join(told)}): the layers of "
+        f"sound, and those between sound and picture, stay what they are in the base"
+    )
+    return AsHeard(type(settings).model_validate(given | changes), why)
