@@ -69,6 +69,9 @@ class Clip(Record):
     audio: AudioKind = Field(
         description="What is heard in the span; absence carries no audio loss, and silence none unless asked to."
     )
+    absent_sound: list[int] = Field(
+        default=[], description="Audio latent frames at which the sound is missing; they carry no loss."
+    )
     audio_channels: int = Field(ge=0, le=2, description="1: down-mix, then duplicate. 2: stereo. 0: no audio wanted.")
     split: Split = Field(description="Held out for the eval loss or trained on; the same for all clips of a file.")
     repeats: int = Field(ge=1, description="Visits an epoch.")
@@ -78,6 +81,10 @@ class Clip(Record):
     frozen_fraction: float = Field(description="Share of frames equal to the one before.")
     loudness_db: float = Field(description="RMS level of the sound in dBFS; -120 for none.")
     perceptual_hash: str = Field(description="64-bit difference hash of the middle frame, 16 hex digits.")
+
+    def content(self) -> dict[str, Any]:
+        """As of every row, but for what most have not, so that those are known as before there was such a thing."""
+        return {name: value for name, value in super().content().items() if name != "absent_sound" or value}
 
     @property
     def has_sound(self) -> bool:
@@ -115,10 +122,17 @@ class Latent(Record):
     video_shape: list[int] = Field(description="[C, F, H, W] of the video latent.")
     audio_tokens: int = Field(ge=0, description="Audio latent frames stored; 0 without sound.")
     has_audio_loss: bool = Field(description="Whether the sound is trained on: voiced or other, silence if asked to.")
+    absent_sound: list[int] = Field(
+        default=[], description="Audio latent frames at which the sound is missing; they carry no loss."
+    )
     sha256: str = Field(description="Digest of the stored sample.")
     shard: str = location("Shard file, relative to the workspace.")
     offset: int = location("Byte offset of the sample in the shard.", ge=0)
     size: int = location("Bytes of the sample.", ge=1)
+
+    def content(self) -> dict[str, Any]:
+        """As of every row, but for what most have not, so that those are known as before there was such a thing."""
+        return {name: value for name, value in super().content().items() if name != "absent_sound" or value}
 
     @property
     def has_sound(self) -> bool:

@@ -167,6 +167,7 @@ def _row(clip: Clip, entry: Entry, work: Work) -> Latent:
         video_shape=entry.info["video_shape"],
         audio_tokens=entry.info["audio_tokens"] if clip.has_sound else 0,
         has_audio_loss=clip.audio in ("voiced", "other") or (clip.audio == "silent" and _learns_silence(clip, work)),
+        absent_sound=clip.absent_sound,
         sha256=entry.sha256,
         shard=work.workspace.relative(entry.shard),
         offset=entry.offset,

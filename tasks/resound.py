@@ -6,7 +6,7 @@ from pathlib import Path
 from datasets_spec import Clip, Media
 from ltx_core.files.digest import text_digest
 from ltx_core.media.clip import clip_seconds
-from ltx_core.media.heard import heard, with_sound
+from ltx_core.media.heard import Heard, heard, with_sound
 from ltx_core.pool.items import ItemStore
 from ltx_core.progress import stop_if_asked
 from tasks.file_reading import read_file
@@ -34,6 +34,5 @@ def resound(clips: Sequence[Clip], media: Media, work: Work) -> tuple[list[Clip]
             known = list(read_file(work, "listening", Path(path), heard, *span_of))
             store.put(key, known)
             is_new = True
-        kind, loudness = known
-        made.append(with_sound(clip, path=path, key=sound_key, channels=channels, kind=kind, loudness=loudness))
+        made.append(with_sound(clip, Heard(*known), path=path, key=sound_key, channels=channels))
     return made, is_new

@@ -66,7 +66,7 @@ OPTIONS = (
         key="train_batch_size",
         take=to("train_lora.batch_size", parse=whole),
         does="`train_lora.batch_size`; above 1 on a small card `plan` warns.",
-        differs="A short last batch of a bucket is trained, not dropped.",
+        differs="A short last batch of a bucket is trained, not dropped, and counts by its clips.",
         test="tests/unit/training/test_order.py::test_several_buckets_keep_the_batch_size",
     ),
     Option(

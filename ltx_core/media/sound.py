@@ -34,6 +34,13 @@ class Run(NamedTuple):
     sound: Sound
 
 
+class Span(NamedTuple):
+    """Seconds from `start` to `end`."""
+
+    start: float
+    end: float
+
+
 def decode_sound(path: Path, start_seconds: float, seconds: float, *, rate: int = AUDIO_RATE) -> Sound | None:
     """The sound of a span: float32 [2, sound_samples(seconds, rate)] in about [-1, 1]; None without an audio stream.
 
@@ -44,15 +51,29 @@ def decode_sound(path: Path, start_seconds: float, seconds: float, *, rate: int 
     Raises:
         MediaError: DECODE_ERROR, there is an audio stream that cannot be decoded; or the file itself is unusable.
     """
+    found = sound_and_gaps(path, start_seconds, seconds, rate=rate)
+    return None if found is None else found[0]
+
+
+def sound_and_gaps(
+    path: Path, start_seconds: float, seconds: float, *, rate: int = AUDIO_RATE
+) -> tuple[Sound, list[Span]] | None:
+    """As `decode_sound`, and where in it the file has no sound, in order, counted from the span's start.
+
+    Raises:
+        MediaError: as `decode_sound` says.
+    """
     with open_media(path) as container:
         if not container.streams.audio:
             return None
         has_picture = has_video(container)
     begin = (first_frame_seconds(path) if has_picture else 0.0) + start_seconds
     out = np.zeros((2, sound_samples(seconds, rate)), dtype=np.float32)
+    is_gap = np.ones(out.shape[1], dtype=bool)
     for run in _runs(_audio_frames(path, begin), begin, seconds + PREROLL_SECONDS, path):
-        _place(out, _resampled(run, rate), round(run.start * rate))
-    return out
+        is_gap[_place(out, _resampled(run, rate), round(run.start * rate))] = False
+    edges = np.flatnonzero(np.diff(is_gap, prepend=False, append=False)) / rate
+    return out, [Span(*map(float, pair)) for pair in edges.reshape(-1, 2)]
 
 
 def has_sound(path: Path) -> bool:
@@ -168,8 +189,10 @@ def _resampled(run: Run, rate: int) -> Sound:
     return np.concatenate([f.to_ndarray() for f in (*resampler.resample(frame), *resampler.resample(None))], axis=1)
 
 
-def _place(out: Sound, sound: Sound, position: int) -> None:
-    """Write `sound` into `out` from sample `position`, which may lie outside on either side."""
+def _place(out: Sound, sound: Sound, position: int) -> slice:
+    """Write `sound` into `out` from sample `position`, which may lie outside on either side; gives what was written."""
     first, last = max(position, 0), min(position + sound.shape[1], out.shape[1])
-    if first < last:
-        out[:, first:last] = sound[:, first - position : last - position]
+    if first >= last:
+        return slice(0, 0)
+    out[:, first:last] = sound[:, first - position : last - position]
+    return slice(first, last)

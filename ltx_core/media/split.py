@@ -151,5 +151,5 @@ def _listened(clip: Clip, media: Media) -> Clip:
     """The clip with what is heard of the file's own sound, if that is wanted and there is any."""
     if clip.audio_channels == 0 or media.audio_codec is None:
         return clip
-    kind, loudness = heard(Path(media.path), clip.start_seconds, clip_seconds(clip), clip.audio_channels)
-    return clip.model_copy(update={"audio": kind, "loudness_db": loudness})
+    found = heard(Path(media.path), clip.start_seconds, clip_seconds(clip), clip.audio_channels)
+    return clip.model_copy(update=found.of_clip())

@@ -61,4 +61,5 @@ def _info(row: Latent) -> SampleInfo:
         has_audio_loss=row.has_audio_loss,
         caption=row.caption,
         has_sound=row.has_sound,
+        absent_sound=tuple(row.absent_sound),
     )

@@ -48,7 +48,7 @@ def collate(
     audio = None
     if audio_channels is not None and _have_sound(samples, loaded):
         sounds = [_sound(s, x, (num_audio, audio_channels)) for s, x in zip(samples, loaded, strict=True)]
-        audio = _noisy_audio(sounds, [s.has_audio_loss for s in samples], draws)
+        audio = _noisy_audio(sounds, samples, draws)
     features = None
     if with_features:
         features = torch.stack([_features(s, x, shape) for s, x in zip(samples, loaded, strict=True)])
@@ -98,16 +98,19 @@ def _known(draw: Draw, shape: LatentShape) -> Tensor:
     return known if draw.given_mask is None else known | mask_tokens(draw.given_mask, shape)
 
 
-def _noisy_audio(sounds: Sequence[Tensor], has_loss: Sequence[bool], draws: Sequence[Draw]) -> NoisyStream:
+def _noisy_audio(sounds: Sequence[Tensor], samples: Sequence[SampleInfo], draws: Sequence[Draw]) -> NoisyStream:
     """Sound that is given is a whole stream at sigma 0, as in sampling: clean tokens, and a gate that knows it."""
     tokens = torch.stack(list(sounds))
     noise = torch.stack([draw_noise(tuple(tokens.shape[1:]), d.audio_noise) for d in draws])
     sigma = torch.tensor([0.0 if d.sound_given else d.audio_sigma for d in draws])
-    learnt = torch.tensor([loss and not d.sound_given for loss, d in zip(has_loss, draws, strict=True)])
+    learnt = torch.tensor([s.has_audio_loss and not d.sound_given for s, d in zip(samples, draws, strict=True)])
+    weight = learnt.float()[:, None].repeat(1, tokens.shape[1])
+    for row, sample in zip(weight, samples, strict=True):
+        row[list(sample.absent_sound)] = 0.0
     return NoisyStream(
         noisy=add_noise(tokens, noise, sigma),
         target=velocity_target(tokens, noise),
-        weight=learnt.float()[:, None].expand(tokens.shape[:2]).contiguous(),
+        weight=weight,
         sigma=sigma,
         timesteps=sigma,
         positions=audio_positions(tokens.shape[1], len(draws)),

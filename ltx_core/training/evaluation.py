@@ -29,7 +29,7 @@ class EvalLoss(NamedTuple):
     audio: float | None
     """None where no sound carries a loss: none is there, it is silent, or it is given."""
     modes: dict[str, float]
-    """Of each stream, by what is given: `video/first_frame`, `audio/nothing_and_sound`; empty if nothing ever is."""
+    """Of each stream, by what is given: `video/first_frame`, `audio/nothing`; empty if nothing ever is."""
 
     def values(self) -> dict[str, float]:
         """As logged."""

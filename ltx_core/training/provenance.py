@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from typing import Any
 
 from ltx_core.files.digest import text_digest
 from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
 from ltx_core.training.samples import SampleInfo
+
+USUAL = {field.name: field.default for field in fields(SampleInfo) if field.default is not MISSING}
+"""What most clips are, by field."""
 
 
 def config_digest(settings: TrainSettings, samples: Sequence[SampleInfo], provenance: Mapping[str, str]) -> str:
@@ -19,12 +22,10 @@ def config_digest(settings: TrainSettings, samples: Sequence[SampleInfo], proven
 
 
 def _named(sample: SampleInfo, settings: TrainSettings) -> dict[str, Any]:
-    """All that decides what a clip teaches. That it has sound is not said, so that such runs keep their names; where
-    only video is trained it says nothing."""
-    known = asdict(sample)
-    if sample.has_sound or settings.modalities == "video":
-        del known["has_sound"]
-    return known
+    """All that decides what a clip teaches. That it has sound, and all of it, is not said, so that such runs keep their
+    names; where only video is trained it says nothing."""
+    known = asdict(sample) | (USUAL if settings.modalities == "video" else {})
+    return {name: value for name, value in known.items() if name not in USUAL or value != USUAL[name]}
 
 
 def lora_metadata(settings: TrainSettings, step: int, digest: str, provenance: Mapping[str, str]) -> dict[str, str]:

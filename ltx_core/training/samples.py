@@ -24,6 +24,8 @@ class SampleInfo:
     caption: str
     has_sound: bool = True
     """Whether sound is stored with it, silence too; without, it is trained as a picture alone."""
+    absent_sound: tuple[int, ...] = ()
+    """Audio latent frames at which its sound is missing; they carry no loss."""
 
 
 class SampleSource(Protocol):

@@ -82,7 +82,7 @@ def update(
             f"clips, or lower learning_rate; the last checkpoint is whole."
         )
     for part, group in ((False, "all"), (True, CREPA)):
-        gradients = [p.grad for name, p in parameters.items() if (_group(name) == CREPA) == part]
+        gradients = [p.grad for name, p in parameters.items() if name.startswith(PREFIX) == part]
         if found := [gradient for gradient in gradients if gradient is not None]:
             shrink = (max_grad_norm / (joint.values[joint.names.index(group)] + 1e-6)).clamp(max=1.0) * share
             for piece in pieces(found):

@@ -15,7 +15,9 @@ from ltx_core.lora.names import stream_of
 from ltx_core.lora.tensor_file import read_tensors
 from ltx_core.miniature.corpus import Audio, Footage, aac
 from ltx_core.miniature.footage import write_footage
-from tests.stages.bench import SCENES, Bench, Results, computed
+from ltx_core.pool.source import PoolSource
+from tests.stages.bench import SCENES, Bench, Results, computed, write_clip
+from tests.stages.test_sound_dir import write_sound
 
 pytestmark = pytest.mark.whole
 
@@ -82,6 +84,27 @@ def test_silence_is_trained_on_if_asked(own: Bench) -> None:
     assert (ignored[SCENES[1]].has_audio_loss, trained[SCENES[1]].has_audio_loss) == (False, False)
     assert all(trained[scene].has_audio_loss for scene in SCENES[2:])
     assert {name: row.sha256 for name, row in ignored.items()} == {name: row.sha256 for name, row in trained.items()}
+
+
+def test_sound_that_ends_early_is_learnt_as_far_as_it_goes(own: Bench, tmp_path: Path) -> None:
+    """0.2 of a clip's 0.36 seconds; and a file of two clips, the second of which lies beyond its sound."""
+    for scene, seconds in zip(SCENES, (0.2, 0.3, 0.4, 0.4, 0.4), strict=True):
+        write_sound(tmp_path / "sounds" / f"{scene}.wav", seconds=seconds)
+    (own.footage / f"{SCENES[1]}.mp4").unlink()
+    write_clip(own.footage, f"{SCENES[1]}.mp4", SCENES[1], num_frames=24)
+    bench = own.set(datasets__0__audio={"sound_dir": str(tmp_path / "sounds")}, datasets__0__eval_fraction=0.0)
+    results = bench.run("train_lora")
+    by_clip = {row.clip_id: row for row in results["encode_latents"].manifest}
+    cut = by_clip[f"set/{SCENES[0]}.mp4@000000000"]
+    assert (cut.audio_tokens, cut.absent_sound, cut.has_audio_loss) == (9, [5, 6, 7, 8], True)
+    beyond = [row for name, row in by_clip.items() if SCENES[1] in name and row.audio_tokens == 0]
+    assert len(beyond) == 1, "the file's second clip lies beyond its sound, which is not silence"
+    assert not beyond[0].has_audio_loss
+    assert [row.absent_sound for name, row in by_clip.items() if SCENES[2] in name] == [[]]
+    source = PoolSource(by_clip.values(), [], bench.workspace)
+    (info,) = (sample for sample in source.samples if sample.clip_id == cut.clip_id)
+    assert info.absent_sound == (5, 6, 7, 8)
+    assert streams(bench, results) == {"video", "audio", "cross"}
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "given sound": {"audio_given_probability": 1.0},
     "routes": {"tread_routes": [{"selection_ratio": 0.5, "start_layer_idx": 0, "end_layer_idx": 0}]},
     "rolled out": {"rollout": {"probability": 1.0, "reflexflow": True}},
-    "lokr": {"lycoris": {"algo": "lokr", "linear_dim": 2, "linear_alpha": 2}},
+    "lokr": {"rank": 32, "lycoris": {"algo": "lokr", "linear_dim": 2, "linear_alpha": 2}},
 }
 
 
@@ -120,6 +120,17 @@ def test_a_step_without_sound_leaves_those_layers_and_their_moments_alone(
     for name, parameter in run.parameters.items():
         assert torch.equal(parameter, before[name]) == (name in of_sound(run.parameters)), name
     assert all(torch.equal(moment, moments[name]) for name, moment in of_sound(run.optimizer.state()).items())
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adamw_bf16", "adamw8bit"])
+def test_where_sound_alone_is_trained_a_step_without_it_changes_nothing(
+    optimizer: str, run_of: Callable[..., Run]
+) -> None:
+    run = run_of(targets="audio", optimizer=optimizer)
+    before = {name: parameter.detach().clone() for name, parameter in run.parameters.items()}
+    record, _ = take_step(run.objective, [visits(run, "mute")], run.optimizer, run.parameters, Rates(1e-2))
+    assert record.grad_norms == {"all": 0.0}
+    assert all(torch.equal(parameter, before[name]) for name, parameter in run.parameters.items())
 
 
 def test_in_a_step_with_others_each_clip_weighs_the_same(run_of: Callable[..., Run]) -> None:

@@ -1,5 +1,6 @@
 """What is drawn for a clip, and how clips become tensors."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -8,11 +9,13 @@ import pytest
 import torch
 
 from ltx_core.errors import DataError
+from ltx_core.files.digest import text_digest
 from ltx_core.training.batch import TrainBatch
 from ltx_core.training.collate import collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import eval_draw, train_draw
 from ltx_core.training.order import Visit
+from ltx_core.training.provenance import config_digest
 from ltx_core.training.samples import SampleInfo
 
 Clip = Callable[..., SampleInfo]
@@ -76,8 +79,44 @@ def test_stored_silence_conditions_but_carries_no_loss(clip: Clip, source_of: An
     batch = batch_of(source_of([clip("a", has_audio_loss=False), clip("b")]), TrainSettings())
     assert batch.audio is not None
     assert batch.audio.weight.sum(dim=1).tolist() == [0, NUM_AUDIO]
-    clean = batch.audio.noisy - batch.audio.sigma * batch.audio.target
+    clean = batch.audio.noisy[0] - batch.audio.sigma[0] * batch.audio.target[0]
     assert clean.abs().sum() > 1
+
+
+def test_missing_sound_carries_no_loss(clip: Clip, source_of: Any) -> None:
+    """Half of one clip's is missing: what was filled in for it is seen, and not learnt."""
+    source = source_of([clip("a", absent_sound=(0, 1, 7)), clip("b"), clip("silent", absent_sound=(2,))])
+    batch = batch_of(source, TrainSettings())
+    assert batch.audio is not None
+    assert batch.audio.weight[0].tolist() == [0, 0, 1, 1, 1, 1, 1, 0, 1]
+    assert batch.audio.weight[1].tolist() == [1] * NUM_AUDIO
+    assert not batch.audio.weight[2].any()
+    given = batch_of(source, TrainSettings(audio_given_probability=1.0))
+    assert given.audio is not None
+    assert not given.audio.weight.any()
+
+
+def test_runs_on_whole_sound_are_named_as_before(clip: Clip) -> None:
+    """And others by what their clips lack; where only the picture is trained that says nothing."""
+
+    def digest(settings: TrainSettings, **lacks: Any) -> str:
+        return config_digest(settings, [clip("a", caption="c", **lacks)], {"base": "b"})
+
+    settings, video = TrainSettings(), TrainSettings(modalities="video")
+    before = {
+        "clip_id": "a",
+        "bucket": "64x32@9",
+        "split": "train",
+        "repeats": 1,
+        "frame_rate": 24.0,
+        "has_audio_loss": True,
+        "caption": "c",
+    }
+    listed = json.dumps([before], sort_keys=True), json.dumps({"base": "b"})
+    assert digest(settings) == text_digest(settings.digest(), *listed)
+    lacking: list[dict[str, Any]] = [{"has_sound": False}, {"absent_sound": (1,)}, {"absent_sound": (2,)}]
+    assert len({digest(settings, **lacks) for lacks in [{}, *lacking]}) == 4
+    assert {digest(video, **lacks) for lacks in lacking} == {digest(video)}
 
 
 def test_video_alone_has_no_audio_stream(clip: Clip, source_of: Any) -> None:
