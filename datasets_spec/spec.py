@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 class SpecModel(BaseModel):
     """Base of the dataset options: frozen, and strict about names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class VideoSpec(SpecModel):
@@ -88,7 +88,9 @@ MOST_MEGAPIXELS = 16
 class DatasetSpec(SpecModel):
     """One folder of footage."""
 
-    id: str = Field(min_length=1, pattern=r"^[A-Za-z0-9_.-]+$", description="Name of the dataset, unique in a run.")
+    id: str = Field(
+        min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_.-]+$", description="Name of the dataset, unique in a run."
+    )
     instance_data_dir: Path = Field(description="Folder that holds the media files, searched recursively.")
     type: Literal["local"] = Field(default="local", description="Where the files lie.")
     dataset_type: Literal["video"] = Field(default="video", description="What the files are.")

@@ -1,17 +1,17 @@
 """One run, whole: the shared sections, and a section a stage. The only module that reads a user's YAML or JSON."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from flows.config_errors import explain
+from flows.documents import check_values, exists, read_document
 from flows.guide.read import is_guide, translate
-from flows.json_file import read_json
 from flows.overrides import override
 from flows.prompt_library import with_library
 from ltx_core.checkpoint.location import absolute_location
@@ -27,6 +27,9 @@ from tasks.shared import ConfigModel, Shared
 from tasks.split import SplitConfig
 from tasks.train_lora import TrainLoraConfig
 from tasks.workspace import Workspace
+
+MOST_SHOWN = 120
+"""Characters of a path in a message."""
 
 with warnings.catch_warnings():
     # pydantic's metaclass has a method `register`, which a section of that name hides from instances; nothing needs it.
@@ -91,11 +94,13 @@ def load_config(source: Path | str | RunConfig | Mapping[str, Any], overrides: M
         base = Path.cwd()
     for dotted, value in overrides.items():
         override(values, dotted, value)
+    check_values(values, str(source) if isinstance(source, (str, Path)) else "config")
     try:
         config = RunConfig.model_validate(values)
     except ValidationError as error:
         raise ConfigError(explain(error, RunConfig, source if isinstance(source, (str, Path)) else "config")) from error
     absolute: RunConfig = _absolute(config, base)
+    absolute.place().check()
     return absolute.model_copy(update={"prompts": with_library(absolute.prompts)})
 
 
@@ -110,29 +115,54 @@ def guide_notices(path: Path) -> tuple[str, ...]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    if not path.is_file():
+    if not exists(path):
         raise ConfigError(
             f"there is no configuration file {path}. `ltx2-lora miniature demo` writes an example to start from "
             f"(demo/ltx2-lora.yaml); docs/config.md lists every option."
         )
-    try:
-        values = read_json(path) if path.suffix == ".json" else yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path} is not valid {path.suffix.lstrip('.') or 'YAML'}: {error}") from error
+    values = read_document(path, "configuration")
     if not isinstance(values, dict):
-        raise ConfigError(f"{path} holds {type(values).__name__}, wanted a mapping of sections such as `datasets:`")
+        found = "is empty" if values is None else f"holds {type(values).__name__}"
+        raise ConfigError(f"configuration {path} {found}, wanted a mapping of sections such as `datasets:`")
     return values
 
 
 def _absolute(model: Any, base: Path) -> Any:
     """A copy of a configuration in which every path is absolute."""
     if isinstance(model, Path):
-        return (base / model.expanduser()).resolve()
+        return _resolved(model, base)
     if isinstance(model, tuple):
         return tuple(_absolute(item, base) for item in model)
     if isinstance(model, BaseModel):
         fields = {name: _absolute(getattr(model, name), base) for name in type(model).model_fields}
         locations = model.LOCATIONS if isinstance(model, ConfigModel) else ()
-        fields |= {name: absolute_location(fields[name], base) for name in locations if fields[name] is not None}
+        fields |= {name: _located(fields[name], base) for name in locations if fields[name] is not None}
         return model.model_copy(update=fields)
     return model
+
+
+def _resolved(path: Path, base: Path) -> Path:
+    with _possible(path):
+        found = (base / path.expanduser()).resolve()
+        found.exists()
+        return found
+
+
+def _located(location: str, base: Path) -> str:
+    with _possible(location):
+        return absolute_location(location, base)
+
+
+@contextmanager
+def _possible(path: Path | str) -> Iterator[None]:
+    """Say of a path that no file could have which one it is: a name too long, a link to itself, an unknown user.
+
+    Raises:
+        ConfigError: it is such a path.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        shown = str(path) if len(str(path)) < MOST_SHOWN else f"{str(path)[:MOST_SHOWN]}..."
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"the path {shown!r} cannot be: {reason}; correct it in the configuration") from error

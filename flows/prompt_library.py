@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from flows.json_file import read_json
+from flows.documents import read_document
 from ltx_core.errors import ConfigError
 from tasks.shared import PromptConfig
 
@@ -20,12 +20,7 @@ def with_library(prompts: PromptConfig) -> PromptConfig:
 
 
 def _read(path: Path) -> list[str]:
-    if not path.is_file():
-        raise ConfigError(f"prompts.library {path} is not there; give a JSON file of prompts by name")
-    try:
-        entries = read_json(path)
-    except ConfigError as error:
-        raise ConfigError(f"prompts.library: {error}") from error
+    entries = read_document(path, "prompts.library")
     if not isinstance(entries, dict) or not all(isinstance(text, str) and text.strip() for text in entries.values()):
         raise ConfigError(f'prompts.library {path} is wanted to hold prompts by name, as in {{"dog": "A dog runs."}}')
     return list(entries.values())

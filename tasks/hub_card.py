@@ -7,8 +7,8 @@ from typing import Any
 import yaml
 
 from datasets_spec import Render
-from ltx_core.checkpoint.header import read_header
 from ltx_core.checkpoint.location import is_repository
+from ltx_core.files.safetensors import read_header
 from ltx_core.lycoris.fit import is_lycoris_file
 from tasks.shared import ModelConfig
 

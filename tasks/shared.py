@@ -12,7 +12,7 @@ from ltx_core.checkpoint.flavours import flavour
 class ConfigModel(BaseModel):
     """Base of every configuration section: frozen, and strict about names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     LOCATIONS: ClassVar[tuple[str, ...]] = ()
     """Options that are a path or a repository on the hub."""

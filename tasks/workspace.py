@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ltx_core.errors import ConfigError
 from ltx_core.files.digest import DigestMemo
 from ltx_core.files.json_file import read_json, write_json
 
+OWN = ("cache", "mlartifacts", "pool", "runs", "stages")
+"""Folders of a workspace. Nothing in them is anybody's footage."""
 QUANTISED_FILE = "quantised.json"
 """In a stage's folder: the key of the 8-bit weights that it reads."""
 
@@ -35,6 +38,25 @@ class Workspace:
     def runs(self) -> Path:
         """What each flow run used."""
         return self.root / "runs"
+
+    def check(self) -> None:
+        """See that a workspace can be here, before anything is computed.
+
+        Raises:
+            ConfigError: a file is where a folder should be, or a link.
+        """
+        for path in (self.root, *self.root.parents):
+            if path.exists() and not path.is_dir():
+                raise ConfigError(f"workspace {self.root}: {path} is a file; set `workspace` to a folder")
+        for name in OWN:
+            path = self.root / name
+            if path.is_symlink():
+                raise ConfigError(
+                    f"{path} is a link to {path.readlink()}. A workspace is moved and collected as one tree: remove "
+                    "the link and put the folder itself there, or set `workspace` to a folder on the other disk."
+                )
+            if path.exists() and not path.is_dir():
+                raise ConfigError(f"{path} is a file where the workspace has a folder; remove it")
 
     def stage(self, name: str, key: str) -> Path:
         """Output folder of one stage at one key."""

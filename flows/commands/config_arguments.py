@@ -9,6 +9,7 @@ import yaml
 from rich.console import Console
 
 from flows.config import RunConfig, load_config
+from flows.documents import parse_yaml
 from flows.selection import Selection, select
 from ltx_core.errors import ConfigError
 from tasks import STAGES
@@ -50,8 +51,8 @@ def read_overrides(args: Namespace) -> dict[str, Any]:
         if not equals:
             raise ConfigError(f"--set {text!r} is not NAME=VALUE, such as --set train_lora.steps=500")
         try:
-            overrides[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            overrides[name] = parse_yaml(value)
+        except (ValueError, yaml.YAMLError) as error:
             raise ConfigError(f"--set {text!r}: {value!r} is not a YAML value: {error}") from error
     return overrides
 

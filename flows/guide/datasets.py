@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from flows.documents import read_document
 from flows.guide.dataset_options import DATASET_OPTIONS, SOUND_OF
 from flows.guide.option import Draft, Option, Refused
 from flows.guide.table import unknown
 from flows.guide.take import flag
-from flows.json_file import read_json
 from ltx_core.errors import ConfigError
 
 SECTIONS = ("video", "audio")
@@ -22,7 +22,7 @@ def read_backends(path: Path) -> list[dict[str, Any]]:
     Raises:
         ConfigError: it is no list of entries.
     """
-    entries = read_json(path)
+    entries = read_document(path, "file of datasets")
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ConfigError(f"{path} is wanted to hold a list of datasets, each in braces, as in the guide")
     return entries

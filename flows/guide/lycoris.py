@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from flows.documents import exists, read_document
 from flows.guide.option import Draft, Refused
-from flows.json_file import read_json
 from ltx_core.errors import ConfigError
 
 TYPE, FILE = "lora_type", "lycoris_config"
@@ -37,13 +37,13 @@ def read_lycoris(draft: Draft, root: Path) -> None:
     if not is_lycoris(draft):
         return
     path = root / str(draft.flat.get(FILE) or DEFAULT_FILE)
-    if not path.exists():
+    if not exists(path):
         draft.faults.append(f"option {FILE!r} names {path}, which does not exist; lora_type: lycoris wants it")
         return
     try:
-        found = read_json(path)
+        found = read_document(path, f"option {FILE!r}:")
     except ConfigError as error:
-        draft.faults.append(f"option {FILE!r}: {error}")
+        draft.faults.append(str(error))
         return
     if not isinstance(found, dict):
         draft.faults.append(f"option {FILE!r} names {path}, which is no JSON object; the library's configuration is")

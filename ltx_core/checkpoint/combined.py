@@ -1,15 +1,15 @@
 """Open Lightricks' own files: one with every component, or a pack of one file for each."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ltx_core.checkpoint.header import SafetensorsHeader, read_header
 from ltx_core.checkpoint.keys import COMPONENTS, belongs_to, combined_name
 from ltx_core.checkpoint.model import SECTIONS, Checkpoint
 from ltx_core.checkpoint.stored import StoredTensor
 from ltx_core.errors import CheckpointError
+from ltx_core.files.json_file import parse_object
+from ltx_core.files.safetensors import SafetensorsHeader, read_header
 
 __all__ = ["SECTIONS", "Checkpoint", "generation", "open_checkpoint", "open_pack"]
 
@@ -99,12 +99,9 @@ def header_config(header: SafetensorsHeader) -> dict[str, Any] | None:
 
 def _object(path: Path, name: str, raw: str) -> dict[str, Any]:
     try:
-        value = json.loads(raw)
+        return parse_object(raw)
     except ValueError as error:
-        raise CheckpointError(f"the {name} in the header of {path} is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"the {name} in the header of {path} is a {type(value).__name__}, not an object")
-    return value
+        raise CheckpointError(f"the {name} in the header of {path} is no JSON object: {error}") from error
 
 
 def _holds(component: str, header: SafetensorsHeader) -> bool:

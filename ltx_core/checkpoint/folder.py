@@ -4,17 +4,17 @@ Its weights are read by the same strict, streaming reader as Lightricks' files: 
 what is missing and only warns of what it does not know.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ltx_core.checkpoint.header import read_header
 from ltx_core.checkpoint.keys import COMPONENTS
 from ltx_core.checkpoint.model import Checkpoint
 from ltx_core.checkpoint.stored import StoredTensor
 from ltx_core.checkpoint.text_encoder import shards
 from ltx_core.errors import CheckpointError
+from ltx_core.files.json_file import parse_object
+from ltx_core.files.safetensors import read_header
 
 FOLDERS = {
     "transformer": "transformer",
@@ -77,7 +77,7 @@ def open_folder(path: Path, *, components: Sequence[str] = COMPONENTS) -> Checkp
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
-        config: dict[str, Any] = json.loads(path.read_text())
+        config = parse_object(path.read_bytes())
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); download the folder again") from error
     found = config.get("_class_name")

@@ -10,11 +10,11 @@ from pathlib import Path
 from ltx_core.checkpoint.combined import open_checkpoint, open_pack
 from ltx_core.checkpoint.flavours import flavour
 from ltx_core.checkpoint.folder import is_folder, open_folder
-from ltx_core.checkpoint.header import read_header
 from ltx_core.checkpoint.keys import COMPONENTS
 from ltx_core.checkpoint.model import Checkpoint
 from ltx_core.errors import CheckpointError
 from ltx_core.files.atomic import find_whole
+from ltx_core.files.safetensors import read_header
 from ltx_core.progress import Progress
 
 INDEX = "model_index.json"

@@ -1,15 +1,15 @@
 """A text encoder as it is stored: a Hugging Face folder (Gemma 3), or LTX-2.5's packed file (Gemma 4). No torch."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ltx_core.checkpoint.header import read_header
 from ltx_core.checkpoint.stored import StoredTensor
 from ltx_core.errors import CheckpointError
+from ltx_core.files.json_file import parse_object
+from ltx_core.files.safetensors import read_header
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -88,7 +88,7 @@ def open_text_encoder(path: Path) -> StoredTextEncoder:
         return _packed(path)
     files = text_encoder_files(path)
     try:
-        config = json.loads(files.config.read_text())
+        config = parse_object(files.config.read_bytes())
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{files.config} cannot be read ({error}); download it again") from error
     shards = [file for file in files.weights if file.suffix == ".safetensors"]
@@ -124,10 +124,12 @@ def shards(index: Path) -> tuple[Path, ...]:
         CheckpointError: the index is damaged.
     """
     try:
-        names = set(json.loads(index.read_text())["weight_map"].values())
-    except (ValueError, KeyError) as error:
-        raise CheckpointError(f"{index} is damaged ({error}); download it again") from error
-    return tuple(index.with_name(name) for name in sorted(names))
+        names = set(parse_object(index.read_bytes())["weight_map"].values())
+        return tuple(index.with_name(name) for name in sorted(names))
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CheckpointError(
+            f"{index} is damaged ({error}); it should name files of its own folder. Download it again."
+        ) from error
 
 
 def _tokenizer(folder: Path) -> tuple[Path, ...]:
@@ -144,9 +146,9 @@ def _packed(path: Path) -> StoredTextEncoder:
             "its tensors. Give LTX-2.5's text encoder file, or the folder of Gemma 3 for LTX-2.0 and 2.3."
         )
     try:
-        config = json.loads(raw)
+        config = parse_object(raw)
     except ValueError as error:
-        raise CheckpointError(f"`gemma_config` in {path} is not JSON ({error}); download it again") from error
+        raise CheckpointError(f"`gemma_config` in {path} is no JSON object ({error}); download it again") from error
     assets = {
         name.removeprefix(ASSET_PREFIX): stored for name, stored in tensors.items() if name.startswith(ASSET_PREFIX)
     }
@@ -164,7 +166,7 @@ def _language_model(tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTens
 
 def _checked(path: Path, config: dict[str, Any]) -> dict[str, Any]:
     kind = config.get("model_type")
-    if kind not in SUPPORTED or "text_config" not in config:
+    if kind not in SUPPORTED or not isinstance(config.get("text_config"), dict):
         raise CheckpointError(
             f"{path} holds a {kind} model; {' or '.join(SUPPORTED)} is wanted: Gemma 3 12B "
             "(google/gemma-3-12b-it-qat-q4_0-unquantized) for LTX-2.0 and 2.3, Lightricks' own Gemma 4 for LTX-2.5."

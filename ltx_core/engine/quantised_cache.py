@@ -16,7 +16,6 @@ from typing import Protocol
 
 import torch
 
-from ltx_core.checkpoint.header import read_header
 from ltx_core.checkpoint.read import TensorReader
 from ltx_core.checkpoint.stored import StoredTensor
 from ltx_core.engine.options import Precision
@@ -24,7 +23,8 @@ from ltx_core.errors import CheckpointError
 from ltx_core.files.atomic import remove_partials
 from ltx_core.files.digest import text_digest
 from ltx_core.files.lock import folder_lock
-from ltx_core.lora.tensor_file import write_tensors
+from ltx_core.files.safetensors import read_header
+from ltx_core.files.tensors import NAMES, write_tensors
 from ltx_core.progress import SILENT, Progress
 
 WORD_BYTES = 8
@@ -154,8 +154,8 @@ def _weighted_sum(tensor: torch.Tensor) -> torch.Tensor:
 
 def _read(path: Path, reader: TensorReader, wanted: Tensors) -> Tensors:
     header = read_header(path)
-    expected = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
-    if expected != {name: entry.shape for name, entry in header.tensors.items()}:
+    expected = {name: (NAMES.get(tensor.dtype), tuple(tensor.shape)) for name, tensor in wanted.items()}
+    if expected != {name: (entry.dtype, entry.shape) for name, entry in header.tensors.items()}:
         raise CheckpointError(f"{path} holds other tensors than the model has")
     ordered = sorted(header.tensors.items(), key=lambda item: item[1].begin)
     found = {name: reader.as_stored(StoredTensor(path, name, entry)) for name, entry in ordered}

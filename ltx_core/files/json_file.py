@@ -85,5 +85,5 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"it names {next(n for n in names if names.count(n) > 1)!r} twice")
+        raise ValueError(f"key {next(n for n in names if names.count(n) > 1)!r} is given twice in one object; keep one")
     return found

@@ -1,6 +1,5 @@
 """diffusers' header of LoRA files, which says the alpha that the tensors do not."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ltx_core.errors import CheckpointError
+from ltx_core.files.json_file import parse_object
 
 HEADER = "lora_adapter_metadata"
 PREFIX = "transformer."
@@ -59,11 +59,11 @@ def adapter_header(path: Path, metadata: Mapping[str, str], modules: Sequence[st
 def _values(path: Path, text: str) -> dict[str, Any]:
     """Settings of the transformer's adapter, by peft's names."""
     try:
-        values = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path} has a {HEADER} header that is no JSON ({error}); remove the header") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} has a {HEADER} header that is no JSON object; remove the header")
+        values = parse_object(text)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path} has a {HEADER} header that is no JSON object ({error}); remove the header"
+        ) from error
     own = {name.removeprefix(PREFIX): value for name, value in values.items() if name.startswith(PREFIX)}
     return own or values
 

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from ltx_core.errors import CheckpointError
+from ltx_core.files.tensors import write_tensors
 from ltx_core.lora.fit import check_fits
 from ltx_core.lora.inject import ADAPTER, add_lora, lora_layers
 from ltx_core.lora.layout import DOWN, PREFIX, UP, original_name
 from ltx_core.lora.read import read_lora
-from ltx_core.lora.tensor_file import write_tensors
 
 
 def export_tensors(transformer: torch.nn.Module, adapter: str = ADAPTER) -> dict[str, torch.Tensor]:

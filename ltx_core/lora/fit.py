@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from ltx_core.checkpoint.header import read_header
 from ltx_core.errors import CheckpointError
+from ltx_core.files.safetensors import read_header
 from ltx_core.lora.layout import Role, parts
 
 Shape = tuple[int, ...]

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ltx_core.errors import CheckpointError
-from ltx_core.lora.tensor_file import read_tensors
+from ltx_core.files.tensors import read_tensors
 from ltx_core.lora.trained import PlainLora, TrainedAdapter
 
 EFFECT_TOLERANCE = 0.05

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from ltx_core.errors import CheckpointError
+from ltx_core.files.tensors import read_tensors
 from ltx_core.lora.adapter_header import AdapterHeader, adapter_header
 from ltx_core.lora.layout import Role, parts
-from ltx_core.lora.tensor_file import read_tensors
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from ltx_core.errors import CheckpointError
+from ltx_core.files.tensors import read_tensors
 from ltx_core.lora.layout import PREFIX, original_name, strip_prefix
-from ltx_core.lora.tensor_file import read_tensors
 from ltx_core.lycoris.adapter import adapted_layers, add_lycoris
 from ltx_core.lycoris.layout import ALPHA, DORA, lycoris_parts, options_of, split_key
 

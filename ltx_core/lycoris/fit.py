@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from ltx_core.checkpoint.header import read_header
+from ltx_core.files.safetensors import read_header
 from ltx_core.lora.fit import HALF_DTYPES, check_fits, header_shapes
 from ltx_core.lycoris.layout import is_lycoris, lycoris_parts, options_of
 

@@ -38,7 +38,7 @@ def _known(name: Any) -> Any:
 class ClassOptions(BaseModel):
     """What differs for the layers inside one class of module."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     algo: Algorithm | None = Field(default=None, description="`lora` (also called `locon`), `loha` or `lokr`.")
     dim: Rank | None = Field(default=None, description="Instead of `linear_dim`.")
@@ -51,7 +51,7 @@ class ClassOptions(BaseModel):
 class Preset(BaseModel):
     """Which layers are changed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     target_module: tuple[ClassName, ...] = Field(
         default=("Attention",),
@@ -67,7 +67,7 @@ class Preset(BaseModel):
 class LycorisSettings(BaseModel):
     """A LyCORIS adapter in place of the plain LoRA."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     algo: Algorithm = Field(default="lora", description="`lora` (also called `locon`), `loha` or `lokr`.")
     multiplier: float = Field(

@@ -1,9 +1,7 @@
 """Tensors in and out of samples: safetensors bytes, read in place from mapped shards."""
 
 import hashlib
-import json
 import mmap
-import struct
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,17 +12,9 @@ from torch import Tensor
 
 from ltx_core.errors import DataError
 from ltx_core.files.digest import DIGEST_LENGTH
+from ltx_core.files.safetensors import header_of
+from ltx_core.files.tensors import torch_dtype
 
-DTYPES = {
-    "BF16": torch.bfloat16,
-    "F16": torch.float16,
-    "F32": torch.float32,
-    "F64": torch.float64,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
 # The mapping is meant to be read-only. Not `catch_warnings` around each read: that is not safe among threads.
 warnings.filterwarnings("ignore", message="The given buffer is not writable", category=UserWarning)
 
@@ -50,7 +40,7 @@ class ShardReader:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._maps: dict[str, mmap.mmap] = {}
-        self._checked: set[tuple[str, int]] = set()
+        self._checked: set[tuple[str, int, int, str]] = set()
 
     def read(self, shard: str, offset: int, size: int, sha256: str) -> dict[str, Tensor]:
         """The tensors of one sample of `shard` (relative to the root).
@@ -59,35 +49,33 @@ class ShardReader:
             DataError: the shard is gone, shorter than its index says, or of other bytes.
         """
         view = memoryview(self._map(shard))[offset : offset + size]
-        if (shard, offset) not in self._checked:
+        if (shard, offset, size, sha256) not in self._checked:
             if len(view) != size or sample_digest(view) != sha256:
                 raise DataError(
                     f"the sample at byte {offset} of {self.root / shard} is damaged: its bytes are not those its index "
                     f"names. Run again: only its samples are computed anew."
                 )
-            self._checked.add((shard, offset))
-        return _tensors(view)
+            self._checked.add((shard, offset, size, sha256))
+        return _tensors(view, self.root / shard)
 
     def _map(self, shard: str) -> mmap.mmap:
         if shard not in self._maps:
             path = self.root / shard
-            if not path.exists():
-                raise DataError(f"shard {path} is gone. Run again: its samples are computed anew.")
+            if not path.is_file() or not path.stat().st_size:
+                raise DataError(f"shard {path} is gone or empty. Run again: its samples are computed anew.")
             with path.open("rb") as file:
                 self._maps[shard] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return self._maps[shard]
 
 
-def _tensors(view: memoryview) -> dict[str, Tensor]:
-    """Parse safetensors in place: an 8-byte length, a JSON header, then the data."""
-    (length,) = struct.unpack_from("<Q", view, 0)
-    header = json.loads(bytes(view[8 : 8 + length]))
-    start = 8 + length
+def _tensors(view: memoryview, shard: Path) -> dict[str, Tensor]:
+    """Tensors in place: they share the memory of `view`."""
     tensors = {}
-    for name, entry in header.items():
-        if name != "__metadata__":
-            begin, end = entry["data_offsets"]
-            dtype = DTYPES[entry["dtype"]]
-            flat = torch.frombuffer(view, dtype=dtype, count=(end - begin) // dtype.itemsize, offset=start + begin)
-            tensors[name] = flat.view(entry["shape"])
+    for name, entry in header_of(view, shard).tensors.items():
+        dtype = torch_dtype(shard, name, entry.dtype)
+        if entry.begin == entry.end:
+            tensors[name] = torch.empty(entry.shape, dtype=dtype)
+            continue
+        count = (entry.end - entry.begin) // dtype.itemsize
+        tensors[name] = torch.frombuffer(view, dtype=dtype, count=count, offset=entry.begin).view(entry.shape)
     return tensors

@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ltx_core.errors import DataError
-from ltx_core.files.atomic import write_bytes
+from ltx_core.files.tensors import read_tensors, write_tensors
 
 
 @dataclass(frozen=True)
@@ -27,19 +25,17 @@ def save_latents(path: Path, latents: SampledLatents) -> None:
     Raises:
         StorageError: the disk is full or read-only.
     """
-    write_bytes(path, save({"video": latents.video.contiguous(), "audio": latents.audio.contiguous()}))
+    write_tensors(path, {"video": latents.video, "audio": latents.audio}, {})
 
 
 def load_latents(path: Path) -> SampledLatents:
     """Read what `save_latents` wrote.
 
     Raises:
-        DataError: the file is something else.
+        CheckpointError: the file is no safetensors file.
+        DataError: the file holds something else.
     """
-    try:
-        tensors = load_file(path)
-    except SafetensorError as error:
-        raise DataError(f"{path} is not a safetensors file ({error}); delete it and render again") from error
+    tensors, _ = read_tensors(path)
     if tensors.keys() != {"video", "audio"}:
         raise DataError(f"{path} holds {sorted(tensors)}, not sampled latents (video, audio); delete it, render again")
     return SampledLatents(tensors["video"], tensors["audio"])

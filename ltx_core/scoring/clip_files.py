@@ -1,6 +1,5 @@
 """A CLIP model as a folder of transformers, here or on the hub. No torch."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +7,8 @@ from ltx_core.checkpoint.location import is_repository
 from ltx_core.errors import CheckpointError
 from ltx_core.files.atomic import find_whole
 from ltx_core.files.digest import DigestMemo, text_digest
+from ltx_core.files.json_file import parse_object
+from ltx_core.files.safetensors import read_header
 from ltx_core.progress import Progress
 
 if TYPE_CHECKING:
@@ -76,7 +77,11 @@ def _checked(folder: Path) -> Path:
             f"{folder} is no CLIP model of transformers that can be read: {', '.join(missing)} missing; give such a "
             f"folder or a repository with {WEIGHTS} such as openai/clip-vit-large-patch14 (not pickled weights)"
         )
-    kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    read_header(folder / WEIGHTS)
+    try:
+        kind = parse_object((folder / "config.json").read_bytes()).get("model_type")
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder / 'config.json'} cannot be read ({error}); download it again") from error
     if kind != "clip":
         raise CheckpointError(f"{folder} is a model of type {kind!r}; a CLIP model is wanted")
     return folder

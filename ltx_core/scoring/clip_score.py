@@ -10,6 +10,7 @@ import torch
 from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
 from ltx_core.errors import CheckpointError
+from ltx_core.files.tensors import not_finite
 
 SCALE = 100.0
 
@@ -27,7 +28,7 @@ def load_clip(folder: Path, device: str) -> ClipScorer:
     """The model in float32, frozen.
 
     Raises:
-        CheckpointError: weights are missing.
+        CheckpointError: weights are missing, or not finite.
     """
     model, info = CLIPModel.from_pretrained(
         folder, local_files_only=True, use_safetensors=True, dtype=torch.float32, output_loading_info=True
@@ -36,6 +37,8 @@ def load_clip(folder: Path, device: str) -> ClipScorer:
         raise CheckpointError(
             f"{folder} lacks weights of the CLIP model: {', '.join(sorted(info['missing_keys'])[:4])}"
         )
+    if broken := not_finite(model.named_parameters()):
+        raise CheckpointError(f"{folder} holds NaN or infinity in {broken[0]}; download it again")
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     processor = CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
     return ClipScorer(model.to(device).eval().requires_grad_(False), tokenizer, processor)

@@ -1,16 +1,16 @@
 """LTX-2.5's guess of how long a shot a caption describes, from the contexts that the connectors give."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.pipelines.ltx2 import LTX2DurationHead
-from safetensors import safe_open
 from torch import Tensor
 
-from ltx_core.checkpoint.header import read_header
+from ltx_core.checkpoint.combined import header_config
 from ltx_core.errors import CheckpointError
+from ltx_core.files.safetensors import read_header
+from ltx_core.files.tensors import read_tensors
 
 PREFIX = "duration_head."
 POOLER = "attention_pooler."
@@ -25,11 +25,11 @@ def load_duration_head(path: Path, *, device: str, dtype: torch.dtype) -> LTX2Du
         CheckpointError: the file has no duration head, or not all of it.
     """
     header = read_header(path)
-    config = json.loads(header.metadata.get("config", "{}")).get("duration_head")
+    config = (header_config(header) or {}).get("duration_head")
     if config is None or not any(name.startswith(PREFIX) for name in header.tensors):
         raise CheckpointError(f"{path} has no duration head; LTX-2.5's combined file or its duration head is wanted")
-    with safe_open(path, framework="pt") as file:
-        tensors = _renamed({name: file.get_tensor(name) for name in header.tensors if name.startswith(PREFIX)})
+    read, _ = read_tensors(path)
+    tensors = _renamed({name: tensor for name, tensor in read.items() if name.startswith(PREFIX)})
     head = LTX2DurationHead(**_arguments(path, config, tensors))
     wanted = {name: tensor.shape for name, tensor in head.state_dict().items()}
     found = {name: tensor.shape for name, tensor in tensors.items()}

@@ -37,7 +37,7 @@ def _is_off(method: BaseModel | None) -> bool:
 class TrainSettings(BaseModel):
     """Settings of one training run. Same settings, same data, same base: same LoRA."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     seed: int = Field(default=42, ge=0, lt=2**63, description="Fixes order, noise, sigmas, dropout and LoRA start.")
     steps: int = Field(default=DEFAULT_STEPS, ge=1, le=1_000_000, description="Optimizer steps.")

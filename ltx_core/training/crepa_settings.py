@@ -15,7 +15,7 @@ DEFAULT_POWER = 2.0
 class CrepaSettings(BaseModel):
     """Cross-frame representation alignment (Hwang et al. 2025, arXiv 2506.09229). In training alone."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     block_index: int = Field(
         default=8, ge=0, description="Block after which the video's hidden states are taken, from 0."

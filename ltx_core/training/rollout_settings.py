@@ -18,7 +18,7 @@ REFLEXFLOW_DEFAULTS = {"reflexflow_alpha": 1.0, "reflexflow_beta1": 10.0, "refle
 class RolloutSettings(BaseModel):
     """Which visits are rolled out, how far, and what their loss is."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     probability: Share = Field(default=0.5, description="Share of visits that are rolled out; with a ramp, at its end.")
     start_probability: Share = Field(default=0.0, description="That share before and at the beginning of a ramp.")

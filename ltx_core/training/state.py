@@ -17,7 +17,7 @@ from ltx_core.errors import CheckpointError, DamagedError
 from ltx_core.files.atomic import atomic_folder, find_whole
 from ltx_core.files.digest import file_digest
 from ltx_core.files.json_file import json_bytes, read_json
-from ltx_core.lora.tensor_file import finite_tensors, write_tensors
+from ltx_core.files.tensors import finite_tensors, write_tensors
 from ltx_core.progress import Progress
 from ltx_core.training.metrics import History
 from ltx_core.training.order import Position

@@ -15,7 +15,7 @@ from ltx_core.errors import ConfigError
 class Route(BaseModel):
     """One route, under the names that TREAD's users know. In training alone: sampling runs all tokens."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     selection_ratio: float = Field(
         gt=0, lt=1, description="Share of the picture's tokens that are to be learnt and skip the route's blocks."

@@ -11,6 +11,7 @@ from transformers import Dinov2Model
 from transformers.utils import logging
 
 from ltx_core.errors import CheckpointError
+from ltx_core.files.tensors import not_finite
 from ltx_core.pool.transfer import to_device
 from ltx_core.shapes import SPACE_STRIDE
 from ltx_core.vision.folder import HEAD, StoredEncoder, check_image_size
@@ -89,6 +90,8 @@ def _loaded(stored: StoredEncoder, dtype: torch.dtype) -> Any:
             f"the vision encoder in {stored.folder} lacks {missing[:3]} and has unknown {unknown[:3]}; download it "
             f"again"
         )
+    if broken := not_finite(model.named_parameters()):
+        raise CheckpointError(f"{stored.folder} holds NaN or infinity in {broken[0]}; download it again")
     return model
 
 

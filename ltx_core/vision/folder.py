@@ -1,16 +1,16 @@
 """A vision encoder as it is stored: a transformers folder of DINOv2. No torch."""
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ltx_core.checkpoint.header import read_header
 from ltx_core.checkpoint.stored import StoredTensor
 from ltx_core.checkpoint.text_encoder import shards
 from ltx_core.errors import CheckpointError, ConfigError
 from ltx_core.files.digest import DigestMemo, text_digest
+from ltx_core.files.json_file import parse_object
+from ltx_core.files.safetensors import read_header
 
 MODEL_TYPE = "dinov2"
 FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
@@ -55,7 +55,7 @@ def open_encoder(folder: Path) -> StoredEncoder:
     """
     config_file = folder / "config.json"
     try:
-        config = json.loads(config_file.read_text(encoding="utf-8"))
+        config = parse_object(config_file.read_bytes())
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{config_file} cannot be read ({error}); a transformers folder of DINOv2 with config.json and "

@@ -63,7 +63,7 @@ class TestConfiguration:
     def test_torn_file_says_where(self, tmp_path: Path) -> None:
         path = tmp_path / "mine.yaml"
         path.write_text("datasets: [\n")
-        with pytest.raises(ConfigError, match=r"(?s)mine.yaml is not valid yaml: .*line 2"):
+        with pytest.raises(ConfigError, match=r"(?s)mine.yaml is not valid YAML: .*line 2"):
             load_config(path, {})
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from datasets_spec import Render
-from ltx_core.lora.tensor_file import read_tensors
+from ltx_core.files.tensors import read_tensors
 from ltx_core.sampling.latents import load_latents
 from tasks.checkpoints import final_checkpoint
 from tests.stages.bench import Bench

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from datasets_spec import QuarantineReason
-from ltx_core.lora.tensor_file import read_tensors
+from ltx_core.files.tensors import read_tensors
 from ltx_core.pool.samples import ShardReader
 from ltx_core.pool.source import PoolSource
 from ltx_core.training.collate import collate

@@ -11,10 +11,10 @@ from ltx_core.autoencoder.audio import decode_mel, encode_audio, encode_mel
 from ltx_core.autoencoder.mel import mel_config
 from ltx_core.autoencoder.memory import PATCH_CONV, TEMPORAL_ROLL, VaeMemory
 from ltx_core.autoencoder.video import decode_pixels, decode_video, encode_pixels, encode_video
-from ltx_core.checkpoint.header import read_header
 from ltx_core.checkpoint.keys import PREFIXES, diffusers_name
 from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_transformer, load_video_vae
 from ltx_core.denoiser.packing import pack_video, unpack_video
+from ltx_core.files.safetensors import read_header
 from ltx_core.flow_matching.loss import sample_losses
 from ltx_core.lora.inject import lora_parameters
 from ltx_core.lora.layout import original_name

@@ -13,7 +13,6 @@ from ltx_core.autoencoder.audio import decode_audio, encode_audio
 from ltx_core.autoencoder.mel import mel_config
 from ltx_core.autoencoder.video import decode_video, encode_video
 from ltx_core.checkpoint.flavours import FLAVOURS
-from ltx_core.checkpoint.header import read_header
 from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_transformer, load_video_vae, load_vocoder
 from ltx_core.checkpoint.model import Checkpoint
 from ltx_core.checkpoint.source import ModelSource, open_model
@@ -22,6 +21,7 @@ from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.inputs import Stream
 from ltx_core.denoiser.packing import pack_video
 from ltx_core.denoiser.positions import audio_positions, first_frame_keyframes, video_positions
+from ltx_core.files.safetensors import read_header
 from ltx_core.miniature.corpus import DECLARED
 from ltx_core.miniature.gemma import write_gemma
 from ltx_core.miniature.header import Generation, config

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from ltx_core.lora.tensor_file import read_tensors
+from ltx_core.files.tensors import read_tensors
 from ltx_core.progress import Silent
 from ltx_core.training import backward
 from ltx_core.training.backward import EagerBackward, GraphedBackward

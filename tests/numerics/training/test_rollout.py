@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from ltx_core.engine.assemble import weight_stream
+from ltx_core.files.tensors import read_tensors
 from ltx_core.flow_matching.loss import sample_losses
 from ltx_core.flow_matching.reflexflow import reflex_losses
-from ltx_core.lora.tensor_file import read_tensors
 from ltx_core.progress import Silent
 from ltx_core.training import backward
 from ltx_core.training.backward import EagerBackward, GraphedBackward

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from ltx_core.errors import CheckpointError, ConfigError, DataError
+from ltx_core.files.tensors import read_tensors
 from ltx_core.lora.files import load_lora
-from ltx_core.lora.tensor_file import read_tensors
 from ltx_core.progress import Silent
 from ltx_core.training.run import TrainJob, train_lora
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from ltx_core.checkpoint.header import read_header
 from ltx_core.errors import CheckpointError
+from ltx_core.files.safetensors import read_header
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from ltx_core.checkpoint.header import read_header
 from ltx_core.checkpoint.keys import COMPONENTS, FRAGMENTS, belongs_to, from_original_keys, to_original_keys
 from ltx_core.errors import CheckpointError
+from ltx_core.files.safetensors import read_header
 
 GENERATIONS = sorted(path.parent for path in (Path(__file__).parents[2] / "golden").glob("*/checkpoint.safetensors"))
 

@@ -101,3 +101,13 @@ def test_a_headers_widths_are_held_against_the_tensors(changed: Changed) -> None
     path = changed(edited("transformer", num_layers=3))
     with pytest.raises(CheckpointError, match=r"lacks transformer_blocks\.2.* and \d+ more"):
         load_transformer(open_checkpoint(path), **BF16)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_not_finite_is_named(value: float, changed: Changed) -> None:
+    def spoil(tensors: Tensors, _metadata: dict[str, str]) -> None:
+        tensors[PROJ].reshape(-1)[3] = value
+
+    path = changed(spoil)
+    with pytest.raises(CheckpointError, match=rf"{PROJ} of .* hold NaN or infinity; finite weights are wanted"):
+        load_transformer(open_checkpoint(path), **BF16)

@@ -156,10 +156,10 @@ def test_all_mistakes_are_told_at_once(write: Write) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "told"),
     [
-        ("bad.yaml", "datasets: [", "bad.yaml is not valid yaml"),
+        ("bad.yaml", "datasets: [", "bad.yaml is not valid YAML"),
         ("bad.json", "{'a': 1}", "bad.json is not valid JSON"),
         ("list.yaml", "- a\n- b\n", "list.yaml holds list, wanted a mapping"),
-        ("empty.yaml", "", "empty.yaml holds NoneType, wanted a mapping"),
+        ("empty.yaml", "", "empty.yaml is empty, wanted a mapping"),
     ],
 )
 def test_files_that_are_no_configuration(tmp_path: Path, name: str, text: str, told: str) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from ltx_core.errors import CheckpointError, ConfigError
 from ltx_core.files.digest import file_digest
+from ltx_core.files.tensors import write_tensors
 from ltx_core.lora.adapter import Adapter
 from ltx_core.lora.files import save_lora
 from ltx_core.lora.fuse import fuse_lora
@@ -16,7 +17,6 @@ from ltx_core.lora.inject import add_lora, lora_layers
 from ltx_core.lora.read import read_lora
 from ltx_core.lora.stack import stacked
 from ltx_core.lora.targets import target_modules
-from ltx_core.lora.tensor_file import write_tensors
 
 pytestmark = pytest.mark.whole
 

@@ -10,13 +10,13 @@ from lycoris import create_lycoris_from_weights
 
 from ltx_core.errors import CheckpointError
 from ltx_core.files.digest import file_digest
+from ltx_core.files.tensors import read_tensors, write_tensors
 from ltx_core.lora.adapter import Adapter
 from ltx_core.lora.files import save_lora
 from ltx_core.lora.gate import check_export
 from ltx_core.lora.inject import add_lora, lora_parameters
 from ltx_core.lora.layout import original_name
 from ltx_core.lora.stack import stacked
-from ltx_core.lora.tensor_file import read_tensors, write_tensors
 from ltx_core.lycoris.adapter import adapted_layers, remove_lycoris
 from ltx_core.lycoris.files import check_lycoris, library_tensors, load_lycoris
 from ltx_core.lycoris.fit import check_adapter

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ltx_core.errors import CheckpointError
-from ltx_core.lora.tensor_file import read_tensors, write_tensors
+from ltx_core.files.tensors import read_tensors, write_tensors
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.optimizer import Optimizer, make_optimizer, restore_moments
 from ltx_core.training.optimizers import low_precision

@@ -1,0 +1,170 @@
+"""Files that people write, YAML or JSON, read so that no file can cost more than itself or end in a traceback.
+
+A file of a few lines can name itself ten times ten times ten times; a value can be a number of a million digits, a
+path with a NUL in it, or nothing that a number should be. All are refused here, where the place in the file is known.
+"""
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ltx_core.errors import ConfigError
+from ltx_core.files.json_file import parse_json
+
+MOST_BYTES = 2**22
+MOST_VALUES = 200_000
+"""Of a file with its aliases written out."""
+MOST_DEPTH = 100
+LARGEST = 2**63
+MOST_SHOWN = 60
+"""Characters of a value in a message."""
+
+
+def read_document(path: Path, what: str) -> Any:
+    """The value in a file: JSON if it is named so, else YAML. `what` names the file's purpose in messages.
+
+    Raises:
+        ConfigError: it is not there, cannot be read, is no YAML or JSON, or holds what no option can be.
+    """
+    text = _text(path, what)
+    kind = "JSON" if path.suffix.lower() == ".json" else "YAML"
+    try:
+        value = parse_json(text) if kind == "JSON" else parse_yaml(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise ConfigError(f"{what} {path} is not valid {kind}: {error}. Correct it there.") from error
+    check_values(value, f"{what} {path}")
+    return value
+
+
+def parse_yaml(text: str) -> Any:
+    """A YAML value.
+
+    Raises:
+        ValueError, yaml.YAMLError: it is not YAML, names an option twice in one section, is nested too deeply, or grows
+            too large when its aliases are written out.
+    """
+    try:
+        loader = yaml.SafeLoader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _check_node(node)
+            return loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def check_values(value: Any, where: str) -> None:
+    """See that every number is finite and fits 64 bits, and every name and text can be one.
+
+    Raises:
+        ConfigError: one is not; says which option.
+    """
+    for place, found in _leaves(value, (), 0, where):
+        shown = ".".join(place) or "the value"
+        if isinstance(found, str) and "\0" in found:
+            raise ConfigError(f"{where}: option {shown!r} holds a NUL character; remove it")
+        if isinstance(found, float) and not math.isfinite(found):
+            raise ConfigError(f"{where}: option {shown!r} is {found}; a finite number is wanted")
+        if isinstance(found, int) and not -LARGEST <= found < LARGEST:
+            digits = found.bit_length() * 3 // 10
+            raise ConfigError(
+                f"{where}: option {shown!r} is a number of some {digits} digits; one of 64 bits is wanted"
+            )
+
+
+def exists(path: Path) -> bool:
+    """Whether anything is there, readable or not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # no permission to look, or a name that is too long: opening it will say which
+        return True
+
+
+def _text(path: Path, what: str) -> str:
+    try:
+        if path.is_dir():
+            raise ConfigError(f"{what} {path} is a folder; give the file in it")
+        if not path.is_file():
+            raise ConfigError(f"{what} {path} is not there; correct the path")
+        data = path.read_bytes()
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(
+            f"{what} {str(path)[:200]!r} cannot be read: {reason}; correct the path or its permissions"
+        ) from error
+    if len(data) > MOST_BYTES:
+        raise ConfigError(f"{what} {path} has {len(data)} bytes; at most {MOST_BYTES} are read. Is it the right file?")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        hint = "UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else f"{error.reason} at byte {error.start}"
+        raise ConfigError(f"{what} {path} is no text in UTF-8 ({hint}); save it as UTF-8") from error
+
+
+def _check_node(root: yaml.Node) -> None:
+    """Count values as if every alias were written out, looking at each node once however often it is named, and see
+    that no section has a name twice."""
+    sizes: dict[int, int] = {}
+    above: set[int] = set()
+
+    def size(node: yaml.Node, depth: int) -> int:
+        if id(node) in above:
+            raise ValueError("an alias in it names what it is part of")
+        if depth > MOST_DEPTH:
+            raise ValueError(f"it is nested more than {MOST_DEPTH} deep")
+        if id(node) not in sizes:
+            _check_names(node)
+            above.add(id(node))
+            sizes[id(node)] = 1 + sum(size(child, depth + 1) for child in _children(node))
+            above.remove(id(node))
+        return sizes[id(node)]
+
+    if (total := size(root, 0)) > MOST_VALUES:
+        raise ValueError(f"with its aliases written out it has some {total:.0e} values; at most {MOST_VALUES} are read")
+
+
+def _check_names(node: yaml.Node) -> None:
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen: set[str] = set()
+    for key, _ in node.value:
+        if isinstance(key, yaml.ScalarNode):
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise ValueError(f"{key.value!r} is given twice in one section, again in line {line}; keep one")
+            seen.add(key.value)
+
+
+def _children(node: yaml.Node) -> Iterator[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield key
+            yield value
+    elif isinstance(node, yaml.SequenceNode):
+        yield from node.value
+
+
+def _leaves(value: Any, place: tuple[str, ...], depth: int, where: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Every value and every name, with the names that lead there."""
+    if depth > MOST_DEPTH:
+        raise ConfigError(f"{where}: it is nested more than {MOST_DEPTH} deep")
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if not isinstance(name, str):
+                shown = json.dumps(name, default=str)[:MOST_SHOWN]
+                raise ConfigError(f"{where}: {shown} in {'.'.join(place) or 'it'} is no name of an option; quote it")
+            yield place, name
+            yield from _leaves(inner, (*place, name), depth + 1, where)
+    elif isinstance(value, (list, tuple)):
+        for number, inner in enumerate(value):
+            yield from _leaves(inner, (*place, str(number)), depth + 1, where)
+    else:
+        yield place, value
