@@ -52,7 +52,9 @@ class AdapterConfig(ConfigModel):
 class AdapterRunConfig(SamplingOverrides):
     """Renders of every prompt with these adapters. Text alone stands for a run of that one adapter."""
 
-    name: str = Field(pattern=r"^[\w.-]+$", description="Shown beside its renders; letters, digits and `_.-`.")
+    name: str = Field(
+        max_length=100, pattern=r"^[\w.-]+$", description="Shown beside its renders; letters, digits and `_.-`."
+    )
     adapters: tuple[AdapterConfig, ...] = Field(min_length=1, description="All of them at once.")
     base: bool = Field(default=True, description="Render the base model with them.")
     lora: bool = Field(default=True, description="Render the base model with them and the trained LoRA.")
