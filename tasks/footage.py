@@ -1,5 +1,6 @@
 """What lies in the footage folders: the part of the world that `probe` observes."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from ltx_core.files.digest import DigestMemo, file_digest, text_digest
 from ltx_core.files.regular import is_plain_name, shown_name
 from ltx_core.media.captions import caption_file
 from ltx_core.media.find import find_masks, find_media, find_sounds, is_mask_name
+from tasks.workspace import is_own_folder, workspace_around
 
 UNREADABLE = "unreadable"
 
@@ -49,14 +51,24 @@ def find_sources(dataset: DatasetSpec, memo: DigestMemo) -> Iterator[Source]:
             f"dataset {dataset.id!r}: {root} is {'a file' if root.exists() else 'not there'}; "
             f"set instance_data_dir to the folder that holds the footage"
         )
-    found = [path for path in find_media(root) if not _is_mask(path, dataset)]
+    for option, folder in folders_of(dataset).items():
+        if workspace := workspace_around(folder.resolve()):
+            raise DataError(
+                f"dataset {dataset.id!r}: {option} {folder} lies in the workspace {workspace}, whose own results would "
+                f"become footage; set it to a folder outside"
+            )
+    found = [path for path in find_media(root, is_own_folder) if not _is_mask(path, dataset)]
     if not found:
         raise DataError(
             f"dataset {dataset.id!r}: no media files under {root}; put .mp4, .mov, .webm or .mkv files there, or set "
             f"instance_data_dir to the folder that holds them"
         )
-    sounds = {} if dataset.audio.sound_dir is None else find_sounds(dataset.audio.sound_dir)
-    masks = {} if dataset.mask_dir is None else find_masks(dataset.mask_dir, beside=dataset.mask_dir == root)
+    sounds = {} if dataset.audio.sound_dir is None else find_sounds(dataset.audio.sound_dir, is_own_folder)
+    masks = (
+        {}
+        if dataset.mask_dir is None
+        else find_masks(dataset.mask_dir, beside=dataset.mask_dir == root, left_out=is_own_folder)
+    )
     for path in found:
         relpath = path.relative_to(root)
         name = relpath.with_suffix("").as_posix()
@@ -72,6 +84,26 @@ def find_sources(dataset: DatasetSpec, memo: DigestMemo) -> Iterator[Source]:
             sounds=tuple(FileBeside(one, _digest(one, memo)) for one in sounds.get(name, ())),
             masks=tuple(FileBeside(one, _digest(one, memo)) for one in masks.get(name, ())),
         )
+
+
+def folders_of(dataset: DatasetSpec) -> dict[str, Path]:
+    """Every folder that a dataset is searched for in, by its option."""
+    named = {
+        "instance_data_dir": dataset.instance_data_dir,
+        "audio.sound_dir": dataset.audio.sound_dir,
+        "mask_dir": dataset.mask_dir,
+    }
+    return {option: folder for option, folder in named.items() if folder is not None}
+
+
+def workspaces_in(folder: Path) -> list[Path]:
+    """Workspaces at or below a folder, which are left out when it is searched."""
+    found = []
+    for place, subfolders, _ in os.walk(folder):
+        own = [name for name in subfolders if is_own_folder(Path(place, name))]
+        found += [Path(place)] if own else []
+        subfolders[:] = [name for name in subfolders if name not in own and not name.startswith(".")]
+    return found
 
 
 def footage_digest(dataset: DatasetSpec, memo: DigestMemo) -> dict[str, str | int]:

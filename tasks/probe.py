@@ -14,7 +14,7 @@ from ltx_core.media.probe import MediaInfo, probe_media
 from ltx_core.pool.items import ItemStore
 from ltx_core.progress import stop_if_asked
 from tasks.file_reading import FileJob, read_files
-from tasks.footage import UNREADABLE, Source, find_sources, footage_digest
+from tasks.footage import UNREADABLE, Source, find_sources, folders_of, footage_digest, workspaces_in
 from tasks.probe_beside import files_beside
 from tasks.shared import ConfigModel, Shared
 from tasks.stage import Observed, Outcome, Stage, Work
@@ -147,6 +147,16 @@ def observe(_config: ProbeConfig, shared: Shared, memo: DigestMemo) -> Observed:
     return {"datasets": observed}
 
 
+def probe_notices(_config: ProbeConfig, shared: Shared) -> Sequence[str]:
+    """Workspaces among the footage: what is in them is none."""
+    return [
+        f"dataset {dataset.id}: {workspace} is a workspace; its renders and caches are not taken for footage"
+        for dataset in shared.datasets
+        for folder in dict.fromkeys(folders_of(dataset).values())
+        for workspace in workspaces_in(folder)
+    ]
+
+
 STAGE = Stage(
     name="probe",
     summary=__doc__,
@@ -157,4 +167,5 @@ STAGE = Stage(
     makes=Media,
     run=probe,
     observe=observe,
+    notices=probe_notices,
 )

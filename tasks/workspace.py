@@ -13,6 +13,16 @@ QUANTISED_FILE = "quantised.json"
 """In a stage's folder: the key of the 8-bit weights that it reads."""
 
 
+def is_own_folder(folder: Path) -> bool:
+    """Whether a folder is one of those that a workspace, this one or any other, keeps its results in."""
+    return folder.name in OWN and (folder.parent / "stages" / "probe").is_dir()
+
+
+def workspace_around(path: Path) -> Path | None:
+    """The workspace in whose own folders a path lies; None if it lies in none."""
+    return next((folder.parent for folder in (path, *path.parents) if is_own_folder(folder)), None)
+
+
 @dataclass(frozen=True)
 class Workspace:
     """A folder that may be moved whole: everything stored inside refers to it by relative paths."""

@@ -1,7 +1,7 @@
 """Which files of a folder are footage, and which are sounds and masks that belong to it."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from ltx_core.errors import DataError
@@ -20,8 +20,16 @@ SOUND_SUFFIXES = frozenset({".aac", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".o
 MASK_SUFFIXES = VIDEO_SUFFIXES | {".jpeg", ".jpg", ".png", ".webp"}
 MASK_ENDING = "_mask"
 
+LeftOut = Callable[[Path], bool]
+"""Whether a folder is nobody's footage, with all it holds."""
 
-def find_media(root: Path) -> list[Path]:
+
+def nothing(_folder: Path) -> bool:
+    """For a search that leaves no folder out."""
+    return False
+
+
+def find_media(root: Path, left_out: LeftOut = nothing) -> list[Path]:
     """Every file under `root` with a video suffix in any case, sorted by relative path with forward slashes.
 
     Names that begin with a dot are skipped, with all they hold (macOS leaves `._clip.mp4` beside `clip.mp4`). Links to
@@ -32,10 +40,10 @@ def find_media(root: Path) -> list[Path]:
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; footage is searched in one. Correct `instance_data_dir`.")
-    return _files(root, VIDEO_SUFFIXES)
+    return _files(root, VIDEO_SUFFIXES, left_out)
 
 
-def find_sounds(root: Path) -> dict[str, list[Path]]:
+def find_sounds(root: Path, left_out: LeftOut = nothing) -> dict[str, list[Path]]:
     """Every sound file under `root`, as `find_media` finds videos, by its relative path without the suffix.
 
     Raises:
@@ -44,12 +52,12 @@ def find_sounds(root: Path) -> dict[str, list[Path]]:
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; sounds are searched in one. Correct `audio.sound_dir`.")
     found: dict[str, list[Path]] = {}
-    for path in _files(root, SOUND_SUFFIXES):
+    for path in _files(root, SOUND_SUFFIXES, left_out):
         found.setdefault(path.relative_to(root).with_suffix("").as_posix(), []).append(path)
     return found
 
 
-def find_masks(root: Path, *, beside: bool) -> dict[str, list[Path]]:
+def find_masks(root: Path, *, beside: bool, left_out: LeftOut = nothing) -> dict[str, list[Path]]:
     """Every mask under `root` by the relative path of its video without the suffix: NAME_mask.* and, unless they lie
     `beside` the videos, NAME.* too.
 
@@ -59,7 +67,7 @@ def find_masks(root: Path, *, beside: bool) -> dict[str, list[Path]]:
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; masks are searched in one. Correct `mask_dir`.")
     found: dict[str, list[Path]] = {}
-    for path in _files(root, MASK_SUFFIXES):
+    for path in _files(root, MASK_SUFFIXES, left_out):
         name = path.relative_to(root).with_suffix("").as_posix()
         is_named = is_mask_name(name)
         if is_named or not beside:
@@ -72,12 +80,18 @@ def is_mask_name(name: str) -> bool:
     return name.lower().endswith(MASK_ENDING)
 
 
-def _files(root: Path, suffixes: Collection[str]) -> list[Path]:
+def _files(root: Path, suffixes: Collection[str], left_out: LeftOut) -> list[Path]:
     found: list[Path] = []
     for folder, subfolders, names in os.walk(root):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-        found += [Path(folder, name) for name in names if _is_wanted(Path(folder, name), suffixes)]
+        subfolders[:] = [name for name in subfolders if not name.startswith(".") and not left_out(Path(folder, name))]
+        wanted = (Path(folder, name) for name in names if _is_wanted(Path(folder, name), suffixes))
+        found += [path for path in wanted if not (path.is_symlink() and _leads_into(path, left_out))]
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
+
+
+def _leads_into(link: Path, left_out: LeftOut) -> bool:
+    """Whether a link to a file leads into a folder that is left out."""
+    return any(left_out(folder) for folder in Path(os.path.realpath(link)).parents)
 
 
 def _is_wanted(path: Path, suffixes: Collection[str]) -> bool:
