@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ltx_core.files.atomic import find_whole
 from ltx_core.files.json_file import read_json
+from ltx_core.files.vouched import voucher
 from tasks import STAGES
 from tasks.workspace import QUANTISED_FILE, Workspace
 
@@ -34,6 +35,7 @@ class Garbage:
             shutil.rmtree(self.path)
             return
         self.path.with_suffix(".parquet").unlink(missing_ok=True)
+        voucher(self.path).unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from ltx_core.errors import DamagedError
 from ltx_core.files.digest import DigestMemo
@@ -11,39 +12,52 @@ from tasks.summary import read_summary
 from tasks.workspace import Workspace
 
 
-def damage(stage: Stage, folder: Path, workspace: Workspace, memo: DigestMemo) -> str:
-    """The first thing that is wrong with a finished result, as a clause for people; empty if it is whole.
+class Damage(NamedTuple):
+    """One file that cannot be trusted."""
 
-    Files whose digest `memo` knows are not read again while their size and times are the same.
+    path: Path
+    problem: str
+    """What was found, as a clause that names the file."""
+
+
+def find_damage(stage: Stage, folder: Path, workspace: Workspace, memo: DigestMemo) -> Iterator[Damage]:
+    """What is wrong with a finished result. Files whose digest `memo` knows are not read again while they are the same.
+
+    The counts, the manifest, the files beside it, and the files and samples in the pool that its rows name.
     """
+    manifest, columns = stage.manifest(folder), dict[str, list[Any]]()
     try:
-        summary, table = read_summary(stage.manifest(folder)), stage.manifest(folder).table()
+        summary = read_summary(manifest)
     except DamagedError as error:
-        return error.found
-    own = ((folder / name, name, digest) for name, digest in summary.files.items())
-    columns = table.to_pydict()
-    named: Iterator[tuple[Path, str, str]] = iter(())
-    if "file" in columns and "sha256" in columns:
-        pairs = zip(columns["file"], columns["sha256"], strict=True)
-        named = ((workspace.root / name, name, digest) for name, digest in pairs)
-    for files in (own, named):
-        for path, name, digest in files:
-            if not path.is_file():
-                return f"{name} is gone"
-            if memo.get(path) != digest:
-                return f"{name} has other bytes than were written"
-    return _damaged_sample(columns, workspace, memo) if "shard" in columns else ""
+        yield Damage(folder / "summary.json", error.found)
+    else:
+        yield from _damaged_files({folder / name: digest for name, digest in summary.files.items()}, workspace, memo)
+    try:
+        columns = manifest.table().to_pydict()
+    except DamagedError as error:
+        yield Damage(manifest.path, error.found)
+    if {"file", "sha256"} <= columns.keys():
+        named = zip(columns["file"], columns["sha256"], strict=True)
+        yield from _damaged_files({workspace.root / name: digest for name, digest in named}, workspace, memo)
+    if "shard" in columns:
+        yield from _damaged_shards(columns, workspace, memo)
 
 
-def _damaged_sample(columns: dict[str, list[object]], workspace: Workspace, memo: DigestMemo) -> str:
-    """The same of the samples that rows name, by the indexes of their shards."""
+def _damaged_files(digests: dict[Path, str], workspace: Workspace, memo: DigestMemo) -> Iterator[Damage]:
+    for path, digest in digests.items():
+        name = path.relative_to(workspace.root).as_posix()
+        if not path.is_file():
+            yield Damage(path, f"{name} is gone")
+        elif memo.get(path) != digest:
+            yield Damage(path, f"{name} has other bytes than were written")
+
+
+def _damaged_shards(columns: dict[str, list[Any]], workspace: Workspace, memo: DigestMemo) -> Iterator[Damage]:
+    """Shards of which a sample that rows name is not what the shard's index says."""
     rows = set(zip(*(columns[name] for name in ("shard", "offset", "size", "sha256")), strict=True))
-    shards = sorted({str(shard) for shard in columns["shard"]})
-    if lost := [name for name in shards if not (workspace.root / name).is_file()]:
-        return f"{lost[0]} is gone"
-    for folder in sorted({(workspace.root / name).parent for name in shards}):
+    for folder in sorted({(workspace.root / shard).parent for shard in columns["shard"]}):
         index = read_index(folder, memo)
         rows -= {(workspace.relative(e.shard), e.offset, e.size, e.sha256) for e in index.entries.values()}
-    if not rows:
-        return ""
-    return f"{min(str(shard) for shard, *_ in rows)} is damaged, or its index is"
+    for shard in sorted({row[0] for row in rows}):
+        path = workspace.root / shard
+        yield Damage(path, f"{shard} is damaged, or its index is" if path.is_file() else f"{shard} is gone")

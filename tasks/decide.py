@@ -12,7 +12,7 @@ from ltx_core.errors import DamagedError
 from ltx_core.files.atomic import find_whole
 from ltx_core.files.digest import DigestMemo
 from ltx_core.files.json_file import parse_object, read_json
-from tasks.damage import damage
+from tasks.damage import find_damage
 from tasks.shared import Shared
 from tasks.stage import Inputs, Stage, identity_key
 from tasks.workspace import Workspace
@@ -42,8 +42,8 @@ def decide(
     manifest = stage.manifest(folder)
     if not manifest.exists():
         return Decision(stage, key, folder, identity, reusable=False, why=_why(stage, folder, identity, workspace))
-    if problem := damage(stage, folder, workspace, memo):
-        return Decision(stage, key, folder, identity, reusable=False, why=problem, stale=True)
+    if damage := next(find_damage(stage, folder, workspace, memo), None):
+        return Decision(stage, key, folder, identity, reusable=False, why=damage.problem, stale=True)
     return Decision(stage, key, folder, identity, reusable=True, why="unchanged")
 
 

@@ -11,6 +11,7 @@ from ltx_core.autoencoder.device_memory import describe, free_bytes, plan_decodi
 from ltx_core.autoencoder.memory import VaeMemory
 from ltx_core.checkpoint.load import load_audio_vae, load_video_vae, load_vocoder
 from ltx_core.errors import DataError
+from ltx_core.files.vouched import vouch
 from ltx_core.media.mp4 import write_mp4
 from ltx_core.media.sound import decode_sound
 from ltx_core.progress import stop_if_asked
@@ -50,6 +51,7 @@ def decode_missing(jobs: Sequence[RenderJob], work: Work) -> None:
         if job.given is not None and job.given.sound is not None:
             samples, rate = _given_sound(job.given.sound, job.given.start_seconds, job.request.seconds), SOURCE_RATE
         write_mp4(job.video, frames.numpy(), job.request.frame_rate, samples, rate)
+        vouch(job.video)
         work.progress.advance(number + 1, len(jobs), "renders decoded")
 
 

@@ -9,6 +9,7 @@ import torch
 from ltx_core.checkpoint.load import load_connectors
 from ltx_core.conditioning.text import Text
 from ltx_core.engine.load import load_denoiser
+from ltx_core.files.vouched import is_vouched, vouch
 from ltx_core.lora.stack import stacked
 from ltx_core.pool.source import PoolSource
 from ltx_core.progress import Silent, stop_if_asked
@@ -27,7 +28,7 @@ from tasks.weights import open_weights
 
 def sample_missing(jobs: Sequence[RenderJob], work: Work, *, done: int) -> int:
     """Sample every job whose latents the pool lacks, and say how many; the GPU is free again at return."""
-    todo = [job for job in jobs if work.force or not job.latents.exists()]
+    todo = [job for job in jobs if work.force or not is_vouched(job.latents)]
     if not todo:
         return 0
     device = prepare_device(work.shared.memory)
@@ -48,6 +49,7 @@ def sample_missing(jobs: Sequence[RenderJob], work: Work, *, done: int) -> int:
                 given = conditionings(job, source, encoded, work.config)
                 made = sample(transformer, chosen, job.request, _Stoppable(work), conditionings=given)
                 save_latents(job.latents, made)
+                vouch(job.latents)
                 finished += 1
                 work.progress.advance(finished, total, "renders")
     return len(todo)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets_spec import Render
 from ltx_core.files.digest import DigestMemo, file_digest
+from ltx_core.files.vouched import is_vouched
 from ltx_core.progress import Progress, stop_if_asked
 from tasks.checkpoints import final_checkpoint
 from tasks.loading import loading
@@ -38,7 +39,7 @@ def render_validation(work: Work) -> Outcome:
 
     checkpoint = final_checkpoint(work.inputs["train_lora"])
     jobs = plan_jobs(work, checkpoint, _weights(work.shared, work.workspace.digest_memo()))
-    missing = [job for job in jobs if work.force or not job.video.exists()]
+    missing = [job for job in jobs if work.force or not is_vouched(job.video)]
     sampled = sample_missing(missing, work, done=len(jobs) - len(missing))
     decode_missing(missing, work)
     rows = _rows(jobs, clip_scores(jobs, work), work)

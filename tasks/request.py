@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from datasets_spec import Manifest
-from ltx_core.files.atomic import find_whole, write_bytes
+from ltx_core.files.atomic import find_whole
+from ltx_core.files.json_file import read_json, write_json
 from ltx_core.files.leftovers import is_leftover, owner_mark, remove_leftovers
 from tasks.decide import Decision
 from tasks.execute import Execution
@@ -56,7 +57,7 @@ def write_request(run: Execution) -> Path:
         force=run.force,
     )
     path = decision.folder.parent / REQUESTS / f"{decision.key}-{owner_mark()}.json"
-    write_bytes(path, request.model_dump_json(indent=2).encode())
+    write_json(path, request.model_dump(mode="json"), indent=2)
     return path
 
 
@@ -71,8 +72,12 @@ def clear_leftovers(run: Execution) -> None:
 
 
 def load_execution(path: Path) -> Execution:
-    """Read a request back into what `execute` takes."""
-    request = Request.model_validate_json(path.read_text())
+    """Read a request back into what `execute` takes.
+
+    Raises:
+        DamagedError: it is gone or changed.
+    """
+    request = Request.model_validate(read_json(path))
     stage, workspace = stage_named(request.stage), Workspace(request.workspace)
     folder = workspace.stage(stage.name, request.key)
     return Execution(

@@ -12,6 +12,7 @@ from flows.commands import (
     stages,
     train,
     up,
+    verify,
 )
 from flows.commands.command import Command
 
@@ -26,5 +27,6 @@ COMMANDS: tuple[Command, ...] = (
     announce.COMMAND,
     stages.COMMAND,
     gc.COMMAND,
+    verify.COMMAND,
     docs.COMMAND,
 )

@@ -53,14 +53,19 @@ class TensorReader:
         return self._read(stored, torch.uint8, None)
 
     def as_stored(self, stored: StoredTensor) -> torch.Tensor:
-        """In the dtype that it has in the file."""
-        return self._read(stored, torch_dtype(stored.path, stored.name, stored.dtype), None)
+        """In the dtype that it has in the file; whether numbers are finite is for the caller, who has checksums."""
+        return self._filled(stored, torch_dtype(stored.path, stored.name, stored.dtype), None)
 
     def cast(self, tensor: torch.Tensor) -> torch.Tensor:
         """A computed tensor in the wanted dtype."""
         return tensor.to(self.dtype)
 
     def _read(self, stored: StoredTensor, dtype: torch.dtype, scale: torch.Tensor | None) -> torch.Tensor:
+        result = self._filled(stored, dtype, scale)
+        self._look_at(stored, result)
+        return result
+
+    def _filled(self, stored: StoredTensor, dtype: torch.dtype, scale: torch.Tensor | None) -> torch.Tensor:
         kind = torch_dtype(stored.path, stored.name, stored.dtype)
         result = torch.empty(stored.shape, dtype=dtype, device=self.device)
         flat, file, step = result.view(-1), self._file(stored.path), PIECE_BYTES // kind.itemsize
@@ -72,7 +77,6 @@ class TensorReader:
                 raise CheckpointError(f"{stored.path} ends inside {stored.name}; copy or download the file again")
             values = piece.view(kind)
             target.copy_(values if scale is None else values.to(self.device).float() * scale)
-        self._look_at(stored, result)
         return result
 
     def _look_at(self, stored: StoredTensor, values: torch.Tensor) -> None:

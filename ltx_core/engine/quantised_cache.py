@@ -22,6 +22,7 @@ from ltx_core.engine.options import Precision
 from ltx_core.errors import CheckpointError
 from ltx_core.files.atomic import remove_partials
 from ltx_core.files.digest import text_digest
+from ltx_core.files.json_file import parse_object
 from ltx_core.files.lock import folder_lock
 from ltx_core.files.safetensors import read_header
 from ltx_core.files.tensors import NAMES, write_tensors
@@ -159,16 +160,24 @@ def _read(path: Path, reader: TensorReader, wanted: Tensors) -> Tensors:
         raise CheckpointError(f"{path} holds other tensors than the model has")
     ordered = sorted(header.tensors.items(), key=lambda item: item[1].begin)
     found = {name: reader.as_stored(StoredTensor(path, name, entry)) for name, entry in ordered}
-    sums = dict(zip(found, checksums(list(found.values())), strict=True))
-    kept = _kept_sums(path, header.metadata)
-    if wrong := [name for name, total in sums.items() if kept.get(name) != total]:
+    if CHECKSUMS not in header.metadata:
+        raise CheckpointError(f"{path} has no checksums")
+    if wrong := wrong_sums(path, found, header.metadata):
         raise CheckpointError(f"{path} has other bytes in {wrong[0]} than were written")
     return found
 
 
-def _kept_sums(path: Path, metadata: Mapping[str, str]) -> dict[str, int]:
+def wrong_sums(path: Path, tensors: Tensors, metadata: Mapping[str, str]) -> list[str]:
+    """Names of tensors whose bytes are not those that the file's checksums were taken of; none of a file without.
+
+    Raises:
+        CheckpointError: the checksums cannot be read.
+    """
+    if CHECKSUMS not in metadata:
+        return []
     try:
-        kept: dict[str, int] = json.loads(metadata[CHECKSUMS])
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{path} has no checksums") from error
-    return kept
+        kept = parse_object(metadata[CHECKSUMS])
+    except ValueError as error:
+        raise CheckpointError(f"{path} has no readable checksums ({error})") from error
+    sums = dict(zip(tensors, checksums(list(tensors.values())), strict=True))
+    return [name for name, total in sums.items() if kept.get(name) != total]
