@@ -110,7 +110,7 @@ class QuantisedCache:
             StorageError: the disk is full or read-only.
         """
         if self._writes and self._has_room(tensors):
-            sums = dict(zip(tensors, checksums(list(tensors.values())), strict=True))
+            sums = _typed_sums(tensors)
             write_tensors(self._path(part), tensors, {CHECKSUMS: json.dumps(sums)})
             self.num_made += 1
 
@@ -155,8 +155,8 @@ def _weighted_sum(tensor: torch.Tensor) -> torch.Tensor:
 
 def _read(path: Path, reader: TensorReader, wanted: Tensors) -> Tensors:
     header = read_header(path)
-    expected = {name: (NAMES.get(tensor.dtype), tuple(tensor.shape)) for name, tensor in wanted.items()}
-    if expected != {name: (entry.dtype, entry.shape) for name, entry in header.tensors.items()}:
+    expected = {name: tuple(tensor.shape) for name, tensor in wanted.items()}
+    if expected != {name: entry.shape for name, entry in header.tensors.items()}:
         raise CheckpointError(f"{path} holds other tensors than the model has")
     ordered = sorted(header.tensors.items(), key=lambda item: item[1].begin)
     found = {name: reader.as_stored(StoredTensor(path, name, entry)) for name, entry in ordered}
@@ -179,5 +179,10 @@ def wrong_sums(path: Path, tensors: Tensors, metadata: Mapping[str, str]) -> lis
         kept = parse_object(metadata[CHECKSUMS])
     except ValueError as error:
         raise CheckpointError(f"{path} has no readable checksums ({error})") from error
-    sums = dict(zip(tensors, checksums(list(tensors.values())), strict=True))
-    return [name for name, total in sums.items() if kept.get(name) != total]
+    return [name for name, total in _typed_sums(tensors).items() if kept.get(name) != total]
+
+
+def _typed_sums(tensors: Tensors) -> dict[str, list[str | int]]:
+    """Dtype and checksum of each tensor: the same bytes as another dtype are other numbers."""
+    sums = checksums(list(tensors.values()))
+    return {name: [NAMES[tensor.dtype], total] for (name, tensor), total in zip(tensors.items(), sums, strict=True)}
