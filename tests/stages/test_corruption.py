@@ -65,7 +65,8 @@ def test_verify_names_every_damaged_file_and_repair_makes_the_next_run_right(ben
         data[len(data) // 2] ^= 4
         path.write_bytes(bytes(data))
     found = list(verify(bench.place, SILENT))
-    assert not set(chosen.values()) - {damage.path for damage in found}
+    named = {damage.path for damage in found}
+    assert not [path.relative_to(bench.workspace) for path in chosen.values() if path not in named]
     for damage in found:
         assert "\n" not in damage.problem
         assert repair(bench.place, damage, SILENT)

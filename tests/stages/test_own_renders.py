@@ -40,7 +40,6 @@ def test_another_workspace_inside_the_footage_is_left_out_too(own: Bench) -> Non
 
 def test_the_footage_may_lie_in_the_workspace(own: Bench) -> None:
     outer = own.but(footage=copied(own.footage, own.workspace / "footage"))
-    shutil.copytree(own.footage.parent / "workspace" / "pool", own.workspace / "pool", dirs_exist_ok=True)
     assert names(outer.run("probe")) == FILES
     assert names(outer.run("probe")) == FILES
 
@@ -68,4 +67,6 @@ def test_footage_among_the_renders_is_refused(option: str, linked: bool, own: Be
 def copied_into(own: Bench, workspace: Path) -> None:
     """A workspace with renders at a place."""
     own.run("probe")
-    shutil.copytree(own.workspace, workspace, dirs_exist_ok=True, ignore=shutil.ignore_patterns("latest.json"))
+    shutil.copytree(
+        own.workspace, workspace, dirs_exist_ok=True, ignore=shutil.ignore_patterns("latest.json", "manifest.parquet")
+    )
