@@ -1,7 +1,6 @@
 """Damage one file of a workspace as failing disks, careless copies and killed programs do, by a seed."""
 
 import random
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -80,9 +79,3 @@ CHANGES: dict[str, Change] = {
     "empty": lambda _data, _chosen: b"",
     "grown": lambda data, chosen: data + chosen.randbytes(37),
 }
-
-
-def restore(workspace: Path, saved: Path) -> None:
-    """Put a workspace back as it was saved."""
-    shutil.rmtree(workspace)
-    shutil.copytree(saved, workspace, symlinks=True)

@@ -7,6 +7,7 @@ is checked. Caches of libraries (`cache`) and MLflow's files are theirs.
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 
 from datasets_spec import Clip, Manifest
@@ -35,7 +36,7 @@ def verify(workspace: Workspace, progress: Progress) -> Iterator[Damage]:
         Stopped: asked to stop.
     """
     seen: set[Path] = set()
-    for damage in (*_results(workspace, progress), *_files(workspace, progress), *_tracking(workspace)):
+    for damage in chain(_results(workspace, progress), _files(workspace, progress), _tracking(workspace)):
         if damage.path not in seen:
             seen.add(damage.path)
             yield damage

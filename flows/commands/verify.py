@@ -3,10 +3,11 @@
 from argparse import ArgumentParser, Namespace
 
 from rich.console import Console
+from rich.status import Status
 
 from flows.commands.command import Command
 from flows.commands.config_arguments import add_config, read_config
-from ltx_core.progress import SILENT
+from ltx_core.progress import Silent
 from tasks.verify import repair, verify
 
 
@@ -20,16 +21,32 @@ def _arguments(parser: ArgumentParser) -> None:
 def _run(args: Namespace) -> int:
     console, place = Console(highlight=False, markup=False, soft_wrap=True), read_config(args).place()
     left = 0
-    for damage in verify(place, SILENT):
-        removed = args.repair and repair(place, damage, SILENT)
-        console.print(f"{'removed: ' if removed else ''}{damage.problem}")
-        left += not removed
+    with Console(stderr=True).status("reading results") as status:
+        progress = _Shown(status)
+        found = verify(place, progress)
+        for damage in list(found) if args.repair else found:  # nothing is removed while others are looked at
+            removed = args.repair and repair(place, damage, progress)
+            console.print(f"{'removed: ' if removed else ''}{damage.problem}")
+            left += not removed
     if left:
         advice = "" if args.repair else "; --repair removes what a run can make again"
         console.print(f"{left} damaged{advice}")
         return 1
     console.print(f"{place.root} is as it was written" if not args.repair else "nothing damaged is left; run again")
     return 0
+
+
+class _Shown(Silent):
+    """Progress as a line in the terminal that is gone at the end."""
+
+    def __init__(self, status: Status) -> None:
+        self._status = status
+
+    def advance(self, done: int, total: int, unit: str) -> None:
+        self._status.update(f"read {done} of {total} {unit}")
+
+    def note(self, message: str) -> None:
+        self._status.console.print(message, highlight=False, markup=False)
 
 
 COMMAND = Command(name="verify", summary="check a workspace: digests, tensors, videos", arguments=_arguments, run=_run)
