@@ -34,7 +34,7 @@ def test_a_workspace_inside_the_footage_is_left_out_and_said(where: str, own: Be
 def test_another_workspace_inside_the_footage_is_left_out_too(own: Bench) -> None:
     """A demo, or the output of another configuration."""
     copied_into(own, own.footage / "demo")
-    assert names(own.run("probe")) == FILES
+    assert names(own.run("probe", force="probe")) == FILES
     assert [note for note in own.progress.told if f"{own.footage / 'demo'} is a workspace" in note]
 
 
