@@ -11,8 +11,8 @@ from flows.config import load_config
 from flows.plan import plan
 from flows.selection import select
 from ltx_core.errors import ConfigError
+from ltx_core.files.tensors import read_tensors
 from ltx_core.lora.names import stream_of
-from ltx_core.lora.tensor_file import read_tensors
 from ltx_core.miniature.corpus import Audio, Footage, aac
 from ltx_core.miniature.footage import write_footage
 from ltx_core.pool.source import PoolSource

@@ -12,9 +12,9 @@ from ltx_core.checkpoint.combined import open_checkpoint
 from ltx_core.checkpoint.load import load_transformer
 from ltx_core.denoiser.forward import denoise
 from ltx_core.errors import ConfigError
+from ltx_core.files.tensors import read_tensors
 from ltx_core.lora.inject import without_lora
 from ltx_core.lora.names import stream_of
-from ltx_core.lora.tensor_file import read_tensors
 from ltx_core.progress import Silent
 from ltx_core.training.backward import EagerBackward
 from ltx_core.training.batch import NoisyStream, TrainBatch
