@@ -14,7 +14,7 @@ from ltx_core.media.ahead import Leaving, Window, default_workers, run_ahead
 from ltx_core.media.clip import clip_seconds
 from ltx_core.media.errors import MediaError
 from ltx_core.media.whole_clip import WholeClip, whole_clip
-from ltx_core.media.workers import read_apart
+from ltx_core.media.workers import limits_of, read_apart
 from ltx_core.progress import stop_if_asked
 from tasks.stage import Work
 
@@ -36,13 +36,16 @@ def decoded_clips(
         Stopped: the stage was asked to stop.
     """
     config, seconds = work.config, work.shared.limits.file_seconds
+    workers = config.decode_workers or default_workers()
 
     def read(item: tuple[str, Clip], leaving: Leaving) -> Decoded:
         key, clip = item
-        whole: WholeClip = read_apart(Path(clip.path), seconds, leaving.check, decode, clip)
+        whole: WholeClip = read_apart(
+            limits_of(Path(clip.path), seconds, min(workers, len(clips))), leaving.check, decode, clip
+        )
         return Decoded(key, torch.from_numpy(whole.frames), _tensor(whole.sound), _tensor(whole.weights))
 
-    window = Window(config.decode_workers or default_workers(), config.decode_ahead_mib * MIB)
+    window = Window(workers, config.decode_ahead_mib * MIB)
     ahead = run_ahead(
         clips,
         read,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ltx_core.media.ahead import Leaving, Window, default_workers, run_ahead
 from ltx_core.media.errors import MediaError
-from ltx_core.media.workers import read_apart
+from ltx_core.media.workers import limits_of, read_apart
 from ltx_core.progress import stop_if_asked
 from tasks.stage import Work
 
@@ -30,15 +30,17 @@ def read_files(jobs: Sequence[FileJob], work: Work, doing: str) -> Generator[tup
     Raises:
         Stopped: the stage was asked to stop.
     """
+    workers = default_workers()
 
     def read(job: FileJob, leaving: Leaving) -> Any:
-        return read_apart(job.path, work.shared.limits.file_seconds, leaving.check, job.function, *job.arguments)
+        limits = limits_of(job.path, work.shared.limits.file_seconds, min(workers, len(jobs)))
+        return read_apart(limits, leaving.check, job.function, *job.arguments)
 
     results = run_ahead(
         jobs,
         read,
         size=lambda _job: 0,
-        window=Window(default_workers(), NO_LIMIT),
+        window=Window(workers, NO_LIMIT),
         check=lambda: stop_if_asked(work.progress, doing),
         apart=MediaError,
     )
@@ -54,5 +56,5 @@ def read_file(work: Work, doing: str, path: Path, function: Callable[..., Any], 
         MediaError: the file cannot be used.
         Stopped: the stage was asked to stop.
     """
-    seconds = work.shared.limits.file_seconds
-    return read_apart(path, seconds, lambda: stop_if_asked(work.progress, doing), function, *arguments)
+    limits = limits_of(path, work.shared.limits.file_seconds, 1)
+    return read_apart(limits, lambda: stop_if_asked(work.progress, doing), function, *arguments)

@@ -1,4 +1,4 @@
-"""`python -m ltx_core.media.worker_process FD PARENT_PID THREADS`: does what it is sent, one piece of work at a time.
+"""`python -m ltx_core.media.worker_process FD PARENT_PID`: does what it is sent, one piece of work at a time.
 
 Decoders are C code at work on bytes from anywhere: what crashes or never ends here ends this process and no other. It
 imports no torch, and dies with its parent, also when it hangs.
@@ -33,18 +33,17 @@ def answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[st
 
 def main() -> None:
     """Answer until nobody asks any more."""
-    fd, parent, threads = (int(word) for word in sys.argv[1:4])
+    fd, parent = (int(word) for word in sys.argv[1:3])
     ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it died before the line above
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, which is for the parent to hear
     from ltx_core.media import container
 
-    container.DECODER_THREADS = threads
     connection = Connection(fd)
     while True:
         try:
-            function, arguments = connection.recv()
+            function, arguments, container.DECODER_THREADS = connection.recv()
         except EOFError:
             return
         connection.send(answer(function, arguments))

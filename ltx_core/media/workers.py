@@ -11,11 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from datasets_spec.quarantine import QuarantineReason
 from ltx_core.errors import OutOfMemory
-from ltx_core.media.ahead import default_workers
 from ltx_core.media.errors import MediaError
 from ltx_core.media.worker_process import BROKE, RAISED
 
@@ -30,6 +29,14 @@ _idle: list["Worker"] = []
 _lock = threading.Lock()
 
 
+class FileLimits(NamedTuple):
+    """The file that is worked on, how long that may take, and how many threads may decode it."""
+
+    path: Path
+    seconds: float
+    decoder_threads: int
+
+
 class Worker:
     """A process that is started when it is first needed, and again after it ended."""
 
@@ -37,13 +44,10 @@ class Worker:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection[Any, Any] | None = None
 
-    def call(
-        self, path: Path, seconds: float, check: Callable[[], None], function: Callable[..., Any], *arguments: Any
-    ) -> Any:
+    def call(self, file: FileLimits, check: Callable[[], None], function: Callable[..., Any], *arguments: Any) -> Any:
         """What `function(*arguments)` gives in the worker. Both travel by pickle: the function by its name.
 
-        `path`: the file that is worked on; `seconds`: how long it may take; `check` is called meanwhile and may raise,
-        which ends the worker.
+        `check` is called meanwhile and may raise, which ends the worker.
 
         Raises:
             LtxError: as the function raised it.
@@ -54,15 +58,15 @@ class Worker:
             _starter.submit(self._start).result()
         assert self._connection is not None
         try:
-            self._connection.send((function, arguments))
-            kind, value = self._answer(path, time.monotonic() + seconds, seconds, check)
+            self._connection.send((function, arguments, file.decoder_threads))
+            kind, value = self._answer(file.path, time.monotonic() + file.seconds, file.seconds, check)
         except BaseException:
             self.end()
             raise
         if kind == RAISED:
             raise value
         if kind == BROKE:
-            raise _broken(path, f"reading it ended in {value}")
+            raise _broken(file.path, f"reading it ended in {value}")
         return value
 
     def end(self) -> None:
@@ -75,9 +79,8 @@ class Worker:
 
     def _start(self) -> None:
         ours, theirs = Pipe()
-        words = (theirs.fileno(), os.getpid(), max(len(os.sched_getaffinity(0)) // default_workers(), 1))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "ltx_core.media.worker_process", *map(str, words)],
+            [sys.executable, "-m", "ltx_core.media.worker_process", str(theirs.fileno()), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             pass_fds=(theirs.fileno(),),
         )
@@ -110,16 +113,17 @@ class Worker:
         return _broken(path, f"reading it ended its process with {how}")
 
 
-def read_apart(
-    path: Path, file_seconds: float, check: Callable[[], None], function: Callable[..., Any], *arguments: Any
-) -> Any:
-    """As `Worker.call`, by a worker that nobody else uses meanwhile; it stays for who comes next.
-
-    A file may take `file_seconds`, and as long again for every 64 MiB of it.
-    """
-    seconds = file_seconds * (1 + _size(path) // BYTES_A_LIMIT)
+def read_apart(file: FileLimits, check: Callable[[], None], function: Callable[..., Any], *arguments: Any) -> Any:
+    """As `Worker.call`, by a worker that nobody else uses meanwhile; it stays for who comes next."""
     with _worker() as worker:
-        return worker.call(path, seconds, check, function, *arguments)
+        return worker.call(file, check, function, *arguments)
+
+
+def limits_of(path: Path, file_seconds: float, num_readers: int) -> FileLimits:
+    """A file may take `file_seconds`, and as long again for every 64 MiB of it; readers at work at once share the
+    cores."""
+    seconds = file_seconds * (1 + _size(path) // BYTES_A_LIMIT)
+    return FileLimits(path, seconds, max(len(os.sched_getaffinity(0)) // num_readers, 1))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import pytest
 from datasets_spec import QuarantineReason
 from ltx_core.errors import DataError, OutOfMemory, Stopped
 from ltx_core.media.errors import MediaError
-from ltx_core.media.workers import read_apart
+from ltx_core.media.workers import FileLimits, limits_of, read_apart
 
 pytestmark = pytest.mark.whole
 
@@ -66,7 +66,7 @@ def hang(seconds: float) -> None:
 
 
 def apart(function: Any, *arguments: Any, seconds: float = PATIENT) -> Any:
-    return read_apart(FILE, seconds, lambda: None, function, *arguments)
+    return read_apart(FileLimits(FILE, seconds, 1), lambda: None, function, *arguments)
 
 
 def test_results_come_from_another_process_that_stays() -> None:
@@ -123,7 +123,7 @@ def test_who_leaves_ends_the_worker() -> None:
         raise Stopped("enough")
 
     with pytest.raises(Stopped):
-        read_apart(FILE, PATIENT, leave_now, hang, 300.0)
+        read_apart(FileLimits(FILE, PATIENT, 1), leave_now, hang, 300.0)
     with pytest.raises(ProcessLookupError):
         os.kill(before, 0)
 
@@ -143,4 +143,6 @@ def test_the_limit_grows_with_the_file(tmp_path: Path) -> None:
     path = tmp_path / "large.mp4"
     with path.open("wb") as file:
         file.truncate(40 * 64 * 2**20)
-    read_apart(path, 0.1, lambda: None, hang, 1.0)
+    assert limits_of(path, 0.5, 10**6) == FileLimits(path, 0.5 * 41, 1)
+    path.write_bytes(b"small")
+    assert limits_of(path, 0.5, 1) == FileLimits(path, 0.5, len(os.sched_getaffinity(0)))
