@@ -16,7 +16,7 @@ from flows.processes import recorded_process
 from flows.reconcile import crash_dead_runs
 from flows.run import Around, run_tracked, terminal
 from flows.selection import Selection
-from ltx_core.errors import LtxError
+from ltx_core.errors import LtxError, Stopped
 from tasks.binding import as_task
 from tasks.death import StageDied
 from tasks.events import Everyone
@@ -25,6 +25,8 @@ from tasks.registry import stage_named
 from tasks.results import StageResult
 
 T = TypeVar("T")
+EXPLAINED: list[BaseException] = []
+"""What ended the flows of this process, the last one last."""
 
 
 def run_in_flow(config: RunConfig, selection: Selection) -> list[StageResult]:
@@ -48,14 +50,16 @@ def explained(work: Callable[[], T]) -> T | State[Any]:
     """What a flow returns: what `work` gives, or the state that says why it failed or was interrupted.
 
     Raised through Prefect, an error that its message explains would be a hundred lines of traceback in the run's log,
-    and ctrl-C a crash.
+    and ctrl-C would end Prefect's own thread. Who called the flow in this process finds it in `EXPLAINED`.
     """
     try:
         return work()
-    except KeyboardInterrupt as interrupt:
-        return Cancelled(message="interrupted; what was finished is kept", data=interrupt)
+    except (KeyboardInterrupt, Stopped) as stop:
+        EXPLAINED.append(stop)
+        return Cancelled(message=str(stop) if isinstance(stop, Stopped) else "interrupted; what was finished is kept")
     except (LtxError, StageDied) as error:
-        return Failed(message=f"{type(error).__name__}: {error}", data=error)
+        EXPLAINED.append(error)
+        return Failed(message=f"{type(error).__name__}: {error}")
 
 
 def _as_tasks() -> Around:

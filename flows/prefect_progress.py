@@ -1,10 +1,13 @@
 """A listener to a running stage that tells Prefect's UI."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from uuid import UUID
 
+import httpx
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.exceptions import PrefectException
 from prefect.logging import get_run_logger
 
 from flows.pace import StagePace
@@ -15,9 +18,11 @@ ARTIFACT_INTERVAL_SECONDS = 2.0
 
 class PrefectProgress:
     """A progress artifact for each stage, updated in place: counts, losses, pace and time left, or what the stage last
-    noted, such as what it waits for. Notes go into the run's log too."""
+    noted, such as what it waits for. Notes go into the run's log too. A server that is gone ends no stage: it is told
+    nothing more."""
 
     def __init__(self) -> None:
+        self._gone = False
         self._artifact: dict[str, UUID] = {}
         self._pace = StagePace("")
         self._updated_at = 0.0
@@ -26,9 +31,10 @@ class PrefectProgress:
         """Make the artifact."""
         get_run_logger().info("%s starts: %s", stage, why)
         self._pace = StagePace(why)
-        made = create_progress_artifact(progress=0.0, key=f"progress-{stage.replace('_', '-')}", description=why)
-        assert isinstance(made, UUID)
-        self._artifact[stage] = made
+        with self._unless_gone():
+            made = create_progress_artifact(progress=0.0, key=f"progress-{stage.replace('_', '-')}", description=why)
+            assert isinstance(made, UUID)
+            self._artifact[stage] = made
 
     def advanced(self, stage: str, done: int, total: int, unit: str) -> None:
         """Update the artifact, now and then."""
@@ -46,9 +52,18 @@ class PrefectProgress:
     def noted(self, stage: str, message: str) -> None:
         """Into the flow run's log, and onto the artifact, if the stage has begun."""
         get_run_logger().info("%s: %s", stage, message)
-        if stage in self._artifact:
-            self._update(stage, message)
+        self._update(stage, message)
 
     def _update(self, stage: str, description: str) -> None:
         share = 100.0 * self._pace.done / max(self._pace.total, 1)
-        update_progress_artifact(self._artifact[stage], progress=share, description=description)
+        if stage in self._artifact and not self._gone:
+            with self._unless_gone():
+                update_progress_artifact(self._artifact[stage], progress=share, description=description)
+
+    @contextmanager
+    def _unless_gone(self) -> Iterator[None]:
+        try:
+            yield
+        except (httpx.HTTPError, PrefectException) as error:
+            self._gone = True
+            get_run_logger().warning("Prefect's server takes no progress any more (%s); the stage goes on", error)

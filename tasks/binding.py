@@ -35,7 +35,7 @@ def as_task(stage: Stage, body: Callable[[], StageResult]) -> Task[[Upstream], S
         try:
             result = body()
         except STOPS as stop:
-            return Cancelled(message=str(stop) or "interrupted")
+            return Cancelled(message=str(stop) if isinstance(stop, Stopped) else "interrupted")
         except (LtxError, StageDied) as error:
             return Failed(message=f"{type(error).__name__}: {error}")
         summary = result.summary
