@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 from prefect import Flow
+from prefect.client.schemas.objects import State
 from prefect.exceptions import PrefectException
 from prefect.logging.handlers import PrefectConsoleHandler
 
@@ -24,7 +25,7 @@ def run_flow(flow: Flow[Any, Any], **parameters: Any) -> Any:
     """
     try:
         EXPLAINED.clear()
-        state = flow(**parameters, return_state=True)
+        state: State[Any] = flow(**parameters, return_state=True)
     except httpx.TransportError as error:
         raise TransientError(
             f"Prefect's server at {api_url()} answers no more ({error}). What was finished is kept; run again, "
