@@ -6,7 +6,6 @@ from typing import Any
 
 import httpx
 from prefect import Flow
-from prefect.client.schemas.objects import State
 from prefect.exceptions import PrefectException
 from prefect.logging.handlers import PrefectConsoleHandler
 
@@ -25,7 +24,7 @@ def run_flow(flow: Flow[Any, Any], **parameters: Any) -> Any:
     """
     try:
         EXPLAINED.clear()
-        state: State[Any] = flow(**parameters, return_state=True)
+        state: Any = flow(**parameters, return_state=True)  # whose overloads take a flow of anything for one of nothing
     except httpx.TransportError as error:
         raise TransientError(
             f"Prefect's server at {api_url()} answers no more ({error}). What was finished is kept; run again, "
