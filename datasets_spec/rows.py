@@ -7,6 +7,10 @@ from pydantic import Field
 from datasets_spec.record import Record, location
 
 Split = Literal["train", "eval"]
+Scan = Literal["progressive", "interlaced_tff", "interlaced_bff", "telecined_tff", "telecined_bff"]
+"""How lines become a picture: all at once, in two fields (the top or bottom one first), or film spread over fields."""
+Colors = Literal["sdr", "wide", "pq", "hlg"]
+"""What colours are stored as; `wide` is an SDR curve with more than BT.709's gamut, such as Display P3."""
 AudioKind = Literal["voiced", "other", "silent", "none", "broken"]
 
 
@@ -30,6 +34,12 @@ class Media(Record):
     duration_seconds: float = Field(gt=0, description="From the first frame's time to the last frame's end.")
     frame_rate: float = Field(gt=0, description="Mean frames per second.")
     is_variable_rate: bool = Field(description="Whether frame intervals differ by more than rounding.")
+    usual_rate: float = Field(
+        gt=0, description="Frames per second at the usual interval, pauses left out; of telecined film, the film's."
+    )
+    scan: Scan = Field(description="How lines become a picture, as its frames show; whole pictures are made of fields.")
+    colors: Colors = Field(description="What its colours are stored as; all but `sdr` are mapped to BT.709.")
+    has_alpha: bool = Field(description="Whether anything in it is transparent, and is laid on black.")
     audio_codec: str | None = Field(description="Codec of the audio stream, if there is one.")
     audio_channels: int = Field(ge=0, description="Channels of the audio stream; 0 without one.")
     audio_rate: int = Field(ge=0, description="Samples per second; 0 without an audio stream.")
@@ -61,7 +71,14 @@ class Clip(Record):
     mask_path: str | None = location("Absolute path of that mask.", default=None)
     caption: str = Field(description="The caption.")
     start_seconds: float = Field(ge=0, description="Start, counted from the file's first frame.")
-    frame_rate: float = Field(gt=0, description="Frames per second after resampling.")
+    frame_rate: float = Field(gt=0, description="Frames per second of the clip: its file's own, or resampled.")
+    phase_seconds: float = Field(
+        default=0.0,
+        ge=0,
+        description="How long after its interval begins each frame is taken: with `frame_rate: native`, in the middle "
+        "of a frame's time on screen, so that uneven times repeat and drop none.",
+    )
+    scan: Scan = Field(default="progressive", description="As its file's.")
     num_frames: int = Field(ge=1, description="8k+1 frames.")
     width: int = Field(ge=32, description="Pixels, a multiple of 32.")
     height: int = Field(ge=32, description="Pixels, a multiple of 32.")

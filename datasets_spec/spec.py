@@ -1,9 +1,11 @@
 """What a user says about a folder of footage: the keys of the guide's `multidatabackend.json`."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+FrameRate = Annotated[float, Field(gt=0, le=240)]
 
 
 class SpecModel(BaseModel):
@@ -22,8 +24,10 @@ class VideoSpec(SpecModel):
     max_frames: int | None = Field(
         default=None, ge=1, description="Longest usable source in frames at `frame_rate`; default no limit."
     )
-    frame_rate: float = Field(
-        default=25.0, gt=0, le=240, description="Frames per second that clips are resampled to, by presentation time."
+    frame_rate: Literal["native"] | FrameRate = Field(
+        default="native",
+        description="`native`: clips keep their file's own rate, or its largest whole part up to 30, as 25 of 50 and "
+        "29.97 of 59.94. A number: clips are resampled to it by presentation time, which repeats or drops frames.",
     )
     bucket_strategy: Literal["aspect_ratio", "resolution_frames"] = Field(
         default="aspect_ratio",
@@ -31,6 +35,16 @@ class VideoSpec(SpecModel):
     )
     frame_interval: int = Field(
         default=8, ge=1, description="With `resolution_frames`, lengths are floored to a multiple of this, plus one."
+    )
+    hdr: Literal["map", "quarantine"] = Field(
+        default="map", description="Footage in PQ, HLG or colours beyond BT.709: mapped to BT.709, or set aside."
+    )
+    interlaced: Literal["deinterlace", "quarantine"] = Field(
+        default="deinterlace",
+        description="Footage in fields, telecined film too: made whole pictures of, or set aside.",
+    )
+    alpha: Literal["black", "quarantine"] = Field(
+        default="black", description="Footage with transparent parts: laid on black, or set aside."
     )
 
     @model_validator(mode="after")

@@ -45,7 +45,7 @@ datasets:
     resolution: {fits.resolution}   # edge of the square of equal area; lower it first if memory runs out
     video:
       num_frames: {goal.num_frames}   # 8k+1; fewer take less memory and time
-      frame_rate: 25   # clips are resampled to it
+      frame_rate: native   # each file's own, up to 30; a number resamples to it
     audio:
       auto_split: true   # train sound as well
     repeats: 1   # visits of each clip in an epoch
@@ -76,7 +76,7 @@ render_validation:
   width: 768
   height: 512
   num_frames: {goal.num_frames}
-  frame_rate: 25   # as the footage's
+  frame_rate: 25   # as most of the footage's
   num_steps: 30
   video_cfg: 3.0   # guidance; 2 to 6
   base_precision: {fits.base_precision}   # as trained; native is closer and, on a card that cannot hold it, slower

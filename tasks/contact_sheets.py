@@ -1,11 +1,13 @@
 """Pictures of what was cut: one sheet a dataset and split."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from datasets_spec import Clip
+from ltx_core.media.clip import clip_seconds
 from ltx_core.media.contact_sheet import contact_sheet
 from ltx_core.media.errors import MediaError
+from ltx_core.media.rates import resampled
 from ltx_core.media.whole_clip import some_frames
 from tasks.file_reading import FileJob, read_files
 from tasks.stage import Work
@@ -13,8 +15,11 @@ from tasks.stage import Work
 THUMBNAILS = 5
 
 
-def draw_contact_sheets(clips: Sequence[Clip], work: Work) -> None:
-    """Draw the first clips of each dataset and split, a row each, with caption and figures."""
+def draw_contact_sheets(clips: Sequence[Clip], rates: Mapping[str, float], work: Work) -> None:
+    """Draw the first clips of each dataset and split, a row each, with caption and figures.
+
+    `rates`: the usual frame rate of each file, by its id.
+    """
     for name in sorted({(clip.dataset, clip.split) for clip in clips}):
         of_sheet = sorted((c for c in clips if (c.dataset, c.split) == name), key=lambda clip: clip.clip_id)
         chosen = {clip.clip_id: clip for clip in of_sheet[: work.config.contact_sheet_clips]}
@@ -24,7 +29,7 @@ def draw_contact_sheets(clips: Sequence[Clip], work: Work) -> None:
             if isinstance(frames, MediaError):
                 work.progress.note(f"{key} is not on its contact sheet: {frames}")
             else:
-                rows.append((_label(chosen[key]), frames))
+                rows.append((_label(chosen[key], rates[chosen[key].media_id]), frames))
         if rows:
             contact_sheet(rows, work.out / f"contact-sheet-{name[0]}-{name[1]}.png")
 
@@ -33,10 +38,10 @@ def _picked(clip: Clip) -> list[int]:
     return [round(i * (clip.num_frames - 1) / (THUMBNAILS - 1)) for i in range(THUMBNAILS)]
 
 
-def _label(clip: Clip) -> str:
+def _label(clip: Clip, usual_rate: float) -> str:
     sound = (
         f"{clip.audio} {clip.loudness_db:.0f} dB" if clip.audio not in ("none", "broken") else f"sound: {clip.audio}"
     )
-    return (
-        f"{clip.clip_id}  {clip.bucket}  {clip.frame_rate:g} fps  {sound}  motion {clip.motion:.3f}  |  {clip.caption}"
-    )
+    changed = resampled(usual_rate, clip.frame_rate, clip_seconds(clip)) if clip.phase_seconds == 0 else ""
+    rate = f"{clip.frame_rate:g} fps" + (f" ({changed})" if changed else "")
+    return f"{clip.clip_id}  {clip.bucket}  {rate}  {sound}  motion {clip.motion:.3f}  |  {clip.caption}"

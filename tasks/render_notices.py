@@ -29,9 +29,10 @@ def render_notices(config: RenderValidationConfig, shared: Shared) -> Sequence[s
 
 def _rates(config: RenderValidationConfig, shared: Shared) -> Iterator[str]:
     for dataset in shared.datasets:
-        if dataset.video.frame_rate != config.frame_rate:
+        rate = dataset.video.frame_rate
+        if rate not in ("native", config.frame_rate):
             yield (
-                f"dataset {dataset.id} has {dataset.video.frame_rate:g} frames a second and render_validation "
+                f"dataset {dataset.id} has {rate:g} frames a second and render_validation "
                 f"{config.frame_rate:g}: motion may jitter at a rate that was not trained; make them equal"
             )
 

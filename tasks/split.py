@@ -14,6 +14,7 @@ from ltx_core.media.duplicates import mark_duplicates
 from ltx_core.media.errors import MediaError
 from ltx_core.media.holdout import assign_splits
 from ltx_core.media.quality import QualityThresholds
+from ltx_core.media.rates import CHANGED_FRAMES
 from ltx_core.media.split import split_media
 from ltx_core.pool.items import ItemStore
 from ltx_core.progress import stop_if_asked
@@ -23,8 +24,7 @@ from tasks.file_reading import FileJob, read_files
 from tasks.resound import resound
 from tasks.shared import ConfigModel, Shared
 from tasks.source_names import PLACEHOLDER, named, renamed
-from tasks.stage import Observed, Outcome, Stage, Work
-from tasks.subjects import DECODING
+from tasks.stage import Inputs, Observed, Outcome, Stage, Work
 
 SPLIT_FIELDS = {"resolution", "resolution_type", "crop", "video", "audio"}
 """Parts of a dataset that change how one file is cut."""
@@ -47,6 +47,8 @@ def split(work: Work) -> Outcome:
     clips: list[Clip] = []
     quarantined: list[Quarantined] = []
     fresh: set[str] = set()
+    for line in resampling_lines(work.config, work.shared, work.inputs):
+        work.progress.note(line)
     cuts = _cut_files(media, work, ItemStore(work.workspace.pool / "split", work.progress))
     for row, cut in zip(media, cuts, strict=True):
         stop_if_asked(work.progress, "splitting")
@@ -60,7 +62,7 @@ def split(work: Work) -> Outcome:
         clips, duplicates = mark_duplicates(clips)
         quarantined += duplicates
     clips = _hold_out(clips, work.shared)
-    draw_contact_sheets(clips, work)
+    draw_contact_sheets(clips, {row.media_id: row.usual_rate for row in media}, work)
     computed = sum(clip.clip_id in fresh for clip in clips)
     return Outcome(
         rows=clips,
@@ -186,6 +188,28 @@ def split_notices(_config: SplitConfig, shared: Shared) -> Sequence[str]:
     ]
 
 
+def resampling_lines(_config: SplitConfig, shared: Shared, inputs: Inputs) -> Sequence[str]:
+    """What resampling does to each dataset's files, as far as they were probed."""
+    if "probe" not in inputs:
+        return []
+    lines = []
+    for dataset in shared.datasets:
+        wanted = dataset.video.frame_rate
+        files = [row for row in inputs["probe"] if row.dataset == dataset.id]
+        if wanted == "native" or not files:
+            continue
+        dropped, repeated = (
+            sum(max(sign * (row.usual_rate - wanted), 0) * row.duration_seconds for row in files) for sign in (1, -1)
+        )
+        if dropped + repeated >= CHANGED_FRAMES:
+            lines.append(
+                f"dataset {dataset.id}: at {wanted:g} frames a second {repeated:.0f} frames are repeated and "
+                f"{dropped:.0f} dropped, of {sum(row.num_frames for row in files)} in {len(files)} files; "
+                f"video.frame_rate: native repeats none"
+            )
+    return lines
+
+
 STAGE = Stage(
     name="split",
     summary=__doc__,
@@ -197,5 +221,6 @@ STAGE = Stage(
     run=split,
     observe=observe,
     notices=split_notices,
+    memory=resampling_lines,
     artifacts=("contact-sheet-*.png",),
 )

@@ -101,8 +101,8 @@ class Stage:
     """Lines for people on what is allowed but likely not meant: shown in the plan, and when the stage starts."""
 
     memory: Callable[[Any, Shared, Inputs], Sequence[str]] = lambda _config, _shared, _inputs: ()
-    """Lines for the plan: what the stage will take of the GPU and of the host, and how it keeps within. Given what the
-    stages before have made so far. Raises OutOfMemory for what cannot fit."""
+    """Lines for the plan: what the stage will take of the GPU and of the host, and how it keeps within; or what it will
+    do to its input. Given what the stages before have made so far. Raises OutOfMemory for what cannot fit."""
 
     def identity(self, config: BaseModel, shared: Shared, inputs: Inputs, memo: DigestMemo) -> dict[str, Any]:
         """Everything the output depends on, as JSON: the stage's own config, what it observes outside, its inputs.

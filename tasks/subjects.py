@@ -23,7 +23,7 @@ class Subject:
     """From 1 on, and only ever raised."""
 
 
-DECODING = Subject("decoding", 2)
+DECODING = Subject("decoding", 3)
 """Files of footage, sounds, masks and pictures to frames, samples and times: ltx_core/media."""
 AUTOENCODERS = Subject("autoencoders", 1)
 """Frames and sound to latents and back: ltx_core/autoencoder."""

@@ -33,6 +33,8 @@ DOUBT = 1.1
 """A prediction may be above the truth by that; what is asked for by name is refused only beyond it."""
 WIDE = (1920, 1080)
 """Footage of that shape is taken for granted until a dataset is split."""
+SLOWEST = 24000 / 1001
+"""And of that rate, where clips keep their own: the fewer frames a second, the more sound belongs to a clip."""
 
 
 def memory_lines(settings: TrainSettings, shared: Shared, inputs: Inputs) -> Sequence[str]:
@@ -166,7 +168,8 @@ def _expected(dataset: DatasetSpec) -> Bucket:
     video = dataset.video
     width, height = bucket_size(*WIDE, dataset.resolution, dataset.resolution_type)
     longest = video.max_frames or video.num_frames if video.bucket_strategy == "resolution_frames" else video.num_frames
-    return Bucket(PixelShape(longest, height, width).floored(), video.frame_rate, 2**20)
+    rate = SLOWEST if video.frame_rate == "native" else video.frame_rate
+    return Bucket(PixelShape(longest, height, width).floored(), rate, 2**20)
 
 
 def _peaks(settings: TrainSettings, work: Workload, choice: Choice, buckets: Sequence[Bucket]) -> list[tuple[str, int]]:

@@ -33,7 +33,7 @@ OPTIONS = (
     Option(
         key="video.frame_rate",
         take=to("video.frame_rate", parse=number),
-        does="`datasets[].video.frame_rate`: clips are resampled to it by presentation time.",
+        does="`datasets[].video.frame_rate`: clips are resampled to it by time; left out: each file's own.",
         differs="The guide's program never reads it and resamples nothing.",
         test="tests/numerics/expectations/test_defects.py::"
         "test_d08_d21_frame_rate_is_a_number_that_frames_and_positions_follow",

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ltx_core.media.buckets import Size, fit_size
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.measure import frame_luma, is_same, laplacian_variance, perceptual_hash
+from ltx_core.media.rates import Sampling
 from ltx_core.media.scenes import ChangeMeter
 from ltx_core.media.windows import Window
 
@@ -65,20 +66,20 @@ class Analysis:
         )
 
 
-def analyse(path: Path, num_frames: int, frame_rate: float) -> Analysis:
-    """Decode `num_frames` frames at `frame_rate` from the start, once, small and without colour.
+def analyse(path: Path, num_frames: int, sampling: Sampling) -> Analysis:
+    """Decode `num_frames` frames from the start, once, small and without colour.
 
     Raises:
         MediaError: the file cannot be decoded to that time.
     """
-    times = [n / frame_rate for n in range(num_frames)]
+    times = [n / sampling.rate + sampling.phase_seconds for n in range(num_frames)]
     sizes: list[Size] = []
 
     def small(width: int, height: int) -> Size:
         sizes.append((width, height))
         return fit_size(width, height, ANALYSIS_EDGE)
 
-    return _analyse(decode_frames(path, times, resize=small, luma=True), sizes)
+    return _analyse(decode_frames(path, times, resize=small, luma=True, scan=sampling.scan), sizes)
 
 
 def _analyse(frames: Iterable[npt.NDArray[np.uint8]], seen: Sequence[Size]) -> Analysis:

@@ -15,31 +15,17 @@ from ltx_core.media.sound import decode_sound, to_channels
 CROP = "center"
 
 
-def clip_key(
-    *,
-    media_key: str,
-    start_seconds: float,
-    frame_rate: float,
-    num_frames: int,
-    width: int,
-    height: int,
-    audio_channels: int,
-    crop: str = CROP,
-) -> str:
+def keyed(clip: Clip, crop: str = CROP) -> str:
     """Digest of everything but the program that fixes a clip's pixels and samples; equal for files of equal bytes
     wherever they are. What is kept of a clip has the version of its decoding in its key too."""
-    size = f"{width}x{height}@{num_frames}"
-    span = f"{start_seconds:.6f}s at {frame_rate:.6f}"
-    return text_digest("clip", media_key, span, size, crop, f"{audio_channels} channels")
-
-
-def keyed(clip: Clip) -> str:
-    """`clip_key` of a clip's own fields, and of the files that its sound and its mask are taken from, if any."""
-    names = ("media_key", "start_seconds", "frame_rate", "num_frames", "width", "height", "audio_channels")
-    key = clip_key(**{name: getattr(clip, name) for name in names})
+    size = f"{clip.width}x{clip.height}@{clip.num_frames}"
+    span = f"{clip.start_seconds:.6f}s at {clip.frame_rate:.6f}"
+    if clip.phase_seconds:
+        span += f" + {clip.phase_seconds:.6f}s"
+    own = text_digest("clip", clip.media_key, span, size, crop, f"{clip.audio_channels} channels")
     beside = {"sound": clip.sound_key, "mask": clip.mask_key}
-    parts = [part for name, own in beside.items() if own is not None for part in (name, own)]
-    return text_digest(key, *parts) if parts else key
+    parts = [part for name, key in beside.items() if key is not None for part in (name, key)]
+    return text_digest(own, *parts) if parts else own
 
 
 def picture_key(clip: Clip) -> str:
@@ -62,9 +48,9 @@ def clip_seconds(clip: Clip) -> float:
     return clip.num_frames / clip.frame_rate
 
 
-def frame_times(start_seconds: float, num_frames: int, frame_rate: float) -> list[float]:
-    """When a span's frames are taken, in seconds on the file's clock."""
-    return [start_seconds + n / frame_rate for n in range(num_frames)]
+def frame_times(clip: Clip) -> list[float]:
+    """When a clip's frames are taken, in seconds on the file's clock."""
+    return [clip.start_seconds + n / clip.frame_rate + clip.phase_seconds for n in range(clip.num_frames)]
 
 
 def clip_frames(clip: Clip, check: Callable[[], None] | None = None) -> npt.NDArray[np.uint8]:
@@ -77,8 +63,12 @@ def clip_frames(clip: Clip, check: Callable[[], None] | None = None) -> npt.NDAr
     """
     bucket = (clip.width, clip.height)
     frames = np.empty((clip.num_frames, clip.height, clip.width, 3), dtype=np.uint8)
-    times = frame_times(clip.start_seconds, clip.num_frames, clip.frame_rate)
-    covering = decode_frames(Path(clip.path), times, resize=lambda width, height: cover_size(width, height, bucket))
+    covering = decode_frames(
+        Path(clip.path),
+        frame_times(clip),
+        resize=lambda width, height: cover_size(width, height, bucket),
+        scan=clip.scan,
+    )
     for n, frame in enumerate(covering):
         if check is not None:
             check()

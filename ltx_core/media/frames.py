@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
+from datasets_spec.rows import Scan
 from ltx_core.media.container import truncated
+from ltx_core.media.deinterlace import whole_pictures
 from ltx_core.media.orientation import picture
-from ltx_core.media.timeline import TimedFrame, timed_frames
+from ltx_core.media.timeline import TimedFrame
 
 Resize = Callable[[int, int], tuple[int, int]]
 """From displayed (width, height) to the wanted (width, height)."""
@@ -19,13 +21,19 @@ HOLD_SECONDS = 0.25
 
 
 def decode_frames(
-    path: Path, times: Sequence[float], *, resize: Resize | None = None, luma: bool = False
+    path: Path,
+    times: Sequence[float],
+    *,
+    resize: Resize | None = None,
+    luma: bool = False,
+    scan: Scan = "progressive",
 ) -> Iterator[npt.NDArray[np.uint8]]:
     """One uint8 [H, W, 3] RGB picture, as displayed, for each time; with `luma`, [H, W].
 
     The picture at time t is the last frame shown at or before t, so the same seconds pass whatever the file's rate,
     constant or not. `times` are seconds since the file's first frame was shown, not decreasing. The file is read once,
-    forward, from the keyframe before the first time. A frame asked for twice is the same array: do not write to it.
+    forward, from the keyframe before the first time. `scan`: how the file is scanned, if not progressively; then its
+    pictures are put together from fields first. A frame asked for twice is the same array: do not write to it.
 
     Raises:
         MediaError: the file cannot be opened or decoded, or ends more than `HOLD_SECONDS` before a time.
@@ -36,7 +44,7 @@ def decode_frames(
     if not times:
         return
     scaler = VideoReformatter()
-    for timed, count in _on_screen(timed_frames(path, max(times[0], 0.0)), times, path):
+    for timed, count in _on_screen(whole_pictures(path, max(times[0], 0.0), scan), times, path):
         displayed = (timed.display.width, timed.display.height)
         size = displayed if resize is None else resize(*displayed)
         shown = picture(timed.frame, timed.display, size, scaler=scaler, luma=luma)

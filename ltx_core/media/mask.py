@@ -57,8 +57,7 @@ def mask_weights(clip: Clip) -> Cells | None:
         return None
     path, size = Path(clip.mask_path), (clip.width, clip.height)
     if is_video(path):
-        times = frame_times(clip.start_seconds, clip.num_frames, clip.frame_rate)
-        frames = decode_frames(path, times, resize=lambda width, height: cover_size(width, height, size))
+        frames = decode_frames(path, frame_times(clip), resize=lambda width, height: cover_size(width, height, size))
         weights = over_time(np.stack([cells(middle(frame, size)) for frame in frames]))
     else:
         still = cells(_picture(path, size))

@@ -8,6 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
+from ltx_core.media.colors import BT2020_MATRIX, REC709_LUMA, color_kind, to_bt709
+from ltx_core.media.transparency import has_alpha, on_black, opacity
+
 UNSPECIFIED_COLORS = (0, 2, 3)
 """ffmpeg's AVColorSpace: RGB (no matrix to apply), unspecified, reserved."""
 SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
@@ -63,19 +66,48 @@ def picture(
     """The frame as shown, scaled to `size` (width, height): uint8 [H, W, 3] full-range RGB, or [H, W] luma.
 
     `scaler` keeps its tables from frame to frame: give all frames of a file the same one. Untagged footage
-    is taken for BT.709 in HD sizes and for BT.601 below, as players do.
+    is taken for BT.709 in HD sizes and for BT.601 below, as players do. HDR and wide colours are mapped to BT.709;
+    transparent footage is laid on black.
     """
-    width, height = size[::-1] if display.transposed else size
+    stored = size[::-1] if display.transposed else size
+    if color_kind(frame) == "sdr":
+        shown = _plain(frame, stored, scaler, luma=luma)
+    else:
+        shown = _mapped(frame, stored, scaler, luma=luma)
+    if has_alpha(frame):
+        shown = on_black(shown, opacity(frame, stored, VideoReformatter()))
+    return display.turn(shown)
+
+
+def _plain(frame: Any, size: tuple[int, int], scaler: VideoReformatter, *, luma: bool) -> npt.NDArray[np.uint8]:
+    """A frame as it is stored, scaled to `size`, in RGB or luma."""
     is_hd = frame.width >= 1280 or frame.height > 576
     colors = (Colorspace.ITU709 if is_hd else Colorspace.ITU601) if frame.colorspace in UNSPECIFIED_COLORS else None
     scaled = scaler.reformat(
         frame,
-        width=width,
-        height=height,
+        width=size[0],
+        height=size[1],
         format="gray" if luma else "rgb24",
         src_colorspace=colors,
         interpolation=SCALING,
         dst_color_range=ColorRange.JPEG,
         threads=1,
     )
-    return display.turn(np.asarray(scaled.to_ndarray(), dtype=np.uint8))
+    return np.asarray(scaled.to_ndarray(), dtype=np.uint8)
+
+
+def _mapped(frame: Any, size: tuple[int, int], scaler: VideoReformatter, *, luma: bool) -> npt.NDArray[np.uint8]:
+    """A frame of more than BT.709's colours, as `_plain` gives others."""
+    untagged = frame.colorspace in UNSPECIFIED_COLORS and not frame.format.is_rgb
+    scaled = scaler.reformat(
+        frame,
+        width=size[0],
+        height=size[1],
+        format="rgb48le",
+        src_colorspace=Colorspace(BT2020_MATRIX) if untagged else None,
+        interpolation=SCALING,
+        dst_color_range=ColorRange.JPEG,
+        threads=1,
+    )
+    shown = to_bt709(np.asarray(scaled.to_ndarray(), dtype=np.uint16), frame)
+    return np.asarray(np.rint(shown @ REC709_LUMA), dtype=np.uint8) if luma else shown

@@ -1,27 +1,34 @@
 """A picture file as the frame that footage would give: turned for display, scaled to cover a size, the middle kept."""
 
+import io
 from pathlib import Path
 
 import av
 import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from ltx_core.errors import DataError
 from ltx_core.media.buckets import Size, cover_size
 from ltx_core.media.clip import middle
 from ltx_core.media.orientation import SCALING
 
-DEEP_MODES = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")
-"""Pillow's modes of more than 8 bits, which it would clip instead of scale."""
+DEEP_MODES = ("I", "F")
+"""Pillow's modes of numbers without a stated white, so that there is no right way to make 8 bits of them."""
+GRAY_16_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
+SAME_LEVELS = 2
+"""A profile that changes no colour of a coarse lattice by more than this is sRGB's; its picture is left as it is."""
+LATTICE = np.stack(np.meshgrid(*[np.arange(0, 256, 51, dtype=np.uint8)] * 3, indexing="ij"), axis=-1).reshape(6, 36, 3)
 
 
 def read_picture(path: Path, size: Size) -> npt.NDArray[np.uint8]:
     """The picture, its EXIF orientation followed and transparency on black: uint8 [H, W, 3] RGB of `size` (W, H).
 
+    Colours are sRGB's: an ICC profile of others is followed, and 16 bits become 8.
+
     Raises:
-        DataError: the file is missing, or no picture of 8 bits a channel.
+        DataError: the file is missing, or no picture, or its numbers are of 32 bits.
     """
     shown = _opened(path)
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(shown), format="rgb24")
@@ -47,13 +54,48 @@ def picture_size(path: Path) -> Size:
 def _opened(path: Path) -> npt.NDArray[np.uint8]:
     with _open(path) as image:
         if image.mode in DEEP_MODES:
-            raise DataError(f"{path} has more than 8 bits a channel ({image.mode}); save it as an 8-bit PNG or JPEG")
+            raise DataError(
+                f"{path} has numbers of 32 bits for colours ({image.mode}); save it as a PNG of 8 or 16 bits, or a JPEG"
+            )
         try:
-            turned = ImageOps.exif_transpose(image).convert("RGBA")
-        except (OSError, SyntaxError) as error:
+            turned = _in_srgb(ImageOps.exif_transpose(image)).convert("RGBA")
+        except (OSError, SyntaxError, ValueError, ImageCms.PyCMSError) as error:
             raise _damaged(path, error) from error
     ground = Image.new("RGBA", turned.size, (0, 0, 0, 255))
     return np.asarray(Image.alpha_composite(ground, turned).convert("RGB"), dtype=np.uint8)
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    """The picture in 8-bit sRGB colours, as its ICC profile says if it has one, its transparency kept."""
+    if image.mode in GRAY_16_MODES:
+        return Image.fromarray((np.asarray(image, dtype=np.uint16) >> 8).astype(np.uint8))
+    profile = image.info.get("icc_profile")
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGBA")
+    if profile is None or image.mode not in ("RGB", "RGBA", "CMYK"):
+        return image.convert("RGB") if image.mode in ("CMYK", "LAB", "HSV", "YCbCr") else image
+    given, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), _srgb()
+    if image.mode == "CMYK":
+        return _converted(image, given, srgb)
+    lattice = Image.fromarray(LATTICE)
+    moved = np.asarray(_converted(lattice, given, srgb), dtype=np.int16) - LATTICE
+    if np.abs(moved).max() <= SAME_LEVELS:
+        return image
+    converted = _converted(image.convert("RGB"), given, srgb)
+    if image.mode == "RGBA":
+        converted.putalpha(image.getchannel("A"))
+    return converted
+
+
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def _converted(image: Image.Image, given: ImageCms.ImageCmsProfile, wanted: ImageCms.ImageCmsProfile) -> Image.Image:
+    made = ImageCms.profileToProfile(image, given, wanted, ImageCms.Intent.RELATIVE_COLORIMETRIC, outputMode="RGB")
+    if made is None:
+        raise ValueError("its ICC profile gave no picture")
+    return made
 
 
 def _damaged(path: Path, error: Exception) -> DataError:

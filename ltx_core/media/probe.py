@@ -10,10 +10,14 @@ from statistics import median
 from typing import Any
 
 from datasets_spec.quarantine import QuarantineReason
+from datasets_spec.rows import Colors, Scan
 from ltx_core.media.clock import BACK_SECONDS
 from ltx_core.media.container import decode_errors, open_media, preferred_audio, truncated, video_stream
+from ltx_core.media.deinterlace import CYCLE, KEPT
 from ltx_core.media.errors import MediaError
+from ltx_core.media.look import look_at
 from ltx_core.media.packets import UNSTAMPED, Packets, Track
+from ltx_core.media.rates import usual_rate
 from ltx_core.media.reading import is_loose, packets_of
 from ltx_core.media.timeline import clock_tolerance, first_frame_seconds, frame_step, timed_frames
 from ltx_core.media.truncation import num_indexes
@@ -39,6 +43,10 @@ class MediaInfo:
     duration_seconds: float
     frame_rate: float
     is_variable_rate: bool
+    usual_rate: float
+    scan: Scan
+    colors: Colors
+    has_alpha: bool
     audio_codec: str | None
     audio_channels: int
     audio_rate: int
@@ -76,6 +84,8 @@ def probe_media(path: Path) -> MediaInfo:
         _check_single(container, packets, path)
         first = next(timed_frames(path))
         times = _packet_times(path, stream, packets.tracks[stream.index]) or _decoded_times(path, stream)
+        rate = usual_rate(times.shown, times.tolerance, (stream.guessed_rate, stream.average_rate))
+        look = look_at(path, len(times.shown), times.duration, rate, stream.codec_context.codec_tag)
         audio = preferred_audio(container)
         decoder = audio.codec_context if audio is not None else None
         return MediaInfo(
@@ -88,6 +98,10 @@ def probe_media(path: Path) -> MediaInfo:
             duration_seconds=times.duration,
             frame_rate=len(times.shown) / times.duration,
             is_variable_rate=times.is_variable,
+            usual_rate=rate * KEPT / CYCLE if look.scan.startswith("telecined") else rate,
+            scan=look.scan,
+            colors=look.colors,
+            has_alpha=look.has_alpha,
             audio_codec=None if audio is None else "unknown" if decoder is None else audio.codec.canonical_name,
             audio_channels=0 if decoder is None else decoder.channels,
             audio_rate=0 if decoder is None else decoder.sample_rate,

@@ -7,12 +7,13 @@ from datasets_spec.rows import Clip, Media
 from datasets_spec.spec import DatasetSpec
 from ltx_core.media.analysis import Analysis, analyse
 from ltx_core.media.buckets import Size, bucket_size, is_too_small, measured_size
-from ltx_core.media.clip import clip_id, clip_key, clip_seconds
+from ltx_core.media.clip import clip_id, clip_seconds, keyed
 from ltx_core.media.errors import MediaError
 from ltx_core.media.heard import heard
 from ltx_core.media.holdout import eval_split
 from ltx_core.media.measure import SILENCE_DB
 from ltx_core.media.quality import QualityThresholds, judged, quarantined_clip
+from ltx_core.media.rates import sampling
 from ltx_core.media.windows import Lengths, Window, clip_lengths, scene_windows, whole_frames
 
 
@@ -24,15 +25,15 @@ def split_media(media: Media, spec: DatasetSpec, thresholds: QualityThresholds) 
     Raises:
         MediaError: the file changed or went away while it was read.
     """
-    rate, total = spec.video.frame_rate, whole_frames(media.duration_seconds, spec.video.frame_rate)
-    video = spec.video
+    video, taken = spec.video, sampling(media, spec.video.frame_rate)
+    rate, total = taken.rate, whole_frames(media.duration_seconds, taken.rate)
     lengths = clip_lengths(video.num_frames, video.min_frames, video.bucket_strategy, video.frame_interval)
     bucket = bucket_size(media.width, media.height, spec.resolution, spec.resolution_type)
-    fault = _fault(media, spec, total, lengths, bucket)
+    fault = _unwanted(media, spec) or _fault(media, spec, total, lengths, bucket)
     if fault is not None:
         return [], [fault]
     try:
-        analysis = analyse(Path(media.path), total, rate)
+        analysis = analyse(Path(media.path), total, taken)
     except MediaError as error:
         return [], [_set_aside(media, error.reason, str(error))]
     scenes = analysis.scenes()
@@ -59,9 +60,24 @@ def _smaller(clip: Clip) -> str:
     )
 
 
+def _unwanted(media: Media, spec: DatasetSpec) -> Quarantined | None:
+    """Footage that could be made plain and shall not be."""
+    video = spec.video
+    if video.hdr == "quarantine" and media.colors != "sdr":
+        kinds = {"pq": "HDR (PQ)", "hlg": "HDR (HLG)", "wide": "colours beyond BT.709"}
+        reason, found, option = QuarantineReason.HDR, kinds[media.colors], "video.hdr: map"
+    elif video.interlaced == "quarantine" and media.scan != "progressive":
+        reason, found, option = QuarantineReason.INTERLACED, media.scan.split("_")[0], "video.interlaced: deinterlace"
+    elif video.alpha == "quarantine" and media.has_alpha:
+        reason, found, option = QuarantineReason.TRANSPARENT, "partly transparent", "video.alpha: black"
+    else:
+        return None
+    return _set_aside(media, reason, f"{media.media_id} is {found}, which is not wanted. Convert it, or set {option}.")
+
+
 def _fault(media: Media, spec: DatasetSpec, total: int, lengths: Lengths, bucket: Size) -> Quarantined | None:
     """What is wrong with the file as a whole, from its figures alone."""
-    rate, limit = spec.video.frame_rate, spec.video.max_frames
+    rate, limit = sampling(media, spec.video.frame_rate).rate, spec.video.max_frames
     if limit is not None and total > limit:
         return _set_aside(
             media,
@@ -104,25 +120,16 @@ def _set_aside(media: Media, reason: QuarantineReason, detail: str) -> Quarantin
 
 def _clip(media: Media, spec: DatasetSpec, analysis: Analysis, window: Window) -> Clip:
     """The clip, its size that of the pictures in it, and nothing heard of it yet."""
-    rate = spec.video.frame_rate
+    taken = sampling(media, spec.video.frame_rate)
+    rate = taken.rate
     bucket = bucket_size(*analysis.sizes[window.start], spec.resolution, spec.resolution_type)
     start = window.start / rate
     channels = spec.audio.channels if spec.audio.auto_split else 0
     figures = analysis.figures(window)
     width, height = bucket
-    key = clip_key(
-        media_key=media.media_key,
-        start_seconds=start,
-        frame_rate=rate,
-        num_frames=window.num_frames,
-        width=width,
-        height=height,
-        audio_channels=channels,
-        crop=spec.crop,
-    )
-    return Clip(
+    made = Clip(
         clip_id=clip_id(media.media_id, start),
-        clip_key=key,
+        clip_key="",
         media_id=media.media_id,
         media_key=media.media_key,
         dataset=media.dataset,
@@ -130,6 +137,8 @@ def _clip(media: Media, spec: DatasetSpec, analysis: Analysis, window: Window) -
         caption=media.caption,
         start_seconds=start,
         frame_rate=rate,
+        phase_seconds=taken.phase_seconds,
+        scan=media.scan,
         num_frames=window.num_frames,
         width=width,
         height=height,
@@ -145,6 +154,7 @@ def _clip(media: Media, spec: DatasetSpec, analysis: Analysis, window: Window) -
         loudness_db=SILENCE_DB,
         perceptual_hash=figures.perceptual_hash,
     )
+    return made.model_copy(update={"clip_key": keyed(made, spec.crop)})
 
 
 def _listened(clip: Clip, media: Media) -> Clip:

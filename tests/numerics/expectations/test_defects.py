@@ -13,7 +13,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from datasets_spec import DatasetSpec
+from datasets_spec import Clip, DatasetSpec
 from datasets_spec.spec import AudioSpec, VideoSpec
 from ltx_core.autoencoder.audio import encode_audio
 from ltx_core.autoencoder.mel import mel_config
@@ -139,10 +139,12 @@ def test_d08_d21_frame_rate_is_a_number_that_frames_and_positions_follow(
     objective_of: Objectives, seen_by: SeenBy
 ) -> None:
     rate = VideoSpec.model_validate({"frame_rate": "24"}).frame_rate
-    assert isinstance(rate, float)
+    assert rate == 24
+    assert VideoSpec().frame_rate == "native"
     with pytest.raises(ValidationError):
         VideoSpec.model_validate({"frame_rate": "fast"})
-    assert frame_times(1.0, 3, rate) == pytest.approx([1.0, 1 + 1 / 24, 1 + 2 / 24])
+    taken = Clip.model_construct(start_seconds=1.0, num_frames=3, frame_rate=rate, phase_seconds=0.0)
+    assert frame_times(taken) == pytest.approx([1.0, 1 + 1 / 24, 1 + 2 / 24])
     objective = objective_of("a")  # its clip has 24 frames a second
     (seen,) = seen_by(objective.transformer, lambda: objective.predict(objective.train_batch(first_visit(objective))))
     assert seen["video_coords"][0, 0, -1].tolist() == pytest.approx([1 / 24, 9 / 24])

@@ -2,36 +2,29 @@ from collections.abc import Callable
 from typing import Any
 
 from datasets_spec import Clip, QuarantineReason
-from ltx_core.media.clip import clip_id, clip_key
+from ltx_core.media.clip import clip_id, keyed
 from ltx_core.media.duplicates import mark_duplicates
 from ltx_core.media.holdout import assign_splits, eval_split
 
 MakeClip = Callable[..., Clip]
-SPAN: dict[str, Any] = {
-    "media_key": "a" * 32,
-    "start_seconds": 1.2,
-    "frame_rate": 25.0,
-    "num_frames": 9,
-    "width": 64,
-    "height": 32,
-    "audio_channels": 2,
-}
 
 
-def test_everything_that_fixes_the_pixels_is_in_the_key() -> None:
+def test_everything_that_fixes_the_pixels_is_in_the_key(clip: MakeClip) -> None:
     changes: dict[str, Any] = {
         "media_key": "b" * 32,
         "start_seconds": 1.24,
         "frame_rate": 24.0,
+        "phase_seconds": 0.02,
         "num_frames": 17,
         "width": 32,
-        "height": 64,
+        "height": 96,
         "audio_channels": 1,
-        "crop": "left",
+        "sound_key": "c" * 32,
+        "mask_key": "d" * 32,
     }
-    keys = {clip_key(**SPAN)} | {clip_key(**SPAN | {name: value}) for name, value in changes.items()}
-    assert len(keys) == 1 + len(changes)
-    assert clip_key(**SPAN) == clip_key(**SPAN, crop="center")
+    keys = {keyed(clip())} | {keyed(clip(**{name: value})) for name, value in changes.items()} | {keyed(clip(), "left")}
+    assert len(keys) == 2 + len(changes)
+    assert keyed(clip()) == keyed(clip(caption="another", split="eval"), "center")
 
 
 def test_ids_sort_by_time() -> None:

@@ -73,9 +73,9 @@ def test_shaking_is_not_a_cut(write_video: WriteVideo, media_of: MediaOf, spec: 
 
 def test_frames_are_floored_and_real_time(write_video: WriteVideo, media_of: MediaOf, spec: Spec) -> None:
     path = write_video("a.mp4", moving(60, seed=1), rate=30)
-    clips, _ = split(media_of(path), spec(video={"num_frames": 50}))
+    clips, _ = split(media_of(path), spec(video={"num_frames": 50, "frame_rate": 25}))
     assert [(clip.num_frames, clip.start_seconds) for clip in clips] == [(49, 0.0)]
-    clips, aside = split(media_of(path), spec(video={"num_frames": 57}))
+    clips, aside = split(media_of(path), spec(video={"num_frames": 57, "frame_rate": 25}))
     assert not clips
     assert aside == {"set/a.mp4": QuarantineReason.TOO_SHORT}
 

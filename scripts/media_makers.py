@@ -1,0 +1,204 @@
+"""Makes small video files that cameras, discs and capture cards leave, each with a known truth; PyAV alone is needed.
+
+Every picture shows its number, as blocks of a Gray code, above eight patches of known colours; a texture moves behind.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float64]
+
+WIDTH, HEIGHT, BITS, BLOCK = 256, 160, 8, 32
+PATCHES = (
+    *((200, 30, 30), (30, 180, 40), (30, 40, 200), (200, 200, 40)),
+    *((190, 40, 190), (40, 190, 190), (128, 128, 128), (235, 235, 235)),
+)
+"""Red, green, blue in 8-bit BT.709, left to right."""
+WHITE_NITS = 203
+SOUND_RATE = 48_000
+
+
+@cache
+def numbered(n: int) -> Pixels:
+    """The picture [160, 256, 3] of number `n`."""
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float64)
+    waves = [np.sin((x + 1.7 * n) / 23) + np.sin(y / 11), np.sin((y + 1.1 * n) / 19), np.sin((x + y - 0.9 * n) / 29)]
+    shown = np.stack([110 + 45 * wave for wave in waves], axis=-1)
+    for bit in range(BITS):
+        shown[48:80, bit * BLOCK : (bit + 1) * BLOCK] = 215 if (n ^ n >> 1) >> bit & 1 else 40
+    for place, patch in enumerate(PATCHES):
+        shown[96:144, place * BLOCK : (place + 1) * BLOCK] = patch
+    return shown.clip(0, 255).astype(np.uint8)
+
+
+def number_in(shown: Pixels) -> int:
+    """The number that a picture of any size in that shape shows."""
+    blocks = _cells(shown, 48, 80).mean(axis=-1) > 127
+    code = sum(int(bit) << place for place, bit in enumerate(blocks))
+    number = code
+    while code := code >> 1:
+        number ^= code
+    return number
+
+
+def patch_errors(shown: Pixels) -> Floats:
+    """By how much of 255 each patch's channels are off, [8, 3]."""
+    return _cells(shown, 96, 144) - np.array(PATCHES)
+
+
+def combing(shown: Pixels) -> float:
+    """Share of pixels whose line is far from both neighbouring lines, to the same side: fields of different times."""
+    luma = shown.astype(np.float64).mean(axis=-1)
+    above, below = luma[1:-1] - luma[:-2], luma[1:-1] - luma[2:]
+    return float(((above * below > 0) & (np.abs(above) > 24) & (np.abs(below) > 24)).mean())
+
+
+def _cells(shown: Pixels, top: int, bottom: int) -> Floats:
+    """Mean colours [8, 3] of the middles of the eight cells of a row."""
+    scale = shown.shape[0] / HEIGHT
+    rows = shown[round((top + 8) * scale) : round((bottom - 8) * scale)].astype(np.float64)
+    width = shown.shape[1] / BITS
+    return np.stack(
+        [rows[:, round((n + 0.3) * width) : round((n + 0.7) * width)].mean(axis=(0, 1)) for n in range(BITS)]
+    )
+
+
+def woven(first: Pixels, second: Pixels, *, top_first: bool) -> Pixels:
+    """A frame of two fields, of the picture of an earlier and a later time."""
+    top, bottom = (first, second) if top_first else (second, first)
+    frame = top.copy()
+    frame[1::2] = bottom[1::2]
+    return frame
+
+
+def fields(count: int, *, top_first: bool = True) -> list[Pixels]:
+    """Interlaced frames of which frame n shows the pictures 2n and 2n+1."""
+    return [woven(numbered(2 * n), numbered(2 * n + 1), top_first=top_first) for n in range(count)]
+
+
+def telecined(count: int, *, top_first: bool = True) -> list[Pixels]:
+    """Film of `count` pictures spread over fields, 2 and 3 in turns, from film's 24 frames a second to 30."""
+    shown = [n for n in range(count) for _ in range(2 if n % 2 == 0 else 3)]
+    pairs = zip(shown[0::2], shown[1::2], strict=False)
+    return [woven(numbered(a), numbered(b), top_first=top_first) for a, b in pairs]
+
+
+def in_pq(shown: Pixels) -> Floats:
+    """An SDR picture graded to PQ, its white at 203 cd/m2: signal [H, W, 3] in BT.2020 (ITU-R BT.2100-2, table 4)."""
+    power = (_in_2020(shown) * WHITE_NITS / 10000) ** (2610 / 16384)
+    return ((107 / 128 + 2413 / 128 * power) / (1 + 2392 / 128 * power)) ** (2523 / 32)
+
+
+def in_hlg(shown: Pixels) -> Floats:
+    """An SDR picture graded to HLG, its white at 203 of 1000 cd/m2 (ITU-R BT.2100-2, table 5)."""
+    light = _in_2020(shown) * WHITE_NITS / 1000
+    luma = np.maximum(light @ np.array([0.2627, 0.6780, 0.0593]), 1e-9)
+    scene = light * (luma ** (1 / 1.2 - 1))[..., None]
+    curved = 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
+    return np.where(scene <= 1 / 12, np.sqrt(3 * scene), curved)
+
+
+def in_2020(shown: Pixels) -> Floats:
+    """An SDR picture in the gamut of BT.2020."""
+    return _in_2020(shown) ** (1 / 2.4)
+
+
+def in_p3(shown: Pixels) -> Floats:
+    """An SDR picture in Display P3."""
+    matrix = np.array([[0.8225, 0.1774, 0], [0.0332, 0.9669, 0], [0.0171, 0.0724, 0.9108]])
+    return np.maximum((shown / 255) ** 2.4 @ matrix.T, 0) ** (1 / 2.4)
+
+
+def _in_2020(shown: Pixels) -> Floats:
+    """Light in BT.2020's primaries (ITU-R BT.2087-0)."""
+    matrix = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
+    return (shown / 255) ** 2.4 @ matrix.T
+
+
+def deep_frame(signal: Floats, luma: tuple[float, float, float]) -> Any:
+    """A frame of 10-bit limited-range 4:4:4 from full-range R'G'B' signals and the matrix's luma weights."""
+    red, _, blue = (signal[..., channel] for channel in range(3))
+    y = signal @ np.array(luma)
+    planes = [64 + 876 * y, 512 + 448 * (blue - y) / (1 - luma[2]), 512 + 448 * (red - y) / (1 - luma[0])]
+    frame = av.VideoFrame(signal.shape[1], signal.shape[0], "yuv444p10le")
+    for plane, levels in zip(frame.planes, planes, strict=True):
+        lines = np.zeros((levels.shape[0], plane.line_size // 2), dtype="<u2")
+        lines[:, : levels.shape[1]] = np.rint(levels)
+        plane.update(lines.tobytes())
+    return frame
+
+
+def rgb_frame(shown: Pixels) -> Any:
+    """A frame of 8-bit RGB."""
+    return av.VideoFrame.from_ndarray(np.ascontiguousarray(shown), format="rgb24")
+
+
+def write(  # noqa: PLR0913  # a builder of test files: every argument is one property of the file
+    path: Path,
+    frames: Sequence[Any],
+    rate: Fraction | int = 25,
+    *,
+    codec: str = "libx264",
+    pix_fmt: str = "yuv420p",
+    options: Mapping[str, str] | None = None,
+    colors: tuple[int, int, int] | None = None,
+    stamps: Sequence[float] | None = None,
+    sound: Callable[[Any], list[Any]] | None = None,
+) -> Path:
+    """Write frames. `colors`: ffmpeg's numbers of primaries, transfer and matrix. `stamps`: seconds, if not even."""
+    base = Fraction(1, 90_000) if stamps is not None else 1 / Fraction(rate)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=Fraction(rate))
+        stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, pix_fmt
+        stream.codec_context.time_base = base
+        stream.codec_context.options = dict(options or {})
+        if colors is not None:
+            context = stream.codec_context
+            context.color_primaries, context.color_trc, context.colorspace = colors
+            context.color_range = 1
+        add_sound = sound(container) if sound is not None else []
+        for n, frame in enumerate(frames):
+            frame.pts, frame.time_base = n if stamps is None else round(stamps[n] / base), base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+        for packet in add_sound:
+            container.mux(packet)
+    return path
+
+
+def beeps(seconds: float) -> npt.NDArray[np.float32]:
+    """A short beep every half second, each higher than the one before: [2, n] at 48 kHz."""
+    time = np.arange(round(seconds * SOUND_RATE)) / SOUND_RATE
+    number, since = np.divmod(time, 0.5)
+    mono = np.where(since < 0.04, 0.5 * np.sin(2 * np.pi * (400 + 75 * number) * since), 0)
+    return np.stack([mono, mono]).astype(np.float32)
+
+
+def pcm(
+    sound: npt.NDArray[np.float32], stamp: Callable[[int], float] | None = None, *, packet: int = 2400
+) -> Callable[[Any], list[Any]]:
+    """What adds 16-bit PCM to a container, in packets of so many samples; `stamp` says the seconds of the packet of
+    each number, if they are not where its samples are."""
+
+    def add(container: Any) -> list[Any]:
+        stream = container.add_stream("pcm_s16le", rate=SOUND_RATE, layout="stereo")
+        packets = []
+        for number, start in enumerate(range(0, sound.shape[1], packet)):
+            piece = np.rint(sound[:, start : start + packet].T * 32767).astype("<i2")
+            made = av.Packet(piece.tobytes())
+            seconds = start / SOUND_RATE if stamp is None else stamp(number)
+            made.stream, made.time_base = stream, Fraction(1, SOUND_RATE)
+            made.pts = made.dts = round(seconds * SOUND_RATE)
+            made.duration = piece.shape[0]
+            packets.append(made)
+        return packets
+
+    return add

@@ -1,0 +1,54 @@
+"""Every file that scripts/media_cases.py makes is read as it should be."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[3] / "scripts"
+QUICK = ("tff.mpg", "unflagged.mp4", "film.mp4", "psf.mpg", "pq.mkv", "hlg.mkv", "p3.mkv", "rate59.94.mkv", "phone.mp4")
+"""At least one of each kind is looked at in the default tier."""
+
+
+@pytest.fixture(scope="module")
+def cases() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(SCRIPTS))
+    import media_cases
+
+    yield media_cases
+    sys.path.remove(str(SCRIPTS))
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_a_case_of_each_kind(cases: ModuleType, name: str, tmp_path: Path) -> None:
+    (case,) = (case for case in cases.files() if case.name == name)
+    right, figures = cases.judged(case, tmp_path)
+    assert right, figures
+
+
+@pytest.mark.whole
+def test_all_cases(cases: ModuleType, tmp_path: Path) -> None:
+    wrong = {case.name: found for case in cases.files() for right, found in [cases.judged(case, tmp_path)] if not right}
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "reason"),
+    [
+        ("pq.mkv", "hdr", "hdr"),
+        ("p3.mkv", "hdr", "hdr"),
+        ("tff.mpg", "interlaced", "interlaced"),
+        ("ffv1.mkv", "alpha", "transparent"),
+        ("plain.mp4", "interlaced", None),
+        ("sdr.mp4", "hdr", None),
+    ],
+)
+def test_what_can_be_made_plain_is_set_aside_by_choice(
+    cases: ModuleType, name: str, option: str, reason: str | None, tmp_path: Path
+) -> None:
+    (case,) = (case for case in cases.files() if case.name == name)
+    found = cases.read(case.make(tmp_path / name), **{option: "quarantine"})
+    assert found.aside == ([reason] if reason else [])
+    assert bool(found.clips) == (reason is None)
