@@ -18,6 +18,7 @@ from typing import Any
 import av
 import numpy as np
 from media_makers import (
+    SOUND_RATE,
     beeps,
     combing,
     deep_frame,
@@ -195,7 +196,7 @@ NTSC, FILM = Fraction(30000, 1001), Fraction(24000, 1001)
 
 def files() -> list[Case]:
     """All cases."""
-    return [*interlaced(), *colors(), *rates(), *others()]
+    return [*interlaced(), *colors(), *rates(), *avi(), *sounds(), *others()]
 
 
 def interlaced() -> list[Case]:
@@ -281,14 +282,20 @@ def sounds() -> list[Case]:
     def captured(n: int) -> float:
         return n * 0.05 + (0.018 if n % 2 else -0.021) * (n > 0)
 
-    stamps: Mapping[str, tuple[Callable[[int], float] | None, float]] = {
-        "even.mkv": (None, 1),
-        "wobble.mkv": (captured, 4),
-        "skew.mkv": (lambda n: n * 0.05 * 1.004, 12),
+    def paused(n: int) -> float:
+        return n * 0.05 + 0.3 * (n >= 42)
+
+    gapped = beeps(4.3)
+    gapped = np.concatenate([gapped[:, : round(2.1 * SOUND_RATE)], gapped[:, round(2.4 * SOUND_RATE) :]], axis=1)
+    made: Mapping[str, tuple[Any, Callable[[int], float] | None, float]] = {
+        "even.mkv": (beeps(4), None, 1),
+        "wobble.mkv": (beeps(4), captured, 3),
+        "skew.mkv": (beeps(4, 1.004), lambda n: n * 0.05 * 1.004, 3),
+        "gap.mkv": (gapped, paused, 1),
     }
     return [
-        Case(name, partial(write, frames=plain(100), options=X264, sound=pcm(beeps(4), stamp)), in_order(25, 1, most))
-        for name, (stamp, most) in stamps.items()
+        Case(name, partial(write, frames=plain(100), options=X264, sound=pcm(sound, stamp)), in_order(25, 1, most))
+        for name, (sound, stamp, most) in made.items()
     ]
 
 
@@ -296,9 +303,10 @@ def others() -> list[Case]:
     """Transparent pictures."""
     ffv1 = {"codec": "ffv1", "pix_fmt": "bgra", "options": FFV1}
     prores = {"codec": "prores_ks", "pix_fmt": "yuva444p10le", "options": {"profile": "4444"}}
+    vp9 = {"codec": "libvpx-vp9", "pix_fmt": "yuva420p", "options": {"crf": "10", "b": "0", "auto-alt-ref": "0"}}
     return [
         Case(name, partial(write, frames=transparent(MADE), **how), is_black_where_transparent)
-        for name, how in (("ffv1.mkv", ffv1), ("prores.mov", prores))
+        for name, how in (("ffv1.mkv", ffv1), ("prores.mov", prores), ("vp9.webm", vp9))
     ]
 
 

@@ -25,6 +25,7 @@ from tasks.resound import resound
 from tasks.shared import ConfigModel, Shared
 from tasks.source_names import PLACEHOLDER, named, renamed
 from tasks.stage import Inputs, Observed, Outcome, Stage, Work
+from tasks.subjects import DECODING
 
 SPLIT_FIELDS = {"resolution", "resolution_type", "crop", "video", "audio"}
 """Parts of a dataset that change how one file is cut."""

@@ -16,7 +16,7 @@ from ltx_core.media.truncation import looks_like_video, missing_end
 
 OPEN_OPTIONS = {
     "protocol_whitelist": "file",  # a playlist renamed to .mp4 must not reach the network
-    "format_whitelist": "mov,mp4,m4a,3gp,matroska,webm,avi,asf,flv,mpegts,mpeg,mpegvideo,mxf,ogg,h264,hevc,"
+    "format_whitelist": "mov,mp4,m4a,3gp,matroska,webm,avi,asf,flv,mpegts,mpeg,mpegvideo,mxf,ogg,h264,hevc,m4v,dv,"
     "mp3,aac,wav,flac",
 }
 """Containers that are opened. Playlists, scripts and image sequences are not footage."""

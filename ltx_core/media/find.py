@@ -8,8 +8,10 @@ from ltx_core.errors import DataError
 
 VIDEO_SUFFIXES = frozenset(
     {
-        *(".3g2", ".3gp", ".asf", ".avi", ".divx", ".f4v", ".flv", ".m2t", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov"),
-        *(".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".qt", ".ts", ".vob", ".webm", ".wmv"),
+        *(".264", ".265", ".3g2", ".3gp", ".asf", ".avi", ".dif", ".divx", ".dv", ".f4v", ".flv", ".h264", ".h265"),
+        *(".hevc", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mkv", ".mod", ".mov"),
+        *(".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".qt", ".tod", ".tp", ".trp", ".ts"),
+        *(".vob", ".webm", ".wmv"),
     }
 )
 """Suffixes of video containers, lower case; whether the bytes are video is for `probe` to say."""

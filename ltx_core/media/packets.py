@@ -3,12 +3,16 @@
 from array import array
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from ltx_core.media.container import demuxed
 
 UNSTAMPED = -(2**63)
 """Stands for a time that the container does not give, as in ffmpeg."""
+
+MOST_LEAD = 4
+"""Steps by which encoders with pictures out of order are late."""
 
 
 def _numbers() -> "array[int]":
@@ -32,6 +36,9 @@ class Track:
     """Not shown: outside the edit list, or not to be decoded since what it refers to is not there."""
     shifts: "array[int]" = field(default_factory=_numbers)
     """What is added to the packet's times, where the file's clock jumps; empty where it never does."""
+    is_counted: bool = False
+    """The container gives times of decoding alone, and pictures are stored in another order than they are shown in:
+    the nth picture shown has the nth of these times. `pts` has them in that order, not each packet its own."""
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -44,6 +51,18 @@ class Track:
         self.places.append(-1 if packet.pos is None else packet.pos)
         self.keys.append(packet.is_keyframe)
         self.hidden.append(packet.is_discard)
+
+    def count(self, *, is_reordered: bool) -> None:
+        """Give the pictures that are shown one after another the times of decoding one after another.
+
+        A short gap after the very first is the encoder's delay, which ffmpeg's muxer leaves there, and no time.
+        """
+        self.is_counted = is_reordered
+        times = sorted(self.dts)
+        steps = sorted(later - earlier for earlier, later in pairwise(times))
+        lead = times[1] - times[0] - steps[len(steps) // 2] if steps else 0
+        lead = lead if 0 < lead <= MOST_LEAD * steps[len(steps) // 2] else 0
+        self.pts = array("q", [*times[:1], *(time - lead for time in times[1:])])
 
     def shift(self, n: int) -> int:
         return self.shifts[n] if self.shifts else 0

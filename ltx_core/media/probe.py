@@ -26,7 +26,7 @@ HIDDEN_FRAME_CODECS = frozenset({"vp8"})
 """Codecs whose packets may hold frames that are never shown, so that counting packets counts too many."""
 UNREAD_BYTES, UNREAD_SHARE = 2**16, 0.05
 """More than both at the end of a Flash file, after its last packet, is another recording."""
-GUESSED_DURATION = frozenset({"mpeg", "mpegts", "mpegvideo", "h264", "hevc"})
+GUESSED_DURATION = frozenset({"mpeg", "mpegts", "mpegvideo", "h264", "hevc", "m4v", "dv"})
 """Containers that state no duration; ffmpeg's guess proves nothing."""
 
 

@@ -13,7 +13,9 @@ from ltx_core.media.container import demuxed, has_video, open_media, video_strea
 from ltx_core.media.errors import MediaError
 from ltx_core.media.packets import UNSTAMPED, Packets, Track, read_packets
 
-LOOSE = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "ogg", "flv"})
+LOOSE = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "ogg", "flv", "avi"})
+UNORDERED = frozenset({"avi", "m4v"})
+"""Containers that give no times of showing, so that pictures which are stored in another order are counted."""
 """Containers without an index, or whose clock may start again, or that stamp only some packets: ffmpeg's times after a
 seek are guesses in them. Their packets are listed once, and found again by place and size."""
 SEARCHED_PACKETS = 256
@@ -39,9 +41,19 @@ def packets_of(path: Path) -> Packets:
 def _listed(path: Path, _size: int, _mtime_ns: int) -> Packets:
     with open_media(path) as container:
         packets = read_packets(container)
+        if container.format.name in UNORDERED:
+            _count_pictures(container, packets)
         if is_loose(container):
             continue_clock(packets, video_stream(container, path).index if has_video(container) else None)
         return packets
+
+
+def _count_pictures(container: Any, packets: Packets) -> None:
+    for stream in container.streams.video:
+        track, decoder = packets.tracks.get(stream.index), stream.codec_context
+        if track is None or decoder is None or UNSTAMPED in track.dts:
+            continue
+        track.count(is_reordered=bool(decoder.has_b_frames))
 
 
 def is_loose(container: Any) -> bool:
@@ -65,7 +77,7 @@ def listed_packets(container: Any, stream: Any, path: Path, seconds: float | Non
         if packet.size:
             if n < first or track.hidden[n]:
                 continue
-            packet.pts = None if track.is_guessed(n) else track.stamp(n)
+            packet.pts = None if track.is_guessed(n) or track.is_counted else track.stamp(n)
             packet.dts = None if track.dts[n] == UNSTAMPED else track.dts[n] + track.shift(n)
         yield packet
 
@@ -79,7 +91,10 @@ def key_seconds(path: Path, stream: Any, seconds: float) -> float | None:
 
 
 def _start(track: Track, seconds: float) -> int:
-    """Number of the packet to start from: the latest key packet that has a time, not after `seconds`."""
+    """Number of the packet to start from: the latest key packet that has a time, not after `seconds`. Pictures that are
+    counted are counted from the first."""
+    if track.is_counted:
+        return 0
     latest, best = UNSTAMPED, 0
     wanted = seconds / track.time_base
     for n, pts in enumerate(track.pts):

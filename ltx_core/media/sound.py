@@ -7,31 +7,22 @@ from typing import Any, NamedTuple
 
 import av
 import numpy as np
-import numpy.typing as npt
 
 from datasets_spec.quarantine import QuarantineReason
-from ltx_core.media.container import audio_stream, decode_errors, has_video, open_media
+from ltx_core.media.container import audio_stream, decode_errors, has_video, open_media, preferred_audio
 from ltx_core.media.downmix import stereo_matrix
 from ltx_core.media.errors import MediaError
 from ltx_core.media.reading import is_loose, listed_packets
+from ltx_core.media.sound_clock import Piece, Run, Sound, unbroken
 from ltx_core.media.timeline import first_frame_seconds
 from ltx_core.shapes import AUDIO_RATE, sound_samples
 
 PREROLL_SECONDS = 1.0
 """Decoded before the span, so that codecs which overlap blocks (AAC, Opus) have settled, and resampling filters too."""
 SEEK_FROM_SECONDS = 5.0
-GAP_SECONDS = 0.015
-"""Stamps that differ from the count of samples by more than this mark a gap or a jump; less is rounding."""
-
-Sound = npt.NDArray[np.float32]
-
-
-class Run(NamedTuple):
-    """Unbroken stereo sound [2, n] at `rate`, from `start` seconds on the file's clock."""
-
-    start: float
-    rate: int
-    sound: Sound
+UNSTATED_PADDING = {("avi", "mp3float"): 1105, ("avi", "mp3"): 1105, ("avi", "aac"): 1024}
+"""Samples by which decoded sound is late in containers that do not say so: what every encoder of it puts before the
+sound, at least (of MP3, 576 by LAME and its like and 529 by any decoder)."""
 
 
 class Span(NamedTuple):
@@ -64,13 +55,15 @@ def sound_and_gaps(
         MediaError: as `decode_sound` says.
     """
     with open_media(path) as container:
-        if not container.streams.audio:
+        stream = preferred_audio(container)
+        if stream is None:
             return None
-        has_picture = has_video(container)
+        has_picture, padding = has_video(container), _padding(container, stream)
     begin = (first_frame_seconds(path) if has_picture else 0.0) + start_seconds
     out = np.zeros((2, sound_samples(seconds, rate)), dtype=np.float32)
     is_gap = np.ones(out.shape[1], dtype=bool)
-    for run in _runs(_audio_frames(path, begin), begin, seconds + PREROLL_SECONDS, path):
+    begin += padding
+    for run in unbroken(_pieces(_audio_frames(path, begin), begin, seconds + PREROLL_SECONDS, path)):
         is_gap[_place(out, _resampled(run, rate), round(run.start * rate))] = False
     edges = np.flatnonzero(np.diff(is_gap, prepend=False, append=False)) / rate
     return out, [Span(*map(float, pair)) for pair in edges.reshape(-1, 2)]
@@ -97,6 +90,14 @@ def to_channels(sound: Sound, channels: int) -> Sound:
     if channels == 1:
         return np.repeat(sound.mean(axis=0, keepdims=True, dtype=np.float32), 2, axis=0)
     raise ValueError(f"channels is {channels}; 1 (down-mixed, then duplicated) or 2 is wanted")
+
+
+def _padding(container: Any, stream: Any) -> float:
+    """Seconds by which decoded sound is late."""
+    decoder = stream.codec_context
+    if decoder is None or not decoder.sample_rate:
+        return 0.0
+    return UNSTATED_PADDING.get((container.format.name, decoder.name), 0) / float(decoder.sample_rate)
 
 
 def _audio_frames(path: Path, begin: float) -> Iterator[Any]:
@@ -141,23 +142,15 @@ def _seek(container: Any, stream: Any, seconds: float) -> Iterator[Any] | None:
     return chain([first], frames)
 
 
-def _runs(frames: Iterable[Any], begin: float, seconds: float, path: Path) -> Iterator[Run]:
-    """Join frames to unbroken runs, until `seconds` after container time `begin`."""
-    pieces: list[Sound] = []
-    start, rate, count = 0.0, 0, 0
+def _pieces(frames: Iterable[Any], begin: float, seconds: float, path: Path) -> Iterator[Piece]:
+    """Decoded frames until `seconds` after container time `begin`; one without a time follows the one before."""
+    end = 0.0
     for frame in frames:
-        time = start + count / max(rate, 1) if frame.pts is None else float(frame.pts * frame.time_base) - begin
-        if pieces and (frame.sample_rate != rate or abs(time - start - count / rate) > GAP_SECONDS):
-            yield Run(start, rate, np.concatenate(pieces, axis=1))
-            pieces = []
+        time = end if frame.pts is None else float(frame.pts * frame.time_base) - begin
         if time > seconds:
-            break
-        if not pieces:
-            start, rate, count = time, frame.sample_rate, 0
-        pieces.append(_stereo(frame, path))
-        count += frame.samples
-    if pieces:
-        yield Run(start, rate, np.concatenate(pieces, axis=1))
+            return
+        yield Piece(time, frame.sample_rate, _stereo(frame, path))
+        end = time + frame.samples / frame.sample_rate
 
 
 def _stereo(frame: Any, path: Path) -> Sound:

@@ -13,6 +13,7 @@ from ltx_core.media.container import decode_errors, open_media, video_stream
 from ltx_core.media.errors import MediaError
 from ltx_core.media.orientation import Display, display_of
 from ltx_core.media.reading import is_loose, key_seconds, listed_packets, packets_of
+from ltx_core.media.transparency import alpha_decoder
 
 SEEK_FROM_SECONDS = 3.0
 """Up to here decoding from the start is as quick as seeking."""
@@ -41,7 +42,7 @@ def timed_frames(path: Path, start_seconds: float = 0.0) -> Iterator[TimedFrame]
     """
     with open_media(path) as container, decode_errors(path, "video"):
         stream = video_stream(container, path)
-        if is_loose(container):
+        if is_loose(container) or alpha_decoder(stream) is not None:
             yield from _timed_listed(container, stream, path, start_seconds)
             return
         frames = container.decode(stream)
@@ -94,8 +95,12 @@ def _timed_listed(container: Any, stream: Any, path: Path, start_seconds: float)
 
 
 def _listed_frames(container: Any, stream: Any, path: Path, seconds: float | None = None) -> Iterator[Any]:
+    track, number, decoder = packets_of(path).tracks[stream.index], 0, alpha_decoder(stream) or stream
     for packet in listed_packets(container, stream, path, seconds):
-        yield from stream.decode(packet)
+        for frame in decoder.decode(packet):
+            if track.is_counted:
+                frame.pts, number = track.stamp(min(number, len(track) - 1)), number + 1
+            yield frame
 
 
 def _zero(first: Any, stream: Any, path: Path) -> float:

@@ -2,13 +2,24 @@
 
 from typing import Any
 
+import av
 import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
 OPAQUE = 255
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""ffmpeg's own decoders of these leave out the opacity, which WebM stores beside the picture."""
 
 Pixels = npt.NDArray[np.uint8]
+
+
+def alpha_decoder(stream: Any) -> Any | None:
+    """A decoder for a stream whose opacity its usual decoder would leave out; None if there is no such."""
+    name = ALPHA_DECODERS.get(stream.codec.canonical_name)
+    if name is None or stream.metadata.get("alpha_mode") != "1":
+        return None
+    return av.CodecContext.create(name, "r")
 
 
 def has_alpha(frame: Any) -> bool:
