@@ -11,7 +11,7 @@ from ltx_core.errors import DataError
 from ltx_core.files.digest import DigestMemo, file_digest, text_digest
 from ltx_core.files.regular import is_plain_name, shown_name
 from ltx_core.media.captions import caption_file
-from ltx_core.media.find import find_masks, find_media, find_sounds, is_mask_name
+from ltx_core.media.find import count_others, find_masks, find_media, find_sounds, is_mask_name
 from tasks.workspace import is_own_folder, workspace_around
 
 UNREADABLE = "unreadable"
@@ -104,6 +104,23 @@ def workspaces_in(folder: Path) -> list[Path]:
         found += [Path(place)] if own else []
         subfolders[:] = [name for name in subfolders if name not in own and not name.startswith(".")]
     return found
+
+
+def ignored_files(dataset: DatasetSpec) -> dict[str, int]:
+    """How many files in a dataset's folder are nothing that is asked for, by suffix."""
+    root = dataset.instance_data_dir
+    if not root.is_dir():
+        return {}
+    known = set(find_media(root, is_own_folder))
+    if dataset.caption_strategy == "textfile":
+        known |= {caption_file(path) for path in known}
+    sounds, masks = dataset.audio.sound_dir, dataset.mask_dir
+    if sounds is not None and sounds.is_dir():
+        known |= {path for paths in find_sounds(sounds, is_own_folder).values() for path in paths}
+    if masks is not None and masks.is_dir():
+        found = find_masks(masks, beside=masks == root, left_out=is_own_folder)
+        known |= {path for paths in found.values() for path in paths}
+    return count_others(root, known, is_own_folder)
 
 
 def footage_digest(dataset: DatasetSpec, memo: DigestMemo) -> dict[str, str | int]:

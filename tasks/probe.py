@@ -7,18 +7,28 @@ from typing import Any, NamedTuple
 
 from datasets_spec import Media, Quarantined, QuarantineReason
 from ltx_core.files.digest import DigestMemo, text_digest
-from ltx_core.files.regular import is_plain_name, open_regular, shown_name
+from ltx_core.files.regular import is_plain_name, one_line, open_regular, shown_name
 from ltx_core.media.captions import read_caption
 from ltx_core.media.errors import MediaError
 from ltx_core.media.probe import MediaInfo, probe_media
 from ltx_core.pool.items import ItemStore
 from ltx_core.progress import stop_if_asked
 from tasks.file_reading import FileJob, read_files
-from tasks.footage import UNREADABLE, Source, find_sources, folders_of, footage_digest, workspaces_in
+from tasks.footage import (
+    UNREADABLE,
+    Source,
+    find_sources,
+    folders_of,
+    footage_digest,
+    ignored_files,
+    workspaces_in,
+)
 from tasks.probe_beside import files_beside
 from tasks.shared import ConfigModel, Shared
 from tasks.stage import Observed, Outcome, Stage, Work
 from tasks.subjects import DECODING
+
+PICTURES = frozenset({".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 class ProbeConfig(ConfigModel):
@@ -54,7 +64,10 @@ def probe(work: Work) -> Outcome:
         computed=computed,
         reused=len(rows) - computed,
         unit="files",
-        figures={"seconds_of_footage": sum(row.duration_seconds for row in rows)},
+        figures={
+            "seconds_of_footage": sum(row.duration_seconds for row in rows),
+            "files_ignored": sum(sum(ignored_files(dataset).values()) for dataset in work.shared.datasets),
+        },
     )
 
 
@@ -148,13 +161,23 @@ def observe(_config: ProbeConfig, shared: Shared, memo: DigestMemo) -> Observed:
 
 
 def probe_notices(_config: ProbeConfig, shared: Shared) -> Sequence[str]:
-    """Workspaces among the footage: what is in them is none."""
-    return [
+    """Workspaces among the footage, of which nothing is taken; and files of which nothing is made, a line each kind."""
+    within = [
         f"dataset {dataset.id}: {workspace} is a workspace; its renders and caches are not taken for footage"
         for dataset in shared.datasets
         for folder in dict.fromkeys(folders_of(dataset).values())
         for workspace in workspaces_in(folder)
     ]
+    return within + [
+        f"dataset {dataset.id}: {count} {_kind(suffix)} ignored: "
+        f"{'pictures are not trained on' if suffix in PICTURES else 'not known as video'}"
+        for dataset in shared.datasets
+        for suffix, count in ignored_files(dataset).items()
+    ]
+
+
+def _kind(suffix: str) -> str:
+    return f"{one_line(suffix)} files" if suffix else "files without a suffix"
 
 
 STAGE = Stage(

@@ -1,7 +1,8 @@
 """Which files of a folder are footage, and which are sounds and masks that belong to it."""
 
 import os
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from ltx_core.errors import DataError
@@ -9,8 +10,8 @@ from ltx_core.errors import DataError
 VIDEO_SUFFIXES = frozenset(
     {
         *(".264", ".265", ".3g2", ".3gp", ".asf", ".avi", ".dif", ".divx", ".dv", ".f4v", ".flv", ".h264", ".h265"),
-        *(".hevc", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mkv", ".mod", ".mov"),
-        *(".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".qt", ".tod", ".tp", ".trp", ".ts"),
+        *(".hevc", ".m1v", ".m2t", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov"),
+        *(".mp4", ".mpe", ".mpeg", ".mpg", ".mts", ".mxf", ".ogm", ".ogv", ".qt", ".tp", ".trp", ".ts"),
         *(".vob", ".webm", ".wmv"),
     }
 )
@@ -82,13 +83,24 @@ def is_mask_name(name: str) -> bool:
     return name.lower().endswith(MASK_ENDING)
 
 
+def count_others(root: Path, known: Collection[Path], left_out: LeftOut = nothing) -> dict[str, int]:
+    """How many files under `root` are not `known`, by their suffix in lower case, or an empty string; hidden ones, and
+    what is no file, left out."""
+    others = (path for path in _all_files(root, left_out) if path not in known and path.is_file())
+    return dict(sorted(Counter(path.suffix.lower() for path in others).items()))
+
+
 def _files(root: Path, suffixes: Collection[str], left_out: LeftOut) -> list[Path]:
-    found: list[Path] = []
+    found = [path for path in _all_files(root, left_out) if path.suffix.lower() in suffixes and _is_wanted(path)]
+    return sorted(found, key=lambda path: path.relative_to(root).as_posix())
+
+
+def _all_files(root: Path, left_out: LeftOut) -> Iterator[Path]:
+    """Whatever is not hidden, no folder, and not left out."""
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = [name for name in subfolders if not name.startswith(".") and not left_out(Path(folder, name))]
-        wanted = (Path(folder, name) for name in names if _is_wanted(Path(folder, name), suffixes))
-        found += [path for path in wanted if not (path.is_symlink() and _leads_into(path, left_out))]
-    return sorted(found, key=lambda path: path.relative_to(root).as_posix())
+        shown = (Path(folder, name) for name in names if not name.startswith("."))
+        yield from (path for path in shown if not (path.is_symlink() and _leads_into(path, left_out)))
 
 
 def _leads_into(link: Path, left_out: LeftOut) -> bool:
@@ -96,7 +108,6 @@ def _leads_into(link: Path, left_out: LeftOut) -> bool:
     return any(left_out(folder) for folder in Path(os.path.realpath(link)).parents)
 
 
-def _is_wanted(path: Path, suffixes: Collection[str]) -> bool:
-    """By name; pipes and devices, which would never end, are not footage."""
-    named = not path.name.startswith(".") and path.suffix.lower() in suffixes
-    return named and (path.is_file() or path.is_symlink())
+def _is_wanted(path: Path) -> bool:
+    """Pipes and devices, which would never end, are not footage."""
+    return path.is_file() or path.is_symlink()

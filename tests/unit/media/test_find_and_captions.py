@@ -2,11 +2,14 @@ from pathlib import Path
 
 import pytest
 
-from datasets_spec import QuarantineReason
+from datasets_spec import DatasetSpec, QuarantineReason
 from ltx_core.errors import ConfigError, DataError
 from ltx_core.media.captions import read_caption
 from ltx_core.media.errors import MediaError
 from ltx_core.media.find import find_media, find_sounds
+from tasks.footage import ignored_files
+from tasks.probe import ProbeConfig, probe_notices
+from tasks.shared import Shared
 
 
 def test_finds_every_kind_sorted_and_no_hidden_ones(tmp_path: Path) -> None:
@@ -18,6 +21,21 @@ def test_finds_every_kind_sorted_and_no_hidden_ones(tmp_path: Path) -> None:
     (tmp_path / "link.avi").symlink_to(tmp_path / "a.mov")
     found = [path.relative_to(tmp_path).as_posix() for path in find_media(tmp_path)]
     assert found == sorted([*kept, "link.avi"])
+
+
+def test_what_is_ignored_is_counted_by_kind(tmp_path: Path) -> None:
+    names = ["a.mp4", "a.txt", "b.txt", "c_mask.JPG", "deep/d.jpg", "e.heic", "README", ".hidden.jpg", ".cache/x.jpg"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    dataset = DatasetSpec(id="set", instance_data_dir=tmp_path)
+    assert ignored_files(dataset) == {"": 1, ".heic": 1, ".jpg": 2, ".txt": 1}
+    lines = probe_notices(ProbeConfig(), Shared.model_construct(datasets=(dataset,)))
+    assert "dataset set: 2 .jpg files ignored: pictures are not trained on" in lines
+    assert "dataset set: 1 files without a suffix ignored: not known as video" in lines
+    assert len(lines) == 4
+    masked = dataset.model_copy(update={"mask_dir": tmp_path})
+    assert ignored_files(masked)[".jpg"] == 1
 
 
 def test_the_folder_must_be_one(tmp_path: Path) -> None:
