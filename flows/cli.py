@@ -11,6 +11,7 @@ from typing import NoReturn
 from flows.commands import COMMANDS
 from flows.lasting import lasting_output
 from ltx_core.errors import LtxError, Stopped
+from ltx_core.files.atomic import is_full_disk
 from tasks.death import StageDied
 
 STOPPED_EXIT = 128 + signal.SIGTERM
@@ -55,6 +56,12 @@ def _run(args: argparse.Namespace) -> int:
         return 1
     except StageDied as defect:  # its message has the traceback of the process that it lies in
         sys.stderr.write(f"{defect}\n")
+        return 1
+    except OSError as error:
+        if not is_full_disk(error):
+            raise
+        where = f"of {error.filename}" if error.filename else "that this command writes to"
+        sys.stderr.write(f"StorageError: the disk {where} is full; free some space, then run again\n")
         return 1
     except KeyboardInterrupt as interrupt:
         sys.stderr.write("interrupted; what was finished is kept, run again to go on\n")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from ltx_core.errors import LtxError, Stopped
+from tasks.child_log import log_to_stderr
 from tasks.reporter import STOPPED_EXIT, Reporter
 
 if TYPE_CHECKING:
@@ -83,28 +84,29 @@ def guarded(work: Callable[[], None], reporter: Reporter) -> int:
         reporter.send("failed", kind="Stopped", message=str(stopped))
         return STOPPED_EXIT
     except LtxError as error:
-        traceback.print_exc()
-        reporter.send("failed", kind=type(error).__name__, message=str(error))
-        return FAILED_EXIT
+        return _failed(reporter, type(error).__name__, str(error))
     except MemoryError as error:
-        traceback.print_exc()
-        reporter.send("failed", kind="OutOfMemory", message=f"host memory ran out ({error}); close other programs")
-        return FAILED_EXIT
+        return _failed(reporter, "OutOfMemory", f"host memory ran out ({error}); close other programs")
     except Exception as error:  # noqa: BLE001 - the process boundary: a defect is reported, with its traceback in the log
-        traceback.print_exc()
-        reporter.send("failed", kind=type(error).__name__, message=str(error))
-        return FAILED_EXIT
+        return _failed(reporter, type(error).__name__, str(error))
     return 0
+
+
+def _failed(reporter: Reporter, kind: str, message: str) -> int:
+    """Say it first, then log it: the log may lie on the disk whose trouble it is."""
+    reporter.send("failed", kind=kind, message=message)
+    traceback.print_exc()
+    return FAILED_EXIT
 
 
 def serve(work: Callable[[Path, Reporter], None], die_with: Callable[[int], None]) -> NoReturn:
     """Be the process that `REQUEST PARENT_PID` on the command line asks for: do `work`, end with the parent."""
     request, parent = Path(sys.argv[1]), int(sys.argv[2])
     reporter = Reporter(take_stdout())
+    log_to_stderr()
     reporter.listen_for_stop()
     die_with(parent)
     code = guarded(lambda: work(request, reporter), reporter)
-    sys.stderr.flush()
     os._exit(code)  # no interpreter teardown: worker threads of libraries may hang in it
 
 

@@ -64,9 +64,8 @@ class Reporter:
     def note(self, message: str) -> None:
         """Send one line for people, and keep it in the log."""
         line = one_line(message)
-        sys.stderr.write(f"{line}\n")
-        sys.stderr.flush()
         self.send("noted", message=line)
+        sys.stderr.write(f"{line}\n")
 
     def send(self, event: str, **fields: object) -> None:
         """Write one event; a parent that is gone cannot listen and is no error here."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ltx_core.errors import ConfigError
 from ltx_core.files.atomic import write_bytes
 from tasks.child import guarded
+from tasks.child_log import log_to_stderr
 from tasks.follow import follow
 from tasks.reporter import Reporter
 from tasks.stage import one_process
@@ -33,7 +34,7 @@ def refuse_several_nodes(execution: "Execution", request: Path) -> None:
     if memory.num_nodes == 1 or execution.decision.stage.num_ranks is one_process or "RANK" in os.environ:
         return
     kept = execution.decision.folder / REQUEST_FILE
-    write_bytes(kept, request.read_bytes())
+    write_bytes(kept, request.read_bytes(), private=True)
     each = memory.num_gpus if memory.num_gpus != "auto" else "GPUS"
     raise ConfigError(
         f"memory.num_nodes is {memory.num_nodes}: start this on every machine, with its number 0 to "
@@ -57,9 +58,9 @@ def work(request: Path, reporter: Reporter) -> None:
 def main() -> None:
     """Entry point of each rank; events go to standard output as JSON lines."""
     reporter = Reporter(os.dup(1) if os.environ["RANK"] == "0" else os.open(os.devnull, os.O_WRONLY))
+    log_to_stderr()
     reporter.listen_for_stop()
     code = guarded(lambda: work(Path(sys.argv[1]), reporter), reporter)
-    sys.stderr.flush()
     os._exit(code)  # no interpreter teardown: worker threads of libraries may hang in it
 
 

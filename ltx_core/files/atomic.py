@@ -53,13 +53,15 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`, whole or not at all.
+def write_bytes(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Replace `path` by `data`, whole or not at all; `private`: this user alone may ever read it.
 
     Raises:
         StorageError: the disk is full or read-only.
     """
     with atomic_path(path) as partial:
+        if private:
+            partial.touch(0o600)
         partial.write_bytes(data)
 
 
@@ -86,6 +88,11 @@ def remove_partials(folder: Path) -> int:
     return len(left)
 
 
+def is_full_disk(error: OSError) -> bool:
+    """Whether it says that a disk, or the user's share of it, is full."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Turn a full or read-only disk into an error that says which disk and what to do.
@@ -96,7 +103,7 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if is_full_disk(error):
             free = shutil.disk_usage(_existing(path)).free
             raise StorageError(
                 f"the disk of {path} is full ({free / 2**20:.1f} MiB free). Finished items are kept: free some space "

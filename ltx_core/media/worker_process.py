@@ -4,6 +4,7 @@ Decoders are C code at work on bytes from anywhere: what crashes or never ends h
 imports no torch, and dies with its parent, also when it hangs.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -27,7 +28,8 @@ def answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[st
     except LtxError as error:
         return RAISED, error
     except Exception as error:  # noqa: BLE001 - the process boundary: the file's verdict, with its traceback in the log
-        traceback.print_exc()
+        with contextlib.suppress(OSError):  # a log on a full disk is not the file's fault
+            traceback.print_exc()
         return BROKE, f"{type(error).__name__}: {error}"
 
 

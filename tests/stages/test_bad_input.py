@@ -18,6 +18,7 @@ from ltx_core.files.digest import file_digest, text_digest
 from ltx_core.files.table_file import write_table
 from tasks.registry import stage_named
 from tests.stages.bench import SCENES, Bench, Results, computed, moved_away, set_aside, write_clip
+from tests.stages.small_disk import fill, mounted
 
 pytestmark = pytest.mark.whole
 
@@ -208,7 +209,7 @@ class TestFullDisk:
         own = own.but(workspace=small_disk / "workspace")
         done = own.run("split")
         ballast = small_disk / "ballast"
-        _fill(ballast, leave=4096)
+        fill(ballast, leave=4096)
         with pytest.raises(StorageError, match=r"disk of .* is full .*Finished items are kept: free some space"):
             own.run()
         assert not list((own.workspace / "stages" / "embed_text").glob("*/manifest.parquet"))
@@ -237,7 +238,7 @@ class TestFullDisk:
 
     def test_a_table_that_was_refused_is_not_left_open(self, small_disk: Path) -> None:
         """As long as anybody keeps the error, its space would stay taken and the disk mounted."""
-        _fill(small_disk / "ballast", leave=0)
+        fill(small_disk / "ballast", leave=0)
         with pytest.raises(StorageError, match="is full") as kept:
             write_table(small_disk / "table.parquet", pa.table({"number": list(range(20_000))}))
         held = {os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()}
@@ -277,13 +278,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 3 MiB. Where no one may mount, `test_a_write_that_the_kernel_refuses` stands for it."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", folder], capture_output=True, text=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", folder], check=True)
+    with mounted(folder, mib=3):
+        yield folder
 
 
 def _break_some(footage: Path) -> dict[str, QuarantineReason]:
@@ -308,12 +304,6 @@ def _break_some(footage: Path) -> dict[str, QuarantineReason]:
     return expected
 
 
-def _fill(path: Path, *, leave: int) -> None:
-    """Write zeros to `path` until the file system has no more than `leave` bytes left."""
-    free = shutil.disk_usage(path.parent).free
-    path.write_bytes(b"\0" * max(free - leave, 0))
-
-
 class _FillsDisk:
     """Progress that fills the disk once two clips are encoded."""
 
@@ -324,7 +314,7 @@ class _FillsDisk:
 
     def advance(self, done: int, total: int, unit: str) -> None:
         if unit == "clips" and done == 2:
-            _fill(self.ballast, leave=0)
+            fill(self.ballast, leave=0)
 
     def metrics(self, step: int, values: object) -> None:
         return
