@@ -11,6 +11,8 @@ from ltx_core.errors import ConfigError
 PROBE_SECONDS = 2.0
 MAX_BYTES = 1000
 """No reply that is wanted is longer."""
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+"""Names of this machine, as a browser gives them in `Host` and `Origin`."""
 
 
 def api_url() -> str | None:

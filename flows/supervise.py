@@ -12,16 +12,17 @@ from prefect.client.orchestration import get_client
 from rich.console import Console
 
 from flows.config import load_config
+from flows.dead_runs import end_dead_runs
 from flows.deployments import POOL
 from flows.mlflow_address import UI_VARIABLE
 from flows.parameters import CONFIG_VARIABLE
 from flows.ports import require_free
-from flows.server import answers, api_url, prefect_answers
+from flows.server import LOOPBACK, answers, api_url, prefect_answers
 from flows.services import Service, end_leftovers, forget_up, only_up, record_up, start, wait_until
 from flows.setup_server import deploy_all, set_up, tell_crashed
 from ltx_core.errors import ConfigError, TransientError
 from tasks.gpus import count_gpus
-from tasks.tracking import connect, tracking_uri
+from tasks.tracking import answering, tracking_uri
 
 RECONCILE_SECONDS = 5.0
 MAX_RESTARTS = 20
@@ -75,14 +76,12 @@ def _start_all(config: Path, mlflow_port: int, services: list[Service], console:
     environment = {
         CONFIG_VARIABLE: str(config.resolve()),
         UI_VARIABLE: mlflow_url,
-        "DO_NOT_TRACK": "true",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS": f"{SLOT_WAIT_SECONDS:g}",
     }
     mlflow = _start_mlflow(config, mlflow_port, environment)
     _add(services, mlflow)
     if own_server:
-        server = start("server", [sys.executable, "-m", "prefect", "server", "start"], environment)
+        server = start("server", [sys.executable, "-m", "flows.api_server"], environment)
         _add(services, server)
         wait_until(lambda: prefect_answers(url), server, 120)
     set_up(console)
@@ -125,12 +124,18 @@ def _start_worker(environment: dict[str, str]) -> Service:
 
 
 def _start_mlflow(path: Path, port: int, environment: dict[str, str]) -> Service:
+    """Its database is made before it looks for it; the address is in no command line, which all users see."""
     config = load_config(path, {})
-    connect(config.tracking, config.place())  # makes the database before the UI looks for it
-    uri = tracking_uri(config.tracking, config.place())
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", uri, "--port", str(port), "--workers", "1"]
-    quiet = {**environment, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    return start("mlflow", command, quiet)
+    end_dead_runs(*answering(config.tracking, config.place()))
+    command = [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--workers", "1"]
+    uri = {"MLFLOW_BACKEND_STORE_URI": tracking_uri(config.tracking, config.place())}
+    quiet = {**environment, **uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    return start("mlflow", command, {"MLFLOW_SERVER_ALLOWED_HOSTS": _own_hosts(port), **os.environ, **quiet})
+
+
+def _own_hosts(port: int) -> str:
+    """What requests to MLflow's UI may name as their host; its default takes 10.example.com for a private address."""
+    return ",".join(name for host in LOOPBACK for name in (host, f"{host}:{port}"))
 
 
 def _watch(services: list[Service], console: Console) -> None:

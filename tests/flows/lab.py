@@ -85,7 +85,8 @@ class Lab:
     def environment(self) -> dict[str, str]:
         """What a command needs to find this server, and no other."""
         path = f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"
-        return {**QUIET, "PATH": path, "PREFECT_HOME": str(self.home), "PREFECT_API_URL": self.url}
+        own = {"PREFECT_HOME": str(self.home), "PREFECT_API_URL": self.url, "PREFECT_SERVER_API_PORT": str(self.port)}
+        return {**QUIET, "PATH": path, **own}
 
     @contextmanager
     def settings(self) -> Iterator[None]:
@@ -96,7 +97,7 @@ class Lab:
     def start_server(self) -> Service:
         """Start it, as `ltx2-lora up` does; it takes a while to answer."""
         with self.settings():
-            return start("server", ["prefect", "server", "start", "--port", str(self.port)], self.environment)
+            return start("server", [sys.executable, "-m", "flows.api_server"], self.environment)
 
     def wait_until_ready(self, server: Service) -> None:
         """Migrations of a new database are what takes so long."""

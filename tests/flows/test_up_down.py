@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.deployments import POOL, deployment_names
 from flows.server import answers
+from tests.connections import asked_for, leaving, watched
 from tests.flows.lab import PATIENCE, PROGRAMS, QUIET, REPOSITORY, free_port, wait_for
 from tests.flows.toy import Toy
 
@@ -52,7 +54,7 @@ def up(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     home, port, mlflow_port = tmp_path_factory.mktemp("up"), str(free_port()), str(free_port())
     url = f"http://127.0.0.1:{port}/api"
     mine = {"PREFECT_HOME": str(home), "PREFECT_API_URL": url, "PREFECT_SERVER_API_PORT": port}
-    environment = {**os.environ, **QUIET, **mine}
+    environment = watched({**os.environ, **QUIET, **mine}, home / "watched")
     words = [str(PROGRAMS / "ltx2-lora"), "up", "--config", str(toy.variant("up").config), "--mlflow-port", mlflow_port]
     with (home / "said.txt").open("wb") as out:
         process = subprocess.Popen(words, cwd=REPOSITORY, env=environment, stdout=out, stderr=subprocess.STDOUT)
@@ -75,6 +77,29 @@ def test_everything_is_there(up: Up) -> None:
             return client.request("POST", "/work_pools/{name}/workers/filter", path_params={"name": POOL}).json()
 
         assert [worker["status"] for worker in wait_for("worker", online)] == ["ONLINE"]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({}, 200), ({"Origin": "http://evil.example"}, 403), ({"Host": "evil.example"}, 400)],
+)
+def test_prefect_s_api_answers_its_own_pages_and_programs_alone(up: Up, headers: dict[str, str], status: int) -> None:
+    asked = httpx.post(f"{up.url}/deployments/filter", json={}, headers=headers)
+    assert asked.status_code == status
+    assert "access-control-allow-origin" not in asked.headers
+
+
+@pytest.mark.parametrize("headers", [{"Host": "10.evil.example"}, {"Origin": "http://evil.example"}])
+def test_so_does_mlflow_s_ui(up: Up, headers: dict[str, str]) -> None:
+    asked = f"{up.mlflow_url}/ajax-api/2.0/mlflow/experiments/search"
+    assert httpx.post(asked, json={"max_results": 1}).status_code == 200
+    assert httpx.post(asked, json={"max_results": 1}, headers=headers).status_code == 403
+
+
+def test_nothing_leaves_this_machine(up: Up) -> None:
+    """Server, worker and MLflow's UI, all in a user's environment."""
+    assert asked_for(up.home / "watched")
+    assert leaving(up.home / "watched") == []
 
 
 def test_a_second_up_is_refused(up: Up) -> None:
