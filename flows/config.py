@@ -1,13 +1,14 @@
 """One run, whole: the shared sections, and a section a stage. The only module that reads a user's YAML or JSON."""
 
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 
 from flows.config_errors import explain
 from flows.documents import check_values, exists, read_document
@@ -16,6 +17,7 @@ from flows.overrides import override
 from flows.prompt_library import with_library
 from ltx_core.checkpoint.location import absolute_location
 from ltx_core.errors import ConfigError
+from tasks.address import WHOLE, hide_secrets
 from tasks.embed_frames import EmbedFramesConfig
 from tasks.embed_text import EmbedTextConfig
 from tasks.encode_latents import EncodeLatentsConfig
@@ -74,6 +76,11 @@ with warnings.catch_warnings():
             return Workspace(self.workspace)
 
 
+P = TypeVar("P", Path, str)
+ADDRESS = re.compile(r"(^|/)[A-Za-z][A-Za-z0-9+.-]+:/")
+"""A path that was made of an address."""
+
+
 def load_config(source: Path | str | RunConfig | Mapping[str, Any], overrides: Mapping[str, Any]) -> RunConfig:
     """Read a configuration, apply dotted overrides, and make its paths absolute.
 
@@ -90,10 +97,14 @@ def load_config(source: Path | str | RunConfig | Mapping[str, Any], overrides: M
             translation = translate(values, path)
             values, base = translation.values, translation.root
     else:
-        values = source.model_dump(mode="json") if isinstance(source, RunConfig) else deepcopy(dict(source))
+        values = (
+            source.model_dump(mode="json", context=dict(WHOLE))
+            if isinstance(source, RunConfig)
+            else deepcopy(dict(source))
+        )
         base = Path.cwd()
     for dotted, value in overrides.items():
-        override(values, dotted, value)
+        override(values, dotted, _whole(value))
     check_values(values, str(source) if isinstance(source, (str, Path)) else "config")
     try:
         config = RunConfig.model_validate(values)
@@ -102,6 +113,13 @@ def load_config(source: Path | str | RunConfig | Mapping[str, Any], overrides: M
     absolute: RunConfig = _absolute(config, base)
     absolute.place().check()
     return absolute.model_copy(update={"prompts": with_library(absolute.prompts)})
+
+
+def _whole(value: Any) -> Any:
+    """An override in which nothing is hidden any more."""
+    if isinstance(value, Mapping):
+        return {name: _whole(inner) for name, inner in value.items()}
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
 def guide_notices(path: Path) -> tuple[str, ...]:
@@ -130,7 +148,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _absolute(model: Any, base: Path) -> Any:
     """A copy of a configuration in which every path is absolute."""
     if isinstance(model, Path):
-        return _resolved(model, base)
+        return _resolved(_refuse_address(model), base)
     if isinstance(model, tuple):
         return tuple(_absolute(item, base) for item in model)
     if isinstance(model, BaseModel):
@@ -150,7 +168,7 @@ def _resolved(path: Path, base: Path) -> Path:
 
 def _located(location: str, base: Path) -> str:
     with _possible(location):
-        return absolute_location(location, base)
+        return absolute_location(_refuse_address(location), base)
 
 
 @contextmanager
@@ -166,3 +184,16 @@ def _possible(path: Path | str) -> Iterator[None]:
         shown = str(path) if len(str(path)) < MOST_SHOWN else f"{str(path)[:MOST_SHOWN]}..."
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"the path {shown!r} cannot be: {reason}; correct it in the configuration") from error
+
+
+def _refuse_address(path: P) -> P:
+    """The path, unless it is an address, whose account or signature would be told wherever the path is.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if ADDRESS.search(str(path)) is None:
+        return path
+    raise ConfigError(
+        f"{hide_secrets(str(path))} is an address, and a path or a repository on the hub is wanted; download it first"
+    )

@@ -6,7 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
+import yaml
 from pydantic import BaseModel, ValidationError
+
+from tasks.address import hide_secrets
 
 WANTED = {
     "bool": "true or false is wanted",
@@ -39,7 +42,7 @@ KINDS = ("_type", "_parsing", "_parsing_size", "_from_float")
 def explain(error: ValidationError, model: type[BaseModel], source: str | Path) -> str:
     """All faults of a configuration, one a line."""
     faults = _causes(error.errors())
-    lines = list(dict.fromkeys(_line(fault, model) for fault in faults))
+    lines = list(dict.fromkeys(hide_secrets(_line(fault, model)) for fault in faults))
     return f"{source}: " + ("\n  ".join(["several options are wrong:", *lines]) if len(lines) > 1 else lines[0])
 
 
@@ -51,6 +54,14 @@ def _causes(faults: Sequence[Any]) -> list[Any]:
 
 def _holds(place: tuple[int | str, ...], others: Sequence[tuple[int | str, ...]]) -> bool:
     return any(len(other) > len(place) and other[: len(place)] == place for other in others)
+
+
+def where_wrong(error: Exception) -> str:
+    """What is wrong with a text that is no YAML or JSON, and where; not the text itself, which may have a password."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"{error.problem or error.context}, line {mark.line + 1}, column {mark.column + 1}"
+    return hide_secrets(str(error))
 
 
 def _line(fault: Any, model: type[BaseModel]) -> str:
@@ -81,7 +92,7 @@ def _wanted(fault: Any) -> str:
 
 def _short(value: Any) -> str:
     """As it was written, cut where it is a whole section."""
-    text = repr(value)
+    text = hide_secrets(repr(value))
     return text if len(text) <= 200 else f"{text[:197]}..."
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from flows.config_errors import where_wrong
 from ltx_core.errors import ConfigError
 from ltx_core.files.json_file import parse_json
 
@@ -35,7 +36,7 @@ def read_document(path: Path, what: str) -> Any:
     try:
         value = parse_json(text) if kind == "JSON" else parse_yaml(text)
     except (ValueError, yaml.YAMLError) as error:
-        raise ConfigError(f"{what} {path} is not valid {kind}: {error}. Correct it there.") from error
+        raise ConfigError(f"{what} {path} is not valid {kind}: {where_wrong(error)}. Correct it there.") from error
     check_values(value, f"{what} {path}")
     return value
 

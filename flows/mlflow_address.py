@@ -12,6 +12,6 @@ DEFAULT_UI = "http://127.0.0.1:5000"
 
 def run_address(config: RunConfig, run: TrackedRun) -> str:
     """Link to one run: on the tracking server if one is configured, else on the UI that `ltx2-lora up` starts."""
-    uri = config.tracking.uri or ""
-    server = uri if uri.startswith(("http://", "https://")) else os.environ.get(UI_VARIABLE, DEFAULT_UI)
+    uri = config.tracking.uri
+    server = str(uri) if uri is not None and uri.is_http else os.environ.get(UI_VARIABLE, DEFAULT_UI)
     return f"{server.rstrip('/')}/#/experiments/{run.experiment}/runs/{run.run_id}"

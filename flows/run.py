@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -56,11 +57,11 @@ def run_tracked(
     Raises:
         LtxError: a stage failed; MLflow's run says FAILED.
     """
-    with _tracked(config, key, name) as tracked:
+    with _tracked(config, key, name, watching) as tracked:
         results = _run(config, selection, watching, tracked, around)
-        report = write_report(config, name, results, tracked.parent)
+        report = write_report(config, name, results, tracked.shown)
         tracked.parent.artifacts([report])
-        return Ran(results, report, tracked.parent)
+        return Ran(results, report, tracked.shown)
 
 
 @contextmanager
@@ -93,8 +94,11 @@ def _run(
 
 
 @contextmanager
-def _tracked(config: RunConfig, key: str, name: str) -> Iterator[Tracked]:
-    tracked = Tracked(config, key=key, name=name)
+def _tracked(config: RunConfig, key: str, name: str, watching: Listener) -> Iterator[Tracked]:
+    here = copy_context()  # Prefect's log finds its run by it, in the thread that tells MLflow too
+    tracked = Tracked(
+        config, key=key, name=name, say=lambda message: here.copy().run(watching.noted, "tracking", message)
+    )
     status = "FAILED"
     try:
         yield tracked

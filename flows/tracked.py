@@ -7,48 +7,69 @@ import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from flows.config import RunConfig
+from flows.dead_runs import beginning, end_dead_runs
 from flows.tracked_settings import mirrored_settings, tracked_settings
 from flows.wandb_mirror import WandbMirror, start_mirror
 from ltx_core.errors import ConfigError, DamagedError
 from ltx_core.files.atomic import find_whole
-from ltx_core.files.json_file import read_json, write_json
+from ltx_core.files.json_file import read_json
 from tasks.perform import StageCall
 from tasks.register import RUN_ID_VARIABLE
+from tasks.register import STAGE as REGISTER
 from tasks.registry import stage_named
 from tasks.results import StageResult
-from tasks.tracking import TrackedRun, find_or_start
+from tasks.tracking import TrackedRun, answering, tracking_errors
+from tasks.tracking_kept import kept_folder
+from tasks.tracking_log import LoggedRun, Say, TrackingLog, tell_kept
+
+if TYPE_CHECKING:
+    from flows.system_metrics import SystemMetrics
 
 FLUSH_SECONDS = 2.0
+BEGUN_SECONDS = 30.0
+"""How long `register` waits for its run's name, unless MLflow is known to be away."""
 VERSIONED = ("ltx2-lora", "torch", "diffusers", "transformers", "peft", "prefect", "mlflow")
 LINK_FILE = "mlflow.json"
 """In a stage's folder: which MLflow run built it."""
 
 
 class Tracked:
-    """The parent run of one flow run. A listener too: it logs what stages measure."""
+    """The parent run of one flow run. A listener too: it logs what stages measure.
 
-    def __init__(self, config: RunConfig, *, key: str, name: str) -> None:
-        self._config = config
-        self._key = key
-        place = config.place()
-        self.parent = find_or_start(config.tracking, place, key=key, name=config.tracking.run_name or name)
+    MLflow must answer at the start. From then on its trouble, and W&B's, is told and ends nothing.
+    """
+
+    def __init__(self, config: RunConfig, *, key: str, name: str, say: Say) -> None:
+        """`key`: unique to the flow run, by which a retry finds its run; `say`: tells people of trouble.
+
+        Raises:
+            TransientError: MLflow does not answer.
+            StorageError: the disk of its database is full.
+            ConfigError: W&B is asked for and does not begin.
+        """
+        self._config, self._key, self._say = config, key, say
+        self._log = _open_log(config, key, config.tracking.run_name or name, say)
+        self.parent = LoggedRun(self._log, key)
+        self.shown = TrackedRun(self._log.client, self._log.experiment, str(self.parent.run_id()))
         self.parent.params(tracked_settings(config))
         self.parent.tags({f"version.{p}": version(p) for p in VERSIONED} | {"git_commit": _git_commit()})
+        self._log.start()
         self._mirror = self._beside(key, name)
-        self.child: TrackedRun | None = None
+        self.child: LoggedRun | None = None
         self._points: list[tuple[str, float, int]] = []
         self._flushed_at = time.monotonic()
-        self._monitor = _system_metrics(self.parent)
+        self._monitor = _system_metrics(self.parent, self.shown.run_id)
 
     def _beside(self, key: str, name: str) -> WandbMirror | None:
         """The mirror, begun when MLflow has the run, and ended by `end`: neither is left open where the other fails."""
         try:
-            return _mirror(self._config, key, name)
+            return _mirror(self._config, key, name, self._say)
         except ConfigError:
             self.parent.end("FAILED")
+            self._log.close()
             raise
 
     def begin(self, call: StageCall) -> None:
@@ -59,15 +80,15 @@ class Tracked:
 
     def started(self, stage: str, why: str) -> None:
         """Make the child run, or go on with the one of an earlier try."""
-        call, tracking = self._call, self._config.tracking
-        self.child = find_or_start(
-            tracking, self._config.place(), key=f"{self._key}/{stage}", name=stage, parent=self.parent.run_id
-        )
+        call = self._call
+        self._log.add(beginning(f"{self._key}/{stage}", stage, parent=self._key))
+        self.child = LoggedRun(self._log, f"{self._key}/{stage}")
         self.child.params(call.config.model_dump(mode="json"))
         self.child.tags({"ltx2.why": why})
         for name, manifest in call.inputs.items():
             self.child.dataset(name, manifest.digest, json.dumps({"manifest": str(manifest.path)}))
-        os.environ[RUN_ID_VARIABLE] = self.child.run_id  # the child process of `register` logs into this run
+        if stage == REGISTER.name and (run_id := self.child.run_id(BEGUN_SECONDS)):
+            os.environ[RUN_ID_VARIABLE] = run_id  # its child process logs into this run
 
     def advanced(self, stage: str, done: int, total: int, unit: str) -> None:
         """Progress is not kept."""
@@ -93,29 +114,28 @@ class Tracked:
             self.child.artifacts([file for file in files if file.is_file() and file.suffix != ".mp4"])
             self.child.artifacts([file for file in files if file.suffix == ".mp4"], "renders")
             self.child.end("FINISHED")
-            write_json(folder / LINK_FILE, {"run_id": self.child.run_id})
-        self.parent.tags(
-            {f"ltx2.stage.{name}": f"{result.state_name} {result.decision.key}", **self._link(call, folder)}
-        )
+            self.child.link(folder / LINK_FILE)
+            self.parent.runs({f"ltx2.run.{name}": self.child.key})
+        else:
+            self.parent.tags(_link(name, folder))
+        self.parent.tags({f"ltx2.stage.{name}": f"{result.state_name} {result.decision.key}"})
         figures = {**_counts(result), **result.summary.figures}
         self.parent.metrics((f"{name}/{k}", v, 0) for k, v in figures.items())
         if self._mirror is not None:
             self._mirror.summarize(name, {"state": result.state_name, **figures})
 
-    def _link(self, call: StageCall, folder: Path) -> dict[str, str]:
-        link = folder / LINK_FILE
-        try:
-            return {f"ltx2.run.{call.stage}": str(read_json(link)["run_id"])}
-        except DamagedError:  # which run built it is known no more; what was built is as good as ever
-            return {}
-
     def end(self, status: str) -> None:
-        """Close what is open."""
+        """Close what is open, and say what MLflow has not taken, which a later run tells it."""
         self._flush()
         if self.child is not None and status != "FINISHED":
             self.child.end(status)
         self._monitor.finish()
         self.parent.end(status)
+        if left := self._log.close():
+            self._say(
+                f"MLflow has not taken {left} entries of this run. They are kept in "
+                f"{kept_folder(self._config.place())}; the next run sends them once MLflow answers"
+            )
         if self._mirror is not None:
             self._mirror.end(succeeded=status == "FINISHED")
 
@@ -128,12 +148,35 @@ class Tracked:
             self._mirror.log(self._call.stage, points)
 
 
-def _mirror(config: RunConfig, key: str, name: str) -> WandbMirror | None:
+def _open_log(config: RunConfig, key: str, name: str, say: Say) -> TrackingLog:
+    """MLflow with the run in it; there too is what earlier runs could not tell, and no dead run is running."""
+    place = config.place()
+    client, experiment = answering(config.tracking, place)
+    log = TrackingLog(client, experiment, config.tracking, place)
+    log.say = say
+    log.begin(beginning(key, name))
+    tell_kept(log, config.tracking, place)
+    with tracking_errors(config.tracking, place):
+        end_dead_runs(client, experiment)
+    return log
+
+
+def _mirror(config: RunConfig, key: str, name: str, say: Say) -> WandbMirror | None:
     """The same run in W&B, if that is asked for."""
     if not config.tracking.wandb:
         return None
     named, project = config.tracking.run_name or name, config.tracking.experiment
-    return start_mirror(config.workspace, project=project, name=named, key=key, settings=mirrored_settings(config))
+    settings = mirrored_settings(config)
+    return start_mirror(config.workspace, project=project, name=named, key=key, settings=settings, say=say)
+
+
+def _link(name: str, folder: Path) -> dict[str, str]:
+    """A tag that names the run that built what is reused, where that is known."""
+    link = folder / LINK_FILE
+    try:
+        return {f"ltx2.run.{name}": str(read_json(link)["run_id"])}
+    except (FileNotFoundError, DamagedError):  # MLflow was away, or the file is damaged; what was built is as good
+        return {}
 
 
 def _counts(result: StageResult) -> dict[str, float]:
@@ -147,12 +190,11 @@ def _counts(result: StageResult) -> dict[str, float]:
     }
 
 
-def _system_metrics(run: TrackedRun) -> Any:
-    """Processor, memory, disk, network and GPU figures, logged by MLflow's own thread until `finish`."""
-    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+def _system_metrics(run: LoggedRun, run_id: str) -> "SystemMetrics":
+    """Processor, memory, disk, network and GPU figures, logged by a thread until `finish`."""
+    from flows.system_metrics import SystemMetrics
 
-    uri = run.client.tracking_uri
-    monitor = SystemMetricsMonitor(run.run_id, sampling_interval=5, resume_logging=True, tracking_uri=uri)
+    monitor = SystemMetrics(run, run_id)
     monitor.start()
     return monitor
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import BaseModel
 
@@ -11,23 +10,14 @@ from tasks.shared import ConfigModel
 
 
 def tracked_settings(config: RunConfig) -> dict[str, Any]:
-    """For MLflow, which is the user's own: everything, with no account in the tracking server's address."""
-    settings = config.model_dump(mode="json", exclude={"workspace"})
-    if (uri := config.tracking.uri) is not None:
-        settings["tracking"]["uri"] = without_account(uri)
-    return settings
+    """For MLflow, which is the user's own: everything, addresses without their secrets."""
+    return config.model_dump(mode="json", exclude={"workspace"})
 
 
 def mirrored_settings(config: RunConfig) -> dict[str, Any]:
     """For a service of others: no tracking server, and the last name of each path alone."""
     named: RunConfig = _last_names(config)
     return named.model_dump(mode="json", exclude={"workspace": True, "tracking": {"uri"}})
-
-
-def without_account(uri: str) -> str:
-    """A server's or database's address without `user:password@`."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2])) if "@" in parts.netloc else uri
 
 
 def _last_names(value: Any) -> Any:

@@ -5,12 +5,14 @@ The library is an extra, imported where it is used alone.
 
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltx_core.errors import ConfigError
+from tasks.address import hide_secrets
 from tasks.tracking import flatten
 
 if TYPE_CHECKING:
@@ -21,11 +23,18 @@ NO_HOST = "ltx2-lora"
 EXTRA = "pip install 'ltx2-lora[wandb]'"
 
 
-class WandbMirror:
-    """One run of W&B, open until `end`."""
+INIT_SECONDS = 8.0
+FINISH_SECONDS = 60.0
+"""At the end of a run, for what W&B has not taken yet; the rest stays in the workspace."""
 
-    def __init__(self, run: "Run") -> None:
+
+class WandbMirror:
+    """One run of W&B, open until `end`. W&B's trouble is told once, and is nobody else's: the run goes on without."""
+
+    def __init__(self, run: "Run", say: Callable[[str], None]) -> None:
         self._run = run
+        self._say = say
+        self._broken = False
         self._known: set[str] = set()
 
     def log(self, stage: str, points: Iterable[tuple[str, float, int]]) -> None:
@@ -33,19 +42,37 @@ class WandbMirror:
         steps: dict[int, dict[str, float]] = defaultdict(dict)
         for name, value, step in points:
             steps[step][f"{stage}/{name}"] = value
-        if stage not in self._known:
-            self._known.add(stage)
-            self._run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
-        for step, values in sorted(steps.items()):
-            self._run.log({f"{stage}/step": step, **values})
+        with self._whole():
+            if stage not in self._known:
+                self._known.add(stage)
+                self._run.define_metric(f"{stage}/*", step_metric=f"{stage}/step")
+            for step, values in sorted(steps.items()):
+                self._run.log({f"{stage}/step": step, **values})
 
     def summarize(self, stage: str, values: Mapping[str, float | str]) -> None:
         """Values of a finished stage."""
-        self._run.summary.update({f"{stage}/{name}": value for name, value in values.items()})
+        with self._whole():
+            self._run.summary.update({f"{stage}/{name}": value for name, value in values.items()})
 
     def end(self, succeeded: bool) -> None:
         """Send what waits, and close the run."""
-        self._run.finish(exit_code=0 if succeeded else 1)
+        with self._whole():
+            self._run.finish(exit_code=0 if succeeded else 1)
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Once something failed, nothing more is asked of W&B."""
+        import wandb
+
+        try:
+            yield
+        except (wandb.Error, OSError) as error:
+            if not self._broken:
+                self._say(
+                    f"W&B stopped taking this run ({hide_secrets(str(error))}). The run goes on; what W&B misses is in "
+                    f"{self._run.dir}: `wandb sync` sends it"
+                )
+            self._broken = True
 
 
 def require_wandb() -> None:
@@ -58,7 +85,9 @@ def require_wandb() -> None:
         raise ConfigError(f"tracking.wandb is on and the library is not installed: {EXTRA}, or switch it off")
 
 
-def start_mirror(folder: Path, *, project: str, name: str, key: str, settings: Mapping[str, Any]) -> WandbMirror:
+def start_mirror(
+    folder: Path, *, project: str, name: str, key: str, settings: Mapping[str, Any], say: Callable[[str], None]
+) -> WandbMirror:
     """A run whose id is made of `key`, so that a flow run that is tried again goes on in it.
 
     Of this machine are sent the load of its processor and GPU, and the names of installed packages: no code, no git, no
@@ -70,6 +99,7 @@ def start_mirror(folder: Path, *, project: str, name: str, key: str, settings: M
         name: of the run, as people see it.
         key: unique to the flow run.
         settings: the configuration.
+        say: tells people what goes wrong later.
 
     Raises:
         ConfigError: the library is not installed, no account is known, or W&B cannot be reached.
@@ -86,6 +116,9 @@ def start_mirror(folder: Path, *, project: str, name: str, key: str, settings: M
         disable_code=True,
         disable_job_creation=True,
         x_disable_meta=True,
+        init_timeout=INIT_SECONDS,
+        finish_timeout=FINISH_SECONDS,
+        finish_timeout_raises=True,
     )
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -101,7 +134,7 @@ def start_mirror(folder: Path, *, project: str, name: str, key: str, settings: M
         )
     except wandb.Error as error:
         raise ConfigError(
-            f"W&B did not begin a run ({error}). Log in with `wandb login` or set WANDB_API_KEY; set "
-            f"WANDB_MODE=offline to send it later with `wandb sync`; or switch tracking.wandb off"
+            f"W&B did not begin a run ({hide_secrets(str(error))}). Log in with `wandb login` or set WANDB_API_KEY; "
+            f"set WANDB_MODE=offline to send it later with `wandb sync`; or switch tracking.wandb off"
         ) from error
-    return WandbMirror(run)
+    return WandbMirror(run, say)

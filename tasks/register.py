@@ -13,7 +13,7 @@ from tasks.checkpoints import best_checkpoint, final_checkpoint
 from tasks.model_card import model_card
 from tasks.shared import ConfigModel, Shared
 from tasks.stage import Observed, Outcome, Stage, Work
-from tasks.tracking import TrackedRun, connect, find_or_start
+from tasks.tracking import TrackedRun, connect, find_or_start, tracking_errors
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,16 +33,22 @@ class RegisterConfig(ConfigModel):
 
 
 def register(work: Work) -> Outcome:
-    """Log the LoRA with its card and make a version of it; the same LoRA is registered once."""
+    """Log the LoRA with its card and make a version of it; the same LoRA is registered once.
+
+    Raises:
+        TransientError: MLflow does not answer; the LoRA is finished and kept.
+        StorageError: the disk of MLflow's database is full.
+    """
     checkpoint = final_checkpoint(work.inputs["train_lora"])
     card = model_card(checkpoint, work)
     write_bytes(work.out / "model-card.md", card.encode())
-    run = _own_run(work)
-    run.artifacts([work.workspace.root / checkpoint.file, work.out / "model-card.md"], "lora")
-    best = best_checkpoint(work.inputs["train_lora"])
-    if best.sha256 != checkpoint.sha256:
-        run.artifacts([work.workspace.root / best.file], f"lora/best-{best.name}")
-    alias, version = _make_version(run, checkpoint, work)
+    with tracking_errors(work.shared.tracking, work.workspace):
+        run = _own_run(work)
+        run.artifacts([work.workspace.root / checkpoint.file, work.out / "model-card.md"], "lora")
+        best = best_checkpoint(work.inputs["train_lora"])
+        if best.sha256 != checkpoint.sha256:
+            run.artifacts([work.workspace.root / best.file], f"lora/best-{best.name}")
+        alias, version = _make_version(run, checkpoint, work)
     row = Registered(
         sha256=checkpoint.sha256,
         model_name=work.config.model_name,
@@ -57,9 +63,9 @@ def register(work: Work) -> Outcome:
 def _own_run(work: Work) -> TrackedRun:
     tracking = work.shared.tracking
     run_id = os.environ.get(RUN_ID_VARIABLE)
-    if run_id is None:
-        return find_or_start(tracking, work.workspace, key=f"register/{work.out.name}", name="register")
     client, experiment = connect(tracking, work.workspace)
+    if run_id is None:
+        return find_or_start(client, experiment, key=f"register/{work.out.name}", name="register")
     return TrackedRun(client, experiment, run_id)
 
 
@@ -109,7 +115,8 @@ def _promoted(client: "MlflowClient", checkpoint: Checkpoint, work: Work) -> boo
 
 def observe(_config: RegisterConfig, shared: Shared, _memo: DigestMemo) -> Observed:
     """Which registry."""
-    return {"uri": shared.tracking.uri, "experiment": shared.tracking.experiment}
+    uri = shared.tracking.uri
+    return {"uri": None if uri is None else str(uri), "experiment": shared.tracking.experiment}
 
 
 STAGE = Stage(

@@ -10,6 +10,7 @@ from datasets_spec import Manifest
 from ltx_core.files.atomic import find_whole
 from ltx_core.files.json_file import read_json, write_json
 from ltx_core.files.leftovers import is_leftover, owner_mark, remove_leftovers
+from tasks.address import WHOLE
 from tasks.decide import Decision
 from tasks.execute import Execution
 from tasks.registry import stage_named
@@ -38,7 +39,8 @@ class Request(BaseModel):
 
 
 def write_request(run: Execution) -> Path:
-    """Write the request to a file of its own; two that ask for one stage at once do not meet.
+    """Write the request to a file of its own; two that ask for one stage at once do not meet. It has the addresses
+    whole, so that this user alone may read it.
 
     Raises:
         StorageError: the workspace cannot be written.
@@ -49,7 +51,7 @@ def write_request(run: Execution) -> Path:
         key=decision.key,
         why=decision.why,
         identity=decision.identity,
-        config=run.config.model_dump(mode="json"),
+        config=run.config.model_dump(mode="json", context=dict(WHOLE)),
         shared=run.shared,
         inputs={name: manifest.path for name, manifest in run.inputs.items()},
         workspace=run.workspace.root,
@@ -57,7 +59,7 @@ def write_request(run: Execution) -> Path:
         force=run.force,
     )
     path = decision.folder.parent / REQUESTS / f"{decision.key}-{owner_mark()}.json"
-    write_json(path, request.model_dump(mode="json"), indent=2)
+    write_json(path, request.model_dump(mode="json", context=dict(WHOLE)), indent=2, private=True)
     return path
 
 

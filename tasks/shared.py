@@ -7,12 +7,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from datasets_spec import DatasetSpec
 from ltx_core.checkpoint.flavours import flavour
+from tasks.address import Address
 
 
 class ConfigModel(BaseModel):
     """Base of every configuration section: frozen, and strict about names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
     LOCATIONS: ClassVar[tuple[str, ...]] = ()
     """Options that are a path or a repository on the hub."""
@@ -147,7 +148,11 @@ class LimitsConfig(ConfigModel):
 class TrackingConfig(ConfigModel):
     """MLflow."""
 
-    uri: str | None = Field(default=None, description="Tracking server; default `mlflow.db` in the workspace.")
+    uri: Address | None = Field(
+        default=None,
+        description="Tracking server; default `mlflow.db` in the workspace. An account in it is recorded nowhere; "
+        "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD do as well.",
+    )
     experiment: str = Field(default="ltx2-lora", min_length=1, description="Experiment that runs are logged to.")
     run_name: str | None = Field(default=None, description="Name of the run; default made from the flow run's name.")
     wandb: bool = Field(

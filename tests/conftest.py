@@ -14,6 +14,7 @@ import pytest
 
 from ltx_core.files.lock import folder_lock
 from ltx_core.progress import Silent
+from tasks.tracking import SETTINGS
 from tests.process_state import differences, process_state
 
 PREFECT_HOME = Path(tempfile.mkdtemp(prefix="ltx2-lora-tests-"))
@@ -26,7 +27,7 @@ QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    "GIT_PYTHON_REFRESH": "quiet",
+    **SETTINGS,  # which a process of ours sets for MLflow
     "PREFECT_HOME": str(PREFECT_HOME),
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
 }

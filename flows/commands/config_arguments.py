@@ -9,10 +9,12 @@ import yaml
 from rich.console import Console
 
 from flows.config import RunConfig, load_config
+from flows.config_errors import where_wrong
 from flows.documents import parse_yaml
 from flows.selection import Selection, select
 from ltx_core.errors import ConfigError
 from tasks import STAGES
+from tasks.address import hide_secrets
 
 NAMES = [stage.name for stage in STAGES]
 
@@ -49,11 +51,11 @@ def read_overrides(args: Namespace) -> dict[str, Any]:
     for text in args.set:
         name, equals, value = text.partition("=")
         if not equals:
-            raise ConfigError(f"--set {text!r} is not NAME=VALUE, such as --set train_lora.steps=500")
+            raise ConfigError(f"--set {hide_secrets(text)!r} is not NAME=VALUE, such as --set train_lora.steps=500")
         try:
             overrides[name] = parse_yaml(value)
         except (ValueError, yaml.YAMLError) as error:
-            raise ConfigError(f"--set {text!r}: {value!r} is not a YAML value: {error}") from error
+            raise ConfigError(f"--set {hide_secrets(text)!r}: the value is not YAML: {where_wrong(error)}") from error
     return overrides
 
 

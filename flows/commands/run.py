@@ -19,6 +19,7 @@ from flows.plan import downloads, plan
 from flows.run import run_here
 from flows.server import server_answers
 from ltx_core.files.atomic import find_whole
+from tasks.tracking import answering
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -30,6 +31,8 @@ def _run(args: Namespace) -> int:
     config, selection = read_config(args), read_selection(args)
     console = Console(stderr=True)
     print_notices(console, guide_notices(args.config))
+    if config.tracking.uri is not None:
+        answering(config.tracking, config.place())  # told now, not when footage is read and weights are downloaded
     planned = list(plan(config, selection, downloads(config, selection)))
     print_notices(console, (notice for stage in planned for notice in stage.notices))
     if not any(stage.will_run for stage in planned):
@@ -57,12 +60,13 @@ def _run_flow(args: Namespace) -> dict[str, str]:
     """Run the flow in this process, so that the server's UI shows it; stage to the name of its state."""
     from flows.ltx2_lora import ltx2_lora
     from flows.outcome import quiet_console, run_flow
+    from flows.parameters import kept_secret
 
     quiet_console()
     results: dict[str, str] = run_flow(
         ltx2_lora,
         config=str(args.config.resolve()),
-        overrides=read_overrides(args),
+        overrides=kept_secret(read_overrides(args)),
         only=args.only,
         from_stage=args.from_stage,
         force=args.force,

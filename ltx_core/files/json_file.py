@@ -47,13 +47,13 @@ def json_bytes(path: Path, value: Mapping[str, Any], *, indent: int | None = Non
     return json.dumps(content, indent=indent, sort_keys=True, ensure_ascii=False).encode()
 
 
-def write_json(path: Path, value: Mapping[str, Any], *, indent: int | None = None) -> None:
-    """Replace `path` by `value` and its digest, whole or not at all.
+def write_json(path: Path, value: Mapping[str, Any], *, indent: int | None = None, private: bool = False) -> None:
+    """Replace `path` by `value` and its digest, whole or not at all; `private`: this user alone may ever read it.
 
     Raises:
         StorageError: the disk is full or read-only.
     """
-    write_bytes(path, json_bytes(path, value, indent=indent))
+    write_bytes(path, json_bytes(path, value, indent=indent), private=private)
 
 
 def read_json(path: Path) -> dict[str, Any]:

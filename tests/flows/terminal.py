@@ -53,9 +53,10 @@ class Played:
 class Terminal:
     """A folder to type in, and a Prefect home of its own."""
 
-    def __init__(self, folder: Path, home: Path) -> None:
+    def __init__(self, folder: Path, home: Path, **more: str) -> None:
+        """`more`: variables of the shell."""
         self.folder = folder
-        self._environment = {**os.environ, **QUIET, "PREFECT_HOME": str(home), "WANDB_MODE": "offline"}
+        self._environment = {**os.environ, **QUIET, "PREFECT_HOME": str(home), "WANDB_MODE": "offline"} | more
         self._environment.pop("PREFECT_API_URL", None)
 
     def start(self, *words: str) -> "subprocess.Popen[str]":

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from tests.flows.terminal import STEPS, Played, Terminal, play
 from tests.flows.toy import Toy
@@ -65,6 +66,15 @@ def test_a_wrong_option_is_one_message_and_exit_code_1(toy: Toy, tmp_path: Path)
     assert ended.code == 1
     assert ended.out == ""
     assert ended.err == (f"ConfigError: {wrong.config}: unknown option 'train_lora.stepz'; did you mean 'steps'?\n")
+
+
+def test_in_mlflow_the_interrupted_and_the_killed_run_run_no_more(played: Played) -> None:
+    client = MlflowClient(tracking_uri=f"sqlite:///{played.toy.workspace / 'mlflow.db'}")
+    (experiment,) = client.search_experiments(filter_string="name = 'ltx2-lora'")
+    runs = client.search_runs([experiment.experiment_id], order_by=["attributes.start_time ASC"])
+    parents = [run.info.status for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    trained = [run.info.status for run in runs if run.info.run_name == "train_lora"]
+    assert parents == trained == ["KILLED", "KILLED", "FINISHED"]
 
 
 def test_weights_and_biases_has_the_metrics_too(played: Played) -> None:

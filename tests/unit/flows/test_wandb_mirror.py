@@ -22,13 +22,21 @@ pytestmark = pytest.mark.whole
 RUN = """
 import sys
 from pathlib import Path
+import psutil
 from flows.wandb_mirror import start_mirror
 from ltx_core.errors import ConfigError
 
 settings = {"train_lora": {"steps": 2}, "datasets": [{"id": "a"}]}
 try:
-    mirror = start_mirror(Path(sys.argv[1]), project="mine", name="a run", key="0123-abc", settings=settings)
+    named = {"project": "mine", "name": "a run", "key": "0123-abc"}
+    mirror = start_mirror(Path(sys.argv[1]), **named, settings=settings, say=print)
     mirror.log("train_lora", [("loss", 0.5, 1), ("lr", 0.1, 1), ("loss", 0.25, 2)])
+    if len(sys.argv) > 2:
+        for process in psutil.Process().children(recursive=True):
+            process.kill()
+            process.wait()
+        for step in (3, 4):
+            mirror.log("train_lora", [("loss", 0.2, step)])
     mirror.summarize("train_lora", {"state": "Built", "out": 1})
     mirror.end(succeeded=True)
 except ConfigError as error:
@@ -36,7 +44,7 @@ except ConfigError as error:
 """
 
 
-def mirrored(folder: Path, mode: str, terminal: int | None = None) -> str:
+def mirrored(folder: Path, mode: str, terminal: int | None = None, *more: str) -> str:
     """What the process says that mirrors a small run; no account is known, and no server of W&B can be reached.
 
     With a `terminal`, a person may be asked there.
@@ -45,7 +53,7 @@ def mirrored(folder: Path, mode: str, terminal: int | None = None) -> str:
     nobody = {"HOME": str(folder), "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_MODE": mode, "TERM": "xterm"}
     streams = (subprocess.DEVNULL, subprocess.PIPE) if terminal is None else (terminal, terminal)
     return subprocess.run(
-        [sys.executable, "-c", RUN, str(folder)],
+        [sys.executable, "-c", RUN, str(folder), *more],
         env=kept | nobody,
         stdin=streams[0],
         stdout=subprocess.PIPE,
@@ -54,6 +62,12 @@ def mirrored(folder: Path, mode: str, terminal: int | None = None) -> str:
         check=True,
         timeout=60,
     ).stdout
+
+
+def test_a_library_that_dies_is_told_of_once_and_ends_nothing(tmp_path: Path) -> None:
+    said = mirrored(tmp_path, "offline", None, "and its process is killed")
+    assert said.count("W&B stopped taking this run") == 1
+    assert "`wandb sync` sends it" in said
 
 
 def test_metrics_and_counts_of_a_run(tmp_path: Path) -> None:
