@@ -143,9 +143,12 @@ def _make_database(path: Path) -> None:
     if path.exists():
         return
     from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+    from sqlalchemy import event
 
     with atomic_path(path) as partial:
         engine = create_sqlalchemy_engine(f"sqlite:///{partial}")
+        # flushed once, at the end, instead of some hundred times
+        event.listen(engine, "connect", lambda connection, _record: connection.execute("PRAGMA synchronous = OFF"))
         try:
             _initialize_tables(engine)
         finally:
