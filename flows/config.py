@@ -167,8 +167,9 @@ def _resolved(path: Path, base: Path) -> Path:
 
 
 def _located(location: str, base: Path) -> str:
+    _refuse_address(location)
     with _possible(location):
-        return absolute_location(_refuse_address(location), base)
+        return absolute_location(location, base)
 
 
 @contextmanager
