@@ -13,6 +13,7 @@ class QuarantineReason(StrEnum):
 
     EMPTY_FILE = "empty_file"
     UNREADABLE = "unreadable"
+    CHANGED = "changed"
     NOT_MEDIA = "not_media"
     TRUNCATED = "truncated"
     NO_VIDEO = "no_video"
@@ -32,6 +33,11 @@ class QuarantineReason(StrEnum):
     DUPLICATE = "duplicate"
     NO_TEXT = "no_text"
     NON_FINITE = "non_finite"
+
+    @property
+    def may_pass(self) -> bool:
+        """Whether it is a fault of the moment and not of the content: it is never kept, the next run looks again."""
+        return self in (QuarantineReason.UNREADABLE, QuarantineReason.CHANGED)
 
 
 class Quarantined(Record):

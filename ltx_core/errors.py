@@ -7,6 +7,7 @@ cross process boundaries. Only `TransientError` is retried.
 from datasets_spec.errors import DamagedError, LtxError
 
 __all__ = [
+    "ChangedError",
     "CheckpointError",
     "ConfigError",
     "DamagedError",
@@ -34,6 +35,10 @@ class ShapeError(LtxError, ValueError):
 
 class CheckpointError(LtxError, RuntimeError):
     """Weights or a training state are missing, torn, or of another configuration. Never falls back."""
+
+
+class ChangedError(LtxError, RuntimeError):
+    """A file became another while a stage read it; nothing was kept of it, and running again reads it anew."""
 
 
 class OutOfMemory(LtxError, RuntimeError):

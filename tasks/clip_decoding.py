@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import torch
 from datasets_spec import Clip
 from ltx_core.autoencoder.encoding import Decoded
 from ltx_core.media.ahead import Leaving, Window, default_workers, run_ahead
-from ltx_core.media.clip import clip_seconds
+from ltx_core.media.clip import clip_files, clip_seconds
 from ltx_core.media.errors import MediaError
+from ltx_core.media.unchanged import read_unchanged
 from ltx_core.media.whole_clip import WholeClip, whole_clip
 from ltx_core.media.workers import limits_of, read_apart
 from ltx_core.progress import stop_if_asked
@@ -40,9 +42,9 @@ def decoded_clips(
 
     def read(item: tuple[str, Clip], leaving: Leaving) -> Decoded:
         key, clip = item
-        whole: WholeClip = read_apart(
-            limits_of(Path(clip.path), seconds, min(workers, len(clips))), leaving.check, decode, clip
-        )
+        limits = limits_of(Path(clip.path), seconds, min(workers, len(clips)))
+        apart = partial(read_apart, limits, leaving.check, decode, clip)
+        whole: WholeClip = read_unchanged(clip_files(clip), work.memo, apart)
         return Decoded(key, torch.from_numpy(whole.frames), _tensor(whole.sound), _tensor(whole.weights))
 
     window = Window(workers, config.decode_ahead_mib * MIB)

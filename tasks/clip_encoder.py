@@ -36,6 +36,7 @@ def clip_encoder(clips: Sequence[Clip], work: Work) -> ClipEncoder:
     vae = load_video_vae(checkpoint, device=device, dtype=dtype)
     audio_vae = load_audio_vae(checkpoint, device=device, dtype=torch.float32)
     mel = mel_config(checkpoint.config)
+    work.memo.check()
     plans = _plans(vae, clips, work)
     compiled = _compiled_shapes(vae, clips, plans, work)
     encoder = compiled_encoder(vae) if compiled else None

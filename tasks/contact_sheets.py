@@ -1,10 +1,9 @@
 """Pictures of what was cut: one sheet a dataset and split."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from datasets_spec import Clip
-from ltx_core.media.clip import clip_seconds
+from ltx_core.media.clip import clip_files, clip_seconds
 from ltx_core.media.contact_sheet import contact_sheet
 from ltx_core.media.errors import MediaError
 from ltx_core.media.rates import resampled
@@ -23,7 +22,7 @@ def draw_contact_sheets(clips: Sequence[Clip], rates: Mapping[str, float], work:
     for name in sorted({(clip.dataset, clip.split) for clip in clips}):
         of_sheet = sorted((c for c in clips if (c.dataset, c.split) == name), key=lambda clip: clip.clip_id)
         chosen = {clip.clip_id: clip for clip in of_sheet[: work.config.contact_sheet_clips]}
-        jobs = [FileJob(key, Path(clip.path), some_frames, (clip, _picked(clip))) for key, clip in chosen.items()]
+        jobs = [FileJob(key, clip_files(clip), some_frames, (clip, _picked(clip))) for key, clip in chosen.items()]
         rows = []
         for key, frames in read_files(jobs, work, "drawing contact sheets"):
             if isinstance(frames, MediaError):

@@ -15,7 +15,10 @@ from ltx_core.files.json_file import parse_object, read_json
 from tasks.damage import find_damage
 from tasks.shared import Shared
 from tasks.stage import Inputs, Stage, identity_key
+from tasks.summary import read_summary
 from tasks.workspace import Workspace
+
+UNSETTLED = "files could not be read or changed when it was made, and are looked at again"
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class Decision:
     reusable: bool
     why: str
     stale: bool = False
-    """The manifest is there, but it is damaged, or a file that belongs to the result is damaged or gone."""
+    """The manifest is there, but it is damaged, or a file that belongs to the result is damaged or gone, or it was made
+    of files that could not be read then."""
 
 
 def decide(
@@ -44,6 +48,8 @@ def decide(
         return Decision(stage, key, folder, identity, reusable=False, why=_why(stage, folder, identity, workspace))
     if damage := next(find_damage(stage, folder, workspace, memo), None):
         return Decision(stage, key, folder, identity, reusable=False, why=damage.problem, stale=True)
+    if not read_summary(manifest).settled:
+        return Decision(stage, key, folder, identity, reusable=False, why=UNSETTLED, stale=True)
     return Decision(stage, key, folder, identity, reusable=True, why="unchanged")
 
 

@@ -22,7 +22,7 @@ from tasks.encode_latents import verdict
 from tasks.frame_encoder import fetch_encoder, opened_encoder, pending_encoder
 from tasks.frame_memory import memory_lines
 from tasks.loading import loading
-from tasks.shards import SHARD_OPTIONS, ShardConfig
+from tasks.shards import SHARD_OPTIONS, ShardConfig, note_folder
 from tasks.shared import Shared
 from tasks.stage import Observed, Outcome, Sections, Stage, Work
 from tasks.subjects import DECODING
@@ -70,11 +70,12 @@ class EmbedFramesConfig(ShardConfig):
 
 def embed_frames(work: Work) -> Outcome:
     """Embed what the pool lacks. Clips of equal pictures share features; held-out clips need none."""
-    memo = work.workspace.digest_memo()
+    memo = work.memo
     encoder = _encoder_key(work, memo)
     clips: list[Clip] = [clip for clip in work.inputs["split"] if clip.split == "train"]
     keys = {clip.clip_id: text_digest(encoder, picture_key(clip)) for clip in clips}
     folder = work.workspace.pool / "frames" / encoder[:16]
+    note_folder(work, folder)
     with folder_lock(folder, work.progress):
         index = mended_index(folder, memo, work.progress, "its clips are embedded again")
         known = {} if work.force else dict(index.entries)
@@ -135,13 +136,15 @@ def _loaded(work: Work) -> Any:
         from ltx_core.vision.dinov2 import load_frame_encoder
         from tasks.device import prepare_device, torch_dtype
 
-    return load_frame_encoder(
+    encoder = load_frame_encoder(
         opened_encoder(work.config.encoder),
         image_size=work.config.image_size,
         frames_at_once=work.config.frames_at_once,
         device=prepare_device(work.shared.memory),
         dtype=torch_dtype(work.config.dtype),
     )
+    work.memo.check()
+    return encoder
 
 
 def _row(clip: Clip, entry: Entry, work: Work) -> Frames:

@@ -19,7 +19,7 @@ from ltx_core.text.packing import PACK_TOKENS
 from ltx_core.text.room import needed_bytes
 from tasks.device import planned_card
 from tasks.loading import loading
-from tasks.shards import SHARD_OPTIONS, ShardConfig
+from tasks.shards import SHARD_OPTIONS, ShardConfig, note_folder
 from tasks.shared import PromptConfig, Shared
 from tasks.stage import Inputs, Observed, Outcome, Stage, Work
 from tasks.weights import component_identities, encoder_identities, open_weights
@@ -54,11 +54,12 @@ class EmbedTextConfig(ShardConfig):
 
 def embed_text(work: Work) -> Outcome:
     """Embed what the pool lacks; a caption used twice is embedded once."""
-    memo = work.workspace.digest_memo()
+    memo = work.memo
     encoder = _encoder_key(work, memo)
     texts = sorted({clip.caption for clip in work.inputs["split"]} | prompt_texts(work.shared.prompts))
     keys = {text: text_digest(encoder, text) for text in texts}
     folder = work.workspace.pool / "text" / encoder[:16]
+    note_folder(work, folder)
     with folder_lock(folder, work.progress):
         index = mended_index(folder, memo, work.progress, "its texts are embedded again")
         known = {} if work.force else dict(index.entries)
@@ -127,7 +128,9 @@ def _models(work: Work) -> "tuple[TextEncoder, TextProjection]":
         streamed = must_stream(weights.text_encoder, left, dtype=dtype, int8=int8, pack_tokens=tokens)
     if streamed:
         work.progress.note("the text encoder's layers are streamed from host memory")
-    return load_gemma(weights.text_encoder, device=device, dtype=dtype, int8=int8, streamed=streamed), projection
+    encoder = load_gemma(weights.text_encoder, device=device, dtype=dtype, int8=int8, streamed=streamed)
+    work.memo.check()
+    return encoder, projection
 
 
 def _row(text: str, entry: Entry, work: Work) -> Text:

@@ -21,7 +21,7 @@ from ltx_core.progress import stop_if_asked
 from ltx_core.shapes import audio_latent_frames
 from tasks.device import planned_card
 from tasks.loading import loading
-from tasks.shards import SHARD_OPTIONS, ShardConfig
+from tasks.shards import SHARD_OPTIONS, ShardConfig, note_folder
 from tasks.shared import Shared
 from tasks.stage import Inputs, Observed, Outcome, Stage, Work
 from tasks.subjects import AUTOENCODERS, DECODING
@@ -81,11 +81,12 @@ NOT_IN_KEY = frozenset({"decode_workers", "decode_ahead_mib", "batch_size", "com
 
 def encode_latents(work: Work) -> Outcome:
     """Encode what the pool lacks. Clips of equal content share latents, whatever file they come from."""
-    memo = work.workspace.digest_memo()
+    memo = work.memo
     vaes = _vae_key(work, memo)
     clips: list[Clip] = list(work.inputs["split"])
     keys = {clip.clip_id: text_digest(vaes, clip.clip_key) for clip in clips}
     folder = work.workspace.pool / "latents" / vaes[:16]
+    note_folder(work, folder)
     with folder_lock(folder, work.progress):
         index = mended_index(folder, memo, work.progress, "its clips are encoded again")
         known = {} if work.force else dict(index.entries)

@@ -1,12 +1,14 @@
 """Files of footage read in worker processes, several at once; results in the files' order."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ltx_core.media.ahead import Leaving, Window, default_workers, run_ahead
 from ltx_core.media.errors import MediaError
+from ltx_core.media.unchanged import never, read_unchanged
 from ltx_core.media.workers import limits_of, read_apart
 from ltx_core.progress import stop_if_asked
 from tasks.stage import Work
@@ -19,13 +21,17 @@ class FileJob(NamedTuple):
     """One file to read: `function(*arguments)`, a function of a module that imports no torch."""
 
     key: str
-    path: Path
+    files: Mapping[Path, str]
+    """What is read, with the digest that its bytes must have; first the one that may take its time."""
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
+    is_doubtful: Callable[[Any], bool] = never
+    """Whether a result says something bad of the file, see `read_unchanged`."""
 
 
 def read_files(jobs: Sequence[FileJob], work: Work, doing: str) -> Generator[tuple[str, Any], None, None]:
-    """(key, result) of each job in order; the result of a file that cannot be used is the MediaError.
+    """(key, result) of each job in order, of the bytes that it names; the result of a file that cannot be used, or that
+    changed, is the MediaError.
 
     Raises:
         Stopped: the stage was asked to stop.
@@ -33,8 +39,9 @@ def read_files(jobs: Sequence[FileJob], work: Work, doing: str) -> Generator[tup
     workers = default_workers()
 
     def read(job: FileJob, leaving: Leaving) -> Any:
-        limits = limits_of(job.path, work.shared.limits.file_seconds, min(workers, len(jobs)))
-        return read_apart(limits, leaving.check, job.function, *job.arguments)
+        limits = limits_of(next(iter(job.files)), work.shared.limits.file_seconds, min(workers, len(jobs)))
+        apart = partial(read_apart, limits, leaving.check, job.function, *job.arguments)
+        return read_unchanged(job.files, work.memo, apart, job.is_doubtful)
 
     results = run_ahead(
         jobs,
@@ -49,12 +56,20 @@ def read_files(jobs: Sequence[FileJob], work: Work, doing: str) -> Generator[tup
             yield job.key, result
 
 
-def read_file(work: Work, doing: str, path: Path, function: Callable[..., Any], *arguments: Any) -> Any:
+def read_file(
+    work: Work,
+    doing: str,
+    files: Mapping[Path, str],
+    function: Callable[..., Any],
+    *arguments: Any,
+    is_doubtful: Callable[[Any], bool] = never,
+) -> Any:
     """The result of a single job.
 
     Raises:
-        MediaError: the file cannot be used.
+        MediaError: the file cannot be used, or changed.
         Stopped: the stage was asked to stop.
     """
-    limits = limits_of(path, work.shared.limits.file_seconds, 1)
-    return read_apart(limits, lambda: stop_if_asked(work.progress, doing), function, *arguments)
+    limits = limits_of(next(iter(files)), work.shared.limits.file_seconds, 1)
+    apart = partial(read_apart, limits, lambda: stop_if_asked(work.progress, doing), function, *arguments)
+    return read_unchanged(files, work.memo, apart, is_doubtful)

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from datasets_spec import DatasetSpec
-from ltx_core.errors import DataError
+from datasets_spec import DatasetSpec, QuarantineReason
+from ltx_core.errors import ChangedError, DataError
 from ltx_core.files.digest import DigestMemo, file_digest, text_digest
-from ltx_core.files.regular import is_plain_name, shown_name
+from ltx_core.files.regular import is_plain_name, open_regular, shown_name
 from ltx_core.media.captions import caption_file
+from ltx_core.media.errors import MediaError
 from ltx_core.media.find import count_others, find_masks, find_media, find_sounds, is_mask_name
 from tasks.workspace import is_own_folder, workspace_around
 
-UNREADABLE = "unreadable"
+UNREADABLE, CHANGING = "unreadable", "changing"
+"""Instead of the digest of a file that cannot be read now, or that is written while it is read."""
 
 
 class FileBeside(NamedTuple):
@@ -80,7 +82,7 @@ def find_sources(dataset: DatasetSpec, memo: DigestMemo) -> Iterator[Source]:
             path,
             relpath.as_posix(),
             _digest(path, memo),
-            _caption_digest(dataset, path),
+            caption_digest(dataset, path),
             sounds=tuple(FileBeside(one, _digest(one, memo)) for one in sounds.get(name, ())),
             masks=tuple(FileBeside(one, _digest(one, memo)) for one in masks.get(name, ())),
         )
@@ -145,11 +147,28 @@ def _is_mask(path: Path, dataset: DatasetSpec) -> bool:
 def _digest(path: Path, memo: DigestMemo) -> str:
     try:
         return memo.get(path)
-    except OSError:  # probe quarantines it and says why
+    except ChangedError:  # probe quarantines both and says why
+        return CHANGING
+    except OSError:
         return UNREADABLE
 
 
-def _caption_digest(dataset: DatasetSpec, path: Path) -> str:
+def not_read(path: Path, digest: str) -> MediaError:
+    """Why a file has `UNREADABLE` or `CHANGING` for its digest."""
+    if digest == CHANGING:
+        return MediaError(QuarantineReason.CHANGED, f"{path} is still being written; run again when all of it is there")
+    if not is_plain_name(path):
+        why = f"the name of {shown_name(path)} is not UTF-8, so that no table can hold it; rename it"
+        return MediaError(QuarantineReason.UNREADABLE, why)
+    try:
+        with open_regular(path):
+            why = "it could not be read a moment ago; run again"
+    except OSError as error:
+        why = f"{error.strerror}; check that it exists, is a file, and its permissions"
+    return MediaError(QuarantineReason.UNREADABLE, f"{path} cannot be read: {why}")
+
+
+def caption_digest(dataset: DatasetSpec, path: Path) -> str:
     """Captions are small and edited often, with tools that keep times: they are read every time."""
     caption = caption_file(path)
     if dataset.caption_strategy != "textfile":

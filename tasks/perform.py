@@ -1,9 +1,11 @@
 """Perform one stage: decide, then reuse its result or launch its child."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ltx_core.files.lock import try_folder_lock
 from tasks.decide import decide
 from tasks.events import Listener
 from tasks.execute import Execution
@@ -49,10 +51,13 @@ def reuse_or_build(call: StageCall, build: Callable[[Execution], Summary]) -> St
     memo.save()
     manifest = stage.manifest(decision.folder)
     if decision.reusable and not call.force:
-        summary = read_summary(manifest)
-        check_quarantine(summary, call.shared.limits.max_quarantined_fraction)  # the limit may be another by now
-        call.workspace.set_latest(stage.name, decision.key)
-        return StageResult(decision, manifest, summary, built=False)
+        with try_folder_lock(decision.folder, shared=True) as held:
+            if held and manifest.exists():  # no collection of garbage has deleted it, nor does before it is latest
+                summary, limit = read_summary(manifest), call.shared.limits.max_quarantined_fraction
+                check_quarantine(summary, limit)  # which may be another by now
+                os.utime(manifest.path)
+                call.workspace.set_latest(stage.name, decision.key)
+                return StageResult(decision, manifest, summary, built=False)
     execution = Execution(
         decision=decision,
         config=call.config,

@@ -5,22 +5,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from datasets_spec import Media, Quarantined, QuarantineReason
-from ltx_core.files.digest import DigestMemo, text_digest
-from ltx_core.files.regular import is_plain_name, one_line, open_regular, shown_name
-from ltx_core.media.captions import read_caption
+from datasets_spec import Media, Quarantined
+from ltx_core.files.digest import DigestMemo, changed, text_digest
+from ltx_core.files.regular import one_line, shown_name
+from ltx_core.media.captions import caption_file, read_caption
 from ltx_core.media.errors import MediaError
 from ltx_core.media.probe import MediaInfo, probe_media
 from ltx_core.pool.items import ItemStore
 from ltx_core.progress import stop_if_asked
 from tasks.file_reading import FileJob, read_files
 from tasks.footage import (
+    CHANGING,
     UNREADABLE,
     Source,
+    caption_digest,
     find_sources,
     folders_of,
     footage_digest,
     ignored_files,
+    not_read,
     workspaces_in,
 )
 from tasks.probe_beside import files_beside
@@ -37,7 +40,7 @@ class ProbeConfig(ConfigModel):
 
 def probe(work: Work) -> Outcome:
     """Probe each file once for its bytes: a renamed or copied file costs nothing."""
-    memo = work.workspace.digest_memo()
+    memo = work.memo
     store = ItemStore(work.workspace.pool / "probe", work.progress)
     sources = [source for dataset in work.shared.datasets for source in find_sources(dataset, memo)]
     memo.save()
@@ -49,8 +52,8 @@ def probe(work: Work) -> Outcome:
         stop_if_asked(work.progress, "probing")
         try:
             info = _info(source, looks)
-            caption = read_caption(source.path, source.dataset.caption_strategy, source.dataset.instance_prompt)
-            rows.append(_row(source, info, caption).model_copy(update=files_beside(source, info, store, work)))
+            beside = files_beside(source, info, store, work)
+            rows.append(_row(source, info, _caption(source)).model_copy(update=beside))
             computed += source.media_digest in fresh
             fresh.discard(source.media_digest)
         except MediaError as error:
@@ -84,14 +87,14 @@ def _look_at(sources: Sequence[Source], store: ItemStore, work: Work) -> tuple[d
     missing: dict[str, Source] = {}
     for source in sources:
         digest = source.media_digest
-        if digest == UNREADABLE or digest in looks or digest in missing:
+        if digest in (UNREADABLE, CHANGING) or digest in looks or digest in missing:
             continue
         known: dict[str, Any] | None = None if work.force else store.get(_key(digest, work))
         if known is None:
             missing[digest] = source
         else:
             looks[digest] = Look(MediaInfo(**known), source.path)
-    jobs = [FileJob(digest, source.path, probe_media, (source.path,)) for digest, source in missing.items()]
+    jobs = [FileJob(digest, {source.path: digest}, probe_media, (source.path,)) for digest, source in missing.items()]
     for done, (digest, found) in enumerate(read_files(jobs, work, "probing")):
         looks[digest] = Look(found, missing[digest].path)
         if not isinstance(found, MediaError):
@@ -105,25 +108,26 @@ def _key(media_digest: str, work: Work) -> str:
 
 
 def _info(source: Source, looks: Mapping[str, Look]) -> MediaInfo:
-    if source.media_digest == UNREADABLE:
-        raise _unreadable(source.path)
+    if source.media_digest in (UNREADABLE, CHANGING):
+        raise not_read(source.path, source.media_digest)
     found, path = looks[source.media_digest]
     if isinstance(found, MediaError):
         raise MediaError(found.reason, str(found).replace(str(path), str(source.path)))
     return found
 
 
-def _unreadable(path: Path) -> MediaError:
-    """Why a file has no digest."""
-    if not is_plain_name(path):
-        why = f"the name of {shown_name(path)} is not UTF-8, so that no table can hold it; rename it"
-        return MediaError(QuarantineReason.UNREADABLE, why)
-    try:
-        with open_regular(path):
-            why = "it could not be read a moment ago; run again"
-    except OSError as error:
-        why = f"{error.strerror}; check that it exists, is a file, and its permissions"
-    return MediaError(QuarantineReason.UNREADABLE, f"{path} cannot be read: {why}")
+def _caption(source: Source) -> str:
+    """The caption, of the bytes that were found.
+
+    Raises:
+        MediaError: there is none, or it cannot be read.
+        ChangedError: its file is edited at this moment.
+    """
+    dataset = source.dataset
+    caption = read_caption(source.path, dataset.caption_strategy, dataset.instance_prompt)
+    if caption_digest(dataset, source.path) != source.caption_digest:
+        raise changed(caption_file(source.path))
+    return caption
 
 
 def _row(source: Source, info: MediaInfo, caption: str) -> Media:

@@ -1,6 +1,8 @@
 """Files that belong to a video: its sound and its mask, each looked at once for its bytes."""
 
-from pathlib import PurePosixPath
+import operator
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 
 from datasets_spec import QuarantineReason
 from ltx_core.files.digest import text_digest
@@ -10,7 +12,7 @@ from ltx_core.media.probe import MediaInfo
 from ltx_core.media.sound import has_sound
 from ltx_core.pool.items import ItemStore
 from tasks.file_reading import read_file
-from tasks.footage import UNREADABLE, FileBeside, Source
+from tasks.footage import CHANGING, UNREADABLE, FileBeside, Source, not_read
 from tasks.stage import Work
 
 
@@ -39,11 +41,11 @@ def _sound(source: Source, store: ItemStore, work: Work) -> dict[str, str]:
             f"{source.relpath} has {names or 'no sound file of its name'} in {audio.sound_dir}; one is wanted, such as "
             f"{PurePosixPath(source.relpath).with_suffix('.wav')}. Put it there, or set audio.missing_sound: without.",
         )
-    _readable(source.sounds[0])
     path, digest = source.sounds[0]
+    file = _readable(source.sounds[0])
     key = text_digest("sound", digest, work.version)
     if store.get(key) is None:
-        if not read_file(work, "probing sounds", path, has_sound, path):
+        if not read_file(work, "probing sounds", file, has_sound, path, is_doubtful=operator.not_):
             raise MediaError(QuarantineReason.NO_SOUND, f"{path} holds no sound; put a sound file there")
         store.put(key, {"has_sound": True})
     return {"sound_key": digest, "sound_path": str(path)}
@@ -56,17 +58,17 @@ def _mask(source: Source, info: MediaInfo, store: ItemStore, work: Work) -> dict
         names = ", ".join(one.path.name for one in source.masks)
         raise MediaError(QuarantineReason.BAD_MASK, f"{source.relpath} has several masks, {names}; keep one of them")
     (mask,) = source.masks
-    _readable(mask)
+    file = _readable(mask)
     size = (info.width, info.height)
     key = text_digest("mask", mask.digest, mask.path.suffix.lower(), repr(size), work.version)
     if store.get(key) is None:
-        read_file(work, "probing masks", mask.path, check_mask, mask.path, size)
+        read_file(work, "probing masks", file, check_mask, mask.path, size)
         store.put(key, {"fits": True})
     return {"mask_key": mask.digest, "mask_path": str(mask.path)}
 
 
-def _readable(file: FileBeside) -> None:
-    if file.digest == UNREADABLE:
-        raise MediaError(
-            QuarantineReason.UNREADABLE, f"{file.path} cannot be read; check that it is a file, and its permissions"
-        )
+def _readable(file: FileBeside) -> Mapping[Path, str]:
+    """The file and its digest, for who is going to read it."""
+    if file.digest in (UNREADABLE, CHANGING):
+        raise not_read(file.path, file.digest)
+    return {file.path: file.digest}

@@ -23,6 +23,7 @@ from ltx_core.sampling.request import RenderRequest
 from tasks.render_config import RenderValidationConfig
 from tasks.render_given import Given
 from tasks.render_jobs import RenderJob
+from tasks.stage import Work
 
 Encoded = dict[tuple[str, int, int, float], Tensor]
 
@@ -46,11 +47,9 @@ def encode_files(jobs: Sequence[RenderJob], checkpoint: Any, *, device: str, dty
     return found
 
 
-def conditionings(
-    job: RenderJob, source: PoolSource, encoded: Encoded, config: RenderValidationConfig
-) -> list[Conditioning]:
+def conditionings(job: RenderJob, source: PoolSource, encoded: Encoded, work: Work) -> list[Conditioning]:
     """What the job's mode is given beside the text."""
-    given, request = job.given, job.request
+    given, request, config = job.given, job.request, work.config
     if given is None:
         return []
     if given.clip is None:
@@ -64,14 +63,16 @@ def conditionings(
         return [FirstFrame(video[:, :1])]
     if given.mode == "extend":
         return [Prefix(video[:, : config.extend_latent_frames])]
-    return [Mask(video, _kept(request, config))]
+    return [Mask(video, _kept(request, work))]
 
 
-def _kept(request: RenderRequest, config: RenderValidationConfig) -> Tensor:
+def _kept(request: RenderRequest, work: Work) -> Tensor:
     """Which places [F, H, W] of the clip are kept: 1 kept, 0 made anew."""
+    config: RenderValidationConfig = work.config
     if config.inpaint_mask is None:
         return outside(config.inpaint_region, request.grid)
     picture = torch.from_numpy(read_picture(config.inpaint_mask, (request.width, request.height)))
+    work.memo.check(config.inpaint_mask)
     return kept_places(picture.float().mean(dim=-1) / 255, request.grid)
 
 

@@ -1,7 +1,7 @@
 """Second phase of rendering: latents become mp4s. Needs torch when imported."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,13 @@ from ltx_core.errors import DataError
 from ltx_core.files.vouched import vouch
 from ltx_core.media.mp4 import write_mp4
 from ltx_core.media.sound import decode_sound
+from ltx_core.media.unchanged import read_unchanged
 from ltx_core.progress import stop_if_asked
 from ltx_core.sampling.decoding import decode
 from ltx_core.sampling.latents import load_latents
 from ltx_core.shapes import PixelShape
 from tasks.device import prepare_device, torch_dtype
+from tasks.render_given import Given
 from tasks.render_jobs import RenderJob
 from tasks.stage import Work
 from tasks.vae_memory import vae_options
@@ -38,6 +40,7 @@ def decode_missing(jobs: Sequence[RenderJob], work: Work) -> None:
     vae = load_video_vae(checkpoint, device=device, dtype=dtype)
     audio_vae = load_audio_vae(checkpoint, device=device, dtype=torch.float32)
     vocoder = load_vocoder(checkpoint, device=device, dtype=torch.float32)
+    work.memo.check()
     plans: dict[PixelShape, VaeMemory] = {}
     for number, job in enumerate(jobs):
         stop_if_asked(work.progress, "decoding renders")
@@ -49,7 +52,7 @@ def decode_missing(jobs: Sequence[RenderJob], work: Work) -> None:
             frames, sound, rate = decode(vae, audio_vae, vocoder, latents, job.request, memory=plans[shape])
         samples = sound.numpy()
         if job.given is not None and job.given.sound is not None:
-            samples, rate = _given_sound(job.given.sound, job.given.start_seconds, job.request.seconds), SOURCE_RATE
+            samples, rate = _given_sound(job.given, job.request.seconds, work), SOURCE_RATE
         write_mp4(job.video, frames.numpy(), job.request.frame_rate, samples, rate)
         vouch(job.video)
         work.progress.advance(number + 1, len(jobs), "renders decoded")
@@ -62,13 +65,18 @@ def _planned(vae: Any, shape: PixelShape, work: Work) -> VaeMemory:
     return plan.memory
 
 
-def _given_sound(path: Path, start_seconds: float, seconds: float) -> np.ndarray:
+def _given_sound(given: Given, seconds: float, work: Work) -> np.ndarray:
     """The sound that was given: the render follows it, so that is what is heard.
 
     Raises:
         DataError: the file no longer has it.
+        ChangedError: a file of one's own is another than the one that names the render.
     """
-    sound = decode_sound(path, start_seconds, seconds, rate=SOURCE_RATE)
+    path, clip = given.sound, given.clip
+    assert path is not None
+    read = partial(decode_sound, path, given.start_seconds, seconds, rate=SOURCE_RATE)
+    sound = read() if clip is None else read_unchanged({path: clip.sound_key or clip.media_key}, work.memo, read)
+    work.memo.check(path)
     if sound is None:
         raise DataError(f"{path} had sound when the run began and has none now; run from `probe` again")
     return sound

@@ -47,7 +47,7 @@ def given_clips(work: Work) -> Iterator[tuple[Given, Clip]]:
     }
     for mode, count in counts.items():
         for clip, latent in held_out(work, mode)[:count]:
-            key = text_digest(latent.latent_key, *_part(mode, config, work.workspace.digest_memo()))
+            key = text_digest(latent.latent_key, *_part(mode, config, work.memo))
             yield Given(mode, key, clip=clip, start_seconds=clip.start_seconds), clip
 
 

@@ -41,12 +41,14 @@ def sample_missing(jobs: Sequence[RenderJob], work: Work, *, done: int) -> int:
     options = sampling_options(todo, work, device)
     cache = quantised_folder(work, options, dtype)
     transformer = load_denoiser(checkpoint, options, device=device, dtype=dtype, cache=cache)
+    work.memo.check()
     for stack, group in groupby(sorted(todo, key=_by_weights), key=lambda job: job.stack):
         with stacked(transformer, stack):
+            work.memo.check(*(adapter.path for adapter in stack))
             for job in group:
                 stop_if_asked(work.progress, "rendering")
                 chosen = prompts[job.request.prompt] if job.request.needs_negative else _alone(prompts, job)
-                given = conditionings(job, source, encoded, work.config)
+                given = conditionings(job, source, encoded, work)
                 made = sample(transformer, chosen, job.request, _Stoppable(work), conditionings=given)
                 save_latents(job.latents, made)
                 vouch(job.latents)

@@ -31,7 +31,7 @@ def clip_scores(jobs: Sequence[RenderJob], work: Work) -> Mapping[str, float]:
     from ltx_core.scoring.clip_score import clip_score
 
     folder, store = Path(work.config.clip_model), ItemStore(work.workspace.pool / "clip_scores", work.progress)
-    judge = text_digest(clip_identity(folder, work.workspace.digest_memo()), work.version, str(NUM_FRAMES))
+    judge = text_digest(clip_identity(folder, work.memo), work.version, str(NUM_FRAMES))
     scores: dict[str, float] = {}
     scorer: ClipScorer | None = None
     for number, job in enumerate(jobs):
@@ -75,7 +75,9 @@ def prepare_judge(config: RenderValidationConfig, progress: Progress) -> RenderV
 def _loaded(folder: Path, work: Work) -> "ClipScorer":
     from ltx_core.scoring.clip_score import load_clip
 
-    return load_clip(folder, prepare_device(work.shared.memory))
+    scorer = load_clip(folder, prepare_device(work.shared.memory))
+    work.memo.check()
+    return scorer
 
 
 def _frames(job: RenderJob) -> np.ndarray:

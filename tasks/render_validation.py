@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets_spec import Render
 from ltx_core.files.digest import DigestMemo, file_digest
+from ltx_core.files.lock import folder_lock
 from ltx_core.files.vouched import is_vouched
 from ltx_core.progress import Progress, stop_if_asked
 from tasks.checkpoints import final_checkpoint
@@ -18,6 +19,7 @@ from tasks.render_measure import measured_row
 from tasks.render_memory import memory_lines
 from tasks.render_notices import render_notices
 from tasks.render_score import clip_scores, observed_clip, pending_judge, prepare_judge
+from tasks.shards import note_folder
 from tasks.shared import Shared
 from tasks.stage import Observed, Outcome, Stage, Work
 from tasks.subjects import AUTOENCODERS, DECODING, TRANSFORMER
@@ -38,8 +40,11 @@ def render_validation(work: Work) -> Outcome:
         from tasks.render_sample import sample_missing
 
     checkpoint = final_checkpoint(work.inputs["train_lora"])
-    jobs = plan_jobs(work, checkpoint, _weights(work.shared, work.workspace.digest_memo()))
-    missing = [job for job in jobs if work.force or not is_vouched(job.video)]
+    jobs = plan_jobs(work, checkpoint, _weights(work.shared, work.memo))
+    renders = work.workspace.pool / "renders"
+    note_folder(work, renders)
+    with folder_lock(renders, work.progress):  # by now a collection knows that they are in use
+        missing = [job for job in jobs if work.force or not is_vouched(job.video)]
     sampled = sample_missing(missing, work, done=len(jobs) - len(missing))
     decode_missing(missing, work)
     rows = _rows(jobs, clip_scores(jobs, work), work)

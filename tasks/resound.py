@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from datasets_spec import Clip, Media
+from datasets_spec.rows import AudioKind
 from ltx_core.files.digest import text_digest
 from ltx_core.media.clip import clip_seconds
 from ltx_core.media.heard import Heard, heard, with_sound
@@ -17,7 +18,7 @@ def resound(clips: Sequence[Clip], media: Media, work: Work) -> tuple[list[Clip]
     """The clips with the sound of the same seconds of `media`'s sound file, and whether any was heard anew.
 
     Raises:
-        MediaError: the sound file went away since it was probed.
+        MediaError: the sound file changed or went away since it was probed.
     """
     store = ItemStore(work.workspace.pool / "heard", work.progress)
     channels = work.shared.dataset(media.dataset).audio.channels
@@ -31,8 +32,13 @@ def resound(clips: Sequence[Clip], media: Media, work: Work) -> tuple[list[Clip]
         known = None if work.force else store.get(key)
         if known is None:
             span_of = (Path(path), clip.start_seconds, clip_seconds(clip), channels)
-            known = list(read_file(work, "listening", Path(path), heard, *span_of))
+            file = {Path(path): sound_key}
+            known = list(read_file(work, "listening", file, heard, *span_of, is_doubtful=_is_broken))
             store.put(key, known)
             is_new = True
         made.append(with_sound(clip, Heard(*known), path=path, key=sound_key, channels=channels))
     return made, is_new
+
+
+def _is_broken(found: tuple[AudioKind, float]) -> bool:
+    return found[0] == "broken"

@@ -1,9 +1,14 @@
 """When shards close: options of every stage that writes some. They never change a result."""
 
+from pathlib import Path
+
 from pydantic import Field
 
+from ltx_core.files.json_file import write_json
 from ltx_core.pool.writer import ShardLimits
 from tasks.shared import ConfigModel
+from tasks.stage import Work
+from tasks.workspace import POOL_FILE
 
 
 class ShardConfig(ConfigModel):
@@ -16,6 +21,11 @@ class ShardConfig(ConfigModel):
     def limits(self) -> ShardLimits:
         """As the writer takes them."""
         return ShardLimits(self.shard_max_mib * 2**20, self.shard_max_seconds, self.shard_max_samples)
+
+
+def note_folder(work: Work, folder: Path) -> None:
+    """Say in the stage's folder which one of the pool it uses; before its lock is taken, see `tasks.collect`."""
+    write_json(work.out / POOL_FILE, {"folder": work.workspace.relative(folder)})
 
 
 SHARD_OPTIONS = frozenset(ShardConfig.model_fields)

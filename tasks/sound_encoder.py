@@ -9,7 +9,7 @@ from datasets_spec import Clip
 from ltx_core.autoencoder.audio import encode_audio
 from ltx_core.autoencoder.mel import mel_config
 from ltx_core.checkpoint.load import load_audio_vae
-from ltx_core.media.clip import sound_file
+from ltx_core.media.clip import clip_files
 from ltx_core.media.errors import MediaError
 from ltx_core.media.whole_clip import beside_pictures
 from ltx_core.pool.index import Entry
@@ -32,10 +32,11 @@ def resounded(
     work.progress.note(f"{len(clips)} clips have known pictures and another sound or mask: only these are encoded")
     checkpoint, device = open_weights(work.shared.model).checkpoint, prepare_device(work.shared.memory)
     audio_vae, mel = load_audio_vae(checkpoint, device=device, dtype=torch.float32), mel_config(checkpoint.config)
+    work.memo.check()
     reader = ShardReader(work.workspace.root)
     for key, clip, entry in clips:
         try:
-            sound, mask = read_file(work, "decoding sounds", sound_file(clip), beside_pictures, clip)
+            sound, mask = read_file(work, "decoding sounds", clip_files(clip), beside_pictures, clip)
         except MediaError as error:
             refused[key] = error
             continue

@@ -53,7 +53,10 @@ def split(work: Work) -> Outcome:
     cuts = _cut_files(media, work, ItemStore(work.workspace.pool / "split", work.progress))
     for row, cut in zip(media, cuts, strict=True):
         stop_if_asked(work.progress, "splitting")
-        found, refused, is_new = _clips_of(row, cut, work)
+        try:
+            found, refused, is_new = _clips_of(row, cut, work)
+        except MediaError as error:  # its sound is another by now, or away
+            found, refused, is_new = [], [_refused(row, error)], False
         clips += found
         quarantined += refused
         fresh |= {clip.clip_id for clip in found} if is_new else set()
@@ -103,7 +106,9 @@ def _cut_files(media: Sequence[Media], work: Work, store: ItemStore) -> list[Cut
         kept = None if work.force else store.get(key)
         if kept is None:
             placed = row.model_copy(update=PLACEHOLDER | {"path": row.path})
-            jobs[key] = FileJob(key, Path(row.path), split_media, (placed, spec, thresholds))
+            jobs[key] = FileJob(
+                key, {Path(row.path): row.media_key}, split_media, (placed, spec, thresholds), _is_doubtful
+            )
         else:
             known[key] = kept
     for done, (key, result) in enumerate(read_files(list(jobs.values()), work, "splitting")):
@@ -136,16 +141,22 @@ def _pictures_alone(spec: DatasetSpec) -> DatasetSpec:
 def as_kept(row: Media, result: tuple[list[Clip], list[Quarantined]] | MediaError) -> dict[str, Any]:
     """Clips of a file and what is set aside of it, or the file itself, as JSON."""
     if isinstance(result, MediaError):
-        detail = str(result)
-        result = (
-            [],
-            [Quarantined(item=row.media_id, source=row.relpath, reason=result.reason, detail=detail, path=row.path)],
-        )
+        result = [], [_refused(row, result)]
     clips, refused = result
     return {
         "clips": [clip.model_dump(mode="json") for clip in clips],
         "refused": [one.model_dump(mode="json") for one in refused],
     }
+
+
+def _is_doubtful(made: tuple[list[Clip], list[Quarantined]]) -> bool:
+    """Whether anything bad is said of a file."""
+    clips, refused = made
+    return bool(refused) or any(clip.audio == "broken" for clip in clips)
+
+
+def _refused(row: Media, error: MediaError) -> Quarantined:
+    return Quarantined(item=row.media_id, source=row.relpath, reason=error.reason, detail=str(error), path=row.path)
 
 
 def _settings(spec: DatasetSpec, fields: set[str]) -> dict[str, Any]:

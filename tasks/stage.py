@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,6 +39,11 @@ class Work:
     version: str
     """The program's part of every key that the body gives an item (`Stage.full_version`)."""
     force: bool = False
+
+    @cached_property
+    def memo(self) -> DigestMemo:
+        """Digests of the files that the stage reads; `memo.check()` sees that they are still those."""
+        return self.workspace.digest_memo()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,11 +28,16 @@ class Summary(BaseModel):
     seconds: float
     quarantined_by_reason: Mapping[str, int]
     figures: Mapping[str, float]
+    settled: bool = True
+    """Whether the next run may take the result as it is. Not where an item could not be read, or where what the
+    stage is named by changed while it ran."""
     files: Mapping[str, str]
     """Digest of each file beside the manifest that belongs to the result, by its name in the stage's folder."""
 
 
-def summarize(stage: str, key: str, outcome: Outcome, seconds: float, files: Mapping[str, str]) -> Summary:
+def summarize(
+    stage: str, key: str, outcome: Outcome, seconds: float, files: Mapping[str, str], *, settled: bool
+) -> Summary:
     """Count, and refuse counts that do not add up.
 
     Raises:
@@ -56,6 +61,7 @@ def summarize(stage: str, key: str, outcome: Outcome, seconds: float, files: Map
         seconds=round(seconds, 3),
         quarantined_by_reason=dict(sorted(Counter(q.reason.value for q in outcome.quarantined).items())),
         figures=dict(outcome.figures),
+        settled=settled,
         files=dict(files),
     )
 

@@ -1,9 +1,9 @@
 """Train the LoRA from the caches alone: no video is decoded, no VAE and no text encoder is loaded."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -142,11 +142,12 @@ def _job(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> "Trai
     return TrainJob(
         settings=settings,
         source=source,
-        load_transformer=lambda: load_denoiser(
-            checkpoint, options, device="cpu" if sharded else device, dtype=dtype, cache=cache
+        load_transformer=_checked(
+            work,
+            lambda: load_denoiser(checkpoint, options, device="cpu" if sharded else device, dtype=dtype, cache=cache),
         ),
         offload_dir=offload,
-        load_connectors=lambda: load_connectors(checkpoint, device=device, dtype=dtype),
+        load_connectors=_checked(work, lambda: load_connectors(checkpoint, device=device, dtype=dtype)),
         out_dir=work.out,
         device=device,
         provenance=_provenance(work),
@@ -154,6 +155,17 @@ def _job(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> "Trai
         sharding=work.shared.memory.sharding,
         memory_advice=memory_advice,
     )
+
+
+def _checked(work: Work, load: Callable[[], Any]) -> Callable[[], Any]:
+    """Load, and then see that the files are still those that the stage is named by."""
+
+    def loaded() -> Any:
+        module = load()
+        work.memo.check()
+        return module
+
+    return loaded
 
 
 def _planned(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> tuple[TrainSettings, str]:
@@ -178,7 +190,7 @@ def _planned(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> t
 
 def _provenance(work: Work) -> dict[str, str]:
     """What made this LoRA, by content; no path and no time, so that the same run gives the same bytes."""
-    identities = component_identities(work.shared.model, work.workspace.digest_memo(), "transformer", "connectors")
+    identities = component_identities(work.shared.model, work.memo, "transformer", "connectors")
     return {
         "base_transformer": identities["transformer"],
         "base_connectors": identities["connectors"],

@@ -17,7 +17,7 @@ from ltx_core.checkpoint.source import (
 )
 from ltx_core.errors import CheckpointError, ConfigError
 from ltx_core.files.atomic import find_whole
-from ltx_core.files.digest import DigestMemo
+from ltx_core.files.digest import DigestMemo, FileState
 from ltx_core.progress import SILENT, Progress
 from ltx_core.text.fit import fits
 from tasks.shared import ModelConfig
@@ -150,15 +150,14 @@ def _encoder_source(model: ModelConfig, *, here_only: bool = False) -> ModelSour
 
 
 @lru_cache(maxsize=4)
-def _opened(source: ModelSource, _state: tuple[tuple[str, int, int], ...]) -> Checkpoint:
+def _opened(source: ModelSource, _state: tuple[tuple[str, FileState], ...]) -> Checkpoint:
     return open_model(source)
 
 
-def _state(paths: tuple[Path, ...]) -> tuple[tuple[str, int, int], ...]:
-    """What changes when a file that is opened is replaced: names, sizes and times."""
+def _state(paths: tuple[Path, ...]) -> tuple[tuple[str, FileState], ...]:
+    """What changes when a file that is opened is replaced: names and states."""
     files = [file for path in paths for file in (find_whole(path, "**/*") if path.is_dir() else (path,))]
-    stats = [(file, file.stat()) for file in sorted(files) if file.suffix in (".json", ".safetensors")]
-    return tuple((str(file), stat.st_size, stat.st_mtime_ns) for file, stat in stats)
+    return tuple((str(file), FileState.of(file)) for file in sorted(files) if file.suffix in (".json", ".safetensors"))
 
 
 def _check_locations(model: ModelConfig) -> None:

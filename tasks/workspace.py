@@ -9,6 +9,8 @@ from ltx_core.files.json_file import read_json, write_json
 
 OWN = ("cache", "mlartifacts", "pool", "runs", "stages")
 """Folders of a workspace. Nothing in them is anybody's footage."""
+POOL_FILE = "pool.json"
+"""In a stage's folder: the pool's folder that its items lie in, so that nothing there is deleted before it is done."""
 QUANTISED_FILE = "quantised.json"
 """In a stage's folder: the key of the 8-bit weights that it reads."""
 

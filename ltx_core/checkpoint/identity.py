@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 from ltx_core.checkpoint.combined import open_checkpoint
 from ltx_core.checkpoint.keys import COMPONENTS
@@ -12,7 +13,8 @@ from ltx_core.checkpoint.model import Checkpoint
 from ltx_core.checkpoint.stored import StoredTensor
 from ltx_core.checkpoint.text_encoder import open_text_encoder
 from ltx_core.errors import CheckpointError
-from ltx_core.files.digest import DIGEST_LENGTH, DigestMemo, text_digest
+from ltx_core.files.digest import DIGEST_LENGTH, DigestMemo, changed, text_digest
+from ltx_core.files.safetensors import read_header
 
 PIECE_BYTES = 2**24
 
@@ -48,31 +50,34 @@ def _component_identity(checkpoint: Checkpoint, component: str, memo: DigestMemo
         memo.get(
             file,
             f"tensors:{component}",
-            partial(tensors_digest, tensors=[(name, stored) for name, stored in tensors if stored.path == file]),
+            partial(tensors_digest, file, [(name, stored) for name, stored in tensors if stored.path == file]),
         )
         for file in files
     ]
     return text_digest(json.dumps(checkpoint.described_by(component), sort_keys=True), *digests)
 
 
-def tensors_digest(path: Path, tensors: Named) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of some of a file's tensors, `DIGEST_LENGTH` hex digits.
+def tensors_digest(path: Path, tensors: Named, file: BinaryIO) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of some tensors of an opened file, `DIGEST_LENGTH` hex digits.
 
     Raises:
-        CheckpointError: the file ends inside one.
+        ChangedError: the file is another than the one whose header said where they lie.
+        CheckpointError: it ends inside one.
     """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for name, stored in tensors:
-            digest.update(json.dumps([name, stored.dtype, stored.shape]).encode())
-            file.seek(stored.entry.begin)
-            left = stored.entry.end - stored.entry.begin
-            while left:
-                piece = file.read(min(left, PIECE_BYTES))
-                if not piece:
-                    raise CheckpointError(f"{path} ends inside {stored.name}; copy or download the file again")
-                digest.update(piece)
-                left -= len(piece)
+    digest, tensors = hashlib.sha256(), list(tensors)
+    header = read_header(path)
+    if any(header.tensors.get(stored.name) != stored.entry for _, stored in tensors):
+        raise changed(path)
+    for name, stored in tensors:
+        digest.update(json.dumps([name, stored.dtype, stored.shape]).encode())
+        file.seek(stored.entry.begin)
+        left = stored.entry.end - stored.entry.begin
+        while left:
+            piece = file.read(min(left, PIECE_BYTES))
+            if not piece:
+                raise CheckpointError(f"{path} ends inside {stored.name}; copy or download the file again")
+            digest.update(piece)
+            left -= len(piece)
     return digest.hexdigest()[:DIGEST_LENGTH]
 
 
@@ -87,7 +92,7 @@ def text_encoder_identities(path: Path, memo: DigestMemo) -> dict[str, str]:
         config = json.dumps(encoder.config, sort_keys=True)
         parts = {"text_encoder": encoder.weights, "tokenizer": encoder.assets}
         digests = {
-            part: memo.get(path, f"tensors:{part}", partial(tensors_digest, tensors=sorted(tensors.items())))
+            part: memo.get(path, f"tensors:{part}", partial(tensors_digest, path, sorted(tensors.items())))
             for part, tensors in parts.items()
         }
         return {"text_encoder": text_digest(config, digests["text_encoder"]), "tokenizer": digests["tokenizer"]}

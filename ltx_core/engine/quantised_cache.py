@@ -8,7 +8,7 @@ no time there, where a SHA-256 of 19 GB takes 20 seconds.
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +66,8 @@ class QuantisedFolder:
     writes: bool = True
     """False for all ranks but one."""
     progress: Progress = SILENT
+    check: Callable[[], object] = bool
+    """Asked before weights are kept; raises if the files that they are made of are not those that name the folder."""
 
 
 @contextmanager
@@ -110,6 +112,7 @@ class QuantisedCache:
             StorageError: the disk is full or read-only.
         """
         if self._writes and self._has_room(tensors):
+            self._folder.check()
             sums = _typed_sums(tensors)
             write_tensors(self._path(part), tensors, {CHECKSUMS: json.dumps(sums)})
             self.num_made += 1

@@ -6,7 +6,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +15,7 @@ from ltx_core.files.atomic import storage_errors
 from ltx_core.files.holder import UNKNOWN, named_holder, read_holder
 from ltx_core.progress import Progress
 
+LOCK_FILE = ".lock"
 POLL_SECONDS = 0.2
 PATIENCE_SECONDS = 0.5
 """A wait that is shorter is not worth a word; and a holder has written by then who it is."""
@@ -30,25 +31,58 @@ def folder_lock(folder: Path, progress: Progress, doing: str | None = None) -> I
         Stopped: asked to stop while waiting.
         StorageError: the folder cannot be written.
     """
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
+    while True:
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            wait_for(
+                lambda: True if taken(handle) else None,  # noqa: B023 - called in this round only
+                lambda: f"waiting for {folder}: {read_holder(handle) or UNKNOWN} works in it",  # noqa: B023 - as above
+                progress,
+            )
+            if not _is_of(handle, folder):
+                continue  # whoever held the folder has deleted it
+            with named_holder(handle, doing or shlex.join(sys.orig_argv)):
+                yield
+            return
+        finally:
+            os.close(handle)  # closing frees the lock
+
+
+@contextmanager
+def try_folder_lock(folder: Path, *, shared: bool = False) -> Iterator[bool]:
+    """Hold `folder` if nobody does, and say whether that is so; `shared`: together with others who hold it so.
+
+    It is not so either where its lock cannot be made: then it is another user's, or the disk has no room even for that.
+    """
     try:
-        wait_for(
-            lambda: True if taken(handle) else None,
-            lambda: f"waiting for {folder}: {read_holder(handle) or UNKNOWN} works in it",
-            progress,
-        )
-        with named_holder(handle, doing or shlex.join(sys.orig_argv)):
-            yield
+        handle = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError:
+        yield False
+        return
+    try:
+        if not (taken(handle, shared=shared) and _is_of(handle, folder)):
+            yield False
+            return
+        with nullcontext() if shared else named_holder(handle, shlex.join(sys.orig_argv)):
+            yield True
     finally:
-        os.close(handle)  # closing frees the lock
+        os.close(handle)
 
 
-def taken(handle: int) -> bool:
+def _is_of(handle: int, folder: Path) -> bool:
+    """Whether an open lock file is the folder's own, and not that of a deleted folder of its name."""
+    try:
+        return os.path.samestat(os.fstat(handle), (folder / LOCK_FILE).stat())
+    except FileNotFoundError:
+        return False
+
+
+def taken(handle: int, *, shared: bool = False) -> bool:
     """Take the lock of an open file, unless another holds it."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -38,6 +38,12 @@ def sound_file(clip: Clip) -> Path:
     return Path(clip.sound_path or clip.path)
 
 
+def clip_files(clip: Clip) -> dict[Path, str]:
+    """Every file that the clip is read from, with the digest of its bytes."""
+    pairs = [(clip.path, clip.media_key), (clip.sound_path, clip.sound_key), (clip.mask_path, clip.mask_key)]
+    return {Path(path): key for path, key in pairs if path is not None and key is not None}
+
+
 def clip_id(media_id: str, start_seconds: float) -> str:
     """Name of a clip in a run: the file and the start in milliseconds, which sorts in order of time."""
     return f"{media_id}@{round(start_seconds * 1000):09d}"

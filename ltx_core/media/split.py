@@ -35,6 +35,8 @@ def split_media(media: Media, spec: DatasetSpec, thresholds: QualityThresholds) 
     try:
         analysis = analyse(Path(media.path), total, taken)
     except MediaError as error:
+        if error.reason.may_pass:
+            raise
         return [], [_set_aside(media, error.reason, str(error))]
     scenes = analysis.scenes()
     windows = [window for start, end in scenes for window in scene_windows(start, end, lengths)]

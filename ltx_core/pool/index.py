@@ -97,6 +97,6 @@ def _problem(shard: Path, metadata: Mapping[bytes, bytes], memo: DigestMemo) -> 
     size, wanted = shard.stat().st_size, int(metadata[b"ltx2.shard_size"])
     if size != wanted:
         return f"it has {size} bytes, its index says {wanted}"
-    if memo.get(shard) != metadata[b"ltx2.shard_sha256"].decode():
+    if memo.get(shard, watch=False) != metadata[b"ltx2.shard_sha256"].decode():
         return "its bytes are not those its index names"
     return ""

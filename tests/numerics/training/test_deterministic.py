@@ -76,6 +76,7 @@ def test_the_stage_sets_what_libraries_read_when_loaded(
         out=tmp_path,
         workspace=workspace,
         progress=Silent(),
+        version="1",
     )
     with pytest.raises(DataError, match="none of the 0 clips"):
         stage(work)

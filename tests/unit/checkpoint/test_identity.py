@@ -8,10 +8,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
-from ltx_core.checkpoint.identity import checkpoint_identities, text_encoder_identities
+from ltx_core.checkpoint import identity
+from ltx_core.checkpoint.combined import open_checkpoint
+from ltx_core.checkpoint.identity import checkpoint_identities, model_identities, text_encoder_identities
 from ltx_core.checkpoint.keys import COMPONENTS
-from ltx_core.errors import CheckpointError
+from ltx_core.errors import ChangedError, CheckpointError
+from ltx_core.files import digest as digest_module
 from ltx_core.files.digest import DigestMemo
 
 Tensors = dict[str, torch.Tensor]
@@ -66,19 +71,36 @@ def test_a_changed_config_changes_what_it_builds(whole: Path, changed: Changed, 
     assert differing(checkpoint_identities(whole, memo), checkpoint_identities(path, memo)) == {"video_vae"}
 
 
-def test_unchanged_files_are_read_once(whole: Path, tmp_path: Path, memo: DigestMemo) -> None:
-    """Other bytes under the same size and time keep the digest: so it came from the memo, also a saved one."""
+def test_unchanged_files_are_read_once(
+    whole: Path, tmp_path: Path, memo: DigestMemo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digest_module, "GRANULARITY_NS", -1)  # as if the file had been written long ago
     path = tmp_path / "copy.safetensors"
     shutil.copyfile(whole, path)
     found, stat = checkpoint_identities(path, memo), path.stat()
     memo.save()
+    with monkeypatch.context() as patch:
+        patch.setattr(identity, "tensors_digest", lambda *_, **__: pytest.fail("it is read again"))
+        assert checkpoint_identities(path, DigestMemo(memo.store)) == found
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert checkpoint_identities(path, DigestMemo(memo.store)) == found
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
-    assert checkpoint_identities(path, DigestMemo(memo.store)) != found
+    assert checkpoint_identities(path, DigestMemo(memo.store)) != found, "of the same size and time"
+
+
+def test_a_file_replaced_after_its_header_was_read_has_no_identity(
+    whole: Path, tmp_path: Path, memo: DigestMemo
+) -> None:
+    """The places of the old file's tensors say nothing of the new one's."""
+    path = tmp_path / "copy.safetensors"
+    shutil.copyfile(whole, path)
+    opened = open_checkpoint(path)
+    tensors = load_file(whole)
+    with safe_open(whole, "pt") as file:
+        save_file(tensors | {"aaa": torch.zeros(8)}, path, metadata=file.metadata())
+    with pytest.raises(ChangedError, match="run again"):
+        model_identities(opened, memo)
 
 
 @pytest.mark.parametrize(
