@@ -13,6 +13,7 @@ from scripts.chaos.footage import Footage, replace_once
 from scripts.chaos.garbage import collect_once
 from scripts.chaos.ground import Ground, existing_ground, make_ground
 from scripts.chaos.kills import kill_once
+from scripts.chaos.services import disturb_services
 from scripts.chaos.verdict import Case, Tally, table
 
 COMPARED = ("probe", "split", "embed_text", "encode_latents", "train_lora", "render_validation")
@@ -38,6 +39,7 @@ def _kinds(args: argparse.Namespace, ground: Ground) -> list[tuple[str, int, Cal
     footage = Footage(ground) if args.replacements else None
     return [
         ("killed", args.kills, lambda chance: kill_once(ground, chance, stages)),
+        ("service killed under a run", args.services, lambda chance: disturb_services(ground, chance, stages)),
         ("footage replaced during a run", args.replacements, lambda chance: replace_once(footage, chance)),
         ("disk full during a run", args.disks, lambda chance: _on_small_disk(ground, chance, stages)),
         ("random bytes of a random file", args.corruptions, lambda chance: corrupt_once(ground, chance)),
@@ -68,7 +70,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--stages", nargs="+", choices=COMPARED, default=list(COMPARED))
-    for kind in ("kills", "replacements", "disks", "corruptions", "collections"):
+    for kind in ("kills", "services", "replacements", "disks", "corruptions", "collections"):
         parser.add_argument(f"--{kind}", type=int, default=0, metavar="N")
     return parser.parse_args()
 

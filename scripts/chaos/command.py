@@ -126,7 +126,7 @@ def run_and_wait(*words: str | Path, environment: Mapping[str, str] | None = Non
 
 def stage_process(pid: int) -> psutil.Process | None:
     """The process of a stage among those that `pid` started, if there is one."""
-    return next((child for child in tree(pid) if "tasks.child" in _words(child)), None)
+    return next((child for child in tree(pid) if "tasks.child" in words_of(child)), None)
 
 
 def tree(pid: int) -> list[psutil.Process]:
@@ -159,7 +159,8 @@ def _itself(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _words(process: psutil.Process) -> list[str]:
+def words_of(process: psutil.Process) -> list[str]:
+    """Its command line; nothing of one that ended meanwhile."""
     try:
         return list(process.cmdline())
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
