@@ -1,10 +1,12 @@
 """Disturb at random, so many times each, and print the table; exit code 1 if anything was wrong."""
 
 import argparse
+import json
 import random
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from scripts.chaos.corruptions import corrupt_once
@@ -16,6 +18,8 @@ from scripts.chaos.kills import kill_once
 from scripts.chaos.services import disturb_services
 from scripts.chaos.verdict import Case, Tally, table
 
+CASES = "cases.jsonl"
+"""In the folder: a line for each case, from which `scripts.chaos.page` makes the page of the docs."""
 COMPARED = ("probe", "split", "embed_text", "encode_latents", "train_lora", "render_validation")
 
 
@@ -28,7 +32,7 @@ def main() -> int:
     tallies = []
     for kind, times, disturb in _kinds(args, ground):
         if times:
-            tallies.append(_tally(kind, times, args.seed, disturb))
+            tallies.append(_tally(args.folder, kind, times, args.seed, disturb))
     for line in table(tallies):
         _say(line)
     return 1 if any(tally.wrong for tally in tallies) else 0
@@ -52,12 +56,14 @@ def _on_small_disk(ground: Ground, chance: random.Random, stages: tuple[str, ...
         return fill_once(ground, chance, stages)
 
 
-def _tally(kind: str, times: int, seed: int, disturb: Callable[[random.Random], Case]) -> Tally:
+def _tally(folder: Path, kind: str, times: int, seed: int, disturb: Callable[[random.Random], Case]) -> Tally:
     """So many cases, each with a seed of its own, so that one can be repeated alone."""
     tally = Tally(kind)
     for number in range(times):
         case = disturb(random.Random(f"{seed}/{kind}/{number}"))
         tally.cases.append(case)
+        with (folder / CASES).open("a") as file:
+            file.write(json.dumps({"kind": kind, "seed": f"{seed}/{kind}/{number}", **asdict(case)}) + "\n")
         verdict = f"WRONG: {case.problem}" if case.problem else case.message or "the undisturbed bytes"
         _say(
             f"{time.strftime('%H:%M:%S')} {kind} {number}: {case.what}; first stage {case.first_stage:.1f} s; {verdict}"

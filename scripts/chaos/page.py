@@ -1,0 +1,50 @@
+"""Make docs/chaos.md of one or more lists of cases: `python -m scripts.chaos.page CASES.jsonl ... > docs/chaos.md`."""
+
+import datetime
+import json
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+from scripts.chaos.verdict import Case, Tally, table
+
+INTRODUCTION = """\
+# Chaos: what was done to runs, and what the next run made of it
+
+`python -m scripts.chaos` disturbs runs at random on a miniature model: it kills them and their services, replaces
+footage while it is read, fills the disk, damages files of the workspace and collects garbage under a run. After each
+disturbance the next run must start its first stage within ten seconds, and end either in the bytes of an undisturbed
+run or in one message that says what to do, without having stored anything wrong. A case is wrong if it did not: a
+traceback, a hang, a wrong byte. Its seed repeats it. A few cases with fixed seeds are part of `make test`.
+"""
+
+
+def main() -> int:
+    """Print the page."""
+    tallies: dict[str, Tally] = {}
+    examples: dict[str, list[str]] = defaultdict(list)
+    for name in sys.argv[1:]:
+        for line in Path(name).read_text().splitlines():
+            fields = json.loads(line)
+            kind, seed = fields.pop("kind"), fields.pop("seed")
+            case = Case(**fields)
+            tallies.setdefault(kind, Tally(kind)).cases.append(case)
+            if case.problem:
+                examples[kind].append(f"- `{seed}`: {case.what}: {case.problem[:300]}")
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
+    date = datetime.datetime.now(datetime.UTC).date()
+    lines = [
+        INTRODUCTION,
+        f"Run on {date} at {commit.strip()}, Python {platform.python_version()}.",
+        "",
+        *table(tallies.values()),
+    ]
+    for kind, wrong in examples.items():
+        lines += ["", f"Wrong, {kind}:", "", *(one.replace("\n", " ") for one in wrong)]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
