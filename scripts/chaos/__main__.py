@@ -46,7 +46,7 @@ def _kinds(args: argparse.Namespace, ground: Ground) -> list[tuple[str, int, Cal
         ("service killed under a run", args.services, lambda chance: disturb_services(ground, chance, stages)),
         ("footage replaced during a run", args.replacements, lambda chance: replace_once(footage, chance)),
         ("disk full during a run", args.disks, lambda chance: _on_small_disk(ground, chance, stages)),
-        ("random bytes of a random file", args.corruptions, lambda chance: corrupt_once(ground, chance)),
+        ("10 files damaged", args.corruptions, lambda chance: corrupt_once(ground, chance)),
         ("gc --yes during a run", args.collections, lambda chance: collect_once(ground, chance, stages)),
     ]
 

@@ -36,7 +36,7 @@ def main() -> int:
     date = datetime.datetime.now(datetime.UTC).date()
     lines = [
         INTRODUCTION,
-        f"Run on {date} at {commit.strip()}, Python {platform.python_version()}.",
+        f"Run on {date} at {commit.strip()}.",
         "",
         *table(tallies.values()),
     ]
