@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import patch
 
 import torch
 from torch._dynamo.backends.common import aot_autograd
@@ -27,6 +28,7 @@ from benchmarks import engine
 from benchmarks.lines import say
 from ltx_core.denoiser.inputs import Stream
 from ltx_core.denoiser.prepare import prepare
+from ltx_core.engine import low_precision
 from ltx_core.engine.attention import FusedAttnProcessor
 from ltx_core.engine.gelu import use_quick_gelu
 from ltx_core.engine.low_precision import Format, LowPrecision, quantise_linears
@@ -37,6 +39,7 @@ from ltx_core.lora.targets import target_modules
 GIB = 2**30
 PRODUCTS = ("aten.mm", "aten.addmm", "aten._scaled_mm", "aten._int_mm")
 
+PRECISIONS = ("native", "int8", "fp8", "int8-weights", "fp8-weights")
 TRACED = {"gpu": "traced, no GPU"}
 """What a line was measured on that no machine measured."""
 
@@ -98,16 +101,18 @@ def partition(precision: str, shape: str, budget: float, *, tiny: bool = False) 
 def without_values(
     precision: str, *, tiny: bool, generation: str = "2.0", blocks: int = 1, fused: bool = True
 ) -> Iterator[Any]:
-    """A transformer of a few blocks with a LoRA, in full size, whose tensors take no memory."""
+    """A transformer of a few blocks with a LoRA, in full size, whose tensors take no memory. `int8-weights` are
+    dequantised for each product."""
     transformer = engine.empty_transformer(blocks, tiny, generation).to(torch.bfloat16)
     for block in transformer.transformer_blocks if precision != "native" else ():
-        quantise_linears(block, LowPrecision(cast(Format, precision)))
+        kind, _, weights = precision.partition("-")
+        quantise_linears(block, LowPrecision(cast(Format, kind), low_backward=not weights, low_forward=not weights))
     transformer.requires_grad_(False)
     with torch.device("meta"):
         modules = target_modules(transformer, "audio+video")
         add_lora(transformer, modules, rank=engine.RANK, alpha=engine.RANK, seed=0)
     mode = FakeTensorMode(allow_non_fake_inputs=True)
-    with mode:
+    with mode, patch.object(low_precision, "wide_product", _wide_product):
         for module in transformer.modules():
             for name, tensor in module._parameters.items():
                 if tensor is not None:
@@ -121,6 +126,11 @@ def without_values(
         if fused:
             use_quick_gelu(transformer)
         yield transformer
+
+
+def _wide_product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """As on a GPU."""
+    return torch.mm(x, weight.t(), out_dtype=torch.float32)
 
 
 def inputs(transformer: Any, shape: str) -> tuple[torch.Tensor, torch.Tensor, dict[str, Any]]:
@@ -159,7 +169,7 @@ def _tflop(backward: Any) -> float:
 def main() -> int:
     """Print one line of JSON for each precision, shape and budget."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--precisions", nargs="+", choices=("native", "int8", "fp8"), default=["native", "fp8"])
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=["native", "fp8"])
     parser.add_argument("--shapes", nargs="+", choices=sorted(engine.SHAPES), default=["121"])
     parser.add_argument("--budgets", nargs="+", type=float, default=[1, 0.99, 0.5, 0.4, 0.3, 0.2])
     parser.add_argument("--tiny", action="store_true", help="toy sizes")

@@ -2,7 +2,8 @@
 
     python benchmarks/engine.py --blocks 8 bf16+graphs fp8+graphs+budget=0.4
 
-A variant is a precision (`bf16`, `int8`, `fp8`) or `peft` (plain diffusers + peft), then options: `eager`, `graphs`,
+A variant is a precision (`bf16`, `int8`, `fp8`, `int8-weights`, `fp8-weights`) or `peft` (plain diffusers + peft), then
+options: `eager`, `graphs`,
 `recompute=F`, `budget=F`, `offload=GIB`, `streamed=N`, `slots=N`, `bf16grad`, `profile`, `shape=17|121`,
 `deterministic` (in a process that has the environment of `ltx_core.engine.deterministic`).
 Needs torch, diffusers and peft; no Prefect, no MLflow, no PyAV.
@@ -22,6 +23,7 @@ from typing import Any
 
 import torch
 from diffusers import LTX2VideoTransformer3DModel
+from peft.tuners.lora.layer import Linear
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -35,11 +37,17 @@ from ltx_core.engine.assemble import assemble, set_policies, weight_stream
 from ltx_core.engine.deterministic import deterministic_kernels
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions
-from ltx_core.lora.inject import add_lora, lora_parameters
+from ltx_core.lora.inject import add_lora, lora_layers, lora_parameters
 from ltx_core.lora.targets import target_modules
 from ltx_core.shapes import LatentShape
 
-SHAPES = {"17": (480, 832, 17, 2), "121": (512, 768, 121, 1), "49": (704, 1280, 49, 1), "tiny": (64, 96, 9, 2)}
+SHAPES = {
+    "17": (480, 832, 17, 2),
+    "17 of one clip": (480, 832, 17, 1),
+    "121": (512, 768, 121, 1),
+    "49": (704, 1280, 49, 1),
+    "tiny": (64, 96, 9, 2),
+}
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 GIB = 2**30
 RANK = 32
@@ -77,9 +85,17 @@ def empty_transformer(blocks: int, tiny: bool, generation: Any) -> LTX2VideoTran
         return LTX2VideoTransformer3DModel(**{**arguments, **(TINY if tiny else {})})
 
 
-def with_lora(transformer: Any) -> Any:
-    """Rank 32 on all attention projections, B not zero so that every gradient counts."""
+def precision_of(name: str) -> dict[str, Any]:
+    """Options of the engine: `int8` and `fp8` multiply in 8 bits, `int8-weights` and `fp8-weights` dequantise."""
+    kind, _, weights = name.partition("-")
+    return {"precision": kind, "products": "none" if weights else "all"}
+
+
+def with_lora(transformer: Any, *, plain: bool = False) -> Any:
+    """Rank 32 on all attention projections, B not zero so that every gradient counts; `plain` layers are peft's own."""
     add_lora(transformer, target_modules(transformer, "audio+video"), rank=RANK, alpha=RANK, seed=0)
+    for layer in lora_layers(transformer).values() if plain else ():
+        layer.__class__ = Linear
     for name, parameter in lora_parameters(transformer).items():
         if name.endswith("lora_B.weight"):
             parameter.data.normal_(0, 0.01, generator=torch.Generator(DEVICE).manual_seed(hash_of(name)))
@@ -145,7 +161,7 @@ class Variant:
         """For the engine."""
         streamed = self.words.get("streamed")
         return EngineOptions(
-            precision="native" if self.base in ("bf16", "peft") else self.base,  # type: ignore[arg-type]
+            **precision_of("native" if self.base in ("bf16", "peft") else self.base),
             low_backward="bf16grad" not in self.words,
             streamed_blocks=0 if streamed is None else blocks if streamed == "all" else int(streamed),
             num_slots=int(self.words.get("slots", 2)),
@@ -165,7 +181,7 @@ def measure(text: str, args: argparse.Namespace) -> None:
     started = time.monotonic()
     transformer = empty_transformer(args.blocks, args.tiny, args.generation)
     assemble(transformer, partial(random_tensors, transformer), options, device=DEVICE)
-    with_lora(transformer)
+    with_lora(transformer, plain=variant.base == "peft")
     set_policies(transformer, options, weight_stream(transformer))
     synchronize()
     built = time.monotonic() - started

@@ -33,6 +33,7 @@ from benchmarks.engine import (
     batch,
     empty_transformer,
     forward_backward,
+    precision_of,
     random_tensors,
     steps,
     synchronize,
@@ -55,6 +56,7 @@ from ltx_core.training.config import TrainSettings
 from ltx_core.training.optimizer import make_optimizer
 
 PLAIN = "plain diffusers + peft"
+PRECISIONS = ("fp8", "int8", "fp8-weights", "int8-weights", "native")
 
 
 class TrainedWith:
@@ -79,7 +81,7 @@ class Bench:
 
     def __init__(self, precision: str, args: argparse.Namespace) -> None:
         self.args, self.precision = args, precision
-        options = EngineOptions(precision=precision, fused=True, compiled=not args.tiny)  # type: ignore[arg-type]
+        options = EngineOptions(**precision_of(precision), fused=True, compiled=not args.tiny)
         self.transformer = empty_transformer(args.blocks, args.tiny, args.generation)
         self.sizes = model_sizes({n: tuple(t.shape) for n, t in self.transformer.state_dict().items()})
         assemble(self.transformer, partial(random_tensors, self.transformer), options, device=DEVICE)
@@ -128,7 +130,7 @@ class Bench:
 
     def _options(self, row: Row, recompute: float) -> EngineOptions:
         return EngineOptions(
-            precision=self.precision,  # type: ignore[arg-type]
+            **precision_of(self.precision),
             streamed_blocks=row.streamed,
             recompute=recompute,
             activation_budget=1.0 if self.args.tiny else row.budget,
@@ -161,7 +163,7 @@ def baseline(args: argparse.Namespace, shapes: list[str]) -> Iterator[dict[str, 
     transformer = empty_transformer(args.blocks, args.tiny, args.generation)
     options = EngineOptions(recompute=1.0)
     assemble(transformer, partial(random_tensors, transformer), options, device=DEVICE)
-    with_lora(transformer)
+    with_lora(transformer, plain=True)
     set_policies(transformer, options, None)
     parameters = list(lora_parameters(transformer).values())
     optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=DEVICE.type == "cuda")
@@ -183,7 +185,7 @@ def collect() -> None:
 def warm(args: argparse.Namespace) -> set[tuple[str, str]]:
     """Compile every kind of row on a few blocks, all kinds at once; results are thrown away. Gives those that fail."""
     started = time.monotonic()
-    kinds = {(p, row.kind) for p in args.precisions for row in rows(p, args.blocks, args.generation)}
+    kinds = {(p, row.kind) for p in args.precisions for row in chosen(args, p)}
     environment = os.environ | {"TORCHINDUCTOR_COMPILE_THREADS": "2"}
     running = {}
     for precision, kind in sorted(kinds):
@@ -199,7 +201,7 @@ def warm(args: argparse.Namespace) -> set[tuple[str, str]]:
 def chosen(args: argparse.Namespace, precision: str) -> list[Row]:
     """The rows of a precision, or the one that `--kind` names."""
     if args.kind is None:
-        return list(rows(precision, args.blocks, args.generation))
+        return [row for row in rows(precision, args.blocks, args.generation) if args.only in row.name]
     return [Row.of_kind(args.kind)]
 
 
@@ -234,7 +236,8 @@ def main() -> int:
     parser.add_argument("--tiny", action="store_true", help="toy sizes; works on a CPU")
     parser.add_argument("--blocks", type=int, default=48)
     parser.add_argument("--generation", choices=("2.0", "2.3"), default="2.0")
-    parser.add_argument("--precisions", nargs="+", choices=("fp8", "int8", "native"), default=["fp8", "native"])
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=["fp8", "native"])
+    parser.add_argument("--only", default="", help="rows whose name has this in it")
     parser.add_argument("--warm", action="store_true", help="fill PyTorch's compile cache first, in many processes")
     parser.add_argument("--warm-only", action="store_true", help="fill the cache, and stop")
     parser.add_argument("--kind", help="one row alone: SHAPE,BUDGET,OFFLOAD,OPTIMIZER")

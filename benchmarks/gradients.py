@@ -63,6 +63,7 @@ def ways() -> dict[str, Way]:
         "bf16, compiled, graph": Way(EngineOptions(**own, graphs=True)),
         "fp8, compiled, graph": Way(EngineOptions(**own, graphs=True, precision="fp8")),
         "int8, compiled, graph": Way(EngineOptions(**own, graphs=True, precision="int8")),
+        "int8 weights, compiled, graph": Way(EngineOptions(**own, graphs=True, precision="int8", products="none")),
     }
     on_gpu = DEVICE.type == "cuda"
     return {name: way for name, way in found.items() if on_gpu or not way.options.compiled}
@@ -74,7 +75,7 @@ def computed(way: Way, args: argparse.Namespace) -> Iterator[tuple[str, Gradient
     assemble(transformer, partial(random_tensors, transformer), way.options, device=DEVICE)
     if way.wide:
         transformer.float()
-    with_lora(transformer)
+    with_lora(transformer, plain=way.autocast)
     set_policies(transformer, way.options, None)
     parameters = lora_parameters(transformer)
     first = {name: parameter.detach().clone() for name, parameter in parameters.items()}

@@ -73,7 +73,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="append the lines here")
     args = parser.parse_args()
     engine.DEVICE = torch.device("cpu")
-    cases = [(precision, shape, False) for precision in ("native", "int8", "fp8") for shape in SHAPES]
+    cases = [(precision, shape, False) for precision in ("native", "int8-weights", "fp8-weights") for shape in SHAPES]
     for precision, shape, by_token in [*cases, ("native", "121", True)]:
         found = peak_bytes(precision, shape, by_token=by_token)
         row = {"row": precision, "shape": shape, "by_token": by_token, "peak_gib": round(found / GIB, 4)}

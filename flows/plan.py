@@ -84,7 +84,7 @@ def plan(config: RunConfig, selection: Selection, pending: "Sequence[PendingFile
     for planned in _decided(config, selection, shared, sections, done):
         stage, section = planned.stage, config.stage_config(planned.stage.name)
         readable = planned.will_run and (bool(sections) or not stage.needs_weights)
-        memory = stage.memory(section, shared, done) if readable else ()
+        memory = stage.memory(section, shared, done, config.place()) if readable else ()
         yield replace(planned, notices=tuple(stage.notices(section, shared)), memory=tuple(memory))
 
 

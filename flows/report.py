@@ -7,6 +7,7 @@ from ltx_core.files.json_file import write_json
 from ltx_core.gallery.cells import Badge, Cell, Section, table
 from ltx_core.gallery.page import run_report
 from tasks.execute import read_quarantine
+from tasks.low_precision import lines_in
 from tasks.results import StageResult
 from tasks.tracking import TrackedRun
 
@@ -24,6 +25,8 @@ def write_report(config: RunConfig, name: str, results: list[StageResult], run: 
         Section("Stages", table(STAGE_HEADERS, stage_rows(results))),
         Section("Quarantine", table(QUARANTINE_HEADERS, quarantine_rows(results), empty="Nothing was set aside.")),
     ]
+    if held := [[line] for result in results for line in lines_in(result.decision.folder)]:
+        sections.append(Section("The base in 8 bits", table(("compared with full precision",), held)))
     page = folder / "report.html"
     run_report(page, f"ltx2-lora: {name}", facts, sections)
     return page

@@ -23,6 +23,7 @@ from tasks.shards import SHARD_OPTIONS, ShardConfig, note_folder
 from tasks.shared import PromptConfig, Shared
 from tasks.stage import Inputs, Observed, Outcome, Stage, Work
 from tasks.weights import component_identities, encoder_identities, open_weights
+from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
     from ltx_core.checkpoint.text_projection import TextProjection
@@ -155,7 +156,7 @@ def _observed(shared: Shared, memo: DigestMemo) -> dict[str, str]:
     return encoder_identities(shared.model, memo) | projection
 
 
-def memory_lines(config: EmbedTextConfig, shared: Shared, _inputs: Inputs) -> Sequence[str]:
+def memory_lines(config: EmbedTextConfig, shared: Shared, _inputs: Inputs, _workspace: Workspace) -> Sequence[str]:
     """What the text encoder takes of the card that is planned for, and whether its layers will be streamed."""
     gpu_gib = planned_card(shared.memory)
     if gpu_gib is None:

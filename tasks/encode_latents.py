@@ -28,6 +28,7 @@ from tasks.subjects import AUTOENCODERS, DECODING
 from tasks.train_memory import known_buckets
 from tasks.vae_memory import encoding_line, vae_options
 from tasks.weights import component_identities
+from tasks.workspace import Workspace
 
 
 class EncodeLatentsConfig(ShardConfig):
@@ -204,7 +205,7 @@ def observe(_config: EncodeLatentsConfig, shared: Shared, memo: DigestMemo) -> O
     return dict(_identities(shared, memo)) | ({"silence": silence} if silence else {})
 
 
-def memory_lines(config: EncodeLatentsConfig, shared: Shared, inputs: Inputs) -> Sequence[str]:
+def memory_lines(config: EncodeLatentsConfig, shared: Shared, inputs: Inputs, _workspace: Workspace) -> Sequence[str]:
     """What encoding the largest clips takes of the card that is planned for, and how they are cut.
 
     Raises:

@@ -8,13 +8,14 @@ from tasks.device import planned_card
 from tasks.frame_encoder import opened_encoder
 from tasks.shared import Shared
 from tasks.stage import Inputs
+from tasks.workspace import Workspace
 
 KEPT_WIDTHS = 16
 """Values of a token in a layer at its fullest, in model widths: itself, its norm, query, key, value, result, and the
 two halves of the feed-forward."""
 
 
-def memory_lines(config: Any, shared: Shared, _inputs: Inputs) -> Sequence[str]:
+def memory_lines(config: Any, shared: Shared, _inputs: Inputs, _workspace: Workspace) -> Sequence[str]:
     """For people, by arithmetic: weights, and one layer's work on the frames that are computed at once."""
     gpu_gib = planned_card(shared.memory)
     if gpu_gib is None:

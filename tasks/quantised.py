@@ -24,6 +24,6 @@ def quantised_folder(
     if options.precision == "native":
         return None
     identity = component_identities(work.shared.model, work.memo, "transformer")["transformer"]
-    key = cache_key(identity, options.precision, dtype, TRANSFORMER.version)
+    key = cache_key(identity, options.precision, dtype, TRANSFORMER.version, options.native_layers)
     write_json(work.out / QUANTISED_FILE, {"key": key})
     return QuantisedFolder(work.workspace.quantised / key, writes, work.progress, work.memo.check)

@@ -51,7 +51,8 @@ class RenderValidationConfig(SamplingConfig):
     dtype: str = Field(default="bf16", pattern="^(bf16|fp32)$", description="Precision of the transformer and VAEs.")
     base_precision: Literal["native", "int8", "fp8"] = Field(
         default="native",
-        description="Frozen weights of the blocks while renders are sampled: as `dtype`, or in 8 bits.",
+        description="Frozen weights of the blocks while renders are sampled: as `dtype`, or held in 8 bits and "
+        "dequantised for each product.",
     )
     streamed_blocks: Literal["auto", "all"] | Annotated[int, Field(ge=0)] = Field(
         default="auto",

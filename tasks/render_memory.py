@@ -20,6 +20,7 @@ from tasks.shared import Shared
 from tasks.stage import Inputs, Work
 from tasks.vae_memory import decoding_line
 from tasks.weights import open_weights
+from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
     from tasks.render_jobs import RenderJob
@@ -30,7 +31,9 @@ OFFLOAD = "offload"
 """In the stage's folder: files of blocks that are streamed from disk."""
 
 
-def memory_lines(config: RenderValidationConfig, shared: Shared, inputs: Inputs) -> Sequence[str]:
+def memory_lines(
+    config: RenderValidationConfig, shared: Shared, inputs: Inputs, _workspace: Workspace
+) -> Sequence[str]:
     """For people: the predicted peaks of both phases on the card that is planned for.
 
     Raises:
@@ -98,7 +101,9 @@ def _asked(config: RenderValidationConfig, num_blocks: int) -> EngineOptions:
     asked = {"auto": 0, "all": num_blocks}.get(str(config.streamed_blocks), config.streamed_blocks)
     if int(asked) > num_blocks:
         raise ConfigError(f"render_validation.streamed_blocks is {asked}; the model has {num_blocks} blocks")
-    return EngineOptions(precision=config.base_precision, streamed_blocks=int(asked), forward_only=True)
+    return EngineOptions(
+        precision=config.base_precision, products="none", streamed_blocks=int(asked), forward_only=True
+    )
 
 
 def _is_on_disk(config: RenderValidationConfig, choice: SamplingChoice) -> bool:

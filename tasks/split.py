@@ -26,6 +26,7 @@ from tasks.shared import ConfigModel, Shared
 from tasks.source_names import PLACEHOLDER, named, renamed
 from tasks.stage import Inputs, Observed, Outcome, Stage, Work
 from tasks.subjects import DECODING
+from tasks.workspace import Workspace
 
 SPLIT_FIELDS = {"resolution", "resolution_type", "crop", "video", "audio"}
 """Parts of a dataset that change how one file is cut."""
@@ -200,7 +201,7 @@ def split_notices(_config: SplitConfig, shared: Shared) -> Sequence[str]:
     ]
 
 
-def resampling_lines(_config: SplitConfig, shared: Shared, inputs: Inputs) -> Sequence[str]:
+def resampling_lines(_config: SplitConfig, shared: Shared, inputs: Inputs, _workspace: Workspace) -> Sequence[str]:
     """What resampling does to each dataset's files, as far as they were probed."""
     if "probe" not in inputs:
         return []

@@ -106,7 +106,7 @@ class Stage:
     notices: Callable[[Any, Shared], Sequence[str]] = lambda _config, _shared: ()
     """Lines for people on what is allowed but likely not meant: shown in the plan, and when the stage starts."""
 
-    memory: Callable[[Any, Shared, Inputs], Sequence[str]] = lambda _config, _shared, _inputs: ()
+    memory: Callable[[Any, Shared, Inputs, Workspace], Sequence[str]] = lambda *_: ()
     """Lines for the plan: what the stage will take of the GPU and of the host, and how it keeps within; or what it will
     do to its input. Given what the stages before have made so far. Raises OutOfMemory for what cannot fit."""
 

@@ -19,6 +19,7 @@ from ltx_core.training.crepa_settings import check_block
 from ltx_core.training.shares import most_ranks
 from ltx_core.training.soundless import as_heard
 from ltx_core.training.tread import block_routes
+from tasks import low_precision
 from tasks.kept_budget import forget_budget, keep_budget, with_kept_budget
 from tasks.loading import loading
 from tasks.quantised import quantised_folder
@@ -31,6 +32,8 @@ from tasks.weights import component_identities, open_weights
 
 if TYPE_CHECKING:
     from ltx_core.distributed.ranks import Ranks
+    from ltx_core.engine.comparison import Comparison
+    from ltx_core.engine.options import LayerChoice
     from ltx_core.pool.source import PoolSource
     from ltx_core.training.metrics import Metric
     from ltx_core.training.run import TrainJob, TrainResult
@@ -65,6 +68,7 @@ def train_lora(work: Work) -> Outcome:
         if work.force and ranks.is_first:
             shutil.rmtree(work.out / "checkpoints", ignore_errors=True)
             forget_budget(work.out)
+            low_precision.forget(work.out)
         result = train(_job(work, source, ranks, device), work.progress)
     if ranks.is_first:
         _write_metrics(work.out / "metrics.parquet", result.metrics)
@@ -132,12 +136,15 @@ def _job(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> "Trai
     from tasks.device import torch_dtype
 
     checkpoint = open_weights(work.shared.model).checkpoint
-    settings, memory_advice = _planned(work, source, ranks, device)
+    layers = _layers(work, source, ranks, device)
+    settings, memory_advice = _planned(work, source, ranks, device, layers)
     dtype = torch_dtype(settings.dtype)
     sharded = work.shared.memory.sharding == "full"  # then it fits no GPU whole
     num_blocks = int(checkpoint.arguments("transformer")["num_layers"])
     offload = work.out / "offload"
-    options = engine_options(settings, device=device, num_blocks=num_blocks, folder=offload, sharded=sharded)
+    options = engine_options(
+        settings, device=device, num_blocks=num_blocks, folder=offload, sharded=sharded, layers=layers
+    )
     cache = quantised_folder(work, options, dtype, writes=ranks.is_first)
     return TrainJob(
         settings=settings,
@@ -150,9 +157,10 @@ def _job(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> "Trai
         load_connectors=_checked(work, lambda: load_connectors(checkpoint, device=device, dtype=dtype)),
         out_dir=work.out,
         device=device,
-        provenance=_provenance(work),
+        provenance=_provenance(work) | ({} if layers is None else {"layers_digest": layers.digest()}),
         ranks=ranks,
         sharding=work.shared.memory.sharding,
+        layers=layers,
         memory_advice=memory_advice,
     )
 
@@ -168,7 +176,41 @@ def _checked(work: Work, load: Callable[[], Any]) -> Callable[[], Any]:
     return loaded
 
 
-def _planned(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> tuple[TrainSettings, str]:
+def _layers(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> "LayerChoice | None":
+    """How layers in 8 bits are held and multiplied, if a comparison says so."""
+
+    def make() -> "Comparison":
+        import torch
+
+        from ltx_core.checkpoint.load import load_connectors
+        from ltx_core.engine.load import compare_in_8_bits
+        from ltx_core.training.compared import compared_clip
+        from tasks.device import torch_dtype
+
+        checkpoint, dtype = open_weights(work.shared.model).checkpoint, torch_dtype(settings.dtype)
+        assert settings.base_precision != "native"  # nothing is compared for it
+        clip = compared_clip(settings, source, load_connectors(checkpoint, device=device, dtype=dtype), device=device)
+        found = compare_in_8_bits(
+            checkpoint,
+            settings.base_precision,
+            clip.loss,
+            clip=clip.clip_id,
+            low_backward=settings.low_precision_backward,
+            device=device,
+            dtype=dtype,
+        )
+        if device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        return found
+
+    settings = TrainSettings.model_validate(work.config.model_dump())
+    found = low_precision.compared(work, ranks, make)
+    return None if found is None else found.choice
+
+
+def _planned(
+    work: Work, source: "PoolSource", ranks: "Ranks", device: str, layers: "LayerChoice | None"
+) -> tuple[TrainSettings, str]:
     """The settings with what was left open chosen for this device, and what to change should it not do."""
     settings = with_kept_budget(TrainSettings.model_validate(work.config.model_dump()), work.out)
     if not device.startswith("cuda"):
@@ -181,7 +223,8 @@ def _planned(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> t
     width = feature_width(work.inputs)
     heard, _ = as_heard(settings, source.samples)
     needed = training_work(heard, work.shared, buckets, num_ranks=ranks.size, feature_width=width)
-    settings, choice = plan_on_gpu(settings, needed, work.shared.memory, free_bytes(torch.device(device)))
+    free = free_bytes(torch.device(device))
+    settings, choice = plan_on_gpu(settings, needed, work.shared.memory, free, layers=layers)
     if ranks.is_first:
         keep_budget(settings, work.out)
         work.progress.note(f"memory plan: {choice.why}")
@@ -243,5 +286,5 @@ STAGE = Stage(
     prepare=prepare,
     notices=train_notices,
     memory=memory_lines,
-    artifacts=("lora.safetensors", "metrics.parquet", "config.json"),
+    artifacts=("lora.safetensors", "metrics.parquet", "config.json", low_precision.FILE),
 )

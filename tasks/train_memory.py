@@ -7,6 +7,7 @@ from datasets_spec import DatasetSpec, Manifest
 from ltx_core.engine.candidates import Workload
 from ltx_core.engine.footprint import GIB
 from ltx_core.engine.host import available_bytes
+from ltx_core.engine.options import LayerChoice
 from ltx_core.engine.plan import Choice, advice, refusal, usable_bytes
 from ltx_core.errors import OutOfMemory
 from ltx_core.media.buckets import bucket_size
@@ -23,8 +24,10 @@ from ltx_core.training.memory_plan import (
 )
 from ltx_core.training.soundless import AsHeard, as_heard
 from tasks.device import planned_card
+from tasks.low_precision import known, plan_lines
 from tasks.shared import MemoryConfig, Shared
 from tasks.weights import open_weights
+from tasks.workspace import Workspace
 
 Inputs = Mapping[str, Manifest[Any]]
 BUCKETS_TOLD = 3
@@ -37,23 +40,29 @@ SLOWEST = 24000 / 1001
 """And of that rate, where clips keep their own: the fewer frames a second, the more sound belongs to a clip."""
 
 
-def memory_lines(settings: TrainSettings, shared: Shared, inputs: Inputs) -> Sequence[str]:
-    """For people: that there is no sound to train on, if there is none; the predicted peak on the card of
+def memory_lines(settings: TrainSettings, shared: Shared, inputs: Inputs, workspace: Workspace) -> Sequence[str]:
+    """For people: that there is no sound to train on, if there is none; how weights in 8 bits are held, as far as it is
+    known; the predicted peak on the card of
     `memory.gpu_gib` or of this machine, the choice, and why.
 
     Raises:
         OutOfMemory: it cannot fit.
         ConfigError: the sound's layers are asked for, and no clip has sound.
     """
+    compared = known(settings, shared, workspace)
+    layers = None if compared is None else compared.choice
+    lines = list(plan_lines(settings, compared))
     settings, without_sound = _as_heard(settings, shared, inputs)
-    lines = [without_sound] if without_sound else []
+    if without_sound:
+        lines.insert(0, without_sound)
     gpu_gib = planned_card(shared.memory)
     if gpu_gib is None:
         return lines
     buckets, assumed = known_buckets(shared, inputs)
     width = feature_width(inputs)
     work = training_work(settings, shared, buckets, num_ranks=_num_ranks(shared.memory), feature_width=width)
-    _, choice = planned(settings, work, usable_bytes(gpu_gib), available_bytes() // _num_ranks(shared.memory))
+    host = available_bytes() // _num_ranks(shared.memory)
+    _, choice = planned(settings, work, usable_bytes(gpu_gib), host, layers=layers)
     lines.append(f"{gpu_gib:g} GiB card: {choice.why}")
     lines += [f"{name}: {peak / GIB:.1f} GiB" for name, peak in _peaks(settings, work, choice, buckets)]
     if assumed:
@@ -93,7 +102,12 @@ def feature_width(inputs: Inputs) -> int:
 
 
 def plan_on_gpu(
-    settings: TrainSettings, work: Workload, memory: MemoryConfig, free_bytes: int
+    settings: TrainSettings,
+    work: Workload,
+    memory: MemoryConfig,
+    free_bytes: int,
+    *,
+    layers: LayerChoice | None = None,
 ) -> tuple[TrainSettings, Choice]:
     """The settings as they run on a GPU with that much free, or as much less as `memory.gpu_gib` says.
 
@@ -101,7 +115,7 @@ def plan_on_gpu(
         OutOfMemory: the GPU or the host has no room.
     """
     budget = free_bytes if memory.gpu_gib is None else min(free_bytes, usable_bytes(memory.gpu_gib))
-    settings, choice = planned(settings, work, budget, available_bytes() // _num_ranks(memory))
+    settings, choice = planned(settings, work, budget, available_bytes() // _num_ranks(memory), layers=layers)
     check_fit(work, choice, budget)
     check_host(settings, choice, memory)
     return settings, choice

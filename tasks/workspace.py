@@ -42,6 +42,11 @@ class Workspace:
         return self.pool / "quantised"
 
     @property
+    def compared(self) -> Path:
+        """What 8 bits lose of transformers, a small file for each transformer and precision; never garbage."""
+        return self.pool / "low_precision"
+
+    @property
     def compiled(self) -> Path:
         """What compilers made of the models, so that a later process need not."""
         return self.root / "cache" / "compile"

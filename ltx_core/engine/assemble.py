@@ -43,20 +43,22 @@ def assemble(
         ConfigError: more streamed blocks than there are.
     """
     blocks, kept = transformer.transformer_blocks, cache or NoCache()
-    empty = {n: t for n, t in transformer.state_dict().items() if not n.startswith(f"{BLOCKS}.")}
-    _assign(transformer, kept.get(OUTSIDE, empty) or _put(kept, OUTSIDE, read(list(empty))))
+    fill_outside(transformer, read, kept)
     stream = _stream(options, device)
     streamed = set(streamed_blocks(len(blocks), options.streamed_blocks))
-    precision = None
-    if options.precision != "native":
-        precision = precision_on(device, options.precision, low_backward=options.low_backward)
     with importing_the_compiler() if options.compiled else nullcontext():
         for index, block in enumerate(blocks):
-            _fill(block, index, read, precision, kept)
+            fill_block(block, index, read, options, device=device, cache=kept)
             if stream is not None and index in streamed:
                 stream.adopt(index, block)
     set_runner(transformer, PolicyRunner(stream=stream))
     return transformer.requires_grad_(False).eval()
+
+
+def fill_outside(transformer: Any, read: Read, cache: Cache) -> None:
+    """Give a transformer that was built on the meta device all weights that are in no block."""
+    empty = {n: t for n, t in transformer.state_dict().items() if not n.startswith(f"{BLOCKS}.")}
+    _assign(transformer, cache.get(OUTSIDE, empty) or _put(cache, OUTSIDE, read(list(empty))))
 
 
 def set_policies(transformer: Any, options: EngineOptions, stream: BlockStream | None) -> None:
@@ -85,14 +87,16 @@ def weight_stream(transformer: Any) -> BlockStream | None:
     return runner.stream if isinstance(runner, PolicyRunner) else None
 
 
-def _fill(block: Any, index: int, read: Read, precision: LowPrecision | None, cache: Cache) -> None:
-    """Give a block its frozen weights, in 8 bits if so asked."""
-    part = f"block-{index:03d}"
-    if precision is not None:
+def fill_block(
+    block: Any, index: int, read: Read, options: EngineOptions, *, device: torch.device, cache: Cache | None = None
+) -> None:
+    """Give a block that was built on the meta device its frozen weights, in 8 bits if so asked."""
+    part, cache, in_8_bits = f"block-{index:03d}", cache or NoCache(), options.precision != "native"
+    if in_8_bits:
         empty = deepcopy(block)
-        quantise_linears(empty, precision)
+        _quantise(empty, index, options, device)
         if (kept := cache.get(part, empty.state_dict())) is not None:
-            quantise_linears(block, precision)
+            _quantise(block, index, options, device)
             block.load_state_dict(kept, strict=True, assign=True)
             block.requires_grad_(False)
             return
@@ -101,9 +105,23 @@ def _fill(block: Any, index: int, read: Read, precision: LowPrecision | None, ca
     block.load_state_dict(found, strict=True, assign=True)
     block.requires_grad_(False)
     del found  # or a second copy of the block stays beside the one in 8 bits
-    if precision is not None:
-        quantise_linears(block, precision)
+    if in_8_bits:
+        _quantise(block, index, options, device)
         cache.put(part, block.state_dict())
+
+
+def _quantise(block: Any, index: int, options: EngineOptions, device: torch.device) -> None:
+    """The block's layers as the options say each is to be held and multiplied."""
+    assert options.precision != "native"
+    multiplied, held = (
+        precision_on(device, options.precision, products=products, low_backward=options.low_backward)
+        for products in (True, False)
+    )
+    prefix, others = f"{BLOCKS}.{index}.", dict[str, LowPrecision | None]()
+    if isinstance(options.products, frozenset):
+        others |= dict.fromkeys(options.products, multiplied)
+    others |= {n.removeprefix(prefix): None for n in options.native_layers if n.startswith(prefix)}
+    quantise_linears(block, multiplied if options.products == "all" else held, others)
 
 
 def _put(cache: Cache, part: str, tensors: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from ltx_core.engine.footprint import KEPT_WIDTHS, BatchShape, MemoryEstimate, Training, kept_activations, predict
 from ltx_core.engine.model_sizes import ModelSizes
-from ltx_core.engine.options import EngineOptions, Precision
+from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.shares import recomputed_blocks
 
 OFFLOADS = (0.1, 0.2, 0.3, 0.35)
@@ -36,7 +36,7 @@ def candidates(
 ) -> Iterator[EngineOptions]:
     """The options with what may be chosen filled in; `room` are the host's bytes for activations, if those may be."""
     num_blocks = work.sizes.num_blocks
-    budgets = budgets_tried(options.precision) if budget else (options.activation_budget,)
+    budgets = budgets_tried(options) if budget else (options.activation_budget,)
     shares = [number / num_blocks for number in range(num_blocks + 1)] if recompute else [options.recompute]
     now = replace(options, streamed_blocks=0 if stream else options.streamed_blocks)
     for kept in budgets if shares[0] < 1 else ():
@@ -54,9 +54,9 @@ def candidates(
         yield replace(last, streamed_blocks=streamed)
 
 
-def budgets_tried(precision: Precision) -> tuple[float, ...]:
+def budgets_tried(options: EngineOptions) -> tuple[float, ...]:
     """From the largest to the smallest."""
-    return BUDGETS_INT8 if precision == "int8" else BUDGETS
+    return BUDGETS_INT8 if options.precision == "int8" and options.multiplies else BUDGETS
 
 
 def _sent(budget: float) -> tuple[float, ...]:

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Literal
 
 from ltx_core.engine.model_sizes import ModelSizes
-from ltx_core.engine.options import EngineOptions, Precision
+from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.shares import recomputed_blocks, streamed_blocks
 
 GIB = 2**30
@@ -26,7 +26,7 @@ embedding and gelu make is made again; then products, attentions never. Traced (
 block's input. Other budgets are not always better than the next smaller one: the compiler's choice is a rough one. With
 0.3 and 0.2 it depends on the clip: 7.55 and 5.55 of 512x768x121, 9.4 and 7.45 of 1280x704x49, 16 tokens more."""
 KEPT_WIDTHS_INT8 = KEPT_WIDTHS | {0.6: 12.2, 0.5: 12.2, 0.45: 12.2, 0.4: 11.4, 0.3: 9.4, 0.2: 7.9}
-"""The same of int8, whose products the compiler takes for free: from 0.6 on it makes all of them again."""
+"""The same of int8 products, which the compiler takes for free: from 0.6 on it makes all of them again."""
 MADE_AGAIN_AT_ONCE = 0.6
 """Share of what a budget left out that is there at a time when a block's backward makes it again. At most: measured
 were 0.62 of it with a budget of 0.05 and 0.14 with 0.35 (eight blocks, one H200)."""
@@ -139,10 +139,12 @@ def predict(sizes: ModelSizes, batch: BatchShape, training: Training, options: E
     weight_bytes, gradient_bytes, moment_bytes = (n * training.num_trained for n in OPTIMIZER_BYTES[training.optimizer])
     waiting = _waiting(sizes, batch, training, options, keeping=sizes.num_blocks - len(again))
     block = sizes.block_bytes(in_8_bits=options.precision != "native", item_bytes=training.item_bytes)
+    native, most_native = sizes.native_bytes(options.native_layers, training.item_bytes)
     lasting = {
         "frozen weights": sizes.outside * training.item_bytes
-        + (sizes.num_blocks - len(streamed)) * block // training.shards,
-        "slots of streamed weights": options.num_slots * block if streamed else 0,
+        + (sizes.num_blocks - len(streamed)) * block // training.shards
+        + native,
+        "slots of streamed weights": options.num_slots * (block + most_native) if streamed else 0,
         "text connectors": sizes.connectors * training.item_bytes,
         "LoRA": weight_bytes,
         "moments": moment_bytes,
@@ -165,7 +167,7 @@ def predict(sizes: ModelSizes, batch: BatchShape, training: Training, options: E
     }
     if training.rolls_out and options.graphs:  # without a graph they take what the backward takes later
         during["rollouts"] = FORWARD_WIDTHS * _residual(sizes, batch, training) + _tables(sizes, batch)
-    host = len(streamed) * block + options.activation_offload
+    host = len(streamed) * block + (native if streamed else 0) + options.activation_offload
     return MemoryEstimate(lasting | during, frozenset(lasting), host)
 
 
@@ -189,16 +191,21 @@ def kept_activations(sizes: ModelSizes, batch: BatchShape, training: Training, o
     everything = _activations(sizes, batch, training, options)
     if options.activation_budget == 1:
         return everything
-    return round(everything * kept_widths(options.activation_budget, options.precision) / KEPT_WIDTHS[1.0])
+    return round(everything * kept_widths(options) / KEPT_WIDTHS[1.0])
 
 
-def kept_widths(budget: float, precision: Precision) -> float:
+def kept_widths(options: EngineOptions) -> float:
     """Of any budget: in between the two that were traced; below the smallest there is nothing more to gain."""
-    traced = sorted((KEPT_WIDTHS_INT8 if precision == "int8" else KEPT_WIDTHS).items())
+    budget, traced = options.activation_budget, sorted(traced_widths(options).items())
     for (low, least), (high, most) in pairwise(traced):
         if budget <= high:
             return least + (most - least) * max(budget - low, 0) / (high - low)
     return traced[-1][1]
+
+
+def traced_widths(options: EngineOptions) -> dict[float, float]:
+    """Those that were traced. Weights in 8 bits that are dequantised for each product keep what bfloat16 keeps."""
+    return KEPT_WIDTHS_INT8 if options.precision == "int8" and options.multiplies else KEPT_WIDTHS
 
 
 def _waiting(sizes: ModelSizes, batch: BatchShape, training: Training, options: EngineOptions, *, keeping: int) -> int:
@@ -208,13 +215,14 @@ def _waiting(sizes: ModelSizes, batch: BatchShape, training: Training, options: 
 
 def _work(sizes: ModelSizes, batch: BatchShape, training: Training, options: EngineOptions, *, again: bool) -> int:
     """One block, forward again and backward: the last block is among those computed again if any are. Gradients
-    through 8-bit weights read these transposed: once more each. A block that is gathered from other GPUs is there
-    whole, and the next one too."""
+    through 8-bit products read the weights transposed: once more each; others read them dequantised. A block that is
+    gathered from other GPUs is there whole, and the next one too."""
     whole = _activations(sizes, batch, training, options)
     work = whole if again else round(MADE_AGAIN_AT_ONCE * (whole - kept_activations(sizes, batch, training, options)))
     work += BUILT_BYTES * training.adapter.built
     if options.precision != "native":
-        work += sizes.block_products * (1 if options.low_backward else training.item_bytes)
+        low = options.low_backward and options.products == "all"
+        work += sizes.block_products * (1 if low else training.item_bytes)
     if training.shards > 1:
         work += 2 * sizes.block_bytes(in_8_bits=False, item_bytes=training.item_bytes)
     return work

@@ -1,6 +1,9 @@
 """Load a checkpoint's transformer to where the engine wants each block."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
 
 import torch
 from diffusers import LTX2VideoTransformer3DModel
@@ -9,9 +12,12 @@ from ltx_core.checkpoint.fill import compare_shapes
 from ltx_core.checkpoint.load import empty_transformer
 from ltx_core.checkpoint.model import Checkpoint
 from ltx_core.checkpoint.read import TensorReader
-from ltx_core.engine.assemble import assemble
+from ltx_core.engine.assemble import Read, assemble, fill_block, fill_outside
+from ltx_core.engine.compare import compare
+from ltx_core.engine.comparison import Comparison
+from ltx_core.engine.low_precision import Format
 from ltx_core.engine.options import EngineOptions
-from ltx_core.engine.quantised_cache import QuantisedFolder, opened
+from ltx_core.engine.quantised_cache import NoCache, QuantisedFolder, opened
 
 
 def load_denoiser(
@@ -32,6 +38,53 @@ def load_denoiser(
         OutOfMemory: the host has no room for the streamed blocks.
     """
     transformer = empty_transformer(checkpoint)
+    with _reader(checkpoint, transformer, device=device, dtype=dtype) as (reader, read), opened(cache, reader) as kept:
+        assemble(transformer, read, options, device=torch.device(device), cache=kept)
+    return transformer
+
+
+def compare_in_8_bits(
+    checkpoint: Checkpoint,
+    kind: Format,
+    loss: Callable[[Any], torch.Tensor],
+    *,
+    clip: str,
+    low_backward: bool,
+    device: str,
+    dtype: torch.dtype,
+) -> Comparison:
+    """What 8 bits lose of this transformer, and how its layers are to be held and multiplied. `loss` runs one batch,
+    which is of `clip`, through the transformer it is given. The device holds a block and its activations at a time.
+
+    Raises:
+        CheckpointError: as `load_denoiser`.
+    """
+    transformer, target = empty_transformer(checkpoint), torch.device(device)
+    with _reader(checkpoint, transformer, device=device, dtype=dtype) as (_, read):
+
+        def fill(index: int, options: EngineOptions) -> torch.nn.Module:
+            block = deepcopy(transformer.transformer_blocks[index])
+            fill_block(block, index, read, options, device=target)
+            return block
+
+        fill_outside(transformer, read, NoCache())
+        transformer.requires_grad_(False).eval()
+        return compare(
+            transformer,
+            fill,
+            lambda: loss(transformer),
+            kind,
+            clip=clip,
+            low_backward=low_backward,
+            device=target,
+        )
+
+
+@contextmanager
+def _reader(
+    checkpoint: Checkpoint, transformer: Any, *, device: str, dtype: torch.dtype
+) -> Iterator[tuple[TensorReader, Read]]:
+    """What reads the transformer's tensors by their names, once their shapes are known to be right."""
     weights = checkpoint.weights("transformer")
     expected = {name: tuple(tensor.shape) for name, tensor in transformer.state_dict().items()}
     compare_shapes(f"the transformer in {checkpoint.path}", weights, expected)
@@ -41,6 +94,4 @@ def load_denoiser(
             ordered = sorted(names, key=lambda name: weights[name].begin)
             return {name: weights[name].read(reader) for name in ordered}
 
-        with opened(cache, reader) as kept:
-            assemble(transformer, read, options, device=torch.device(device), cache=kept)
-    return transformer
+        yield reader, read

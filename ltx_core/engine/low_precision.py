@@ -4,8 +4,10 @@ A weight [N, K] is stored as 8-bit values with a float32 scale for each of its N
 same way when it comes. Products accumulate in 32 bits, so the error is that of rounding the two factors.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, TypeGuard
 
 import torch
 from peft.tuners.lora import LoraLayer
@@ -40,59 +42,87 @@ def quantise_rows(x: torch.Tensor, kind: Format) -> tuple[torch.Tensor, torch.Te
     return values.to(STORED[kind]), scale
 
 
-def multiply(x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, kind: Format) -> torch.Tensor:
-    """x [M, K] times weight [N, K] transposed, times scale [N, 1] or [1, 1]: [M, N] in the dtype of x."""
+def multiply(
+    x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, kind: Format, dtype: torch.dtype | None = None
+) -> torch.Tensor:
+    """x [M, K] times weight [N, K] transposed, times scale [N, 1] or [1, 1]: [M, N] in `dtype`, default that of x."""
+    dtype = dtype or x.dtype
     if kind == "int8" and x.shape[0] < SMALLEST_INT8_ROWS:
-        return x @ (weight.float() * scale).to(x.dtype).t()
+        return wide_product(x, dequantise(weight, scale, x.dtype)).to(dtype)
     values, x_scale = quantise_rows(x, kind)
     if kind == "int8":
         product = torch._int_mm(values, weight.t()).float()
-        return (product * x_scale * scale.t()).to(x.dtype)
+        return (product * x_scale * scale.t()).to(dtype)
     scale_b = scale.t().expand(1, weight.shape[0]).contiguous()
     fast = x.shape[1] <= LONGEST_FAST_SUM
-    return torch._scaled_mm(
-        values, weight.t(), scale_a=x_scale, scale_b=scale_b, out_dtype=x.dtype, use_fast_accum=fast
-    )
+    return torch._scaled_mm(values, weight.t(), scale_a=x_scale, scale_b=scale_b, out_dtype=dtype, use_fast_accum=fast)
 
 
-class LowPrecisionProduct(torch.autograd.Function):
-    """y = x W^T with an 8-bit W. The gradient of x is computed in 8 bits too, or with W dequantised."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor, scale: torch.Tensor, kind: Format, low_backward: bool
-    ) -> torch.Tensor:
-        """x [M, K] to [M, N]."""
-        ctx.save_for_backward(weight, scale)
-        ctx.kind, ctx.low_backward = kind, low_backward
-        return multiply(x, weight, scale, kind)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Gradient [M, K]. The scales of W's rows are multiplied into the gradient, whose columns they belong to."""
-        weight, scale = ctx.saved_tensors
-        (grad,) = grads
-        if ctx.low_backward:
-            scaled = (grad.float() * scale.t()).to(grad.dtype)
-            one = torch.ones(1, 1, device=grad.device)
-            return multiply(scaled, weight.t().contiguous(), one, ctx.kind), None, None, None, None
-        return grad @ dequantise(weight, scale, grad.dtype), None, None, None, None
+def wide_product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """x [M, K] times weight [N, K] transposed as it was summed, float32: not rounded to the dtype of the two."""
+    if x.is_cuda and x.dtype != torch.float32:
+        return torch.mm(x, weight.t(), out_dtype=torch.float32)
+    return x.float() @ weight.float().t()
 
 
 def dequantise(weight: torch.Tensor, scale: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """The values that an 8-bit weight stands for."""
+    """The values that an 8-bit weight stands for. All of its values are exact in bfloat16 too."""
+    made = torch.empty(weight.shape, dtype=dtype, device=weight.device)  # a GPU rounds to it without a float32 copy
+    return torch.mul(weight.to(dtype), scale, out=made)
+
+
+def _dequantised_again(weight: torch.Tensor, scale: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The same in a backward. Written another way, or a compiler takes the two for one, and keeps all weights of all
+    blocks as they were dequantised in the forward."""
     return (weight.float() * scale).to(dtype)
 
 
 @dataclass(frozen=True)
 class LowPrecision:
-    """How 8-bit layers store and multiply."""
+    """How an 8-bit layer stores and multiplies."""
 
     kind: Format
     low_backward: bool = True
     """Compute the gradient of the input in 8 bits too."""
     low_forward: bool = True
-    """False where the device has no 8-bit products: weights are dequantised for each product."""
+    """False: 8 bits hold weights alone, which are dequantised for each product."""
+
+
+NONE: Mapping[str, LowPrecision | None] = MappingProxyType({})
+
+
+class FrozenProduct(torch.autograd.Function):
+    """y = x W^T of a frozen W, held in 8 bits or not. Kept for the backward is W as it is held, and nothing else."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        weight: torch.Tensor,
+        scale: torch.Tensor | None,
+        precision: LowPrecision | None,
+        wide: bool,
+    ) -> torch.Tensor:
+        """x [M, K] to [M, N], `wide` in float32, else in the dtype of x. Without a `scale`, W is of that dtype."""
+        ctx.save_for_backward(weight, scale)
+        ctx.precision, ctx.dtype = precision, x.dtype
+        if scale is not None and precision is not None and precision.low_forward:
+            return multiply(x, weight, scale, precision.kind, torch.float32 if wide else x.dtype)
+        held = weight if scale is None else dequantise(weight, scale, x.dtype)
+        return wide_product(x, held) if wide else x @ held.t()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Gradient [M, K]. The scales of W's rows are multiplied into the gradient, whose columns they belong to."""
+        weight, scale = ctx.saved_tensors
+        grad = grads[0].to(ctx.dtype)
+        if scale is None:
+            return grad @ weight, None, None, None, None
+        if not ctx.precision.low_backward:
+            return grad @ _dequantised_again(weight, scale, grad.dtype), None, None, None, None
+        scaled = (grad.float() * scale.t()).to(grad.dtype)
+        one = torch.ones(1, 1, device=grad.device)
+        return multiply(scaled, weight.t().contiguous(), one, ctx.precision.kind), None, None, None, None
 
 
 def supported(kind: Format, device: torch.device) -> bool:
@@ -103,9 +133,9 @@ def supported(kind: Format, device: torch.device) -> bool:
     return capability >= ((7, 5) if kind == "int8" else (9, 0))
 
 
-def precision_on(device: torch.device, kind: Format, *, low_backward: bool) -> LowPrecision:
-    """How a device computes with 8-bit weights: where it has no products of that format, dequantised."""
-    fast = supported(kind, device)
+def precision_on(device: torch.device, kind: Format, *, products: bool = True, low_backward: bool) -> LowPrecision:
+    """How a device computes with 8-bit weights: dequantised without `products`, or where it has none of that format."""
+    fast = products and supported(kind, device)
     return LowPrecision(kind, low_backward=low_backward and fast, low_forward=fast)
 
 
@@ -125,19 +155,26 @@ class QuantisedLinear(torch.nn.Linear):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[..., K] to [..., N] in the dtype of x."""
-        flat = x.reshape(-1, self.in_features)
-        if self.precision.low_forward:
-            out = LowPrecisionProduct.apply(
-                flat, self.weight, self.scale, self.precision.kind, self.precision.low_backward
-            )
-        else:
-            out = flat @ dequantise(self.weight, self.scale, x.dtype).t()
-        out = out.view(*x.shape[:-1], self.out_features)
+        out = self._product(x, wide=False)
         return out if self.bias is None else out + self.bias.to(x.dtype)
 
+    def unrounded(self, x: torch.Tensor) -> torch.Tensor:
+        """The same in float32, before it is rounded."""
+        out = self._product(x, wide=True)
+        return out if self.bias is None else out + self.bias
 
-def quantise_linears(block: torch.nn.Module, precision: LowPrecision) -> int:
+    def _product(self, x: torch.Tensor, *, wide: bool) -> torch.Tensor:
+        flat = x.reshape(-1, self.in_features)
+        out: torch.Tensor = FrozenProduct.apply(flat, self.weight, self.scale, self.precision, wide)
+        return out.view(*x.shape[:-1], self.out_features)
+
+
+def quantise_linears(
+    block: torch.nn.Module, precision: LowPrecision, others: Mapping[str, LowPrecision | None] = NONE
+) -> int:
     """Replace the block's linear layers in place, and say how many. Narrow ones (gates) stay as they are.
+
+    `others` are those that are computed another way, by their names in the block, or, with None, stay as they are.
 
     Raises:
         ConfigError: the block has an adapter already.
@@ -145,13 +182,21 @@ def quantise_linears(block: torch.nn.Module, precision: LowPrecision) -> int:
     replaced = 0
     if any(isinstance(module, LoraLayer) for module in block.modules()):
         raise ConfigError("quantise before adding an adapter: its layers stay in float32")
-    for parent in list(block.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is torch.nn.Linear and _fits(child):
-                setattr(parent, name, QuantisedLinear(child, precision))
-                replaced += 1
+    for name, linear in list(quantisable(block)):
+        if (own := others.get(name, precision)) is not None:
+            parent, _, leaf = name.rpartition(".")
+            setattr(block.get_submodule(parent), leaf, QuantisedLinear(linear, own))
+            replaced += 1
     return replaced
 
 
-def _fits(linear: torch.nn.Linear) -> bool:
-    return linear.in_features % MULTIPLE == 0 and linear.out_features % MULTIPLE == 0
+def quantisable(block: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Linear]]:
+    """The linear layers that 8 bits can hold, by their names in the block."""
+    for name, module in block.named_modules():
+        if is_quantisable(module):
+            yield name, module
+
+
+def is_quantisable(module: torch.nn.Module) -> TypeGuard[torch.nn.Linear]:
+    """Whether 8 bits can hold it: a plain linear layer that is not narrow, as gates are."""
+    return type(module) is torch.nn.Linear and not (module.in_features % MULTIPLE or module.out_features % MULTIPLE)

@@ -1,8 +1,8 @@
 """How large the parts of a transformer are, counted from the shapes in its header. No torch, nothing is built."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ltx_core.errors import CheckpointError
 from ltx_core.lora.names import BLOCKS, target_layers
@@ -30,11 +30,26 @@ class ModelSizes:
     """Weights of the transformer outside its blocks."""
     connectors: int = 0
     """Weights of the text connectors, which stay on the device in training."""
+    layers: Mapping[str, int] = field(default_factory=dict)
+    """Weights of each linear layer of a block that 8 bits can hold, by its name in the transformer."""
 
     def block_bytes(self, *, in_8_bits: bool, item_bytes: int) -> int:
         """Frozen weights of one block."""
         products = self.block_products + 4 * self.block_rows if in_8_bits else self.block_products * item_bytes
         return products + self.block_rest * item_bytes
+
+    @property
+    def largest_layer(self) -> int:
+        """Weights of the largest of them."""
+        return max(self.layers.values(), default=0)
+
+    def native_bytes(self, names: Collection[str], item_bytes: int) -> tuple[int, int]:
+        """What layers that keep their dtype take beyond their 8 bits: all together, and those of one block at most."""
+        by_block: dict[str, int] = {}
+        for name in names:
+            block = name.split(".")[1]
+            by_block[block] = by_block.get(block, 0) + self.layers[name] * (item_bytes - 1)
+        return sum(by_block.values()), max(by_block.values(), default=0)
 
 
 def model_sizes(transformer: Shapes, connectors: Shapes | None = None) -> ModelSizes:
@@ -62,6 +77,12 @@ def model_sizes(transformer: Shapes, connectors: Shapes | None = None) -> ModelS
         block_rest=weights - narrow,
         outside=sum(math.prod(shape) for name, shape in transformer.items() if not name.startswith(BLOCKS)),
         connectors=sum(map(math.prod, (connectors or {}).values())),
+        layers={
+            name.removesuffix(".weight"): math.prod(shape)
+            for block in blocks.values()
+            for name, shape in block.items()
+            if _is_product(name, shape)
+        },
     )
 
 

@@ -5,8 +5,25 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from ltx_core.errors import ConfigError
+from ltx_core.files.digest import text_digest
 
 Precision = Literal["native", "int8", "fp8"]
+Products = Literal["all", "none"] | frozenset[str]
+"""Layers that multiply in 8 bits, by their names in a block."""
+
+
+@dataclass(frozen=True)
+class LayerChoice:
+    """How the layers that 8 bits can hold are held and multiplied."""
+
+    products: Products = "none"
+    native: frozenset[str] = frozenset()
+    """Layers that keep their own dtype, by their names in the transformer."""
+
+    def digest(self) -> str:
+        """Names the choice."""
+        products = self.products if isinstance(self.products, str) else ",".join(sorted(self.products))
+        return text_digest(products, *sorted(self.native))
 
 
 @dataclass(frozen=True)
@@ -15,8 +32,12 @@ class EngineOptions:
 
     precision: Precision = "native"
     """Of the blocks' frozen linear layers; `native` is the dtype they are loaded in."""
+    products: Products = "all"
+    """With 8-bit weights: which layers multiply in 8 bits; the others dequantise their weights for each product."""
+    native_layers: frozenset[str] = frozenset()
+    """With 8-bit weights: layers that keep their own dtype, by their names in the transformer."""
     low_backward: bool = True
-    """With 8-bit weights: gradients through frozen layers in 8 bits too."""
+    """With 8-bit products: gradients through frozen layers in 8 bits too."""
     streamed_blocks: int = 0
     """How many blocks' frozen weights live on the host."""
     num_slots: int = 2
@@ -58,6 +79,11 @@ class EngineOptions:
             )
         if self.graphs and self.stream_folder is not None:
             raise ConfigError("a CUDA graph copies from page-locked memory; stream from memory, or without graphs")
+
+    @property
+    def multiplies(self) -> bool:
+        """Whether any layer multiplies in 8 bits."""
+        return self.precision != "native" and self.products not in ("none", frozenset())
 
     def replaced(self, **changes: Any) -> Self:
         """The same with some options changed, and held to each other again."""

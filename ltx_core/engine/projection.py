@@ -7,7 +7,38 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch.nn import functional
 
+from ltx_core.engine.low_precision import FrozenProduct
 from ltx_core.lora.dropout import KeyedDropout
+
+
+def unrounded(layer: Any, x: torch.Tensor) -> torch.Tensor | None:
+    """`layer(x)`, [..., D] to [..., N], in float32 as it was summed, for what an adapter adds to be rounded with it.
+
+    None where that gains nothing or cannot be had: in float32, whose digits are enough, and of other kinds of layers.
+    """
+    if x.dtype == torch.float32:
+        return None
+    if hasattr(layer, "unrounded"):
+        found: torch.Tensor | None = layer.unrounded(x)
+        return found
+    if type(layer) is not torch.nn.Linear or layer.weight.dtype != x.dtype:
+        return None
+    product = FrozenProduct.apply(x.reshape(-1, x.shape[-1]), layer.weight, None, None, True)
+    whole: torch.Tensor = product if layer.bias is None else product + layer.bias
+    return whole.view(*x.shape[:-1], layer.out_features)
+
+
+def with_added(layer: Any, x: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
+    """`layer(x)` and what an adapter adds, rounded once.
+
+    An adapter that has only begun adds less than the last digit of what the layer gives. Added to a rounded result it
+    is rounded away, and the loss of the first steps stands still; added before that, it counts on average.
+    """
+    whole = unrounded(layer, x)
+    if whole is not None:
+        return (whole + added).to(x.dtype)
+    rounded: torch.Tensor = layer(x)
+    return rounded + added
 
 
 def project(layer: Any, x: torch.Tensor) -> torch.Tensor:
@@ -41,8 +72,7 @@ def _hidden(layers: Sequence[Any], adapters: Sequence[str], x: torch.Tensor) -> 
 
 def _up(layer: Any, name: str, x: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
     up = layer.lora_B[name].weight.to(x.dtype)
-    base: torch.Tensor = layer.base_layer(x)
-    return base + functional.linear(hidden, up) * layer.scaling[name]
+    return with_added(layer.base_layer, x, functional.linear(hidden, up) * layer.scaling[name])
 
 
 def _single_adapter(layer: Any) -> str | None:

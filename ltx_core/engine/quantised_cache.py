@@ -8,7 +8,7 @@ no time there, where a SHA-256 of 19 GB takes 20 seconds.
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -133,10 +133,12 @@ class QuantisedCache:
         return self._folder.path / f"{part}.safetensors"
 
 
-def cache_key(transformer: str, precision: Precision, dtype: torch.dtype, version: int) -> str:
-    """Names quantised weights by the transformer's identity, the precision, the dtype of the rest, and the version of
-    the program that quantises."""
-    return text_digest(transformer, precision, str(dtype), str(version))
+def cache_key(
+    transformer: str, precision: Precision, dtype: torch.dtype, version: int, native_layers: Collection[str] = ()
+) -> str:
+    """Names quantised weights by the transformer's identity, the precision, the dtype of the rest, the version of the
+    program that quantises, and the layers that keep their dtype."""
+    return text_digest(transformer, precision, str(dtype), str(version), *sorted(native_layers))
 
 
 def checksums(tensors: Sequence[torch.Tensor]) -> list[int]:

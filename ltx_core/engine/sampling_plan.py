@@ -10,13 +10,16 @@ from dataclasses import dataclass, replace
 
 from ltx_core.engine.footprint import GIB, WORKSPACE_BYTES, BatchShape, MemoryEstimate
 from ltx_core.engine.model_sizes import ModelSizes
-from ltx_core.engine.options import EngineOptions, Precision
+from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.plan import needed_bytes
 from ltx_core.errors import OutOfMemory
 
-WORK_WIDTHS: dict[Precision, float] = {"native": 19.3, "int8": 39.1, "fp8": 33.2}
+WORK_WIDTHS = 19.3
 """Values alive at once in a block that is not compiled, in widths of the tokens: the feed-forward's hidden layer twice,
-in 8 bits with its float32 copies, beside rotary tables and residuals. Traced: benchmarks/sampling_memory.py."""
+beside rotary tables and residuals. Traced: benchmarks/sampling_memory.py."""
+DEQUANTISED, BESIDE_WIDTHS = 2, 15.8
+"""A weight in 8 bits as it is multiplied: its values in the dtype of the rest, and those times their scales; and what
+is alive beside the largest one. Traced too."""
 BY_TOKEN_WIDTHS = 20.8
 """Beside them where tokens have timesteps of their own: the modulation of every token."""
 CONTEXTS = 4
@@ -47,8 +50,11 @@ class Sampling:
             "contexts and workspaces": CONTEXTS * text + WORKSPACE_BYTES,
         }
         values = batch.size * (batch.video_tokens * sizes.width + batch.audio_tokens * sizes.audio_width)
-        widths = WORK_WIDTHS[options.precision] + (BY_TOKEN_WIDTHS if batch.by_token else 0)
-        work = round(widths * values * self.item_bytes)
+        by_token = BY_TOKEN_WIDTHS if batch.by_token else 0
+        work = round((WORK_WIDTHS + by_token) * values * self.item_bytes)
+        if options.precision != "native":
+            held = DEQUANTISED * sizes.largest_layer + round((BESIDE_WIDTHS + by_token) * values)
+            work = max(work, held * self.item_bytes)
         return MemoryEstimate(lasting | {"one block's work": work}, frozenset(lasting), streamed * block)
 
 

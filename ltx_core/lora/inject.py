@@ -10,6 +10,7 @@ import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 
+from ltx_core.engine.added import AddedLora
 from ltx_core.errors import ConfigError
 from ltx_core.flow_matching.random import named_generator
 from ltx_core.lora.dropout import KeyedDropout
@@ -50,6 +51,7 @@ def add_lora(
         bias="none",
         init_lora_weights=False,
     )
+    config._register_custom_module({torch.nn.Linear: AddedLora})
     with torch.device("meta"), warnings.catch_warnings():  # no memory yet, and no numbers drawn: ours come below
         warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)  # a second one is meant
         transformer.add_adapter(config, adapter_name=adapter)

@@ -11,6 +11,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from ltx_core.engine.frozen_weight import frozen_weight
+from ltx_core.engine.projection import unrounded
 from ltx_core.lycoris.modules import product, weight_change
 
 SMALLEST_LENGTH = torch.finfo(torch.float32).eps
@@ -53,8 +54,19 @@ class LycorisLayer(torch.nn.Linear):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[..., in] to [..., out] in the dtype of x."""
+        whole = self.unrounded(x) if self.active else None
+        if whole is not None:
+            return whole.to(x.dtype)
         frozen: torch.Tensor = self.base_layer(x)
-        out = frozen
+        return self._sum(x, frozen, frozen)
+
+    def unrounded(self, x: torch.Tensor) -> torch.Tensor | None:
+        """As `ltx_core.engine.projection.unrounded`."""
+        whole = unrounded(self.base_layer, x)
+        return None if whole is None else self._sum(x, whole.to(x.dtype), whole)
+
+    def _sum(self, x: torch.Tensor, frozen: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+        """`out`, which is what the frozen layer gives, and all changes of it."""
         for name in self.active:
             change, strength = self._change(name, x, frozen), self.strengths[name]
             out = out + (change if strength == 1 else change * strength)

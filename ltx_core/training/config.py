@@ -170,11 +170,18 @@ class TrainSettings(BaseModel):
     dtype: Literal["bf16", "fp32"] = Field(default="bf16", description="Arithmetic of the frozen base model.")
     base_precision: Literal["native", "int8", "fp8"] = Field(
         default="native",
-        description="Frozen weights of the blocks: as `dtype`, or in 8 bits with a scale a row, half the memory and "
-        "faster where the GPU multiplies them (int8: Turing on, fp8: Hopper on).",
+        description="Frozen weights of the blocks: as `dtype`, or in 8 bits with a scale a row, half the memory.",
+    )
+    low_precision: Literal["auto", "weights", "products"] = Field(
+        default="auto",
+        exclude_if=lambda value: value == "auto",  # so that keys of runs without it stay what they were
+        description="With `base_precision` in 8 bits: `weights` dequantises them for each product; `products` "
+        "multiplies in 8 bits, inputs rounded too, faster where the GPU can (int8: Turing on, fp8: Hopper on). "
+        "`auto`: at the first start with a checkpoint one clip is computed both ways and in full "
+        "precision, and each layer is multiplied, dequantised or kept in `dtype` by what it loses.",
     )
     low_precision_backward: bool = Field(
-        default=True, description="With 8-bit weights: gradients through them in 8 bits too; else in `dtype`, slower."
+        default=True, description="With 8-bit products: gradients through them in 8 bits too; else in `dtype`, slower."
     )
     recompute: Literal["auto"] | Share = Field(
         default="auto",
@@ -229,6 +236,20 @@ class TrainSettings(BaseModel):
     )
     max_eval_clips: int = Field(default=16, ge=1, description="Most held-out clips of an eval loss, chosen by hash.")
     log_interval: int = Field(default=10, ge=1, description="Steps that one logged value is the mean of.")
+
+    @model_validator(mode="after")
+    def _low_precision_agrees(self) -> Self:
+        if self.base_precision == "native" and self.low_precision != "auto":
+            raise ValueError(
+                f"low_precision is {self.low_precision!r} with base_precision 'native', which has no 8-bit weights; "
+                f"set base_precision to 'int8' or 'fp8', or leave it out"
+            )
+        if self.low_precision == "weights" and not self.low_precision_backward:
+            raise ValueError(
+                "low_precision_backward is false with low_precision 'weights', whose gradients are never computed in "
+                "8 bits; leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _warmup_agrees(self) -> Self:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from ltx_core.engine.footprint import GIB
-from ltx_core.engine.options import EngineOptions
+from ltx_core.engine.options import EngineOptions, LayerChoice
 from ltx_core.errors import ConfigError
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.crepa_settings import check_block
@@ -16,10 +16,17 @@ PLANNED = ("recompute", "activation_budget", "activation_offload", "streamed_blo
 
 
 def engine_options(
-    settings: TrainSettings, *, device: str, num_blocks: int, folder: Path | None, sharded: bool = False
+    settings: TrainSettings,
+    *,
+    device: str,
+    num_blocks: int,
+    folder: Path | None,
+    sharded: bool = False,
+    layers: LayerChoice | None = None,
 ) -> EngineOptions:
     """What the settings ask for. `auto` compiles and captures graphs on CUDA devices alone. `folder` is for `disk`.
     `auto` of what is planned changes nothing on the CPU; for a GPU the memory plan has replaced it.
+    `layers` is what a comparison chose for `low_precision: auto`; until there is one, 8 bits hold weights alone.
     Blocks that are `sharded` among GPUs are gathered by hooks, which neither a compiled block nor a graph takes along.
 
     Raises:
@@ -39,8 +46,11 @@ def engine_options(
     if on_gpu and (unplanned := [name for name in PLANNED if getattr(settings, name) == "auto"]):
         raise ConfigError(f"auto is left in {unplanned}; plan it first (ltx_core.training.memory_plan.planned)")
     streamed = 0 if settings.streamed_blocks == "auto" else settings.streamed_blocks
+    chosen = {"products": LayerChoice("all"), "auto": layers}.get(settings.low_precision) or LayerChoice()
     return EngineOptions(
         precision=settings.base_precision,
+        products=chosen.products,
+        native_layers=chosen.native,
         low_backward=settings.low_precision_backward,
         streamed_blocks=num_blocks if streamed == "all" else streamed,
         stream_folder=folder if from_disk else None,

@@ -7,7 +7,7 @@ from pathlib import Path
 from ltx_core.engine.candidates import Workload
 from ltx_core.engine.footprint import GIB, BatchShape, Training
 from ltx_core.engine.model_sizes import Shapes, model_sizes
-from ltx_core.engine.options import EngineOptions
+from ltx_core.engine.options import EngineOptions, LayerChoice
 from ltx_core.engine.plan import Choice, choose
 from ltx_core.errors import ConfigError
 from ltx_core.shapes import PixelShape, audio_latent_frames
@@ -114,7 +114,9 @@ def of_bucket(work: Workload, settings: TrainSettings, bucket: Bucket) -> Worklo
     return replace(work, batch=batch_shape(settings, bucket))
 
 
-def asked_options(settings: TrainSettings, num_blocks: int, *, sharded: bool = False) -> EngineOptions:
+def asked_options(
+    settings: TrainSettings, num_blocks: int, *, sharded: bool = False, layers: LayerChoice | None = None
+) -> EngineOptions:
     """What the settings ask of a GPU, with nothing computed again or streamed where they leave that open."""
     return engine_options(
         _closed(settings, EngineOptions()),
@@ -122,6 +124,7 @@ def asked_options(settings: TrainSettings, num_blocks: int, *, sharded: bool = F
         num_blocks=num_blocks,
         folder=Path("offload"),
         sharded=sharded,
+        layers=layers,
     )
 
 
@@ -131,7 +134,12 @@ def is_planned(settings: TrainSettings) -> bool:
 
 
 def planned(
-    settings: TrainSettings, work: Workload, budget_bytes: int, host_bytes: int = 0
+    settings: TrainSettings,
+    work: Workload,
+    budget_bytes: int,
+    host_bytes: int = 0,
+    *,
+    layers: LayerChoice | None = None,
 ) -> tuple[TrainSettings, Choice]:
     """The settings with every `auto` of the blocks replaced by the fastest that fits `budget_bytes`, and why. So many
     bytes of the host are free for a process.
@@ -142,7 +150,7 @@ def planned(
     sharded = work.training.shards > 1
     choice = choose(
         work,
-        asked_options(settings, work.sizes.num_blocks, sharded=sharded),
+        asked_options(settings, work.sizes.num_blocks, sharded=sharded, layers=layers),
         budget_bytes,
         recompute=settings.recompute == "auto",
         budget=settings.activation_budget == "auto",

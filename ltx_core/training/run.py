@@ -11,7 +11,7 @@ import torch
 from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.engine.assemble import set_policies, weight_stream
 from ltx_core.engine.deterministic import deterministic_kernels
-from ltx_core.engine.options import EngineOptions
+from ltx_core.engine.options import EngineOptions, LayerChoice
 from ltx_core.engine.unrounded import unrounded_inputs
 from ltx_core.errors import ConfigError
 from ltx_core.files.atomic import remove_partials, write_bytes
@@ -68,6 +68,8 @@ class TrainJob:
     sharding: Sharding = "none"
     """`full` cuts the frozen blocks among ranks; `load_transformer` may then leave the base on the CPU."""
 
+    layers: LayerChoice | None = None
+    """What a comparison chose for `low_precision: auto`."""
     memory_advice: str = ""
     """What to change, and by how much it helps, if the device is full; from the memory plan."""
 
@@ -75,7 +77,12 @@ class TrainJob:
         """How the blocks of a transformer are to run."""
         folder = self.offload_dir or self.out_dir / "offload"
         return engine_options(
-            self.settings, device=self.device, num_blocks=num_blocks, folder=folder, sharded=self.sharding == "full"
+            self.settings,
+            device=self.device,
+            num_blocks=num_blocks,
+            folder=folder,
+            sharded=self.sharding == "full",
+            layers=self.layers,
         )
 
 

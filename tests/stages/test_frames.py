@@ -81,7 +81,7 @@ def test_the_plan_says_what_the_encoder_takes_of_the_card(empty: Bench) -> None:
 
     def told(bench: Bench) -> list[str]:
         config = bench.config
-        return list(STAGE.memory(config.embed_frames, config.shared(), {}))
+        return list(STAGE.memory(config.embed_frames, config.shared(), {}, config.place()))
 
     (line,) = told(card)
     assert "takes about 0.0 GiB; it does not fit; lower embed_frames.frames_at_once" in line

@@ -96,11 +96,13 @@ def test_what_a_budget_keeps_is_as_traced(line: Mapping[str, Any], work: Workloa
     """No less is predicted where the plan itself would try it, and not much more."""
     batch = BatchShape(**MEASURED["shapes"][line["shape"]])
     eight_blocks = replace(work, batch=batch, sizes=replace(work.sizes, num_blocks=8))
-    precision: Precision = line["row"]
-    predicted = eight_blocks.predict(options(precision, activation_budget=line["budget"])).terms["kept activations"] / 8
-    block_input = eight_blocks.predict(options(precision, recompute=1.0)).terms["residual streams"] / 8
+    kind, _, weights = line["row"].partition("-")
+    own: dict[str, Any] = {"products": "none"} if weights else {}
+    budget = options(kind, activation_budget=line["budget"], **own)
+    predicted = eight_blocks.predict(budget).terms["kept activations"] / 8
+    block_input = eight_blocks.predict(options(kind, recompute=1.0, **own)).terms["residual streams"] / 8
     share = predicted / (line["kept_gib"] * GIB + block_input)
-    if line["budget"] in budgets_tried(precision):
+    if line["budget"] in budgets_tried(budget):
         assert share > 0.94
     assert 0.78 < share < (1.14 if line["budget"] >= 0.3 else 1.40)
     if line["shape"] == "121" and line["budget"] >= 0.3:  # what the widths are of

@@ -54,7 +54,7 @@ def test_a_plan_without_any_sound_says_that_pictures_are_trained_alone(write: Wr
     def of_training(**sections: Any) -> list[str]:
         config = load_config(write(**sections), {})
         (stage,) = (stage for stage in STAGES if stage.name == "train_lora")
-        return list(stage.memory(config.train_lora, config.shared(), {}))
+        return list(stage.memory(config.train_lora, config.shared(), {}, config.place()))
 
     mute = {**dataset(), "audio": {"auto_split": False}}
     (line,) = of_training(datasets=[mute])

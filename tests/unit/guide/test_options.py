@@ -64,9 +64,23 @@ GOES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"lora_rank": 64, "lora_alpha": 32}, {"train_lora.rank": 64, "train_lora.alpha": 32}),
     ({"lora_type": "standard"}, {"train_lora.rank": 16}),
     ({"lora_dropout": 0.1}, {"train_lora.dropout": 0.1}),
-    ({"base_model_precision": "int8-torchao"}, {"train_lora.base_precision": "int8"}),
-    ({"base_model_precision": "fp8-torchao"}, {"train_lora.base_precision": "fp8"}),
-    ({"base_model_precision": "no_change"}, {"train_lora.base_precision": "native"}),
+    (
+        {"base_model_precision": "int8-torchao"},
+        {"train_lora.base_precision": "int8", "train_lora.low_precision": "weights"},
+    ),
+    (
+        {"base_model_precision": "int8-quanto"},
+        {"train_lora.base_precision": "int8", "train_lora.low_precision": "weights"},
+    ),
+    (
+        {"base_model_precision": "fp8-quanto"},
+        {"train_lora.base_precision": "fp8", "train_lora.low_precision": "weights"},
+    ),
+    ({"base_model_precision": "fp8-torchao"}, {"train_lora.base_precision": "fp8", "train_lora.low_precision": "auto"}),
+    (
+        {"base_model_precision": "no_change"},
+        {"train_lora.base_precision": "native", "train_lora.low_precision": "auto"},
+    ),
     ({"dynamo_mode": ""}, {"train_lora.compile_blocks": "auto"}),
     ({"dynamo_mode": "no"}, {"train_lora.compile_blocks": "off"}),
     ({"caption_dropout_probability": 0.2}, {"train_lora.caption_dropout": 0.2}),

@@ -9,7 +9,9 @@ from lycoris.modules.base import LycorisBaseModule
 from ltx_core.denoiser.forward import denoise
 from ltx_core.engine.assemble import set_policies, weight_stream
 from ltx_core.engine.frozen_weight import bring_weights, frozen_weight
+from ltx_core.engine.low_precision import LowPrecision, QuantisedLinear
 from ltx_core.engine.options import EngineOptions
+from ltx_core.engine.projection import with_added
 from ltx_core.lycoris.adapter import adapted_layers, add_lycoris
 from ltx_core.lycoris.layer import LycorisLayer
 from ltx_core.lycoris.layers import LayerOptions
@@ -77,6 +79,28 @@ def test_layer_is_the_one_with_the_merged_weight(options: LayerOptions, dora: bo
     torch.testing.assert_close(layer(x), (wanted + frozen(x)) / 2, rtol=0, atol=5e-5)
     layer.remove("one")
     assert torch.equal(layer(x), frozen(x))
+
+
+@pytest.mark.parametrize("kind", ["native", "int8", "fp8"])
+@pytest.mark.parametrize("under_lora", [False, True])
+@torch.no_grad()
+def test_a_change_that_has_only_begun_is_not_rounded_away(kind: str, under_lora: bool) -> None:
+    """In bfloat16; tests/unit/engine/test_added.py says how it is measured."""
+    frozen: Any = torch.nn.Linear(128, 128, bias=False).to(torch.bfloat16).requires_grad_(False)
+    torch.nn.init.normal_(frozen.weight, std=128**-0.5, generator=torch.Generator().manual_seed(0))
+    if kind != "native":
+        frozen = QuantisedLinear(frozen, LowPrecision("int8" if kind == "int8" else "fp8", low_forward=False))
+    layer = LycorisLayer(frozen)
+    module: Any = new_module("a.layer", (128, 128), LayerOptions("lora", 4, 4), seed=3)
+    module.lora_up.weight.data = 1e-4 * torch.randn(128, 4, generator=torch.Generator().manual_seed(1)).sign()
+    layer.add("one", module, 1.0)
+    x = torch.randn(1024, 128, generator=torch.Generator().manual_seed(2)).to(torch.bfloat16)
+    without, added = frozen(x), x.float() @ weight_change(module).t()
+    found = layer(x)
+    if under_lora:
+        found, added = with_added(layer, x, added), 2 * added
+    difference = (found.double() - without.double()).flatten()
+    assert float(difference @ added.double().flatten() / added.square().sum()) == pytest.approx(1, abs=0.12)
 
 
 @every_algorithm

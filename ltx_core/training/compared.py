@@ -1,0 +1,56 @@
+"""The batch that 8 bits are compared with full precision on: a clip of the run, without what makes a step random."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ltx_core.training.captions import ContextCache
+from ltx_core.training.config import TrainSettings
+from ltx_core.training.objective import Objective
+from ltx_core.training.order import EpochPlan
+from ltx_core.training.samples import SampleSource
+from ltx_core.training.soundless import as_heard
+from ltx_core.training.total import loss_shares, total_loss
+
+PLAIN: dict[str, Any] = {
+    "batch_size": 1,
+    "dropout": 0.0,
+    "caption_dropout": 0.0,
+    "first_frame_probability": 0.0,
+    "prefix_probability": 0.0,
+    "audio_given_probability": 0.0,
+    "tread_routes": (),
+    "rollout": None,
+    "crepa": None,
+    "lycoris": None,
+}
+
+
+@dataclass(frozen=True)
+class ComparedClip:
+    """One clip, and its loss by a transformer."""
+
+    clip_id: str
+    loss: Callable[[Any], torch.Tensor]
+    """Of the adapter-free transformer that it is given; the graph is kept for a backward."""
+
+
+def compared_clip(
+    settings: TrainSettings, source: SampleSource, connectors: Any, *, device: str, context_length: int | None = None
+) -> ComparedClip:
+    """The first visit of a run whose clip has sound to learn, if any has, at the noise level that the run draws."""
+    plain = as_heard(settings, source.samples)[0].model_copy(update=PLAIN)
+    samples = [sample for sample in source.samples if sample.split == "train"]
+    heard = [sample for sample in samples if sample.has_audio_loss]
+    plan = EpochPlan(tuple(heard or samples), 1, settings.seed)
+    visits = plan.batch(0)
+    contexts = ContextCache(source, connectors, context_length)
+
+    def loss(transformer: Any) -> torch.Tensor:
+        objective = Objective(transformer, source, contexts, plain, device)
+        losses = objective.losses(objective.train_batch(visits))
+        return total_loss(losses, loss_shares(1, int(bool(heard)), plain.audio_loss_weight))
+
+    return ComparedClip(visits[0].sample.clip_id, loss)

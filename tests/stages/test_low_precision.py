@@ -1,0 +1,95 @@
+"""8 bits are compared with full precision at the first start with a checkpoint; a run keeps what it began with."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from flows.plan import plan
+from flows.selection import Selection
+from ltx_core.engine.comparison import Comparison
+from ltx_core.files.digest import file_digest
+from ltx_core.files.json_file import read_json, write_json
+from tasks import STAGES
+from tasks.low_precision import FILE
+from tests.stages.bench import Bench, Results
+
+pytestmark = pytest.mark.whole
+COMPARING = "comparing int8 with full precision"
+
+
+def lora(results: Results) -> str:
+    return file_digest(results["train_lora"].decision.folder / "lora.safetensors")
+
+
+def comparisons(bench: Bench) -> int:
+    return sum(COMPARING in note for note in bench.progress.told)
+
+
+def pooled(bench: Bench) -> Path:
+    (found,) = bench.place.compared.iterdir()
+    return found
+
+
+def changed(path: Path, **values: object) -> None:
+    write_json(path, read_json(path) | values)
+
+
+def test_once_for_a_checkpoint_and_told(bench: Bench) -> None:
+    bench = bench.set(train_lora__base_precision="int8")
+    first = bench.run("train_lora")
+    assert comparisons(bench) == 1
+    found = Comparison.model_validate(read_json(pooled(bench)))
+    kept = first["train_lora"].decision.folder / FILE
+    assert read_json(kept) == read_json(pooled(bench))
+    assert found.kinds > 20
+    assert found.whole.native_loss > 0
+    assert any(f"8 bits: {line}" in bench.progress.told for line in found.lines())
+    other = bench.but().set(train_lora__seed=3)
+    other.run("train_lora")
+    assert comparisons(other) == 0, "runs of other settings share it"
+    assert lora(bench.but().run("train_lora", force="train_lora")) == lora(first)
+    planned = plan(bench.set(train_lora__seed=4).config, Selection(STAGES, frozenset()))
+    lines = [line for stage in planned for line in stage.memory]
+    assert [line for line in lines if line.startswith("8 bits")] == [f"8 bits: {line}" for line in found.lines()]
+
+
+def test_what_is_chosen_is_what_trains(bench: Bench) -> None:
+    """A choice that was changed in the pool trains another LoRA; a run that began keeps its own."""
+    bench = bench.set(train_lora__base_precision="int8")
+    first = bench.run("train_lora")
+    changed(pooled(bench), products=[], native=["transformer_blocks.0.attn1.to_q"])
+    again = bench.but()
+    folder = first["train_lora"].decision.folder
+    (folder / "manifest.parquet").unlink()
+    shutil.rmtree(folder / "checkpoints" / "step-000002")
+    assert lora(again.run("train_lora")) == lora(first), "the folder's own is used"
+    assert lora(bench.but().run("train_lora", force="train_lora")) != lora(first), "begun anew, it is the pool's"
+    assert "transformer_blocks.0.attn1.to_q" in (folder / FILE).read_text()
+
+
+@pytest.mark.parametrize("text", ['{"version": 0}', "{", ""])
+def test_what_is_damaged_is_named_and_made_again(bench: Bench, text: str) -> None:
+    bench = bench.set(train_lora__base_precision="int8")
+    bench.run("train_lora")
+    good = pooled(bench).read_bytes()
+    pooled(bench).write_text(text)
+    again = bench.but()
+    again.run("train_lora", force="train_lora")
+    assert comparisons(again) == 1
+    assert any(str(pooled(bench)) in note and "damaged" in note for note in again.progress.told)
+    assert pooled(bench).read_bytes() == good
+
+
+@pytest.mark.parametrize("how", ["weights", "products"])
+def test_what_is_asked_for_is_compared_with_nothing(bench: Bench, how: str) -> None:
+    bench = bench.set(train_lora__base_precision="int8", train_lora__low_precision=how)
+    results = bench.run("train_lora")
+    assert comparisons(bench) == 0
+    assert not bench.place.compared.exists()
+    assert not (results["train_lora"].decision.folder / FILE).exists()
+
+
+def test_full_precision_has_nothing_to_compare(bench: Bench, results: Results) -> None:
+    assert not (results["train_lora"].decision.folder / FILE).exists()
+    assert not bench.place.compared.exists()
