@@ -49,7 +49,7 @@ def split(work: Work) -> Outcome:
     clips: list[Clip] = []
     quarantined: list[Quarantined] = []
     fresh: set[str] = set()
-    for line in resampling_lines(work.config, work.shared, work.inputs):
+    for line in resampling_lines(work.config, work.shared, work.inputs, work.workspace):
         work.progress.note(line)
     cuts = _cut_files(media, work, ItemStore(work.workspace.pool / "split", work.progress))
     for row, cut in zip(media, cuts, strict=True):
