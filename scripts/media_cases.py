@@ -203,6 +203,7 @@ def interlaced() -> list[Case]:
     """Pictures in fields, and ones that only seem so."""
     tff, bff, film = fields(40), fields(40, top_first=False), telecined(64)
     frames = {name: [rgb_frame(f) for f in made] for name, made in (("tff", tff), ("bff", bff), ("film", film))}
+    advanced = [rgb_frame(f) for f in telecined(64, top_first=False, pattern=(2, 3, 3, 2))]
     mpeg, x264 = {"codec": "mpeg2video", "options": INTERLACED}, {"options": X264}
     return [
         Case("tff.mpg", lambda p: write(p, frames["tff"], 25, **mpeg), is_scanned("interlaced_tff", 2)),
@@ -211,6 +212,7 @@ def interlaced() -> list[Case]:
         Case("unflagged.mp4", lambda p: write(p, frames["tff"], 25, **x264), is_scanned("interlaced_tff", 2)),
         Case("film.mpg", lambda p: write(p, frames["film"], NTSC, **mpeg), is_scanned("telecined_tff", 1)),
         Case("film.mp4", lambda p: write(p, frames["film"], NTSC, **x264), is_scanned("telecined_tff", 1)),
+        Case("advanced.mkv", lambda p: write(p, advanced, NTSC, **x264), is_scanned("telecined_bff", 1)),
         Case("psf.mpg", lambda p: write(p, plain(40), 25, **mpeg), is_scanned("progressive", 1)),
         Case("plain.mp4", lambda p: write(p, plain(40), 25, **x264), is_scanned("progressive", 1)),
     ]

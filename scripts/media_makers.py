@@ -84,9 +84,9 @@ def fields(count: int, *, top_first: bool = True) -> list[Pixels]:
     return [woven(numbered(2 * n), numbered(2 * n + 1), top_first=top_first) for n in range(count)]
 
 
-def telecined(count: int, *, top_first: bool = True) -> list[Pixels]:
-    """Film of `count` pictures spread over fields, 2 and 3 in turns, from film's 24 frames a second to 30."""
-    shown = [n for n in range(count) for _ in range(2 if n % 2 == 0 else 3)]
+def telecined(count: int, *, top_first: bool = True, pattern: tuple[int, ...] = (2, 3)) -> list[Pixels]:
+    """Film of `count` pictures spread over fields, so many each in turns, from film's 24 frames a second to 30."""
+    shown = [n for n in range(count) for _ in range(pattern[n % len(pattern)])]
     pairs = zip(shown[0::2], shown[1::2], strict=False)
     return [woven(numbered(a), numbered(b), top_first=top_first) for a, b in pairs]
 

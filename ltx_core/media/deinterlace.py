@@ -12,12 +12,14 @@ from typing import Any
 import av
 
 from datasets_spec.rows import Scan
+from ltx_core.media.container import open_media, video_stream
 from ltx_core.media.timeline import TimedFrame, timed_frames
 
 RUN_IN_SECONDS = 0.5
 """Decoded before the first wanted frame: filters look at the frames around each."""
 CYCLE, KEPT = 5, 4
 """Of five telecined frames one is a repetition: film's 24 frames a second were spread over 60 fields."""
+TELECINE_RATES = (Fraction(30000, 1001), Fraction(30))
 STEP = Fraction(1, 25)
 """Between the frames that a filter is given; it never sees the file's own times."""
 
@@ -74,7 +76,7 @@ def whole_pictures(path: Path, start_seconds: float, scan: Scan) -> Iterator[Tim
     frames = timed_frames(path, max(start_seconds - RUN_IN_SECONDS, 0.0))
     method, parity = scan.split("_")
     if method == "telecined":
-        yield from _film(frames, parity)
+        yield from _film(frames, parity, _telecine_step(path))
     else:
         yield from _deinterlaced(frames, f"bwdif=mode=send_frame:parity={parity}:deint=all")
 
@@ -91,25 +93,32 @@ def _deinterlaced(frames: Iterable[TimedFrame], chain: str) -> Iterator[TimedFra
         yield waiting.popleft()._replace(frame=made)
 
 
-def _film(frames: Iterable[TimedFrame], parity: str) -> Iterator[TimedFrame]:
+def _telecine_step(path: Path) -> float:
+    """Seconds a frame of telecined film: a file's own durations may be rounded to milliseconds."""
+    with open_media(path) as container:
+        stream = video_stream(container, path)
+        stated = float(stream.average_rate or stream.guessed_rate or TELECINE_RATES[0])
+    return float(1 / min(TELECINE_RATES, key=lambda rate: abs(rate - stated)))
+
+
+def _film(frames: Iterable[TimedFrame], parity: str, frame_step: float) -> Iterator[TimedFrame]:
     chain = f"fieldmatch=order={parity}:combmatch=full,bwdif=mode=send_frame:parity={parity}:deint=interlaced,decimate"
-    for _, run in groupby(_cycles(frames), key=itemgetter(0)):
+    for _, run in groupby(_cycles(frames, frame_step), key=itemgetter(0)):
         first = next(run)[1]
-        step = (first.end - first.time) * CYCLE / KEPT
+        step = frame_step * CYCLE / KEPT
         for n, made in enumerate(_filtered(itertools.chain([first], (timed for _, timed in run)), chain)):
             time = first.time + n * step
             yield first._replace(time=time, end=time + step, frame=made)
 
 
-def _cycles(frames: Iterable[TimedFrame]) -> Iterator[tuple[int, TimedFrame]]:
+def _cycles(frames: Iterable[TimedFrame], step: float) -> Iterator[tuple[int, TimedFrame]]:
     """Frames without a gap between them, each with the number of its run.
 
     A run begins at a multiple of five frames from the file's start, so that the same cycles come out wherever decoding
     starts; frames before one are left out.
     """
-    run, is_inside, expected, step = 0, False, 0, 0.0
+    run, is_inside, expected = 0, False, 0
     for timed in frames:
-        step = step or timed.end - timed.time
         index = round(timed.time / step)
         is_inside = is_inside and index == expected
         if not is_inside and index % CYCLE == 0:

@@ -57,11 +57,14 @@ class Tally:
         count = self.interlaced[parity]
         share = FLAGGED_SHARE if self.flagged * 2 > self.frames else INTERLACED_SHARE
         is_mixed = sum(self.interlaced.values()) - count > OTHER_PARITY * count
-        if count < max(share * self.frames, 2) or is_mixed or self.fit_inside < MISFIT * self.fit_outside:
+        if count < max(share * self.frames, 2) or is_mixed:
             return "progressive"
+        # Film's whole frames stand between its mixed ones, and idet takes them for interlaced; repetitions tell.
         repeats = min(self.repeated["top"], self.repeated["bottom"])
         if may_be_film and repeats >= REPEATED_SHARE * self.frames:
             return "telecined_tff" if parity == "tff" else "telecined_bff"
+        if self.fit_inside < MISFIT * self.fit_outside:
+            return "progressive"
         return "interlaced_tff" if parity == "tff" else "interlaced_bff"
 
 
