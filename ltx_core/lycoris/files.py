@@ -4,6 +4,10 @@ Layout: `diffusion_model.<module>.<the library's name>`, modules under Lightrick
 `dora_scale` in float32. ComfyUI has no other names of this model but these and `lora_unet_`; the library itself wants
 `lycoris_` and underscores (`library_tensors`). Scale and multiplier are folded into a factor and alpha is the rank:
 the library (4.1.3) merges LoHa and LoKr with alpha / rank squared, where it trains with alpha / rank.
+
+DoRA: ComfyUI's weight is dora_scale (W + dW) / |W|, where the paper, the library and training here divide by |W + dW|,
+which is 4 to 21 % off. So what is written is the trained length times |W| / |W + dW|: ComfyUI then has the trained
+weight. The header says so (`NORM_OF_FROZEN`), since no tensor does.
 """
 
 from collections.abc import Mapping
@@ -12,11 +16,13 @@ from typing import Any
 
 import torch
 
+from ltx_core.engine.frozen_weight import bring_weights
 from ltx_core.errors import CheckpointError
 from ltx_core.files.tensors import read_tensors
-from ltx_core.lora.layout import PREFIX, original_name, strip_prefix
-from ltx_core.lycoris.adapter import adapted_layers, add_lycoris
-from ltx_core.lycoris.layout import ALPHA, DORA, lycoris_parts, options_of, split_key
+from ltx_core.lora.layout import PREFIX, original_name
+from ltx_core.lycoris.adapter import adapted_layers, add_lycoris, remove_lycoris
+from ltx_core.lycoris.layer import LycorisLayer
+from ltx_core.lycoris.layout import ALPHA, DORA, NORM_OF_FROZEN, lycoris_parts, options_of
 
 WHOLE_PRECISION = (ALPHA, DORA)
 """A row's length times 2^-9, which bf16 rounds by, is more than training changes it by."""
@@ -24,29 +30,54 @@ LINEAR = ("lora_up.weight", "hada_w1_a", "lokr_w1", "lokr_w1_a")
 """The tensors, one of each algorithm, that the change is linear in, and that its scale is folded into."""
 STARTS_AT_ZERO = ("lora_up.weight", "hada_w2_a", "lokr_w2", "lokr_w2_b")
 LIBRARY_PREFIX = "lycoris_"
+FOR_LIBRARY = "for-library"
+"""Name of an adapter while it is turned into the library's tensors."""
 
 
+@torch.no_grad()
 def export_lycoris(transformer: torch.nn.Module, adapter: str) -> dict[str, torch.Tensor]:
-    """The adapter as a file holds it."""
+    """The adapter as a file holds it, whose header wants `NORM_OF_FROZEN` if it is a DoRA."""
     tensors = {}
     for name, layer in adapted_layers(transformer, adapter).items():
-        module: Any = layer.modules_by_name[adapter]
-        scale, key = module.scale * layer.strengths[adapter], f"{PREFIX}{original_name(name)}."
-        for own, tensor in module.state_dict().items():
-            value = tensor.detach().float() * (scale if own in LINEAR else 1)
-            tensors[key + own] = value.to("cpu", torch.float32 if own in WHOLE_PRECISION else torch.bfloat16)
-        tensors[key + ALPHA] = torch.tensor(float(module.lora_dim))
+        stored = _stored(transformer, name, layer, adapter, norm_of_frozen=True)
+        tensors |= {f"{PREFIX}{original_name(name)}.{own}": tensor for own, tensor in stored.items()}
     return tensors
 
 
-def library_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors of a file of ours under the names that `lycoris.create_lycoris_from_weights` finds in diffusers'
-    transformer."""
+@torch.no_grad()
+def library_tensors(path: Path, transformer: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The tensors of a file as `lycoris.create_lycoris_from_weights` takes them for diffusers' `transformer`: under its
+    names, and DoRA's lengths as the library means them, for which the frozen weights are read.
+
+    Raises:
+        CheckpointError: as `load_lycoris`.
+    """
     named = {}
-    for key, tensor in tensors.items():
-        module, own = split_key(key)
-        named[f"{LIBRARY_PREFIX}{strip_prefix(module).replace('.', '_')}.{own}"] = tensor
+    try:
+        load_lycoris(path, transformer, adapter=FOR_LIBRARY)
+        for name, layer in adapted_layers(transformer, FOR_LIBRARY).items():
+            stored = _stored(transformer, name, layer, FOR_LIBRARY, norm_of_frozen=False)
+            named |= {f"{LIBRARY_PREFIX}{name.replace('.', '_')}.{own}": tensor for own, tensor in stored.items()}
+    finally:
+        remove_lycoris(transformer, FOR_LIBRARY)
     return named
+
+
+def _stored(
+    transformer: torch.nn.Module, name: str, layer: LycorisLayer, adapter: str, *, norm_of_frozen: bool
+) -> dict[str, torch.Tensor]:
+    """One layer's tensors on the CPU, by the library's names."""
+    module: Any = layer.modules_by_name[adapter]
+    scale = module.scale * layer.strengths[adapter]
+    stored = {}
+    for own, tensor in module.state_dict().items():
+        value = tensor.detach().float() * (scale if own in LINEAR else 1)
+        if own == DORA and module.norm_of_frozen != norm_of_frozen:
+            bring_weights(transformer, name)
+            value = (layer.row_factors(module) * layer.row_lengths(module, norm_of_frozen)).view_as(value)
+        stored[own] = value.to("cpu", torch.float32 if own in WHOLE_PRECISION else torch.bfloat16)
+    stored[ALPHA] = torch.tensor(float(module.lora_dim))
+    return stored
 
 
 def check_lycoris(tensors: Mapping[str, torch.Tensor]) -> None:
@@ -88,8 +119,11 @@ def load_lycoris(
         own = {name: tuple(part.shape) for name, part in parts.items()}
         layers[module] = options_of(path, module, own, shapes[module], alpha)
     add_lycoris(transformer, layers, adapter=adapter, seed=0, strength=strength, measure=False)
+    norm_of_frozen = metadata.items() >= NORM_OF_FROZEN.items()
     for name, layer in adapted_layers(transformer, adapter).items():
-        for own_name, parameter in layer.modules_by_name[adapter].named_parameters():
+        module: Any = layer.modules_by_name[adapter]
+        module.norm_of_frozen = norm_of_frozen
+        for own_name, parameter in module.named_parameters():
             parameter.requires_grad_(False)
             kept = torch.float32 if own_name in WHOLE_PRECISION else dtype or parameter.dtype
             parameter.data = found[name][own_name].to(parameter.device, kept)

@@ -2,7 +2,8 @@
 
 The change is computed from the input and added to the frozen layer's output, W x + dW x, and not put into the weight:
 so the frozen layer may be in 8 bits, or wait on the host until its block's turn. DoRA's weight m (W + dW) / |W + dW|,
-with a length for each row, is s (W x + dW x) with s = m / |W + dW|: of W it needs the rows' lengths only.
+with a length for each row, is s (W x + dW x) with s = m / |W + dW|: of W it needs the rows' lengths only. A file may
+have d with s = d / |W| instead, which is what ComfyUI computes: `norm_of_frozen`.
 """
 
 from typing import Any
@@ -85,7 +86,17 @@ class LycorisLayer(torch.nn.Linear):
         added = product(module, x)
         if not module.wd or frozen is None:
             return added
-        length = torch.linalg.vector_norm(frozen_weight(self.base_layer) + weight_change(module), dim=1)
-        scale = module.dora_scale.float().flatten() / (length + SMALLEST_LENGTH)
+        scale = self.row_factors(module)
         unbiased = frozen if self.bias is None else frozen - self.bias.to(frozen.dtype)
         return (scale - 1).to(x.dtype) * unbiased + scale.to(x.dtype) * added
+
+    def row_factors(self, module: Any) -> torch.Tensor:
+        """What DoRA multiplies each row of W + dW by: [out] in float32. Of a streamed block: while it computes."""
+        factors: torch.Tensor = module.dora_scale.float().flatten() / self.row_lengths(module, module.norm_of_frozen)
+        return factors
+
+    def row_lengths(self, module: Any, frozen: bool) -> torch.Tensor:
+        """Lengths of the rows of W if `frozen`, else of W + dW: [out] in float32, none of them zero."""
+        weight = frozen_weight(self.base_layer)
+        made = torch.linalg.vector_norm(weight if frozen else weight + weight_change(module), dim=1)
+        return made + SMALLEST_LENGTH

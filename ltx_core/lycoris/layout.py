@@ -15,6 +15,9 @@ ALPHA, DORA = "alpha", "dora_scale"
 UNDERSCORED = ("lycoris_", "lora_unet_", "lora_transformer_")
 """Prefixes of the library (and of programs that save with it), of kohya's scripts and ComfyUI, and of OneTrainer: the
 dots of a module's name are underscores in these."""
+NORM_OF_FROZEN = {"ltx2.dora_scale": "times (W + dW) / |W|, by rows"}
+"""Header of a file whose `dora_scale` is meant as ComfyUI takes it. Without it, it is meant as the paper and the
+library take it: times (W + dW) / |W + dW|."""
 _KEY = re.compile(r"(.+?)\.(lora_(?:up|down)\.weight|hada_w[12]_[ab]|lokr_w[12](?:_[ab])?|alpha|dora_scale)")
 _OWN = re.compile(r".*\.(hada_w[12]_[ab]|lokr_w[12](?:_[ab])?|dora_scale)")
 _FIRST: dict[str, Algorithm] = {"hada_w1_a": "loha", "lokr_w1": "lokr", "lokr_w1_a": "lokr", "lora_up.weight": "lora"}

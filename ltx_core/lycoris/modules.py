@@ -50,6 +50,7 @@ def new_module(
     if options.dora:
         module.wd = module.wd_on_out = True
         module.dora_scale = torch.nn.Parameter((torch.ones(out) if lengths is None else lengths).view(out, 1))
+    module.norm_of_frozen = False
     module.org_module, module.org_forward = [], None  # or it would keep the stand-in
     found: torch.nn.Module = module
     return found

@@ -6,6 +6,7 @@ from dataclasses import MISSING, asdict, fields
 from typing import Any
 
 from ltx_core.files.digest import text_digest
+from ltx_core.lycoris.layout import NORM_OF_FROZEN
 from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
 from ltx_core.training.samples import SampleInfo
 
@@ -44,5 +45,6 @@ def lora_metadata(settings: TrainSettings, step: int, digest: str, provenance: M
 def _adapter(settings: TrainSettings) -> dict[str, str]:
     """What kind it is."""
     if settings.lycoris is not None:
-        return {"ltx2.lycoris": json.dumps(settings.lycoris.model_dump(mode="json"), sort_keys=True)}
+        kind = {"ltx2.lycoris": json.dumps(settings.lycoris.model_dump(mode="json"), sort_keys=True)}
+        return kind | (NORM_OF_FROZEN if settings.lycoris.dora_wd else {})
     return {"ltx2.rank": str(settings.rank), "ltx2.alpha": f"{settings.lora_alpha:g}, folded into lora_B"}

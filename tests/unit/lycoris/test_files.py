@@ -20,6 +20,7 @@ from ltx_core.lora.stack import stacked
 from ltx_core.lycoris.adapter import adapted_layers, remove_lycoris
 from ltx_core.lycoris.files import check_lycoris, library_tensors, load_lycoris
 from ltx_core.lycoris.fit import check_adapter
+from ltx_core.lycoris.layout import NORM_OF_FROZEN
 from ltx_core.lycoris.trained import TrainedLycoris
 from tests.unit.lycoris.conftest import every_kind, pretend_training, put_on
 
@@ -32,7 +33,7 @@ QUERY = "diffusion_model.transformer_blocks.0.attn1.to_q."
 
 
 def saved(path: Path, adapter: TrainedLycoris) -> Path:
-    write_tensors(path, adapter.exported(), {"format": "pt"})
+    write_tensors(path, adapter.exported(), NORM_OF_FROZEN)
     return path
 
 
@@ -63,12 +64,13 @@ def test_file_reloads_to_the_trained_output(
 
 @every_kind
 def test_the_library_itself_does_the_same_with_it(
-    build: Build, run_forward: Forward, trained: Trained, options: dict[str, Any]
+    build: Build, run_forward: Forward, trained: Trained, tmp_path: Path, options: dict[str, Any]
 ) -> None:
     """Merged too, where the library scales LoHa and LoKr twice by alpha / rank: here that is 1."""
     adapter = trained(options)
     wanted = run_forward(adapter.transformer)
-    tensors = {name: tensor.float() for name, tensor in library_tensors(adapter.exported()).items()}
+    found = library_tensors(saved(tmp_path / "a.safetensors", adapter), build())
+    tensors = {name: tensor.float() for name, tensor in found.items()}
     for how in ("apply_to", "merge_to"):
         other = build()
         network, _ = create_lycoris_from_weights(1.0, None, other, weights_sd=dict(tensors))
