@@ -3,6 +3,7 @@ another result. Generated over STAGES and SUBJECTS, so that a new one is covered
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from flows.plan import plan
 from flows.selection import Selection
 from ltx_core.files.atomic import find_whole
-from tasks import STAGES
+from tasks import STAGES, clip_decoding, file_reading
 from tasks import registry as registry_module
 from tasks.stage import Stage
 from tasks.subjects import DECODING, SUBJECTS, Subject
@@ -85,17 +86,22 @@ def test_who_opens_media_says_so(finished: Bench, tmp_path: Path, monkeypatch: p
     """Whatever stage decodes a file depends on how that is done."""
     opening: set[str] = set()
     running: list[str] = []
-    open_file, run = av.open, Stage.__dict__["full_version"].fget
+    run = Stage.__dict__["full_version"].fget
 
-    def opened(*args: Any, **kwargs: Any) -> Any:
-        opening.add(running[-1])
-        return open_file(*args, **kwargs)
+    def recorded(read: Callable[..., Any]) -> Callable[..., Any]:
+        def reading(*args: Any, **kwargs: Any) -> Any:
+            opening.add(running[-1])
+            return read(*args, **kwargs)
+
+        return reading
 
     def asked(stage: Stage) -> str:  # what every execution asks of its stage first
         running.append(stage.name)
         return str(run(stage))
 
-    monkeypatch.setattr(av, "open", opened)
+    monkeypatch.setattr(av, "open", recorded(av.open))
+    for module in (file_reading, clip_decoding):  # worker processes open files for these
+        monkeypatch.setattr(module, "read_apart", recorded(module.read_apart))
     monkeypatch.setattr(Stage, "full_version", property(asked))
     finished.but(workspace=tmp_path / "new").run(EVERY_STAGE[-1])
     assert {"probe", "split", "encode_latents"} <= opening
