@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from datasets_spec import Manifest, Quarantined, QuarantineReason
 from flows.config import load_config
 from ltx_core.errors import CheckpointError, ConfigError, DataError, LtxError, StorageError, TransientError
 from ltx_core.files.digest import file_digest, text_digest
+from ltx_core.files.leftovers import owner_mark
 from ltx_core.files.table_file import write_table
 from tasks.registry import stage_named
 from tests.stages.bench import SCENES, Bench, Results, computed, moved_away, set_aside, write_clip
@@ -250,7 +250,7 @@ class TestFullDisk:
         item = text_digest(file_digest(own.footage / "rolling_ball.mp4"), stage_named("probe").full_version)
         place = own.workspace / "pool" / "probe" / item[:2]
         place.mkdir(parents=True)
-        (place / f".partial-{os.getpid()}-{threading.get_ident()}-{item}.json").symlink_to("/dev/full")
+        (place / f".partial-{owner_mark()}-{item}.json").symlink_to("/dev/full")
         with pytest.raises(StorageError, match=rf"disk of {place / item}.json is full"):
             own.run("probe")
         before = sorted(SCENES).index("rolling_ball")
