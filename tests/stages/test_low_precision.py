@@ -42,13 +42,14 @@ def test_once_for_a_checkpoint_and_told(bench: Bench) -> None:
     found = Comparison.model_validate(read_json(pooled(bench)))
     kept = first["train_lora"].decision.folder / FILE
     assert read_json(kept) == read_json(pooled(bench))
-    assert found.kinds > 20
+    assert 0 < len(found.products) <= found.kinds
     assert found.whole.native_loss > 0
     assert any(f"8 bits: {line}" in bench.progress.told for line in found.lines())
     other = bench.but().set(train_lora__seed=3)
     other.run("train_lora")
     assert comparisons(other) == 0, "runs of other settings share it"
-    assert lora(bench.but().run("train_lora", force="train_lora")) == lora(first)
+    made = lora(first)
+    assert lora(bench.but().run("train_lora", force="train_lora")) == made
     planned = plan(bench.set(train_lora__seed=4).config, Selection(STAGES, frozenset()))
     lines = [line for stage in planned for line in stage.memory]
     assert [line for line in lines if line.startswith("8 bits")] == [f"8 bits: {line}" for line in found.lines()]
@@ -58,14 +59,15 @@ def test_what_is_chosen_is_what_trains(bench: Bench) -> None:
     """A choice that was changed in the pool trains another LoRA; a run that began keeps its own."""
     bench = bench.set(train_lora__base_precision="int8")
     first = bench.run("train_lora")
-    changed(pooled(bench), products=[], native=["transformer_blocks.0.attn1.to_q"])
+    begun, folder = lora(first), first["train_lora"].decision.folder
+    layer = f"transformer_blocks.0.{read_json(pooled(bench))['products'][0]}"
+    changed(pooled(bench), products=[], native=[layer])
     again = bench.but()
-    folder = first["train_lora"].decision.folder
     (folder / "manifest.parquet").unlink()
     shutil.rmtree(folder / "checkpoints" / "step-000002")
-    assert lora(again.run("train_lora")) == lora(first), "the folder's own is used"
-    assert lora(bench.but().run("train_lora", force="train_lora")) != lora(first), "begun anew, it is the pool's"
-    assert "transformer_blocks.0.attn1.to_q" in (folder / FILE).read_text()
+    assert lora(again.run("train_lora")) == begun, "the folder's own is used"
+    assert lora(bench.but().run("train_lora", force="train_lora")) != begun, "begun anew, it is the pool's"
+    assert read_json(folder / FILE)["native"] == [layer]
 
 
 @pytest.mark.parametrize("text", ['{"version": 0}', "{", ""])
