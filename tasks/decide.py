@@ -21,6 +21,12 @@ from tasks.workspace import Workspace
 UNSETTLED = "files could not be read or changed when it was made, and are looked at again"
 
 
+FILES = "files"
+"""In what a stage observes: files by name."""
+ABSENT = "none"
+"""The digest of a caption that there is not."""
+
+
 @dataclass(frozen=True)
 class Decision:
     """A stage's key, and whether its output is there, whole."""
@@ -66,7 +72,7 @@ def _why(stage: Stage, folder: Path, identity: Mapping[str, Any], workspace: Wor
         return "never run"
     if newer := _newer_program(before, identity):
         return newer
-    changed = list(_differences("", before, json.loads(json.dumps(identity))))
+    changed = list(dict.fromkeys(_differences((), before, json.loads(json.dumps(identity)))))
     shown = ", ".join(changed[:4]) + (f" and {len(changed) - 4} more" if len(changed) > 4 else "")
     return f"changed: {shown}" if changed else "result was deleted"
 
@@ -92,13 +98,23 @@ def _newer_program(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     return f"the program's version of {changed[0]}" if changed else ""
 
 
-def _differences(path: str, old: Any, new: Any) -> Iterator[str]:
-    """Dotted paths at which two JSON values differ, with short values."""
+def _differences(path: tuple[str, ...], old: Any, new: Any) -> Iterator[str]:
+    """Where two JSON values differ: files by name, all else by dotted path with short values."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in sorted(old.keys() | new.keys()):
-            yield from _differences(f"{path}.{name}" if path else name, old.get(name), new.get(name))
+            yield from _differences((*path, name), old.get(name), new.get(name))
+    elif old != new and FILES in path[:-1]:
+        yield _changed_file(path[path.index(FILES) + 1 :], old, new)
     elif old != new:
-        yield f"{path} {_short(old)} -> {_short(new)}"
+        yield f"{'.'.join(path)} {_short(old)} -> {_short(new)}"
+
+
+def _changed_file(path: tuple[str, ...], old: Any, new: Any) -> str:
+    """What became of a file of the footage, or of what lies beside it; `path` is its name and the part's."""
+    what = path[0] if path[1:] in ((), ("media",)) else f"the {path[1]} of {path[0]}"
+    if old in (None, ABSENT):
+        return f"{what} is new"
+    return f"{what} is gone" if new in (None, ABSENT) else f"{what} changed"
 
 
 def _short(value: Any) -> str:

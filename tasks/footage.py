@@ -4,11 +4,11 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from datasets_spec import DatasetSpec, QuarantineReason
 from ltx_core.errors import ChangedError, DataError
-from ltx_core.files.digest import DigestMemo, file_digest, text_digest
+from ltx_core.files.digest import DigestMemo, file_digest
 from ltx_core.files.regular import is_plain_name, open_regular, shown_name
 from ltx_core.media.captions import caption_file
 from ltx_core.media.errors import MediaError
@@ -125,15 +125,16 @@ def ignored_files(dataset: DatasetSpec) -> dict[str, int]:
     return count_others(root, known, is_own_folder)
 
 
-def footage_digest(dataset: DatasetSpec, memo: DigestMemo) -> dict[str, str | int]:
-    """Count and digest of a dataset's files and captions; changes when, and only when, a byte or name does, or one of
-    its folders: rows say where files lie."""
-    sources = list(find_sources(dataset, memo))
-    parts = [part for s in sources for part in (s.relpath, s.media_digest, s.caption_digest)]
-    parts += [f"{s.relpath}: {one.path.name} {one.digest}" for s in sources for one in (*s.sounds, *s.masks)]
-    beside = {"sound_dir": dataset.audio.sound_dir, "mask_dir": dataset.mask_dir}
-    parts += [f"{name}: {folder}" for name, folder in beside.items() if folder is not None]
-    return {"files": len(sources), "digest": text_digest(str(dataset.instance_data_dir), *parts)}
+def footage_digests(dataset: DatasetSpec, memo: DigestMemo) -> dict[str, Any]:
+    """Digests of a dataset's files, captions, sounds and masks, by file, so that a plan can name what changed; and its
+    folders, since rows say where files lie. A digest of a caption that there is not is `none`."""
+    files = {}
+    for source in find_sources(dataset, memo):
+        parts = {"media": source.media_digest, "caption": source.caption_digest}
+        parts |= {f"sound {one.path.name}": one.digest for one in source.sounds}
+        parts |= {f"mask {one.path.name}": one.digest for one in source.masks}
+        files[source.relpath] = parts
+    return {"folders": {option: str(folder) for option, folder in folders_of(dataset).items()}, "files": files}
 
 
 def _is_mask(path: Path, dataset: DatasetSpec) -> bool:

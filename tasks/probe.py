@@ -21,7 +21,7 @@ from tasks.footage import (
     caption_digest,
     find_sources,
     folders_of,
-    footage_digest,
+    footage_digests,
     ignored_files,
     not_read,
     workspaces_in,
@@ -157,7 +157,7 @@ def observe(_config: ProbeConfig, shared: Shared, memo: DigestMemo) -> Observed:
     observed: dict[str, dict[str, Any]] = {}
     for dataset in shared.datasets:
         how = dataset.model_dump(mode="json", include={"caption_strategy", "instance_prompt"})
-        observed[dataset.id] = {"captions": how, "footage": footage_digest(dataset, memo)}
+        observed[dataset.id] = {"captions": how, "footage": footage_digests(dataset, memo)}
         if dataset.audio.sound_dir is not None:
             observed[dataset.id]["missing_sound"] = dataset.audio.missing_sound
     memo.save()

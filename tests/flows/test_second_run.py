@@ -72,7 +72,7 @@ def test_announced_footage_starts_retrain_which_does_what_changed(lab: Lab, toy:
     rows = {row["stage"]: row for row in json.loads(lab.artifacts(run.id)["stages"].data)}
     computed = {name: rows[name]["computed"] for name in ("probe", "split", "embed_text", "encode_latents")}
     assert computed == {"probe": 0, "split": 0, "embed_text": 1, "encode_latents": 0}
-    assert "probe is due: changed: outside.datasets.miniature" in lab.log(run.id)
+    assert "probe is due: changed: the caption of " in lab.log(run.id)
 
 
 def _grown(toy: Toy) -> Toy:
