@@ -14,7 +14,7 @@ from flows.config_errors import explain
 from flows.documents import check_values, exists, read_document
 from flows.guide.read import is_guide, translate
 from flows.overrides import override
-from flows.prompt_library import with_library
+from flows.prompt_library import with_library, with_negative
 from ltx_core.checkpoint.location import absolute_location
 from ltx_core.errors import ConfigError
 from tasks.address import WHOLE, hide_secrets
@@ -112,7 +112,8 @@ def load_config(source: Path | str | RunConfig | Mapping[str, Any], overrides: M
         raise ConfigError(explain(error, RunConfig, source if isinstance(source, (str, Path)) else "config")) from error
     absolute: RunConfig = _absolute(config, base)
     absolute.place().check()
-    return absolute.model_copy(update={"prompts": with_library(absolute.prompts)})
+    prompts = with_negative(with_library(absolute.prompts), absolute.render_validation)
+    return absolute.model_copy(update={"prompts": prompts})
 
 
 def _whole(value: Any) -> Any:

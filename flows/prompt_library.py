@@ -1,10 +1,12 @@
-"""A file of prompts, read into the configuration before anything looks at it, so that its contents decide the keys."""
+"""Prompts as they are meant, put into the configuration before anything looks at it, so that they decide the keys."""
 
 from pathlib import Path
 
 from flows.documents import read_document
 from ltx_core.errors import ConfigError
-from tasks.shared import PromptConfig
+from ltx_core.sampling import official
+from tasks.sampling_config import SamplingConfig
+from tasks.shared import NEGATIVE_PROMPT, PromptConfig
 
 
 def with_library(prompts: PromptConfig) -> PromptConfig:
@@ -17,6 +19,13 @@ def with_library(prompts: PromptConfig) -> PromptConfig:
         return prompts
     found = [prompt for prompt in _read(prompts.library) if prompt not in prompts.validation]
     return prompts.model_copy(update={"validation": (*prompts.validation, *dict.fromkeys(found)), "library": None})
+
+
+def with_negative(prompts: PromptConfig, sampling: SamplingConfig) -> PromptConfig:
+    """The prompts with the negative one that goes with official guidance, where that is asked for and none is given."""
+    if sampling.guidance != "official" or prompts.negative != NEGATIVE_PROMPT:
+        return prompts
+    return prompts.model_copy(update={"negative": official.NEGATIVE_PROMPT})
 
 
 def _read(path: Path) -> list[str]:

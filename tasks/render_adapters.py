@@ -11,8 +11,9 @@ from ltx_core.lycoris.fit import check_adapter
 from ltx_core.progress import Progress
 from tasks.adapter_config import AdapterConfig
 from tasks.render_config import RenderValidationConfig
+from tasks.render_release import in_numbers
 from tasks.sampling_config import SamplingConfig
-from tasks.shared import Shared
+from tasks.shared import ModelConfig, Shared
 from tasks.weights import open_weights
 
 if TYPE_CHECKING:
@@ -33,16 +34,19 @@ class RenderRun:
     """Whether the trained LoRA is rendered."""
 
 
-def render_runs(config: RenderValidationConfig, memo: DigestMemo) -> list[RenderRun]:
-    """Every run, its adapters found and known by content; `prepare_adapters` has downloaded them.
+def render_runs(config: RenderValidationConfig, model: ModelConfig, memo: DigestMemo) -> list[RenderRun]:
+    """Every run, its adapters found and known by content, its guidance in numbers; `prepare_adapters` has downloaded
+    them.
 
     Raises:
         CheckpointError: an adapter is gone.
     """
-    runs = [RenderRun("", config, (), base=config.render_base, lora=True)] if config.render_without_adapters else []
+    own = in_numbers(config, model)
+    runs = [RenderRun("", own, (), base=config.render_base, lora=True)] if config.render_without_adapters else []
     for run in config.adapters:
         adapters = tuple(_located(adapter, memo) for adapter in run.adapters)
-        runs.append(RenderRun(run.name, run.over(config), adapters, base=run.base, lora=run.lora))
+        sampling = in_numbers(run.over(config), model)
+        runs.append(RenderRun(run.name, sampling, adapters, base=run.base, lora=run.lora))
     memo.save()
     return runs
 

@@ -1,6 +1,7 @@
 """What is given beside the text, as latents. Needs torch when imported."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,8 +29,9 @@ from tasks.stage import Work
 Encoded = dict[tuple[str, int, int, float], Tensor]
 
 
-def encode_files(jobs: Sequence[RenderJob], checkpoint: Any, *, device: str, dtype: torch.dtype) -> Encoded:
+def encode_files(jobs: Sequence[RenderJob], checkpoint: Any, *, crf: int, device: str, dtype: torch.dtype) -> Encoded:
     """Latents of every picture [C, 1, H, W] and sound [A, D] that the jobs are given as files; the VAEs are gone after.
+    Pictures are compressed at `crf` first, but not at 0.
 
     Raises:
         DataError: a file cannot be read.
@@ -41,7 +43,7 @@ def encode_files(jobs: Sequence[RenderJob], checkpoint: Any, *, device: str, dty
         assert job.given is not None
         mode = job.given.mode
         if mode not in encoders:
-            make = _picture_encoder if mode == "i2v" else _sound_encoder
+            make = partial(_picture_encoder, crf=crf) if mode == "i2v" else _sound_encoder
             encoders[mode] = make(checkpoint, device=device, dtype=dtype)
         found[place] = encoders[mode](job.given, job.request).cpu()
     return found
@@ -54,13 +56,13 @@ def conditionings(job: RenderJob, source: PoolSource, encoded: Encoded, work: Wo
         return []
     if given.clip is None:
         latent = encoded[_place(given, request)]
-        return [FirstFrame(latent) if given.mode == "i2v" else Sound(latent)]
+        return [FirstFrame(latent, config.picture_strength) if given.mode == "i2v" else Sound(latent)]
     tensors = source.load(given.clip.clip_id)
     if given.mode == "s2v":
         return [Sound(tensors["audio"].float())]
     video = tensors["video"].float()
     if given.mode == "i2v":
-        return [FirstFrame(video[:, :1])]
+        return [FirstFrame(video[:, :1], config.picture_strength)]
     if given.mode == "extend":
         return [Prefix(video[:, : config.extend_latent_frames])]
     return [Mask(video, _kept(request, work))]
@@ -83,12 +85,14 @@ def _place(given: Given, request: RenderRequest) -> tuple[str, int, int, float]:
     return given.key, 0, 0, request.seconds
 
 
-def _picture_encoder(checkpoint: Any, *, device: str, dtype: torch.dtype) -> Callable[[Given, RenderRequest], Tensor]:
+def _picture_encoder(
+    checkpoint: Any, *, crf: int, device: str, dtype: torch.dtype
+) -> Callable[[Given, RenderRequest], Tensor]:
     vae = load_video_vae(checkpoint, device=device, dtype=dtype)
 
     def encode(given: Given, request: RenderRequest) -> Tensor:
         assert given.file is not None
-        picture = read_picture(given.file, (request.width, request.height))
+        picture = read_picture(given.file, (request.width, request.height), crf=crf)
         return encode_video(vae, torch.from_numpy(picture)[None])
 
     return encode

@@ -25,6 +25,18 @@ class RenderValidationConfig(SamplingConfig):
     image_to_video_clips: int = Field(
         default=0, ge=0, le=100, description="Held-out clips whose first frame starts a render of their caption."
     )
+    picture_crf: Literal["official"] | Annotated[int, Field(ge=0, le=51)] = Field(
+        default="official",
+        description="`prompts.pictures` become a frame of H.264 first, since the models are trained on such: "
+        "its constant rate factor. `official`: Lightricks' own, 33 up to LTX-2.3 and 18 from 2.4 on; 0: as they are.",
+    )
+    picture_strength: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="How firmly a given picture, or a clip's first frame, is kept: 1 as it is; less, and the model may "
+        "change it.",
+    )
     sound_to_video_clips: int = Field(
         default=0, ge=0, le=100, description="Held-out clips whose sound a render of their caption follows and keeps."
     )

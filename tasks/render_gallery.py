@@ -13,6 +13,7 @@ from ltx_core.gallery.contact_sheet import SheetRow, middle_frame, render_sheet
 from ltx_core.gallery.page import gallery
 from ltx_core.gallery.renders import Figures, PromptRow, VariantRender
 from ltx_core.media.frames import decode_frames
+from tasks.render_release import in_numbers
 from tasks.sampling_config import SamplingConfig
 from tasks.stage import Work
 
@@ -23,7 +24,8 @@ def draw_gallery(rows: Sequence[Render], work: Work, checkpoint: Checkpoint) -> 
         return
     folder = work.out / "renders"
     folder.mkdir(exist_ok=True)
-    runs = {run.name: run.over(work.config) for run in work.config.adapters}
+    model = work.shared.model
+    runs = {run.name: in_numbers(run.over(work.config), model) for run in work.config.adapters}
     ordered = sorted(rows, key=lambda row: (*_request_of(row), list(runs).index(row.adapters) if row.adapters else -1))
     prompts: list[PromptRow] = []
     sheet: list[SheetRow] = []
@@ -92,7 +94,7 @@ def _settings(row: Render, work: Work) -> dict[str, str | int | float | None]:
         "size": f"{row.width}x{row.height}",
         "frames": row.num_frames,
         "frames per second": row.frame_rate,
-        "sampling": _sampled(work.config),
+        "sampling": _sampled(in_numbers(work.config, work.shared.model)),
     }
 
 

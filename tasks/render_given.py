@@ -12,7 +12,8 @@ from ltx_core.media.buckets import is_too_small
 from ltx_core.media.clip import sound_file
 from ltx_core.sampling.request import Mode
 from tasks.render_config import RenderValidationConfig
-from tasks.shared import PromptConfig, Shared
+from tasks.render_release import picture_crf
+from tasks.shared import Shared
 from tasks.stage import Work
 
 
@@ -69,17 +70,25 @@ def _part(mode: Mode, config: RenderValidationConfig, memo: DigestMemo) -> tuple
     if mode == "inpaint":
         mask = None if config.inpaint_mask is None else memo.get(config.inpaint_mask)
         return mode, mask or repr(config.inpaint_region)
-    return (mode,)
+    return (mode, *_strength(config)) if mode == "i2v" else (mode,)
 
 
-def given_files(prompts: PromptConfig, memo: DigestMemo) -> Iterator[tuple[Given, Any]]:
+def _strength(config: RenderValidationConfig) -> tuple[str, ...]:
+    """How firmly a picture is kept, where that is not wholly."""
+    return () if config.picture_strength == 1 else (f"strength {config.picture_strength!r}",)
+
+
+def given_files(config: RenderValidationConfig, shared: Shared, memo: DigestMemo) -> Iterator[tuple[Given, Any]]:
     """Pictures and sounds of one's own, each with its entry in the configuration.
 
     Raises:
         DataError: a file is gone.
     """
+    prompts = shared.prompts
+    crf = picture_crf(config, shared) if prompts.pictures else 0
+    compressed = (f"crf {crf}",) if crf else ()
     for picture in prompts.pictures:
-        key = text_digest("picture", _digest(picture.picture, memo))
+        key = text_digest("picture", _digest(picture.picture, memo), *compressed, *_strength(config))
         yield Given("i2v", key, file=picture.picture), picture
     for sound in prompts.sounds:
         key = text_digest("sound", _digest(sound.sound, memo), f"{sound.start_seconds:.6f}")

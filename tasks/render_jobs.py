@@ -49,7 +49,7 @@ def plan_jobs(work: Work, checkpoint: Checkpoint, weights: Mapping[str, str]) ->
     """
     lora = Adapter(work.workspace.root / checkpoint.file, checkpoint.sha256)
     jobs = []
-    for run in render_runs(work.config, work.memo):
+    for run in render_runs(work.config, work.shared.model, work.memo):
         for request, given in _requests(work, run.sampling):
             for variant, stack in _variants(run, lora):
                 jobs.append(_job(work, weights, run.name, variant, request, given=given, stack=stack))
@@ -99,7 +99,7 @@ def _requests(work: Work, sampling: SamplingConfig) -> Iterator[tuple[RenderRequ
     config = work.config
     size = {name: getattr(config, name) for name in SIZES} | {"num_frames": floor_frames(config.num_frames)}
     clips = list(given_clips(work))
-    files = list(given_files(work.shared.prompts, work.memo))
+    files = list(given_files(config, work.shared, work.memo))
     for number, seed in enumerate(config.seeds):
         for prompt in work.shared.prompts.validation:
             yield _request(work, sampling, prompt, seed, size), None
@@ -130,6 +130,6 @@ def _request(
         conditioning_key=given.key if given else None,
         num_steps=sampling.num_steps,
         schedule=sampling.schedule,
-        guidance=sampling.guidance(),
+        guidance=sampling.streams(),
         **shape,
     )

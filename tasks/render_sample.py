@@ -22,6 +22,7 @@ from tasks.quantised import quantised_folder
 from tasks.render_conditions import conditionings, encode_files
 from tasks.render_jobs import RenderJob
 from tasks.render_memory import sampling_options
+from tasks.render_release import picture_crf
 from tasks.stage import Work
 from tasks.weights import open_weights
 
@@ -36,7 +37,8 @@ def sample_missing(jobs: Sequence[RenderJob], work: Work, *, done: int) -> int:
     checkpoint = open_weights(work.shared.model).checkpoint
     source = PoolSource(work.inputs["encode_latents"], work.inputs["embed_text"], work.workspace.root)
     prompts = _prompts(todo, work, source, load_connectors(checkpoint, device=device, dtype=dtype), device)
-    encoded = encode_files(todo, checkpoint, device=device, dtype=dtype)
+    crf = picture_crf(work.config, work.shared)
+    encoded = encode_files(todo, checkpoint, crf=crf, device=device, dtype=dtype)
     total, finished = done + len(jobs), done + len(jobs) - len(todo)
     options = sampling_options(todo, work, device)
     cache = quantised_folder(work, options, dtype)

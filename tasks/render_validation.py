@@ -93,7 +93,7 @@ def _weights(shared: Shared, memo: DigestMemo) -> Mapping[str, str]:
 def observe(config: RenderValidationConfig, shared: Shared, memo: DigestMemo) -> Observed:
     """All weights, the prompts, and files of one's own: adapters, pictures, sounds, a mask."""
     weights: dict[str, Any] = dict(_weights(shared, memo))
-    files = [[given.key, entry.prompt, entry.seed] for given, entry in given_files(shared.prompts, memo)]
+    files = [[given.key, entry.prompt, entry.seed] for given, entry in given_files(config, shared, memo)]
     mask = None if config.inpaint_mask is None else memo.get(config.inpaint_mask)
     prompts = {"validation": shared.prompts.validation, "negative": shared.prompts.negative, "files": files}
     return (

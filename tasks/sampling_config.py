@@ -13,6 +13,13 @@ from tasks.shared import ConfigModel
 class SamplingConfig(ConfigModel):
     """Steps and guidance."""
 
+    guidance: Literal["own", "official"] = Field(
+        default="own",
+        description="`official`: what Lightricks ships for the release of the full model: steps (40 on 2.0, else 30), "
+        "`stg` and its block, `modality`, four forwards a step instead of two; the options of these are left out. The "
+        "default of `prompts.negative` then names faults of sound too. Runs of `adapters` with numbers of their own "
+        "are guided by those.",
+    )
     num_steps: int = Field(default=30, ge=2, le=200, description="Sampling steps; `distilled` has 8.")
     schedule: Literal["dev", "distilled"] = Field(default="dev", description="Lightricks' sigma schedule.")
     video_cfg: float = Field(default=3.0, ge=1, le=20, description="Guidance of the picture; 1: none, half the cost.")
@@ -32,6 +39,14 @@ class SamplingConfig(ConfigModel):
         return self
 
     @model_validator(mode="after")
+    def _official_is_whole(self) -> "SamplingConfig":
+        if self.guidance == "official" and (own := self.numbers() - {"guidance"}):
+            raise ValueError(
+                f"guidance is official, which decides {', '.join(sorted(own))} too; leave out the one or the other"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _steps_agree(self) -> "SamplingConfig":
         try:
             check_steps(self.schedule, self.num_steps)
@@ -39,8 +54,13 @@ class SamplingConfig(ConfigModel):
             raise ValueError(f"{error}; set num_steps with schedule: distilled") from error
         return self
 
-    def guidance(self) -> Guidance:
-        """The scales of both streams."""
+    def numbers(self) -> set[str]:
+        """Names of the options of sampling that differ from their defaults."""
+        fields = SamplingConfig.model_fields
+        return {name for name, field in fields.items() if getattr(self, name) != field.default}
+
+    def streams(self) -> Guidance:
+        """The scales of both streams, where they are its own."""
         video, audio = (
             StreamGuidance(cfg=cfg, stg=self.stg, modality=self.modality, rescale=self.rescale)
             for cfg in (self.video_cfg, self.audio_cfg)
@@ -61,14 +81,15 @@ class SamplingOverrides(ConfigModel):
     rescale: float | None = Field(default=None, ge=0, le=1, description="Another `rescale`.")
 
     def over(self, shared: SamplingConfig) -> SamplingConfig:
-        """The shared settings with these in their place.
+        """The shared settings with these in their place; with any of these, nothing is official.
 
         Raises:
             ValidationError: they cannot work together.
         """
         names = SamplingConfig.model_fields
         settings = {name: getattr(shared, name) for name in names}
-        settings |= {name: value for name in names if (value := getattr(self, name)) is not None}
+        own = {name: value for name in names if (value := getattr(self, name, None)) is not None}
+        settings |= own | ({"guidance": "own"} if own else {})
         if not settings["stg"]:
             settings["stg_blocks"] = ()
         return SamplingConfig.model_validate(settings)

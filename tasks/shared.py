@@ -9,6 +9,8 @@ from datasets_spec import DatasetSpec
 from ltx_core.checkpoint.flavours import flavour
 from tasks.address import Address
 
+NEGATIVE_PROMPT = "worst quality, inconsistent motion, blurry, jittery, distorted"
+
 
 class ConfigModel(BaseModel):
     """Base of every configuration section: frozen, and strict about names."""
@@ -75,8 +77,9 @@ class PromptConfig(ConfigModel):
     pictures: tuple[PicturePrompt, ...] = Field(default=(), description="Pictures that renders start from.")
     sounds: tuple[SoundPrompt, ...] = Field(default=(), description="Sounds that renders follow and keep.")
     negative: str = Field(
-        default="worst quality, inconsistent motion, blurry, jittery, distorted",
-        description="What guidance steers away from; used where guidance is above 1.",
+        default=NEGATIVE_PROMPT,
+        description="What guidance steers away from; used where guidance is above 1. With `render_validation.guidance: "
+        "official` this default becomes a longer one, which names faults of sound too.",
     )
 
     def texts(self) -> set[str]:

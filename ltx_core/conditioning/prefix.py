@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ltx_core.conditioning.state import SampleState
+from ltx_core.conditioning.state import Leaning, SampleState
 from ltx_core.denoiser.packing import pack_video
-from ltx_core.errors import ShapeError
+from ltx_core.errors import ConfigError, ShapeError
 from ltx_core.shapes import LatentShape
 
 
@@ -17,13 +17,18 @@ class Prefix:
 
     latent: Tensor
     """[C, n, H, W], normalised as `encode_video` gives it; n from 1 to one less than the sample's frames."""
+    strength: float = 1.0
+    """Above 0. At 1 the frames are known and stay as they are; below it they are kept in part (`Leaning`)."""
 
     def apply(self, state: SampleState) -> SampleState:
         """The state with the tokens of the first n latent frames known.
 
         Raises:
             ShapeError: the frames are not as large as the sample, or leave nothing to make.
+            ConfigError: the strength is not above 0 and up to 1.
         """
+        if not 0 < self.strength <= 1:
+            raise ConfigError(f"strength of given frames is {self.strength}; above 0 and up to 1 is wanted")
         grid, channels = state.grid, state.video.tokens.shape[2]
         count = self.latent.shape[1] if self.latent.ndim == 4 else 0
         wanted = (channels, count, grid.height, grid.width)
@@ -37,7 +42,10 @@ class Prefix:
         tokens = state.video.tokens.clone()
         tokens[:, : frames.shape[1]] = frames
         where = prefix_tokens(grid, count).to(tokens.device).expand(tokens.shape[:2])
-        return replace(state, video=state.video.known(tokens, where))
+        if self.strength == 1:
+            return replace(state, video=state.video.known(tokens, where))
+        leaning = Leaning(tokens, self.strength * where.to(tokens.dtype))
+        return replace(state, video=replace(state.video, tokens=leaning.mixed(state.video.tokens), leaning=leaning))
 
 
 def prefix_tokens(grid: LatentShape, num_frames: int) -> Tensor:

@@ -37,7 +37,7 @@ FOR_LIBRARY = "for-library"
 @torch.no_grad()
 def export_lycoris(transformer: torch.nn.Module, adapter: str) -> dict[str, torch.Tensor]:
     """The adapter as a file holds it, whose header wants `NORM_OF_FROZEN` if it is a DoRA."""
-    tensors = {}
+    tensors: dict[str, torch.Tensor] = {}
     for name, layer in adapted_layers(transformer, adapter).items():
         stored = _stored(transformer, name, layer, adapter, norm_of_frozen=True)
         tensors |= {f"{PREFIX}{original_name(name)}.{own}": tensor for own, tensor in stored.items()}
@@ -52,7 +52,7 @@ def library_tensors(path: Path, transformer: torch.nn.Module) -> dict[str, torch
     Raises:
         CheckpointError: as `load_lycoris`.
     """
-    named = {}
+    named: dict[str, torch.Tensor] = {}
     try:
         load_lycoris(path, transformer, adapter=FOR_LIBRARY)
         for name, layer in adapted_layers(transformer, FOR_LIBRARY).items():
@@ -121,9 +121,9 @@ def load_lycoris(
     add_lycoris(transformer, layers, adapter=adapter, seed=0, strength=strength, measure=False)
     norm_of_frozen = metadata.items() >= NORM_OF_FROZEN.items()
     for name, layer in adapted_layers(transformer, adapter).items():
-        module: Any = layer.modules_by_name[adapter]
-        module.norm_of_frozen = norm_of_frozen
-        for own_name, parameter in module.named_parameters():
+        added: Any = layer.modules_by_name[adapter]
+        added.norm_of_frozen = norm_of_frozen
+        for own_name, parameter in added.named_parameters():
             parameter.requires_grad_(False)
             kept = torch.float32 if own_name in WHOLE_PRECISION else dtype or parameter.dtype
             parameter.data = found[name][own_name].to(parameter.device, kept)

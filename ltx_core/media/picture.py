@@ -13,6 +13,7 @@ from ltx_core.errors import DataError
 from ltx_core.media.buckets import Size, cover_size
 from ltx_core.media.clip import middle
 from ltx_core.media.orientation import SCALING
+from ltx_core.media.recompress import recompressed
 
 DEEP_MODES = ("I", "F")
 """Pillow's modes of numbers without a stated white, so that there is no right way to make 8 bits of them."""
@@ -22,15 +23,16 @@ SAME_LEVELS = 2
 LATTICE = np.stack(np.meshgrid(*[np.arange(0, 256, 51, dtype=np.uint8)] * 3, indexing="ij"), axis=-1).reshape(6, 36, 3)
 
 
-def read_picture(path: Path, size: Size) -> npt.NDArray[np.uint8]:
+def read_picture(path: Path, size: Size, *, crf: int = 0) -> npt.NDArray[np.uint8]:
     """The picture, its EXIF orientation followed and transparency on black: uint8 [H, W, 3] RGB of `size` (W, H).
 
-    Colours are sRGB's: an ICC profile of others is followed, and 16 bits become 8.
+    Colours are sRGB's: an ICC profile of others is followed, and 16 bits become 8. With a `crf` it is compressed at its
+    own size first (`recompressed`).
 
     Raises:
-        DataError: the file is missing, or no picture, or its numbers are of 32 bits.
+        DataError: the file is missing, or no picture, or its numbers are of 32 bits, or it is too large to compress.
     """
-    shown = _opened(path)
+    shown = recompressed(_opened(path), crf)
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(shown), format="rgb24")
     width, height = cover_size(frame.width, frame.height, size)
     scaled = VideoReformatter().reformat(frame, width=width, height=height, format="rgb24", interpolation=SCALING)

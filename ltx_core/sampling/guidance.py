@@ -67,16 +67,3 @@ class Guidance:
         needed = {*self.video.passes(), *self.audio.passes()}
         order: tuple[Pass, ...] = ("unconditional", "perturbed", "isolated")
         return ("conditional", *(name for name in order if name in needed))
-
-
-def official_guidance(generation: str) -> Guidance:
-    """Lightricks' own settings for the full model: four forwards a step.
-
-    Args:
-        generation: `2.0`, `2.3` or `2.5`; the first perturbs block 29, the others block 28.
-    """
-    return Guidance(
-        video=StreamGuidance(cfg=3.0, stg=1.0, modality=3.0, rescale=0.7),
-        audio=StreamGuidance(cfg=7.0, stg=1.0, modality=3.0, rescale=0.7),
-        stg_blocks=(29,) if generation == "2.0" else (28,),
-    )

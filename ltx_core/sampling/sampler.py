@@ -62,11 +62,7 @@ def sample(
 
 
 def _to(state: SampleState, device: torch.device) -> SampleState:
-    video, audio = (
-        replace(stream, tokens=stream.tokens.to(device), clean=stream.clean.to(device))
-        for stream in (state.video, state.audio)
-    )
-    return replace(state, video=video, audio=audio)
+    return replace(state, video=state.video.to(device), audio=state.audio.to(device))
 
 
 def _check(request: RenderRequest, prompts: Prompts, conditionings: Sequence[Conditioning]) -> None:

@@ -72,7 +72,8 @@ class Walk:
 
 
 def _stream(state: StreamState, sigma: float, positions: Tensor) -> Stream:
-    """Known tokens are at timestep 0. A stream that is known as a whole is at sigma 0, as in training."""
+    """Known tokens are at timestep 0, those known in part at a part of the level. A stream that is known as a whole is
+    at sigma 0, as in training."""
     batch = len(state.tokens)
     level = torch.full((batch,), sigma, device=state.tokens.device)
     if state.clean.all():
@@ -80,6 +81,8 @@ def _stream(state: StreamState, sigma: float, positions: Tensor) -> Stream:
     # one value a sample costs one modulation vector a sample, one a token costs one a token
     mixed = bool(state.clean.any()) and not bool(state.clean.all())
     timesteps = torch.where(state.clean, 0.0, level[:, None]) if mixed else level
+    if state.leaning is not None:
+        timesteps = timesteps.view(batch, -1) * (1 - state.leaning.strength)
     context = state.context
     if context is None:
         raise ConfigError("a sample without text; apply a Text first")
@@ -93,5 +96,6 @@ def _x0(stream: Stream, velocity: Tensor | None) -> Tensor:
 
 
 def _moved(state: StreamState, x0: Tensor, ratio: float) -> StreamState:
+    x0 = x0 if state.leaning is None else state.leaning.mixed(x0)
     moved = x0 + ratio * (state.tokens - x0)
     return replace(state, tokens=torch.where(state.clean[..., None], state.tokens, moved))

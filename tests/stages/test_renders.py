@@ -14,8 +14,10 @@ from datasets_spec import Render
 from ltx_core.checkpoint.combined import open_checkpoint
 from ltx_core.errors import CheckpointError, ConfigError, DataError
 from ltx_core.media.frames import decode_frames
+from ltx_core.media.recompress import recompressed
 from ltx_core.media.sound import decode_sound
 from ltx_core.sampling.latents import load_latents
+from ltx_core.sampling.official import NEGATIVE_PROMPT, official
 from tests.stages.bench import Bench, Results
 
 pytestmark = pytest.mark.whole
@@ -193,3 +195,68 @@ def encoded(bench: Bench, clip_id: str) -> torch.Tensor:
     results = bench.run("encode_latents")
     rows: Sequence[Any] = list(results["encode_latents"].manifest)
     return PoolSource(rows, [], bench.workspace).load(clip_id)["video"].float()
+
+
+def picture_options(path: Path, **more: Any) -> dict[str, Any]:
+    given = [{"picture": str(path), "prompt": "It moves.", "seed": 0}]
+    own = {f"render_validation__{name}": value for name, value in more.items()}
+    return {"prompts__pictures": given, "prompts__validation": [], "render_validation__render_base": False, **own}
+
+
+def first_frame(asked: Bench) -> torch.Tensor:
+    """The first latent frame of the one render from a picture."""
+    (row,) = (row for row in rendered(asked.run("render_validation")) if row.mode == "i2v")
+    return latents_of(asked, row)[:, :1]
+
+
+def test_given_pictures_are_compressed_as_the_release_wants(bench: Bench, tmp_path: Path) -> None:
+    """The same as a picture that was compressed before and is given as it is."""
+    picture, done = photo(tmp_path / "photo.png"), tmp_path / "compressed.png"
+    crf = 18 if open_checkpoint(bench.checkpoint, components=()).generation == "2.5" else 33
+    Image.fromarray(recompressed(np.asarray(Image.open(picture)), crf)).save(done)
+    usual = bench.set(**picture_options(picture))
+    first = first_frame(usual)
+    assert torch.equal(first, first_frame(bench.set(**picture_options(done, picture_crf=0))))
+    assert not torch.equal(first, first_frame(bench.set(**picture_options(picture, picture_crf=0))))
+    same = bench.set(**picture_options(picture, picture_crf=crf)).run("render_validation")["render_validation"]
+    assert same.summary.computed == 0, "an item is known by what is done to it"
+
+
+def test_pictures_are_kept_in_part_where_that_is_asked(bench: Bench, tmp_path: Path) -> None:
+    """Of held-out clips too; each strength is a render of its own."""
+    picture = photo(tmp_path / "photo.png")
+    options = picture_options(picture, image_to_video_clips=1)
+
+    def latents(asked: Bench) -> dict[bool, torch.Tensor]:
+        rows = [row for row in rendered(asked.run("render_validation")) if row.mode == "i2v"]
+        return {row.clip_id is None: latents_of(asked, row)[:, :1] for row in rows}
+
+    whole = latents(bench.set(**options))
+    part = latents(bench.set(**options, render_validation__picture_strength=0.5))
+    assert set(whole) == {False, True}
+    for kind, kept in whole.items():
+        assert not torch.allclose(part[kind], kept, atol=1e-2)
+    again = bench.set(**options, render_validation__picture_strength=1.0).run("render_validation")["render_validation"]
+    assert not again.built
+
+
+def test_official_guidance_is_that_of_the_checkpoints_release(bench: Bench) -> None:
+    """The same render as by its numbers, and the gallery shows them."""
+    results = bench.set(render_validation__guidance="official", render_validation__num_steps=30).run(
+        "render_validation"
+    )
+    checkpoint = open_checkpoint(bench.checkpoint, components=("transformer",))
+    blocks = {name.split(".")[1] for name in checkpoint.shapes("transformer") if name.startswith("transformer_b")}
+    (block,) = official(checkpoint.generation, "", len(blocks)).guidance.stg_blocks
+    numbers = {
+        "num_steps": 40 if checkpoint.generation == "2.0" else 30,
+        "stg": 1,
+        "stg_blocks": [block],
+        "modality": 3,
+    }
+    page = (results["render_validation"].decision.folder / "gallery.html").read_text()
+    assert f"{numbers['num_steps']} steps, guidance 3 picture, 7 sound" in page
+    own = {f"render_validation__{name}": value for name, value in numbers.items()}
+    spelled = bench.set(prompts__negative=NEGATIVE_PROMPT, **own).run("render_validation")["render_validation"]
+    assert spelled.built
+    assert spelled.summary.computed == 0

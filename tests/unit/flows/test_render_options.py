@@ -9,7 +9,9 @@ from PIL import Image
 from flows.config import RunConfig, load_config
 from ltx_core.errors import ConfigError
 from ltx_core.lora.locate import HubAdapter
+from ltx_core.sampling import official
 from tasks.render_validation import STAGE
+from tasks.shared import NEGATIVE_PROMPT
 from tests.unit.flows.conftest import Write
 
 DISTILLED = "Lightricks/LTX-2-19b-distilled-lora-384:ltx-2-19b-distilled-lora-384.safetensors"
@@ -47,7 +49,7 @@ def test_runs_of_several_adapters(write: Write) -> None:
     config = load_config(write(render_validation={"adapters": runs}), {}).render_validation
     fast, camera = config.adapters
     assert fast.over(config).num_steps == 8
-    assert fast.over(config).guidance().passes() == ("conditional",)
+    assert fast.over(config).streams().passes() == ("conditional",)
     assert camera.over(config).num_steps == config.num_steps == 30
     assert [adapter.strength for adapter in camera.adapters] == [1.0, 0.5]
     assert camera.adapters[0].place() == HubAdapter("Lightricks/camera", "dolly-in.safetensors", "v1")
@@ -67,6 +69,13 @@ def test_runs_of_several_adapters(write: Write) -> None:
         ({"adapters": [{"name": "x", "adapters": ["a"], "schedule": "distilled"}]}, "run 'x': num_steps is 30"),
         ({"schedule": "distilled"}, "num_steps is 30; a distilled model takes exactly 8"),
         ({"render_without_adapters": False}, "nothing would be rendered"),
+        ({"guidance": "official", "num_steps": 20}, "guidance is official, which decides num_steps too"),
+        ({"guidance": "official", **FAST}, "decides audio_cfg, num_steps, schedule, video_cfg too"),
+        ({"guidance": "official", "stg": 2, "stg_blocks": [1]}, "decides stg, stg_blocks too"),
+        ({"guidance": "lightricks"}, "guidance"),
+        ({"picture_strength": 0}, "picture_strength"),
+        ({"picture_strength": 1.1}, "picture_strength"),
+        ({"picture_crf": 52}, "picture_crf"),
         ({"inpaint_region": [0.5, 0, 0.5, 1]}, "left < right"),
     ],
 )
@@ -106,3 +115,24 @@ def test_other_notices(write: Write, tmp_path: Path) -> None:
         "render_validation.num_frames 61 becomes",
         "prompts.pictures small.png is",
     ]
+
+
+def test_official_guidance_has_a_negative_prompt_that_names_faults_of_sound(write: Write) -> None:
+    """Unless there is one; and nothing changes for who does not ask for it."""
+    plain = load_config(write(), {})
+    assert plain.prompts.negative == NEGATIVE_PROMPT
+    config = load_config(write(), {"render_validation.guidance": "official"})
+    assert config.prompts.negative == official.NEGATIVE_PROMPT
+    assert all(fault in config.prompts.negative for fault in ("hiss", "echo", "robotic", "lips", "muffled"))
+    assert config.prompts.negative in config.shared().prompts.texts(), "it is embedded"
+    assert load_config(config, {}) == config, "as it goes through Prefect"
+    own = load_config(write(prompts={"negative": "rain"}), {"render_validation.guidance": "official"})
+    assert own.prompts.negative == "rain"
+
+
+def test_a_run_with_numbers_of_its_own_is_guided_by_those(write: Write) -> None:
+    runs = ["plain.safetensors", {"name": "fast", "adapters": DISTILLED, **FAST}]
+    config = load_config(write(render_validation={"guidance": "official", "adapters": runs}), {}).render_validation
+    plain, fast = (run.over(config) for run in config.adapters)
+    assert plain.guidance == "official"
+    assert (fast.guidance, fast.num_steps, fast.streams().passes()) == ("own", 8, ("conditional",))

@@ -5,7 +5,8 @@ import torch
 
 from ltx_core.errors import ConfigError
 from ltx_core.sampling.combine import combine
-from ltx_core.sampling.guidance import Guidance, Pass, StreamGuidance, official_guidance
+from ltx_core.sampling.guidance import Guidance, Pass, StreamGuidance
+from ltx_core.sampling.official import official
 
 
 def predictions(batch: int = 1) -> dict[Pass, torch.Tensor]:
@@ -54,7 +55,7 @@ def test_rescale_of_a_constant_prediction_is_finite() -> None:
         (Guidance(audio=StreamGuidance(cfg=7)), ("unconditional",)),
         (Guidance(video=StreamGuidance(modality=3)), ("isolated",)),
         (Guidance(video=StreamGuidance(stg=1), stg_blocks=(1,)), ("perturbed",)),
-        (official_guidance("2.3"), ("unconditional", "perturbed", "isolated")),
+        (official("2.3", "").guidance, ("unconditional", "perturbed", "isolated")),
     ],
 )
 def test_only_needed_passes(guidance: Guidance, extra: tuple[str, ...]) -> None:
@@ -74,6 +75,29 @@ def test_refuses_stg_without_blocks_and_blocks_without_stg() -> None:
         Guidance(stg_blocks=(1,))
 
 
-def test_official_block_by_generation() -> None:
-    assert official_guidance("2.0").stg_blocks == (29,)
-    assert official_guidance("2.3").stg_blocks == official_guidance("2.5").stg_blocks == (28,)
+@pytest.mark.parametrize(
+    ("generation", "version", "steps", "block", "crf"),
+    [
+        ("2.0", "", 40, 29, 33),
+        ("2.0", "2.0.0", 40, 29, 33),
+        ("2.3", "", 30, 28, 33),
+        ("2.3", "2.3.0", 30, 28, 33),
+        ("2.3", "2.4", 30, 28, 18),  # the features alone would be those of 2.3
+        ("2.3", "2.4-rc2", 30, 28, 18),
+        ("2.3", "2.4.rc2", 30, 28, 18),
+        ("2.5", "", 30, 28, 18),
+        ("2.5", "2.10.1", 30, 28, 18),
+        ("2.3", "no version", 30, 28, 33),
+    ],
+)
+def test_official_settings_by_release(generation: str, version: str, steps: int, block: int, crf: int) -> None:
+    found = official(generation, version)
+    assert (found.num_steps, found.guidance.stg_blocks, found.picture_crf) == (steps, (block,), crf)
+    video, audio = found.guidance.video, found.guidance.audio
+    assert (video.cfg, audio.cfg) == (3, 7)
+    assert all((stream.stg, stream.modality, stream.rescale) == (1, 3, 0.7) for stream in (video, audio))
+
+
+@pytest.mark.parametrize(("num_blocks", "block"), [(1, 0), (2, 1), (5, 2), (48, 28)])
+def test_of_a_smaller_model_the_block_as_deep_is_perturbed(num_blocks: int, block: int) -> None:
+    assert official("2.3", "", num_blocks).guidance.stg_blocks == (block,)

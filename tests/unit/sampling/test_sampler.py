@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from ltx_core.conditioning.first_frame import FirstFrame
 from ltx_core.conditioning.sound import Sound
 from ltx_core.denoiser.forward import denoise
+from ltx_core.denoiser.packing import pack_video
 from ltx_core.errors import ConfigError, DataError, ShapeError, Stopped
 from ltx_core.progress import Silent
 from ltx_core.sampling.guidance import Guidance, StreamGuidance
@@ -249,3 +250,52 @@ def test_foreign_files_are_refused(tmp_path: Path) -> None:
     for name, message in (("torn", "not a safetensors file"), ("lora", "weight")):
         with pytest.raises(DataError, match=message):
             load_latents(tmp_path / name)
+
+
+@pytest.mark.parametrize("strength", [0.25, 0.75])
+def test_a_picture_given_in_part_is_walked_as_lightricks_walks_it(
+    transformer: LTX2VideoTransformer3DModel, prompts: Prompts, request_of: Make, strength: float
+) -> None:
+    """With m = 1 - strength: tokens start at m noise + (1 - m) given, are shown at m sigma, and x0 = x - m sigma v is
+    pulled to m x0 + (1 - m) given before each Euler step."""
+    frame = torch.randn(4, 1, 1, 2, generator=torch.Generator().manual_seed(5))
+    request = request_of(mode="i2v", conditioning_key="x")
+    start = initial_state(request.seed, request.grid, 4, request.audio_tokens, 8)
+    state = FirstFrame(frame, strength).apply(start)
+    given, m = pack_video(frame[None]), 1 - strength
+    noise = start.video.tokens
+    torch.testing.assert_close(state.video.tokens[:, :2], m * noise[:, :2] + strength * given)
+    assert torch.equal(state.video.tokens[:, 2:], noise[:, 2:])
+    walk = Walk(transformer, prompts, Guidance(), request.frame_rate)
+    video, audio = walk.streams(prompts.positive.apply(state), 0.8)
+    torch.testing.assert_close(video.timesteps, torch.tensor([[0.8 * m, 0.8 * m, 0.8, 0.8]]))
+    assert video.sigma.item() == pytest.approx(0.8)
+    velocity = denoise(transformer, video, audio)[0]
+    assert velocity is not None
+    x = state.video.tokens
+    x0 = x - torch.tensor([0.8 * m, 0.8 * m, 0.8, 0.8])[:, None] * velocity
+    x0[:, :2] = m * x0[:, :2] + strength * given
+    moved = walk.step(state, 0.8, 0.5).video.tokens
+    torch.testing.assert_close(moved, x0 + 0.5 / 0.8 * (x - x0), rtol=0, atol=1e-6)
+
+
+def test_the_more_a_picture_is_given_the_nearer_the_render_is_to_it(
+    transformer: LTX2VideoTransformer3DModel, both_prompts: Prompts, request_of: Make
+) -> None:
+    frame = torch.randn(4, 1, 1, 2, generator=torch.Generator().manual_seed(5))
+    request = request_of(mode="i2v", conditioning_key="x", guidance=EVERYTHING)
+    off = []
+    for strength in (0.2, 0.6, 0.9, 1.0):
+        made = sample(transformer, both_prompts, request, Silent(), conditionings=[FirstFrame(frame, strength)])
+        off.append(float((made.video[:, :1] - frame).norm()))
+    assert off == sorted(off, reverse=True)
+    assert off[0] > off[1] > off[2] > off[3] == 0
+
+
+@pytest.mark.parametrize("strength", [0.0, -0.5, 1.5, float("nan")])
+def test_strengths_that_mean_nothing_are_refused(
+    transformer: LTX2VideoTransformer3DModel, prompts: Prompts, request_of: Make, strength: float
+) -> None:
+    frame = FirstFrame(torch.zeros(4, 1, 1, 2), strength)
+    with pytest.raises(ConfigError, match="above 0 and up to 1 is wanted"):
+        sample(transformer, prompts, request_of(mode="i2v", conditioning_key="x"), Silent(), conditionings=[frame])
