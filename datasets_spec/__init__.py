@@ -1,32 +1,48 @@
-"""What data looks like between stages, and what a user may say about footage. pydantic and pyarrow only."""
+"""What data looks like between stages, and what a user may say about footage. pydantic and pyarrow only.
 
-from datasets_spec.errors import DamagedError, LtxError, damaged
-from datasets_spec.manifest import Manifest, write_manifest
-from datasets_spec.quarantine import Quarantined, QuarantineReason
-from datasets_spec.record import Record, location
-from datasets_spec.rows import Checkpoint, Clip, Frames, Latent, Media, Published, Registered, Render, Text
-from datasets_spec.spec import AudioSpec, DatasetSpec, VideoSpec
+A name's module is imported when the name is first asked for: errors are raised where neither library is installed.
+"""
 
-__all__ = [
-    "AudioSpec",
-    "Checkpoint",
-    "Clip",
-    "DamagedError",
-    "DatasetSpec",
-    "Frames",
-    "Latent",
-    "LtxError",
-    "Manifest",
-    "Media",
-    "Published",
-    "QuarantineReason",
-    "Quarantined",
-    "Record",
-    "Registered",
-    "Render",
-    "Text",
-    "VideoSpec",
-    "damaged",
-    "location",
-    "write_manifest",
-]
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datasets_spec.errors import DamagedError as DamagedError
+    from datasets_spec.errors import LtxError as LtxError
+    from datasets_spec.errors import damaged as damaged
+    from datasets_spec.manifest import Manifest as Manifest
+    from datasets_spec.manifest import write_manifest as write_manifest
+    from datasets_spec.quarantine import Quarantined as Quarantined
+    from datasets_spec.quarantine import QuarantineReason as QuarantineReason
+    from datasets_spec.record import Record as Record
+    from datasets_spec.record import location as location
+    from datasets_spec.rows import Checkpoint as Checkpoint
+    from datasets_spec.rows import Clip as Clip
+    from datasets_spec.rows import Frames as Frames
+    from datasets_spec.rows import Latent as Latent
+    from datasets_spec.rows import Media as Media
+    from datasets_spec.rows import Published as Published
+    from datasets_spec.rows import Registered as Registered
+    from datasets_spec.rows import Render as Render
+    from datasets_spec.rows import Text as Text
+    from datasets_spec.spec import AudioSpec as AudioSpec
+    from datasets_spec.spec import DatasetSpec as DatasetSpec
+    from datasets_spec.spec import VideoSpec as VideoSpec
+
+_MODULES = {
+    "errors": ("DamagedError", "LtxError", "damaged"),
+    "manifest": ("Manifest", "write_manifest"),
+    "quarantine": ("Quarantined", "QuarantineReason"),
+    "record": ("Record", "location"),
+    "rows": ("Checkpoint", "Clip", "Frames", "Latent", "Media", "Published", "Registered", "Render", "Text"),
+    "spec": ("AudioSpec", "DatasetSpec", "VideoSpec"),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """The name, from its module."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'datasets_spec' has no attribute {name!r}")
+    return getattr(import_module(f"datasets_spec.{_HOMES[name]}"), name)

@@ -77,8 +77,8 @@ class Ground:
         )
 
 
-def make_ground(folder: Path) -> Ground:
-    """Write the miniature, run each stage alone, and keep a copy of the workspace before each.
+def make_ground(folder: Path, last: str | None = None) -> Ground:
+    """Write the miniature, run each stage alone up to `last`, and keep a copy of the workspace before each.
 
     Raises:
         RuntimeError: an undisturbed stage failed; gives what it printed.
@@ -87,7 +87,8 @@ def make_ground(folder: Path) -> Ground:
     workspace = Workspace(folder / "workspace")
     workspace.root.mkdir(exist_ok=True)
     seconds, digests = {}, {}
-    for name in _stages_on(folder / "ltx2-lora.yaml"):
+    names = _stages_on(folder / "ltx2-lora.yaml")
+    for name in names[: names.index(last) + 1] if last else names:
         shutil.copytree(workspace.root, folder / "before" / name)
         ended = run_and_wait("run", folder / "ltx2-lora.yaml", "--only", name)
         if ended.code:
