@@ -13,7 +13,7 @@ from ltx_core.conditioning.first_frame import FirstFrame
 from ltx_core.conditioning.sound import Sound
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.packing import pack_video
-from ltx_core.errors import ConfigError, DataError, ShapeError, Stopped
+from ltx_core.errors import CheckpointError, ConfigError, DataError, ShapeError, Stopped
 from ltx_core.progress import Silent
 from ltx_core.sampling.guidance import Guidance, StreamGuidance
 from ltx_core.sampling.latents import SampledLatents, load_latents, save_latents
@@ -247,8 +247,9 @@ def test_latents_survive_the_disk(tmp_path: Path) -> None:
 def test_foreign_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "torn").write_bytes(b"no")
     save_file({"weight": torch.zeros(1)}, tmp_path / "lora")
-    for name, message in (("torn", "not a safetensors file"), ("lora", "weight")):
-        with pytest.raises(DataError, match=message):
+    cases = (("torn", CheckpointError, "does not start like a safetensors file"), ("lora", DataError, "weight"))
+    for name, error, message in cases:
+        with pytest.raises(error, match=message):
             load_latents(tmp_path / name)
 
 
