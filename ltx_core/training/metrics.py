@@ -105,7 +105,9 @@ def summarise(records: Sequence[StepRecord]) -> dict[str, float]:
     for group in sorted({group for record in records for group in record.grad_norms}):
         values[f"grad_norm/{group}"] = fmean(r.grad_norms[group] for r in records if group in r.grad_norms)
     aligned = [record.crepa for record in records if record.crepa]
-    values |= {f"crepa/{name}": fmean(found[name] for found in aligned) for name in (aligned[0] if aligned else ())}
+    values |= {
+        f"crepa/{name}": fmean(found[name] for found in aligned) for name in sorted(aligned[0] if aligned else ())
+    }
     values["learning_rate"] = records[-1].learning_rate
     return values
 
