@@ -118,9 +118,18 @@ def test_what_is_new_is_embedded_and_nothing_else(own: Bench, tmp_path: Path) ->
 def test_features_that_are_not_finite_are_not_kept(own: Bench, tmp_path: Path) -> None:
     broken = write_dinov2(tmp_path / "broken")
     tensors = load_file(broken / "model.safetensors")
-    tensors["layernorm.weight"][:] = float("nan")
+    tensors["layernorm.weight"][:] = 3e38  # finite, and what it multiplies is not
     save_file(tensors, broken / "model.safetensors", {"format": "pt"})
     with pytest.raises(DataError, match=r"embed_frames set aside 4 of 4 clips \(4 non_finite\)"):
+        own.but(vision=broken).run("embed_frames")
+
+
+def test_an_encoder_whose_weights_are_not_finite_is_refused(own: Bench, tmp_path: Path) -> None:
+    broken = write_dinov2(tmp_path / "broken")
+    tensors = load_file(broken / "model.safetensors")
+    tensors["layernorm.weight"][:] = float("nan")
+    save_file(tensors, broken / "model.safetensors", {"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"layernorm\.weight"):
         own.but(vision=broken).run("embed_frames")
 
 
