@@ -15,6 +15,7 @@ from ltx_core.media.frames import decode_frames
 from ltx_core.media.picture import read_picture
 from ltx_core.media.sound import decode_sound
 from ltx_core.sampling.latents import load_latents
+from tasks.render_release import picture_crf
 from tasks.weights import open_weights
 
 LATENT_TOLERANCE = 0.02
@@ -35,7 +36,7 @@ def pictures(config: RunConfig, rows: Iterable[Render], clips: Mapping[str, Clip
     vae = load_video_vae(open_weights(config.model).checkpoint, device="cpu", dtype=torch.float32)
     for row in (row for row in rows if row.mode == "i2v"):
         path = config.workspace / row.file
-        given = torch.from_numpy(_given_frame(row, clips))
+        given = torch.from_numpy(_given_frame(config, row, clips))
         latent, made = encode_video(vae, given[None]), load_latents(path.with_suffix(".safetensors")).video
         off = float((made[:, :1] - latent).norm() / latent.norm())
         check(off < LATENT_TOLERANCE, f"{path}: its first latent is {off:.3f} off the given picture's")
@@ -83,7 +84,8 @@ def check(condition: bool, failure: str) -> None:
         raise SystemExit(f"demo is not as promised: {failure}")
 
 
-def _given_frame(row: Render, clips: Mapping[str, Clip]) -> np.ndarray:
+def _given_frame(config: RunConfig, row: Render, clips: Mapping[str, Clip]) -> np.ndarray:
     if row.clip_id:
         return clip_frames(clips[row.clip_id])[0]
-    return read_picture(Path(str(row.given_file)), (row.width, row.height))
+    crf = picture_crf(config.render_validation, config.shared())
+    return read_picture(Path(str(row.given_file)), (row.width, row.height), crf=crf)
