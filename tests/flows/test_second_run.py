@@ -50,7 +50,12 @@ def test_every_stage_is_reused(lab: Lab, second: Second) -> None:
 
 
 def test_nothing_is_written_in_the_stages(second: Second) -> None:
-    assert second.before == second.after
+    """A manifest that was found good is as it was but for its time, by which `gc` knows that it is in use."""
+    assert {path: seen.digest for path, seen in second.before.items()} == {
+        path: seen.digest for path, seen in second.after.items()
+    }
+    changed = {path.name for path in second.before if second.before[path] != second.after[path]}
+    assert changed <= {"manifest.parquet"}
     assert {path.parts[-3] for path in second.before if path.name == "manifest.parquet"} == set(NAMES)
 
 

@@ -112,7 +112,10 @@ def test_a_damaged_item_is_made_again_and_said(tmp_path: Path) -> None:
     assert store.get("abcd") == [1, 2]
 
 
-def test_a_damaged_memo_is_made_again_and_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_memo_is_made_again_and_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ltx_core.files.digest.GRANULARITY_NS", -1)  # else a file this young is not remembered
     file, store = tmp_path / "file", tmp_path / "memo.parquet"
     file.write_bytes(b"content")
     memo = DigestMemo(store)

@@ -112,7 +112,7 @@ def test_paths_that_no_file_can_have(write: Write, option: str, value: str) -> N
 @pytest.mark.parametrize("text", ["[" * 20_000, "&a [*a]", "{a: 1, a: 2}", "9" * 5000])
 def test_values_of_the_command_line_too(write: Write, text: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", str(write()), "--set", f"train_lora.steps={text}"]) == 1
-    assert "is not a YAML value" in capsys.readouterr().err
+    assert "the value is not YAML: " in capsys.readouterr().err
 
 
 def test_a_value_given_from_python_too(values: dict[str, Any]) -> None:
