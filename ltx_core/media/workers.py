@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets_spec.quarantine import QuarantineReason
-from ltx_core.errors import OutOfMemory
+from ltx_core.errors import OutOfMemory, Stopped
 from ltx_core.media.errors import MediaError
 from ltx_core.media.worker_process import BROKE, RAISED
+from ltx_core.oom import killed_since, oom_kills
 
 WAIT_SECONDS = 0.1
 """How often it is looked whether to leave, while a worker is busy."""
@@ -42,6 +43,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._oom_before: int | None = None
         self._connection: Connection[Any, Any] | None = None
 
     def call(self, file: FileLimits, check: Callable[[], None], function: Callable[..., Any], *arguments: Any) -> Any:
@@ -52,11 +54,13 @@ class Worker:
         Raises:
             LtxError: as the function raised it.
             MediaError: DECODE_ERROR, the function raised anything else, took too long, or ended its process.
-            OutOfMemory: the worker was killed from outside.
+            OutOfMemory: the kernel ended the worker for want of memory.
+            Stopped: the worker was killed from outside.
         """
         if self._process is None:
             _starter.submit(self._start).result()
         assert self._connection is not None
+        self._oom_before = oom_kills()
         try:
             self._connection.send((function, arguments, file.decoder_threads))
             kind, value = self._answer(file.path, time.monotonic() + file.seconds, file.seconds, check)
@@ -104,10 +108,15 @@ class Worker:
     def _death(self, path: Path) -> Exception:
         assert self._process is not None
         code = self._process.wait()
-        if code == -signal.SIGKILL:
+        if code == -signal.SIGKILL and killed_since(self._oom_before):
             return OutOfMemory(
-                f"the process that read {path} was killed from outside (SIGKILL). If nobody did it on purpose, the "
-                f"kernel ended it for want of host memory: close other programs, or lower `decode_workers`."
+                f"the kernel ended the process that read {path}, for host memory ran out: close other programs, or "
+                f"lower `decode_workers`. What was finished is kept, run again to go on"
+            )
+        if code == -signal.SIGKILL:
+            return Stopped(
+                f"the process that read {path} was killed from outside (SIGKILL). What was finished is kept, run again "
+                f"to go on"
             )
         how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return _broken(path, f"reading it ended its process with {how}")

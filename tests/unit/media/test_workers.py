@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from datasets_spec import QuarantineReason
-from ltx_core.errors import DataError, OutOfMemory, Stopped
+from ltx_core.errors import DataError, Stopped
 from ltx_core.media.errors import MediaError
 from ltx_core.media.workers import FileLimits, limits_of, read_apart
 
@@ -112,7 +112,7 @@ def test_errors_of_ours_keep_their_kind() -> None:
     assert caught.value.reason is QuarantineReason.TRUNCATED
     with pytest.raises(DataError, match="not usable"):
         apart(raise_data_error)
-    with pytest.raises(OutOfMemory, match="killed from outside"):
+    with pytest.raises(Stopped, match="killed from outside"):
         apart(be_killed)
 
 
