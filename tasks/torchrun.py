@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ltx_core.errors import ConfigError
-from ltx_core.files.atomic import write_bytes
+from ltx_core.files.json_file import read_json, write_json
 from tasks.child import guarded
 from tasks.child_log import log_to_stderr
 from tasks.follow import follow
@@ -34,7 +34,7 @@ def refuse_several_nodes(execution: "Execution", request: Path) -> None:
     if memory.num_nodes == 1 or execution.decision.stage.num_ranks is one_process or "RANK" in os.environ:
         return
     kept = execution.decision.folder / REQUEST_FILE
-    write_bytes(kept, request.read_bytes(), private=True)
+    write_json(kept, read_json(request), indent=2, private=True)  # its digest names the file
     each = memory.num_gpus if memory.num_gpus != "auto" else "GPUS"
     raise ConfigError(
         f"memory.num_nodes is {memory.num_nodes}: start this on every machine, with its number 0 to "
