@@ -41,9 +41,8 @@ SLOWEST = 24000 / 1001
 
 
 def memory_lines(settings: TrainSettings, shared: Shared, inputs: Inputs, workspace: Workspace) -> Sequence[str]:
-    """For people: that there is no sound to train on, if there is none; how weights in 8 bits are held, as far as it is
-    known; the predicted peak on the card of
-    `memory.gpu_gib` or of this machine, the choice, and why.
+    """For people: that there is no sound to train on, if there is none; the predicted peak on the card of
+    `memory.gpu_gib` or of this machine, the choice, and why; how weights in 8 bits are held, as far as it is known.
 
     Raises:
         OutOfMemory: it cannot fit.
@@ -51,13 +50,12 @@ def memory_lines(settings: TrainSettings, shared: Shared, inputs: Inputs, worksp
     """
     compared = known(settings, shared, workspace)
     layers = None if compared is None else compared.choice
-    lines = list(plan_lines(settings, compared))
+    held = plan_lines(settings, compared)
     settings, without_sound = _as_heard(settings, shared, inputs)
-    if without_sound:
-        lines.insert(0, without_sound)
+    lines = [without_sound] if without_sound else []
     gpu_gib = planned_card(shared.memory)
     if gpu_gib is None:
-        return lines
+        return [*lines, *held]
     buckets, assumed = known_buckets(shared, inputs)
     width = feature_width(inputs)
     work = training_work(settings, shared, buckets, num_ranks=_num_ranks(shared.memory), feature_width=width)
@@ -67,7 +65,8 @@ def memory_lines(settings: TrainSettings, shared: Shared, inputs: Inputs, worksp
     lines += [f"{name}: {peak / GIB:.1f} GiB" for name, peak in _peaks(settings, work, choice, buckets)]
     if assumed:
         lines.append("the clips are not cut yet; widescreen footage is assumed")
-    return [*lines, *check_fit(work, choice, usable_bytes(gpu_gib)), *check_host(settings, choice, shared.memory)]
+    lines += check_fit(work, choice, usable_bytes(gpu_gib))
+    return [*lines, *check_host(settings, choice, shared.memory), *held]
 
 
 def _as_heard(settings: TrainSettings, shared: Shared, inputs: Inputs) -> AsHeard:
