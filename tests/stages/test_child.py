@@ -165,27 +165,25 @@ def test_killed_from_outside_is_told_as_such(execution: Execution) -> None:
 
 
 @pytest.fixture
-def small_group() -> Iterator[None]:
-    """This process and its children share 512 MiB from here on, by a control group, which needs root."""
+def small_group(tmp_path: Path) -> Iterator[Path]:
+    """A control group of 512 MiB, which needs root; the file that takes the processes that are to share them."""
     parent = Path("/sys/fs/cgroup/memory") / own_group("memory")
     folder = parent / f"ltx2-lora-test-{os.getpid()}"
     try:
         folder.mkdir()
         (folder / "memory.limit_in_bytes").write_text(str(2**29))
-        (folder / "cgroup.procs").write_text(str(os.getpid()))
     except OSError as error:
         pytest.skip(f"no control group of version 1 can be made here: {error}")
-    yield
-    (parent / "cgroup.procs").write_text(str(os.getpid()))
+    yield folder / "cgroup.procs"
     deadline = time.monotonic() + 30
     while (folder / "cgroup.procs").read_text() and time.monotonic() < deadline:  # workers end with the child
         time.sleep(0.1)
     folder.rmdir()
 
 
-@pytest.mark.usefixtures("small_group")
-def test_only_the_kernel_says_that_memory_ran_out(execution: Execution, patch: Patch) -> None:
-    """The child takes more than there is, and asks to be the one that is ended for it."""
+def test_only_the_kernel_says_that_memory_ran_out(execution: Execution, patch: Patch, small_group: Path) -> None:
+    """The child takes more than there is, and asks to be the one that is ended for it. Another process launches it:
+    this one, which holds more, the kernel would end in its stead."""
     patch(
         "import pathlib, tasks.split as s\n"
         "def greedy(*a):\n"
@@ -193,8 +191,10 @@ def test_only_the_kernel_says_that_memory_ran_out(execution: Execution, patch: P
         "    kept = [b'x' * 2**24 for _ in range(64)]\n"
         "s._hold_out = greedy\n"
     )
-    with pytest.raises(OutOfMemory, match="the kernel ended the process of split, for host memory ran out"):
-        launch(execution, Listener())
+    words = [sys.executable, "-c", LAUNCHING, write_request(execution), small_group]
+    told = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True).stdout
+    assert told.startswith("OutOfMemory: ")
+    assert "the kernel ended the process of split, for host memory ran out" in told
 
 
 def test_sigterm_that_nothing_hears_ends_it_with_stopped_too(execution: Execution, patch: Patch) -> None:
@@ -363,6 +363,21 @@ with atomic_path(folder.parent / "latest.json") as one, atomic_path(run.workspac
     with atomic_folder(folder / "checkpoints" / "step-1") as three:
         (three / "state.json").write_text("{")
         os.kill(os.getpid(), signal.SIGKILL)
+"""
+LAUNCHING = """
+import os, sys
+from pathlib import Path
+from tasks.launch import launch
+from tasks.request import load_execution
+class Listener:
+    def started(self, *a): pass
+    def noted(self, *a): pass
+    def advanced(self, *a, **k): pass
+Path(sys.argv[2]).write_text(str(os.getpid()))
+try:
+    launch(load_execution(Path(sys.argv[1])), Listener())
+except Exception as error:
+    print(f"{type(error).__name__}: {error}")
 """
 PARENT = """
 import sys
