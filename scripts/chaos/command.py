@@ -61,7 +61,7 @@ class Command:
         self.first_stage: float | None = None
         self._said: list[bytes] = []
         environment = {**os.environ, "DO_NOT_TRACK": "true", "COLUMNS": "200", **(environment or {})}
-        arguments = [sys.executable, "-m", "flows.cli", *(str(word) for word in words)]
+        arguments = [sys.executable, "-m", "flows", *(str(word) for word in words)]
         self.master, slave = pty.openpty() if terminal else os.pipe()
         out = slave
         self.process = subprocess.Popen(

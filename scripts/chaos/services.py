@@ -53,7 +53,7 @@ def _up(ground: Ground, home: Path) -> Iterator[tuple[psutil.Popen, dict[str, st
     words = ["up", "--config", str(ground.config), "--mlflow-port", str(mlflow_port)]
     log = home / "up.log"
     with log.open("wb") as out:
-        up = psutil.Popen([sys.executable, "-m", "flows.cli", *words], env=environment, stdout=out, stderr=out)
+        up = psutil.Popen([sys.executable, "-m", "flows", *words], env=environment, stdout=out, stderr=out)
     try:
         _wait_for_up(up, log)
         yield up, environment

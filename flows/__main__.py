@@ -1,0 +1,28 @@
+"""Where `ltx2-lora` begins and ends: outside the command itself, ctrl-C just ends the process."""
+
+import signal
+import sys
+
+
+def main() -> int:
+    """Run the command line.
+
+    While its modules are imported, and after the command is done, nothing can be left half done, and an exception
+    raised by ctrl-C there would only print a traceback; a shell's background job, which ignores ctrl-C, goes on to.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    outside = signal.SIG_DFL if handler is signal.default_int_handler else handler
+    signal.signal(signal.SIGINT, outside)
+    from flows.cli import main as command_line
+
+    try:
+        signal.signal(signal.SIGINT, handler)
+        return command_line()
+    except KeyboardInterrupt:  # before the command began
+        return 128 + signal.SIGINT
+    finally:
+        signal.signal(signal.SIGINT, outside)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
