@@ -19,7 +19,7 @@ from scripts.chaos.command import Command, kill_tree, run_and_wait, tree, words_
 from scripts.chaos.ground import Ground
 from scripts.chaos.verdict import Case
 
-VICTIMS = {"server": "server start", "worker": "worker start", "mlflow": "mlflow ui"}
+VICTIMS = {"server": "flows.api_server", "worker": "worker start", "mlflow": "mlflow ui"}
 """Services by what their command line holds."""
 WAYS = (*VICTIMS, "up", "down", "all")
 UP_SECONDS = 180.0
@@ -90,9 +90,11 @@ def _kill(up: psutil.Popen, way: str, environment: dict[str, str]) -> None:
     elif way == "up":
         up.kill()
     else:
-        for process in tree(up.pid):
-            if VICTIMS[way] in " ".join(words_of(process)):
-                process.kill()
+        victims = [process for process in tree(up.pid) if VICTIMS[way] in " ".join(words_of(process))]
+        if not victims:
+            raise RuntimeError(f"`up` runs no {way}: no process below it has {VICTIMS[way]!r} among its words")
+        for process in victims:
+            process.kill()
 
 
 def _free_port() -> int:
