@@ -16,6 +16,7 @@ from ltx_core.media.container import decode_errors, open_media, preferred_audio,
 from ltx_core.media.deinterlace import CYCLE, KEPT
 from ltx_core.media.errors import MediaError
 from ltx_core.media.look import look_at
+from ltx_core.media.lost import lost_picture
 from ltx_core.media.packets import UNSTAMPED, Packets, Track
 from ltx_core.media.rates import usual_rate
 from ltx_core.media.reading import is_loose, packets_of
@@ -82,6 +83,7 @@ def probe_media(path: Path) -> MediaInfo:
         packets = packets_of(path)
         _check_whole(container, stream, packets, path)
         _check_single(container, packets, path)
+        _check_unbroken(container, stream, packets, path)
         first = next(timed_frames(path))
         times = _packet_times(path, stream, packets.tracks[stream.index]) or _decoded_times(path, stream)
         rate = usual_rate(times.shown, times.tolerance, (stream.guessed_rate, stream.average_rate))
@@ -148,6 +150,22 @@ def _check_single(container: Any, packets: Packets, path: Path) -> None:
             QuarantineReason.DECODE_ERROR,
             f"{path} seems to be several recordings in one file ({found}); one is wanted. Join them anew, with "
             f"ffmpeg's concat demuxer say, or keep them apart.",
+        )
+
+
+def _check_unbroken(container: Any, stream: Any, packets: Packets, path: Path) -> None:
+    """See that no picture was lost on the way from the encoder.
+
+    Raises:
+        MediaError: DECODE_ERROR.
+    """
+    track = packets.tracks[stream.index]
+    if (lost := lost_picture(container, stream, track)) is not None:
+        begin = min(stamp for stamp, _ in track.shown() if stamp is not None)
+        raise MediaError(
+            QuarantineReason.DECODE_ERROR,
+            f"{path} lacks a picture at about {lost - float(begin * track.time_base):.2f} s, and others are made from "
+            f"it; all are wanted. Copy or record it again, or cut it there.",
         )
 
 
