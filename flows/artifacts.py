@@ -13,7 +13,7 @@ from flows.mlflow_address import run_address
 from flows.report import QUARANTINE_HEADERS, STAGE_HEADERS, quarantine_rows, stage_rows
 from ltx_core.files.atomic import find_whole
 from ltx_core.gallery.cells import Badge, Cell
-from tasks.results import StageResult
+from tasks.perform import StageResult
 from tasks.tracking import TrackedRun
 
 PICTURE_EDGE = 1000
@@ -32,7 +32,7 @@ def publish(results: list[StageResult], run: TrackedRun, config: RunConfig) -> N
     )
     create_link_artifact(link=run_address(config, run), link_text="MLflow run", key="mlflow-run")
     for result in results:
-        for picture in find_whole(result.decision.folder, "*.png"):
+        for picture in find_whole(result.run.out, "*.png"):
             create_image_artifact(
                 image_url=_data_uri(picture),
                 key=f"picture-{picture.stem}".lower().replace("_", "-").replace(".", "-"),

@@ -20,9 +20,8 @@ from ltx_core.errors import LtxError, Stopped
 from tasks.binding import as_task
 from tasks.death import StageDied
 from tasks.events import Everyone
-from tasks.perform import StageCall
-from tasks.registry import stage_named
-from tasks.results import StageResult
+from tasks.perform import StageResult
+from tasks.stage_run import StageRun
 
 T = TypeVar("T")
 EXPLAINED: list[BaseException] = []
@@ -65,7 +64,7 @@ def explained(work: Callable[[], T]) -> T | State[Any]:
 def _as_tasks() -> Around:
     states: dict[str, State[str]] = {}
 
-    def as_one(call: StageCall, body: Callable[[], StageResult]) -> StageResult:
+    def as_one(run: StageRun, body: Callable[[], StageResult]) -> StageResult:
         ended: list[StageResult | BaseException] = []
 
         def kept() -> StageResult:
@@ -77,7 +76,7 @@ def _as_tasks() -> Around:
             ended.append(result)
             return result
 
-        stage = stage_named(call.stage)
+        stage = run.stage
         states[stage.name] = as_task(stage, kept)({n: states[n] for n in stage.read_of(states) if n in states})
         if isinstance(ended[-1], BaseException):
             raise ended[-1]

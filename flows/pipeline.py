@@ -9,10 +9,10 @@ from flows.plan import prepare, required_manifest
 from flows.selection import Selection, inputs_of
 from ltx_core.progress import SILENT, Progress
 from tasks import STAGES
-from tasks.perform import StageCall
-from tasks.results import StageResult
+from tasks.perform import StageResult
+from tasks.stage_run import StageRun
 
-Perform = Callable[[StageCall], StageResult]
+Perform = Callable[[StageRun], StageResult]
 
 
 def run_stages(
@@ -32,15 +32,15 @@ def run_stages(
             if any(stage.name in inputs_of(later, config) for later in selection.stages):
                 done[stage.name] = required_manifest(stage, workspace)
             continue
-        call = StageCall(
-            stage=stage.name,
+        run = StageRun(
+            stage=stage,
             config=sections[stage.name],
             shared=shared,
             inputs={name: done[name] for name in inputs_of(stage, config)},
             workspace=workspace,
             force=stage.name in selection.forced,
         )
-        result = perform(call)
+        result = perform(run)
         done[stage.name] = result.manifest
         results.append(result)
     return results

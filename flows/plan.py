@@ -16,6 +16,7 @@ from tasks import STAGES
 from tasks.decide import decide
 from tasks.shared import Shared
 from tasks.stage import Stage
+from tasks.stage_run import StageRun
 from tasks.weights import pending_weights, prepare_weights
 from tasks.workspace import Workspace
 
@@ -110,13 +111,18 @@ def _decided(
         if not sections and stage.needs_weights:
             yield PlannedStage(stage, None, True, "after the download")
             continue
-        inputs = {name: done[name] for name in needs}
-        section = sections.get(stage.name, config.stage_config(stage.name))
-        decision = decide(stage, section, shared, inputs, workspace=workspace, memo=memo)
+        run = StageRun(
+            stage=stage,
+            config=sections.get(stage.name, config.stage_config(stage.name)),
+            shared=shared,
+            inputs={name: done[name] for name in needs},
+            workspace=workspace,
+        )
+        decision = decide(run, memo)
         memo.save()
         forced = stage.name in selection.forced
         if decision.reusable and not forced:
-            done[stage.name] = stage.manifest(decision.folder)
+            done[stage.name] = stage.manifest(workspace.stage(stage.name, decision.key))
         why = "forced" if forced else decision.why
         yield PlannedStage(stage, decision.key, forced or not decision.reusable, why)
 

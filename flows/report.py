@@ -8,7 +8,7 @@ from ltx_core.gallery.cells import Badge, Cell, Section, table
 from ltx_core.gallery.page import run_report
 from tasks.execute import read_quarantine
 from tasks.low_precision import lines_in
-from tasks.results import StageResult
+from tasks.perform import StageResult
 from tasks.tracking import TrackedRun
 
 STAGE_HEADERS = ("stage", "result", "in", "out", "quarantined", "computed", "reused", "unit", "seconds", "key")
@@ -18,14 +18,14 @@ QUARANTINE_HEADERS = ("stage", "item", "reason", "detail")
 def write_report(config: RunConfig, name: str, results: list[StageResult], run: TrackedRun) -> Path:
     """Write `run.json` (stage to key) and `report.html`; give the page's path."""
     folder = config.place().runs / name
-    keys = {result.decision.stage.name: result.decision.key for result in results}
+    keys = {result.run.stage.name: result.run.decided.key for result in results}
     write_json(folder / "run.json", {"stages": keys, "mlflow_run_id": run.run_id}, indent=2)
     facts: dict[str, Cell] = {"run": name, "workspace": str(config.workspace), "MLflow run": run.run_id}
     sections = [
         Section("Stages", table(STAGE_HEADERS, stage_rows(results))),
         Section("Quarantine", table(QUARANTINE_HEADERS, quarantine_rows(results), empty="Nothing was set aside.")),
     ]
-    if held := [[line] for result in results for line in lines_in(result.decision.folder)]:
+    if held := [[line] for result in results for line in lines_in(result.run.out)]:
         sections.append(Section("The base in 8 bits", table(("compared with full precision",), held)))
     page = folder / "report.html"
     run_report(page, f"ltx2-lora: {name}", facts, sections)

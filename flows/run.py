@@ -19,12 +19,12 @@ from flows.selection import Selection
 from flows.tracked import Tracked
 from ltx_core.errors import Stopped
 from tasks.events import Everyone, Listener
-from tasks.perform import StageCall, perform
-from tasks.results import StageResult
+from tasks.perform import StageResult, perform
 from tasks.retry import with_retries
+from tasks.stage_run import StageRun
 from tasks.tracking import TrackedRun
 
-Around = Callable[[StageCall, Callable[[], StageResult]], StageResult]
+Around = Callable[[StageRun, Callable[[], StageResult]], StageResult]
 """Calls what performs one stage: as it is, or as a Prefect task."""
 
 
@@ -72,7 +72,7 @@ def terminal() -> Iterator[Listener]:
         yield listener
 
 
-def _plainly(_call: StageCall, body: Callable[[], StageResult]) -> StageResult:
+def _plainly(_run: StageRun, body: Callable[[], StageResult]) -> StageResult:
     return body()
 
 
@@ -81,14 +81,14 @@ def _run(
 ) -> list[StageResult]:
     listener = Everyone(watching, tracked)
 
-    def performed(call: StageCall) -> StageResult:
+    def performed(run: StageRun) -> StageResult:
         def attempt() -> StageResult:
-            tracked.begin(call)
-            result = perform(call, listener)
-            tracked.finish(call, result)
+            tracked.begin(run)
+            result = perform(run, listener)
+            tracked.finish(result)
             return result
 
-        return around(call, lambda: with_retries(attempt, lambda message: watching.noted(call.stage, message)))
+        return around(run, lambda: with_retries(attempt, lambda message: watching.noted(run.stage.name, message)))
 
     return run_stages(config, selection, performed, Downloading(watching))
 

@@ -16,11 +16,10 @@ from flows.wandb_mirror import WandbMirror, start_mirror
 from ltx_core.errors import ConfigError, DamagedError
 from ltx_core.files.atomic import find_whole
 from ltx_core.files.json_file import read_json
-from tasks.perform import StageCall
+from tasks.perform import StageResult
 from tasks.register import RUN_ID_VARIABLE
 from tasks.register import STAGE as REGISTER
-from tasks.registry import stage_named
-from tasks.results import StageResult
+from tasks.stage_run import StageRun
 from tasks.tracking import TrackedRun, answering, tracking_errors
 from tasks.tracking_kept import kept_folder
 from tasks.tracking_log import LoggedRun, Say, TrackingLog, tell_kept
@@ -72,20 +71,20 @@ class Tracked:
             self._log.close()
             raise
 
-    def begin(self, call: StageCall) -> None:
+    def begin(self, run: StageRun) -> None:
         """A stage may be built: its child run is made when it starts."""
-        self._call = call
+        self._run = run
         self.child = None
         os.environ.pop(RUN_ID_VARIABLE, None)
 
     def started(self, stage: str, why: str) -> None:
         """Make the child run, or go on with the one of an earlier try."""
-        call = self._call
+        run = self._run
         self._log.add(beginning(f"{self._key}/{stage}", stage, parent=self._key))
         self.child = LoggedRun(self._log, f"{self._key}/{stage}")
-        self.child.params(call.config.model_dump(mode="json"))
+        self.child.params(run.config.model_dump(mode="json"))
         self.child.tags({"ltx2.why": why})
-        for name, manifest in call.inputs.items():
+        for name, manifest in run.inputs.items():
             self.child.dataset(name, manifest.digest, json.dumps({"manifest": str(manifest.path)}))
         if stage == REGISTER.name and (run_id := self.child.run_id(BEGUN_SECONDS)):
             os.environ[RUN_ID_VARIABLE] = run_id  # its child process logs into this run
@@ -102,14 +101,14 @@ class Tracked:
     def noted(self, stage: str, message: str) -> None:
         """Notes are in the stage's log."""
 
-    def finish(self, call: StageCall, result: StageResult) -> None:
+    def finish(self, result: StageResult) -> None:
         """Close the stage's child run, or link to the run that built what was reused."""
-        name, folder = call.stage, result.decision.folder
+        stage, folder, key = result.run.stage, result.run.out, result.run.decided.key
+        name = stage.name
         if result.built and self.child is not None:
             self._flush()
             self.child.metrics((f"counts/{k}", v, 0) for k, v in _counts(result).items())
-            self.child.tags({"ltx2.stage_key": result.decision.key})
-            stage = stage_named(name)
+            self.child.tags({"ltx2.stage_key": key})
             files = [file for pattern in stage.artifacts for file in find_whole(folder, pattern)]
             self.child.artifacts([file for file in files if file.is_file() and file.suffix != ".mp4"])
             self.child.artifacts([file for file in files if file.suffix == ".mp4"], "renders")
@@ -118,7 +117,7 @@ class Tracked:
             self.parent.runs({f"ltx2.run.{name}": self.child.key})
         else:
             self.parent.tags(_link(name, folder))
-        self.parent.tags({f"ltx2.stage.{name}": f"{result.state_name} {result.decision.key}"})
+        self.parent.tags({f"ltx2.stage.{name}": f"{result.state_name} {key}"})
         figures = {**_counts(result), **result.summary.figures}
         self.parent.metrics((f"{name}/{k}", v, 0) for k, v in figures.items())
         if self._mirror is not None:
@@ -145,7 +144,7 @@ class Tracked:
         if points and self.child is not None:
             self.child.metrics(points)
         if points and self._mirror is not None:
-            self._mirror.log(self._call.stage, points)
+            self._mirror.log(self._run.stage.name, points)
 
 
 def _open_log(config: RunConfig, key: str, name: str, say: Say) -> TrackingLog:

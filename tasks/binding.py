@@ -14,7 +14,7 @@ from prefect.states import Cancelled, Completed, Failed
 
 from ltx_core.errors import LtxError, Stopped
 from tasks.death import StageDied
-from tasks.results import StageResult
+from tasks.perform import StageResult
 from tasks.stage import Stage
 
 Upstream = Mapping[str, Any]

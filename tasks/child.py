@@ -19,8 +19,8 @@ from tasks.child_log import log_to_stderr
 from tasks.reporter import STOPPED_EXIT, Reporter
 
 if TYPE_CHECKING:
-    from tasks.execute import Execution
     from tasks.gpus import Held
+    from tasks.stage_run import StageRun
 
 PR_SET_PDEATHSIG = 1
 FAILED_EXIT = 1
@@ -40,40 +40,39 @@ def take_stdout() -> int:
     return pipe
 
 
-def run(request: Path, reporter: Reporter) -> None:
+def run_request(request: Path, reporter: Reporter) -> None:
     """Execute the request, as the first of several processes if the stage runs as such."""
     from tasks.execute import execute
     from tasks.ranks import first_of
-    from tasks.request import load_execution
+    from tasks.request import read_request
     from tasks.torchrun import refuse_several_nodes
 
-    execution = load_execution(request)
-    refuse_several_nodes(execution, request)
+    run = read_request(request, reporter)
+    refuse_several_nodes(run, request)
 
     def lost(error: Exception) -> None:
         reporter.send("failed", kind=type(error).__name__, message=str(error))
         os._exit(FAILED_EXIT)
 
-    with _gpus_of(execution, reporter) as held:
-        ranks = execution.num_ranks()
+    with _gpus_of(run) as held:
         if held is not None:
-            held.keep(ranks)
-        with first_of(ranks, request, lost):
-            summary = execute(execution, reporter)
+            held.keep(run.num_ranks)
+        with first_of(run.num_ranks, request, lost):
+            summary = execute(run)
     reporter.send("finished", summary=summary.model_dump(mode="json"))
 
 
-def _gpus_of(execution: "Execution", reporter: Reporter) -> AbstractContextManager["Held | None"]:
+def _gpus_of(run: "StageRun") -> AbstractContextManager["Held | None"]:
     """The GPUs that the stage may use, held; None where it uses none."""
     from tasks.gpus import ALL, held_gpus
     from tasks.stage import one_process
 
-    stage, memory = execution.decision.stage, execution.shared.memory
+    stage, memory = run.stage, run.shared.memory
     if stage.device != "gpu" or memory.device == "cpu":
         return nullcontext()
     if stage.num_ranks is one_process:
-        return held_gpus(1, execution.doing, reporter)
-    return held_gpus(ALL if memory.num_gpus == "auto" else memory.num_gpus, execution.doing, reporter)
+        return held_gpus(1, run.doing, run.progress)
+    return held_gpus(ALL if memory.num_gpus == "auto" else memory.num_gpus, run.doing, run.progress)
 
 
 def guarded(work: Callable[[], None], reporter: Reporter) -> int:
@@ -112,7 +111,7 @@ def serve(work: Callable[[Path, Reporter], None], die_with: Callable[[int], None
 
 def main() -> None:
     """Entry point of the child process."""
-    serve(run, die_with_parent)
+    serve(run_request, die_with_parent)
 
 
 if __name__ == "__main__":

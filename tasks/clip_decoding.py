@@ -18,7 +18,7 @@ from ltx_core.media.unchanged import read_unchanged
 from ltx_core.media.whole_clip import WholeClip, whole_clip
 from ltx_core.media.workers import limits_of, read_apart
 from ltx_core.progress import stop_if_asked
-from tasks.stage import Work
+from tasks.stage_run import StageRun
 
 SOUND_BYTES = 2 * 4 * 16_000
 """A second of it."""
@@ -27,7 +27,7 @@ MIB = 2**20
 
 def decoded_clips(
     clips: Sequence[tuple[str, Clip]],
-    work: Work,
+    run: StageRun,
     refused: dict[str, MediaError],
     decode: Callable[[Clip], WholeClip] = whole_clip,
 ) -> Generator[Decoded, None, None]:
@@ -37,14 +37,14 @@ def decoded_clips(
     Raises:
         Stopped: the stage was asked to stop.
     """
-    config, seconds = work.config, work.shared.limits.file_seconds
+    config, seconds = run.config, run.shared.limits.file_seconds
     workers = config.decode_workers or default_workers()
 
     def read(item: tuple[str, Clip], leaving: Leaving) -> Decoded:
         key, clip = item
         limits = limits_of(Path(clip.path), seconds, min(workers, len(clips)))
         apart = partial(read_apart, limits, leaving.check, decode, clip)
-        whole: WholeClip = read_unchanged(clip_files(clip), work.memo, apart)
+        whole: WholeClip = read_unchanged(clip_files(clip), run.memo, apart)
         return Decoded(key, torch.from_numpy(whole.frames), _tensor(whole.sound), _tensor(whole.weights))
 
     window = Window(workers, config.decode_ahead_mib * MIB)
@@ -53,7 +53,7 @@ def decoded_clips(
         read,
         size=_num_bytes,
         window=window,
-        check=lambda: stop_if_asked(work.progress, "decoding clips"),
+        check=lambda: stop_if_asked(run.progress, "decoding clips"),
         apart=MediaError,
     )
     with closing(ahead) as results:

@@ -20,25 +20,25 @@ from ltx_core.media.errors import MediaError
 from ltx_core.shapes import PixelShape
 from tasks.clip_decoding import decoded_clips
 from tasks.device import prepare_device, torch_dtype
-from tasks.stage import Work
+from tasks.stage_run import StageRun
 from tasks.vae_memory import vae_options
 from tasks.weights import open_weights
 
 
-def clip_encoder(clips: Sequence[Clip], work: Work) -> ClipEncoder:
+def clip_encoder(clips: Sequence[Clip], run: StageRun) -> ClipEncoder:
     """Load the VAEs and decide for each shape among `clips` what is cut and what is compiled; says so in the log.
 
     Raises:
         OutOfMemory: a shape does not fit the device.
     """
-    checkpoint, device = open_weights(work.shared.model).checkpoint, prepare_device(work.shared.memory)
-    dtype = torch_dtype(work.config.dtype)
+    checkpoint, device = open_weights(run.shared.model).checkpoint, prepare_device(run.shared.memory)
+    dtype = torch_dtype(run.config.dtype)
     vae = load_video_vae(checkpoint, device=device, dtype=dtype)
     audio_vae = load_audio_vae(checkpoint, device=device, dtype=torch.float32)
     mel = mel_config(checkpoint.config)
-    work.memo.check()
-    plans = _plans(vae, clips, work)
-    compiled = _compiled_shapes(vae, clips, plans, work)
+    run.memo.check()
+    plans = _plans(vae, clips, run)
+    compiled = _compiled_shapes(vae, clips, plans, run)
     encoder = compiled_encoder(vae) if compiled else None
 
     def video(pixels: Tensor) -> Tensor:
@@ -49,12 +49,12 @@ def clip_encoder(clips: Sequence[Clip], work: Work) -> ClipEncoder:
         device=vae.device,
         video=video,
         audio=lambda sound: encode_audio(audio_vae, sound, mel),
-        batch_size=lambda shape: _batch_size(shape, vae.device, work),
+        batch_size=lambda shape: _batch_size(shape, vae.device, run),
     )
 
 
 def encoded(
-    clips: Sequence[tuple[str, Clip]], work: Work, refused: dict[str, MediaError]
+    clips: Sequence[tuple[str, Clip]], run: StageRun, refused: dict[str, MediaError]
 ) -> Generator[tuple[str, dict[str, Tensor]], None, None]:
     """Latents of each (key, clip); what cannot be decoded goes to `refused`, by key.
 
@@ -64,8 +64,8 @@ def encoded(
     """
     if not clips:
         return
-    encoder = clip_encoder([clip for _, clip in clips], work)
-    with closing(decoded_clips(clips, work, refused)) as decoded:
+    encoder = clip_encoder([clip for _, clip in clips], run)
+    with closing(decoded_clips(clips, run, refused)) as decoded:
         for clip, tensors in encode_clips(decoded, encoder):
             yield clip.key, tensors
 
@@ -87,29 +87,29 @@ def _shape(clip: Clip) -> PixelShape:
     return PixelShape(clip.num_frames, clip.height, clip.width)
 
 
-def _batch_size(shape: PixelShape, device: torch.device, work: Work) -> int:
-    wanted = work.config.batch_size
+def _batch_size(shape: PixelShape, device: torch.device, run: StageRun) -> int:
+    wanted = run.config.batch_size
     return auto_batch_size(shape, device) if wanted == "auto" else int(wanted)
 
 
-def _plans(vae: Any, clips: Sequence[Clip], work: Work) -> dict[PixelShape, VaeMemory]:
-    options = vae_options(work.shared.memory, work.config.tile_size, work.config.tile_overlap)
+def _plans(vae: Any, clips: Sequence[Clip], run: StageRun) -> dict[PixelShape, VaeMemory]:
+    options = vae_options(run.shared.memory, run.config.tile_size, run.config.tile_overlap)
     plans = {}
     for shape in sorted({_shape(clip) for clip in clips}):
-        batch = _batch_size(shape, vae.device, work)
+        batch = _batch_size(shape, vae.device, run)
         free = free_bytes(vae.device)
         plan = plan_encoding(vae, shape, options, batch=batch)
-        work.progress.note(f"{describe(plan, shape, free)}; {batch} at once")
+        run.progress.note(f"{describe(plan, shape, free)}; {batch} at once")
         plans[shape] = plan.memory
     return plans
 
 
 def _compiled_shapes(
-    vae: Any, clips: Sequence[Clip], plans: Mapping[PixelShape, VaeMemory], work: Work
+    vae: Any, clips: Sequence[Clip], plans: Mapping[PixelShape, VaeMemory], run: StageRun
 ) -> frozenset[PixelShape]:
     """Those that are worth it; chunks run layer by layer, and are not compiled."""
     whole = [_shape(clip) for clip in clips if plans[_shape(clip)].chunk_frames is None]
-    compiled = shapes_to_compile(whole, work.config.compile, vae.device)
+    compiled = shapes_to_compile(whole, run.config.compile, vae.device)
     for shape in sorted(compiled):
-        work.progress.note(f"video VAE, {'x'.join(map(str, shape))}: compiled, which takes a while at its first clip")
+        run.progress.note(f"video VAE, {'x'.join(map(str, shape))}: compiled, which takes a while at its first clip")
     return compiled

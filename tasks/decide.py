@@ -2,19 +2,16 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from pydantic import BaseModel
 
 from ltx_core.errors import DamagedError
 from ltx_core.files.atomic import find_whole
 from ltx_core.files.digest import DigestMemo
 from ltx_core.files.json_file import parse_object, read_json
 from tasks.damage import find_damage
-from tasks.shared import Shared
-from tasks.stage import Inputs, Stage, identity_key
+from tasks.stage import Stage, identity_key
+from tasks.stage_run import Decision, StageRun
 from tasks.summary import read_summary
 from tasks.workspace import Workspace
 
@@ -27,36 +24,19 @@ ABSENT = "none"
 """The digest of a caption that there is not."""
 
 
-@dataclass(frozen=True)
-class Decision:
-    """A stage's key, and whether its output is there, whole."""
-
-    stage: Stage
-    key: str
-    folder: Path
-    identity: Mapping[str, Any]
-    reusable: bool
-    why: str
-    stale: bool = False
-    """The manifest is there, but it is damaged, or a file that belongs to the result is damaged or gone, or it was made
-    of files that could not be read then."""
-
-
-def decide(
-    stage: Stage, config: BaseModel, shared: Shared, inputs: Inputs, *, workspace: Workspace, memo: DigestMemo
-) -> Decision:
+def decide(run: StageRun, memo: DigestMemo) -> Decision:
     """Compute the key of a stage from what its output depends on, and look whether that output exists."""
-    identity = stage.identity(config, shared, inputs, memo)
+    identity = run.identity(memo)
     key = identity_key(identity)
-    folder = workspace.stage(stage.name, key)
-    manifest = stage.manifest(folder)
+    folder = run.workspace.stage(run.stage.name, key)
+    manifest = run.stage.manifest(folder)
     if not manifest.exists():
-        return Decision(stage, key, folder, identity, reusable=False, why=_why(stage, folder, identity, workspace))
-    if damage := next(find_damage(stage, folder, workspace, memo), None):
-        return Decision(stage, key, folder, identity, reusable=False, why=damage.problem, stale=True)
+        return Decision(key, identity, reusable=False, why=_why(run.stage, folder, identity, run.workspace))
+    if damage := next(find_damage(run.stage, folder, run.workspace, memo), None):
+        return Decision(key, identity, reusable=False, why=damage.problem, stale=True)
     if not read_summary(manifest).settled:
-        return Decision(stage, key, folder, identity, reusable=False, why=UNSETTLED, stale=True)
-    return Decision(stage, key, folder, identity, reusable=True, why="unchanged")
+        return Decision(key, identity, reusable=False, why=UNSETTLED, stale=True)
+    return Decision(key, identity, reusable=True, why="unchanged")
 
 
 def _why(stage: Stage, folder: Path, identity: Mapping[str, Any], workspace: Workspace) -> str:

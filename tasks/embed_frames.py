@@ -24,7 +24,8 @@ from tasks.frame_memory import memory_lines
 from tasks.loading import loading
 from tasks.shards import SHARD_OPTIONS, ShardConfig, note_folder
 from tasks.shared import Shared
-from tasks.stage import Observed, Outcome, Sections, Stage, Work
+from tasks.stage import Observed, Outcome, Sections, Stage
+from tasks.stage_run import StageRun
 from tasks.subjects import DECODING
 
 if TYPE_CHECKING:
@@ -68,21 +69,21 @@ class EmbedFramesConfig(ShardConfig):
         return [name for name in DECIDES if getattr(self, name) != type(self).model_fields[name].default]
 
 
-def embed_frames(work: Work) -> Outcome:
+def embed_frames(run: StageRun) -> Outcome:
     """Embed what the pool lacks. Clips of equal pictures share features; held-out clips need none."""
-    memo = work.memo
-    encoder = _encoder_key(work, memo)
-    clips: list[Clip] = [clip for clip in work.inputs["split"] if clip.split == "train"]
+    memo = run.memo
+    encoder = _encoder_key(run, memo)
+    clips: list[Clip] = [clip for clip in run.inputs["split"] if clip.split == "train"]
     keys = {clip.clip_id: text_digest(encoder, picture_key(clip)) for clip in clips}
-    folder = work.workspace.pool / "frames" / encoder[:16]
-    note_folder(work, folder)
-    with folder_lock(folder, work.progress):
-        index = mended_index(folder, memo, work.progress, "its clips are embedded again")
-        known = {} if work.force else dict(index.entries)
+    folder = run.workspace.pool / "frames" / encoder[:16]
+    note_folder(run, folder)
+    with folder_lock(folder, run.progress):
+        index = mended_index(folder, memo, run.progress, "its clips are embedded again")
+        known = {} if run.force else dict(index.entries)
         missing = {keys[c.clip_id]: c for c in reversed(clips) if keys[c.clip_id] not in known}
-        made, refused = _embed(missing, folder, work, done=len(clips) - len(missing))
+        made, refused = _embed(missing, folder, run, done=len(clips) - len(missing))
         known |= made
-    rows = [_row(clip, known[keys[clip.clip_id]], work) for clip in clips if keys[clip.clip_id] in known]
+    rows = [_row(clip, known[keys[clip.clip_id]], run) for clip in clips if keys[clip.clip_id] in known]
     quarantined: list[Quarantined] = [
         verdict(clip, refused[keys[clip.clip_id]]) for clip in clips if keys[clip.clip_id] in refused
     ]
@@ -99,7 +100,7 @@ def embed_frames(work: Work) -> Outcome:
 
 
 def _embed(
-    missing: Mapping[str, Clip], folder: Path, work: Work, *, done: int
+    missing: Mapping[str, Clip], folder: Path, run: StageRun, *, done: int
 ) -> tuple[dict[str, Entry], dict[str, MediaError]]:
     if not missing:
         return {}, {}
@@ -109,16 +110,16 @@ def _embed(
         from tasks.clip_decoding import decoded_clips
 
     ordered = sorted(missing.items(), key=lambda pair: (pair[1].bucket, pair[1].clip_id))
-    encoder = _loaded(work)
+    encoder = _loaded(run)
     refused: dict[str, MediaError] = {}
     stored, total = 0, done + len(missing)
     with (
-        ShardWriter(folder, work.config.limits()) as writer,
+        ShardWriter(folder, run.config.limits()) as writer,
         BackgroundWriter(writer) as store,
-        closing(decoded_clips(ordered, work, refused, latent_clip)) as decoded,
+        closing(decoded_clips(ordered, run, refused, latent_clip)) as decoded,
     ):
         for clip, features in embed_clips(decoded, encoder):
-            stop_if_asked(work.progress, "embedding frames")
+            stop_if_asked(run.progress, "embedding frames")
             if bool(features.isfinite().all()):
                 store.add(clip.key, partial(dict, {"features": features}), {"shape": list(features.shape)})
                 stored += 1
@@ -127,43 +128,43 @@ def _embed(
                     QuarantineReason.NON_FINITE,
                     f"{missing[clip.key].clip_id} has features of NaN or infinity; look at the clip, or use fp32",
                 )
-            work.progress.advance(done + stored + len(refused), total, "clips")
+            run.progress.advance(done + stored + len(refused), total, "clips")
     return writer.committed, refused
 
 
-def _loaded(work: Work) -> Any:
+def _loaded(run: StageRun) -> Any:
     with loading():
         from ltx_core.vision.dinov2 import load_frame_encoder
         from tasks.device import prepare_device, torch_dtype
 
     encoder = load_frame_encoder(
-        opened_encoder(work.config.encoder),
-        image_size=work.config.image_size,
-        frames_at_once=work.config.frames_at_once,
-        device=prepare_device(work.shared.memory),
-        dtype=torch_dtype(work.config.dtype),
+        opened_encoder(run.config.encoder),
+        image_size=run.config.image_size,
+        frames_at_once=run.config.frames_at_once,
+        device=prepare_device(run.shared.memory),
+        dtype=torch_dtype(run.config.dtype),
     )
-    work.memo.check()
+    run.memo.check()
     return encoder
 
 
-def _row(clip: Clip, entry: Entry, work: Work) -> Frames:
+def _row(clip: Clip, entry: Entry, run: StageRun) -> Frames:
     return Frames(
         clip_id=clip.clip_id,
         clip_key=clip.clip_key,
         feature_key=entry.key,
         shape=entry.info["shape"],
         sha256=entry.sha256,
-        shard=work.workspace.relative(entry.shard),
+        shard=run.workspace.relative(entry.shard),
         offset=entry.offset,
         size=entry.size,
     )
 
 
-def _encoder_key(work: Work, memo: DigestMemo) -> str:
+def _encoder_key(run: StageRun, memo: DigestMemo) -> str:
     """Digest of everything but the clip that features depend on; names the pool folder."""
-    config: EmbedFramesConfig = work.config
-    return text_digest(_identity(config, memo), str(config.image_size), config.dtype, work.version)
+    config: EmbedFramesConfig = run.config
+    return text_digest(_identity(config, memo), str(config.image_size), config.dtype, run.version)
 
 
 def _identity(config: EmbedFramesConfig, memo: DigestMemo) -> str:

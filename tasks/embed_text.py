@@ -21,7 +21,8 @@ from tasks.device import planned_card
 from tasks.loading import loading
 from tasks.shards import SHARD_OPTIONS, ShardConfig, note_folder
 from tasks.shared import PromptConfig, Shared
-from tasks.stage import Inputs, Observed, Outcome, Stage, Work
+from tasks.stage import Inputs, Observed, Outcome, Stage
+from tasks.stage_run import StageRun
 from tasks.weights import component_identities, encoder_identities, open_weights
 from tasks.workspace import Workspace
 
@@ -53,20 +54,20 @@ class EmbedTextConfig(ShardConfig):
     )
 
 
-def embed_text(work: Work) -> Outcome:
+def embed_text(run: StageRun) -> Outcome:
     """Embed what the pool lacks; a caption used twice is embedded once."""
-    memo = work.memo
-    encoder = _encoder_key(work, memo)
-    texts = sorted({clip.caption for clip in work.inputs["split"]} | prompt_texts(work.shared.prompts))
+    memo = run.memo
+    encoder = _encoder_key(run, memo)
+    texts = sorted({clip.caption for clip in run.inputs["split"]} | prompt_texts(run.shared.prompts))
     keys = {text: text_digest(encoder, text) for text in texts}
-    folder = work.workspace.pool / "text" / encoder[:16]
-    note_folder(work, folder)
-    with folder_lock(folder, work.progress):
-        index = mended_index(folder, memo, work.progress, "its texts are embedded again")
-        known = {} if work.force else dict(index.entries)
+    folder = run.workspace.pool / "text" / encoder[:16]
+    note_folder(run, folder)
+    with folder_lock(folder, run.progress):
+        index = mended_index(folder, memo, run.progress, "its texts are embedded again")
+        known = {} if run.force else dict(index.entries)
         missing = [text for text in texts if keys[text] not in known]
-        known |= _embed(missing, keys, folder, work, done=len(texts) - len(missing))
-    rows = [_row(text, known[keys[text]], work) for text in texts]
+        known |= _embed(missing, keys, folder, run, done=len(texts) - len(missing))
+    rows = [_row(text, known[keys[text]], run) for text in texts]
     return Outcome(
         rows=rows,
         num_in=len(texts),
@@ -83,7 +84,9 @@ def prompt_texts(prompts: PromptConfig) -> set[str]:
     return prompts.texts() | {""}
 
 
-def _embed(texts: Sequence[str], keys: Mapping[str, str], folder: Path, work: Work, *, done: int) -> dict[str, Entry]:
+def _embed(
+    texts: Sequence[str], keys: Mapping[str, str], folder: Path, run: StageRun, *, done: int
+) -> dict[str, Entry]:
     if not texts:
         return {}
     with loading():
@@ -92,22 +95,22 @@ def _embed(texts: Sequence[str], keys: Mapping[str, str], folder: Path, work: Wo
         from ltx_core.text.features import embed_captions
         from ltx_core.text.storage import store_features
 
-    encoder, projection = _models(work)
+    encoder, projection = _models(run)
     captions = [encoder.token_ids(text) for text in texts]
-    if worth_compiling(sum(map(len, captions)), work.config.compile, encoder.device):
-        work.progress.note("text encoder compiled, which takes a while at its first captions")
+    if worth_compiling(sum(map(len, captions)), run.config.compile, encoder.device):
+        run.progress.note("text encoder compiled, which takes a while at its first captions")
         compile_layers(encoder.model)
-    embedded = embed_captions(encoder, projection, captions, pack_tokens=work.config.pack_tokens)
-    with ShardWriter(folder, work.config.limits()) as writer, BackgroundWriter(writer) as store:
+    embedded = embed_captions(encoder, projection, captions, pack_tokens=run.config.pack_tokens)
+    with ShardWriter(folder, run.config.limits()) as writer, BackgroundWriter(writer) as store:
         for number, (place, features) in enumerate(embedded):
-            stop_if_asked(work.progress, "embedding texts")
+            stop_if_asked(run.progress, "embedding texts")
             text = texts[place]
             store.add(keys[text], partial(store_features, features), {"text": text, "num_tokens": len(captions[place])})
-            work.progress.advance(done + number + 1, done + len(texts), "texts")
+            run.progress.advance(done + number + 1, done + len(texts), "texts")
     return writer.committed
 
 
-def _models(work: Work) -> "tuple[TextEncoder, TextProjection]":
+def _models(run: StageRun) -> "tuple[TextEncoder, TextProjection]":
     """The text encoder, as it fits the device, and the checkpoint's projection."""
     with loading():
         from ltx_core.autoencoder.device_memory import free_bytes
@@ -116,39 +119,39 @@ def _models(work: Work) -> "tuple[TextEncoder, TextProjection]":
         from ltx_core.text.room import must_stream
         from tasks.device import prepare_device, torch_dtype
 
-    weights, device = open_weights(work.shared.model), prepare_device(work.shared.memory)
-    int8 = work.config.dtype == "int8"
-    dtype = torch_dtype("bf16" if int8 else work.config.dtype)
+    weights, device = open_weights(run.shared.model), prepare_device(run.shared.memory)
+    int8 = run.config.dtype == "int8"
+    dtype = torch_dtype("bf16" if int8 else run.config.dtype)
     projection = load_text_projection(weights.checkpoint, device=device, dtype=dtype)
-    streamed = work.shared.memory.stream_text_encoder
+    streamed = run.shared.memory.stream_text_encoder
     if streamed == "auto":
         left = (
             free_bytes(projection.video.weight.device) - projection.video.weight.nbytes
         )  # it is there twice, in turns
-        tokens = work.config.pack_tokens
+        tokens = run.config.pack_tokens
         streamed = must_stream(weights.text_encoder, left, dtype=dtype, int8=int8, pack_tokens=tokens)
     if streamed:
-        work.progress.note("the text encoder's layers are streamed from host memory")
+        run.progress.note("the text encoder's layers are streamed from host memory")
     encoder = load_gemma(weights.text_encoder, device=device, dtype=dtype, int8=int8, streamed=streamed)
-    work.memo.check()
+    run.memo.check()
     return encoder, projection
 
 
-def _row(text: str, entry: Entry, work: Work) -> Text:
+def _row(text: str, entry: Entry, run: StageRun) -> Text:
     return Text(
         text_key=entry.key,
         text=text,
         num_tokens=entry.info["num_tokens"],
         sha256=entry.sha256,
-        shard=work.workspace.relative(entry.shard),
+        shard=run.workspace.relative(entry.shard),
         offset=entry.offset,
         size=entry.size,
     )
 
 
-def _encoder_key(work: Work, memo: DigestMemo) -> str:
+def _encoder_key(run: StageRun, memo: DigestMemo) -> str:
     """Digest of everything but the text that features depend on; names the pool folder."""
-    return text_digest(*_observed(work.shared, memo).values(), work.config.dtype, work.version)
+    return text_digest(*_observed(run.shared, memo).values(), run.config.dtype, run.version)
 
 
 def _observed(shared: Shared, memo: DigestMemo) -> dict[str, str]:

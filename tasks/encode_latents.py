@@ -23,7 +23,8 @@ from tasks.device import planned_card
 from tasks.loading import loading
 from tasks.shards import SHARD_OPTIONS, ShardConfig, note_folder
 from tasks.shared import Shared
-from tasks.stage import Inputs, Observed, Outcome, Stage, Work
+from tasks.stage import Inputs, Observed, Outcome, Stage
+from tasks.stage_run import StageRun
 from tasks.subjects import AUTOENCODERS, DECODING
 from tasks.train_memory import known_buckets
 from tasks.vae_memory import encoding_line, vae_options
@@ -80,22 +81,22 @@ NOT_IN_KEY = frozenset({"decode_workers", "decode_ahead_mib", "batch_size", "com
 """Options that change latents by rounding at most."""
 
 
-def encode_latents(work: Work) -> Outcome:
+def encode_latents(run: StageRun) -> Outcome:
     """Encode what the pool lacks. Clips of equal content share latents, whatever file they come from."""
-    memo = work.memo
-    vaes = _vae_key(work, memo)
-    clips: list[Clip] = list(work.inputs["split"])
+    memo = run.memo
+    vaes = _vae_key(run, memo)
+    clips: list[Clip] = list(run.inputs["split"])
     keys = {clip.clip_id: text_digest(vaes, clip.clip_key) for clip in clips}
-    folder = work.workspace.pool / "latents" / vaes[:16]
-    note_folder(work, folder)
-    with folder_lock(folder, work.progress):
-        index = mended_index(folder, memo, work.progress, "its clips are encoded again")
-        known = {} if work.force else dict(index.entries)
+    folder = run.workspace.pool / "latents" / vaes[:16]
+    note_folder(run, folder)
+    with folder_lock(folder, run.progress):
+        index = mended_index(folder, memo, run.progress, "its clips are encoded again")
+        known = {} if run.force else dict(index.entries)
         missing = {keys[c.clip_id]: c for c in reversed(clips) if not _fits(c, known.get(keys[c.clip_id]))}
-        pictures = {} if work.force else {e.info["picture"]: e for e in index.entries.values() if "picture" in e.info}
-        made, refused = _encode(missing, pictures, folder, work)
+        pictures = {} if run.force else {e.info["picture"]: e for e in index.entries.values() if "picture" in e.info}
+        made, refused = _encode(missing, pictures, folder, run)
         known |= made
-    rows = [_row(clip, known[keys[clip.clip_id]], work) for clip in clips if keys[clip.clip_id] in known]
+    rows = [_row(clip, known[keys[clip.clip_id]], run) for clip in clips if keys[clip.clip_id] in known]
     quarantined = [verdict(clip, refused[keys[clip.clip_id]]) for clip in clips if keys[clip.clip_id] in refused]
     return Outcome(
         rows=rows,
@@ -110,7 +111,7 @@ def encode_latents(work: Work) -> Outcome:
 
 
 def _encode(
-    missing: Mapping[str, Clip], pictures: Mapping[str, Entry], folder: Path, work: Work
+    missing: Mapping[str, Clip], pictures: Mapping[str, Entry], folder: Path, run: StageRun
 ) -> tuple[dict[str, Entry], dict[str, MediaError]]:
     """Encode clips into the pool. `pictures`: samples by picture, for clips that differ from them in sound alone."""
     if not missing:
@@ -124,22 +125,22 @@ def _encode(
     ordered = sorted(missing.items(), key=lambda pair: (pair[1].bucket, pair[1].clip_id))  # equal shapes together
     seen = [(key, clip, pictures[picture_key(clip)]) for key, clip in ordered if picture_key(clip) in pictures]
     unseen = [(key, clip) for key, clip in ordered if picture_key(clip) not in pictures]
-    stored, total = 0, len(work.inputs["split"])
+    stored, total = 0, len(run.inputs["split"])
     with (
-        ShardWriter(folder, work.config.limits()) as writer,
+        ShardWriter(folder, run.config.limits()) as writer,
         BackgroundWriter(writer) as store,
-        closing(resounded(seen, work, refused)) as again,
-        closing(encoded(unseen, work, refused)) as anew,
+        closing(resounded(seen, run, refused)) as again,
+        closing(encoded(unseen, run, refused)) as anew,
     ):
         for key, tensors in chain(again, anew):
-            stop_if_asked(work.progress, "encoding clips")
+            stop_if_asked(run.progress, "encoding clips")
             if is_finite(tensors):
                 picture = {"picture": picture_key(missing[key])}
                 store.add(key, partial(dict, tensors), info(tensors) | picture)
                 stored += 1
             else:
                 refused[key] = _not_finite(missing[key])
-            work.progress.advance(total - len(missing) + stored + len(refused), total, "clips")
+            run.progress.advance(total - len(missing) + stored + len(refused), total, "clips")
     return writer.committed, refused
 
 
@@ -156,7 +157,7 @@ def _fits(clip: Clip, entry: Entry | None) -> bool:
     return entry is not None and (not wanted or entry.info["audio_tokens"] == wanted)
 
 
-def _row(clip: Clip, entry: Entry, work: Work) -> Latent:
+def _row(clip: Clip, entry: Entry, run: StageRun) -> Latent:
     return Latent(
         clip_id=clip.clip_id,
         clip_key=clip.clip_key,
@@ -168,17 +169,17 @@ def _row(clip: Clip, entry: Entry, work: Work) -> Latent:
         frame_rate=clip.frame_rate,
         video_shape=entry.info["video_shape"],
         audio_tokens=entry.info["audio_tokens"] if clip.has_sound else 0,
-        has_audio_loss=clip.audio in ("voiced", "other") or (clip.audio == "silent" and _learns_silence(clip, work)),
+        has_audio_loss=clip.audio in ("voiced", "other") or (clip.audio == "silent" and _learns_silence(clip, run)),
         absent_sound=clip.absent_sound,
         sha256=entry.sha256,
-        shard=work.workspace.relative(entry.shard),
+        shard=run.workspace.relative(entry.shard),
         offset=entry.offset,
         size=entry.size,
     )
 
 
-def _learns_silence(clip: Clip, work: Work) -> bool:
-    return work.shared.dataset(clip.dataset).audio.silence == "train"
+def _learns_silence(clip: Clip, run: StageRun) -> bool:
+    return run.shared.dataset(clip.dataset).audio.silence == "train"
 
 
 def verdict(clip: Clip, error: MediaError) -> Quarantined:
@@ -187,12 +188,12 @@ def verdict(clip: Clip, error: MediaError) -> Quarantined:
     return Quarantined(item=clip.clip_id, source=source, reason=error.reason, detail=str(error), path=clip.path)
 
 
-def _vae_key(work: Work, memo: DigestMemo) -> str:
+def _vae_key(run: StageRun, memo: DigestMemo) -> str:
     """Digest of everything but the clip that latents depend on; names the pool folder."""
-    config: EncodeLatentsConfig = work.config
-    identities: Sequence[str] = list(_identities(work.shared, memo).values())
+    config: EncodeLatentsConfig = run.config
+    identities: Sequence[str] = list(_identities(run.shared, memo).values())
     tiles = [f"tiles of {config.tile_size} over {config.tile_overlap}"] if config.tile_size else []
-    return text_digest(*identities, config.dtype, work.version, *tiles)
+    return text_digest(*identities, config.dtype, run.version, *tiles)
 
 
 def _identities(shared: Shared, memo: DigestMemo) -> dict[str, str]:

@@ -11,7 +11,7 @@ from ltx_core.media.errors import MediaError
 from ltx_core.media.unchanged import never, read_unchanged
 from ltx_core.media.workers import limits_of, read_apart
 from ltx_core.progress import stop_if_asked
-from tasks.stage import Work
+from tasks.stage_run import StageRun
 
 NO_LIMIT = 2**62
 """Of bytes that wait: what is read of a file here is small."""
@@ -29,7 +29,7 @@ class FileJob(NamedTuple):
     """Whether a result says something bad of the file, see `read_unchanged`."""
 
 
-def read_files(jobs: Sequence[FileJob], work: Work, doing: str) -> Generator[tuple[str, Any], None, None]:
+def read_files(jobs: Sequence[FileJob], run: StageRun, doing: str) -> Generator[tuple[str, Any], None, None]:
     """(key, result) of each job in order, of the bytes that it names; the result of a file that cannot be used, or that
     changed, is the MediaError.
 
@@ -39,16 +39,16 @@ def read_files(jobs: Sequence[FileJob], work: Work, doing: str) -> Generator[tup
     workers = default_workers()
 
     def read(job: FileJob, leaving: Leaving) -> Any:
-        limits = limits_of(next(iter(job.files)), work.shared.limits.file_seconds, min(workers, len(jobs)))
+        limits = limits_of(next(iter(job.files)), run.shared.limits.file_seconds, min(workers, len(jobs)))
         apart = partial(read_apart, limits, leaving.check, job.function, *job.arguments)
-        return read_unchanged(job.files, work.memo, apart, job.is_doubtful)
+        return read_unchanged(job.files, run.memo, apart, job.is_doubtful)
 
     results = run_ahead(
         jobs,
         read,
         size=lambda _job: 0,
         window=Window(workers, NO_LIMIT),
-        check=lambda: stop_if_asked(work.progress, doing),
+        check=lambda: stop_if_asked(run.progress, doing),
         apart=MediaError,
     )
     with closing(results) as found:
@@ -57,7 +57,7 @@ def read_files(jobs: Sequence[FileJob], work: Work, doing: str) -> Generator[tup
 
 
 def read_file(
-    work: Work,
+    run: StageRun,
     doing: str,
     files: Mapping[Path, str],
     function: Callable[..., Any],
@@ -70,6 +70,6 @@ def read_file(
         MediaError: the file cannot be used, or changed.
         Stopped: the stage was asked to stop.
     """
-    limits = limits_of(next(iter(files)), work.shared.limits.file_seconds, 1)
-    apart = partial(read_apart, limits, lambda: stop_if_asked(work.progress, doing), function, *arguments)
-    return read_unchanged(files, work.memo, apart, is_doubtful)
+    limits = limits_of(next(iter(files)), run.shared.limits.file_seconds, 1)
+    apart = partial(read_apart, limits, lambda: stop_if_asked(run.progress, doing), function, *arguments)
+    return read_unchanged(files, run.memo, apart, is_doubtful)

@@ -43,10 +43,10 @@ def follow(request: Path, reporter: Reporter) -> None:
     Raises:
         LtxError: what the stage found wrong.
     """
-    from tasks.request import load_execution
+    from tasks.request import read_request
 
-    execution = load_execution(request)
-    execution.decision.stage.run(execution.work(Follower(reporter)))
+    run = read_request(request, Follower(reporter))
+    run.stage.run(run)
 
 
 def die_at_once_with(parent: int) -> None:

@@ -15,9 +15,9 @@ from ltx_core.files.atomic import storage_errors
 from ltx_core.oom import oom_kills
 from tasks.death import StageDied, silent_death
 from tasks.events import Listener, tell
-from tasks.execute import Execution
 from tasks.reporter import GRACE_SECONDS
 from tasks.request import clear_leftovers, write_request
+from tasks.stage_run import StageRun
 from tasks.summary import Summary
 from tasks.workspace import Workspace
 
@@ -27,7 +27,7 @@ TRACEBACK_LINES = 60
 TRACEBACK = "Traceback (most recent call last):"
 
 
-def launch(run: Execution, listener: Listener) -> Summary:
+def launch(run: StageRun, listener: Listener) -> Summary:
     """Run a stage in a process of its own and return its counts.
 
     The call is interruptible: whatever is raised meanwhile (cancelled, ctrl-C, timeout) ends the child first, by
@@ -39,11 +39,11 @@ def launch(run: Execution, listener: Listener) -> Summary:
         LtxError: what the stage found wrong, as the class it was raised as in the child.
         StageDied: the child died without a word, or of a defect; names the log.
     """
-    name, log = run.decision.stage.name, run.decision.folder / "log.txt"
+    name, log = run.stage.name, run.out / "log.txt"
     clear_leftovers(run)
     request, oom_before = write_request(run), oom_kills()
     try:
-        listener.started(name, run.decision.why)
+        listener.started(name, run.decided.why)
         end, code = _heard_out(_start(request, log, run.workspace), name, listener)
     finally:
         request.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from ltx_core.files.json_file import read_json, write_json
 from ltx_core.progress import SILENT, Progress
 from ltx_core.training.config import TrainSettings
 from tasks.shared import Shared
-from tasks.stage import Work
+from tasks.stage_run import StageRun
 from tasks.weights import component_identities
 from tasks.workspace import Workspace
 
@@ -27,26 +27,26 @@ if TYPE_CHECKING:
 FILE = "low_precision.json"
 
 
-def compared(work: Work, ranks: "Ranks", make: Callable[[], Comparison]) -> Comparison | None:
+def compared(run: StageRun, ranks: "Ranks", make: Callable[[], Comparison]) -> Comparison | None:
     """What the run began with, else what the pool knows of this transformer, else what `make` finds. The first rank
     makes it. None where nothing is left to a comparison."""
-    settings, progress = work.config, work.progress
+    settings, progress = run.config, run.progress
     if not _is_compared(settings):
         return None
     if ranks.is_first:
-        found = _read(work.out / FILE, progress) or known(settings, work.shared, work.workspace, progress)
+        found = _read(run.out / FILE, progress) or known(settings, run.shared, run.workspace, progress)
         if found is None:
             progress.note(
                 f"comparing {settings.base_precision} with full precision on one clip, block by block; once for this "
                 f"checkpoint"
             )
             found = make()
-            _write(_pool_file(settings, work.shared, work.workspace), found)
-        _write(work.out / FILE, found)
+            _write(_pool_file(settings, run.shared, run.workspace), found)
+        _write(run.out / FILE, found)
         for line in found.lines():
             progress.note(f"8 bits: {line}")
     ranks.wait()
-    return _read(work.out / FILE, progress)
+    return _read(run.out / FILE, progress)
 
 
 def known(

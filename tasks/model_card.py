@@ -2,14 +2,14 @@
 
 from datasets_spec import Checkpoint, Render
 from tasks.checkpoints import best_checkpoint
-from tasks.stage import Work
+from tasks.stage_run import StageRun
 
 
-def model_card(checkpoint: Checkpoint, work: Work) -> str:
+def model_card(checkpoint: Checkpoint, run: StageRun) -> str:
     """Markdown; from the manifests alone, so that the same LoRA has the same card."""
-    renders: list[Render] = [row for row in work.inputs["render_validation"] if row.variant == "candidate"]
+    renders: list[Render] = [row for row in run.inputs["render_validation"] if row.variant == "candidate"]
     lines = [
-        f"# {work.config.model_name}",
+        f"# {run.config.model_name}",
         "",
         f"LoRA for LTX-2, {checkpoint.step} steps. SHA-256 begins `{checkpoint.sha256}`.",
         "",
@@ -17,9 +17,9 @@ def model_card(checkpoint: Checkpoint, work: Work) -> str:
         "|---|---|",
         f"| eval loss | {_number(checkpoint.eval_loss)} |",
         f"| eval loss of the base model | {_number(checkpoint.base_eval_loss)} |",
-        f"| best kept checkpoint | {_best(work)} |",
-        f"| training stage | `{work.inputs['train_lora'].path.parent.name}` |",
-        f"| renders stage | `{work.inputs['render_validation'].path.parent.name}` |",
+        f"| best kept checkpoint | {_best(run)} |",
+        f"| training stage | `{run.inputs['train_lora'].path.parent.name}` |",
+        f"| renders stage | `{run.inputs['render_validation'].path.parent.name}` |",
         "",
         "| prompt | adapters | seed | sharpness | motion | loudness | difference from base | CLIP score |",
         "|---|---|---|---|---|---|---|---|",
@@ -33,9 +33,9 @@ def model_card(checkpoint: Checkpoint, work: Work) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _best(work: Work) -> str:
+def _best(run: StageRun) -> str:
     """Which kept checkpoint measured best; the registered one need not be it."""
-    best = best_checkpoint(work.inputs["train_lora"])
+    best = best_checkpoint(run.inputs["train_lora"])
     return f"`{best.name}`, eval loss {_number(best.eval_loss)}"
 
 

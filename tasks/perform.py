@@ -2,68 +2,61 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from datasets_spec import Manifest
 from ltx_core.files.lock import try_folder_lock
 from tasks.decide import decide
 from tasks.events import Listener
-from tasks.execute import Execution
 from tasks.launch import launch
-from tasks.registry import stage_named
-from tasks.results import StageResult
-from tasks.shared import Shared
-from tasks.stage import Inputs
+from tasks.stage_run import StageRun
 from tasks.summary import Summary, check_quarantine, read_summary
-from tasks.workspace import Workspace
 
 
-@dataclass(frozen=True, kw_only=True)
-class StageCall:
-    """One stage of one run."""
+@dataclass(frozen=True)
+class StageResult:
+    """A stage's run and its counts; `built` says whether this run made the output."""
 
-    stage: str
-    config: Any
-    shared: Shared
-    inputs: Inputs
-    workspace: Workspace
-    force: bool = False
+    run: StageRun
+    summary: Summary
+    built: bool
+
+    @property
+    def manifest(self) -> Manifest[Any]:
+        """What the stage made."""
+        return self.run.manifest
+
+    @property
+    def state_name(self) -> str:
+        """`Built` or `Reused`: how Prefect shows it."""
+        return "Built" if self.built else "Reused"
 
 
-def perform(call: StageCall, listener: Listener) -> StageResult:
+def perform(run: StageRun, listener: Listener) -> StageResult:
     """Reuse what is there whole, or build it in a child process.
 
     Raises:
         LtxError: the stage failed.
     """
-    return reuse_or_build(call, lambda execution: launch(execution, listener))
+    return reuse_or_build(run, lambda decided: launch(decided, listener))
 
 
-def reuse_or_build(call: StageCall, build: Callable[[Execution], Summary]) -> StageResult:
+def reuse_or_build(run: StageRun, build: Callable[[StageRun], Summary]) -> StageResult:
     """Reuse what is there whole, or let `build` make it.
 
     Raises:
         LtxError: the stage failed.
     """
-    stage = stage_named(call.stage)
-    memo = call.workspace.digest_memo()
-    decision = decide(stage, call.config, call.shared, call.inputs, workspace=call.workspace, memo=memo)
+    memo = run.workspace.digest_memo()
+    run = replace(run, decision=decide(run, memo))
     memo.save()
-    manifest = stage.manifest(decision.folder)
-    if decision.reusable and not call.force:
-        with try_folder_lock(decision.folder, shared=True) as held:
-            if held and manifest.exists():  # no collection of garbage has deleted it, nor does before it is latest
-                summary, limit = read_summary(manifest), call.shared.limits.max_quarantined_fraction
+    if run.decided.reusable and not run.force:
+        with try_folder_lock(run.out, shared=True) as held:
+            if held and run.manifest.exists():  # no collection of garbage has deleted it, nor does before it is latest
+                summary, limit = read_summary(run.manifest), run.shared.limits.max_quarantined_fraction
                 check_quarantine(summary, limit)  # which may be another by now
-                os.utime(manifest.path)
-                call.workspace.set_latest(stage.name, decision.key)
-                return StageResult(decision, manifest, summary, built=False)
-    execution = Execution(
-        decision=decision,
-        config=call.config,
-        shared=call.shared,
-        inputs=call.inputs,
-        workspace=call.workspace,
-        force=call.force,
-    )
-    return StageResult(decision, manifest, build(execution), built=True)
+                os.utime(run.manifest.path)
+                run.workspace.set_latest(run.stage.name, run.decided.key)
+                return StageResult(run, summary, built=False)
+    return StageResult(run, build(run), built=True)

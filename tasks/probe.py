@@ -28,7 +28,8 @@ from tasks.footage import (
 )
 from tasks.probe_beside import files_beside
 from tasks.shared import ConfigModel, Shared
-from tasks.stage import Observed, Outcome, Stage, Work
+from tasks.stage import Observed, Outcome, Stage
+from tasks.stage_run import StageRun
 from tasks.subjects import DECODING
 
 PICTURES = frozenset({".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
@@ -38,27 +39,27 @@ class ProbeConfig(ConfigModel):
     """Nothing to set: what is probed is said by `datasets`."""
 
 
-def probe(work: Work) -> Outcome:
+def probe(run: StageRun) -> Outcome:
     """Probe each file once for its bytes: a renamed or copied file costs nothing."""
-    memo = work.memo
-    store = ItemStore(work.workspace.pool / "probe", work.progress)
-    sources = [source for dataset in work.shared.datasets for source in find_sources(dataset, memo)]
+    memo = run.memo
+    store = ItemStore(run.workspace.pool / "probe", run.progress)
+    sources = [source for dataset in run.shared.datasets for source in find_sources(dataset, memo)]
     memo.save()
-    looks, fresh = _look_at(sources, store, work)
+    looks, fresh = _look_at(sources, store, run)
     rows: list[Media] = []
     quarantined: list[Quarantined] = []
     computed = 0
     for source in sources:
-        stop_if_asked(work.progress, "probing")
+        stop_if_asked(run.progress, "probing")
         try:
             info = _info(source, looks)
-            beside = files_beside(source, info, store, work)
+            beside = files_beside(source, info, store, run)
             rows.append(_row(source, info, _caption(source)).model_copy(update=beside))
             computed += source.media_digest in fresh
             fresh.discard(source.media_digest)
         except MediaError as error:
             quarantined.append(_verdict(source, error))
-    work.progress.advance(len(sources), len(sources), "files")
+    run.progress.advance(len(sources), len(sources), "files")
     return Outcome(
         rows=rows,
         quarantined=quarantined,
@@ -69,7 +70,7 @@ def probe(work: Work) -> Outcome:
         unit="files",
         figures={
             "seconds_of_footage": sum(row.duration_seconds for row in rows),
-            "files_ignored": sum(sum(ignored_files(dataset).values()) for dataset in work.shared.datasets),
+            "files_ignored": sum(sum(ignored_files(dataset).values()) for dataset in run.shared.datasets),
         },
     )
 
@@ -81,7 +82,7 @@ class Look(NamedTuple):
     path: Path
 
 
-def _look_at(sources: Sequence[Source], store: ItemStore, work: Work) -> tuple[dict[str, Look], set[str]]:
+def _look_at(sources: Sequence[Source], store: ItemStore, run: StageRun) -> tuple[dict[str, Look], set[str]]:
     """Each file once, by the digest of its bytes; those that the pool did not know too."""
     looks: dict[str, Look] = {}
     missing: dict[str, Source] = {}
@@ -89,22 +90,22 @@ def _look_at(sources: Sequence[Source], store: ItemStore, work: Work) -> tuple[d
         digest = source.media_digest
         if digest in (UNREADABLE, CHANGING) or digest in looks or digest in missing:
             continue
-        known: dict[str, Any] | None = None if work.force else store.get(_key(digest, work))
+        known: dict[str, Any] | None = None if run.force else store.get(_key(digest, run))
         if known is None:
             missing[digest] = source
         else:
             looks[digest] = Look(MediaInfo(**known), source.path)
     jobs = [FileJob(digest, {source.path: digest}, probe_media, (source.path,)) for digest, source in missing.items()]
-    for done, (digest, found) in enumerate(read_files(jobs, work, "probing")):
+    for done, (digest, found) in enumerate(read_files(jobs, run, "probing")):
         looks[digest] = Look(found, missing[digest].path)
         if not isinstance(found, MediaError):
-            store.put(_key(digest, work), dataclasses.asdict(found))
-        work.progress.advance(len(sources) - len(jobs) + done + 1, len(sources), "files")
+            store.put(_key(digest, run), dataclasses.asdict(found))
+        run.progress.advance(len(sources) - len(jobs) + done + 1, len(sources), "files")
     return looks, set(missing)
 
 
-def _key(media_digest: str, work: Work) -> str:
-    return text_digest(media_digest, work.version)
+def _key(media_digest: str, run: StageRun) -> str:
+    return text_digest(media_digest, run.version)
 
 
 def _info(source: Source, looks: Mapping[str, Look]) -> MediaInfo:

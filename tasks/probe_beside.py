@@ -13,19 +13,19 @@ from ltx_core.media.sound import has_sound
 from ltx_core.pool.items import ItemStore
 from tasks.file_reading import read_file
 from tasks.footage import CHANGING, UNREADABLE, FileBeside, Source, not_read
-from tasks.stage import Work
+from tasks.stage_run import StageRun
 
 
-def files_beside(source: Source, info: MediaInfo, store: ItemStore, work: Work) -> dict[str, str]:
+def files_beside(source: Source, info: MediaInfo, store: ItemStore, run: StageRun) -> dict[str, str]:
     """What the video's row says of them.
 
     Raises:
         MediaError: NO_SOUND or BAD_MASK, one is missing, ambiguous or not what it should be; or it cannot be read.
     """
-    return _sound(source, store, work) | _mask(source, info, store, work)
+    return _sound(source, store, run) | _mask(source, info, store, run)
 
 
-def _sound(source: Source, store: ItemStore, work: Work) -> dict[str, str]:
+def _sound(source: Source, store: ItemStore, run: StageRun) -> dict[str, str]:
     """What the row says of the sound file that the dataset has for this video; nothing if it has no such folder.
 
     Raises:
@@ -43,15 +43,15 @@ def _sound(source: Source, store: ItemStore, work: Work) -> dict[str, str]:
         )
     path, digest = source.sounds[0]
     file = _readable(source.sounds[0])
-    key = text_digest("sound", digest, work.version)
+    key = text_digest("sound", digest, run.version)
     if store.get(key) is None:
-        if not read_file(work, "probing sounds", file, has_sound, path, is_doubtful=operator.not_):
+        if not read_file(run, "probing sounds", file, has_sound, path, is_doubtful=operator.not_):
             raise MediaError(QuarantineReason.NO_SOUND, f"{path} holds no sound; put a sound file there")
         store.put(key, {"has_sound": True})
     return {"sound_key": digest, "sound_path": str(path)}
 
 
-def _mask(source: Source, info: MediaInfo, store: ItemStore, work: Work) -> dict[str, str]:
+def _mask(source: Source, info: MediaInfo, store: ItemStore, run: StageRun) -> dict[str, str]:
     if not source.masks:
         return {}
     if len(source.masks) > 1:
@@ -60,9 +60,9 @@ def _mask(source: Source, info: MediaInfo, store: ItemStore, work: Work) -> dict
     (mask,) = source.masks
     file = _readable(mask)
     size = (info.width, info.height)
-    key = text_digest("mask", mask.digest, mask.path.suffix.lower(), repr(size), work.version)
+    key = text_digest("mask", mask.digest, mask.path.suffix.lower(), repr(size), run.version)
     if store.get(key) is None:
-        read_file(work, "probing masks", file, check_mask, mask.path, size)
+        read_file(run, "probing masks", file, check_mask, mask.path, size)
         store.put(key, {"fits": True})
     return {"mask_key": mask.digest, "mask_path": str(mask.path)}
 

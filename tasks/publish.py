@@ -11,7 +11,8 @@ from ltx_core.files.digest import DigestMemo, file_digest
 from tasks.checkpoints import final_checkpoint
 from tasks.hub_card import base_model, hub_card, lora_name, shown_renders
 from tasks.shared import ConfigModel, Shared
-from tasks.stage import Observed, Outcome, Sections, Stage, Work
+from tasks.stage import Observed, Outcome, Sections, Stage
+from tasks.stage_run import StageRun
 
 CARD_NAME = "README.md"
 
@@ -32,7 +33,7 @@ class PublishConfig(ConfigModel):
     dry_run: bool = Field(default=False, description="List what would be uploaded and where, and upload nothing.")
 
 
-def publish(work: Work) -> Outcome:
+def publish(run: StageRun) -> Outcome:
     """Commit everything at once; what the repository has already is not sent again, so another try costs little.
 
     Raises:
@@ -41,8 +42,8 @@ def publish(work: Work) -> Outcome:
     """
     from ltx_core.lora.upload import page_of, upload
 
-    config: PublishConfig = work.config
-    files = _files(work)
+    config: PublishConfig = run.config
+    files = _files(run)
     repository, commit = str(config.repository), None
     if not config.dry_run:
         done = upload(repository, files, private=config.private, message=f"LoRA {file_digest(files[0][1])}")
@@ -50,21 +51,21 @@ def publish(work: Work) -> Outcome:
     rows = [_row(name, file, repository, commit) for name, file in files]
     verb = "would be uploaded" if config.dry_run else "uploaded"
     for row, (_, file) in zip(rows, files, strict=True):
-        work.progress.note(f"{verb} to {page_of(repository)}: {row.name}, {row.size / 2**20:.2f} MiB, from {file}")
+        run.progress.note(f"{verb} to {page_of(repository)}: {row.name}, {row.size / 2**20:.2f} MiB, from {file}")
     return Outcome(rows=rows, num_in=len(rows), num_out=len(rows), computed=len(rows), reused=0, unit="files")
 
 
-def _files(work: Work) -> list[tuple[str, Path]]:
+def _files(run: StageRun) -> list[tuple[str, Path]]:
     """Names in the repository and files here: the LoRA, the card, renders."""
-    root, registered = work.workspace.root, work.inputs["register"].path.parent
-    renders = shown_renders(work.inputs["render_validation"], work.config.num_renders)
+    root, registered = run.workspace.root, run.inputs["register"].path.parent
+    renders = shown_renders(run.inputs["render_validation"], run.config.num_renders)
     named = [(f"renders/{number:02d}.mp4", render) for number, render in enumerate(renders)]
-    card = work.out / CARD_NAME
+    card = run.out / CARD_NAME
     text = (registered / "model-card.md").read_text(encoding="utf-8")
-    lora = root / final_checkpoint(work.inputs["train_lora"]).file
+    lora = root / final_checkpoint(run.inputs["train_lora"]).file
     name = lora_name(lora)
     shown = [(file, render.prompt) for file, render in named]
-    write_bytes(card, hub_card(text, work.shared.model, shown, lora=name).encode())
+    write_bytes(card, hub_card(text, run.shared.model, shown, lora=name).encode())
     return [(name, lora), (CARD_NAME, card), *((name, root / render.file) for name, render in named)]
 
 

@@ -12,7 +12,8 @@ from ltx_core.files.digest import DigestMemo
 from tasks.checkpoints import best_checkpoint, final_checkpoint
 from tasks.model_card import model_card
 from tasks.shared import ConfigModel, Shared
-from tasks.stage import Observed, Outcome, Stage, Work
+from tasks.stage import Observed, Outcome, Stage
+from tasks.stage_run import StageRun
 from tasks.tracking import TrackedRun, connect, find_or_start, tracking_errors
 
 if TYPE_CHECKING:
@@ -32,59 +33,61 @@ class RegisterConfig(ConfigModel):
     )
 
 
-def register(work: Work) -> Outcome:
+def register(run: StageRun) -> Outcome:
     """Log the LoRA with its card and make a version of it; the same LoRA is registered once.
 
     Raises:
         TransientError: MLflow does not answer; the LoRA is finished and kept.
         StorageError: the disk of MLflow's database is full.
     """
-    checkpoint = final_checkpoint(work.inputs["train_lora"])
-    card = model_card(checkpoint, work)
-    write_bytes(work.out / "model-card.md", card.encode())
-    with tracking_errors(work.shared.tracking, work.workspace):
-        run = _own_run(work)
-        run.artifacts([work.workspace.root / checkpoint.file, work.out / "model-card.md"], "lora")
-        best = best_checkpoint(work.inputs["train_lora"])
+    checkpoint = final_checkpoint(run.inputs["train_lora"])
+    card = model_card(checkpoint, run)
+    write_bytes(run.out / "model-card.md", card.encode())
+    with tracking_errors(run.shared.tracking, run.workspace):
+        tracked = _own_run(run)
+        tracked.artifacts([run.workspace.root / checkpoint.file, run.out / "model-card.md"], "lora")
+        best = best_checkpoint(run.inputs["train_lora"])
         if best.sha256 != checkpoint.sha256:
-            run.artifacts([work.workspace.root / best.file], f"lora/best-{best.name}")
-        alias, version = _make_version(run, checkpoint, work)
+            tracked.artifacts([run.workspace.root / best.file], f"lora/best-{best.name}")
+        alias, version = _make_version(tracked, checkpoint, run)
     row = Registered(
         sha256=checkpoint.sha256,
-        model_name=work.config.model_name,
+        model_name=run.config.model_name,
         version=version,
         alias=alias,
-        run_id=run.run_id,
+        run_id=tracked.run_id,
     )
-    work.progress.note(f"{row.model_name} version {version} is {alias}")
+    run.progress.note(f"{row.model_name} version {version} is {alias}")
     return Outcome(rows=[row], num_in=1, num_out=1, computed=1, reused=0, unit="models")
 
 
-def _own_run(work: Work) -> TrackedRun:
-    tracking = work.shared.tracking
+def _own_run(run: StageRun) -> TrackedRun:
+    tracking = run.shared.tracking
     run_id = os.environ.get(RUN_ID_VARIABLE)
-    client, experiment = connect(tracking, work.workspace)
+    client, experiment = connect(tracking, run.workspace)
     if run_id is None:
-        return find_or_start(client, experiment, key=f"register/{work.out.name}", name="register")
+        return find_or_start(client, experiment, key=f"register/{run.out.name}", name="register")
     return TrackedRun(client, experiment, run_id)
 
 
-def _make_version(run: TrackedRun, checkpoint: Checkpoint, work: Work) -> tuple[str, int]:
+def _make_version(tracked: TrackedRun, checkpoint: Checkpoint, run: StageRun) -> tuple[str, int]:
     from mlflow.exceptions import MlflowException
 
-    client, name = run.client, work.config.model_name
+    client, name = tracked.client, run.config.model_name
     try:
         client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    alias = "champion" if _promoted(client, checkpoint, work) else "candidate"
+    alias = "champion" if _promoted(client, checkpoint, run) else "candidate"
     same = client.search_model_versions(f"name = '{name}' and tags.`ltx2.sha256` = '{checkpoint.sha256}'")
     if same:
         version = int(same[0].version)
     else:
         tags = {"ltx2.sha256": checkpoint.sha256, "ltx2.figures": json.dumps(_figures(checkpoint))}
-        made = client.create_model_version(name, source=f"runs:/{run.run_id}/lora", run_id=run.run_id, tags=tags)
+        made = client.create_model_version(
+            name, source=f"runs:/{tracked.run_id}/lora", run_id=tracked.run_id, tags=tags
+        )
         version = int(made.version)
     client.set_registered_model_alias(name, alias, str(version))
     return alias, version
@@ -94,14 +97,14 @@ def _figures(checkpoint: Checkpoint) -> dict[str, float | None]:
     return {"eval_loss": checkpoint.eval_loss, "base_eval_loss": checkpoint.base_eval_loss}
 
 
-def _promoted(client: "MlflowClient", checkpoint: Checkpoint, work: Work) -> bool:
+def _promoted(client: "MlflowClient", checkpoint: Checkpoint, run: StageRun) -> bool:
     """Eval losses of versions compare only on equal held-out clips; an unlike champion is not compared with."""
-    if work.config.promote != "if_better":
-        return bool(work.config.promote == "always")
+    if run.config.promote != "if_better":
+        return bool(run.config.promote == "always")
     if checkpoint.eval_loss is None or checkpoint.base_eval_loss is None:
         return False
     best = [checkpoint.base_eval_loss]
-    model = client.get_registered_model(work.config.model_name)
+    model = client.get_registered_model(run.config.model_name)
     if champion := model.aliases.get("champion"):
         version = client.get_model_version(model.name, champion)
         figures = json.loads(version.tags.get("ltx2.figures", "{}"))

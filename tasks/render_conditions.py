@@ -24,7 +24,7 @@ from ltx_core.sampling.request import RenderRequest
 from tasks.render_config import RenderValidationConfig
 from tasks.render_given import Given
 from tasks.render_jobs import RenderJob
-from tasks.stage import Work
+from tasks.stage_run import StageRun
 
 Encoded = dict[tuple[str, int, int, float], Tensor]
 
@@ -49,9 +49,9 @@ def encode_files(jobs: Sequence[RenderJob], checkpoint: Any, *, crf: int, device
     return found
 
 
-def conditionings(job: RenderJob, source: PoolSource, encoded: Encoded, work: Work) -> list[Conditioning]:
+def conditionings(job: RenderJob, source: PoolSource, encoded: Encoded, run: StageRun) -> list[Conditioning]:
     """What the job's mode is given beside the text."""
-    given, request, config = job.given, job.request, work.config
+    given, request, config = job.given, job.request, run.config
     if given is None:
         return []
     if given.clip is None:
@@ -65,16 +65,16 @@ def conditionings(job: RenderJob, source: PoolSource, encoded: Encoded, work: Wo
         return [FirstFrame(video[:, :1], config.picture_strength)]
     if given.mode == "extend":
         return [Prefix(video[:, : config.extend_latent_frames])]
-    return [Mask(video, _kept(request, work))]
+    return [Mask(video, _kept(request, run))]
 
 
-def _kept(request: RenderRequest, work: Work) -> Tensor:
+def _kept(request: RenderRequest, run: StageRun) -> Tensor:
     """Which places [F, H, W] of the clip are kept: 1 kept, 0 made anew."""
-    config: RenderValidationConfig = work.config
+    config: RenderValidationConfig = run.config
     if config.inpaint_mask is None:
         return outside(config.inpaint_region, request.grid)
     picture = torch.from_numpy(read_picture(config.inpaint_mask, (request.width, request.height)))
-    work.memo.check(config.inpaint_mask)
+    run.memo.check(config.inpaint_mask)
     return kept_places(picture.float().mean(dim=-1) / 255, request.grid)
 
 

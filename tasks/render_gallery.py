@@ -15,17 +15,17 @@ from ltx_core.gallery.renders import Figures, PromptRow, VariantRender
 from ltx_core.media.frames import decode_frames
 from tasks.render_release import in_numbers
 from tasks.sampling_config import SamplingConfig
-from tasks.stage import Work
+from tasks.stage_run import StageRun
 
 
-def draw_gallery(rows: Sequence[Render], work: Work, checkpoint: Checkpoint) -> None:
+def draw_gallery(rows: Sequence[Render], run: StageRun, checkpoint: Checkpoint) -> None:
     """Write `gallery.html` and `renders.png`, with the videos linked into `renders/` beside them."""
     if not rows:
         return
-    folder = work.out / "renders"
+    folder = run.out / "renders"
     folder.mkdir(exist_ok=True)
-    model = work.shared.model
-    runs = {run.name: in_numbers(run.over(work.config), model) for run in work.config.adapters}
+    model = run.shared.model
+    runs = {own.name: in_numbers(own.over(run.config), model) for own in run.config.adapters}
     ordered = sorted(rows, key=lambda row: (*_request_of(row), list(runs).index(row.adapters) if row.adapters else -1))
     prompts: list[PromptRow] = []
     sheet: list[SheetRow] = []
@@ -33,8 +33,8 @@ def draw_gallery(rows: Sequence[Render], work: Work, checkpoint: Checkpoint) -> 
         rows_of_one = list(group)
         first = rows_of_one[0]
         prompt, seed = first.prompt, first.seed
-        renders = [_variant(row, work, runs, number=len(prompts)) for row in rows_of_one]
-        prompts.append(PromptRow(prompt=prompt, seed=seed, renders=renders, settings=_settings(first, work)))
+        renders = [_variant(row, run, runs, number=len(prompts)) for row in rows_of_one]
+        prompts.append(PromptRow(prompt=prompt, seed=seed, renders=renders, settings=_settings(first, run)))
         sheet.append(
             SheetRow(
                 f"{prompt}  ({first.mode}, seed {seed})",
@@ -47,18 +47,18 @@ def draw_gallery(rows: Sequence[Render], work: Work, checkpoint: Checkpoint) -> 
         "eval loss": checkpoint.eval_loss,
         "eval loss of the base": checkpoint.base_eval_loss,
     }
-    gallery(work.out / "gallery.html", "Validation renders", facts, prompts)
-    render_sheet(work.out / "renders.png", "Validation renders, middle frames", sheet)
+    gallery(run.out / "gallery.html", "Validation renders", facts, prompts)
+    render_sheet(run.out / "renders.png", "Validation renders, middle frames", sheet)
 
 
 def _request_of(row: Render) -> tuple[str, str, str, int]:
     return row.mode, row.clip_id or row.given_file or "", row.prompt, row.seed
 
 
-def _variant(row: Render, work: Work, runs: Mapping[str, SamplingConfig], *, number: int) -> VariantRender:
-    source = work.workspace.root / row.file
+def _variant(row: Render, run: StageRun, runs: Mapping[str, SamplingConfig], *, number: int) -> VariantRender:
+    source = run.workspace.root / row.file
     name = f"{row.variant}-{row.adapters}" if row.adapters else row.variant
-    video = work.out / "renders" / f"{number:02d}-seed{row.seed}-{name}.mp4"
+    video = run.out / "renders" / f"{number:02d}-seed{row.seed}-{name}.mp4"
     video.unlink(missing_ok=True)
     os.link(source, video)  # the pool and this folder are one file system, and gc counts on both names
     return VariantRender(
@@ -72,16 +72,16 @@ def _variant(row: Render, work: Work, runs: Mapping[str, SamplingConfig], *, num
             difference_from_base=None if row.variant == "base" else row.difference_from_base,
             clip_score=row.clip_score,
         ),
-        poster=_middle(row, work),
+        poster=_middle(row, run),
     )
 
 
-def _middle(row: Render, work: Work) -> np.ndarray:
+def _middle(row: Render, run: StageRun) -> np.ndarray:
     time = (row.num_frames // 2 + 0.25) / row.frame_rate
-    return middle_frame(np.stack(list(decode_frames(work.workspace.root / row.file, [time]))))
+    return middle_frame(np.stack(list(decode_frames(run.workspace.root / row.file, [time]))))
 
 
-def _settings(row: Render, work: Work) -> dict[str, str | int | float | None]:
+def _settings(row: Render, run: StageRun) -> dict[str, str | int | float | None]:
     given = {
         "i2v": "first frame of",
         "s2v": "sound of",
@@ -94,7 +94,7 @@ def _settings(row: Render, work: Work) -> dict[str, str | int | float | None]:
         "size": f"{row.width}x{row.height}",
         "frames": row.num_frames,
         "frames per second": row.frame_rate,
-        "sampling": _sampled(in_numbers(work.config, work.shared.model)),
+        "sampling": _sampled(in_numbers(run.config, run.shared.model)),
     }
 
 

@@ -14,7 +14,7 @@ from ltx_core.sampling.request import Mode
 from tasks.render_config import RenderValidationConfig
 from tasks.render_release import picture_crf
 from tasks.shared import Shared
-from tasks.stage import Work
+from tasks.stage_run import StageRun
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Given:
         return sound_file(self.clip) if self.clip else self.file
 
 
-def given_clips(work: Work) -> Iterator[tuple[Given, Clip]]:
+def given_clips(run: StageRun) -> Iterator[tuple[Given, Clip]]:
     """Held-out clips for each mode that takes one, in the order of their keys, which says nothing of their content."""
-    config: RenderValidationConfig = work.config
+    config: RenderValidationConfig = run.config
     counts: dict[Mode, int] = {
         "i2v": config.image_to_video_clips,
         "s2v": config.sound_to_video_clips,
@@ -47,19 +47,19 @@ def given_clips(work: Work) -> Iterator[tuple[Given, Clip]]:
         "inpaint": config.inpaint_clips,
     }
     for mode, count in counts.items():
-        for clip, latent in held_out(work, mode)[:count]:
-            key = text_digest(latent.latent_key, *_part(mode, config, work.memo))
+        for clip, latent in held_out(run, mode)[:count]:
+            key = text_digest(latent.latent_key, *_part(mode, config, run.memo))
             yield Given(mode, key, clip=clip, start_seconds=clip.start_seconds), clip
 
 
-def held_out(work: Work, mode: Mode) -> list[tuple[Clip, Latent]]:
+def held_out(run: StageRun, mode: Mode) -> list[tuple[Clip, Latent]]:
     """Held-out clips that can condition a mode, by key."""
-    clips: dict[str, Clip] = {clip.clip_id: clip for clip in work.inputs["split"]}
-    rows: list[Latent] = [row for row in work.inputs["encode_latents"] if row.split == "eval"]
+    clips: dict[str, Clip] = {clip.clip_id: clip for clip in run.inputs["split"]}
+    rows: list[Latent] = [row for row in run.inputs["encode_latents"] if row.split == "eval"]
     if mode == "s2v":
         rows = [row for row in rows if row.has_audio_loss and clips[row.clip_id].audio != "silent"]
     if mode == "extend":
-        rows = [row for row in rows if row.video_shape[1] > work.config.extend_latent_frames]
+        rows = [row for row in rows if row.video_shape[1] > run.config.extend_latent_frames]
     return [(clips[row.clip_id], row) for row in sorted(rows, key=lambda row: row.clip_key)]
 
 

@@ -14,7 +14,7 @@ from ltx_core.shapes import floor_frames
 from tasks.render_adapters import RenderRun, render_runs
 from tasks.render_given import Given, given_clips, given_files
 from tasks.sampling_config import SamplingConfig
-from tasks.stage import Work
+from tasks.stage_run import StageRun
 
 Variant = Literal["base", "candidate"]
 SIZES = ("width", "height", "num_frames", "frame_rate")
@@ -41,33 +41,33 @@ class RenderJob:
         return self.run, self.request
 
 
-def plan_jobs(work: Work, checkpoint: Checkpoint, weights: Mapping[str, str]) -> list[RenderJob]:
+def plan_jobs(run: StageRun, checkpoint: Checkpoint, weights: Mapping[str, str]) -> list[RenderJob]:
     """Every request in every run, by the base model (if wanted) and by the LoRA.
 
     Raises:
         ConfigError: two renders would be the same.
     """
-    lora = Adapter(work.workspace.root / checkpoint.file, checkpoint.sha256)
+    lora = Adapter(run.workspace.root / checkpoint.file, checkpoint.sha256)
     jobs = []
-    for run in render_runs(work.config, work.shared.model, work.memo):
-        for request, given in _requests(work, run.sampling):
-            for variant, stack in _variants(run, lora):
-                jobs.append(_job(work, weights, run.name, variant, request, given=given, stack=stack))
+    for setup in render_runs(run.config, run.shared.model, run.memo):
+        for request, given in _requests(run, setup.sampling):
+            for variant, stack in _variants(setup, lora):
+                jobs.append(_job(run, weights, setup.name, variant, request, given=given, stack=stack))
     _check_distinct(jobs)
     return jobs
 
 
-def _variants(run: RenderRun, lora: Adapter) -> Iterator[tuple[Variant, tuple[Adapter, ...]]]:
-    if run.base:
-        yield "base", run.adapters
-    if run.lora:
-        yield "candidate", (*run.adapters, lora)
+def _variants(setup: RenderRun, lora: Adapter) -> Iterator[tuple[Variant, tuple[Adapter, ...]]]:
+    if setup.base:
+        yield "base", setup.adapters
+    if setup.lora:
+        yield "candidate", (*setup.adapters, lora)
 
 
 def _job(
-    work: Work,
+    run: StageRun,
     weights: Mapping[str, str],
-    run: str,
+    setup: str,
     variant: Variant,
     request: RenderRequest,
     *,
@@ -75,11 +75,11 @@ def _job(
     stack: tuple[Adapter, ...],
 ) -> RenderJob:
     identity = request.key(weights, [(adapter.digest, adapter.strength) for adapter in stack])
-    precision = work.config.base_precision
+    precision = run.config.base_precision
     how = () if precision == "native" else (precision,)
-    key = text_digest(identity, work.config.dtype, work.version, *how)
-    pool = work.workspace.pool / "renders"
-    return RenderJob(key, variant, run, request, given, stack, pool / f"{key}.safetensors", pool / f"{key}.mp4")
+    key = text_digest(identity, run.config.dtype, run.version, *how)
+    pool = run.workspace.pool / "renders"
+    return RenderJob(key, variant, setup, request, given, stack, pool / f"{key}.safetensors", pool / f"{key}.mp4")
 
 
 def _check_distinct(jobs: Sequence[RenderJob]) -> None:
@@ -94,26 +94,26 @@ def _check_distinct(jobs: Sequence[RenderJob]) -> None:
             )
 
 
-def _requests(work: Work, sampling: SamplingConfig) -> Iterator[tuple[RenderRequest, Given | None]]:
+def _requests(run: StageRun, sampling: SamplingConfig) -> Iterator[tuple[RenderRequest, Given | None]]:
     """Text to video for every prompt, then what starts from files of one's own, then from held-out clips."""
-    config = work.config
+    config = run.config
     size = {name: getattr(config, name) for name in SIZES} | {"num_frames": floor_frames(config.num_frames)}
-    clips = list(given_clips(work))
-    files = list(given_files(config, work.shared, work.memo))
+    clips = list(given_clips(run))
+    files = list(given_files(config, run.shared, run.memo))
     for number, seed in enumerate(config.seeds):
-        for prompt in work.shared.prompts.validation:
-            yield _request(work, sampling, prompt, seed, size), None
+        for prompt in run.shared.prompts.validation:
+            yield _request(run, sampling, prompt, seed, size), None
         for given, entry in files:
             if entry.seed is None or number == 0:
                 own = seed if entry.seed is None else entry.seed
-                yield _request(work, sampling, entry.prompt, own, size, given=given), given
+                yield _request(run, sampling, entry.prompt, own, size, given=given), given
         for given, clip in clips:
             shape = {name: getattr(clip, name) for name in SIZES}
-            yield _request(work, sampling, clip.caption, seed, shape, given=given), given
+            yield _request(run, sampling, clip.caption, seed, shape, given=given), given
 
 
 def _request(
-    work: Work,
+    run: StageRun,
     sampling: SamplingConfig,
     prompt: str,
     seed: int,
@@ -124,7 +124,7 @@ def _request(
     mode: Mode = given.mode if given else "t2v"
     return RenderRequest(
         prompt=prompt,
-        negative_prompt=work.shared.prompts.negative,
+        negative_prompt=run.shared.prompts.negative,
         seed=seed,
         mode=mode,
         conditioning_key=given.key if given else None,

@@ -17,7 +17,8 @@ from tasks.device import planned_card
 from tasks.render_config import RenderValidationConfig
 from tasks.render_expected import adapter_bytes, expected_shapes, takes_clips
 from tasks.shared import Shared
-from tasks.stage import Inputs, Work
+from tasks.stage import Inputs
+from tasks.stage_run import StageRun
 from tasks.vae_memory import decoding_line
 from tasks.weights import open_weights
 from tasks.workspace import Workspace
@@ -46,26 +47,26 @@ def memory_lines(
     by_token = bool(
         config.image_to_video_clips or config.extend_clips or config.inpaint_clips or shared.prompts.pictures
     )
-    work = Sampling(
+    sampling = Sampling(
         _sizes(shared),
         max((_batch(shape, rate, by_token=by_token) for shape, rate in shapes), key=lambda batch: batch.video_tokens),
         ITEM_BYTES[config.dtype],
         LORA_BYTES + max((adapter_bytes(run.adapters) for run in config.adapters), default=0),
     )
-    choice = _chosen(config, work, usable_bytes(gpu_gib))
+    choice = _chosen(config, sampling, usable_bytes(gpu_gib))
     largest = max((shape for shape, _ in shapes), key=lambda shape: shape.frames * shape.height * shape.width)
     decoding = decoding_line(shared, largest, config.dtype, usable_bytes(gpu_gib))
     return (f"{gpu_gib:g} GiB card: {choice.why}", decoding, *_check_host(config, choice))
 
 
-def sampling_options(jobs: "Sequence[RenderJob]", work: Work, device: str) -> EngineOptions:
+def sampling_options(jobs: "Sequence[RenderJob]", run: StageRun, device: str) -> EngineOptions:
     """How blocks lie for these renders: as the configuration says, and for `auto` by what is free.
 
     Raises:
         OutOfMemory: the GPU or the host has no room.
     """
-    config: RenderValidationConfig = work.config
-    folder, sizes = work.out / OFFLOAD, _sizes(work.shared)
+    config: RenderValidationConfig = run.config
+    folder, sizes = run.out / OFFLOAD, _sizes(run.shared)
     if not device.startswith("cuda"):
         return _asked(config, sizes.num_blocks).replaced(stream_folder=folder if config.stream_from == "disk" else None)
     import torch
@@ -80,16 +81,16 @@ def sampling_options(jobs: "Sequence[RenderJob]", work: Work, device: str) -> En
         ITEM_BYTES[config.dtype],
         max(sum(adapter.path.stat().st_size for adapter in job.stack) for job in jobs),
     )
-    free, limit = free_bytes(torch.device(device)), work.shared.memory.gpu_gib
+    free, limit = free_bytes(torch.device(device)), run.shared.memory.gpu_gib
     choice = _chosen(config, needed, free if limit is None else min(free, usable_bytes(limit)))
     for line in (choice.why, *_check_host(config, choice)):
-        work.progress.note(f"memory plan: {line}")
+        run.progress.note(f"memory plan: {line}")
     return choice.options.replaced(stream_folder=folder if _is_on_disk(config, choice) else None)
 
 
-def _chosen(config: RenderValidationConfig, work: Sampling, budget_bytes: int) -> SamplingChoice:
-    asked = _asked(config, work.sizes.num_blocks)
-    return choose_sampling(work, asked, budget_bytes, stream=config.streamed_blocks == "auto")
+def _chosen(config: RenderValidationConfig, sampling: Sampling, budget_bytes: int) -> SamplingChoice:
+    asked = _asked(config, sampling.sizes.num_blocks)
+    return choose_sampling(sampling, asked, budget_bytes, stream=config.streamed_blocks == "auto")
 
 
 def _asked(config: RenderValidationConfig, num_blocks: int) -> EngineOptions:

@@ -23,39 +23,39 @@ from tasks.render_conditions import conditionings, encode_files
 from tasks.render_jobs import RenderJob
 from tasks.render_memory import sampling_options
 from tasks.render_release import picture_crf
-from tasks.stage import Work
+from tasks.stage_run import StageRun
 from tasks.weights import open_weights
 
 
-def sample_missing(jobs: Sequence[RenderJob], work: Work, *, done: int) -> int:
+def sample_missing(jobs: Sequence[RenderJob], run: StageRun, *, done: int) -> int:
     """Sample every job whose latents the pool lacks, and say how many; the GPU is free again at return."""
-    todo = [job for job in jobs if work.force or not is_vouched(job.latents)]
+    todo = [job for job in jobs if run.force or not is_vouched(job.latents)]
     if not todo:
         return 0
-    device = prepare_device(work.shared.memory)
-    dtype = torch_dtype(work.config.dtype)
-    checkpoint = open_weights(work.shared.model).checkpoint
-    source = PoolSource(work.inputs["encode_latents"], work.inputs["embed_text"], work.workspace.root)
-    prompts = _prompts(todo, work, source, load_connectors(checkpoint, device=device, dtype=dtype), device)
-    crf = picture_crf(work.config, work.shared)
+    device = prepare_device(run.shared.memory)
+    dtype = torch_dtype(run.config.dtype)
+    checkpoint = open_weights(run.shared.model).checkpoint
+    source = PoolSource(run.inputs["encode_latents"], run.inputs["embed_text"], run.workspace.root)
+    prompts = _prompts(todo, run, source, load_connectors(checkpoint, device=device, dtype=dtype), device)
+    crf = picture_crf(run.config, run.shared)
     encoded = encode_files(todo, checkpoint, crf=crf, device=device, dtype=dtype)
     total, finished = done + len(jobs), done + len(jobs) - len(todo)
-    options = sampling_options(todo, work, device)
-    cache = quantised_folder(work, options, dtype)
+    options = sampling_options(todo, run, device)
+    cache = quantised_folder(run, options, dtype)
     transformer = load_denoiser(checkpoint, options, device=device, dtype=dtype, cache=cache)
-    work.memo.check()
+    run.memo.check()
     for stack, group in groupby(sorted(todo, key=_by_weights), key=lambda job: job.stack):
         with stacked(transformer, stack):
-            work.memo.check(*(adapter.path for adapter in stack))
+            run.memo.check(*(adapter.path for adapter in stack))
             for job in group:
-                stop_if_asked(work.progress, "rendering")
+                stop_if_asked(run.progress, "rendering")
                 chosen = prompts[job.request.prompt] if job.request.needs_negative else _alone(prompts, job)
-                given = conditionings(job, source, encoded, work)
-                made = sample(transformer, chosen, job.request, _Stoppable(work), conditionings=given)
+                given = conditionings(job, source, encoded, run)
+                made = sample(transformer, chosen, job.request, _Stoppable(run), conditionings=given)
                 save_latents(job.latents, made)
                 vouch(job.latents)
                 finished += 1
-                work.progress.advance(finished, total, "renders")
+                run.progress.advance(finished, total, "renders")
     return len(todo)
 
 
@@ -67,12 +67,12 @@ def _by_weights(job: RenderJob) -> tuple[list[tuple[str, float]], str]:
 class _Stoppable(Silent):
     """Steps are too many to report; only the wish to stop is passed on."""
 
-    def __init__(self, work: Work) -> None:
-        self._work = work
+    def __init__(self, run: StageRun) -> None:
+        self._run = run
 
     @property
     def stopping(self) -> bool:  # type: ignore[override]  # Silent never stops; this one asks
-        return self._work.progress.stopping
+        return self._run.progress.stopping
 
 
 def _alone(prompts: dict[str, Prompts], job: RenderJob) -> Prompts:
@@ -81,7 +81,7 @@ def _alone(prompts: dict[str, Prompts], job: RenderJob) -> Prompts:
 
 @torch.no_grad()
 def _prompts(
-    jobs: Sequence[RenderJob], work: Work, source: PoolSource, connectors: Any, device: str
+    jobs: Sequence[RenderJob], run: StageRun, source: PoolSource, connectors: Any, device: str
 ) -> dict[str, Prompts]:
     """Contexts of each prompt, with those of the negative prompt."""
 
@@ -89,5 +89,5 @@ def _prompts(
         features = {name: tensor.to(device) for name, tensor in source.text(text).items()}
         return Text(*text_contexts(connectors, [features]))
 
-    negative = contexts(work.shared.prompts.negative)
+    negative = contexts(run.shared.prompts.negative)
     return {text: Prompts(contexts(text), negative) for text in {job.request.prompt for job in jobs}}

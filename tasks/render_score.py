@@ -14,7 +14,7 @@ from ltx_core.scoring.clip_files import clip_identity, locate_clip, pending_clip
 from tasks.device import prepare_device
 from tasks.render_config import RenderValidationConfig
 from tasks.render_jobs import RenderJob
-from tasks.stage import Work
+from tasks.stage_run import StageRun
 
 if TYPE_CHECKING:
     from ltx_core.checkpoint.pending import PendingFile
@@ -24,26 +24,26 @@ NUM_FRAMES = 8
 """Frames of a render that are scored, at equal distances."""
 
 
-def clip_scores(jobs: Sequence[RenderJob], work: Work) -> Mapping[str, float]:
+def clip_scores(jobs: Sequence[RenderJob], run: StageRun) -> Mapping[str, float]:
     """Score of each render by its key; empty where none is asked for. A render once scored is not scored again."""
-    if work.config.clip_model is None:
+    if run.config.clip_model is None:
         return {}
     from ltx_core.scoring.clip_score import clip_score
 
-    folder, store = Path(work.config.clip_model), ItemStore(work.workspace.pool / "clip_scores", work.progress)
-    judge = text_digest(clip_identity(folder, work.memo), work.version, str(NUM_FRAMES))
+    folder, store = Path(run.config.clip_model), ItemStore(run.workspace.pool / "clip_scores", run.progress)
+    judge = text_digest(clip_identity(folder, run.memo), run.version, str(NUM_FRAMES))
     scores: dict[str, float] = {}
     scorer: ClipScorer | None = None
     for number, job in enumerate(jobs):
-        stop_if_asked(work.progress, "scoring renders")
+        stop_if_asked(run.progress, "scoring renders")
         key = text_digest(judge, file_digest(job.video), job.request.prompt)
-        known = None if work.force else store.get(key)
+        known = None if run.force else store.get(key)
         if known is None:
-            scorer = scorer or _loaded(folder, work)
+            scorer = scorer or _loaded(folder, run)
             known = clip_score(scorer, _frames(job), job.request.prompt)
             store.put(key, known)
         scores[job.key] = known
-        work.progress.advance(number + 1, len(jobs), "renders scored")
+        run.progress.advance(number + 1, len(jobs), "renders scored")
     return scores
 
 
@@ -72,11 +72,11 @@ def prepare_judge(config: RenderValidationConfig, progress: Progress) -> RenderV
     return config.model_copy(update={"clip_model": str(locate_clip(config.clip_model, progress))})
 
 
-def _loaded(folder: Path, work: Work) -> "ClipScorer":
+def _loaded(folder: Path, run: StageRun) -> "ClipScorer":
     from ltx_core.scoring.clip_score import load_clip
 
-    scorer = load_clip(folder, prepare_device(work.shared.memory))
-    work.memo.check()
+    scorer = load_clip(folder, prepare_device(run.shared.memory))
+    run.memo.check()
     return scorer
 
 

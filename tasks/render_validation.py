@@ -21,7 +21,8 @@ from tasks.render_notices import render_notices
 from tasks.render_score import clip_scores, observed_clip, pending_judge, prepare_judge
 from tasks.shards import note_folder
 from tasks.shared import Shared
-from tasks.stage import Observed, Outcome, Stage, Work
+from tasks.stage import Observed, Outcome, Stage
+from tasks.stage_run import StageRun
 from tasks.subjects import AUTOENCODERS, DECODING, TRANSFORMER
 from tasks.weights import component_identities, encoder_identities
 
@@ -33,22 +34,22 @@ if TYPE_CHECKING:
 WEIGHTS = ("transformer", "connectors", "text_projection", "video_vae", "audio_vae", "vocoder")
 
 
-def render_validation(work: Work) -> Outcome:
+def render_validation(run: StageRun) -> Outcome:
     """Two phases, so that the transformer is gone when the decoders come; a render once made is never made again."""
     with loading():
         from tasks.render_decode import decode_missing
         from tasks.render_sample import sample_missing
 
-    checkpoint = final_checkpoint(work.inputs["train_lora"])
-    jobs = plan_jobs(work, checkpoint, _weights(work.shared, work.memo))
-    renders = work.workspace.pool / "renders"
-    note_folder(work, renders)
-    with folder_lock(renders, work.progress):  # by now a collection knows that they are in use
-        missing = [job for job in jobs if work.force or not is_vouched(job.video)]
-    sampled = sample_missing(missing, work, done=len(jobs) - len(missing))
-    decode_missing(missing, work)
-    rows = _rows(jobs, clip_scores(jobs, work), work)
-    draw_gallery(rows, work, checkpoint)
+    checkpoint = final_checkpoint(run.inputs["train_lora"])
+    jobs = plan_jobs(run, checkpoint, _weights(run.shared, run.memo))
+    renders = run.workspace.pool / "renders"
+    note_folder(run, renders)
+    with folder_lock(renders, run.progress):  # by now a collection knows that they are in use
+        missing = [job for job in jobs if run.force or not is_vouched(job.video)]
+    sampled = sample_missing(missing, run, done=len(jobs) - len(missing))
+    decode_missing(missing, run)
+    rows = _rows(jobs, clip_scores(jobs, run), run)
+    draw_gallery(rows, run, checkpoint)
     return Outcome(
         rows=rows,
         num_in=len(jobs),
@@ -60,13 +61,13 @@ def render_validation(work: Work) -> Outcome:
     )
 
 
-def _rows(jobs: "Iterable[RenderJob]", scores: Mapping[str, float], work: Work) -> list[Render]:
+def _rows(jobs: "Iterable[RenderJob]", scores: Mapping[str, float], run: StageRun) -> list[Render]:
     base = {job.same_request: job.video for job in jobs if job.variant == "base"}
     rows = []
     for job in jobs:
-        stop_if_asked(work.progress, "measuring renders")
+        stop_if_asked(run.progress, "measuring renders")
         reference = base.get(job.same_request, job.video)
-        row = measured_row(job, reference, work.workspace.relative(job.video), file_digest(job.video))
+        row = measured_row(job, reference, run.workspace.relative(job.video), file_digest(job.video))
         rows.append(row.model_copy(update={"clip_score": scores.get(job.key)}))
     return rows
 

@@ -11,29 +11,29 @@ from ltx_core.media.heard import Heard, heard, with_sound
 from ltx_core.pool.items import ItemStore
 from ltx_core.progress import stop_if_asked
 from tasks.file_reading import read_file
-from tasks.stage import Work
+from tasks.stage_run import StageRun
 
 
-def resound(clips: Sequence[Clip], media: Media, work: Work) -> tuple[list[Clip], bool]:
+def resound(clips: Sequence[Clip], media: Media, run: StageRun) -> tuple[list[Clip], bool]:
     """The clips with the sound of the same seconds of `media`'s sound file, and whether any was heard anew.
 
     Raises:
         MediaError: the sound file changed or went away since it was probed.
     """
-    store = ItemStore(work.workspace.pool / "heard", work.progress)
-    channels = work.shared.dataset(media.dataset).audio.channels
+    store = ItemStore(run.workspace.pool / "heard", run.progress)
+    channels = run.shared.dataset(media.dataset).audio.channels
     path, sound_key = str(media.sound_path), str(media.sound_key)
     made: list[Clip] = []
     is_new = False
     for clip in clips:
-        stop_if_asked(work.progress, "listening")
+        stop_if_asked(run.progress, "listening")
         span = (f"{clip.start_seconds:.6f}", f"{clip_seconds(clip):.6f}", str(channels))
-        key = text_digest(sound_key, *span, work.version)
-        known = None if work.force else store.get(key)
+        key = text_digest(sound_key, *span, run.version)
+        known = None if run.force else store.get(key)
         if known is None:
             span_of = (Path(path), clip.start_seconds, clip_seconds(clip), channels)
             file = {Path(path): sound_key}
-            known = list(read_file(work, "listening", file, heard, *span_of, is_doubtful=_is_broken))
+            known = list(read_file(run, "listening", file, heard, *span_of, is_doubtful=_is_broken))
             store.put(key, known)
             is_new = True
         made.append(with_sound(clip, Heard(*known), path=path, key=sound_key, channels=channels))

@@ -7,7 +7,7 @@ from pydantic import Field
 from ltx_core.files.json_file import write_json
 from ltx_core.pool.writer import ShardLimits
 from tasks.shared import ConfigModel
-from tasks.stage import Work
+from tasks.stage_run import StageRun
 from tasks.workspace import POOL_FILE
 
 
@@ -23,9 +23,9 @@ class ShardConfig(ConfigModel):
         return ShardLimits(self.shard_max_mib * 2**20, self.shard_max_seconds, self.shard_max_samples)
 
 
-def note_folder(work: Work, folder: Path) -> None:
+def note_folder(run: StageRun, folder: Path) -> None:
     """Say in the stage's folder which one of the pool it uses; before its lock is taken, see `tasks.collect`."""
-    write_json(work.out / POOL_FILE, {"folder": work.workspace.relative(folder)})
+    write_json(run.out / POOL_FILE, {"folder": run.workspace.relative(folder)})
 
 
 SHARD_OPTIONS = frozenset(ShardConfig.model_fields)

@@ -16,12 +16,12 @@ from ltx_core.pool.index import Entry
 from ltx_core.pool.samples import ShardReader
 from tasks.device import prepare_device
 from tasks.file_reading import read_file
-from tasks.stage import Work
+from tasks.stage_run import StageRun
 from tasks.weights import open_weights
 
 
 def resounded(
-    clips: Sequence[tuple[str, Clip, Entry]], work: Work, refused: dict[str, MediaError]
+    clips: Sequence[tuple[str, Clip, Entry]], run: StageRun, refused: dict[str, MediaError]
 ) -> Generator[tuple[str, dict[str, Tensor]], None, None]:
     """Each (key, clip) with the video latent of an earlier sample of the same picture, which its own would equal.
 
@@ -29,18 +29,18 @@ def resounded(
     """
     if not clips:
         return
-    work.progress.note(f"{len(clips)} clips have known pictures and another sound or mask: only these are encoded")
-    checkpoint, device = open_weights(work.shared.model).checkpoint, prepare_device(work.shared.memory)
+    run.progress.note(f"{len(clips)} clips have known pictures and another sound or mask: only these are encoded")
+    checkpoint, device = open_weights(run.shared.model).checkpoint, prepare_device(run.shared.memory)
     audio_vae, mel = load_audio_vae(checkpoint, device=device, dtype=torch.float32), mel_config(checkpoint.config)
-    work.memo.check()
-    reader = ShardReader(work.workspace.root)
+    run.memo.check()
+    reader = ShardReader(run.workspace.root)
     for key, clip, entry in clips:
         try:
-            sound, mask = read_file(work, "decoding sounds", clip_files(clip), beside_pictures, clip)
+            sound, mask = read_file(run, "decoding sounds", clip_files(clip), beside_pictures, clip)
         except MediaError as error:
             refused[key] = error
             continue
-        before = reader.read(work.workspace.relative(entry.shard), entry.offset, entry.size, entry.sha256)
+        before = reader.read(run.workspace.relative(entry.shard), entry.offset, entry.size, entry.sha256)
         made = {"video": before["video"].clone()}
         if sound is not None:
             made["audio"] = encode_audio(audio_vae, torch.from_numpy(sound).to(device), mel).float().cpu()

@@ -24,7 +24,8 @@ from tasks.file_reading import FileJob, read_files
 from tasks.resound import resound
 from tasks.shared import ConfigModel, Shared
 from tasks.source_names import PLACEHOLDER, named, renamed
-from tasks.stage import Inputs, Observed, Outcome, Stage, Work
+from tasks.stage import Inputs, Observed, Outcome, Stage
+from tasks.stage_run import StageRun
 from tasks.subjects import DECODING
 from tasks.workspace import Workspace
 
@@ -43,31 +44,31 @@ class SplitConfig(ConfigModel):
     )
 
 
-def split(work: Work) -> Outcome:
+def split(run: StageRun) -> Outcome:
     """Cut every file, each file's decode kept by its bytes and the settings that change its cuts."""
-    media: list[Media] = list(work.inputs["probe"])
+    media: list[Media] = list(run.inputs["probe"])
     clips: list[Clip] = []
     quarantined: list[Quarantined] = []
     fresh: set[str] = set()
-    for line in resampling_lines(work.config, work.shared, work.inputs, work.workspace):
-        work.progress.note(line)
-    cuts = _cut_files(media, work, ItemStore(work.workspace.pool / "split", work.progress))
+    for line in resampling_lines(run.config, run.shared, run.inputs, run.workspace):
+        run.progress.note(line)
+    cuts = _cut_files(media, run, ItemStore(run.workspace.pool / "split", run.progress))
     for row, cut in zip(media, cuts, strict=True):
-        stop_if_asked(work.progress, "splitting")
+        stop_if_asked(run.progress, "splitting")
         try:
-            found, refused, is_new = _clips_of(row, cut, work)
+            found, refused, is_new = _clips_of(row, cut, run)
         except MediaError as error:  # its sound is another by now, or away
             found, refused, is_new = [], [_refused(row, error)], False
         clips += found
         quarantined += refused
         fresh |= {clip.clip_id for clip in found} if is_new else set()
-    work.progress.advance(len(media), len(media), "files")
+    run.progress.advance(len(media), len(media), "files")
     num_in = len(clips) + len(quarantined)
-    if work.config.remove_duplicates:
+    if run.config.remove_duplicates:
         clips, duplicates = mark_duplicates(clips)
         quarantined += duplicates
-    clips = _hold_out(clips, work.shared)
-    draw_contact_sheets(clips, {row.media_id: row.usual_rate for row in media}, work)
+    clips = _hold_out(clips, run.shared)
+    draw_contact_sheets(clips, {row.media_id: row.usual_rate for row in media}, run)
     computed = sum(clip.clip_id in fresh for clip in clips)
     return Outcome(
         rows=clips,
@@ -88,9 +89,9 @@ class Cut(NamedTuple):
     is_new: bool
 
 
-def _cut_files(media: Sequence[Media], work: Work, store: ItemStore) -> list[Cut]:
+def _cut_files(media: Sequence[Media], run: StageRun, store: ItemStore) -> list[Cut]:
     """Of each file in order; files of equal bytes that are cut alike are cut once."""
-    config = work.config
+    config = run.config
     thresholds = QualityThresholds(
         max_black_fraction=config.max_black_fraction, max_frozen_fraction=config.max_frozen_fraction
     )
@@ -98,13 +99,13 @@ def _cut_files(media: Sequence[Media], work: Work, store: ItemStore) -> list[Cut
     known: dict[str, dict[str, Any]] = {}
     jobs: dict[str, FileJob] = {}
     for row in media:
-        spec = _pictures_alone(work.shared.dataset(row.dataset))
+        spec = _pictures_alone(run.shared.dataset(row.dataset))
         settings = json.dumps(_settings(spec, SPLIT_FIELDS), separators=(",", ":"), ensure_ascii=False)
-        key = text_digest(row.media_key, settings, repr(thresholds), work.version)
+        key = text_digest(row.media_key, settings, repr(thresholds), run.version)
         keys.append(key)
         if key in known or key in jobs:
             continue
-        kept = None if work.force else store.get(key)
+        kept = None if run.force else store.get(key)
         if kept is None:
             placed = row.model_copy(update=PLACEHOLDER | {"path": row.path})
             jobs[key] = FileJob(
@@ -112,22 +113,22 @@ def _cut_files(media: Sequence[Media], work: Work, store: ItemStore) -> list[Cut
             )
         else:
             known[key] = kept
-    for done, (key, result) in enumerate(read_files(list(jobs.values()), work, "splitting")):
+    for done, (key, result) in enumerate(read_files(list(jobs.values()), run, "splitting")):
         known[key] = as_kept(jobs[key].arguments[0], result)
         if not isinstance(result, MediaError):  # the next look may go otherwise
             store.put(key, known[key])
-        work.progress.advance(len(media) - len(jobs) + done + 1, len(media), "files")
+        run.progress.advance(len(media) - len(jobs) + done + 1, len(media), "files")
     return [Cut(known[key], key in jobs) for key in keys]
 
 
-def _clips_of(row: Media, cut: Cut, work: Work) -> tuple[list[Clip], list[Quarantined], bool]:
+def _clips_of(row: Media, cut: Cut, run: StageRun) -> tuple[list[Clip], list[Quarantined], bool]:
     """What the pool knows of the bytes of a file, with the file's names and the sound that belongs to it; and whether
     any of it was made just now."""
-    spec, is_new = work.shared.dataset(row.dataset), cut.is_new
+    spec, is_new = run.shared.dataset(row.dataset), cut.is_new
     clips = [named(Clip.model_validate(clip), row, spec) for clip in cut.known["clips"]]
     refused = [renamed(Quarantined.model_validate(one), row) for one in cut.known["refused"]]
     if spec.audio.sound_dir is not None and row.sound_key is not None:
-        clips, heard_anew = resound(clips, row, work)
+        clips, heard_anew = resound(clips, row, run)
         is_new |= heard_anew
     return clips, refused, is_new
 

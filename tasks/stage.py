@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,31 +18,12 @@ from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
     from ltx_core.checkpoint.pending import PendingFile
+    from tasks.stage_run import StageRun
 
 Inputs = Mapping[str, Manifest[Any]]
 Observed = Mapping[str, Any]
 Sections = Callable[[str], Any]
 """The config of any stage, by the stage's name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """Everything a stage body is given."""
-
-    config: Any
-    shared: Shared
-    inputs: Inputs
-    out: Path
-    workspace: Workspace
-    progress: Progress
-    version: str
-    """The program's part of every key that the body gives an item (`Stage.full_version`)."""
-    force: bool = False
-
-    @cached_property
-    def memo(self) -> DigestMemo:
-        """Digests of the files that the stage reads; `memo.check()` sees that they are still those."""
-        return self.workspace.digest_memo()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +54,7 @@ class Stage:
     config: type[BaseModel]
     needs: tuple[str, ...]
     makes: type[Record]
-    run: Callable[[Work], Outcome]
+    run: "Callable[[StageRun], Outcome]"
     observe: Callable[[Any, Shared, DigestMemo], Observed]
     version: int
     """Raised by one when the same input would give another result than before; tasks/subjects.py says how and when."""

@@ -19,21 +19,21 @@ from tasks.reporter import Reporter
 from tasks.stage import one_process
 
 if TYPE_CHECKING:
-    from tasks.execute import Execution
+    from tasks.stage_run import StageRun
 
 REQUEST_FILE = "request.json"
 
 
-def refuse_several_nodes(execution: "Execution", request: Path) -> None:
+def refuse_several_nodes(run: "StageRun", request: Path) -> None:
     """Several machines cannot be started from one: leave the request, and say what to start on each.
 
     Raises:
         ConfigError: `memory.num_nodes` is above 1 and torchrun did not start this process.
     """
-    memory = execution.shared.memory
-    if memory.num_nodes == 1 or execution.decision.stage.num_ranks is one_process or "RANK" in os.environ:
+    memory = run.shared.memory
+    if memory.num_nodes == 1 or run.stage.num_ranks is one_process or "RANK" in os.environ:
         return
-    kept = execution.decision.folder / REQUEST_FILE
+    kept = run.out / REQUEST_FILE
     write_json(kept, read_json(request), indent=2, private=True)  # its digest names the file
     each = memory.num_gpus if memory.num_gpus != "auto" else "GPUS"
     raise ConfigError(
@@ -47,10 +47,10 @@ def refuse_several_nodes(execution: "Execution", request: Path) -> None:
 def work(request: Path, reporter: Reporter) -> None:
     """Do the stage as the rank that the environment names."""
     from tasks.execute import execute
-    from tasks.request import load_execution
+    from tasks.request import read_request
 
     if os.environ["RANK"] == "0":
-        execute(load_execution(request), reporter)
+        execute(read_request(request, reporter))
     else:
         follow(request, reporter)
 

@@ -24,7 +24,8 @@ from tasks.kept_budget import forget_budget, keep_budget, with_kept_budget
 from tasks.loading import loading
 from tasks.quantised import quantised_folder
 from tasks.shared import Shared
-from tasks.stage import Inputs, Observed, Outcome, Stage, Work
+from tasks.stage import Inputs, Observed, Outcome, Stage
+from tasks.stage_run import StageRun
 from tasks.subjects import TRANSFORMER
 from tasks.train_memory import buckets_of, feature_width, memory_lines, plan_on_gpu, training_work
 from tasks.train_notices import train_notices
@@ -43,9 +44,9 @@ class TrainLoraConfig(TrainSettings):
     """Settings of the training run."""
 
 
-def train_lora(work: Work) -> Outcome:
+def train_lora(run: StageRun) -> Outcome:
     """Train, or resume the newest whole checkpoint in the stage's folder."""
-    if work.config.deterministic:
+    if run.config.deterministic:
         from ltx_core.engine.deterministic import set_environment
 
         set_environment()
@@ -55,25 +56,25 @@ def train_lora(work: Work) -> Outcome:
         from ltx_core.training.run import train_lora as train
         from tasks.device import prepare_device
 
-    latents: list[Latent] = list(work.inputs["encode_latents"])
+    latents: list[Latent] = list(run.inputs["encode_latents"])
     if not any(row.split == "train" for row in latents):
         raise DataError(
             f"none of the {len(latents)} clips is in the train split; add footage or lower the dataset's eval_fraction"
         )
-    frames: list[Frames] = list(work.inputs.get("embed_frames", ()))
-    latents = _embedded(latents, frames, work)
-    source = PoolSource(latents, work.inputs["embed_text"], work.workspace.root, frames)
-    device = prepare_device(work.shared.memory)
+    frames: list[Frames] = list(run.inputs.get("embed_frames", ()))
+    latents = _embedded(latents, frames, run)
+    source = PoolSource(latents, run.inputs["embed_text"], run.workspace.root, frames)
+    device = prepare_device(run.shared.memory)
     with joined(device) as ranks:
-        if work.force and ranks.is_first:
-            shutil.rmtree(work.out / "checkpoints", ignore_errors=True)
-            forget_budget(work.out)
-            low_precision.forget(work.out)
-        result = train(_job(work, source, ranks, device), work.progress)
+        if run.force and ranks.is_first:
+            shutil.rmtree(run.out / "checkpoints", ignore_errors=True)
+            forget_budget(run.out)
+            low_precision.forget(run.out)
+        result = train(_job(run, source, ranks, device), run.progress)
     if ranks.is_first:
-        _write_metrics(work.out / "metrics.parquet", result.metrics)
-    final = _row("final", result.steps, result.eval_loss, result.lora_path, result, work)
-    saved = [_row(f"step-{s.step:06d}", s.step, s.eval_loss, s.path, result, work) for s in result.saved]
+        _write_metrics(run.out / "metrics.parquet", result.metrics)
+    final = _row("final", result.steps, result.eval_loss, result.lora_path, result, run)
+    saved = [_row(f"step-{s.step:06d}", s.step, s.eval_loss, s.path, result, run) for s in result.saved]
     figures = {"steps": result.steps, "resumed_from_step": result.resumed_from_step or 0} | _losses(final)
     return Outcome(
         rows=[final, *saved],
@@ -86,14 +87,14 @@ def train_lora(work: Work) -> Outcome:
     )
 
 
-def _embedded(latents: Sequence[Latent], frames: Sequence[Frames], work: Work) -> list[Latent]:
+def _embedded(latents: Sequence[Latent], frames: Sequence[Frames], run: StageRun) -> list[Latent]:
     """Clips to train on: with CREPA those whose frames have features, as `embed_frames` may have set some aside."""
-    if work.config.crepa is None:
+    if run.config.crepa is None:
         return list(latents)
     known = {row.clip_id for row in frames}
     kept = [row for row in latents if row.split == "eval" or row.clip_id in known]
     if len(kept) < len(latents):
-        work.progress.note(f"{len(latents) - len(kept)} clips whose frames could not be embedded are not trained on")
+        run.progress.note(f"{len(latents) - len(kept)} clips whose frames could not be embedded are not trained on")
     return kept
 
 
@@ -106,14 +107,14 @@ def num_ranks(config: TrainLoraConfig, shared: Shared) -> int:
     return most_ranks(config, num_devices(shared.memory))
 
 
-def _row(name: str, step: int, eval_loss: float | None, file: Path, result: "TrainResult", work: Work) -> Checkpoint:
+def _row(name: str, step: int, eval_loss: float | None, file: Path, result: "TrainResult", run: StageRun) -> Checkpoint:
     return Checkpoint(
         name=name,
         step=step,
         eval_loss=eval_loss,
         base_eval_loss=result.base_eval_loss,
         sha256=file_digest(file),
-        file=work.workspace.relative(file),
+        file=run.workspace.relative(file),
     )
 
 
@@ -128,55 +129,55 @@ def _losses(row: Checkpoint) -> dict[str, float]:
     return {name: loss for name, loss in losses.items() if loss is not None}
 
 
-def _job(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> "TrainJob":
+def _job(run: StageRun, source: "PoolSource", ranks: "Ranks", device: str) -> "TrainJob":
     from ltx_core.checkpoint.load import load_connectors
     from ltx_core.engine.load import load_denoiser
     from ltx_core.training.engine import engine_options
     from ltx_core.training.run import TrainJob
     from tasks.device import torch_dtype
 
-    checkpoint = open_weights(work.shared.model).checkpoint
-    layers = _layers(work, source, ranks, device)
-    settings, memory_advice = _planned(work, source, ranks, device, layers)
+    checkpoint = open_weights(run.shared.model).checkpoint
+    layers = _layers(run, source, ranks, device)
+    settings, memory_advice = _planned(run, source, ranks, device, layers)
     dtype = torch_dtype(settings.dtype)
-    sharded = work.shared.memory.sharding == "full"  # then it fits no GPU whole
+    sharded = run.shared.memory.sharding == "full"  # then it fits no GPU whole
     num_blocks = int(checkpoint.arguments("transformer")["num_layers"])
-    offload = work.out / "offload"
+    offload = run.out / "offload"
     options = engine_options(
         settings, device=device, num_blocks=num_blocks, folder=offload, sharded=sharded, layers=layers
     )
-    cache = quantised_folder(work, options, dtype, writes=ranks.is_first)
+    cache = quantised_folder(run, options, dtype, writes=ranks.is_first)
     return TrainJob(
         settings=settings,
         source=source,
         load_transformer=_checked(
-            work,
+            run,
             lambda: load_denoiser(checkpoint, options, device="cpu" if sharded else device, dtype=dtype, cache=cache),
         ),
         offload_dir=offload,
-        load_connectors=_checked(work, lambda: load_connectors(checkpoint, device=device, dtype=dtype)),
-        out_dir=work.out,
+        load_connectors=_checked(run, lambda: load_connectors(checkpoint, device=device, dtype=dtype)),
+        out_dir=run.out,
         device=device,
-        provenance=_provenance(work) | ({} if layers is None else {"layers_digest": layers.digest()}),
+        provenance=_provenance(run) | ({} if layers is None else {"layers_digest": layers.digest()}),
         ranks=ranks,
-        sharding=work.shared.memory.sharding,
+        sharding=run.shared.memory.sharding,
         layers=layers,
         memory_advice=memory_advice,
     )
 
 
-def _checked(work: Work, load: Callable[[], Any]) -> Callable[[], Any]:
+def _checked(run: StageRun, load: Callable[[], Any]) -> Callable[[], Any]:
     """Load, and then see that the files are still those that the stage is named by."""
 
     def loaded() -> Any:
         module = load()
-        work.memo.check()
+        run.memo.check()
         return module
 
     return loaded
 
 
-def _layers(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> "LayerChoice | None":
+def _layers(run: StageRun, source: "PoolSource", ranks: "Ranks", device: str) -> "LayerChoice | None":
     """How layers in 8 bits are held and multiplied, if a comparison says so."""
 
     def make() -> "Comparison":
@@ -187,7 +188,7 @@ def _layers(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> "L
         from ltx_core.training.compared import compared_clip
         from tasks.device import torch_dtype
 
-        checkpoint, dtype = open_weights(work.shared.model).checkpoint, torch_dtype(settings.dtype)
+        checkpoint, dtype = open_weights(run.shared.model).checkpoint, torch_dtype(settings.dtype)
         assert settings.base_precision != "native"  # nothing is compared for it
         clip = compared_clip(settings, source, load_connectors(checkpoint, device=device, dtype=dtype), device=device)
         found = compare_in_8_bits(
@@ -203,44 +204,44 @@ def _layers(work: Work, source: "PoolSource", ranks: "Ranks", device: str) -> "L
             torch.cuda.empty_cache()
         return found
 
-    settings = TrainSettings.model_validate(work.config.model_dump())
-    found = low_precision.compared(work, ranks, make)
+    settings = TrainSettings.model_validate(run.config.model_dump())
+    found = low_precision.compared(run, ranks, make)
     return None if found is None else found.choice
 
 
 def _planned(
-    work: Work, source: "PoolSource", ranks: "Ranks", device: str, layers: "LayerChoice | None"
+    run: StageRun, source: "PoolSource", ranks: "Ranks", device: str, layers: "LayerChoice | None"
 ) -> tuple[TrainSettings, str]:
     """The settings with what was left open chosen for this device, and what to change should it not do."""
-    settings = with_kept_budget(TrainSettings.model_validate(work.config.model_dump()), work.out)
+    settings = with_kept_budget(TrainSettings.model_validate(run.config.model_dump()), run.out)
     if not device.startswith("cuda"):
         return settings, ""
     import torch
 
     from ltx_core.autoencoder.device_memory import free_bytes
 
-    buckets = buckets_of(list(work.inputs["encode_latents"]))
-    width = feature_width(work.inputs)
+    buckets = buckets_of(list(run.inputs["encode_latents"]))
+    width = feature_width(run.inputs)
     heard, _ = as_heard(settings, source.samples)
-    needed = training_work(heard, work.shared, buckets, num_ranks=ranks.size, feature_width=width)
+    needed = training_work(heard, run.shared, buckets, num_ranks=ranks.size, feature_width=width)
     free = free_bytes(torch.device(device))
-    settings, choice = plan_on_gpu(settings, needed, work.shared.memory, free, layers=layers)
+    settings, choice = plan_on_gpu(settings, needed, run.shared.memory, free, layers=layers)
     if ranks.is_first:
-        keep_budget(settings, work.out)
-        work.progress.note(f"memory plan: {choice.why}")
+        keep_budget(settings, run.out)
+        run.progress.note(f"memory plan: {choice.why}")
     return settings, advice(needed, choice.options)
 
 
-def _provenance(work: Work) -> dict[str, str]:
+def _provenance(run: StageRun) -> dict[str, str]:
     """What made this LoRA, by content; no path and no time, so that the same run gives the same bytes."""
-    identities = component_identities(work.shared.model, work.memo, "transformer", "connectors")
+    identities = component_identities(run.shared.model, run.memo, "transformer", "connectors")
     return {
         "base_transformer": identities["transformer"],
         "base_connectors": identities["connectors"],
-        "latents_digest": work.inputs["encode_latents"].digest,
-        "texts_digest": texts_digest(work.inputs),
-        "settings_digest": work.config.digest(),
-    } | ({"frames_digest": work.inputs["embed_frames"].digest} if "embed_frames" in work.inputs else {})
+        "latents_digest": run.inputs["encode_latents"].digest,
+        "texts_digest": texts_digest(run.inputs),
+        "settings_digest": run.config.digest(),
+    } | ({"frames_digest": run.inputs["embed_frames"].digest} if "embed_frames" in run.inputs else {})
 
 
 def texts_digest(inputs: Inputs) -> str:

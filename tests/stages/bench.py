@@ -16,11 +16,11 @@ from ltx_core.miniature.corpus import Footage, aac
 from ltx_core.miniature.footage import write_footage
 from ltx_core.progress import SILENT, Progress, Silent
 from tasks import STAGES
-from tasks.decide import Decision, decide
+from tasks.decide import decide
 from tasks.execute import execute, read_quarantine
-from tasks.perform import StageCall, reuse_or_build
-from tasks.results import StageResult
+from tasks.perform import StageResult, reuse_or_build
 from tasks.stage import Stage
+from tasks.stage_run import StageRun
 from tasks.workspace import Workspace
 
 SCENES = ("bouncing_ball", "passing_hills", "rising_bubbles", "rolling_ball", "turning_bar")
@@ -142,20 +142,25 @@ class Bench:
         results = run_stages(self.config, Selection(covered, forced), self._perform, downloading)
         return {result.summary.stage: result for result in results}
 
-    def decision(self, stage: Stage, done: Results) -> Decision:
-        """What would be decided for a stage now, on what the stages it needs made."""
+    def due(self, stage: Stage, done: Results) -> StageRun:
+        """The run of a stage as it would be now, decided, on what the stages it needs made."""
         config = self.config
-        inputs = {need: done[need].manifest for need in stage.read_of(done)}
-        section, memo = config.stage_config(stage.name), self.place.digest_memo()
-        return decide(stage, section, config.shared(), inputs, workspace=self.place, memo=memo)
+        run = StageRun(
+            stage=stage,
+            config=config.stage_config(stage.name),
+            shared=config.shared(),
+            inputs={need: done[need].manifest for need in stage.read_of(done)},
+            workspace=self.place,
+        )
+        return replace(run, decision=decide(run, self.place.digest_memo()))
 
-    def _perform(self, call: StageCall) -> StageResult:
-        return perform(call, self.progress)
+    def _perform(self, run: StageRun) -> StageResult:
+        return perform(run, self.progress)
 
 
-def perform(call: StageCall, progress: Progress = SILENT) -> StageResult:
+def perform(run: StageRun, progress: Progress = SILENT) -> StageResult:
     """A stage, in this process."""
-    return reuse_or_build(call, lambda execution: execute(execution, progress))
+    return reuse_or_build(replace(run, progress=progress), execute)
 
 
 def computed(results: Results) -> dict[str, int]:

@@ -184,7 +184,7 @@ class TestQuarantine:
         assert not (folder / "manifest.parquet").exists()
 
         allowed = own.set(limits__max_quarantined_fraction=0.9).run()
-        assert allowed["probe"].decision.folder == folder
+        assert allowed["probe"].run.out == folder
         assert computed(allowed)["probe"] == 0
 
     def test_nothing_usable_is_an_error_whatever_the_limit(self, own: Bench) -> None:

@@ -16,8 +16,9 @@ from flows.selection import Selection
 from ltx_core.errors import ChangedError
 from ltx_core.files.atomic import find_whole
 from tasks import STAGES
-from tasks.perform import StageCall
-from tasks.results import StageResult
+from tasks.decide import UNSETTLED
+from tasks.perform import StageResult
+from tasks.stage_run import StageRun
 from tests.stages.bench import EVERY_STAGE, Bench, Results, copied, perform, set_aside, write_clip
 
 pytestmark = pytest.mark.whole
@@ -53,10 +54,10 @@ CHANGES: Mapping[str, Change] = {
 def run(bench: Bench, last: str, before: str, event: Callable[[], object]) -> dict[str, StageResult]:
     """Every stage up to one; something happens just before one of them."""
 
-    def with_event(call: StageCall) -> StageResult:
-        if call.stage == before:
+    def with_event(due: StageRun) -> StageResult:
+        if due.stage.name == before:
             event()
-        return perform(call, bench.progress)
+        return perform(due, bench.progress)
 
     covered = STAGES[: EVERY_STAGE.index(last) + 1]
     results = run_stages(bench.config, Selection(covered, frozenset()), with_event)
@@ -91,7 +92,7 @@ def test_footage_that_changes_between_stages_is_set_aside_and_poisons_nothing(
     file.unlink()
     file.write_bytes(original)
     again = fresh.run(stage)
-    assert again[stage].decision.why == "files could not be read or changed when it was made, and are looked at again"
+    assert again[stage].run.decided.why == UNSETTLED
     assert again[stage].summary.computed == 1
     assert again[stage].manifest.digest == results[stage].manifest.digest
     assert not any(result.built for result in fresh.run(stage).values())
@@ -262,7 +263,7 @@ def with_own_files(finished: Bench, results: Results, folder: Path, name: str = 
     """A bench whose weights, adapter and picture may be replaced."""
     if not (folder / "model").exists():
         copied(Path(finished.checkpoint).parent, folder / "model")
-        shutil.copy(results["train_lora"].decision.folder / "lora.safetensors", folder / "adapter.safetensors")
+        shutil.copy(results["train_lora"].run.out / "lora.safetensors", folder / "adapter.safetensors")
         draw(folder / "picture.png", 90)
     model = folder / "model"
     bench = finished.but(

@@ -16,10 +16,10 @@ import psutil
 import pytest
 
 from ltx_core.errors import DataError, OutOfMemory, Stopped
-from tasks.execute import Execution
 from tasks.launch import launch
 from tasks.registry import stage_named
 from tasks.request import write_request
+from tasks.stage_run import StageRun
 from tasks.summary import read_summary
 from tests.processes import children_of
 from tests.stages.bench import Bench, write_clip
@@ -69,7 +69,7 @@ def many(empty: Bench, tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 
 @pytest.fixture
-def execution(many: Bench, tmp_path: Path) -> Execution:
+def execution(many: Bench, tmp_path: Path) -> StageRun:
     """`split`, about to run on what `probe` made of many files."""
     return _split(many.but(workspace=tmp_path / "workspace"))
 
@@ -87,10 +87,10 @@ def patch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Patch:
     return write
 
 
-def test_it_reports_and_returns_the_counts(execution: Execution) -> None:
+def test_it_reports_and_returns_the_counts(execution: StageRun) -> None:
     listener = Listener()
     summary = launch(execution, listener)
-    manifest = execution.decision.stage.manifest(execution.decision.folder)
+    manifest = execution.manifest
     assert listener.reasons == ["never run"]
     assert listener.progress[-1] == (NUM_FILES, NUM_FILES, "files")
     assert [done for done, _, _ in listener.progress] == sorted(done for done, _, _ in listener.progress)
@@ -99,7 +99,7 @@ def test_it_reports_and_returns_the_counts(execution: Execution) -> None:
 
 
 def test_compilers_keep_what_they_make_in_the_workspace(
-    execution: Execution, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    execution: StageRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Set before the child begins, so before it imports torch; what a user has set holds."""
     seen: dict[str, str] = {}
@@ -110,14 +110,14 @@ def test_compilers_keep_what_they_make_in_the_workspace(
     assert Path(seen["TRITON_CACHE_DIR"]) == tmp_path / "own"
 
 
-def test_sigterm_ends_it_with_stopped_and_keeps_finished_items(execution: Execution) -> None:
+def test_sigterm_ends_it_with_stopped_and_keeps_finished_items(execution: StageRun) -> None:
     listener = Listener(at=3, then=lambda: _child().terminate())
     with pytest.raises(Stopped, match="stopped while splitting; what was finished is kept, run again"):
         launch(execution, listener)
     _assert_goes_on(execution, at_least=3)
 
 
-def test_whatever_is_raised_here_ends_it_first(execution: Execution) -> None:
+def test_whatever_is_raised_here_ends_it_first(execution: StageRun) -> None:
     """Ctrl-C, a cancelled flow run, a timeout."""
     children: list[psutil.Process] = []
 
@@ -132,7 +132,7 @@ def test_whatever_is_raised_here_ends_it_first(execution: Execution) -> None:
 
 
 def test_after_ctrl_c_all_it_still_says_is_told(
-    execution: Execution, patch: Patch, monkeypatch: pytest.MonkeyPatch
+    execution: StageRun, patch: Patch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It comes while the child is at its fourth file, which is finished and kept: no later try tells of it."""
     patch(
@@ -155,7 +155,7 @@ def test_after_ctrl_c_all_it_still_says_is_told(
     assert launch(execution, Listener()).reused == 4
 
 
-def test_killed_from_outside_is_told_as_such(execution: Execution) -> None:
+def test_killed_from_outside_is_told_as_such(execution: StageRun) -> None:
     with pytest.raises(
         Stopped, match=r"split was killed from outside \(SIGKILL\).*run again to go on.*log.txt"
     ) as told:
@@ -181,7 +181,7 @@ def small_group(tmp_path: Path) -> Iterator[Path]:
     folder.rmdir()
 
 
-def test_only_the_kernel_says_that_memory_ran_out(execution: Execution, patch: Patch, small_group: Path) -> None:
+def test_only_the_kernel_says_that_memory_ran_out(execution: StageRun, patch: Patch, small_group: Path) -> None:
     """The child takes more than there is, and asks to be the one that is ended for it. Another process launches it:
     this one, which holds more, the kernel would end in its stead."""
     patch(
@@ -197,7 +197,7 @@ def test_only_the_kernel_says_that_memory_ran_out(execution: Execution, patch: P
     assert "the kernel ended the process of split, for host memory ran out" in told
 
 
-def test_sigterm_that_nothing_hears_ends_it_with_stopped_too(execution: Execution, patch: Patch) -> None:
+def test_sigterm_that_nothing_hears_ends_it_with_stopped_too(execution: StageRun, patch: Patch) -> None:
     """A library keeps it for good, within one call; the time it is given to commit is cut short here."""
     patch(
         "import ctypes, time, tasks.split as s\n"
@@ -210,7 +210,7 @@ def test_sigterm_that_nothing_hears_ends_it_with_stopped_too(execution: Executio
     )
 
     def terminate() -> None:
-        log = execution.decision.folder / "log.txt"
+        log = execution.out / "log.txt"
         while not (log.exists() and "stuck" in log.read_text()):
             time.sleep(0.05)
         _child().terminate()
@@ -222,31 +222,31 @@ def test_sigterm_that_nothing_hears_ends_it_with_stopped_too(execution: Executio
     thread.join()
 
 
-def test_what_killed_runs_left_goes_at_the_next_run_of_the_stage(execution: Execution) -> None:
+def test_what_killed_runs_left_goes_at_the_next_run_of_the_stage(execution: StageRun) -> None:
     """Of the killed one alone: its request, and what it was writing anywhere."""
     with ThreadPoolExecutor(1) as other:
         request = other.submit(write_request, execution).result()
     killed = subprocess.run([sys.executable, "-c", LEAVING, request], cwd=ROOT, check=False)
     assert killed.returncode == -signal.SIGKILL
-    stage, pool = execution.decision.folder.parent, execution.workspace.pool
+    stage, pool = execution.out.parent, execution.workspace.pool
     left = [*stage.rglob(".partial-*"), *pool.rglob(".partial-*"), *(stage / "requests").glob("*.json")]
     assert len(left) == 5  # with the request of this process, which lives
     launch(execution, Listener())
     assert [path for path in left if path.exists()] == [request]
 
 
-def test_a_crash_is_told_with_its_signal_and_the_end_of_the_log(execution: Execution, patch: Patch) -> None:
+def test_a_crash_is_told_with_its_signal_and_the_end_of_the_log(execution: StageRun, patch: Patch) -> None:
     patch("import faulthandler, tasks.split as s\ns.as_kept = lambda *a: faulthandler._sigsegv()\n")
     with pytest.raises(RuntimeError, match=r"the process of split ended with signal SIGSEGV and no word. End of .*log"):
         launch(execution, Listener())
 
 
-def test_it_ends_with_its_parent_however_that_ends(execution: Execution) -> None:
+def test_it_ends_with_its_parent_however_that_ends(execution: StageRun) -> None:
     _kill_parent_and_wait(execution)
     _assert_goes_on(execution, at_least=1)
 
 
-def test_a_child_that_hears_nothing_ends_with_its_parent_too(execution: Execution, patch: Patch) -> None:
+def test_a_child_that_hears_nothing_ends_with_its_parent_too(execution: StageRun, patch: Patch) -> None:
     """The second file keeps it in a library for good; the time it is given to commit is cut short here."""
     patch(
         "import itertools, time, tasks.split as s\n"
@@ -261,7 +261,7 @@ def test_a_child_that_hears_nothing_ends_with_its_parent_too(execution: Executio
 
 
 def test_of_two_at_once_one_computes_and_the_other_waits_and_reuses(
-    execution: Execution, patch: Patch, tmp_path: Path
+    execution: StageRun, patch: Patch, tmp_path: Path
 ) -> None:
     """The first goes on with its second file only once the second child said that it waits."""
     told = tmp_path / "told"
@@ -288,7 +288,7 @@ def test_of_two_at_once_one_computes_and_the_other_waits_and_reuses(
     assert waiting.progress == []
     (note,) = waiting.notes
     who = rf"process \d+ \(split in {re.escape(str(execution.workspace.root))}\) since [\d:]+"
-    assert re.fullmatch(rf"waiting for {re.escape(str(execution.decision.folder))}: {who} works in it", note)
+    assert re.fullmatch(rf"waiting for {re.escape(str(execution.out))}: {who} works in it", note)
 
 
 def test_an_error_of_ours_arrives_as_what_it_was(many: Bench, tmp_path: Path) -> None:
@@ -298,27 +298,27 @@ def test_an_error_of_ours_arrives_as_what_it_was(many: Bench, tmp_path: Path) ->
         launch(_split(bench), Listener())
 
 
-def test_a_defect_is_told_with_the_end_of_the_log(execution: Execution, patch: Patch) -> None:
+def test_a_defect_is_told_with_the_end_of_the_log(execution: StageRun, patch: Patch) -> None:
     patch("import tasks.split as s\ns.as_kept = lambda *a: 1 / 0\n")
     with pytest.raises(RuntimeError, match="split failed with ZeroDivisionError: division by zero") as caught:
         launch(execution, Listener())
-    assert f"End of {execution.decision.folder / 'log.txt'}" in str(caught.value)
+    assert f"End of {execution.out / 'log.txt'}" in str(caught.value)
     assert "in _cut" in str(caught.value)
 
 
-def test_host_memory_that_runs_out_is_told_as_such(execution: Execution, patch: Patch) -> None:
+def test_host_memory_that_runs_out_is_told_as_such(execution: StageRun, patch: Patch) -> None:
     patch("import tasks.split as s\ns.as_kept = lambda *a: bytearray(1 << 62)\n")
     with pytest.raises(OutOfMemory, match="host memory ran out"):
         launch(execution, Listener())
 
 
-def test_a_child_that_cannot_start_is_told_with_the_end_of_the_log(execution: Execution, patch: Patch) -> None:
+def test_a_child_that_cannot_start_is_told_with_the_end_of_the_log(execution: StageRun, patch: Patch) -> None:
     patch("import sys\nsys.modules['pyarrow'] = None\n")
     with pytest.raises(RuntimeError, match=r"(?s)ended with exit code 1 and no word. End of .*ModuleNotFoundError"):
         launch(execution, Listener())
 
 
-def test_what_libraries_print_reaches_the_log_and_not_the_events(execution: Execution, patch: Patch) -> None:
+def test_what_libraries_print_reaches_the_log_and_not_the_events(execution: StageRun, patch: Patch) -> None:
     patch(
         "import os, tasks.split as s\n"
         "kept = s.as_kept\n"
@@ -328,21 +328,21 @@ def test_what_libraries_print_reaches_the_log_and_not_the_events(execution: Exec
         "s.as_kept = talkative\n"
     )
     assert launch(execution, Listener()).num_out == NUM_FILES
-    log = (execution.decision.folder / "log.txt").read_text()
+    log = (execution.out / "log.txt").read_text()
     for source in ("from python", "from C", "from a program"):
         assert log.count(source) == NUM_FILES
 
 
-def test_the_log_of_an_earlier_try_is_kept(execution: Execution, patch: Patch) -> None:
-    (execution.decision.folder).mkdir(parents=True)
-    (execution.decision.folder / "log.txt").write_text("an earlier try\n")
+def test_the_log_of_an_earlier_try_is_kept(execution: StageRun, patch: Patch) -> None:
+    (execution.out).mkdir(parents=True)
+    (execution.out / "log.txt").write_text("an earlier try\n")
     patch("import tasks.split as s\ns.as_kept = lambda *a: 1 / 0\n")
     with pytest.raises(RuntimeError):
         launch(execution, Listener())
-    assert (execution.decision.folder / "log.txt").read_text().startswith("an earlier try\n")
+    assert (execution.out / "log.txt").read_text().startswith("an earlier try\n")
 
 
-def test_the_request_holds_all_that_the_child_needs(execution: Execution) -> None:
+def test_the_request_holds_all_that_the_child_needs(execution: StageRun) -> None:
     request = json.loads(write_request(execution).read_text())
     assert request["stage"] == "split"
     assert request["workspace"] == str(execution.workspace.root)
@@ -353,10 +353,10 @@ LEAVING = """
 import os, signal, sys
 from pathlib import Path
 from ltx_core.files.atomic import atomic_folder, atomic_path
-from tasks.request import load_execution, write_request
-run = load_execution(Path(sys.argv[1]))
+from tasks.request import read_request, write_request
+run = read_request(Path(sys.argv[1]))
 write_request(run)
-folder = run.decision.folder
+folder = run.out
 with atomic_path(folder.parent / "latest.json") as one, atomic_path(run.workspace.pool / "split/a.json") as two:
     one.write_text("{")
     two.write_text("{")
@@ -368,14 +368,14 @@ LAUNCHING = """
 import os, sys
 from pathlib import Path
 from tasks.launch import launch
-from tasks.request import load_execution
+from tasks.request import read_request
 class Listener:
     def started(self, *a): pass
     def noted(self, *a): pass
     def advanced(self, *a, **k): pass
 Path(sys.argv[2]).write_text(str(os.getpid()))
 try:
-    launch(load_execution(Path(sys.argv[1])), Listener())
+    launch(read_request(Path(sys.argv[1])), Listener())
 except Exception as error:
     print(f"{type(error).__name__}: {error}")
 """
@@ -384,27 +384,19 @@ import sys
 from pathlib import Path
 import psutil
 from tasks.launch import launch
-from tasks.request import load_execution
+from tasks.request import read_request
 class Listener:
     def started(self, *a): pass
     def noted(self, *a): pass
     def advanced(self, stage, done, total, unit):
         if done == 1:
             print(psutil.Process().children()[0].pid, flush=True)
-launch(load_execution(Path(sys.argv[1])), Listener())
+launch(read_request(Path(sys.argv[1])), Listener())
 """
 
 
-def _split(bench: Bench) -> Execution:
-    probed = bench.run("probe")
-    decision = bench.decision(stage_named("split"), probed)
-    return Execution(
-        decision=decision,
-        config=bench.config.split,
-        shared=bench.config.shared(),
-        inputs={"probe": probed["probe"].manifest},
-        workspace=bench.place,
-    )
+def _split(bench: Bench) -> StageRun:
+    return bench.due(stage_named("split"), bench.run("probe"))
 
 
 def own_group(controller: str) -> str:
@@ -418,7 +410,7 @@ def _child() -> psutil.Process:
     return child
 
 
-def _kill_parent_and_wait(execution: Execution) -> None:
+def _kill_parent_and_wait(execution: StageRun) -> None:
     """Launch from another process, kill that process once the child is at work, and see the child end."""
     request = write_request(execution)
     with subprocess.Popen([sys.executable, "-c", PARENT, request], cwd=ROOT, stdout=subprocess.PIPE) as parent:
@@ -432,9 +424,9 @@ def _kill_parent_and_wait(execution: Execution) -> None:
             child.kill()
 
 
-def _assert_goes_on(execution: Execution, *, at_least: int) -> None:
+def _assert_goes_on(execution: StageRun, *, at_least: int) -> None:
     """Another launch takes what was finished and completes."""
-    manifest = execution.decision.stage.manifest(execution.decision.folder)
+    manifest = execution.manifest
     assert not manifest.exists()
     summary = launch(execution, Listener())
     assert summary.num_out == NUM_FILES

@@ -55,7 +55,7 @@ def test_counts_balance(stage: Stage, results: Results) -> None:
 @each_stage
 def test_second_decision_reuses_and_writes_nothing(stage: Stage, bench: Bench, results: Results) -> None:
     before = tree(bench.workspace)
-    decision = bench.decision(stage, results)
+    decision = bench.due(stage, results).decided
     assert decision.reusable
     assert decision.why == "unchanged"
     assert tree(bench.workspace) == before
@@ -65,7 +65,7 @@ def test_second_decision_reuses_and_writes_nothing(stage: Stage, bench: Bench, r
 def test_same_input_elsewhere_gives_the_same(stage: Stage, results: Results, elsewhere: Results) -> None:
     here, there = results[stage.name], elsewhere[stage.name]
     assert here.manifest.path != there.manifest.path
-    assert here.decision.key == there.decision.key
+    assert here.run.decided.key == there.run.decided.key
     assert [row.content() for row in here.manifest] == [row.content() for row in there.manifest]
     assert here.manifest.digest == there.manifest.digest
 
@@ -73,7 +73,7 @@ def test_same_input_elsewhere_gives_the_same(stage: Stage, results: Results, els
 @each_stage
 @pytest.mark.parametrize("how", ["manifest torn", "folder deleted"])
 def test_torn_output_is_redone(stage: Stage, how: str, bench: Bench, results: Results) -> None:
-    folder = bench.place.stage(stage.name, results[stage.name].decision.key)
+    folder = bench.place.stage(stage.name, results[stage.name].run.decided.key)
     _tear(folder, how)
     redone = bench.run(stage.name)[stage.name]
     assert redone.built
@@ -85,7 +85,7 @@ def test_torn_output_is_redone(stage: Stage, how: str, bench: Bench, results: Re
 
 
 def test_torn_training_goes_on_from_its_last_checkpoint(bench: Bench, results: Results) -> None:
-    _tear(bench.place.stage("train_lora", results["train_lora"].decision.key), "manifest torn")
+    _tear(bench.place.stage("train_lora", results["train_lora"].run.decided.key), "manifest torn")
     figures = bench.run("train_lora")["train_lora"].summary.figures
     assert figures["resumed_from_step"] == figures["steps"] == 2
 
@@ -121,7 +121,7 @@ def test_only_options_that_change_the_result_change_the_key(stage: Stage, finish
 def test_where_it_runs_does_not_change_the_key(
     stage: Stage, option: dict[str, Any], finished: Bench, results: Results
 ) -> None:
-    assert _key(stage, finished.set(**option), results) == results[stage.name].decision.key
+    assert _key(stage, finished.set(**option), results) == results[stage.name].run.decided.key
 
 
 @each_stage

@@ -12,8 +12,8 @@ from flows.selection import select
 from ltx_core.errors import DamagedError, LtxError
 from ltx_core.progress import SILENT
 from scripts.corrupt import corrupt
-from tasks.execute import Execution
 from tasks.perform import reuse_or_build
+from tasks.stage_run import StageRun
 from tasks.summary import Summary
 from tasks.verify import repair, verify
 from tests.stages.bench import EVERY_STAGE, Bench, Results, tree
@@ -28,7 +28,7 @@ SEEDS = range(14)
 def same(found: Results, wanted: Results) -> None:
     for name, result in wanted.items():
         assert [row.content() for row in found[name].manifest] == [row.content() for row in result.manifest], name
-        assert found[name].decision.key == result.decision.key
+        assert found[name].run.decided.key == result.run.decided.key
 
 
 def whole(bench: Bench) -> None:
@@ -124,7 +124,7 @@ def test_a_lora_that_was_changed_is_not_rendered(bench: Bench, results: Results)
     data = bytearray(lora.read_bytes())
     data[-3] ^= 1
     lora.write_bytes(bytes(data))
-    decision = bench.decision(results["train_lora"].decision.stage, results)
+    decision = bench.due(results["train_lora"].run.stage, results).decided
     assert decision.why == f"{row.file} has other bytes than were written"
     same(bench.run(LAST), results)
     assert lora.read_bytes()[-3] == data[-3] ^ 1
@@ -153,7 +153,7 @@ def test_an_older_checkpoint_whose_lora_is_damaged_is_trained_again(bench: Bench
 @pytest.mark.parametrize("name", ["summary.json", "quarantine.parquet", "config.json", "contact-sheet-set-train.png"])
 @pytest.mark.parametrize("how", ["empty", "gone"])
 def test_what_lies_beside_a_manifest_is_part_of_the_result(name: str, how: str, bench: Bench, results: Results) -> None:
-    folder = bench.place.stage("split", results["split"].decision.key)
+    folder = bench.place.stage("split", results["split"].run.decided.key)
     before = (folder / name).read_bytes()
     (folder / name).unlink() if how == "gone" else (folder / name).write_bytes(b"")
     again = bench.run("split")["split"]
@@ -165,11 +165,11 @@ def test_what_lies_beside_a_manifest_is_part_of_the_result(name: str, how: str, 
 
 def test_one_stage_alone_names_a_damaged_input(bench: Bench, results: Results) -> None:
     """Nobody decides about stages that are not covered, so that what they made is read as it lies there."""
-    manifest = bench.place.stage("encode_latents", results["encode_latents"].decision.key) / "manifest.parquet"
+    manifest = bench.place.stage("encode_latents", results["encode_latents"].run.decided.key) / "manifest.parquet"
     manifest.write_bytes(manifest.read_bytes()[:-5])
 
-    def never(execution: Execution) -> Summary:
-        raise AssertionError(f"{execution.decision.stage.name} is computed")
+    def never(execution: StageRun) -> Summary:
+        raise AssertionError(f"{execution.stage.name} is computed")
 
     with pytest.raises(DamagedError, match=r"manifest\.parquet is damaged: .* `ltx2-lora verify CONFIG --repair`"):
         run_stages(bench.config, select("train_lora", None, False), partial(reuse_or_build, build=never))

@@ -32,7 +32,7 @@ def test_streamed_features_are_the_same_bits(finished: Bench, results: Results, 
 
 def test_larger_packs_change_no_more_than_rounding(finished: Bench, results: Results, tmp_path: Path) -> None:
     bench, found = embedded(finished, tmp_path / "workspace", embed_text__pack_tokens=1024)
-    assert found["embed_text"].decision.key == results["embed_text"].decision.key
+    assert found["embed_text"].run.decided.key == results["embed_text"].run.decided.key
     right = features(finished, results)
     for text, value in features(bench, found).items():
         torch.testing.assert_close(value, right[text], atol=2e-2, rtol=1e-2)

@@ -43,7 +43,7 @@ def test_exact_options_leave_latents_and_keys_as_they_are(
 ) -> None:
     bench, found = encoded(finished, tmp_path / "workspace", **options)
     assert [note for note in bench.progress.told if note.startswith("video VAE, 9x64x64: ") and told in note]
-    assert found["encode_latents"].decision.key == results["encode_latents"].decision.key
+    assert found["encode_latents"].run.decided.key == results["encode_latents"].run.decided.key
     right = latents(finished, results)
     for clip, latent in latents(bench, found).items():
         torch.testing.assert_close(latent, right[clip], atol=2e-2, rtol=1e-2)

@@ -68,9 +68,9 @@ def test_off_the_stage_is_left_out_and_training_has_another_key(bench: Bench, re
     made = off.run("train_lora")
     assert "embed_frames" not in made
     assert made["train_lora"].built
-    assert "crepa" not in made["train_lora"].decision.identity["config"]
-    assert "embed_frames" not in made["train_lora"].decision.identity["inputs"]
-    assert "embed_frames" in results["train_lora"].decision.identity["inputs"]
+    assert "crepa" not in made["train_lora"].run.decided.identity["config"]
+    assert "embed_frames" not in made["train_lora"].run.decided.identity["inputs"]
+    assert "embed_frames" in results["train_lora"].run.decided.identity["inputs"]
     assert made["train_lora"].manifest.digest != results["train_lora"].manifest.digest
     with pytest.raises(ConfigError, match=r"stage embed_frames is off, train_lora\.crepa is not set"):
         list(plan(off.config, select("embed_frames", None, force=False)))

@@ -2,14 +2,15 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ltx_core.errors import StorageError
-from tasks.execute import Execution
 from tasks.launch import launch
 from tasks.registry import stage_named
+from tasks.stage_run import StageRun
 from tests.stages.bench import Bench, Results
 from tests.stages.small_disk import fill, mounted
 
@@ -44,27 +45,19 @@ def test_the_message_arrives_though_the_log_cannot_be_written(
     disk: Path, finished: Bench, results: Results, name: str
 ) -> None:
     execution = _due_again(finished.but(workspace=disk / "workspace"), results, name)
-    folder, ballast = execution.decision.folder, disk / "ballast"
+    ballast = disk / "ballast"
     fill(ballast, leave=LEFT)
     with pytest.raises(StorageError, match=FULL):
         launch(execution, Deaf())
     ballast.unlink()
     launch(execution, Deaf())
-    assert execution.decision.stage.manifest(folder).digest == results[name].manifest.digest
+    assert execution.manifest.digest == results[name].manifest.digest
     assert not list(disk.rglob("*partial*"))
 
 
-def _due_again(own: Bench, results: Results, name: str) -> Execution:
+def _due_again(own: Bench, results: Results, name: str) -> StageRun:
     """A stage whose results are gone."""
-    stage = stage_named(name)
-    decision = own.decision(stage, results)
-    shutil.rmtree(decision.folder)
+    run = own.due(stage_named(name), results)
+    shutil.rmtree(run.out)
     shutil.rmtree(own.workspace / "pool" / POOL[name], ignore_errors=True)
-    return Execution(
-        decision=decision,
-        config=own.config.stage_config(name),
-        shared=own.config.shared(),
-        inputs={need: results[need].manifest for need in stage.read_of(results)},
-        workspace=own.place,
-        force=True,
-    )
+    return replace(run, force=True)

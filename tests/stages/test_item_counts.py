@@ -143,7 +143,7 @@ def test_a_forced_stage_that_was_stopped_is_not_taken_for_finished(bench: Bench)
         bench.but(progress=Notes(stop_after=1)).run(force="encode_latents")
     again = bench.run()
     assert again["encode_latents"].built
-    assert again["encode_latents"].decision.why == "begun, not finished"
+    assert again["encode_latents"].run.decided.why == "begun, not finished"
 
 
 def test_another_text_encoder_redoes_all_texts_and_no_latents(own: Bench, tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ class TestDamagedShard:
         first = next(iter(results[stage].manifest))
         lost = [row for row in results[stage].manifest if row.shard == first.shard]
         (bench.workspace / first.shard).unlink()
-        decision = bench.decision(results[stage].decision.stage, results)
+        decision = bench.due(results[stage].run.stage, results).decided
         assert not decision.reusable
         assert decision.why == f"{first.shard} is gone"
 

@@ -46,7 +46,7 @@ def test_leftovers_of_copying_weights_are_no_weights(model: Path, results: Resul
     """macOS leaves `._x.safetensors` beside x.safetensors, downloaders hidden partial files."""
     adapter, pack = tmp_path / "adapter", tmp_path / "pack"
     for folder, file in (
-        (adapter, results["train_lora"].decision.folder / "lora.safetensors"),
+        (adapter, results["train_lora"].run.out / "lora.safetensors"),
         (pack, model / "checkpoint.safetensors"),
     ):
         folder.mkdir()

@@ -19,7 +19,7 @@ COMPARING = "comparing int8 with full precision"
 
 
 def lora(results: Results) -> str:
-    return file_digest(results["train_lora"].decision.folder / "lora.safetensors")
+    return file_digest(results["train_lora"].run.out / "lora.safetensors")
 
 
 def comparisons(bench: Bench) -> int:
@@ -40,7 +40,7 @@ def test_once_for_a_checkpoint_and_told(bench: Bench) -> None:
     first = bench.run("train_lora")
     assert comparisons(bench) == 1
     found = Comparison.model_validate(read_json(pooled(bench)))
-    kept = first["train_lora"].decision.folder / FILE
+    kept = first["train_lora"].run.out / FILE
     assert read_json(kept) == read_json(pooled(bench))
     assert 0 < len(found.products) <= found.kinds
     assert found.whole.native_loss > 0
@@ -59,7 +59,7 @@ def test_what_is_chosen_is_what_trains(bench: Bench) -> None:
     """A choice that was changed in the pool trains another LoRA; a run that began keeps its own."""
     bench = bench.set(train_lora__base_precision="int8")
     first = bench.run("train_lora")
-    begun, folder = lora(first), first["train_lora"].decision.folder
+    begun, folder = lora(first), first["train_lora"].run.out
     layer = f"transformer_blocks.0.{read_json(pooled(bench))['products'][0]}"
     changed(pooled(bench), products=[], native=[layer])
     again = bench.but()
@@ -89,9 +89,9 @@ def test_what_is_asked_for_is_compared_with_nothing(bench: Bench, how: str) -> N
     results = bench.run("train_lora")
     assert comparisons(bench) == 0
     assert not bench.place.compared.exists()
-    assert not (results["train_lora"].decision.folder / FILE).exists()
+    assert not (results["train_lora"].run.out / FILE).exists()
 
 
 def test_full_precision_has_nothing_to_compare(bench: Bench, results: Results) -> None:
-    assert not (results["train_lora"].decision.folder / FILE).exists()
+    assert not (results["train_lora"].run.out / FILE).exists()
     assert not bench.place.compared.exists()

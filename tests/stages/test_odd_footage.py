@@ -40,5 +40,5 @@ def test_odd_names_and_what_is_no_file(empty: Bench, footage: Path, tmp_path: Pa
         "piped caption.mp4": "bad_caption",
     }
     assert len(results["split"].manifest) == len(NAMES)
-    assert list(results["split"].decision.folder.glob("contact-sheet-*.png"))
+    assert list(results["split"].run.out.glob("contact-sheet-*.png"))
     assert not any(result.built for result in bench.run("split").values())

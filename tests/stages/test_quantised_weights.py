@@ -12,7 +12,7 @@ pytestmark = pytest.mark.whole
 
 
 def lora(results: Results) -> str:
-    return file_digest(results["train_lora"].decision.folder / "lora.safetensors")
+    return file_digest(results["train_lora"].run.out / "lora.safetensors")
 
 
 def told(bench: Bench) -> list[str]:
@@ -69,8 +69,8 @@ def test_damaged_weights_are_named_and_made_again(bench: Bench) -> None:
 
 
 def test_weights_that_no_kept_run_reads_are_garbage(bench: Bench, results: Results) -> None:
-    native = results["train_lora"].decision.key
-    int8 = bench.set(train_lora__base_precision="int8").run("train_lora")["train_lora"].decision
+    native = results["train_lora"].run.decided.key
+    int8 = bench.set(train_lora__base_precision="int8").run("train_lora")["train_lora"].run.decided
     place = bench.place
 
     def listed() -> set[Path]:
@@ -83,5 +83,5 @@ def test_weights_that_no_kept_run_reads_are_garbage(bench: Bench, results: Resul
 
 
 def test_full_precision_keeps_nothing(bench: Bench, results: Results) -> None:
-    assert results["train_lora"].decision.folder.is_dir()
+    assert results["train_lora"].run.out.is_dir()
     assert weights(bench) == []

@@ -14,10 +14,10 @@ import psutil
 import pytest
 
 from ltx_core.errors import ConfigError, DataError, Stopped
-from tasks.execute import Execution
 from tasks.launch import launch
 from tasks.registry import stage_named
 from tasks.request import write_request
+from tasks.stage_run import StageRun
 from tasks.summary import read_summary
 from tests.processes import children_of
 from tests.stages.bench import Bench
@@ -28,29 +28,22 @@ END_SECONDS = 15.0
 
 
 @pytest.fixture
-def training(bench: Bench) -> Callable[..., Execution]:
+def training(bench: Bench) -> Callable[..., StageRun]:
     """`train_lora` about to run as two processes, on latents that are there; keyword arguments set options."""
     done = bench.run("embed_frames")
 
-    def make(**options: object) -> Execution:
+    def make(**options: object) -> StageRun:
         chosen = bench.set(
             memory__num_gpus=2, train_lora__gradient_accumulation_steps=2, train_lora__eval_interval=100, **options
         )
-        stage, config = stage_named("train_lora"), chosen.config
-        return Execution(
-            decision=chosen.decision(stage, done),
-            config=config.stage_config(stage.name),
-            shared=config.shared(),
-            inputs={need: done[need].manifest for need in stage.read_of(done)},
-            workspace=chosen.place,
-        )
+        return chosen.due(stage_named("train_lora"), done)
 
     return make
 
 
-def one_result(execution: Execution) -> list[str]:
+def one_result(execution: StageRun) -> list[str]:
     """The names in the stage's manifest, whose files are there."""
-    rows = list(execution.decision.stage.manifest(execution.decision.folder))
+    rows = list(execution.manifest)
     assert all((execution.workspace.root / row.file).is_file() for row in rows)
     return [row.name for row in rows]
 
@@ -61,7 +54,7 @@ def processes() -> list[psutil.Process]:
     return [first, *children_of(first, "tasks.follow")]
 
 
-def test_a_killed_rank_ends_the_stage_within_seconds_and_is_named(training: Callable[..., Execution]) -> None:
+def test_a_killed_rank_ends_the_stage_within_seconds_and_is_named(training: Callable[..., StageRun]) -> None:
     execution = training(train_lora__steps=5000, train_lora__checkpoint_interval=5000)
     seen: list[psutil.Process] = []
     killed_at: list[float] = []
@@ -77,7 +70,7 @@ def test_a_killed_rank_ends_the_stage_within_seconds_and_is_named(training: Call
     assert not any(process.is_running() for process in seen)
 
 
-def test_ranks_stop_together_go_on_from_there_and_leave_one_result(training: Callable[..., Execution]) -> None:
+def test_ranks_stop_together_go_on_from_there_and_leave_one_result(training: Callable[..., StageRun]) -> None:
     execution = training(train_lora__steps=40, train_lora__checkpoint_interval=40)
     with pytest.raises(Stopped, match="stopped while training"):
         launch(execution, Listener(at=2, then=lambda: processes()[0].send_signal(signal.SIGTERM)))
@@ -91,7 +84,7 @@ def test_ranks_stop_together_go_on_from_there_and_leave_one_result(training: Cal
     assert (names[0], names[-1]) == ("final", "step-000040")
 
 
-def test_others_end_with_the_first(training: Callable[..., Execution]) -> None:
+def test_others_end_with_the_first(training: Callable[..., StageRun]) -> None:
     execution = training(train_lora__steps=5000, train_lora__checkpoint_interval=5000)
     seen: list[psutil.Process] = []
 
@@ -105,7 +98,7 @@ def test_others_end_with_the_first(training: Callable[..., Execution]) -> None:
 
 
 def test_what_another_rank_finds_wrong_arrives_as_what_it_was(
-    training: Callable[..., Execution], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    training: Callable[..., StageRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = (
         "import os, ltx_core.pool.source as s\n"
@@ -123,7 +116,7 @@ def test_what_another_rank_finds_wrong_arrives_as_what_it_was(
         launch(execution, Listener())
 
 
-def test_several_machines_are_told_what_to_start_and_torchrun_does_it(training: Callable[..., Execution]) -> None:
+def test_several_machines_are_told_what_to_start_and_torchrun_does_it(training: Callable[..., StageRun]) -> None:
     """Two ranks of one machine stand for two machines; the base is cut among them."""
     execution = training(memory__num_nodes=2, memory__sharding="full")
     with pytest.raises(ConfigError, match="start this on every machine") as caught:
@@ -135,11 +128,11 @@ def test_several_machines_are_told_what_to_start_and_torchrun_does_it(training: 
     ended = subprocess.run(command, env=clean, capture_output=True, text=True, check=False, timeout=100)
     assert ended.returncode == 0, ended.stderr
     assert one_result(execution) == ["final", "step-000001", "step-000002"]
-    assert read_summary(execution.decision.stage.manifest(execution.decision.folder)).figures["steps"] == 2
+    assert read_summary(execution.manifest).figures["steps"] == 2
 
 
-def test_a_request_outlives_its_round_trip(training: Callable[..., Execution]) -> None:
-    from tasks.request import load_execution
+def test_a_request_outlives_its_round_trip(training: Callable[..., StageRun]) -> None:
+    from tasks.request import read_request
 
     execution = training()
-    assert load_execution(write_request(execution)).num_ranks() == 2
+    assert read_request(write_request(execution)).num_ranks == 2

@@ -62,7 +62,7 @@ def test_runs_with_adapters(bench: Bench, tmp_path: Path) -> None:
     without = bench.set(render_validation__adapters=[], **{f"render_validation__{k}": v for k, v in FAST.items()})
     plain = {row.variant: latents_of(bench, row) for row in rendered(without.run("render_validation"))}
     assert not torch.equal(base, plain["base"]), "the adapter does something"
-    page = (results["render_validation"].decision.folder / "gallery.html").read_text()
+    page = (results["render_validation"].run.out / "gallery.html").read_text()
     assert "candidate with fast" in page
     assert "8 steps, guidance 1 picture, 1 sound" in page
 
@@ -254,7 +254,7 @@ def test_official_guidance_is_that_of_the_checkpoints_release(bench: Bench) -> N
         "stg_blocks": [block],
         "modality": 3,
     }
-    page = (results["render_validation"].decision.folder / "gallery.html").read_text()
+    page = (results["render_validation"].run.out / "gallery.html").read_text()
     assert f"{numbers['num_steps']} steps, guidance 3 picture, 7 sound" in page
     own = {f"render_validation__{name}": value for name, value in numbers.items()}
     spelled = bench.set(prompts__negative=NEGATIVE_PROMPT, **own).run("render_validation")["render_validation"]

@@ -95,7 +95,7 @@ def test_an_fp8_file_with_the_text_encoder_beside_it(
     bench = at(served / FP8 / "ltx-2-19b-dev-fp8.safetensors", None, model__flavour="dev-fp8")
     made = trained(bench)
     assert computed(made) == computed(made) | {"embed_text": 0, "encode_latents": 0, "train_lora": 5}
-    assert made["train_lora"].decision.key != results["train_lora"].decision.key
+    assert made["train_lora"].run.decided.key != results["train_lora"].run.decided.key
     memo = DigestMemo(tmp_path / "digests.parquet")
     fp8, bf16 = (model_identities(open_weights(one.config.model).checkpoint, memo) for one in (bench, finished))
     assert {name for name in bf16 if fp8[name] != bf16[name]} == {"transformer"}, "only its blocks are other bytes"
@@ -106,7 +106,7 @@ def test_the_vaes_latents_are_the_same_whatever_file_they_came_in(at: Callable[.
     bench = at(GOLDEN / "2.3" / "checkpoint.safetensors", served / ENCODER)
     first = bench.run("encode_latents")["encode_latents"]
     again = bench.but(checkpoint=served / PACK, text_encoder=None).run("encode_latents")
-    assert again["encode_latents"].decision.key == first.decision.key
+    assert again["encode_latents"].run.decided.key == first.run.decided.key
     assert not again["encode_latents"].built
     assert again["embed_text"].built
 
@@ -124,7 +124,7 @@ def test_a_file_replaced_in_place_is_read_again(at: Callable[..., Bench], served
     after = bench.run("encode_latents")["encode_latents"]
     opened = open_weights(bench.config.model).checkpoint.tensors("video_vae")
     assert {stored.dtype for stored in opened.values()} == {"F32"}
-    assert after.decision.key != before.decision.key
+    assert after.run.decided.key != before.run.decided.key
     assert after.summary.computed == 5
 
 
@@ -166,7 +166,7 @@ def answer(command):
         return str(open_weights(bench.config.model).checkpoint.path)
     results = bench.run("train_lora", downloading=Told())
     built = [name for name, result in results.items() if result.built]
-    return [Told.lines, built, {name: result.decision.key for name, result in results.items()}]
+    return [Told.lines, built, {name: result.run.decided.key for name, result in results.items()}]
 
 commands, *case = json.loads(sys.argv[1])
 bench = Bench(*map(Path, case[:1]), *case[1:3], Path(case[3]), case[4])

@@ -51,7 +51,7 @@ def test_another_version_of_a_stage_makes_it_and_its_items_anew(
     stage: Stage, bench: Bench, results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     newer = replace(stage, version=stage.version + 1)
-    decision = bench.decision(newer, results)
+    decision = bench.due(newer, results).decided
     assert not decision.reusable
     assert decision.why == f"the program's version of this stage changed: {stage.version} -> {stage.version + 1}"
     release(monkeypatch, newer)
@@ -70,7 +70,7 @@ def test_another_version_of_a_subject_reaches_every_stage_that_computes_with_it(
     reached = [stage for stage in STAGES if subject in stage.subjects]
     assert len(reached) > 1, "a subject of one stage is that stage's own version"
     for stage in reached:
-        decision = bench.decision(raised(stage, subject), results)
+        decision = bench.due(raised(stage, subject), results).decided
         assert decision.why == (
             f"the program's version of {subject.name} changed: {subject.version} -> {subject.version + 1}"
         )
@@ -111,8 +111,8 @@ def test_who_opens_media_says_so(finished: Bench, tmp_path: Path, monkeypatch: p
 def test_a_workspace_of_the_last_release_is_computed_anew_and_the_plan_says_why(bench: Bench, results: Results) -> None:
     """As version 1 left it: files without digests, no subjects, version constants among what was observed."""
     for name, result in results.items():
-        folder = bench.place.stage(name, result.decision.key)
-        identity = dict(result.decision.identity) | {"version": 1}
+        folder = bench.place.stage(name, result.run.decided.key)
+        identity = dict(result.run.decided.identity) | {"version": 1}
         identity["outside"] = dict(identity["outside"]) | {"feature_version": 1}
         del identity["subjects"]
         (folder / "identity.json").write_text(json.dumps(identity))
@@ -122,7 +122,7 @@ def test_a_workspace_of_the_last_release_is_computed_anew_and_the_plan_says_why(
     assert probe.why == "the program's version of this stage changed: 1 -> 2"
     assert all(planned.why.startswith("after ") for planned in later)
     again = bench.run("encode_latents")
-    assert {result.decision.why for result in again.values()} == {probe.why}
+    assert {result.run.decided.why for result in again.values()} == {probe.why}
     assert not set_aside(again["probe"])
 
 

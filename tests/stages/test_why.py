@@ -11,7 +11,7 @@ pytestmark = pytest.mark.whole
 
 
 def why(bench: Bench) -> str:
-    return bench.decision(stage_named("probe"), {}).why
+    return bench.due(stage_named("probe"), {}).decided.why
 
 
 def test_changed_files_are_named(own: Bench, tmp_path: Path) -> None:

@@ -12,10 +12,10 @@ from ltx_core.errors import DataError
 from ltx_core.progress import Silent
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.run import TrainJob, train_lora
+from tasks.registry import stage_named
 from tasks.shared import Shared
-from tasks.stage import Work
+from tasks.stage_run import Decision, StageRun
 from tasks.train_lora import TrainLoraConfig
-from tasks.train_lora import train_lora as stage
 from tasks.workspace import Workspace
 
 pytestmark = pytest.mark.numerics
@@ -68,18 +68,16 @@ def test_the_stage_sets_what_libraries_read_when_loaded(
         monkeypatch.setenv(name, "to be taken away")
         monkeypatch.delenv(name)
     config = TrainLoraConfig(deterministic=deterministic)
-    workspace = Workspace(tmp_path)
-    work = Work(
+    run = StageRun(
+        stage=stage_named("train_lora"),
         config=config,
         shared=Shared.model_construct(),
         inputs={"encode_latents": []},  # type: ignore[dict-item]  # read as rows alone
-        out=tmp_path,
-        workspace=workspace,
-        progress=Silent(),
-        version="1",
+        workspace=Workspace(tmp_path),
+        decision=Decision("key", {}, reusable=False, why="never run"),
     )
     with pytest.raises(DataError, match="none of the 0 clips"):
-        stage(work)
+        run.stage.run(run)
     assert {name: os.environ.get(name) for name in ENVIRONMENT} == (
         ENVIRONMENT if deterministic else dict.fromkeys(ENVIRONMENT)
     )
