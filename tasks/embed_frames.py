@@ -1,28 +1,25 @@
 """A vision encoder's features of the frames of each clip that is trained on; left out unless training uses them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from datasets_spec import Clip, Frames, Quarantined, QuarantineReason
+from datasets_spec import Clip, Frames, QuarantineReason
 from ltx_core.files.digest import DigestMemo, text_digest
-from ltx_core.files.lock import folder_lock
 from ltx_core.media.clip import picture_key
 from ltx_core.media.errors import MediaError
 from ltx_core.media.whole_clip import latent_clip
-from ltx_core.pool.index import Entry, mended_index
-from ltx_core.pool.writer import ShardWriter
-from ltx_core.progress import Progress, stop_if_asked
+from ltx_core.pool.index import Entry
+from ltx_core.progress import Progress
 from ltx_core.vision.folder import encoder_identity
-from tasks.encode_latents import verdict
+from tasks.encode_missing import Encoded, Refused, encode_missing, of_clips
 from tasks.frame_encoder import fetch_encoder, opened_encoder, pending_encoder
 from tasks.frame_memory import memory_lines
 from tasks.loading import loading
-from tasks.shards import SHARD_OPTIONS, ShardConfig, note_folder
+from tasks.shards import SHARD_OPTIONS, ShardConfig
 from tasks.shared import Shared
 from tasks.stage import Observed, Outcome, Sections, Stage
 from tasks.stage_run import StageRun
@@ -71,65 +68,38 @@ class EmbedFramesConfig(ShardConfig):
 
 def embed_frames(run: StageRun) -> Outcome:
     """Embed what the pool lacks. Clips of equal pictures share features; held-out clips need none."""
-    memo = run.memo
-    encoder = _encoder_key(run, memo)
+    encoder = _encoder_key(run, run.memo)
     clips: list[Clip] = [clip for clip in run.inputs["split"] if clip.split == "train"]
     keys = {clip.clip_id: text_digest(encoder, picture_key(clip)) for clip in clips}
-    folder = run.workspace.pool / "frames" / encoder[:16]
-    note_folder(run, folder)
-    with folder_lock(folder, run.progress):
-        index = mended_index(folder, memo, run.progress, "its clips are embedded again")
-        known = {} if run.force else dict(index.entries)
-        missing = {keys[c.clip_id]: c for c in reversed(clips) if keys[c.clip_id] not in known}
-        made, refused = _embed(missing, folder, run, done=len(clips) - len(missing))
-        known |= made
-    rows = [_row(clip, known[keys[clip.clip_id]], run) for clip in clips if keys[clip.clip_id] in known]
-    quarantined: list[Quarantined] = [
-        verdict(clip, refused[keys[clip.clip_id]]) for clip in clips if keys[clip.clip_id] in refused
-    ]
-    return Outcome(
-        rows=rows,
-        quarantined=quarantined,
-        num_in=len(clips),
-        num_out=len(rows),
-        computed=len(made),
-        reused=len(rows) - len(made),
+    samples = encode_missing(
+        run,
+        run.workspace.pool / "frames" / encoder[:16],
+        {keys[clip.clip_id]: clip for clip in reversed(clips)},
+        partial(_embed, run),
+        total=len(clips),
         unit="clips",
-        figures={"mib": sum(row.size for row in rows) / 2**20},
     )
+    return of_clips(clips, keys, samples, partial(_row, run=run))
 
 
 def _embed(
-    missing: Mapping[str, Clip], folder: Path, run: StageRun, *, done: int
-) -> tuple[dict[str, Entry], dict[str, MediaError]]:
-    if not missing:
-        return {}, {}
+    run: StageRun, missing: Mapping[str, Clip], _known: Mapping[str, Entry], refused: Refused
+) -> Generator[Encoded, None, None]:
     with loading():
-        from ltx_core.pool.background import BackgroundWriter
         from ltx_core.vision.frames import embed_clips
         from tasks.clip_decoding import decoded_clips
 
     ordered = sorted(missing.items(), key=lambda pair: (pair[1].bucket, pair[1].clip_id))
     encoder = _loaded(run)
-    refused: dict[str, MediaError] = {}
-    stored, total = 0, done + len(missing)
-    with (
-        ShardWriter(folder, run.config.limits()) as writer,
-        BackgroundWriter(writer) as store,
-        closing(decoded_clips(ordered, run, refused, latent_clip)) as decoded,
-    ):
+    with closing(decoded_clips(ordered, run, refused, latent_clip)) as decoded:
         for clip, features in embed_clips(decoded, encoder):
-            stop_if_asked(run.progress, "embedding frames")
             if bool(features.isfinite().all()):
-                store.add(clip.key, partial(dict, {"features": features}), {"shape": list(features.shape)})
-                stored += 1
+                yield Encoded(clip.key, partial(dict, {"features": features}), {"shape": list(features.shape)})
             else:
                 refused[clip.key] = MediaError(
                     QuarantineReason.NON_FINITE,
                     f"{missing[clip.key].clip_id} has features of NaN or infinity; look at the clip, or use fp32",
                 )
-            run.progress.advance(done + stored + len(refused), total, "clips")
-    return writer.committed, refused
 
 
 def _loaded(run: StageRun) -> Any:

@@ -1,8 +1,7 @@
 """Gemma features for each distinct caption and validation prompt, valid tokens only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -11,15 +10,13 @@ from datasets_spec import Text
 from ltx_core.engine.footprint import GIB
 from ltx_core.engine.plan import usable_bytes
 from ltx_core.files.digest import DigestMemo, text_digest
-from ltx_core.files.lock import folder_lock
-from ltx_core.pool.index import Entry, mended_index
-from ltx_core.pool.writer import ShardWriter
-from ltx_core.progress import stop_if_asked
+from ltx_core.pool.index import Entry
 from ltx_core.text.packing import PACK_TOKENS
 from ltx_core.text.room import needed_bytes
 from tasks.device import planned_card
+from tasks.encode_missing import Encoded, Refused, encode_missing
 from tasks.loading import loading
-from tasks.shards import SHARD_OPTIONS, ShardConfig, note_folder
+from tasks.shards import SHARD_OPTIONS, ShardConfig
 from tasks.shared import PromptConfig, Shared
 from tasks.stage import Inputs, Observed, Outcome, Stage
 from tasks.stage_run import StageRun
@@ -56,24 +53,24 @@ class EmbedTextConfig(ShardConfig):
 
 def embed_text(run: StageRun) -> Outcome:
     """Embed what the pool lacks; a caption used twice is embedded once."""
-    memo = run.memo
-    encoder = _encoder_key(run, memo)
+    encoder = _encoder_key(run, run.memo)
     texts = sorted({clip.caption for clip in run.inputs["split"]} | prompt_texts(run.shared.prompts))
     keys = {text: text_digest(encoder, text) for text in texts}
-    folder = run.workspace.pool / "text" / encoder[:16]
-    note_folder(run, folder)
-    with folder_lock(folder, run.progress):
-        index = mended_index(folder, memo, run.progress, "its texts are embedded again")
-        known = {} if run.force else dict(index.entries)
-        missing = [text for text in texts if keys[text] not in known]
-        known |= _embed(missing, keys, folder, run, done=len(texts) - len(missing))
-    rows = [_row(text, known[keys[text]], run) for text in texts]
+    samples = encode_missing(
+        run,
+        run.workspace.pool / "text" / encoder[:16],
+        {key: text for text, key in keys.items()},
+        partial(_embed, run),
+        total=len(texts),
+        unit="texts",
+    )
+    rows = [_row(text, samples.entries[keys[text]], run) for text in texts]
     return Outcome(
         rows=rows,
         num_in=len(texts),
         num_out=len(rows),
-        computed=len(missing),
-        reused=len(rows) - len(missing),
+        computed=samples.computed,
+        reused=len(rows) - samples.computed,
         unit="texts",
         figures={"tokens": sum(row.num_tokens for row in rows)},
     )
@@ -85,29 +82,22 @@ def prompt_texts(prompts: PromptConfig) -> set[str]:
 
 
 def _embed(
-    texts: Sequence[str], keys: Mapping[str, str], folder: Path, run: StageRun, *, done: int
-) -> dict[str, Entry]:
-    if not texts:
-        return {}
+    run: StageRun, missing: Mapping[str, str], _known: Mapping[str, Entry], _refused: Refused
+) -> Generator[Encoded, None, None]:
     with loading():
-        from ltx_core.pool.background import BackgroundWriter
         from ltx_core.text.compiled import compile_layers, worth_compiling
         from ltx_core.text.features import embed_captions
         from ltx_core.text.storage import store_features
 
     encoder, projection = _models(run)
+    keys, texts = list(missing), list(missing.values())
     captions = [encoder.token_ids(text) for text in texts]
     if worth_compiling(sum(map(len, captions)), run.config.compile, encoder.device):
         run.progress.note("text encoder compiled, which takes a while at its first captions")
         compile_layers(encoder.model)
-    embedded = embed_captions(encoder, projection, captions, pack_tokens=run.config.pack_tokens)
-    with ShardWriter(folder, run.config.limits()) as writer, BackgroundWriter(writer) as store:
-        for number, (place, features) in enumerate(embedded):
-            stop_if_asked(run.progress, "embedding texts")
-            text = texts[place]
-            store.add(keys[text], partial(store_features, features), {"text": text, "num_tokens": len(captions[place])})
-            run.progress.advance(done + number + 1, done + len(texts), "texts")
-    return writer.committed
+    for place, features in embed_captions(encoder, projection, captions, pack_tokens=run.config.pack_tokens):
+        info = {"text": texts[place], "num_tokens": len(captions[place])}
+        yield Encoded(keys[place], partial(store_features, features), info)
 
 
 def _models(run: StageRun) -> "tuple[TextEncoder, TextProjection]":

@@ -1,27 +1,24 @@
 """Video and audio VAE latents for each clip, into WebDataset shards."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import chain
-from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from datasets_spec import Clip, Latent, Quarantined, QuarantineReason
+from datasets_spec import Clip, Latent, QuarantineReason
 from ltx_core.engine.plan import usable_bytes
 from ltx_core.files.digest import DigestMemo, text_digest
-from ltx_core.files.lock import folder_lock
 from ltx_core.media.clip import clip_seconds, picture_key
 from ltx_core.media.errors import MediaError
-from ltx_core.pool.index import Entry, mended_index
-from ltx_core.pool.writer import ShardWriter
-from ltx_core.progress import stop_if_asked
+from ltx_core.pool.index import Entry
 from ltx_core.shapes import audio_latent_frames
 from tasks.device import planned_card
+from tasks.encode_missing import Encoded, Refused, encode_missing, of_clips
 from tasks.loading import loading
-from tasks.shards import SHARD_OPTIONS, ShardConfig, note_folder
+from tasks.shards import SHARD_OPTIONS, ShardConfig
 from tasks.shared import Shared
 from tasks.stage import Inputs, Observed, Outcome, Stage
 from tasks.stage_run import StageRun
@@ -83,78 +80,49 @@ NOT_IN_KEY = frozenset({"decode_workers", "decode_ahead_mib", "batch_size", "com
 
 def encode_latents(run: StageRun) -> Outcome:
     """Encode what the pool lacks. Clips of equal content share latents, whatever file they come from."""
-    memo = run.memo
-    vaes = _vae_key(run, memo)
+    vaes = _vae_key(run, run.memo)
     clips: list[Clip] = list(run.inputs["split"])
     keys = {clip.clip_id: text_digest(vaes, clip.clip_key) for clip in clips}
-    folder = run.workspace.pool / "latents" / vaes[:16]
-    note_folder(run, folder)
-    with folder_lock(folder, run.progress):
-        index = mended_index(folder, memo, run.progress, "its clips are encoded again")
-        known = {} if run.force else dict(index.entries)
-        missing = {keys[c.clip_id]: c for c in reversed(clips) if not _fits(c, known.get(keys[c.clip_id]))}
-        pictures = {} if run.force else {e.info["picture"]: e for e in index.entries.values() if "picture" in e.info}
-        made, refused = _encode(missing, pictures, folder, run)
-        known |= made
-    rows = [_row(clip, known[keys[clip.clip_id]], run) for clip in clips if keys[clip.clip_id] in known]
-    quarantined = [verdict(clip, refused[keys[clip.clip_id]]) for clip in clips if keys[clip.clip_id] in refused]
-    return Outcome(
-        rows=rows,
-        quarantined=quarantined,
-        num_in=len(clips),
-        num_out=len(rows),
-        computed=len(made),
-        reused=len(rows) - len(made),
+    samples = encode_missing(
+        run,
+        run.workspace.pool / "latents" / vaes[:16],
+        {keys[clip.clip_id]: clip for clip in reversed(clips)},
+        partial(_encode, run),
+        total=len(clips),
         unit="clips",
-        figures={"mib": sum(row.size for row in rows) / 2**20},
+        fits=_fits,
     )
+    return of_clips(clips, keys, samples, partial(_row, run=run))
 
 
 def _encode(
-    missing: Mapping[str, Clip], pictures: Mapping[str, Entry], folder: Path, run: StageRun
-) -> tuple[dict[str, Entry], dict[str, MediaError]]:
-    """Encode clips into the pool. `pictures`: samples by picture, for clips that differ from them in sound alone."""
-    if not missing:
-        return {}, {}
+    run: StageRun, missing: Mapping[str, Clip], known: Mapping[str, Entry], refused: Refused
+) -> Generator[Encoded, None, None]:
+    """Latents of clips; those that differ in sound alone from one that is known get its picture's."""
     with loading():
-        from ltx_core.pool.background import BackgroundWriter
         from tasks.clip_encoder import encoded, info, is_finite
         from tasks.sound_encoder import resounded
 
-    refused: dict[str, MediaError] = {}
+    pictures = {entry.info["picture"]: entry for entry in known.values() if "picture" in entry.info}
     ordered = sorted(missing.items(), key=lambda pair: (pair[1].bucket, pair[1].clip_id))  # equal shapes together
     seen = [(key, clip, pictures[picture_key(clip)]) for key, clip in ordered if picture_key(clip) in pictures]
     unseen = [(key, clip) for key, clip in ordered if picture_key(clip) not in pictures]
-    stored, total = 0, len(run.inputs["split"])
-    with (
-        ShardWriter(folder, run.config.limits()) as writer,
-        BackgroundWriter(writer) as store,
-        closing(resounded(seen, run, refused)) as again,
-        closing(encoded(unseen, run, refused)) as anew,
-    ):
+    with closing(resounded(seen, run, refused)) as again, closing(encoded(unseen, run, refused)) as anew:
         for key, tensors in chain(again, anew):
-            stop_if_asked(run.progress, "encoding clips")
             if is_finite(tensors):
-                picture = {"picture": picture_key(missing[key])}
-                store.add(key, partial(dict, tensors), info(tensors) | picture)
-                stored += 1
+                yield Encoded(key, partial(dict, tensors), info(tensors) | {"picture": picture_key(missing[key])})
             else:
-                refused[key] = _not_finite(missing[key])
-            run.progress.advance(total - len(missing) + stored + len(refused), total, "clips")
-    return writer.committed, refused
+                refused[key] = MediaError(
+                    QuarantineReason.NON_FINITE,
+                    f"{missing[key].clip_id} encodes to NaN or infinity; look at the clip, or use fp32",
+                )
 
 
-def _not_finite(clip: Clip) -> MediaError:
-    return MediaError(
-        QuarantineReason.NON_FINITE, f"{clip.clip_id} encodes to NaN or infinity; look at the clip, or use fp32"
-    )
-
-
-def _fits(clip: Clip, entry: Entry | None) -> bool:
-    """Whether a stored sample is there, and as training wants it; a version that counted otherwise cut sounds at odd
+def _fits(clip: Clip, entry: Entry) -> bool:
+    """Whether a stored sample is as training wants it; a version that counted otherwise cut sounds at odd
     frame rates one token short."""
     wanted = audio_latent_frames(clip_seconds(clip)) if clip.has_sound else 0
-    return entry is not None and (not wanted or entry.info["audio_tokens"] == wanted)
+    return not wanted or bool(entry.info["audio_tokens"] == wanted)
 
 
 def _row(clip: Clip, entry: Entry, run: StageRun) -> Latent:
@@ -180,12 +148,6 @@ def _row(clip: Clip, entry: Entry, run: StageRun) -> Latent:
 
 def _learns_silence(clip: Clip, run: StageRun) -> bool:
     return run.shared.dataset(clip.dataset).audio.silence == "train"
-
-
-def verdict(clip: Clip, error: MediaError) -> Quarantined:
-    """Why a clip is set aside."""
-    source = clip.media_id.partition("/")[2]
-    return Quarantined(item=clip.clip_id, source=source, reason=error.reason, detail=str(error), path=clip.path)
 
 
 def _vae_key(run: StageRun, memo: DigestMemo) -> str:
