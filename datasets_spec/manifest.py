@@ -95,7 +95,7 @@ def write_manifest(path: Path, record: type[R], rows: Iterable[R]) -> Manifest[R
     metadata = {
         "ltx2.record": record.__name__,
         "ltx2.schema_version": str(SCHEMA_VERSION),
-        "ltx2.digest": content_digest(ordered),
+        "ltx2.digest": rows_digest(ordered),
     }
     schema = arrow_schema(record).with_metadata(metadata)
     table = pa.Table.from_pylist([row.model_dump(mode="json") for row in ordered], schema=schema)
@@ -112,9 +112,9 @@ def write_manifest(path: Path, record: type[R], rows: Iterable[R]) -> Manifest[R
     return Manifest(path, record)
 
 
-def content_digest(rows: Iterable[Record]) -> str:
-    """SHA-256 over the rows' contents as canonical JSON, one a line; 32 hex digits."""
+def rows_digest(rows: Iterable[Record]) -> str:
+    """SHA-256 over the rows' contents as canonical JSON, one a line, in the order of their keys; 32 hex digits."""
     digest = hashlib.sha256()
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row.key):
         digest.update(json.dumps(row.content(), sort_keys=True, ensure_ascii=False).encode() + b"\n")
     return digest.hexdigest()[:32]

@@ -25,15 +25,18 @@ def find_damage(stage: Stage, folder: Path, workspace: Workspace, memo: DigestMe
 
     The counts, the manifest, the files beside it, and the files and samples in the pool that its rows name.
     """
-    manifest, columns = stage.manifest(folder), dict[str, list[Any]]()
+    manifest, columns, counted = stage.manifest(folder), dict[str, list[Any]](), ""
     try:
         summary = read_summary(manifest)
     except DamagedError as error:
         yield Damage(folder / "summary.json", error.found)
     else:
+        counted = summary.rows
         yield from _damaged_files({folder / name: digest for name, digest in summary.files.items()}, workspace, memo)
     try:
         columns = manifest.table().to_pydict()
+        if counted and manifest.digest != counted:
+            yield Damage(manifest.path, f"{workspace.relative(manifest.path)} holds other rows than were written")
     except DamagedError as error:
         yield Damage(manifest.path, error.found)
     if {"file", "sha256"} <= columns.keys():

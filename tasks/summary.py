@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from datasets_spec import Manifest
+from datasets_spec import Manifest, rows_digest
 from ltx_core.errors import DataError
 from ltx_core.files.json_file import read_json
 from tasks.stage import Outcome
@@ -31,6 +31,8 @@ class Summary(BaseModel):
     settled: bool = True
     """Whether the next run may take the result as it is. Not where an item could not be read, or where what the
     stage is named by changed while it ran."""
+    rows: str = ""
+    """Digest of the manifest's rows; empty in what earlier releases wrote."""
     files: Mapping[str, str]
     """Digest of each file beside the manifest that belongs to the result, by its name in the stage's folder."""
 
@@ -62,6 +64,7 @@ def summarize(
         quarantined_by_reason=dict(sorted(Counter(q.reason.value for q in outcome.quarantined).items())),
         figures=dict(outcome.figures),
         settled=settled,
+        rows=rows_digest(outcome.rows),
         files=dict(files),
     )
 

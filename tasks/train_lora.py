@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from datasets_spec import Checkpoint, Frames, Latent
-from datasets_spec.manifest import content_digest
+from datasets_spec.manifest import rows_digest
 from ltx_core.engine.plan import advice
 from ltx_core.errors import DataError
 from ltx_core.files.digest import DigestMemo, file_digest
@@ -247,7 +247,7 @@ def _provenance(run: StageRun) -> dict[str, str]:
 def texts_digest(inputs: Inputs) -> str:
     """Digest of the texts that training reads: captions of the clips, and the empty one. Prompts are not among them."""
     read = {row.caption for row in inputs["encode_latents"]} | {""}
-    return content_digest(row for row in inputs["embed_text"] if row.text in read)
+    return rows_digest(row for row in inputs["embed_text"] if row.text in read)
 
 
 def observe(_config: TrainLoraConfig, shared: Shared, memo: DigestMemo) -> Observed:

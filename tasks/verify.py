@@ -11,12 +11,12 @@ from itertools import chain
 from pathlib import Path
 
 from datasets_spec import Clip, Manifest
+from datasets_spec.sealed_table import read_sealed
 from ltx_core.errors import DamagedError, LtxError
 from ltx_core.files.atomic import find_whole
 from ltx_core.files.digest import DigestMemo, file_digest
 from ltx_core.files.json_file import read_json
 from ltx_core.files.lock import folder_lock
-from ltx_core.files.table_file import read_table
 from ltx_core.pool.index import Entry, read_index
 from ltx_core.progress import Progress, stop_if_asked
 from tasks import STAGES
@@ -89,7 +89,7 @@ def _checked(path: Path, workspace: Workspace, memo: DigestMemo) -> Iterator[Dam
         case ".json":
             yield from _vouched_for(path, read_json(path))
         case ".parquet":
-            read_table(path)
+            read_sealed(path)
         case ".tar" if path.with_suffix(".parquet").exists():
             yield from _samples(path, workspace, memo)
         case ".safetensors":

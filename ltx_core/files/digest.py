@@ -79,14 +79,13 @@ class DigestMemo:
         self._changed = False
         if store.exists():
             try:
-                columns = read_table(store).to_pydict()
+                columns = read_table(store, self.COLUMNS).to_pydict()
             except DamagedError as error:
                 logging.getLogger(__name__).warning("%s; it is made again, and files are read once more", error.found)
                 store.unlink(missing_ok=True)
                 return
-            if columns.keys() == set(self.COLUMNS):  # an earlier release kept less: files are read once more
-                for path, kind, *state, digest in zip(*(columns[c] for c in self.COLUMNS), strict=True):
-                    self._known[path, kind] = FileState(*state), digest
+            for path, kind, *state, digest in zip(*(columns[c] for c in self.COLUMNS), strict=True):
+                self._known[path, kind] = FileState(*state), digest
 
     def get(
         self,

@@ -1,9 +1,11 @@
 """Tables as Parquet files that carry their own digest, whole or not at all."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pyarrow as pa
 
+from datasets_spec.errors import damaged
 from datasets_spec.sealed_table import read_sealed, sealed
 from ltx_core.files.atomic import write_bytes
 
@@ -20,10 +22,13 @@ def write_table(path: Path, table: pa.Table) -> None:
     write_bytes(path, sealed(table))
 
 
-def read_table(path: Path) -> pa.Table:
-    """What `write_table` was given.
+def read_table(path: Path, columns: Collection[str]) -> pa.Table:
+    """What `write_table` was given, a table of these columns.
 
     Raises:
-        DamagedError: the file is gone, or has other bytes than were written.
+        DamagedError: the file is gone, has other bytes than were written, or is another table in its place.
     """
-    return read_sealed(path)
+    table = read_sealed(path)
+    if set(table.column_names) != set(columns):
+        raise damaged(path, f"it has the columns {table.column_names}, and {list(columns)} are wanted")
+    return table

@@ -14,6 +14,10 @@ from ltx_core.files.digest import DigestMemo
 from ltx_core.files.table_file import read_table, write_table
 from ltx_core.progress import Progress
 
+COLUMNS = ("key", "offset", "size", "sha256", "info")
+SHARD_DIGEST, SHARD_SIZE = b"ltx2.shard_sha256", b"ltx2.shard_size"
+"""What an index says of its shard, in the table's metadata."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -49,7 +53,7 @@ def write_index(shard: Path, digest: str, entries: list[Entry]) -> None:
             "sha256": [e.sha256 for e in entries],
             "info": [json.dumps(e.info, sort_keys=True) for e in entries],
         }
-    ).replace_schema_metadata({"ltx2.shard_sha256": digest, "ltx2.shard_size": str(shard.stat().st_size)})
+    ).replace_schema_metadata({SHARD_DIGEST: digest, SHARD_SIZE: str(shard.stat().st_size)})
     write_table(shard.with_suffix(".parquet"), table)
 
 
@@ -63,7 +67,7 @@ def read_index(folder: Path, memo: DigestMemo) -> PoolIndex:
     for index in find_whole(folder, "*.parquet"):
         shard = index.with_suffix(".tar")
         try:
-            table = read_table(index)
+            table = read_table(index, COLUMNS)
         except DamagedError as error:
             damaged[shard] = f"its index {error.found}"
             continue
@@ -94,9 +98,11 @@ def _problem(shard: Path, metadata: Mapping[bytes, bytes], memo: DigestMemo) -> 
     """What is wrong with a shard, or an empty string."""
     if not shard.exists():
         return "the file is gone"
-    size, wanted = shard.stat().st_size, int(metadata[b"ltx2.shard_size"])
+    if not {SHARD_DIGEST, SHARD_SIZE} <= metadata.keys():
+        return "its index names no shard"
+    size, wanted = shard.stat().st_size, int(metadata[SHARD_SIZE])
     if size != wanted:
         return f"it has {size} bytes, its index says {wanted}"
-    if memo.get(shard, watch=False) != metadata[b"ltx2.shard_sha256"].decode():
+    if memo.get(shard, watch=False) != metadata[SHARD_DIGEST].decode():
         return "its bytes are not those its index names"
     return ""

@@ -150,6 +150,18 @@ def test_an_older_checkpoint_whose_lora_is_damaged_is_trained_again(bench: Bench
     assert [r.content() for r in again.manifest] == [r.content() for r in results["train_lora"].manifest]
 
 
+def test_a_manifest_of_another_run_in_its_place_is_noticed(bench: Bench, results: Results) -> None:
+    """It is whole, and of the same stage; only the counts beside it know that it is not theirs."""
+    other = bench.set(split__contact_sheet_clips=0, datasets__0__eval_fraction=0.4).run("split")["split"].manifest
+    own = results["split"].manifest
+    place = bench.place.stage("split", results["split"].run.decided.key) / own.path.name
+    assert other.digest != own.digest
+    place.write_bytes(other.path.read_bytes())
+    again = bench.run("split")["split"]
+    assert again.run.decided.why == f"{bench.place.relative(place)} holds other rows than were written"
+    assert again.manifest.digest == own.digest
+
+
 @pytest.mark.parametrize("name", ["summary.json", "quarantine.parquet", "config.json", "contact-sheet-set-train.png"])
 @pytest.mark.parametrize("how", ["empty", "gone"])
 def test_what_lies_beside_a_manifest_is_part_of_the_result(name: str, how: str, bench: Bench, results: Results) -> None:

@@ -6,13 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import torch
 import webdataset
 from safetensors.torch import load
 
+from datasets_spec.sealed_table import read_sealed
 from ltx_core.errors import DataError
-from ltx_core.files.digest import DigestMemo
+from ltx_core.files.digest import DigestMemo, file_digest
+from ltx_core.files.table_file import write_table
 from ltx_core.pool.index import read_index
 from ltx_core.pool.samples import ShardReader, pack_sample
 from ltx_core.pool.writer import ShardLimits, ShardWriter
@@ -121,6 +124,22 @@ def test_damaged_shard_is_named_and_not_used(tmp_path: Path, damage: str) -> Non
     index = read_index(tmp_path, memo(tmp_path))
     assert list(index.damaged) == [shard]
     assert set(index.entries) == {"clip3", "clip4", "clip5"}
+
+
+@pytest.mark.parametrize("columns", ["of something else", "the same, without metadata"])
+def test_another_table_in_an_index_s_place_is_damage(tmp_path: Path, columns: str) -> None:
+    write(tmp_path / "pool", range(6))
+    first, second = sorted((tmp_path / "pool").glob("*.parquet"))
+    table = read_sealed(first).replace_schema_metadata(None)
+    write_table(first, table if columns.startswith("the same") else pa.table({"path": ["a"]}))
+    index = read_index(tmp_path / "pool", memo(tmp_path))
+    assert list(index.damaged) == [first.with_suffix(".tar")]
+    assert {entry.shard for entry in index.entries.values()} == {second.with_suffix(".tar")}
+
+
+def test_a_memo_that_is_another_table_is_made_again(tmp_path: Path) -> None:
+    write_table(tmp_path / "memo.parquet", pa.table({"key": ["a"]}))
+    assert memo(tmp_path).get(Path(__file__)) == file_digest(Path(__file__))
 
 
 def test_reader_refuses_flipped_bytes(tmp_path: Path) -> None:
