@@ -152,7 +152,7 @@ def test_an_older_checkpoint_whose_lora_is_damaged_is_trained_again(bench: Bench
 
 def test_a_manifest_of_another_run_in_its_place_is_noticed(bench: Bench, results: Results) -> None:
     """It is whole, and of the same stage; only the counts beside it know that it is not theirs."""
-    other = bench.set(split__contact_sheet_clips=0, datasets__0__eval_fraction=0.4).run("split")["split"].manifest
+    other = bench.set(datasets__0__repeats=3).run("split")["split"].manifest
     own = results["split"].manifest
     place = bench.place.stage("split", results["split"].run.decided.key) / own.path.name
     assert other.digest != own.digest
