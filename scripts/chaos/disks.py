@@ -1,5 +1,6 @@
 """Fill the workspace's disk at a random moment of a run; when there is room again, the next run must be right."""
 
+import errno
 import os
 import random
 import subprocess
@@ -53,8 +54,15 @@ def fill_once(ground: Ground, chance: random.Random, stages: tuple[str, ...]) ->
 
 
 def _fill(path: Path, left: int) -> None:
-    """Write a file until the disk has `left` bytes."""
-    status = os.statvfs(path.parent)
-    size = max(status.f_bavail * status.f_frsize - left, 0)
-    with path.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, max(size, 1))
+    """Write a file until the disk has `left` bytes, or fewer where the run wrote meanwhile."""
+    while True:
+        status = os.statvfs(path.parent)
+        size = max(status.f_bavail * status.f_frsize - left, 0)
+        try:
+            with path.open("wb") as file:
+                if size:
+                    os.posix_fallocate(file.fileno(), 0, size)
+            return
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
