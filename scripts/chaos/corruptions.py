@@ -3,7 +3,7 @@
 import random
 
 from scripts.chaos.command import TRACEBACK, last_line, run_and_wait
-from scripts.chaos.ground import Ground
+from scripts.chaos.ground import BYTES, Ground
 from scripts.chaos.verdict import Case
 from scripts.corrupt import corrupt
 
@@ -19,12 +19,18 @@ def corrupt_once(ground: Ground, chance: random.Random) -> Case:
     if again.problem:
         return Case(what, again.problem, again.first_stage)
     if again.code:
-        return _after_a_message(ground, what, last_line(again.output))
-    return Case(what, ground.differences(), again.first_stage)
+        return _after_repair(ground, what, last_line(again.output))
+    left = ground.differences()
+    return (
+        _after_repair(ground, what, f"not read: {left}")
+        if left.startswith(BYTES)
+        else Case(what, left, again.first_stage)
+    )
 
 
-def _after_a_message(ground: Ground, what: str, message: str) -> Case:
-    """A run that refuses is right if it says so in a line and what the line asks for helps."""
+def _after_repair(ground: Ground, what: str, message: str) -> Case:
+    """A run that refuses is right if it says so in a line and what the line asks for helps; so is one that had no need
+    of a damaged file in the pool, if `verify` finds that file and takes it away."""
     repaired = run_and_wait("verify", ground.config, "--repair")
     if TRACEBACK in repaired.output:
         return Case(what, f"after {message!r}, verify --repair: {last_line(repaired.output)}")

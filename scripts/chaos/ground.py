@@ -21,6 +21,7 @@ from tasks.workspace import Workspace
 FOOTAGE = ("ball_bounces", "ball_rolls", "bar_turns", "bubbles_rise", "hills_pass")
 """Files of the miniature that are kept: each holds few clips, so that a stage takes seconds."""
 CONTENT_SUFFIXES = (".mp4", ".safetensors")
+BYTES = "bytes differ"
 UNCOMPARED_STAGES = ("register", "publish")
 """They number what they make, and a second try is a second version."""
 
@@ -72,7 +73,7 @@ class Ground:
         unknown = [name for name in found if name not in allowed] if known is not None else []
         return "; ".join(
             f"{what}: {', '.join(sorted(which)[:4])}"
-            for what, which in (("rows differ", wrong), ("bytes differ", changed), ("of no footage", unknown))
+            for what, which in (("rows differ", wrong), (BYTES, changed), ("of no footage", unknown))
             if which
         )
 

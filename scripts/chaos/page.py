@@ -15,8 +15,10 @@ INTRODUCTION = """\
 `python -m scripts.chaos` disturbs runs at random on a miniature model: it kills them and their services, replaces
 footage while it is read, fills the disk, damages files of the workspace and collects garbage under a run. After each
 disturbance the next run must start its first stage within ten seconds, and end either in the bytes of an undisturbed
-run or in one message that says what to do, without having stored anything wrong. A case is wrong if it did not: a
-traceback, a hang, a wrong byte. Its seed repeats it. A few cases with fixed seeds are part of `make test`.
+run or in one message that says what to do, without having stored anything wrong. A damaged file that the run had no
+need of may stay as it is, if `verify --repair` finds it and takes it away; such cases are counted with the messages. A
+case is wrong if it did not: a traceback, a hang, a wrong byte. Its seed repeats it. A few cases with fixed seeds are
+part of `make test`.
 """
 
 
