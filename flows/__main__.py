@@ -1,5 +1,7 @@
 """Where `ltx2-lora` begins and ends: outside the command itself, ctrl-C just ends the process."""
 
+import atexit
+import gc
 import signal
 import sys
 
@@ -10,6 +12,7 @@ def main() -> int:
     While its modules are imported, and after the command is done, nothing can be left half done, and an exception
     raised by ctrl-C there would only print a traceback; a shell's background job, which ignores ctrl-C, goes on to.
     """
+    atexit.register(gc.freeze)  # else Python goes through all that was imported once more before it ends, for a second
     handler = signal.getsignal(signal.SIGINT)
     outside = signal.SIG_DFL if handler is signal.default_int_handler else handler
     signal.signal(signal.SIGINT, outside)

@@ -3,28 +3,16 @@
 import argparse
 import signal
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
-from typing import NoReturn
+from collections.abc import Sequence
 
 from flows.commands import COMMANDS
 from flows.lasting import lasting_output
+from flows.signals import Ended, ended_by_signals
 from ltx_core.errors import LtxError, Stopped
 from ltx_core.files.atomic import is_full_disk
 from tasks.death import StageDied
 
 STOPPED_EXIT = 128 + signal.SIGTERM
-ENDING = (signal.SIGTERM, signal.SIGHUP)
-"""Signals that end a command as ctrl-C does; SIGHUP comes when its terminal is closed."""
-
-
-class Ended(KeyboardInterrupt):
-    """One of those signals came."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,9 +28,15 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; the process boundary of the command line."""
-    args = parser().parse_args(arguments)
-    with lasting_output(), _ended_by_signals():
-        return _run(args)
+    with lasting_output() as output, ended_by_signals():
+        code = _run(parser().parse_args(arguments))
+        if not output.is_whole():
+            sys.stderr.write(
+                "StorageError: the disk that this command's output goes to is full, and what it printed is not whole "
+                "there; free some space, then run it again\n"
+            )
+            code = code or 1
+        return code
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -67,24 +61,6 @@ def _run(args: argparse.Namespace) -> int:
         sys.stderr.write("interrupted; what was finished is kept, run again to go on\n")
         return 128 + (interrupt.number if isinstance(interrupt, Ended) else signal.SIGINT)
     return code
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Unless whoever started the command wants a signal ignored, as `nohup` does."""
-    before = {number: signal.getsignal(number) for number in ENDING}
-    for number, handler in before.items():
-        if handler is signal.SIG_DFL:
-            signal.signal(number, _end)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    raise Ended(number)
 
 
 if __name__ == "__main__":

@@ -34,8 +34,9 @@ def end_dead_runs(client: "MlflowClient", experiment: str) -> list[str]:
 
 
 def _is_dead(tags: Mapping[str, str]) -> bool:
-    """Whether the process surely ended; a run whose tag says nothing is left alone."""
+    """Whether the process ended, perhaps with its machine; a run whose tag says nothing is left alone. One that runs
+    nevertheless, in another container of this name, says how it ended when it does."""
     try:
-        return ProcessRecord.of(json.loads(tags[PROCESS])).is_gone()
+        return ProcessRecord.of(json.loads(tags[PROCESS])).is_past()
     except (KeyError, TypeError, ValueError):
         return False

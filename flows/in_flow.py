@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
+from prefect.exceptions import TerminationSignal
 from prefect.states import Cancelled, Failed
 
 from flows.artifacts import publish
@@ -16,6 +17,7 @@ from flows.processes import recorded_process
 from flows.reconcile import crash_dead_runs
 from flows.run import Around, run_tracked, terminal
 from flows.selection import Selection
+from flows.signals import Ended
 from ltx_core.errors import LtxError, Stopped
 from tasks.binding import as_task
 from tasks.death import StageDied
@@ -37,8 +39,7 @@ def run_in_flow(config: RunConfig, selection: Selection) -> list[StageResult]:
     run = _flow_run()
     with get_client(sync_client=True) as client:
         crash_dead_runs(client)
-    of_a_command = run.deployment_id is None  # else a worker's, whose output is Prefect's log
-    with recorded_process(str(run.id)), terminal() if of_a_command else nullcontext(Everyone()) as watching:
+    with recorded_process(str(run.id)), terminal() if _is_of_a_command(run) else nullcontext(Everyone()) as watching:
         seen = Everyone(watching, PrefectProgress())
         ran = run_tracked(config, selection, key=str(run.id), name=run.name, watching=seen, around=_as_tasks())
         publish(ran.results, ran.tracked, config)
@@ -49,10 +50,16 @@ def explained(work: Callable[[], T]) -> T | State[Any]:
     """What a flow returns: what `work` gives, or the state that says why it failed or was interrupted.
 
     Raised through Prefect, an error that its message explains would be a hundred lines of traceback in the run's log,
-    and ctrl-C would end Prefect's own thread. Who called the flow in this process finds it in `EXPLAINED`.
+    and ctrl-C would end Prefect's own thread. Who called the flow in this process finds it in `EXPLAINED`. SIGTERM, for
+    which Prefect has a handler of its own, ends a command's run as ctrl-C does; a worker says itself what it meant.
     """
     try:
         return work()
+    except TerminationSignal as stop:
+        if not _is_of_a_command(_flow_run()):
+            raise
+        EXPLAINED.append(Ended(stop.signal))
+        return Cancelled(message="interrupted; what was finished is kept")
     except (KeyboardInterrupt, Stopped) as stop:
         EXPLAINED.append(stop)
         return Cancelled(message=str(stop) if isinstance(stop, Stopped) else "interrupted; what was finished is kept")
@@ -83,6 +90,11 @@ def _as_tasks() -> Around:
         return ended[-1]
 
     return as_one
+
+
+def _is_of_a_command(run: FlowRun) -> bool:
+    """Else it is a worker's, whose output is Prefect's log."""
+    return run.deployment_id is None
 
 
 def _flow_run() -> FlowRun:

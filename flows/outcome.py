@@ -1,13 +1,11 @@
 """Call a flow in this process and raise what it failed of, as itself."""
 
 import logging
-import os
 from typing import Any
 
 import httpx
 from prefect import Flow
 from prefect.exceptions import PrefectException
-from prefect.logging.handlers import PrefectConsoleHandler
 
 from flows.in_flow import EXPLAINED
 from flows.server import api_url
@@ -38,11 +36,8 @@ def run_flow(flow: Flow[Any, Any], **parameters: Any) -> Any:
 
 
 def quiet_console() -> None:
-    """Bars tell how it goes; Prefect's lines go to its server alone. Said to the handlers that there are, and for those
-    that Prefect makes anew when a flow begins."""
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    for name in ("prefect", "prefect.flow_runs", "prefect.task_runs"):
-        for handler in logging.getLogger(name).handlers:
-            if isinstance(handler, PrefectConsoleHandler):
-                handler.setLevel(logging.CRITICAL)
+    """Bars and lines of ours tell how it goes, and what it ended of; Prefect's go to its server alone."""
+    for name in ("prefect", "prefect._internal"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [logging.NullHandler()], False  # with none, Python prints warnings itself
     logging.getLogger("mlflow").setLevel(logging.WARNING)

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import psutil
 
-from ltx_core.files.atomic import find_whole, write_bytes
+from ltx_core.files.atomic import atomic_path, find_whole
+from ltx_core.files.lock import taken
 from ltx_core.process import ProcessRecord
 
 
@@ -27,22 +28,28 @@ def records_folder() -> Path:
 
 @contextmanager
 def recorded_process(flow_run_id: str) -> Iterator[None]:
-    """Leave a record while the block runs; a killed process cannot take it back, which is the point."""
+    """Leave a record while the block runs, and hold its lock; a killed process cannot take it back, which is the point,
+    and the kernel frees the lock."""
     path = _record(flow_run_id)
-    _write(path, ProcessRecord.own())
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
+    with ExitStack() as stack:
+        with atomic_path(path) as partial:
+            partial.write_bytes(json.dumps(asdict(ProcessRecord.own())).encode())
+            taken(stack.enter_context(partial.open("r+b")).fileno())
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def dead_runs() -> dict[str, ProcessRecord]:
-    """Flow runs recorded on this machine whose process is gone, with the last of its children."""
+    """Flow runs recorded on this machine whose process is gone, with the last of its children. Another container of
+    this name, whose processes cannot be seen, holds the locks of its records."""
     dead = {}
     for path in find_whole(records_folder(), "*.json"):
-        record = ProcessRecord.of(json.loads(path.read_text()))
-        if record.is_gone() and not has_children(record):
-            dead[path.stem] = record
+        with suppress(FileNotFoundError), path.open("r+b") as file:  # taken back meanwhile
+            record = ProcessRecord.of(json.load(file))
+            if taken(file.fileno()) and record.is_past() and not has_children(record):
+                dead[path.stem] = record
     return dead
 
 
@@ -53,7 +60,3 @@ def forget(flow_run_id: str) -> None:
 
 def _record(flow_run_id: str) -> Path:
     return records_folder() / f"{flow_run_id}.json"
-
-
-def _write(path: Path, record: ProcessRecord) -> None:
-    write_bytes(path, json.dumps(asdict(record)).encode())

@@ -2,10 +2,20 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import psutil
+
+
+@cache
+def process_table() -> str:
+    """Names the table that a process number belongs to: the kernel's, since it started, and in it the PID namespace, of
+    which each container has its own. Containers and machines of one host name differ in it."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}"
 
 
 @dataclass(frozen=True)
@@ -15,6 +25,8 @@ class ProcessRecord:
     pid: int
     started_at: float
     host: str
+    table: str = ""
+    """Its `process_table`; nothing in records of earlier versions, which are taken for this machine's by its name."""
 
     @classmethod
     def own(cls) -> "ProcessRecord":
@@ -28,7 +40,7 @@ class ProcessRecord:
         Raises:
             psutil.NoSuchProcess: there is none of that number.
         """
-        return cls(pid, psutil.Process(pid).create_time(), os.uname().nodename)
+        return cls(pid, psutil.Process(pid).create_time(), os.uname().nodename, process_table())
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "ProcessRecord":
@@ -37,13 +49,14 @@ class ProcessRecord:
         Raises:
             KeyError, TypeError, ValueError: `values` are no such record.
         """
-        pid, started_at, host = (values[field.name] for field in fields(cls))
-        return cls(int(pid), float(started_at), str(host))
+        table = str(values.get("table", ""))
+        return cls(int(values["pid"]), float(values["started_at"]), str(values["host"]), table)
 
     @property
     def is_here(self) -> bool:
-        """Whether it is or was a process of this machine; of others nothing can be known."""
-        return self.host == os.uname().nodename
+        """Whether it is or was a process of this machine or container since that started; of others nothing can be
+        known."""
+        return self.host == os.uname().nodename and self.table in ("", process_table())
 
     def is_alive(self) -> bool:
         """Whether that very process still runs on this machine."""
@@ -55,5 +68,10 @@ class ProcessRecord:
             return False
 
     def is_gone(self) -> bool:
-        """Whether it surely ended: it was of this machine, and runs no more."""
+        """Whether it surely ended: it was of this machine or container, and runs no more."""
         return self.is_here and not self.is_alive()
+
+    def is_past(self) -> bool:
+        """Whether it is gone, or was of a machine or container of this name before a restart. One of another container
+        of this name that runs now cannot be told from those: where that would do harm, ask a lock too."""
+        return self.host == os.uname().nodename and not (self.is_here and self.is_alive())

@@ -2,7 +2,7 @@
 
 import signal
 
-from ltx_core.errors import OutOfMemory, Stopped
+from ltx_core.errors import DataError, OutOfMemory, Stopped
 from ltx_core.oom import killed_since
 from tasks.reporter import STOPPED_EXIT
 
@@ -27,5 +27,11 @@ def silent_death(who: str, code: int, oom_before: int | None, log: str, end_of_l
         return Stopped(f"the process of {who} was killed from outside (SIGKILL){unless}. {KEPT}; log: {log}")
     if code in (-signal.SIGTERM, -signal.SIGINT, STOPPED_EXIT):
         return Stopped(f"the process of {who} was asked to stop before it could say so. {KEPT}; log: {log}")
+    if code == -signal.SIGBUS:
+        return DataError(
+            f"the process of {who} ended with SIGBUS: a file that a library had mapped, such as one of weights, was "
+            f"cut short meanwhile, or its disk could not give it. Look at the files of model and encoders; copy or "
+            f"download anew what was changed. {KEPT}; log: {log}"
+        )
     how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     return StageDied(f"the process of {who} ended with {how} and no word. {end_of_log}")

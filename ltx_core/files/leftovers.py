@@ -4,32 +4,41 @@ import os
 import re
 import shutil
 import threading
+import time
 import zlib
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
-MARK = re.compile(r"(?:(?P<host>[0-9a-f]{8})-)?(?P<pid>\d{1,7})-\d+")
-"""Machine, process and thread. Earlier versions left out the machine; theirs are taken for this one's."""
+from ltx_core.process import process_table
+
+MARK = re.compile(r"(?:(?P<table>[0-9a-f]{8})-)?(?P<pid>\d{1,7})-\d+")
+"""Process table, process and thread. Earlier versions named the machine instead, or nothing."""
 PARTIAL = ".partial-"
+DAY_SECONDS = 24 * 3600.0
+"""No writer takes as long without touching its file."""
 CLOCK_SECONDS = 2.0
 """File systems and the process table may differ by as much."""
 
 
 def owner_mark() -> str:
-    """A word for file names that no other thread, process or machine uses."""
-    return f"{_host()}-{os.getpid()}-{threading.get_ident()}"
+    """A word for file names that no other thread, process, container or machine uses."""
+    return f"{_table()}-{os.getpid()}-{threading.get_ident()}"
 
 
 def is_leftover(path: Path, marked: str) -> bool:
-    """Whether `path` was left by a process that is gone: `marked` begins with its `owner_mark`. One of another machine
-    may be alive; a later process of the same number started after the file was last written."""
+    """Whether `path` was left by a process that is gone: `marked` begins with its `owner_mark`. A later process of the
+    same number started after the file was last written. One of another machine or container, or of this one before it
+    was restarted, may be alive until nothing was written for a day."""
     found = MARK.match(marked)
-    if found is None or (found["host"] or _host()) != _host():
+    if found is None:
         return False
     try:
-        return bool(psutil.Process(int(found["pid"])).create_time() > path.lstat().st_mtime + CLOCK_SECONDS)
+        written = path.lstat().st_mtime
+        if found["table"] != _table():
+            return time.time() > written + DAY_SECONDS
+        return bool(psutil.Process(int(found["pid"])).create_time() > written + CLOCK_SECONDS)
     except psutil.NoSuchProcess:
         return True
     except FileNotFoundError:  # finished or removed meanwhile
@@ -48,5 +57,5 @@ def remove_leftovers(folder: Path) -> None:
         folders[:] = [name for name in folders if not name.startswith(PARTIAL)]
 
 
-def _host() -> str:
-    return f"{zlib.crc32(os.uname().nodename.encode()):08x}"
+def _table() -> str:
+    return f"{zlib.crc32(process_table().encode()):08x}"

@@ -1,8 +1,7 @@
-"""Tensors in and out of samples: safetensors bytes, read in place from mapped shards."""
+"""Tensors in and out of samples: safetensors bytes, read one sample at a time from shards."""
 
 import hashlib
-import mmap
-import warnings
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,9 +13,6 @@ from ltx_core.errors import DataError
 from ltx_core.files.digest import DIGEST_LENGTH
 from ltx_core.files.safetensors import header_of
 from ltx_core.files.tensors import torch_dtype
-
-# The mapping is meant to be read-only. Not `catch_warnings` around each read: that is not safe among threads.
-warnings.filterwarnings("ignore", message="The given buffer is not writable", category=UserWarning)
 
 
 def pack_sample(tensors: Mapping[str, Tensor]) -> tuple[bytes, str]:
@@ -31,41 +27,46 @@ def sample_digest(data: bytes | memoryview) -> str:
 
 
 class ShardReader:
-    """Random access to samples. Maps each shard once and hands out tensors that share its memory.
+    """Random access to samples. Each sample's bytes are checked when first read. Threads may share a reader: at worst
+    two of them check the same sample.
 
-    The tensors are read-only: copy before writing. Each sample's bytes are checked when first read. Threads may share
-    a reader: at worst two of them check the same sample.
+    Shards are read and never mapped: a mapped file that is cut short, or that its disk cannot give, ends the process
+    with SIGBUS where an error can be told.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._maps: dict[str, mmap.mmap] = {}
         self._checked: set[tuple[str, int, int, str]] = set()
 
     def read(self, shard: str, offset: int, size: int, sha256: str) -> dict[str, Tensor]:
-        """The tensors of one sample of `shard` (relative to the root).
+        """The tensors of one sample of `shard` (relative to the root), which share memory of their own.
 
         Raises:
-            DataError: the shard is gone, shorter than its index says, or of other bytes.
+            DataError: the shard is gone, shorter than its index says, of other bytes, or cannot be read.
         """
-        view = memoryview(self._map(shard))[offset : offset + size]
-        if (shard, offset, size, sha256) not in self._checked:
-            if len(view) != size or sample_digest(view) != sha256:
-                raise DataError(
-                    f"the sample at byte {offset} of {self.root / shard} is damaged: its bytes are not those its index "
-                    f"names. Run again: only its samples are computed anew."
-                )
-            self._checked.add((shard, offset, size, sha256))
+        view = _bytes(self.root / shard, offset, size)
+        if view is None or ((shard, offset, size, sha256) not in self._checked and sample_digest(view) != sha256):
+            raise DataError(
+                f"the sample at byte {offset} of {self.root / shard} is damaged: its bytes are not those its index "
+                f"names. Run again: only its samples are computed anew."
+            )
+        self._checked.add((shard, offset, size, sha256))
         return _tensors(view, self.root / shard)
 
-    def _map(self, shard: str) -> mmap.mmap:
-        if shard not in self._maps:
-            path = self.root / shard
-            if not path.is_file() or not path.stat().st_size:
-                raise DataError(f"shard {path} is gone or empty. Run again: its samples are computed anew.")
-            with path.open("rb") as file:
-                self._maps[shard] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        return self._maps[shard]
+
+def _bytes(path: Path, offset: int, size: int) -> memoryview | None:
+    """Part of a file, in memory that is aligned as PyTorch's is; None if the file ends before."""
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size < offset + size:
+                return None
+            view = torch.empty(size, dtype=torch.uint8).numpy().data
+            file.seek(offset)
+            return view if file.readinto(view) == size else None
+    except OSError as error:
+        raise DataError(
+            f"shard {path} cannot be read ({error.strerror}). Run again: what is gone or damaged is computed anew."
+        ) from error
 
 
 def _tensors(view: memoryview, shard: Path) -> dict[str, Tensor]:

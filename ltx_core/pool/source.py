@@ -1,4 +1,4 @@
-"""The pool as training sees it: clips and captions by name, read in place."""
+"""The pool as training sees it: clips and captions by name."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -207,7 +207,7 @@ class TestFullDisk:
     ) -> None:
         """Probe and split fit; then the disk fills up while texts or latents are written."""
         own = own.but(workspace=small_disk / "workspace")
-        done = own.run("split")
+        own.run("split")
         ballast = small_disk / "ballast"
         fill(ballast, leave=4096)
         with pytest.raises(StorageError, match=r"disk of .* is full .*Finished items are kept: free some space"):
@@ -217,7 +217,7 @@ class TestFullDisk:
 
         again = own.run()
         assert [again[name].built for name in ("probe", "split")] == [False, False]
-        assert again["split"].manifest.digest == done["split"].manifest.digest
+        assert again["split"].manifest.digest == results["split"].manifest.digest
         assert again["encode_latents"].manifest.digest == results["encode_latents"].manifest.digest
         assert not list(own.workspace.rglob("*partial*"))
 

@@ -125,10 +125,23 @@ def test_runs_are_dead_only_when_their_process_is_gone(tmp_path: Path) -> None:
 
 
 def test_a_record_of_an_earlier_version_is_read(tmp_path: Path) -> None:
-    with temporary_settings({PREFECT_HOME: tmp_path}), recorded_process("training"):
-        path = records_folder() / "training.json"
-        path.write_text(json.dumps(json.loads(path.read_text()) | {"started_at": 1.0, "gpu_lease": None}))
+    with temporary_settings({PREFECT_HOME: tmp_path}):
+        records_folder().mkdir(parents=True)
+        of_earlier = {"pid": os.getpid(), "started_at": 1.0, "host": os.uname().nodename, "gpu_lease": None}
+        (records_folder() / "training.json").write_text(json.dumps(of_earlier))
         assert list(dead_runs()) == ["training"]
+
+
+def test_a_run_of_another_container_of_this_name_is_told_by_its_lock(tmp_path: Path) -> None:
+    """Its processes cannot be seen here; those of a container that was restarted hold nothing."""
+    with temporary_settings({PREFECT_HOME: tmp_path}):
+        with recorded_process("elsewhere"):
+            path = records_folder() / "elsewhere.json"
+            record = json.loads(path.read_text()) | {"table": "another", "pid": 2**22 + 7}
+            path.write_text(json.dumps(record))
+            assert dead_runs() == {}
+        path.write_text(json.dumps(record))
+        assert list(dead_runs()) == ["elsewhere"]
 
 
 def test_a_killed_run_is_dead_only_when_its_stage_is_gone_too() -> None:

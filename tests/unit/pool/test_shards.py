@@ -1,6 +1,7 @@
 """Shards: whole or absent, readable by any WebDataset reader, checked when read."""
 
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -150,6 +151,20 @@ def test_reader_refuses_flipped_bytes(tmp_path: Path) -> None:
     entry.shard.write_bytes(data)
     with pytest.raises(DataError, match=r"damaged.*Run again: only its samples"):
         ShardReader(tmp_path).read(entry.shard.name, entry.offset, entry.size, entry.sha256)
+
+
+def test_a_shard_that_is_cut_while_it_is_used_is_named(tmp_path: Path) -> None:
+    """Were it mapped, its end would read as zeros, and what lies in later pages would end the process with SIGBUS."""
+    write(tmp_path, range(1))
+    entry = read_index(tmp_path, memo(tmp_path)).entries["clip0"]
+    place, reader = (entry.shard.name, entry.offset, entry.size, entry.sha256), ShardReader(tmp_path)
+    reader.read(*place)
+    os.truncate(entry.shard, entry.offset + entry.size - 10)
+    with pytest.raises(DataError, match=r"damaged.*Run again: only its samples"):
+        reader.read(*place)
+    entry.shard.unlink()
+    with pytest.raises(DataError, match=r"cannot be read \(No such file or directory\). Run again"):
+        reader.read(*place)
 
 
 def test_bytes_of_a_sample_are_plain_safetensors() -> None:
