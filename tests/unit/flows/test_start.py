@@ -29,6 +29,32 @@ finally:
     if moment == "at the end":
         os.kill(os.getpid(), signal.SIGINT)
 """
+UNRAISABLE = """
+import argparse, os, signal, sys, time, weakref
+from flows import cli
+from flows.signals import ended_by_signals
+
+class Thing:
+    pass
+
+def run(args):
+    thing = Thing()
+    reference = weakref.ref(thing, lambda _: os.kill(os.getpid(), getattr(signal, sys.argv[1])))
+    del thing
+    time.sleep(30)
+    return 0
+
+with ended_by_signals():
+    sys.exit(cli._run(argparse.Namespace(run=run)))
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_that_comes_in_a_destructor_is_heard(name: str) -> None:
+    words = [sys.executable, "-c", UNRAISABLE, name]
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 128 + signal.Signals[name]
+    assert ended.stderr == "interrupted; what was finished is kept, run again to go on\n"
 
 
 @pytest.mark.parametrize("moment", ["flows.cli", "flows.commands", "tasks.death", "at the end"])
