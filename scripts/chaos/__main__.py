@@ -3,6 +3,7 @@
 import argparse
 import json
 import random
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -31,8 +32,9 @@ def main() -> int:
     _say(f"seed {args.seed}; undisturbed: " + ", ".join(f"{n} {s:.1f} s" for n, s in ground.seconds.items()))
     tallies = []
     for kind, times, disturb in _kinds(args, ground):
-        if times:
-            tallies.append(_tally(args.folder, kind, times, args.seed, disturb))
+        seeds = [f"{args.seed}/{kind}/{number}" for number in range(times)]
+        if seeds := seeds + [seed for seed in args.repeat if seed.split("/")[1] == kind]:
+            tallies.append(_tally(args.folder, kind, seeds, disturb))
     for line in table(tallies):
         _say(line)
     return 1 if any(tally.wrong for tally in tallies) else 0
@@ -40,7 +42,7 @@ def main() -> int:
 
 def _kinds(args: argparse.Namespace, ground: Ground) -> list[tuple[str, int, Callable[[random.Random], Case]]]:
     stages = tuple(args.stages)
-    footage = Footage(ground) if args.replacements else None
+    footage = Footage(ground) if args.replacements or any("footage" in seed for seed in args.repeat) else None
     return [
         ("killed", args.kills, lambda chance: kill_once(ground, chance, stages)),
         ("service killed under a run", args.services, lambda chance: disturb_services(ground, chance, stages)),
@@ -56,25 +58,32 @@ def _on_small_disk(ground: Ground, chance: random.Random, stages: tuple[str, ...
         return fill_once(ground, chance, stages)
 
 
-def _tally(folder: Path, kind: str, times: int, seed: int, disturb: Callable[[random.Random], Case]) -> Tally:
-    """So many cases, each with a seed of its own, so that one can be repeated alone."""
-    tally = Tally(kind)
-    for number in range(times):
-        case = disturb(random.Random(f"{seed}/{kind}/{number}"))
+def _tally(folder: Path, kind: str, seeds: list[str], disturb: Callable[[random.Random], Case]) -> Tally:
+    """A case for each seed."""
+    tally, commit = Tally(kind), _commit()
+    for seed in seeds:
+        case = disturb(random.Random(seed))
         tally.cases.append(case)
         with (folder / CASES).open("a") as file:
-            file.write(json.dumps({"kind": kind, "seed": f"{seed}/{kind}/{number}", **asdict(case)}) + "\n")
+            file.write(json.dumps({"kind": kind, "seed": seed, "commit": commit, **asdict(case)}) + "\n")
         verdict = f"WRONG: {case.problem}" if case.problem else case.message or "the undisturbed bytes"
-        _say(
-            f"{time.strftime('%H:%M:%S')} {kind} {number}: {case.what}; first stage {case.first_stage:.1f} s; {verdict}"
-        )
+        _say(f"{time.strftime('%H:%M:%S')} {seed}: {case.what}; first stage {case.first_stage:.1f} s; {verdict}")
     return tally
+
+
+def _commit() -> str:
+    """What is disturbed."""
+    words = ["git", "describe", "--always", "--dirty"]
+    return subprocess.run(words, cwd=Path(__file__).parent, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m scripts.chaos", description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--repeat", nargs="+", default=[], metavar="SEED", help="cases by their seeds, as the page has them"
+    )
     parser.add_argument("--stages", nargs="+", choices=COMPARED, default=list(COMPARED))
     for kind in ("kills", "services", "replacements", "disks", "corruptions", "collections"):
         parser.add_argument(f"--{kind}", type=int, default=0, metavar="N")

@@ -2,9 +2,8 @@
 
 import datetime
 import json
-import subprocess
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from scripts.chaos.verdict import Case, Tally, table
@@ -26,19 +25,20 @@ def main() -> int:
     """Print the page."""
     tallies: dict[str, Tally] = {}
     examples: dict[str, list[str]] = defaultdict(list)
+    commits: Counter[str] = Counter()
     for name in sys.argv[1:]:
         for line in Path(name).read_text().splitlines():
             fields = json.loads(line)
             kind, seed = fields.pop("kind"), fields.pop("seed")
+            commits[fields.pop("commit")] += 1
             case = Case(**fields)
             tallies.setdefault(kind, Tally(kind)).cases.append(case)
             if case.problem:
                 examples[kind].append(f"- `{seed}`: {case.what}: {case.problem[:300]}")
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout
     date = datetime.datetime.now(datetime.UTC).date()
     lines = [
         INTRODUCTION,
-        f"Run on {date} at {commit.strip()}.",
+        f"Run until {date}, on commits {', '.join(f'{commit} ({number} cases)' for commit, number in commits.items())}.",
         "",
         *table(tallies.values()),
     ]
