@@ -36,9 +36,10 @@ def main() -> int:
             if case.problem:
                 examples[kind].append(f"- `{seed}`: {case.what}: {case.problem[:300]}")
     date = datetime.datetime.now(datetime.UTC).date()
+    on = ", ".join(f"{commit} ({number} cases)" for commit, number in commits.items())
     lines = [
         INTRODUCTION,
-        f"Run until {date}, on commits {', '.join(f'{commit} ({number} cases)' for commit, number in commits.items())}.",
+        f"Run until {date}, on commits {on}.",
         "",
         *table(tallies.values()),
     ]
