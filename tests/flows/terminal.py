@@ -54,10 +54,11 @@ class Terminal:
     """A folder to type in, and a Prefect home of its own."""
 
     def __init__(self, folder: Path, home: Path, **more: str) -> None:
-        """`more`: variables of the shell."""
+        """`more`: variables of the shell, such as the address of a server; without it there is none."""
         self.folder = folder
-        self._environment = {**os.environ, **QUIET, "PREFECT_HOME": str(home), "WANDB_MODE": "offline"} | more
+        self._environment = {**os.environ, **QUIET, "PREFECT_HOME": str(home), "WANDB_MODE": "offline"}
         self._environment.pop("PREFECT_API_URL", None)
+        self._environment |= more
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
         """Type it; in a session of its own, whose processes all get ctrl-C, as in a real terminal.
@@ -72,6 +73,18 @@ class Terminal:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+        )
+
+    def start_at(self, terminal: int, *words: str) -> "subprocess.Popen[bytes]":
+        """Type it at a terminal, given by its file descriptor: its keys and its end send the signals."""
+        bound = [sys.executable, "-m", "flows.bound", str(os.getpid()), str(PROGRAMS / "ltx2-lora"), *words]
+        return subprocess.Popen(
+            ["env", "--default-signal=HUP", "setsid", "--ctty", *bound],  # the tests may run under `nohup`
+            cwd=self.folder,
+            env=self._environment,
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
         )
 
     def type(self, *words: str) -> Ended:

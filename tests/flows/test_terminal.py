@@ -1,10 +1,19 @@
 """`ltx2-lora run` with no Prefect server."""
 
+import os
+import pty
+import time
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+from flows.config import load_config
+from flows.plan import required_manifest
+from ltx_core.files.lock import folder_lock
+from ltx_core.progress import SILENT
+from tasks.registry import stage_named
+from tests.flows.lab import PATIENCE
 from tests.flows.terminal import STEPS, Played, Terminal, play
 from tests.flows.toy import Toy
 from tests.wandb_records import kept_runs
@@ -86,3 +95,35 @@ def test_weights_and_biases_has_the_metrics_too(played: Played) -> None:
     assert steps[1][0] > steps[0][-1]
     assert second.summary["train_lora/state"] == "Built"
     assert second.summary["train_lora/steps"] == STEPS
+
+
+@pytest.mark.parametrize(("how", "code"), [("ctrl-C", 130), ("closed terminal", 129)])
+def test_a_run_that_waits_for_a_folder_ends_at_once(played: Played, tmp_path: Path, how: str, code: int) -> None:
+    """At a terminal that sends the signals itself: typed keys, and its end."""
+    folder = required_manifest(stage_named("probe"), load_config(played.toy.config, {}).place()).path.parent
+    ours, theirs = pty.openpty()
+    with folder_lock(folder, SILENT, "testing"):
+        terminal = Terminal(tmp_path, tmp_path / "home")
+        process = terminal.start_at(theirs, "run", str(played.toy.config), "--only", "probe", "--force")
+        os.close(theirs)
+        shown = _read(ours, until=b"waiting for")
+        asked = time.monotonic()
+        if how == "ctrl-C":
+            os.write(ours, b"\x03")
+            shown += _read(ours)
+        os.close(ours)
+        assert process.wait(PATIENCE) == code
+    assert time.monotonic() - asked < 30
+    assert b"Traceback" not in shown
+    assert how != "ctrl-C" or b"interrupted; what was finished is kept, run again to go on" in shown
+
+
+def _read(terminal: int, until: bytes | None = None) -> bytes:
+    """What a terminal shows, until something is there, or until nobody writes to it any more."""
+    shown = b""
+    try:
+        while until is None or until not in shown:
+            shown += os.read(terminal, 4096)
+    except OSError:  # its last writer has ended
+        assert until is None, shown
+    return shown

@@ -1,0 +1,109 @@
+"""`ltx2-lora run` while Prefect's server runs: what the terminal, Prefect and MLflow say of an error and of a stop."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from mlflow import MlflowClient
+
+from tests.flows.lab import Lab, wait_for
+from tests.flows.terminal import Ended, Terminal, ended
+from tests.flows.toy import FOOTAGE, Toy
+from tests.stages.small_disk import fill, mounted
+
+STEPS = 5000
+KEPT = "interrupted; what was finished is kept, run again to go on"
+OURS = re.compile(r"(\w+: .*|Prefect's .*|interrupted; .*)")
+"""What a line of ours looks like; Prefect's begin with the time."""
+
+
+@pytest.fixture(scope="module")
+def terminal(lab: Lab, finished: UUID, tmp_path_factory: pytest.TempPathFactory) -> Terminal:
+    """A folder to type in, in which the server is known."""
+    assert finished
+    folder = tmp_path_factory.mktemp("under")
+    return Terminal(folder, folder / "home", PREFECT_API_URL=lab.url)
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A training that was begun twice, and stopped by SIGTERM, then by ctrl-C."""
+
+    toy: Toy
+    by_number: dict[signal.Signals, Ended]
+    runs: list[UUID]
+    """In Prefect, in that order."""
+
+
+@pytest.fixture(scope="module")
+def stopped(lab: Lab, terminal: Terminal, toy: Toy) -> Stopped:
+    mine = toy.variant("stopped", copied=True, train_lora={"steps": STEPS})
+    by_number: dict[signal.Signals, Ended] = {}
+    for number in (signal.SIGTERM, signal.SIGINT):
+        before = mine.whole_checkpoints()
+        process = terminal.start("run", str(mine.config), "--only", "train_lora")
+        _wait_for_checkpoint(mine, before, process)
+        asked = time.monotonic()
+        os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+        by_number[number] = ended(process, asked)
+    return Stopped(mine, by_number, _runs_of(lab, mine))
+
+
+def test_a_user_s_error_is_one_message_and_all_else_is_in_prefect_s_log(lab: Lab, terminal: Terminal, toy: Toy) -> None:
+    wrong = toy.variant("nothing")
+    footage = wrong.own_footage()
+    for path in footage.iterdir():
+        if path.name != FOOTAGE[-1]:
+            path.unlink()
+    said = terminal.type("run", str(wrong.config))
+    assert (said.code, said.out) == (1, ""), said.err
+    *before, last = said.err.splitlines()
+    assert last.startswith("DataError: probe set aside 1 of 1 files (1 empty_file); at most 25% is allowed.")
+    assert all(OURS.fullmatch(line) for line in before), said.err
+    (run,) = _runs_of(lab, wrong)
+    assert "Finished in state Failed" in lab.log(run)
+    assert "Traceback" not in lab.log(run)
+
+
+def test_so_is_a_full_disk(terminal: Terminal, toy: Toy, tmp_path: Path) -> None:
+    with mounted(tmp_path, mib=1) as disk:
+        fill(disk / "ballast", leave=0)
+        said = terminal.type("run", str(toy.config), "--set", f"workspace={disk / 'workspace'}")
+    assert said.code == 1
+    assert said.err.splitlines()[-1].startswith("StorageError: "), said.err
+    assert "full" in said.err.splitlines()[-1]
+    assert "Traceback" not in said.err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stop_ends_soon_with_its_code_and_message(stopped: Stopped, number: signal.Signals, code: int) -> None:
+    said = stopped.by_number[number]
+    assert said.code == code, said.err
+    assert said.err.splitlines()[-1] == KEPT
+    assert all(OURS.fullmatch(line) for line in said.err.splitlines()), said.err
+    assert said.seconds < 30
+
+
+def test_a_stopped_run_is_cancelled_in_prefect_and_killed_in_mlflow(lab: Lab, stopped: Stopped) -> None:
+    assert [lab.run(run).state_name for run in stopped.runs] == ["Cancelled", "Cancelled"]
+    assert [lab.tasks(run) for run in stopped.runs] == [{"train_lora": "Cancelled"}] * 2
+    client = MlflowClient(tracking_uri=f"sqlite:///{stopped.toy.workspace / 'mlflow.db'}")
+    keys = [f"tags.`ltx2.key` = '{key}'" for run in stopped.runs for key in (run, f"{run}/train_lora")]
+    found = [client.search_runs(["1"], key) for key in keys]
+    assert [[run.info.status for run in runs] for runs in found] == [["KILLED"]] * 4
+
+
+def _wait_for_checkpoint(toy: Toy, before: list[Path], process: "subprocess.Popen[str]") -> None:
+    wait_for("checkpoint", lambda: set(toy.whole_checkpoints()) - set(before) or process.poll() is not None)
+
+
+def _runs_of(lab: Lab, toy: Toy) -> list[UUID]:
+    """The runs of a configuration, the first first."""
+    runs = [run for run in lab.runs("ltx2-lora") if run.parameters.get("config") == str(toy.config)]
+    return [run.id for run in sorted(runs, key=lambda run: str(run.created))]
