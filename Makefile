@@ -2,6 +2,7 @@
 # make demo      miniature model and footage to a trained LoRA, renders and an MLflow run, on any machine
 # make test      every test
 # make check     format, lint, types, and the default tier of tests (a minute on two cores)
+# make lock      pin this environment: constraints.txt, and uv.lock, for which it needs uv
 # make docs      write the generated docs and prefect.yaml
 BIN := .venv/bin
 .PHONY: install demo test check docs lock clean
@@ -30,6 +31,7 @@ docs: install
 
 lock: install
 	$(BIN)/python scripts/lock.py > constraints.new && mv constraints.new constraints.txt
+	uv lock $$(sed -n 's/^\([a-z].*==.*\)/-P \1/p' constraints.txt)
 
 clean:
 	rm -rf .venv demo

@@ -13,10 +13,11 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectNotFound
 from rich.console import Console
 
-from flows.deployments import POOL
+from flows.deployments import POOL, prefect_yaml
 from flows.reconcile import crash_dead_runs
-from flows.services import with_programs
+from flows.services import home, with_programs
 from ltx_core.errors import TransientError
+from ltx_core.files.atomic import write_bytes
 
 
 def set_up(console: Console) -> None:
@@ -32,8 +33,8 @@ def tell_crashed(client: SyncPrefectClient, console: Console) -> None:
         console.print(f"run {name} lost its process and is marked crashed; `prefect flow-run retry` goes on with it")
 
 
-PROJECT = Path(__file__).parents[1]
-"""Where prefect.yaml lies."""
+INSTALLED = Path(__file__).parents[1]
+"""The folder of this package, from which a worker loads the flows."""
 FORMER_GPU_LIMIT = "gpu"
 """Earlier versions held GPUs by this limit of the server, whose slots outlived their holders; now the kernel's locks in
 tasks/gpus.py are all that holds one, and nothing asks for this."""
@@ -47,14 +48,16 @@ async def _make_pool() -> None:
 
 
 def deploy_all(environment: Mapping[str, str]) -> None:
-    """`prefect deploy --all` in the project's folder, wherever this was started.
+    """Deploy everything from where the program is installed, be that a clone or not, wherever this was started.
 
     Raises:
         TransientError: Prefect refused; with what it said.
     """
+    project = home() / "prefect.yaml"
+    write_bytes(project, prefect_yaml().encode())
     done = subprocess.run(
-        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
-        cwd=PROJECT,
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(project)],
+        cwd=INSTALLED,
         env={**with_programs(os.environ), **environment},
         capture_output=True,
         text=True,

@@ -70,7 +70,10 @@ def _interrupt(_signal: int, _frame: object) -> NoReturn:
 def _start_all(config: Path, mlflow_port: int, services: list[Service], console: Console) -> None:
     url = api_url()
     if not url:
-        raise ConfigError("Prefect's api.url is not set; run in the project's folder, whose prefect.toml sets it")
+        raise ConfigError(
+            "Prefect is not told where its server is to be: run this where a prefect.toml sets api.url, as in the "
+            "clone, or set PREFECT_API_URL=http://127.0.0.1:4200/api here and in terminals that use it"
+        )
     own_server = _is_ours(url)
     mlflow_url = f"http://127.0.0.1:{mlflow_port}"
     environment = {

@@ -10,6 +10,7 @@ from tests.repo.source import ROOT
 PYPROJECT = ROOT / "pyproject.toml"
 TEXT = PYPROJECT.read_text()
 PROJECT = tomllib.loads(TEXT)["project"]
+PACKAGES = tomllib.loads(TEXT)["tool"]["setuptools"]["packages"]["find"]["include"]
 DEPENDENCIES = [*PROJECT["dependencies"], *(d for group in PROJECT["optional-dependencies"].values() for d in group)]
 WANTED_BOUNDS = {
     "prefect": "<3.9",
@@ -38,13 +39,28 @@ def test_constraints_pin_every_dependency() -> None:
     """Within what pyproject.toml allows; `make lock` writes them."""
     from packaging.requirements import Requirement
 
-    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
-    pins = {_normal(line.split("==")[0]): line.split("==")[1] for line in lines}
+    pins = _pins()
     for requirement in map(Requirement, DEPENDENCIES):
         if _normal(requirement.name) == "nvidia-ml-py":
             continue  # only where there is a GPU
         assert _normal(requirement.name) in pins, f"{requirement.name} is not pinned; run `make lock`"
         assert pins[_normal(requirement.name)] in requirement.specifier
+
+
+def test_uv_installs_the_same_versions() -> None:
+    """`make lock` writes both; uv.lock has besides what only other machines need, such as CUDA's libraries."""
+    locked = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    versions = {_normal(package["name"]): package["version"] for package in locked}
+    for name, version in _pins().items():
+        assert versions.get(name, version) == version, f"{name}; run `make lock`"
+    (own,) = (package for package in locked if package["name"] == PROJECT["name"])
+    wanted = {_normal(re.split(r"[<>=]", dependency)[0]) for dependency in DEPENDENCIES}
+    assert {_normal(one["name"]) for one in own["metadata"]["requires-dist"]} == wanted
+
+
+def test_packages_say_that_they_have_types() -> None:
+    folders = {path.parent.name for path in ROOT.glob("*/py.typed")}
+    assert folders == {name.rstrip("*") for name in PACKAGES}
 
 
 def test_readme_and_ci_run_the_same_command() -> None:
@@ -66,6 +82,11 @@ def test_ruff_and_mypy_make_no_exceptions_for_single_files() -> None:
     ruff = tomllib.loads(TEXT)["tool"]["ruff"]["lint"]
     assert set(ruff.get("per-file-ignores", {})) <= {"tests/**"}
     assert "exclude" not in tomllib.loads(TEXT)["tool"]["mypy"]
+
+
+def _pins() -> dict[str, str]:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    return {_normal(line.split("==")[0]): line.split("==")[1] for line in lines}
 
 
 def _normal(name: str) -> str:
