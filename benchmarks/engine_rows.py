@@ -15,7 +15,7 @@ WAYS = {
     27.8: ((0.05, 0.25),),
 }
 """Of the long shapes, by limit: an activation budget, and the GiB of each block that wait on the host. Ways that
-benchmarks/activations.py lets hope for; only a GPU says which is faster (docs/LOG.md has those that were slower)."""
+benchmarks/activations.py lets hope for; only a GPU says which is faster (docs/dev/LOG.md has the slower ones)."""
 KEPT_ON_A_16_GIB_CARD = 12
 
 

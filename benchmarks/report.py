@@ -15,7 +15,7 @@ COMMON = ("part", "date", "gpu", "torch")
 HEADER = """# Benchmarks
 
 Made by `python benchmarks/report.py` from `benchmarks/results/`; a test compares. Full-size models with random weights.
-`17` is 480x832x17 with batch 2, `121` is 512x768x121 with batch 1. What was tried and did not work: [LOG.md](LOG.md).
+`17` is 480x832x17 with batch 2, `121` is 512x768x121 with batch 1. What was tried in vain: [LOG.md](dev/LOG.md).
 """
 
 

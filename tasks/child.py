@@ -2,6 +2,8 @@
 
 When this process ends its memory is gone, so Gemma, the VAEs and the transformer never share a GPU. Standard output is
 the event pipe; whatever libraries print goes to the log instead. SIGTERM lets the body commit what is finished.
+
+Why so: docs/decisions/one_process_a_stage.md.
 """
 
 import ctypes

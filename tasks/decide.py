@@ -1,4 +1,7 @@
-"""Decide whether a stage must run, and say why. The only place that decides to skip."""
+"""Decide whether a stage must run, and say why. The only place that decides to skip.
+
+Why so: docs/decisions/stage_keys.md.
+"""
 
 import json
 from collections.abc import Iterator, Mapping

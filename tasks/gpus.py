@@ -2,6 +2,8 @@
 
 Prefect knows nothing of them, so runs of other terminals, users and servers wait too, and no dead one holds a GPU. No
 torch: what is taken goes into `CUDA_VISIBLE_DEVICES` before CUDA wakes up, and ranks inherit it.
+
+Why so: docs/decisions/gpu_locks.md.
 """
 
 import os

@@ -2,6 +2,8 @@
 
 A rank that dies leaves the others waiting, over gloo for a moment and over NCCL without end. So the child watches them:
 when one ends before its time, the child has `PATIENCE_SECONDS` to come out by itself, and is ended then.
+
+Why so: docs/decisions/own_ranks.md.
 """
 
 import contextlib

@@ -2,7 +2,7 @@
 backward.
 
 tanh in float32 is a library call of some 30 instructions with a branch; a sigmoid is an exponential and a division. At
-512x768x121 one block computes 100 million of them, forward and backward (docs/LOG.md, 2026-11-27).
+512x768x121 one block computes 100 million of them, forward and backward (docs/dev/LOG.md, 2026-11-27).
 
 The backward needs of the input only the slope at it. The slopes of gelu lie between -0.129 and 1.129, so 8 bits of
 equal steps hold them to 0.0025; products beside it err by 0.2 % in bf16 and 2 to 4 % in 8 bits (few-bit backwards:

@@ -1,4 +1,7 @@
-"""8-bit layers without the rounding of what they multiply: for comparing two models that should be equal."""
+"""8-bit layers without the rounding of what they multiply: for comparing two models that should be equal.
+
+Why so: docs/decisions/float32_epilogue.md.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

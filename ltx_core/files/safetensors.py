@@ -4,6 +4,8 @@ The one reader of such headers: of base models, adapters, checkpoints, sampled l
 format (github.com/huggingface/safetensors, README, "Format"): 8 bytes, the header's length N as a little-endian number;
 N bytes of UTF-8 that begin with `{`, a JSON object padded with spaces, in which no key occurs twice; then the data,
 which the tensors' offsets cover wholly, without hole, overlap or rest.
+
+Why so: docs/decisions/strict_readers.md.
 """
 
 import math

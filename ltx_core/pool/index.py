@@ -1,4 +1,7 @@
-"""Which samples a pool folder holds, and where. An index that exists is the commit point of its shard."""
+"""Which samples a pool folder holds, and where. An index that exists is the commit point of its shard.
+
+Why so: docs/decisions/shards.md.
+"""
 
 import json
 from collections.abc import Mapping

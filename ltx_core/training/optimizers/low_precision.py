@@ -3,6 +3,8 @@
 PyTorch has no such optimizer. torchao's compiles one function for each parameter shape and launches it once for each of
 the 2,304 matrices of a LoRA on all attention, and rounds with the global generator, so a resumed run would differ. Here
 parameters are laid end to end and updated a few million at a time; rounding is a function of seed and step.
+
+Why so: docs/decisions/own_optimizers.md.
 """
 
 from collections.abc import Callable, Iterator, Mapping
