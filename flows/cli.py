@@ -10,26 +10,39 @@ from flows.lasting import lasting_output
 from flows.signals import Ended, ended_by_signals
 from ltx_core.errors import LtxError, Stopped
 from ltx_core.files.atomic import is_full_disk
-from tasks.death import StageDied
 
 STOPPED_EXIT = 128 + signal.SIGTERM
 
 
-def parser() -> argparse.ArgumentParser:
-    """All commands."""
+def given(words: Sequence[str]) -> str | None:
+    """The command's name, if one is given."""
+    return next((word for word in words if not word.startswith("-")), None)
+
+
+def import_given(words: Sequence[str]) -> None:
+    """Import what the given command needs, which takes a second; nothing for `--help` alone."""
+    for command in COMMANDS:
+        if command.name == given(words):
+            command.load()
+
+
+def parser(name: str | None) -> argparse.ArgumentParser:
+    """All commands, and the arguments of the one of that name: the modules of others are not even imported."""
     top = argparse.ArgumentParser(prog="ltx2-lora", description="A folder of footage in, a LoRA for LTX-2 out.")
     subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         sub = subparsers.add_parser(command.name, help=command.summary, description=command.summary)
-        command.arguments(sub)
+        if command.name == name:
+            command.arguments(sub)
         sub.set_defaults(run=command.run)
     return top
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point; the process boundary of the command line."""
+    words = sys.argv[1:] if arguments is None else arguments
     with lasting_output() as output, ended_by_signals():
-        code = _run(parser().parse_args(arguments))
+        code = _run(parser(given(words)).parse_args(words))
         if not output.is_whole():
             sys.stderr.write(
                 "StorageError: the disk that this command's output goes to is full, and what it printed is not whole "
@@ -40,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from tasks.death import StageDied  # brings all stages with it, which `--help` does without
+
     try:
         code: int = args.run(args)
     except Stopped as stopped:

@@ -17,7 +17,7 @@ from tasks.decide import decide
 from tasks.shared import Shared
 from tasks.stage import Stage
 from tasks.stage_run import StageRun
-from tasks.weights import pending_weights, prepare_weights
+from tasks.weights import check_weights_here, pending_weights, prepare_weights
 from tasks.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -38,12 +38,27 @@ class PlannedStage:
     """What it will take of the GPU, and how it keeps within."""
 
 
+def check_here(config: RunConfig, selection: Selection) -> None:
+    """See that all that must lie on this machine does, before the hub or any server is asked for anything.
+
+    Raises:
+        LtxError: a file or folder is missing, or is not what it should be.
+    """
+    selection = selection.wanted(config)
+    if selection.needs_weights:
+        check_weights_here(config.model)
+    shared = config.shared()
+    for stage in selection.stages:
+        stage.check(config.stage_config(stage.name), shared)
+
+
 def downloads(config: RunConfig, selection: Selection) -> "tuple[PendingFile, ...]":
     """What a run would download first: weights, and what its stages need beside them.
 
     Raises:
         LtxError: a location leads nowhere, or the hub cannot be asked for what is not here.
     """
+    check_here(config, selection)
     selection = selection.wanted(config)
     weights = pending_weights(config.model) if selection.needs_weights else ()
     shared = config.shared()
@@ -54,7 +69,8 @@ def downloads(config: RunConfig, selection: Selection) -> "tuple[PendingFile, ..
 def prepare(
     config: RunConfig, selection: Selection, progress: Progress = SILENT
 ) -> tuple[Shared, dict[str, BaseModel]]:
-    """Download what is missing and see that everything belongs together, before anything is computed.
+    """See that what must lie here does, download what is missing, and see that everything belongs together, before
+    anything is computed.
 
     Returns:
         The shared sections and each selected stage's own, naming what was found so that no one asks the network again.
@@ -62,6 +78,7 @@ def prepare(
     Raises:
         LtxError: something is missing, does not fit, or cannot be downloaded.
     """
+    check_here(config, selection)
     shared = config.shared()
     if config.tracking.wandb:
         require_wandb()

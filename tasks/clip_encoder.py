@@ -11,9 +11,9 @@ from datasets_spec import Clip
 from ltx_core.autoencoder.audio import encode_audio
 from ltx_core.autoencoder.compiled import compiled_encoder, shapes_to_compile
 from ltx_core.autoencoder.device_memory import describe, free_bytes, plan_encoding
-from ltx_core.autoencoder.encoding import ClipEncoder, auto_batch_size, encode_clips
+from ltx_core.autoencoder.encoding import ClipEncoder, encode_clips
 from ltx_core.autoencoder.mel import mel_config
-from ltx_core.autoencoder.memory import VaeMemory
+from ltx_core.autoencoder.memory import VaeMemory, auto_batch_size
 from ltx_core.autoencoder.video import encode_pixels
 from ltx_core.checkpoint.load import load_audio_vae, load_video_vae
 from ltx_core.media.errors import MediaError

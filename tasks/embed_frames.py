@@ -16,7 +16,7 @@ from ltx_core.pool.index import Entry
 from ltx_core.progress import Progress
 from ltx_core.vision.folder import encoder_identity
 from tasks.encode_missing import Encoded, Refused, encode_missing, of_clips
-from tasks.frame_encoder import fetch_encoder, opened_encoder, pending_encoder
+from tasks.frame_encoder import check_encoder, fetch_encoder, opened_encoder, pending_encoder
 from tasks.frame_memory import memory_lines
 from tasks.loading import loading
 from tasks.shards import SHARD_OPTIONS, ShardConfig
@@ -153,6 +153,15 @@ def off(_config: EmbedFramesConfig, sections: Sections) -> str | None:
     return "train_lora.crepa is not set" if sections("train_lora").crepa is None else None
 
 
+def check(config: EmbedFramesConfig, _shared: Shared) -> None:
+    """An encoder that lies here is one.
+
+    Raises:
+        LtxError: it is not, or the location leads nowhere.
+    """
+    check_encoder(config.encoder, config.image_size)
+
+
 def pending(config: EmbedFramesConfig, _shared: Shared) -> "Sequence[PendingFile]":
     """The encoder, if it is not here.
 
@@ -187,6 +196,7 @@ STAGE = Stage(
     not_in_key=SHARD_OPTIONS | {"decode_workers", "decode_ahead_mib", "frames_at_once"},
     by_content=frozenset({"encoder", "revision"}),
     off=off,
+    check=check,
     pending=pending,
     prepare=prepare,
     memory=memory_lines,

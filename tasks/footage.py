@@ -41,11 +41,21 @@ class Source:
     """Those of its `mask_dir`; one at most is wanted."""
 
 
-def find_sources(dataset: DatasetSpec, memo: DigestMemo) -> Iterator[Source]:
-    """Every media file of a dataset, in order of its relative path. Unchanged files are not read again.
+class Found(NamedTuple):
+    """Files of a dataset, none of which was opened."""
+
+    media: list[Path]
+    """In order of the relative path."""
+    sounds: dict[str, list[Path]]
+    """By the name of the video."""
+    masks: dict[str, list[Path]]
+
+
+def find_files(dataset: DatasetSpec) -> Found:
+    """What lies in a dataset's folders.
 
     Raises:
-        DataError: the folder is missing, or holds no media.
+        DataError: a folder is missing, or lies in a workspace, or there is no media.
     """
     root = dataset.instance_data_dir
     if not root.is_dir():
@@ -71,6 +81,17 @@ def find_sources(dataset: DatasetSpec, memo: DigestMemo) -> Iterator[Source]:
         if dataset.mask_dir is None
         else find_masks(dataset.mask_dir, beside=dataset.mask_dir == root, left_out=is_own_folder)
     )
+    return Found(found, sounds, masks)
+
+
+def find_sources(dataset: DatasetSpec, memo: DigestMemo) -> Iterator[Source]:
+    """Every media file of a dataset, in order of its relative path. Unchanged files are not read again.
+
+    Raises:
+        DataError: as for `find_files`.
+    """
+    root = dataset.instance_data_dir
+    found, sounds, masks = find_files(dataset)
     for path in found:
         relpath = path.relative_to(root)
         name = relpath.with_suffix("").as_posix()

@@ -16,6 +16,19 @@ BELOW = ["*/*"]
 """Folders of a repository are left."""
 
 
+def check_encoder(location: str, image_size: int) -> None:
+    """See, without the network, that an encoder which lies here is one and takes pictures of that size.
+
+    Raises:
+        CheckpointError: it does not, or the location leads nowhere.
+        ConfigError: the size is no multiple of its patches.
+    """
+    if _folder(location).exists():
+        check_image_size(opened_encoder(location), image_size)
+    else:
+        _check_repository(location)
+
+
 def pending_encoder(location: str, revision: str | None) -> "tuple[PendingFile, ...]":
     """What `fetch_encoder` would download.
 
@@ -62,9 +75,13 @@ def _folder(location: str) -> Path:
 def _repository(location: str, revision: str | None) -> "Repository":
     from ltx_core.checkpoint.hub import Repository
 
+    _check_repository(location)
+    return Repository(location, revision)
+
+
+def _check_repository(location: str) -> None:
     if not is_repository(location):
         raise CheckpointError(
             f"embed_frames.encoder {location} is not there; set it to a transformers folder of DINOv2, or to a "
             f"repository on the hub such as facebook/dinov2-giant"
         )
-    return Repository(location, revision)

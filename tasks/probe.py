@@ -19,6 +19,7 @@ from tasks.footage import (
     UNREADABLE,
     Source,
     caption_digest,
+    find_files,
     find_sources,
     folders_of,
     footage_digests,
@@ -153,6 +154,16 @@ def _verdict(source: Source, error: MediaError) -> Quarantined:
     )
 
 
+def check(_config: ProbeConfig, shared: Shared) -> None:
+    """Every dataset's folders are there, with media in them.
+
+    Raises:
+        DataError: one is not.
+    """
+    for dataset in shared.datasets:
+        find_files(dataset)
+
+
 def observe(_config: ProbeConfig, shared: Shared, memo: DigestMemo) -> Observed:
     """The bytes of the footage and its captions, and how captions are found."""
     observed: dict[str, dict[str, Any]] = {}
@@ -195,5 +206,6 @@ STAGE = Stage(
     makes=Media,
     run=probe,
     observe=observe,
+    check=check,
     notices=probe_notices,
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ltx_core.files.digest import DigestMemo
 from ltx_core.lora.adapter import Adapter
 from ltx_core.lora.locate import commit_of_adapter, locate_adapter, pending_adapter
-from ltx_core.lycoris.fit import check_adapter
+from ltx_core.lycoris.fit import check_adapter, is_lycoris_file
 from ltx_core.progress import Progress
 from tasks.adapter_config import AdapterConfig
 from tasks.render_config import RenderValidationConfig
@@ -49,6 +49,17 @@ def render_runs(config: RenderValidationConfig, model: ModelConfig, memo: Digest
         runs.append(RenderRun(run.name, sampling, adapters, base=run.base, lora=run.lora))
     memo.save()
     return runs
+
+
+def check_adapters(config: RenderValidationConfig) -> None:
+    """See, without the network, that adapters which are named by a path are there and have a header.
+
+    Raises:
+        CheckpointError: one is not, or has not; names it.
+    """
+    for path in dict.fromkeys(adapter.path for run in config.adapters for adapter in run.adapters):
+        if path is not None:
+            is_lycoris_file(locate_adapter(path))
 
 
 def pending_adapters(config: RenderValidationConfig) -> "tuple[PendingFile, ...]":

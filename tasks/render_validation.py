@@ -8,9 +8,10 @@ from ltx_core.files.digest import DigestMemo, file_digest
 from ltx_core.files.lock import folder_lock
 from ltx_core.files.vouched import is_vouched
 from ltx_core.progress import Progress, stop_if_asked
+from ltx_core.scoring.clip_files import check_clip
 from tasks.checkpoints import final_checkpoint
 from tasks.loading import loading
-from tasks.render_adapters import observed_adapters, pending_adapters, prepare_adapters
+from tasks.render_adapters import check_adapters, observed_adapters, pending_adapters, prepare_adapters
 from tasks.render_config import RenderValidationConfig
 from tasks.render_gallery import draw_gallery
 from tasks.render_given import check_files, given_files
@@ -104,23 +105,33 @@ def observe(config: RenderValidationConfig, shared: Shared, memo: DigestMemo) ->
     )
 
 
-def pending(config: RenderValidationConfig, shared: Shared) -> "tuple[PendingFile, ...]":
-    """Adapters that are not here; pictures, sounds and local adapters are looked at.
+def check(config: RenderValidationConfig, shared: Shared) -> None:
+    """Pictures, sounds, a mask, adapters and a judge of one's own are there and what they should be.
 
     Raises:
-        LtxError: one is not there or not what it should be; names it.
+        LtxError: one is not; names it.
     """
     check_files(config, shared)
+    check_adapters(config)
+    if config.clip_model is not None:
+        check_clip(config.clip_model)
+
+
+def pending(config: RenderValidationConfig, _shared: Shared) -> "tuple[PendingFile, ...]":
+    """Adapters and a judge that are not here.
+
+    Raises:
+        LtxError: one is not on the hub, or the hub cannot be asked.
+    """
     return (*pending_adapters(config), *pending_judge(config))
 
 
 def prepare(config: RenderValidationConfig, shared: Shared, progress: Progress) -> RenderValidationConfig:
-    """Everything that renders are given is there and fits; adapters of the hub are downloaded and named by commit.
+    """Every adapter fits the transformer; those of the hub are downloaded and named by commit.
 
     Raises:
-        LtxError: something is not; names it.
+        LtxError: one does not; names it.
     """
-    check_files(config, shared)
     return prepare_judge(prepare_adapters(config, shared, progress), progress)
 
 
@@ -137,6 +148,7 @@ STAGE = Stage(
     device="gpu",
     needs_weights=True,
     by_content=frozenset({"adapters", "inpaint_mask", "clip_model"}),
+    check=check,
     pending=pending,
     prepare=prepare,
     not_in_key=frozenset({"streamed_blocks", "stream_from"}),

@@ -78,6 +78,10 @@ class Stage:
     """Stages whose results are read too, where those are not off."""
     artifacts: tuple[str, ...] = ()
     """Glob patterns, in the stage's folder, of files worth showing in MLflow."""
+    check: Callable[[Any, Shared], None] = lambda _config, _shared: None
+    """Sees, without the network, that files and folders which the configuration names on this machine are there and
+    are what they should be. Asked first of all, so that nobody waits for the hub to hear of a misspelt folder. Raises
+    for what is not."""
     pending: Callable[[Any, Shared], "Sequence[PendingFile]"] = lambda _config, _shared: ()
     """What would have to be downloaded beside the weights. Raises for what cannot be had."""
     prepare: Callable[[Any, Shared, Progress], Any] = lambda config, _shared, _progress: config

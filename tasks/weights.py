@@ -4,6 +4,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from ltx_core.checkpoint.complete import check_checkpoint, check_text_encoder
 from ltx_core.checkpoint.identity import model_identities, text_encoder_identities
 from ltx_core.checkpoint.location import is_repository
 from ltx_core.checkpoint.model import Checkpoint
@@ -15,6 +16,7 @@ from ltx_core.checkpoint.source import (
     open_model,
     text_encoder_beside,
 )
+from ltx_core.checkpoint.text_encoder import open_text_encoder
 from ltx_core.errors import CheckpointError, ConfigError
 from ltx_core.files.atomic import find_whole
 from ltx_core.files.digest import DigestMemo, FileState
@@ -38,6 +40,25 @@ class Weights(NamedTuple):
     checkpoint: Checkpoint
     text_encoder: Path
     """Folder or packed file."""
+
+
+def check_weights_here(model: ModelConfig) -> None:
+    """See, from headers and without the network, that what is named on this machine is there, whole, and fits.
+
+    Raises:
+        LtxError: a location leads nowhere, or what lies here is of another kind, incomplete, or does not fit.
+    """
+    _check_locations(model)
+    model_is_here = not _is_remote(_source(model))
+    encoder = None if model.text_encoder is None else _encoder_source(model)
+    encoder_is_here = encoder is None or not _is_remote(encoder)
+    if model_is_here and encoder_is_here:
+        weights = open_weights(model)
+        fits(weights.checkpoint, weights.text_encoder)
+    elif model_is_here:
+        _open_checkpoint(model)
+    elif encoder is not None and encoder_is_here:
+        check_text_encoder(open_text_encoder(local_path(encoder)))
 
 
 def pending_weights(model: ModelConfig) -> "tuple[PendingFile, ...]":
@@ -80,11 +101,10 @@ def open_weights(model: ModelConfig) -> Weights:
     """The model and its text encoder; headers are read again only if a file changed. Nothing is downloaded.
 
     Raises:
-        CheckpointError: something is missing or of another kind.
+        CheckpointError: something is missing or of another kind, or tensors are not those that the config says.
         ConfigError: no text encoder is named and none lies with the model.
     """
-    source = _source(model, here_only=True)
-    checkpoint = _opened(source, _state(locate(source)))
+    checkpoint = _open_checkpoint(model)
     if model.text_encoder is not None:
         return Weights(checkpoint, locate_text_encoder(_encoder_source(model, here_only=True)))
     if beside := text_encoder_beside(checkpoint):
@@ -149,9 +169,16 @@ def _encoder_source(model: ModelConfig, *, here_only: bool = False) -> ModelSour
     return ModelSource(str(model.text_encoder), revision=revision, here_only=here_only)
 
 
+def _open_checkpoint(model: ModelConfig) -> Checkpoint:
+    source = _source(model, here_only=True)
+    return _opened(source, _state(locate(source)))
+
+
 @lru_cache(maxsize=4)
 def _opened(source: ModelSource, _state: tuple[tuple[str, FileState], ...]) -> Checkpoint:
-    return open_model(source)
+    checkpoint = open_model(source)
+    check_checkpoint(checkpoint)
+    return checkpoint
 
 
 def _state(paths: tuple[Path, ...]) -> tuple[tuple[str, FileState], ...]:

@@ -16,6 +16,7 @@ from ltx_core.miniature.modules import build_modules
 
 BLOCK = "transformer_blocks.0."
 BFLOAT16_BYTES = 2
+TEXT_WIDTHS = {"text": 3840, "video": 4096, "audio": 2048}
 NUM_BLOCKS: int = released.TRANSFORMER_WIDTHS["num_layers"]
 
 
@@ -49,6 +50,8 @@ def _shapes(generation: Generation) -> dict[str, dict[str, tuple[int, ...]]]:
         modules = build_modules(config(generation) | {"transformer": one_block})
     found = {name: {key: tuple(t.shape) for key, t in module.state_dict().items()} for name, module in modules.items()}
     found["transformer"] = repeated(found["transformer"], NUM_BLOCKS)
+    for key, shape in found["text_projection"].items():  # of a toy's states, to what the released connectors take
+        found["text_projection"][key] = (TEXT_WIDTHS[key.partition("_")[0]], *shape[1:])
     return found
 
 

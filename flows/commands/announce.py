@@ -5,17 +5,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.commands.command import Command
 from flows.config import load_config
 from flows.deployments import FOOTAGE_EVENT
 from flows.server import require_server
 
 
-def _arguments(parser: ArgumentParser) -> None:
+def arguments(parser: ArgumentParser) -> None:
+    """Add the command's own arguments."""
     parser.add_argument("config", type=Path, metavar="CONFIG", help="configuration whose footage grew")
 
 
-def _run(args: Namespace) -> int:
+def run(args: Namespace) -> int:
+    """Tell Prefect, which starts the deployment."""
     config = load_config(args.config, {})
     require_server()
     from prefect.events import emit_event
@@ -28,6 +29,3 @@ def _run(args: Namespace) -> int:
         )
         Console().print(f"announced: footage of {dataset.id} was added; deployment `retrain` looks what changed")
     return 0
-
-
-COMMAND = Command(name="announce", summary="say that footage was added", arguments=_arguments, run=_run)

@@ -10,7 +10,6 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from flows.commands.command import Command
 from flows.config import guide_notices, load_config
 from flows.configure import Answers, annotated, write_new
 from flows.goals import GOALS
@@ -25,7 +24,8 @@ QUESTIONS = {
 """By option: what is asked, and what an empty answer means."""
 
 
-def _arguments(parser: ArgumentParser) -> None:
+def arguments(parser: ArgumentParser) -> None:
+    """Add the command's own arguments."""
     parser.add_argument("--footage", type=Path, metavar="DIR", help="folder of the footage")
     parser.add_argument("--gpu-gib", type=float, metavar="GIB", help="GPU memory in GiB")
     parser.add_argument("--goal", choices=GOALS, help="what the LoRA is for")
@@ -40,7 +40,8 @@ def _arguments(parser: ArgumentParser) -> None:
     )
 
 
-def _run(args: Namespace) -> int:
+def run(args: Namespace) -> int:
+    """Ask for what is missing and write the configuration."""
     console = Console(highlight=False, soft_wrap=True)
     if args.output.exists():
         write_new(args.output, "")
@@ -138,6 +139,3 @@ def _converted(path: Path) -> str:
 
 CHECKS: dict[str, Callable[[Any], Any]] = {"footage": _folder, "gpu_gib": _gib, "goal": _goal}
 """What an answer is turned into; each raises `ConfigError` for one without a meaning."""
-COMMAND = Command(
-    name="configure", summary="ask a few questions and write a configuration", arguments=_arguments, run=_run
-)

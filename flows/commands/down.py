@@ -7,14 +7,14 @@ from argparse import Namespace
 
 from rich.console import Console
 
-from flows.commands.command import Command, no_arguments
 from flows.services import end_leftovers, forget_up, up_record
 from ltx_core.errors import ConfigError
 
 WAIT_SECONDS = 60.0
 
 
-def _run(_args: Namespace) -> int:
+def run(_args: Namespace) -> int:
+    """End `up`, or what an `up` that was killed has left."""
     found, console = up_record(), Console(highlight=False)
     if found is None or not found.process.is_alive():
         left = end_leftovers()
@@ -36,6 +36,3 @@ def _run(_args: Namespace) -> int:
         time.sleep(0.2)
     console.print("ended")
     return 0
-
-
-COMMAND = Command(name="down", summary="end what `up` started", arguments=no_arguments, run=_run)

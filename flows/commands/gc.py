@@ -4,12 +4,12 @@ from argparse import ArgumentParser, Namespace
 
 from rich.console import Console
 
-from flows.commands.command import Command
 from flows.commands.config_arguments import add_config, read_config
 from tasks.collect import delete_garbage, find_garbage
 
 
-def _arguments(parser: ArgumentParser) -> None:
+def arguments(parser: ArgumentParser) -> None:
+    """Add the command's own arguments."""
     add_config(parser)
     parser.add_argument("--keep-runs", type=int, default=10, metavar="N", help="newest runs to keep (default 10)")
     parser.add_argument(
@@ -22,7 +22,8 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="delete; without it nothing is touched")
 
 
-def _run(args: Namespace) -> int:
+def run(args: Namespace) -> int:
+    """List or delete what nothing refers to."""
     console, place = Console(highlight=False, soft_wrap=True), read_config(args).place()
     look, found = (delete_garbage if args.yes else find_garbage), []
     for item in look(place, max(args.keep_runs, 0), max(args.older_than, 0.0) * 3600):
@@ -31,6 +32,3 @@ def _run(args: Namespace) -> int:
     verb = "deleted" if args.yes else "could be deleted with --yes"
     console.print(f"{sum(item.size for item in found) / 2**20:9.1f} MiB in {len(found)} places {verb}")
     return 0
-
-
-COMMAND = Command(name="gc", summary="delete what no kept run refers to", arguments=_arguments, run=_run)

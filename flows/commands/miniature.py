@@ -5,17 +5,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.commands.command import Command
 from flows.miniature_config import write_config
 
 
-def _arguments(parser: ArgumentParser) -> None:
+def arguments(parser: ArgumentParser) -> None:
+    """Add the command's own arguments."""
     parser.add_argument("folder", type=Path, metavar="DIR", help="where to write it; made if it does not exist")
     parser.add_argument("--generation", choices=("2.0", "2.3", "2.5"), default="2.0", help="which LTX-2 (default 2.0)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the random weights (default 0)")
 
 
-def _run(args: Namespace) -> int:
+def run(args: Namespace) -> int:
+    """Write all three."""
     from ltx_core.miniature.write import write_miniature
 
     made = write_miniature(args.folder, generation=args.generation, seed=args.seed)
@@ -26,8 +27,3 @@ def _run(args: Namespace) -> int:
     )
     console.print(f"next: ltx2-lora run {config}", style="bold")
     return 0
-
-
-COMMAND = Command(
-    name="miniature", summary="write a toy model, footage and configuration", arguments=_arguments, run=_run
-)

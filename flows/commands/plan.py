@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from flows.commands.command import Command
 from flows.commands.config_arguments import add_config, add_selection, print_notices, read_config, read_selection
 from flows.config import guide_notices
 from flows.plan import PlannedStage, downloads, plan
@@ -19,12 +18,14 @@ MANY_BYTES = 2**28
 """From here on sizes are told in GiB."""
 
 
-def _arguments(parser: ArgumentParser) -> None:
+def arguments(parser: ArgumentParser) -> None:
+    """Add the command's own arguments."""
     add_config(parser)
     add_selection(parser)
 
 
-def _run(args: Namespace) -> int:
+def run(args: Namespace) -> int:
+    """Say what is missing, what would run, and what that takes."""
     config, selection, console = read_config(args), read_selection(args), Console()
     pending = downloads(config, selection)
     if pending:
@@ -60,6 +61,3 @@ def plan_table(planned: Sequence[PlannedStage]) -> Table:
     for stage in planned:
         table.add_row(stage.stage.name, stage.key or "-", "run" if stage.will_run else "be reused", stage.why)
     return table
-
-
-COMMAND = Command(name="plan", summary="say what a run would do and why", arguments=_arguments, run=_run)

@@ -5,7 +5,6 @@ from argparse import ArgumentParser, Namespace
 from rich.console import Console
 from rich.table import Table
 
-from flows.commands.command import Command
 from flows.commands.config_arguments import (
     add_config,
     add_selection,
@@ -15,22 +14,25 @@ from flows.commands.config_arguments import (
     read_selection,
 )
 from flows.config import RunConfig, guide_notices
-from flows.plan import downloads, plan
+from flows.plan import check_here, downloads, plan
 from flows.run import run_here
 from flows.server import server_answers
 from ltx_core.files.atomic import find_whole
 from tasks.tracking import answering
 
 
-def _arguments(parser: ArgumentParser) -> None:
+def arguments(parser: ArgumentParser) -> None:
+    """Add the command's own arguments."""
     add_config(parser)
     add_selection(parser)
 
 
-def _run(args: Namespace) -> int:
+def run(args: Namespace) -> int:
+    """Plan, run what is not up to date, and say what came of it."""
     config, selection = read_config(args), read_selection(args)
     console = Console(stderr=True)
     print_notices(console, guide_notices(args.config))
+    check_here(config, selection)
     if config.tracking.uri is not None:
         answering(config.tracking, config.place())  # told now, not when footage is read and weights are downloaded
     planned = list(plan(config, selection, downloads(config, selection)))
@@ -78,6 +80,3 @@ def newest_report(config: RunConfig) -> str:
     """The report of the run that just ended."""
     pages = sorted(find_whole(config.place().runs, "*/report.html"), key=lambda page: page.stat().st_mtime)
     return str(pages[-1]) if pages else "none"
-
-
-COMMAND = Command(name="run", summary="run the pipeline in this terminal", arguments=_arguments, run=_run)

@@ -5,11 +5,11 @@ from argparse import Namespace
 from rich.console import Console
 from rich.table import Table
 
-from flows.commands.command import Command, no_arguments
 from tasks import STAGES
 
 
-def _run(_args: Namespace) -> int:
+def run(_args: Namespace) -> int:
+    """Print the table of stages."""
     table = Table("stage", "does", "needs", "device")
     for stage in STAGES:
         table.add_row(
@@ -20,6 +20,3 @@ def _run(_args: Namespace) -> int:
         )
     Console().print(table)
     return 0
-
-
-COMMAND = Command(name="stages", summary="list the stages", arguments=no_arguments, run=_run)

@@ -3,25 +3,26 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from flows.commands import run
-from flows.commands.command import Command
 from flows.commands.config_arguments import add_overrides
+from flows.commands.run import run as run_pipeline
 from ltx_core.errors import ConfigError
 
 PLACES = (Path("ltx2-lora.yaml"), Path("config/config.json"))
 """Where a configuration is looked for if none is named: ours, then the guide's."""
 
 
-def _arguments(parser: ArgumentParser) -> None:
+def arguments(parser: ArgumentParser) -> None:
+    """Add the command's own arguments."""
     places = " or ".join(map(str, PLACES))
     parser.add_argument("config", type=Path, nargs="?", metavar="CONFIG", help=f"configuration (default {places})")
     add_overrides(parser)
 
 
-def _run(args: Namespace) -> int:
+def run(args: Namespace) -> int:
+    """Find the configuration, then do as `run` does."""
     args.config = args.config or _found()
     args.only, args.from_stage, args.force = None, None, False
-    return run.COMMAND.run(args)
+    return run_pipeline(args)
 
 
 def _found() -> Path:
@@ -32,8 +33,3 @@ def _found() -> Path:
         f"no configuration was named and there is no {' nor '.join(map(str, PLACES))} in {Path.cwd()}; "
         f"`ltx2-lora configure` writes one"
     )
-
-
-COMMAND = Command(
-    name="train", summary="train a LoRA from a configuration, ours or the guide's", arguments=_arguments, run=_run
-)

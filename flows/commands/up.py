@@ -3,11 +3,11 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from flows.commands.command import Command
 from flows.parameters import DEFAULT_CONFIG
 
 
-def _arguments(parser: ArgumentParser) -> None:
+def arguments(parser: ArgumentParser) -> None:
+    """Add the command's own arguments."""
     parser.add_argument(
         "--config",
         type=Path,
@@ -17,11 +17,9 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument("--mlflow-port", type=int, default=5000, help="port of the MLflow UI (default 5000)")
 
 
-def _run(args: Namespace) -> int:
+def run(args: Namespace) -> int:
+    """Keep the services running."""
     from flows.supervise import supervise
 
     supervise(args.config, args.mlflow_port)
     return 0
-
-
-COMMAND = Command(name="up", summary="start Prefect server, worker and MLflow UI", arguments=_arguments, run=_run)

@@ -5,20 +5,21 @@ from argparse import ArgumentParser, Namespace
 from rich.console import Console
 from rich.status import Status
 
-from flows.commands.command import Command
 from flows.commands.config_arguments import add_config, read_config
 from ltx_core.progress import Silent
 from tasks.verify import repair, verify
 
 
-def _arguments(parser: ArgumentParser) -> None:
+def arguments(parser: ArgumentParser) -> None:
+    """Add the command's own arguments."""
     add_config(parser)
     parser.add_argument(
         "--repair", action="store_true", help="remove what is damaged, so that the next run makes it again"
     )
 
 
-def _run(args: Namespace) -> int:
+def run(args: Namespace) -> int:
+    """Name what is damaged; gives 1 if something is and stays so."""
     console, place = Console(highlight=False, markup=False, soft_wrap=True), read_config(args).place()
     left = 0
     with Console(stderr=True).status("reading results") as status:
@@ -47,7 +48,3 @@ class _Shown(Silent):
 
     def note(self, message: str) -> None:
         self._status.console.print(message, highlight=False, markup=False)
-
-
-COMMAND = Command(name="verify", summary="check a workspace: digests, tensors, videos", arguments=_arguments, run=_run)
-"""Exit code 1 if something is damaged and stays."""

@@ -1,9 +1,7 @@
 """The video VAE's memory options for the device that it is on: what is asked for, or else the fastest that fits."""
 
 import math
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ltx_core.autoencoder.memory import VaeMemory, VaeOptions
 from ltx_core.autoencoder.memory_plan import (
@@ -17,6 +15,9 @@ from ltx_core.autoencoder.memory_plan import (
 )
 from ltx_core.engine.host import available_bytes
 from ltx_core.shapes import PixelShape
+
+if TYPE_CHECKING:
+    import torch
 
 
 def plan_encoding(
@@ -41,9 +42,11 @@ def plan_decoding(
     return _plan(vae, shape, options, batch, predict_decode_bytes, free)
 
 
-def free_bytes(device: torch.device) -> int:
+def free_bytes(device: "torch.device") -> int:
     """What a device can still give: on a GPU free memory and PyTorch's unused reserve, else the host's available."""
     if device.type == "cuda":
+        import torch  # not above: `plan` works without it, and without a device
+
         free, _ = torch.cuda.mem_get_info(device)
         return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return available_bytes()

@@ -10,10 +10,6 @@ from torch import Tensor
 from ltx_core.pool.transfer import Arriving, one_behind, to_device, to_host
 from ltx_core.shapes import PixelShape
 
-BATCH_PIXELS = 8 * 2**20
-"""Clips smaller than this are worked on together until they reach it: 20 frames of 512x768 keep a GPU busy."""
-MOST_BATCHED = 16
-
 
 class Decoded(NamedTuple):
     """A clip on the host."""
@@ -43,14 +39,6 @@ class ClipEncoder:
     """float32 [2, N] to tokens [A, D]."""
     batch_size: Callable[[PixelShape], int]
     """Clips of a shape that are encoded at once. Of the shape alone, see `encode_clips`."""
-
-
-def auto_batch_size(shape: PixelShape, device: torch.device) -> int:
-    """On a GPU so many clips that a batch has `BATCH_PIXELS` pixels, 1 to `MOST_BATCHED`; elsewhere 1."""
-    if device.type != "cuda":
-        return 1
-    pixels = shape.frames * shape.height * shape.width
-    return max(1, min(BATCH_PIXELS // pixels, MOST_BATCHED))
 
 
 def encode_clips(clips: Iterable[Decoded], encoder: ClipEncoder) -> Iterator[tuple[Decoded, dict[str, Tensor]]]:

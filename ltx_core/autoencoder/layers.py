@@ -1,13 +1,13 @@
-"""Sizes of the video VAE's layers, read off its modules: what the memory plan counts with."""
+"""Sizes of the video VAE's layers, from the arguments that it is built with: what the memory plan counts with."""
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ltx_core.checkpoint.expected.video_vae import KERNEL, Network, Part, decoder, encoder
 from ltx_core.shapes import TIME_STRIDE, LatentShape, PixelShape
 
-KERNEL = 3
-"""Of every causal convolution, in time; a piece is given `KERNEL - 1` frames more."""
+__all__ = ["KERNEL", "Layer", "decoder_layers", "encoder_layers"]
 
 
 @dataclass(frozen=True)
@@ -37,81 +37,59 @@ class Layer:
     """Values that diffusers' block around it still holds, its own input. Not held in chunks."""
 
 
-def encoder_layers(vae: Any, shape: PixelShape) -> list[Layer]:
-    """The encoder's layers for a clip, in order of execution."""
-    encoder = vae.encoder
-    patch = encoder.patch_size
-    walk = _Walk(LatentShape(shape.frames, shape.height // patch, shape.width // patch), TIME_STRIDE, late=False)
-    layers = [walk.plain(encoder.conv_in)]
-    for block in encoder.down_blocks:
-        held = walk.values(block.resnets[0].conv1.in_channels)
-        layers += [walk.resnet(resnet, held) for resnet in block.resnets]
-        layers += [walk.down(layer, held) for layer in block.downsamplers or ()]
-    layers += _middle(walk, encoder.mid_block)
-    return [*layers, walk.plain(encoder.conv_out)]
+def encoder_layers(arguments: Mapping[str, Any], shape: PixelShape) -> list[Layer]:
+    """The encoder's layers for a clip, in order of execution; `arguments` are those of diffusers' class."""
+    network = encoder(arguments)
+    start = LatentShape(shape.frames, shape.height // network.patch, shape.width // network.patch)
+    return _layers(network, _Walk(start, TIME_STRIDE, padding=network.padding, late=False))
 
 
-def decoder_layers(vae: Any, shape: LatentShape) -> list[Layer]:
+def decoder_layers(arguments: Mapping[str, Any], shape: LatentShape) -> list[Layer]:
     """The decoder's layers for a clip, in order of execution."""
-    decoder = vae.decoder
-    walk = _Walk(shape, 1, late=not decoder.is_causal)
-    layers = [walk.plain(decoder.conv_in), *_middle(walk, decoder.mid_block)]
-    for block in decoder.up_blocks:
-        first = block.conv_in or block.upsamplers[0]
-        held = walk.values((first.conv1 if block.conv_in else first.conv).in_channels)
-        layers += [walk.resnet(resnet, held) for resnet in (block.conv_in,) if resnet is not None]
-        layers += [walk.up(layer, held) for layer in block.upsamplers or ()]
-        layers += [walk.resnet(resnet, held) for resnet in block.resnets]
-    return [*layers, walk.plain(decoder.conv_out)]
+    network = decoder(arguments)
+    return _layers(network, _Walk(shape, 1, padding=network.padding, late=not network.causal))
 
 
-def _middle(walk: "_Walk", block: Any) -> Iterator[Layer]:
-    held = walk.values(block.resnets[0].conv1.in_channels) if block.resnets else 0
-    return (walk.resnet(resnet, held) for resnet in block.resnets)
+def _layers(network: Network, walk: "_Walk") -> list[Layer]:
+    layers = [walk.through(network.first, 0)]
+    for block in network.blocks:
+        held = walk.values(block.inputs)
+        layers += [walk.through(part, held) for part in block.parts]
+    return [*layers, walk.through(network.last, 0)]
 
 
 class _Walk:
     """Frames, height and width where the walk is."""
 
-    def __init__(self, start: LatentShape, frames_per_latent: int, *, late: bool) -> None:
+    def __init__(self, start: LatentShape, frames_per_latent: int, *, padding: str, late: bool) -> None:
         self.frames, self.height, self.width = start
-        self.frames_per_latent, self.late = frames_per_latent, late
+        self.frames_per_latent, self.padding, self.late = frames_per_latent, padding, late
 
     def values(self, channels: int) -> int:
         return channels * self.frames * self.height * self.width
 
-    def plain(self, conv: Any) -> Layer:
-        return self._layer(conv, self.values(conv.out_channels))
-
-    def resnet(self, block: Any, held: int) -> Layer:
-        result = self.values(block.conv2.out_channels)
-        return self._layer(block.conv1, result, convolutions=2, residual=True, block_input=held)
-
-    def down(self, layer: Any, held: int) -> Layer:
-        time, high, wide = layer.stride
-        result = self.values(layer.conv.out_channels)
-        here = self._layer(layer.conv, result, shrinks=True, residual=True, block_input=held)
-        self.frames = (self.frames + time - 1) // time
-        self.height, self.width = self.height // high, self.width // wide
-        self.frames_per_latent //= time
-        return here
-
-    def up(self, layer: Any, held: int) -> Layer:
-        time, high, wide = layer.stride
-        result = self.values(layer.conv.out_channels)
-        here = self._layer(layer.conv, result, grows=True, residual=layer.residual, block_input=held)
-        self.frames = self.frames * time - (time - 1)
-        self.height, self.width = self.height * high, self.width * wide
-        self.frames_per_latent *= time
-        return here
-
-    def _layer(self, conv: Any, result: int, **kind: Any) -> Layer:
-        return Layer(
+    def through(self, part: Part, held: int) -> Layer:
+        """What a part takes and gives; the walk goes on behind it. `held`: values that the block around it holds."""
+        layer = Layer(
             frames=self.frames,
-            frame_values=conv.in_channels * self.height * self.width,
-            result=result,
+            frame_values=part.inputs * self.height * self.width,
+            result=self.values(part.outputs),
             frames_per_latent=self.frames_per_latent,
-            padded=conv.conv.padding_mode != "zeros",
+            padded=self.padding != "zeros",
             late=self.late,
-            **kind,
+            convolutions=2 if part.kind == "residual" else 1,
+            grows=part.kind == "up",
+            shrinks=part.kind == "down",
+            residual=part.kind in ("residual", "down") or part.adds_input,
+            block_input=held,
         )
+        time, high, wide = part.stride
+        if part.kind == "down":
+            self.frames = (self.frames + time - 1) // time
+            self.height, self.width = self.height // high, self.width // wide
+            self.frames_per_latent //= time
+        elif part.kind == "up":
+            self.frames = self.frames * time - (time - 1)
+            self.height, self.width = self.height * high, self.width * wide
+            self.frames_per_latent *= time
+        return layer

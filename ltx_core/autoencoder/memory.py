@@ -1,15 +1,28 @@
 """How the video VAE trades time and exactness for memory; needs no torch."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ltx_core.errors import ConfigError
-from ltx_core.shapes import SPACE_STRIDE
+from ltx_core.shapes import SPACE_STRIDE, PixelShape
 
 PATCH_CONV = 4
 """Latent frames a chunk, of the guide's `vae_enable_patch_conv`: most of the memory saved, little of the speed lost."""
 TEMPORAL_ROLL = 1
 """Latent frames a chunk, of its "more aggressive" `vae_enable_temporal_roll`: the least that chunks can reach."""
+
+BATCH_PIXELS = 8 * 2**20
+"""Clips smaller than this are worked on together until they reach it: 20 frames of 512x768 keep a GPU busy."""
+MOST_BATCHED = 16
+
+
+def auto_batch_size(shape: PixelShape, device: Any) -> int:
+    """On a GPU so many clips that a batch has `BATCH_PIXELS` pixels, 1 to `MOST_BATCHED`; elsewhere 1. Of `device`,
+    torch's or a name of its kind, only the type is read."""
+    if device.type != "cuda":
+        return 1
+    pixels = shape.frames * shape.height * shape.width
+    return max(1, min(BATCH_PIXELS // pixels, MOST_BATCHED))
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,9 @@ that sees the future. The peak is the largest layer, plus what is carried, plus 
 convolution may copy what it takes and makes into a layout of its own: p + m more.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import torch
+from typing import Any, NamedTuple
 
 from ltx_core.autoencoder.layers import KERNEL, Layer, decoder_layers, encoder_layers
 from ltx_core.autoencoder.memory import PATCH_CONV, TEMPORAL_ROLL, WHOLE, VaeMemory
@@ -48,7 +46,34 @@ class MemoryPlan:
     peak_bytes: int
 
 
+class ItemSize(NamedTuple):
+    """Of a dtype, what the plan reads."""
+
+    itemsize: int
+    """Bytes."""
+
+
+class DeviceKind(NamedTuple):
+    """Of a device, what the plan reads."""
+
+    type: str
+
+
+NO_DEVICE = DeviceKind("meta")
+
+
+@dataclass(frozen=True)
+class UnbuiltVae:
+    """A video VAE that is not built: what the plan reads of one that is."""
+
+    config: Mapping[str, Any]
+    """The arguments of diffusers' class."""
+    dtype: ItemSize
+    device: DeviceKind = NO_DEVICE
+
+
 Predict = Callable[[Any, PixelShape, VaeMemory], int]
+"""From a video VAE, built or not, a clip's shape, and how it is cut: bytes beyond the weights."""
 
 
 def choose_memory(
@@ -73,7 +98,7 @@ def choose_memory(
 def predict_encode_bytes(vae: Any, shape: PixelShape, memory: VaeMemory = WHOLE) -> int:
     """Peak of `encode_video` beyond the weights, for one clip of bytes."""
     tile = _tile(shape, memory)
-    peak = _peak(vae, encoder_layers(vae, tile), _chunk(shape, memory))
+    peak = _peak(vae, encoder_layers(vae.config, tile), _chunk(shape, memory))
     frames = min(tile.frames, TIME_STRIDE * (memory.chunk_frames or tile.frames))
     taken = COLOURS * frames * tile.height * tile.width
     return max(peak + taken * _bytes(vae), taken * (FLOAT32_BYTES + _bytes(vae))) + _values(shape)
@@ -82,7 +107,7 @@ def predict_encode_bytes(vae: Any, shape: PixelShape, memory: VaeMemory = WHOLE)
 def predict_decode_bytes(vae: Any, shape: PixelShape, memory: VaeMemory = WHOLE) -> int:
     """Peak of `decode_video` beyond the weights, for one clip to bytes."""
     tile = _tile(shape, memory)
-    peak = _peak(vae, decoder_layers(vae, tile.latent()), _chunk(shape, memory))
+    peak = _peak(vae, decoder_layers(vae.config, tile.latent()), _chunk(shape, memory))
     if memory.tile is not None:
         blended = _values(shape) * FLOAT32_BYTES
         made = _values(tile) * (2 * FLOAT32_BYTES + _bytes(vae))
@@ -104,7 +129,7 @@ def _values(shape: PixelShape) -> int:
 
 
 def _bytes(vae: Any) -> int:
-    return int(torch.empty((), dtype=vae.dtype).element_size())
+    return int(vae.dtype.itemsize)
 
 
 def _chunk(shape: PixelShape, memory: VaeMemory) -> int | None:

@@ -2,6 +2,7 @@
 what to download; what a file is, its header says."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ltx_core.errors import ConfigError
 
@@ -14,6 +15,8 @@ class Flavour:
     repository: str
     """Lightricks' own; another may hold the same files."""
     files: tuple[str, ...]
+    stored: Literal["unquantised", "fp8", "fp4"] = "unquantised"
+    """How the transformer's weights lie in them."""
 
 
 def _pack(kind: str) -> tuple[str, ...]:
@@ -28,10 +31,10 @@ def _pack(kind: str) -> tuple[str, ...]:
 
 FLAVOURS = {
     "dev": Flavour("2.0", "Lightricks/LTX-2", ("ltx-2-19b-dev.safetensors",)),
-    "dev-fp8": Flavour("2.0", "Lightricks/LTX-2", ("ltx-2-19b-dev-fp8.safetensors",)),
-    "dev-fp4": Flavour("2.0", "Lightricks/LTX-2", ("ltx-2-19b-dev-fp4.safetensors",)),
+    "dev-fp8": Flavour("2.0", "Lightricks/LTX-2", ("ltx-2-19b-dev-fp8.safetensors",), "fp8"),
+    "dev-fp4": Flavour("2.0", "Lightricks/LTX-2", ("ltx-2-19b-dev-fp4.safetensors",), "fp4"),
     "2.3-dev": Flavour("2.3", "Lightricks/LTX-2.3", ("ltx-2.3-22b-dev.safetensors",)),
-    "2.3-dev-fp8": Flavour("2.3", "Lightricks/LTX-2.3-fp8", ("ltx-2.3-22b-dev-fp8.safetensors",)),
+    "2.3-dev-fp8": Flavour("2.3", "Lightricks/LTX-2.3-fp8", ("ltx-2.3-22b-dev-fp8.safetensors",), "fp8"),
     "2.3-distilled": Flavour("2.3", "Lightricks/LTX-2.3", ("ltx-2.3-22b-distilled-1.1.safetensors",)),
     "2.5-dev": Flavour("2.5", "Lightricks/LTX-2.5", _pack("dev")),
     "2.5-distilled": Flavour("2.5", "Lightricks/LTX-2.5", _pack("distilled")),

@@ -58,14 +58,6 @@ def load_video_vae(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -
     return filled(lambda: _built(AutoencoderKLLTX2Video, arguments), checkpoint, "video_vae", device, dtype)
 
 
-def empty_video_vae(checkpoint: Checkpoint, *, dtype: torch.dtype) -> AutoencoderKLLTX2Video:
-    """The video VAE on the meta device: layers without weights, for what is planned before anything is read."""
-    with torch.device("meta"):
-        vae = _built(AutoencoderKLLTX2Video, checkpoint.arguments("video_vae"))
-    torch.nn.Module.to(vae, dtype)  # diffusers' own warns of layers that it would keep in float32, and has none here
-    return vae
-
-
 def load_audio_vae(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -> AutoencoderKLLTX2Audio:
     """The audio VAE; Lightricks runs it in float32.
 

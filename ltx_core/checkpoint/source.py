@@ -12,6 +12,7 @@ from ltx_core.checkpoint.flavours import flavour
 from ltx_core.checkpoint.folder import is_folder, open_folder
 from ltx_core.checkpoint.keys import COMPONENTS
 from ltx_core.checkpoint.model import Checkpoint
+from ltx_core.checkpoint.quantised.group import scheme_of
 from ltx_core.errors import CheckpointError
 from ltx_core.files.atomic import find_whole
 from ltx_core.files.safetensors import read_header
@@ -43,18 +44,14 @@ def open_model(source: ModelSource, *, components: Sequence[str] = COMPONENTS) -
 
     Raises:
         CheckpointError: there is nothing, it cannot be fetched, or it is no whole LTX-2 model, or of another
-            generation than the flavour.
+            generation or stored otherwise than the flavour.
         ConfigError: the flavour is unknown.
         TransientError: the network or the hub failed.
         StorageError: the disk is full.
     """
     checkpoint = _open(source, locate(source), components)
-    wanted = None if source.flavour is None else flavour(source.flavour).generation
-    if wanted not in (None, checkpoint.generation):
-        raise CheckpointError(
-            f"{checkpoint.path} is an LTX-{checkpoint.generation} model and the flavour {source.flavour} is LTX-"
-            f"{wanted}; set the flavour that it is, or none"
-        )
+    if source.flavour is not None:
+        _check_flavour(checkpoint, source.flavour)
     return checkpoint
 
 
@@ -100,6 +97,21 @@ def text_encoder_beside(checkpoint: Checkpoint) -> Path | None:
 def local_path(source: ModelSource) -> Path:
     """The location as a path on this machine, whether it is there or not."""
     return Path(source.location).expanduser()
+
+
+def _check_flavour(checkpoint: Checkpoint, name: str) -> None:
+    wanted = flavour(name)
+    if wanted.generation != checkpoint.generation:
+        raise CheckpointError(
+            f"{checkpoint.path} is an LTX-{checkpoint.generation} model and the flavour {name} is LTX-"
+            f"{wanted.generation}; set the flavour that it is, or none"
+        )
+    found = scheme_of(checkpoint.weights("transformer").values())
+    if found != wanted.stored:
+        raise CheckpointError(
+            f"the transformer in {checkpoint.path} is stored {'in ' if found != 'unquantised' else ''}{found} and the "
+            f"flavour {name} is {wanted.stored}; set the flavour that it is, or none, or give {', '.join(wanted.files)}"
+        )
 
 
 def _open(source: ModelSource, paths: tuple[Path, ...], components: Sequence[str]) -> Checkpoint:

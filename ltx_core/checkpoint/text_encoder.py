@@ -65,6 +65,20 @@ class StoredTextEncoder:
         text: dict[str, Any] = self.config["text_config"]
         return text
 
+    def size(self, name: str) -> int:
+        """One of the text model's sizes, that every config names.
+
+        Raises:
+            CheckpointError: it is no whole number, or not there.
+        """
+        found = self.text_config.get(name)
+        if type(found) is not int:
+            raise CheckpointError(
+                f"the config of {self.path} has {found!r} for {name} of its text model; a whole number is wanted. "
+                "Download it again."
+            )
+        return found
+
     @property
     def gemma_version(self) -> str | None:
         """What Lightricks calls its own training of Gemma; None for Google's."""

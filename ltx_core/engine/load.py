@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from diffusers import LTX2VideoTransformer3DModel
 
-from ltx_core.checkpoint.fill import compare_shapes
+from ltx_core.checkpoint.complete import compare_shapes
 from ltx_core.checkpoint.load import empty_transformer
 from ltx_core.checkpoint.model import Checkpoint
 from ltx_core.checkpoint.read import TensorReader

@@ -22,6 +22,16 @@ ALLOW = ("*.json", "merges.txt", WEIGHTS)
 """What is fetched of a repository."""
 
 
+def check_clip(location: str) -> None:
+    """See, without the network, that a model which lies here is whole.
+
+    Raises:
+        CheckpointError: it is not, or the location leads nowhere.
+    """
+    if Path(location).exists() or not is_repository(location):
+        _checked(Path(location))
+
+
 def pending_clip(location: str) -> "tuple[PendingFile, ...]":
     """What `locate_clip` would download.
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ltx_core.checkpoint.complete import check_text_encoder
 from ltx_core.checkpoint.model import Checkpoint
 from ltx_core.checkpoint.text_encoder import StoredTextEncoder, open_text_encoder
 from ltx_core.errors import CheckpointError
@@ -16,11 +17,11 @@ def fits(checkpoint: Checkpoint, text_encoder: Path) -> None:
     projection takes the states of all layers and of the embedding, so hidden_size * (num_hidden_layers + 1) wide.
 
     Raises:
-        CheckpointError: the encoder is incomplete, of another kind or version, or of another width.
+        CheckpointError: the encoder is incomplete (tensors included), of another kind or version, or of another width.
     """
     encoder = open_text_encoder(text_encoder)
     _same_gemma(checkpoint, encoder)
-    hidden, layers = encoder.text_config["hidden_size"], encoder.text_config["num_hidden_layers"]
+    hidden, layers = encoder.size("hidden_size"), encoder.size("num_hidden_layers")
     shapes = checkpoint.shapes("text_projection")
     wanted = {shape[1] for name, shape in shapes.items() if name.endswith(".weight")}
     if wanted != {hidden * (layers + 1)}:
@@ -29,6 +30,7 @@ def fits(checkpoint: Checkpoint, text_encoder: Path) -> None:
             f"values a token and the text projection in {checkpoint.path} takes {' or '.join(map(str, wanted))}. "
             f"{_advice(checkpoint)}"
         )
+    check_text_encoder(encoder)
 
 
 def _same_gemma(checkpoint: Checkpoint, encoder: StoredTextEncoder) -> None:

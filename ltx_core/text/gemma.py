@@ -17,7 +17,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from ltx_core.checkpoint.fill import compare_shapes
+from ltx_core.checkpoint.complete import compare_shapes
 from ltx_core.checkpoint.quantised.group import grouped
 from ltx_core.checkpoint.text_encoder import StoredTextEncoder, open_text_encoder
 from ltx_core.errors import CheckpointError

@@ -30,7 +30,7 @@ def needed_bytes(path: Path, *, item_bytes: int, int8: bool, pack_tokens: int) -
     for name, tensor in stored.weights.items():
         in_8_bits = int8 and name.startswith(LAYERS) and len(tensor.shape) == 2
         weights += math.prod(tensor.shape) * (1 if in_8_bits else item_bytes)
-    width, layers = stored.text_config["hidden_size"], stored.text_config["num_hidden_layers"]
-    feed_forward = 3 * stored.text_config["intermediate_size"]
+    width, layers = stored.size("hidden_size"), stored.size("num_hidden_layers")
+    feed_forward = 3 * stored.size("intermediate_size")
     states = pack_tokens * (width * (layers + 1) + feed_forward) * item_bytes
     return weights + round(TEMPORARIES * states)

@@ -1,10 +1,11 @@
 """From a component's tensors to its weights: which scales belong to which values, told by names and dtypes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
 from ltx_core.checkpoint.quantised import fp8, nvfp4, plain
-from ltx_core.checkpoint.quantised.fp8 import fp8_weight
-from ltx_core.checkpoint.quantised.nvfp4 import nvfp4_weight
+from ltx_core.checkpoint.quantised.fp8 import Fp8Weight, fp8_weight
+from ltx_core.checkpoint.quantised.nvfp4 import Nvfp4Weight, nvfp4_weight
 from ltx_core.checkpoint.quantised.plain import PlainWeight
 from ltx_core.checkpoint.quantised.reader import Weight
 from ltx_core.checkpoint.stored import StoredTensor
@@ -25,6 +26,15 @@ def grouped(tensors: Mapping[str, StoredTensor]) -> dict[str, Weight]:
     quantised = [name for name, stored in tensors.items() if stored.dtype in (fp8.DTYPE, nvfp4.DTYPE)]
     scales = {scale for name in quantised for scale in _scales(name) if scale in tensors}
     return {name: _weight(name, tensors) for name in tensors if name not in scales}
+
+
+Scheme = Literal["unquantised", "fp8", "fp4"]
+
+
+def scheme_of(weights: Iterable[Weight]) -> Scheme:
+    """How a component is stored, by its smallest weights; a quantised one has unquantised weights too."""
+    kinds = {type(weight) for weight in weights}
+    return "fp4" if Nvfp4Weight in kinds else "fp8" if Fp8Weight in kinds else "unquantised"
 
 
 def _scales(name: str) -> tuple[str, ...]:

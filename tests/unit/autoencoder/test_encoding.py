@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ltx_core.autoencoder.compiled import MOST_COMPILED, compiled_encoder, shapes_to_compile
-from ltx_core.autoencoder.encoding import MOST_BATCHED, ClipEncoder, Decoded, auto_batch_size, encode_clips
+from ltx_core.autoencoder.encoding import ClipEncoder, Decoded, encode_clips
+from ltx_core.autoencoder.memory import MOST_BATCHED, auto_batch_size
 from ltx_core.autoencoder.video import encode_pixels, encode_video
 from ltx_core.shapes import PixelShape
 

@@ -62,10 +62,10 @@ def test_nothing_fits(released: Any, predict: Callable[..., int]) -> None:
 def test_every_convolution_is_counted(released: Any) -> None:
     latent = LatentShape(4, 8, 12)
     for network, layers in (
-        (released.encoder, encoder_layers(released, latent.pixels())),
-        (released.decoder, decoder_layers(released, latent)),
+        (released.encoder, encoder_layers(released.config, latent.pixels())),
+        (released.decoder, decoder_layers(released.config, latent)),
     ):
         kinds = [type(module).__name__ for module in network.modules()]
         assert sum(layer.convolutions for layer in layers) == kinds.count("LTX2VideoCausalConv3d")
-    assert encoder_layers(released, latent.pixels())[-1].result == 129 * 4 * 8 * 12
-    assert decoder_layers(released, latent)[-1].result == 3 * 25 * 256 * 384
+    assert encoder_layers(released.config, latent.pixels())[-1].result == 129 * 4 * 8 * 12
+    assert decoder_layers(released.config, latent)[-1].result == 3 * 25 * 256 * 384

@@ -1,5 +1,6 @@
 """The plan: what would run and why, as rows and as a table."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from flows.commands.plan import plan_table
 from flows.config import RunConfig, load_config
 from flows.plan import PlannedStage, downloads, latest_manifest, plan, required_manifest
 from flows.selection import select
-from ltx_core.errors import CheckpointError, ConfigError, DataError
+from ltx_core.errors import CheckpointError, ConfigError, DataError, LtxError
 from ltx_core.miniature.gemma import write_gemma
 from ltx_core.miniature.model import write_checkpoint
 from tasks import STAGES
@@ -60,12 +61,14 @@ def test_what_is_likely_not_meant_is_told(config: RunConfig, write: Write, weigh
     assert "video_cfg is 9; outside 2 to 6" in told["render_validation"][0]
 
 
+@pytest.mark.usefixtures("config")
 def test_adapters_are_looked_at_before_anything_is_planned(write: Write, weights: dict[str, str]) -> None:
     section = {"adapters": ["absent.safetensors"]}
     with pytest.raises(CheckpointError, match=r"absent\.safetensors does not exist"):
         list(plan(load_config(write(model=weights, render_validation=section), {}), select(None, None, force=False)))
 
 
+@pytest.mark.usefixtures("config")
 def test_adapters_of_the_hub_are_asked_for_before_anything_is_planned(write: Write, weights: dict[str, str]) -> None:
     """Tests have HF_HUB_OFFLINE set; what the hub itself answers, the tests of `locate` see."""
     config = load_config(write(model=weights, render_validation={"adapters": ["owner/name:a.safetensors"]}), {})
@@ -77,6 +80,46 @@ def test_adapters_of_the_hub_are_asked_for_before_anything_is_planned(write: Wri
 def test_missing_footage_is_told(write: Write, weights: dict[str, str]) -> None:
     with pytest.raises(DataError, match="dataset 'clips'"):
         list(plan(load_config(write(model=weights), {}), select(None, None, force=False)))
+
+
+def test_what_lies_here_is_told_before_the_hub_is_asked(write: Write, tmp_path: Path, weights: dict[str, str]) -> None:
+    """Tests have HF_HUB_OFFLINE set, so that a question to the hub is an error that names it."""
+    remote, all_stages = {"checkpoint": "owner/name", "text_encoder": "owner/gemma"}, select(None, None, force=False)
+    with pytest.raises(DataError, match=r"dataset 'clips': .*footage is not there"):
+        downloads(load_config(write(model=remote), {}), all_stages)
+    (tmp_path / "footage").mkdir()
+    with pytest.raises(DataError, match="no media files under"):
+        downloads(load_config(write(model=remote), {}), all_stages)
+    (tmp_path / "footage" / "a.mp4").write_bytes(b"not looked into")
+    for section, told in (
+        ({"prompts": {"pictures": [{"picture": "absent.png", "prompt": "A dog."}]}}, r"absent\.png"),
+        ({"render_validation": {"adapters": ["absent.safetensors"]}}, r"absent\.safetensors does not exist"),
+        ({"render_validation": {"clip_model": "./absent"}}, "is no CLIP model"),
+        ({"train_lora": {"crepa": {}}, "embed_frames": {"encoder": "./absent"}}, r"embed_frames\.encoder .*absent"),
+        ({"model": {**weights, "text_encoder": "./absent"}}, r"model\.text_encoder .*absent is not there"),
+    ):
+        with pytest.raises(LtxError, match=told):
+            downloads(load_config(write(**{"model": remote, **section}), {}), all_stages)
+    for section in ({}, {"model": {**weights, "text_encoder": "owner/gemma"}}):
+        with pytest.raises(CheckpointError, match=r"HF_HUB_OFFLINE forbids|is not downloaded yet"):
+            downloads(load_config(write(**{"model": remote, **section}), {}), all_stages)
+
+
+@pytest.mark.usefixtures("config")
+def test_a_model_that_lies_here_is_whole_before_a_text_encoder_is_downloaded(
+    write: Write, tmp_path: Path, weights: dict[str, str]
+) -> None:
+    """Only its header is looked at: a hole stands for all that is not it."""
+    whole, torn = Path(weights["checkpoint"]), tmp_path / "less.safetensors"
+    length = int.from_bytes(whole.read_bytes()[:8], "little")
+    content = json.loads(whole.read_bytes()[8 : 8 + length])
+    last = max((name for name in content if name != "__metadata__"), key=lambda n: content[n]["data_offsets"][1])
+    begin, _ = content.pop(last)["data_offsets"]
+    raw = json.dumps(content).encode()
+    torn.write_bytes(len(raw).to_bytes(8, "little") + raw + bytes(begin))
+    model = {"checkpoint": str(torn), "text_encoder": "owner/gemma"}
+    with pytest.raises(CheckpointError, match=r"less\.safetensors lacks \S+ \(names in the module\)"):
+        downloads(load_config(write(model=model), {}), select(None, None, force=False))
 
 
 def test_a_stage_that_never_finished_cannot_be_built_upon(config: RunConfig) -> None:

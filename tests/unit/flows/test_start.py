@@ -12,7 +12,7 @@ PRESSED = """
 import os, signal, sys
 
 moment, mode = sys.argv[1:]
-sys.argv[1:] = ["--help"]
+sys.argv[1:] = [*moment.split(".")[2:], "--help"]
 
 class Pressed:
     def find_spec(self, name, path=None, target=None):
@@ -57,7 +57,7 @@ def test_a_signal_that_comes_in_a_destructor_is_heard(name: str) -> None:
     assert ended.stderr == "interrupted; what was finished is kept, run again to go on\n"
 
 
-@pytest.mark.parametrize("moment", ["flows.cli", "flows.commands", "tasks.death", "at the end"])
+@pytest.mark.parametrize("moment", ["flows.cli", "flows.commands", "flows.commands.stages", "at the end"])
 def test_ctrl_c_outside_the_command_ends_it_without_a_traceback(moment: str) -> None:
     ended = _press(moment, "heard")
     assert ended.returncode == -signal.SIGINT
