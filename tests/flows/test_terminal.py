@@ -113,7 +113,7 @@ def test_a_run_that_waits_for_a_folder_ends_at_once(played: Played, tmp_path: Pa
             shown += _read(ours)
         os.close(ours)
         assert process.wait(PATIENCE) == code
-    assert time.monotonic() - asked < 30
+    assert time.monotonic() - asked < 120  # 1 on an idle machine
     assert b"Traceback" not in shown
     assert how != "ctrl-C" or b"interrupted; what was finished is kept, run again to go on" in shown
 

@@ -87,7 +87,7 @@ def test_a_stop_ends_soon_with_its_code_and_message(stopped: Stopped, number: si
     assert said.code == code, said.err
     assert said.err.splitlines()[-1] == KEPT
     assert all(OURS.fullmatch(line) for line in said.err.splitlines()), said.err
-    assert said.seconds < 30
+    assert said.seconds < 120  # 2 on an idle machine, which this one need not be
 
 
 def test_a_stopped_run_is_cancelled_in_prefect_and_killed_in_mlflow(lab: Lab, stopped: Stopped) -> None:
