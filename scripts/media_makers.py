@@ -12,9 +12,15 @@ from typing import Any
 import av
 import numpy as np
 import numpy.typing as npt
+from av.stream import Disposition
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
+Sound = npt.NDArray[np.float32]
+Add = Callable[[Any], list[Any]]
+"""Adds a track to a container, and gives its packets."""
+Frames = Sequence[Any] | Callable[[], Sequence[Any]]
+"""Pictures, or what draws them once they are needed."""
 
 WIDTH, HEIGHT, BITS, BLOCK = 256, 160, 8, 32
 PATCHES = (
@@ -23,7 +29,16 @@ PATCHES = (
 )
 """Red, green, blue in 8-bit BT.709, left to right."""
 WHITE_NITS = 203
+BT709, BT2020 = (0.2126, 0.7152, 0.0722), (0.2627, 0.6780, 0.0593)
+"""Weights of red, green and blue in luma."""
+NTSC, FILM = Fraction(30000, 1001), Fraction(24000, 1001)
+X264 = {"crf": "8", "preset": "veryfast"}
+FIELDS_264 = X264 | {"flags": "+ilme+ildct"}
+INTERLACED = {"flags": "+ilme+ildct", "top": "1", "qscale": "2", "g": "12"}
+"""Options of encoders: of H.264, of its fields, and of MPEG-2's."""
 SOUND_RATE = 48_000
+ROUND_SECONDS = 20
+"""After which the beeps of long sounds begin again."""
 
 
 @cache
@@ -79,16 +94,16 @@ def woven(first: Pixels, second: Pixels, *, top_first: bool) -> Pixels:
     return frame
 
 
-def fields(count: int, *, top_first: bool = True) -> list[Pixels]:
+def fields(count: int, *, top_first: bool = True) -> list[Any]:
     """Interlaced frames of which frame n shows the pictures 2n and 2n+1."""
-    return [woven(numbered(2 * n), numbered(2 * n + 1), top_first=top_first) for n in range(count)]
+    return [rgb_frame(woven(numbered(2 * n), numbered(2 * n + 1), top_first=top_first)) for n in range(count)]
 
 
-def telecined(count: int, *, top_first: bool = True, pattern: tuple[int, ...] = (2, 3)) -> list[Pixels]:
+def telecined(count: int, *, top_first: bool = True, pattern: tuple[int, ...] = (2, 3)) -> list[Any]:
     """Film of `count` pictures spread over fields, so many each in turns, from film's 24 frames a second to 30."""
     shown = [n for n in range(count) for _ in range(pattern[n % len(pattern)])]
     pairs = zip(shown[0::2], shown[1::2], strict=False)
-    return [woven(numbered(a), numbered(b), top_first=top_first) for a, b in pairs]
+    return [rgb_frame(woven(numbered(a), numbered(b), top_first=top_first)) for a, b in pairs]
 
 
 def in_pq(shown: Pixels) -> Floats:
@@ -141,40 +156,105 @@ def rgb_frame(shown: Pixels) -> Any:
     return av.VideoFrame.from_ndarray(np.ascontiguousarray(shown), format="rgb24")
 
 
-def write(  # noqa: PLR0913  # a builder of test files: every argument is one property of the file
+def plain(count: int, first: int = 0) -> list[Any]:
+    """Numbered pictures as they are."""
+    return [rgb_frame(numbered(n)) for n in range(first, first + count)]
+
+
+def graded(grade: Callable[[Pixels], Floats], luma: tuple[float, float, float], count: int = 24) -> list[Any]:
+    """Numbered pictures, graded."""
+    return [deep_frame(grade(numbered(n)), luma) for n in range(count)]
+
+
+def transparent(count: int) -> list[Any]:
+    """Numbered pictures whose left quarter is transparent."""
+    opaque = np.full((160, 256, 1), 255, dtype=np.uint8)
+    opaque[:, :64] = 0
+    pictures = [np.concatenate([numbered(n), opaque], axis=-1) for n in range(count)]
+    return [av.VideoFrame.from_ndarray(picture, format="rgba") for picture in pictures]
+
+
+def write(
     path: Path,
-    frames: Sequence[Any],
+    frames: Frames,
     rate: Fraction | int = 25,
+    *,
+    sound: Add | None = None,
+    muxer: Mapping[str, str] | None = None,
+    container_format: str | None = None,
+    **track: Any,
+) -> Path:
+    """Write frames; `sound` adds tracks beside them, `track` is what `_track` takes."""
+    with av.open(str(path), "w", format=container_format, options=dict(muxer or {})) as container:
+        encode = _track(container, frames, rate, **track)
+        add_sound = sound(container) if sound is not None else []
+        packets = [*encode(), *add_sound]
+        # Muxers hold back 10 s at most, so packets of several tracks come in order of time.
+        for packet in sorted(packets, key=_seconds) if add_sound else packets:
+            container.mux(packet)
+    return path
+
+
+def _track(  # noqa: PLR0913  # a builder of test files: every argument is one property of the track
+    container: Any,
+    frames: Frames,
+    rate: Fraction | int,
     *,
     codec: str = "libx264",
     pix_fmt: str = "yuv420p",
     options: Mapping[str, str] | None = None,
     colors: tuple[int, int, int] | None = None,
     stamps: Sequence[float] | None = None,
-    sound: Callable[[Any], list[Any]] | None = None,
-) -> Path:
-    """Write frames. `colors`: ffmpeg's numbers of primaries, transfer and matrix. `stamps`: seconds, if not even."""
+    default: bool | None = None,
+    is_cover: bool = False,
+) -> Callable[[], list[Any]]:
+    """Add a video track, and give what encodes its packets. `colors`: ffmpeg's numbers of primaries, transfer and
+    matrix. `stamps`: seconds, if not even. `default`: whether it is marked as the default track, if not by habit.
+    `is_cover`: it is a picture beside the film."""
+    shown = frames() if callable(frames) else frames
     base = Fraction(1, 90_000) if stamps is not None else 1 / Fraction(rate)
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream(codec, rate=Fraction(rate))
-        stream.width, stream.height, stream.pix_fmt = frames[0].width, frames[0].height, pix_fmt
-        stream.codec_context.time_base = base
-        stream.codec_context.options = dict(options or {})
-        if colors is not None:
-            context = stream.codec_context
-            context.color_primaries, context.color_trc, context.colorspace = colors
-            context.color_range = 1
-        add_sound = sound(container) if sound is not None else []
-        for n, frame in enumerate(frames):
+    stream = container.add_stream(codec, rate=Fraction(rate))
+    stream.width, stream.height, stream.pix_fmt = shown[0].width, shown[0].height, pix_fmt
+    stream.codec_context.time_base = base
+    stream.codec_context.options = dict(options or {})
+    if colors is not None:
+        context = stream.codec_context
+        context.color_primaries, context.color_trc, context.colorspace = colors
+        context.color_range = 1
+    _mark(stream, default)
+    if is_cover:
+        stream.disposition = Disposition.attached_pic
+
+    def encode() -> list[Any]:
+        packets = []
+        for n, frame in enumerate(shown):
             frame.pts, frame.time_base = n if stamps is None else round(stamps[n] / base), base
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-        for packet in add_sound:
-            container.mux(packet)
-    return path
+            packets += stream.encode(frame)
+        return packets + stream.encode(None)
+
+    return encode
 
 
-def beeps(seconds: float, clock: float = 1.0) -> npt.NDArray[np.float32]:
+def pictures(frames: Frames, rate: Fraction | int = 25, **how: Any) -> Add:
+    """What adds another video track, as `write` makes one."""
+    return lambda container: _track(container, frames, rate, **how)()
+
+
+def several(*tracks: Add) -> Add:
+    """What adds several tracks, in this order."""
+    return lambda container: [packet for add in tracks for packet in add(container)]
+
+
+def _mark(stream: Any, default: bool | None) -> None:
+    if default is not None:
+        stream.disposition = Disposition.default if default else Disposition(0)
+
+
+def _seconds(packet: Any) -> float:
+    return float(packet.dts * packet.time_base)
+
+
+def beeps(seconds: float, clock: float = 1.0) -> Sound:
     """A short beep every half second, each higher than the one before: [2, n] at 48 kHz, by a clock that goes `clock`
     times as fast as it should."""
     time = np.arange(round(seconds * SOUND_RATE)) / SOUND_RATE * clock
@@ -183,14 +263,21 @@ def beeps(seconds: float, clock: float = 1.0) -> npt.NDArray[np.float32]:
     return np.stack([mono, mono]).astype(np.float32)
 
 
+def tone(seconds: float) -> Sound:
+    """Something else than beeps: 300 Hz."""
+    mono = 0.3 * np.sin(2 * np.pi * 300 * np.arange(round(seconds * SOUND_RATE)) / SOUND_RATE)
+    return np.stack([mono, mono]).astype(np.float32)
+
+
 def pcm(
-    sound: npt.NDArray[np.float32], stamp: Callable[[int], float] | None = None, *, packet: int = 2400
-) -> Callable[[Any], list[Any]]:
+    sound: Sound, stamp: Callable[[int], float] | None = None, *, packet: int = 2400, default: bool | None = None
+) -> Add:
     """What adds 16-bit PCM to a container, in packets of so many samples; `stamp` says the seconds of the packet of
     each number, if they are not where its samples are."""
 
     def add(container: Any) -> list[Any]:
         stream = container.add_stream("pcm_s16le", rate=SOUND_RATE, layout="stereo")
+        _mark(stream, default)
         packets = []
         for number, start in enumerate(range(0, sound.shape[1], packet)):
             piece = np.rint(sound[:, start : start + packet].T * 32767).astype("<i2")
@@ -201,5 +288,24 @@ def pcm(
             made.duration = piece.shape[0]
             packets.append(made)
         return packets
+
+    return add
+
+
+def coded(sound: Sound, codec: str = "aac", *, begin: float = 0.0, rounds: int = 1, default: bool | None = None) -> Add:
+    """What adds compressed sound that begins at so many seconds and is repeated so many times."""
+
+    def add(container: Any) -> list[Any]:
+        stream = container.add_stream(codec, rate=SOUND_RATE, layout="stereo")
+        _mark(stream, default)
+        packets, at = [], round(begin * SOUND_RATE)
+        for _ in range(rounds):
+            for start in range(0, sound.shape[1], SOUND_RATE):
+                piece = np.ascontiguousarray(sound[:, start : start + SOUND_RATE])
+                frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout="stereo")
+                frame.sample_rate, frame.time_base, frame.pts = SOUND_RATE, Fraction(1, SOUND_RATE), at
+                at += piece.shape[1]
+                packets += stream.encode(frame)
+        return packets + stream.encode(None)
 
     return add

@@ -5,7 +5,7 @@ Done here and not by swscale, whose own mapping leaves the saturated patches of 
 """
 
 import functools
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,8 @@ SDR_GAMMA = 2.4
 """ITU-R BT.1886."""
 KNEE = 0.95
 """Signal level from which highlights are compressed into what is left below 1."""
+UNSPECIFIED = 2
+"""In each of `ColorTags`."""
 LEVELS = 65536
 YUV_WHITE = 65280
 """The level of 16 bits that swscale gives white that was YUV: 255 * 256, and not 65535 as white that was RGB."""
@@ -44,6 +46,25 @@ XYZ_OF = {
 }
 """x and y of red, green and blue; all have the white D65 (BT.709, BT.2020, and Display P3: SMPTE EG 432-1)."""
 D65 = (0.3127, 0.3290)
+
+
+class ColorTags(NamedTuple):
+    """Numbers of ffmpeg's AVColorPrimaries, AVColorTransferCharacteristic and AVColorSpace."""
+
+    primaries: int
+    transfer: int
+    matrix: int
+
+
+def color_tags(source: Any) -> ColorTags:
+    """Those of a decoder or a frame."""
+    return ColorTags(int(source.color_primaries), int(source.color_trc), int(source.colorspace))
+
+
+def tag(frame: Any, stated: ColorTags) -> None:
+    """Tell a frame that says nothing of its colours what its container says: ProRes often leaves it to that."""
+    if set(color_tags(frame)) == {UNSPECIFIED} and set(stated) != {UNSPECIFIED}:
+        frame.color_primaries, frame.color_trc, frame.colorspace = stated
 
 
 def color_kind(frame: Any) -> Colors:

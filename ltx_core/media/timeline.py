@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import av
 
 from datasets_spec.quarantine import QuarantineReason
+from ltx_core.media.colors import ColorTags, color_tags, tag
 from ltx_core.media.container import decode_errors, open_media, video_stream
 from ltx_core.media.errors import MediaError
 from ltx_core.media.orientation import Display, display_of
@@ -76,6 +77,18 @@ def _first_frame_seconds(path: Path, _size: int, _mtime_ns: int) -> float:
         stream = video_stream(container, path)
         frames = _listed_frames(container, stream, path) if is_loose(container) else container.decode(stream)
         return _zero(_first(frames, path), stream, path)
+
+
+def _stated_colors(path: Path) -> ColorTags:
+    stat = path.stat()
+    return _container_colors(path, stat.st_size, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=256)
+def _container_colors(path: Path, _size: int, _mtime_ns: int) -> ColorTags:
+    """Read before anything is decoded: decoders write what they find over it."""
+    with open_media(path) as container:
+        return color_tags(video_stream(container, path).codec_context)
 
 
 def _timed_listed(container: Any, stream: Any, path: Path, start_seconds: float) -> Iterator[TimedFrame]:
@@ -156,7 +169,7 @@ def _seek(
 
 def _timed(frames: Iterable[Any], stream: Any, path: Path, origin: float) -> Iterator[TimedFrame]:
     """Times that never run backwards; frames without a stamp follow the one before by the mean interval."""
-    step, tolerance = frame_step(stream), clock_tolerance(stream.time_base)
+    step, tolerance, stated = frame_step(stream), clock_tolerance(stream.time_base), _stated_colors(path)
     time, display, stored = -step, None, (0, 0)
     for frame in frames:
         stamp = _stamp(frame)
@@ -169,6 +182,7 @@ def _timed(frames: Iterable[Any], stream: Any, path: Path, origin: float) -> Ite
                 f"from its source, or remove it.",
             )
         length = float(frame.duration * stream.time_base) if frame.duration else step
+        tag(frame, stated)
         if display is None or stored != (frame.width, frame.height):  # joined recordings change their size
             display, stored = display_of(frame, stream.sample_aspect_ratio), (frame.width, frame.height)
         yield TimedFrame(time, time + length, tolerance, display, frame)
