@@ -40,7 +40,6 @@ from media_makers import (
 from flows.config import load_config
 from flows.pipeline import run_stages
 from flows.selection import Selection
-from ltx_core.progress import SILENT
 from tasks import STAGES
 from tasks.execute import execute, read_quarantine
 from tasks.perform import reuse_or_build
@@ -247,7 +246,7 @@ def run_on(folder: Path) -> Any:
     done = run_stages(
         load_config(values, {"split.remove_duplicates": False}),
         Selection(STAGES[:2], frozenset()),
-        lambda call: reuse_or_build(call, lambda execution: execute(execution, SILENT)),
+        lambda run: reuse_or_build(run, execute),
     )
     reasons = {row.source: row.reason.value for result in done for row in read_quarantine(result.manifest)}
     return [list(result.manifest) for result in done], reasons
