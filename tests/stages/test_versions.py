@@ -11,6 +11,7 @@ from typing import Any
 import av
 import pytest
 
+from flows import pipeline as pipeline_module
 from flows.plan import plan
 from flows.selection import Selection
 from ltx_core.files.atomic import find_whole
@@ -18,6 +19,7 @@ from tasks import STAGES, clip_decoding, file_reading
 from tasks import registry as registry_module
 from tasks.stage import Stage
 from tasks.subjects import DECODING, SUBJECTS, Subject
+from tests.stages import bench as bench_module
 from tests.stages.bench import EVERY_STAGE, Bench, Results, set_aside
 
 pytestmark = pytest.mark.whole
@@ -37,7 +39,8 @@ POOLED = {
 def release(patch: pytest.MonkeyPatch, *stages: Stage) -> None:
     """The program from now on: these stages instead of those of the same names."""
     newer = {stage.name: stage for stage in stages}
-    patch.setattr(registry_module, "STAGES", tuple(newer.get(stage.name, stage) for stage in STAGES))
+    for module in (registry_module, pipeline_module, bench_module):
+        patch.setattr(module, "STAGES", tuple(newer.get(stage.name, stage) for stage in STAGES))
 
 
 def raised(stage: Stage, subject: Subject) -> Stage:
