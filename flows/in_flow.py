@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, TypeVar
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
+from prefect.logging import get_run_logger
+from prefect.settings import get_current_settings
 from prefect.states import Cancelled, Failed
 
 from flows.artifacts import publish
@@ -21,11 +24,13 @@ from flows.signals import Ended
 from ltx_core.errors import LtxError, Stopped
 from tasks.binding import as_task
 from tasks.death import StageDied
-from tasks.events import Everyone
+from tasks.events import Everyone, Listener
 from tasks.perform import StageResult
 from tasks.stage_run import StageRun
 
 T = TypeVar("T")
+RETRIES = 3
+"""Of a request to a server that is gone, by a command whose user waits: 14 s, in which `up` has started it again."""
 EXPLAINED: list[BaseException] = []
 """What ended the flows of this process, the last one last."""
 
@@ -36,14 +41,24 @@ def run_in_flow(config: RunConfig, selection: Selection) -> list[StageResult]:
     Raises:
         LtxError: a stage failed; MLflow's run says FAILED and a retry of the flow run goes on with it.
     """
-    run = _flow_run()
+    run, of_a_command = _flow_run(), _is_of_a_command(_flow_run())
+    if of_a_command:
+        get_current_settings().client.max_retries = RETRIES
     with get_client(sync_client=True) as client:
         crash_dead_runs(client)
-    with recorded_process(str(run.id)), terminal() if _is_of_a_command(run) else nullcontext(Everyone()) as watching:
-        seen = Everyone(watching, PrefectProgress())
+    with recorded_process(str(run.id)), terminal() if of_a_command else nullcontext(Everyone()) as watching:
+        seen = Everyone(
+            watching, PrefectProgress(partial(_lost, watching) if of_a_command else get_run_logger().warning)
+        )
         ran = run_tracked(config, selection, key=str(run.id), name=run.name, watching=seen, around=_as_tasks())
         publish(ran.results, ran.tracked, config)
     return ran.results
+
+
+def _lost(watching: Listener, message: str) -> None:
+    """Say it, and let Prefect's last requests, which can only fail, fail at once: each would be tried for a minute."""
+    watching.noted("Prefect", message)
+    get_current_settings().client.max_retries = 0
 
 
 def explained(work: Callable[[], T]) -> T | State[Any]:

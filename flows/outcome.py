@@ -41,3 +41,4 @@ def quiet_console() -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [logging.NullHandler()], False  # with none, Python prints warnings itself
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.raiseExceptions = False  # Prefect's handler, whose server is gone, would print that at each line

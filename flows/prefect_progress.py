@@ -1,7 +1,7 @@
 """A listener to a running stage that tells Prefect's UI."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from uuid import UUID
 
@@ -21,7 +21,9 @@ class PrefectProgress:
     noted, such as what it waits for. Notes go into the run's log too. A server that is gone ends no stage: it is told
     nothing more."""
 
-    def __init__(self) -> None:
+    def __init__(self, lost: Callable[[str], None]) -> None:
+        """`lost` is called once, with a line for people, when the server is gone."""
+        self._lost = lost
         self._gone = False
         self._artifact: dict[str, UUID] = {}
         self._pace = StagePace("")
@@ -66,4 +68,4 @@ class PrefectProgress:
             yield
         except (httpx.HTTPError, PrefectException) as error:
             self._gone = True
-            get_run_logger().warning("Prefect's server takes no progress any more (%s); the stage goes on", error)
+            self._lost(f"Prefect's server answers no more ({error}); the stage goes on without it")
