@@ -49,8 +49,8 @@ class ProcessRecord:
         Raises:
             KeyError, TypeError, ValueError: `values` are no such record.
         """
-        table = str(values.get("table", ""))
-        return cls(int(values["pid"]), float(values["started_at"]), str(values["host"]), table)
+        pid, started_at, host = int(values["pid"]), float(values["started_at"]), str(values["host"])
+        return cls(pid, started_at, host, str(values.get("table", "")))
 
     @property
     def is_here(self) -> bool:

@@ -16,6 +16,8 @@ def _record(event, arguments, place={place!r}):
         if not str(host).startswith({here!r}):
             raise PermissionError(f"a test wants to connect to {{host}}; tests do not use the network")
 sys.addaudithook(_record)
+with open({processes!r}, "a") as file:
+    file.write(f"{{sys.orig_argv}}\n")
 """
 OF_TESTS = ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "PREFECT_SERVER_ANALYTICS_ENABLED", "HF_HUB_DISABLE_TELEMETRY")
 SILENCING = ("CI", "PYTEST_CURRENT_TEST", "GITHUB_ACTIONS", "GITLAB_CI", "JENKINS_URL", "TF_BUILD", "BUILDKITE")
@@ -29,7 +31,8 @@ def watched(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
     """A user's environment, as far as telemetry goes, in which connections are written to `folder`."""
     hook = folder / "hook"
     hook.mkdir(parents=True, exist_ok=True)
-    (hook / "sitecustomize.py").write_text(HOOK.format(place=str(folder / "connections.txt"), here=(*HERE, *OWN)))
+    places = {"place": str(folder / "connections.txt"), "processes": str(folder / "processes.txt")}
+    (hook / "sitecustomize.py").write_text(HOOK.format(**places, here=(*HERE, *OWN)))
     unwanted = (*OF_TESTS, *SILENCING)
     mine = {n: v for n, v in environment.items() if n not in unwanted and not n.lower().endswith("_proxy")}
     return mine | {"PYTHONPATH": os.pathsep.join([str(hook), str(Path(__file__).parents[1])])}
@@ -39,6 +42,11 @@ def asked_for(folder: Path) -> list[str]:
     """Event, host and command line of each connection or look-up."""
     place = folder / "connections.txt"
     return place.read_text().splitlines() if place.exists() else []
+
+
+def looked_at(folder: Path) -> str:
+    """The command lines of the processes whose connections are written down, a line each."""
+    return (folder / "processes.txt").read_text()
 
 
 def leaving(folder: Path) -> list[str]:

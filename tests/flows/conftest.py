@@ -30,9 +30,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Service]]:
     """A server that was started; while its database is made, other things can be prepared."""
     lab = Lab(tmp_path_factory.mktemp("prefect"))
-    server = lab.start_server()
-    yield lab, server
-    server.end()
+    lab.servers.append(lab.start_server())
+    yield lab, lab.servers[0]
+    for server in lab.servers:
+        server.end()
 
 
 @pytest.fixture(scope="session")

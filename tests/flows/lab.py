@@ -28,9 +28,11 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from prefect.states import Cancelling
 
+from flows import NO_TELEMETRY
 from flows.deployments import POOL, deployment_names
 from flows.server import answers
 from flows.services import Service, start, wait_until
+from tests.connections import watched
 
 PATIENCE = 400.0
 """Seconds until a test gives up: ten times what an idle machine takes, so that a busy one fails nothing."""
@@ -75,11 +77,18 @@ class Lab:
     """The configuration of runs that name none."""
     api: SyncPrefectClient = field(init=False)
     """A client, once the server answers."""
+    servers: list[Service] = field(default_factory=list)
+    """The running one, last; a test that kills it appends the next."""
 
     @property
     def url(self) -> str:
         """The API."""
         return f"http://127.0.0.1:{self.port}/api"
+
+    @property
+    def watched(self) -> Path:
+        """Where connections of the worker's runs are written down."""
+        return self.home / "watched"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -106,10 +115,12 @@ class Lab:
             self.api = get_client(sync_client=True)
 
     def start_worker(self) -> Service:
-        """Start a worker, as `ltx2-lora up` does."""
+        """Start a worker, as `ltx2-lora up` does, in a user's environment; all that it runs is watched."""
         ours = {**self.environment, "LTX2_CONFIG": str(self.config), "PREFECT_PLUGINS_ENABLED": "0"}
+        seen = {**watched({**os.environ, **ours}, self.watched), **NO_TELEMETRY}
+        unwanted = [word for name in os.environ if name not in seen for word in ("-u", name)]
         with self.settings():
-            return start("worker", ["prefect", "worker", "start", "--pool", POOL], ours)
+            return start("worker", ["env", *unwanted, "prefect", "worker", "start", "--pool", POOL], seen)
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Type a command in the project's folder."""

@@ -6,11 +6,14 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from flows import NO_TELEMETRY
-from tests.connections import asked_for, leaving, watched
+from tests.connections import asked_for, leaving, looked_at, watched
+from tests.flows.lab import Lab
+from tests.flows.toy import COVERED
 
 IMPORTS = "import flows.cli, prefect, time; time.sleep(2)"
 """What a run in a terminal imports, and time for a thread that would tell of it."""
@@ -40,6 +43,15 @@ def test_the_recorder_sees_what_a_user_who_asks_for_it_sends(tmp_path: Path) -> 
     """Else the test above could not fail. It is written down and refused."""
     _at_a_terminal(IMPORTS, tmp_path, OPTED_IN)
     assert leaving(tmp_path), asked_for(tmp_path)
+
+
+def test_a_whole_run_tells_nobody(lab: Lab, finished: UUID) -> None:
+    """Worker, flow and the process of each stage: they speak with Prefect's server alone."""
+    assert finished
+    processes = looked_at(lab.watched)
+    assert not [stage.name for stage in COVERED if f"/stages/{stage.name}/requests/" not in processes]
+    assert any("prefect" in line for line in asked_for(lab.watched))
+    assert leaving(lab.watched) == []
 
 
 @pytest.mark.parametrize(("given", "kept"), [({}, NO_TELEMETRY), (OPTED_IN, OPTED_IN)])

@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from flows.config import load_config
 from flows.pipeline import run_stages
 from flows.server import answers
-from tests.flows.lab import free_port, wait_for
+from tests.flows.lab import Lab, free_port, wait_for
 from tests.flows.terminal import BEFORE, Ended, Terminal, ended
 from tests.flows.toy import Toy
 from tests.stages.bench import perform
@@ -73,10 +73,12 @@ class Played:
     ran: Ended
     server: Server
     folder: Path
+    lab: Lab
+    """Prefect's server, which shows the run."""
 
 
 @pytest.fixture(scope="module")
-def played(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+def played(lab: Lab, toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     """Killed at the first checkpoint, started again once something was kept for it."""
     folder = tmp_path_factory.mktemp("away")
     server = Server(folder, free_port())
@@ -84,15 +86,15 @@ def played(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Playe
     steps = {"steps": STEPS, "eval_interval": STEPS}
     mine = toy.variant("away", train_lora=steps, prompts={"validation": []}, tracking={"uri": uri})
     run_stages(load_config(mine.config, {}), BEFORE, perform)
-    terminal = Terminal(folder, folder / "home", **SECRETS)
-    nobody = terminal.type("run", str(mine.config))
+    nobody = Terminal(folder, folder / "home", **SECRETS).type("run", str(mine.config))
     server.start()
-    process = terminal.start("run", str(mine.config))
+    shown = Terminal(folder, folder / "home", PREFECT_API_URL=lab.url, **SECRETS)
+    process = shown.start("run", str(mine.config), "--set", f"tracking.uri={uri}")
     wait_for("checkpoint", lambda: mine.whole_checkpoints() or process.poll() is not None)
     server.kill()
     wait_for("kept entries", lambda: list((mine.workspace / "tracking").glob("*")) or process.poll() is not None)
     server.start()
-    yield Played(mine, nobody, ended(process, time.monotonic()), server, folder)
+    yield Played(mine, nobody, ended(process, time.monotonic()), server, folder, lab)
     server.kill()
 
 
@@ -122,10 +124,16 @@ def test_nothing_is_missing_in_mlflow(played: Played) -> None:
 
 
 def test_no_secret_is_in_any_file_database_or_output(played: Played) -> None:
-    """Of the workspace, MLflow's server, Prefect's home; the configuration alone has what the user wrote into it."""
+    """Of the workspace, MLflow's server, Prefect's server with its database and logs; the configuration alone has what
+    the user wrote into it."""
+    (run,) = [run for run in played.lab.runs("ltx2-lora") if run.parameters["config"] == str(played.toy.config)]
+    assert "tracking.uri" in run.parameters["overrides"]
+    assert "MLflow is back" in played.lab.log(run.id)
     secrets = [secret.encode() for secret in (PASSWORD, *SECRETS.values())]
     said = "".join(one.out + one.err for one in (played.nobody, played.ran)).encode()
     assert not [secret for secret in secrets if secret in said]
-    files = [file for place in (played.toy.workspace, played.folder) for file in place.rglob("*") if file.is_file()]
+    places = (played.toy.workspace, played.folder, played.lab.home)
+    files = [file for place in places for file in place.rglob("*") if file.is_file()]
+    assert played.lab.home / "prefect.db" in files
     assert len(files) > 50
     assert not [file for file in files for secret in secrets if secret in file.read_bytes()]

@@ -1,10 +1,12 @@
-"""`ltx2-lora run` while Prefect's server runs: what the terminal, Prefect and MLflow say of an error and of a stop."""
+"""`ltx2-lora run` while Prefect's server runs: what it says of errors, of stops, and when the server dies."""
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -12,12 +14,15 @@ from uuid import UUID
 import pytest
 from mlflow import MlflowClient
 
+from flows.services import Service
 from tests.flows.lab import Lab, wait_for
 from tests.flows.terminal import Ended, Terminal, ended
 from tests.flows.toy import FOOTAGE, Toy
 from tests.stages.small_disk import fill, mounted
 
 STEPS = 5000
+FEW = 40
+"""Steps of the run that goes to its end."""
 KEPT = "interrupted; what was finished is kept, run again to go on"
 OURS = re.compile(r"(\w+: .*|Prefect's .*|interrupted; .*)")
 """What a line of ours looks like; Prefect's begin with the time."""
@@ -97,6 +102,56 @@ def test_a_stopped_run_is_cancelled_in_prefect_and_killed_in_mlflow(lab: Lab, st
     keys = [f"tags.`ltx2.key` = '{key}'" for run in stopped.runs for key in (run, f"{run}/train_lora")]
     found = [client.search_runs(["1"], key) for key in keys]
     assert [[run.info.status for run in runs] for runs in found] == [["KILLED"]] * 4
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A training whose Prefect server was killed, and the same again with a server."""
+
+    toy: Toy
+    alone: Ended
+    again: Ended
+
+
+@pytest.fixture(scope="module")
+def alone(lab: Lab, terminal: Terminal, toy: Toy, stopped: Stopped, workers: list[Service]) -> Iterator[Alone]:
+    assert stopped
+    mine = toy.variant("alone", copied=True, train_lora={"steps": FEW})
+    command = ("run", str(mine.config), "--only", "train_lora")
+    before = mine.whole_checkpoints()
+    process = terminal.start(*command)
+    _wait_for_checkpoint(mine, before, process)
+    lab.servers[-1].process.kill()
+    lab.servers[-1].process.wait()
+    asked = time.monotonic()
+    first = ended(process, asked)
+    lab.servers.append(lab.start_server())
+    lab.wait_until_ready(lab.servers[-1])
+    if workers[-1].ended:  # it had nobody to ask for too long
+        workers.append(lab.start_worker())
+    yield Alone(mine, first, terminal.type(*command))
+    shutil.rmtree(mine.workspace)
+
+
+def test_a_run_outlasts_its_server(alone: Alone) -> None:
+    """The LoRA is made, and MLflow has all of it; the run ends in one message of ours, or as if nothing had been."""
+    said = alone.alone
+    assert "Traceback" not in said.err
+    assert all(OURS.fullmatch(line) or "│" in line for line in said.err.splitlines()), said.err
+    assert "Prefect: Prefect's server answers no more" in said.err
+    assert said.code == 1
+    assert said.err.splitlines()[-1].startswith("TransientError: Prefect's server at "), said.err
+    assert list((alone.toy.workspace / "stages" / "train_lora").glob("*/manifest.parquet"))
+    client = MlflowClient(tracking_uri=f"sqlite:///{alone.toy.workspace / 'mlflow.db'}")
+    (trained,) = client.search_runs(["1"], "attributes.run_name = 'train_lora'", order_by=["start_time DESC"])[:1]
+    assert trained.info.status == "FINISHED"
+    loss = client.get_metric_history(trained.info.run_id, "loss")
+    assert sorted(point.step for point in loss) == list(range(1, FEW + 1))
+
+
+def test_the_next_run_works(alone: Alone) -> None:
+    assert alone.again.code == 0, alone.again.err
+    assert alone.again.err.startswith("nothing to do: train_lora are up to date")
 
 
 def _wait_for_checkpoint(toy: Toy, before: list[Path], process: "subprocess.Popen[str]") -> None:

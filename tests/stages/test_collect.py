@@ -169,7 +169,7 @@ def test_the_command_deletes_what_it_names(bench: Bench, tmp_path: Path) -> None
 
 
 def _gc(config: Path, *options: str) -> str:
-    command = [sys.executable, "-m", "flows.cli", "gc", str(config), "--keep-runs", "0", *options]
+    command = [sys.executable, "-m", "flows", "gc", str(config), "--keep-runs", "0", *options]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 

@@ -72,6 +72,7 @@ def test_tokens_are_as_many_as_inference_counts(audio_vae: Any, samples: int) ->
 )
 @example(frames=281, rate=47.952)
 @example(frames=9, rate=30.0)
+@example(frames=465, rate=50.0)
 def test_a_sound_of_any_clip_has_as_many_tokens_as_its_seconds(frames: int, rate: float) -> None:
     """Training and sampling count by seconds, the VAE by the samples that they were cut to."""
     seconds = frames / rate
