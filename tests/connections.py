@@ -17,7 +17,7 @@ def _record(event, arguments, place={place!r}):
             raise PermissionError(f"a test wants to connect to {{host}}; tests do not use the network")
 sys.addaudithook(_record)
 with open({processes!r}, "a") as file:
-    file.write(f"{{sys.orig_argv}}\n")
+    file.write(f"{{sys.orig_argv}}\\n")
 """
 OF_TESTS = ("DO_NOT_TRACK", "MLFLOW_DISABLE_TELEMETRY", "PREFECT_SERVER_ANALYTICS_ENABLED", "HF_HUB_DISABLE_TELEMETRY")
 SILENCING = ("CI", "PYTEST_CURRENT_TEST", "GITHUB_ACTIONS", "GITLAB_CI", "JENKINS_URL", "TF_BUILD", "BUILDKITE")
