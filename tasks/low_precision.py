@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from datasets_spec.errors import DamagedError
 from ltx_core.engine.comparison import VERSION, Comparison
+from ltx_core.files.atomic import find_whole
 from ltx_core.files.digest import text_digest
 from ltx_core.files.json_file import read_json, write_json
 from ltx_core.progress import SILENT, Progress
@@ -52,8 +53,11 @@ def compared(run: StageRun, ranks: "Ranks", make: Callable[[], Comparison]) -> C
 def known(
     settings: TrainSettings, shared: Shared, workspace: Workspace, progress: Progress = SILENT
 ) -> Comparison | None:
-    """What the pool knows, if the settings leave it to a comparison."""
-    return _read(_pool_file(settings, shared, workspace), progress) if _is_compared(settings) else None
+    """What the pool knows, if the settings leave it to a comparison. Weights are read for their digest only where the
+    pool knows of any: a plan of a new workspace reads headers alone."""
+    if not _is_compared(settings) or not find_whole(workspace.compared, "*.json"):
+        return None
+    return _read(_pool_file(settings, shared, workspace), progress)
 
 
 def plan_lines(settings: TrainSettings, found: Comparison | None) -> Sequence[str]:

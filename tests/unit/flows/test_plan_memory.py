@@ -55,6 +55,12 @@ def planned(write: Write, weights: dict[str, str], tmp_path: Path) -> Any:
     return planned
 
 
+def test_weights_in_8_bits_are_planned_by_headers_alone(planned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their digest, of 38 GB, is wanted where a comparison of them is known, and nowhere else."""
+    monkeypatch.setattr("tasks.low_precision.component_identities", lambda *_: pytest.fail("weights are read"))
+    assert "is compared with full precision when training starts" in "".join(planned(80, base_precision="int8").memory)
+
+
 def test_the_guides_smallest_configuration_fits_a_card_of_16_gib(planned: Any) -> None:
     why, bucket, *rest = planned(16, **SMALLEST_OF_THE_GUIDE).memory
     assert re.match(r"16 GiB card: 48 of 48 blocks computed again \(recompute 1\.00\) and [1-9]\d? streamed", why)
