@@ -4,6 +4,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from flows.commands import COMMANDS
 from flows.lasting import lasting_output
@@ -29,6 +30,7 @@ def import_given(words: Sequence[str]) -> None:
 def parser(name: str | None) -> argparse.ArgumentParser:
     """All commands, and the arguments of the one of that name: the modules of others are not even imported."""
     top = argparse.ArgumentParser(prog="ltx2-lora", description="A folder of footage in, a LoRA for LTX-2 out.")
+    top.add_argument("--version", action=_Version, nargs=0, help="say which version this is, and exit")
     subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         sub = subparsers.add_parser(command.name, help=command.summary, description=command.summary)
@@ -36,6 +38,16 @@ def parser(name: str | None) -> argparse.ArgumentParser:
             command.arguments(sub)
         sub.set_defaults(run=command.run)
     return top
+
+
+class _Version(argparse.Action):
+    """Looked up when it is asked for, which `--help` need not wait for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"{parser.prog} {version(parser.prog)}\n")
+        parser.exit()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

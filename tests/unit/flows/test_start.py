@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -73,3 +74,10 @@ def test_a_background_job_that_ignores_ctrl_c_goes_on() -> None:
 def _press(moment: str, mode: str) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-c", PRESSED, moment, mode]
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    words = [sys.executable, "-m", "flows", "--version"]
+    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said == f"{project['name']} {project['version']}\n"
