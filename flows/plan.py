@@ -42,8 +42,10 @@ def check_here(config: RunConfig, selection: Selection) -> None:
     """See that all that must lie on this machine does, before the hub or any server is asked for anything.
 
     Raises:
-        LtxError: a file or folder is missing, or is not what it should be.
+        LtxError: a file, a folder or a library is missing, or is not what it should be.
     """
+    if config.tracking.wandb:
+        require_wandb()
     selection = selection.wanted(config)
     if selection.needs_weights:
         check_weights_here(config.model)
@@ -80,8 +82,6 @@ def prepare(
     """
     check_here(config, selection)
     shared = config.shared()
-    if config.tracking.wandb:
-        require_wandb()
     if selection.needs_weights:
         shared = shared.model_copy(update={"model": prepare_weights(shared.model, progress)})
     sections = {s.name: s.prepare(config.stage_config(s.name), shared, progress) for s in selection.stages}
