@@ -17,7 +17,8 @@ disturbance the next run must start its first stage within ten seconds, and end 
 run or in one message that says what to do, without having stored anything wrong. A damaged file that the run had no
 need of may stay as it is, if `verify --repair` finds it and takes it away; such cases are counted with the messages. A
 case is wrong if it did not: a traceback, a hang, a wrong byte. Its seed repeats it. A few cases with fixed seeds are
-part of `make test`.
+part of `make test`. Wrong cases stay in the table: what they showed was mended, with a test, before the commits that
+are named after theirs, on which the same kind was run again.
 """
 
 
@@ -30,11 +31,11 @@ def main() -> int:
         for line in Path(name).read_text().splitlines():
             fields = json.loads(line)
             kind, seed = fields.pop("kind"), fields.pop("seed")
-            commits[fields.pop("commit")] += 1
+            commits[commit := fields.pop("commit")] += 1
             case = Case(**fields)
             tallies.setdefault(kind, Tally(kind)).cases.append(case)
             if case.problem:
-                examples[kind].append(f"- `{seed}`: {case.what}: {case.problem[:300]}")
+                examples[kind].append(f"- `{seed}` at {commit}: {case.what[:200]}: {case.problem[:160]}")
     date = datetime.datetime.now(datetime.UTC).date()
     on = ", ".join(f"{commit} ({number} cases)" for commit, number in commits.items())
     lines = [
