@@ -19,6 +19,8 @@ from datasets_spec.sealed_table import read_sealed, sealed
 
 R = TypeVar("R", bound=Record)
 SCHEMA_VERSION = 1
+DIGEST = "ltx2.digest"
+"""Names the rows' content, in the metadata of their table."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Manifest(Generic[R]):
     @property
     def digest(self) -> str:
         """Names the content of the rows, whatever their locations; what a later stage's key is made of."""
-        return self.header["ltx2.digest"]
+        return self.header[DIGEST]
 
     def __iter__(self) -> Iterator[R]:
         """Every row, in the order of their keys.
@@ -95,7 +97,7 @@ def write_manifest(path: Path, record: type[R], rows: Iterable[R]) -> Manifest[R
     metadata = {
         "ltx2.record": record.__name__,
         "ltx2.schema_version": str(SCHEMA_VERSION),
-        "ltx2.digest": rows_digest(ordered),
+        DIGEST: rows_digest(ordered),
     }
     schema = arrow_schema(record).with_metadata(metadata)
     table = pa.Table.from_pylist([row.model_dump(mode="json") for row in ordered], schema=schema)

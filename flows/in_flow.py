@@ -41,15 +41,15 @@ def run_in_flow(config: RunConfig, selection: Selection) -> list[StageResult]:
     Raises:
         LtxError: a stage failed; MLflow's run says FAILED and a retry of the flow run goes on with it.
     """
-    run, of_a_command = _flow_run(), _is_of_a_command(_flow_run())
+    run = _flow_run()
+    of_a_command = _is_of_a_command(run)
     if of_a_command:
         get_current_settings().client.max_retries = RETRIES
     with get_client(sync_client=True) as client:
         crash_dead_runs(client)
     with recorded_process(str(run.id)), terminal() if of_a_command else nullcontext(Everyone()) as watching:
-        seen = Everyone(
-            watching, PrefectProgress(partial(_lost, watching) if of_a_command else get_run_logger().warning)
-        )
+        lost = partial(_lost, watching) if of_a_command else get_run_logger().warning
+        seen = Everyone(watching, PrefectProgress(lost))
         ran = run_tracked(config, selection, key=str(run.id), name=run.name, watching=seen, around=_as_tasks())
         publish(ran.results, ran.tracked, config)
     return ran.results

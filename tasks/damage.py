@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from datasets_spec.manifest import DIGEST
 from ltx_core.errors import DamagedError
 from ltx_core.files.digest import DigestMemo
 from ltx_core.pool.index import read_index
@@ -34,8 +35,9 @@ def find_damage(stage: Stage, folder: Path, workspace: Workspace, memo: DigestMe
         counted = summary.rows
         yield from _damaged_files({folder / name: digest for name, digest in summary.files.items()}, workspace, memo)
     try:
-        columns = manifest.table().to_pydict()
-        if counted and manifest.digest != counted:
+        table = manifest.table()
+        columns = table.to_pydict()
+        if counted and table.schema.metadata[DIGEST.encode()].decode() != counted:
             yield Damage(manifest.path, f"{workspace.relative(manifest.path)} holds other rows than were written")
     except DamagedError as error:
         yield Damage(manifest.path, error.found)

@@ -15,7 +15,7 @@ from ltx_core.media.whole_clip import latent_clip
 from ltx_core.pool.index import Entry
 from ltx_core.progress import Progress
 from ltx_core.vision.folder import encoder_identity
-from tasks.encode_missing import Encoded, Refused, encode_missing, of_clips
+from tasks.encode_missing import Encoded, Refused, by_shape, encode_clips
 from tasks.frame_encoder import check_encoder, fetch_encoder, opened_encoder, pending_encoder
 from tasks.frame_memory import memory_lines
 from tasks.loading import loading
@@ -71,15 +71,8 @@ def embed_frames(run: StageRun) -> Outcome:
     encoder = _encoder_key(run, run.memo)
     clips: list[Clip] = [clip for clip in run.inputs["split"] if clip.split == "train"]
     keys = {clip.clip_id: text_digest(encoder, picture_key(clip)) for clip in clips}
-    samples = encode_missing(
-        run,
-        run.workspace.pool / "frames" / encoder[:16],
-        {keys[clip.clip_id]: clip for clip in reversed(clips)},
-        partial(_embed, run),
-        total=len(clips),
-        unit="clips",
-    )
-    return of_clips(clips, keys, samples, partial(_row, run=run))
+    folder = run.workspace.pool / "frames" / encoder[:16]
+    return encode_clips(run, folder, keys, clips, partial(_embed, run), partial(_row, run=run))
 
 
 def _embed(
@@ -89,9 +82,8 @@ def _embed(
         from ltx_core.vision.frames import embed_clips
         from tasks.clip_decoding import decoded_clips
 
-    ordered = sorted(missing.items(), key=lambda pair: (pair[1].bucket, pair[1].clip_id))
     encoder = _loaded(run)
-    with closing(decoded_clips(ordered, run, refused, latent_clip)) as decoded:
+    with closing(decoded_clips(by_shape(missing), run, refused, latent_clip)) as decoded:
         for clip, features in embed_clips(decoded, encoder):
             if bool(features.isfinite().all()):
                 yield Encoded(clip.key, partial(dict, {"features": features}), {"shape": list(features.shape)})

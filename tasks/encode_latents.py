@@ -16,7 +16,7 @@ from ltx_core.media.errors import MediaError
 from ltx_core.pool.index import Entry
 from ltx_core.shapes import audio_latent_frames
 from tasks.device import planned_card
-from tasks.encode_missing import Encoded, Refused, encode_missing, of_clips
+from tasks.encode_missing import Encoded, Refused, by_shape, encode_clips
 from tasks.loading import loading
 from tasks.shards import SHARD_OPTIONS, ShardConfig
 from tasks.shared import Shared
@@ -83,16 +83,8 @@ def encode_latents(run: StageRun) -> Outcome:
     vaes = _vae_key(run, run.memo)
     clips: list[Clip] = list(run.inputs["split"])
     keys = {clip.clip_id: text_digest(vaes, clip.clip_key) for clip in clips}
-    samples = encode_missing(
-        run,
-        run.workspace.pool / "latents" / vaes[:16],
-        {keys[clip.clip_id]: clip for clip in reversed(clips)},
-        partial(_encode, run),
-        total=len(clips),
-        unit="clips",
-        fits=_fits,
-    )
-    return of_clips(clips, keys, samples, partial(_row, run=run))
+    folder = run.workspace.pool / "latents" / vaes[:16]
+    return encode_clips(run, folder, keys, clips, partial(_encode, run), partial(_row, run=run), fits=_fits)
 
 
 def _encode(
@@ -104,7 +96,7 @@ def _encode(
         from tasks.sound_encoder import resounded
 
     pictures = {entry.info["picture"]: entry for entry in known.values() if "picture" in entry.info}
-    ordered = sorted(missing.items(), key=lambda pair: (pair[1].bucket, pair[1].clip_id))  # equal shapes together
+    ordered = by_shape(missing)
     seen = [(key, clip, pictures[picture_key(clip)]) for key, clip in ordered if picture_key(clip) in pictures]
     unseen = [(key, clip) for key, clip in ordered if picture_key(clip) not in pictures]
     with closing(resounded(seen, run, refused)) as again, closing(encoded(unseen, run, refused)) as anew:

@@ -111,10 +111,24 @@ def _write(
     return writer.committed
 
 
-def of_clips(
-    clips: Sequence[Clip], keys: Mapping[str, str], samples: Samples, row: Callable[[Clip, Entry], Latent | Frames]
+def encode_clips(
+    run: StageRun,
+    folder: Path,
+    keys: Mapping[str, str],
+    clips: Sequence[Clip],
+    encode: Encode[Clip],
+    row: Callable[[Clip, Entry], Latent | Frames],
+    *,
+    fits: Callable[[Clip, Entry], bool] = lambda _clip, _entry: True,
 ) -> Outcome:
-    """The outcome of a stage that makes a sample of every clip; `keys`: of samples, by clip id."""
+    """`encode_missing` for a stage that makes a sample of every clip, and what comes of it.
+
+    Args:
+        keys: Of samples, by clip id; clips of equal content have one.
+        row: Of a clip and its sample.
+    """
+    items = {keys[clip.clip_id]: clip for clip in reversed(clips)}
+    samples = encode_missing(run, folder, items, encode, total=len(clips), unit="clips", fits=fits)
     entries, refused = samples.entries, samples.refused
     rows = [row(clip, entries[key]) for clip in clips if (key := keys[clip.clip_id]) in entries]
     return Outcome(
@@ -127,6 +141,11 @@ def of_clips(
         unit="clips",
         figures={"mib": sum(row.size for row in rows) / 2**20},
     )
+
+
+def by_shape(missing: Mapping[str, Clip]) -> list[tuple[str, Clip]]:
+    """Keys and clips, those of equal shape together."""
+    return sorted(missing.items(), key=lambda pair: (pair[1].bucket, pair[1].clip_id))
 
 
 def verdict(clip: Clip, error: MediaError) -> Quarantined:

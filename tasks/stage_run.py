@@ -69,9 +69,9 @@ class StageRun:
         """The folder of the output."""
         return self.workspace.stage(self.stage.name, self.decided.key)
 
-    @property
+    @cached_property
     def manifest(self) -> Manifest[Any]:
-        """The output's rows, once the run is finished."""
+        """The output's rows, once the run is finished; one object, which reads their digest once."""
         return self.stage.manifest(self.out)
 
     @property
