@@ -142,12 +142,22 @@ def record_up(services: Sequence[Service]) -> None:
 
 
 def up_record() -> UpRecord | None:
-    """Which process is or was `up`."""
-    if not _record().exists():
+    """Which process is or was `up`.
+
+    Raises:
+        ConfigError: what was written of it cannot be read.
+    """
+    try:
+        values = json.loads(_record().read_bytes())
+        services = {name: ProcessRecord.of(one) for name, one in values.get("services", {}).items()}
+        return UpRecord(ProcessRecord.of(values), services)
+    except FileNotFoundError:
         return None
-    values = json.loads(_record().read_text())
-    services = {name: ProcessRecord.of(one) for name, one in values.get("services", {}).items()}
-    return UpRecord(ProcessRecord.of(values), services)
+    except (AttributeError, KeyError, TypeError, ValueError) as problem:
+        raise ConfigError(
+            f"{_record()} does not say which processes `ltx2-lora up` has started ({problem!r}): end those that still "
+            "run (`ps -ef` shows them), then delete the file"
+        ) from problem
 
 
 def forget_up() -> None:
@@ -171,8 +181,10 @@ def end_leftovers() -> list[str]:
 
 
 def of_session(leader: ProcessRecord) -> list[psutil.Process]:
-    """The processes of a session, by its first one, which may be gone."""
-    if not leader.is_here or (psutil.pid_exists(leader.pid) and not leader.is_alive() and not _is_zombie(leader.pid)):
+    """The processes of a session that a service began, by its first one, which may be gone."""
+    if not leader.is_here or leader.pid == os.getsid(0):  # a service never shares the session of who asks
+        return []
+    if psutil.pid_exists(leader.pid) and not leader.is_alive() and not _is_zombie(leader.pid):
         return []  # the number belongs to another process by now
     return [one for one in psutil.process_iter() if _session_of(one.pid) == leader.pid and not _is_zombie(one.pid)]
 

@@ -50,6 +50,8 @@ class ProcessRecord:
             KeyError, TypeError, ValueError: `values` are no such record.
         """
         pid, started_at, host = int(values["pid"]), float(values["started_at"]), str(values["host"])
+        if pid < 1:  # the kernel takes such a number for a group of processes, that of who asks among them
+            raise ValueError(f"{pid} is no number of a process")
         return cls(pid, started_at, host, str(values.get("table", "")))
 
     @property

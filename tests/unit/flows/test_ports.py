@@ -172,13 +172,62 @@ def test_a_killed_up_leaves_no_service(port: int, tmp_path: Path) -> None:
     require_free(port, "MLflow's UI", "end it")
 
 
+def write_record(home: Path, server: int) -> None:
+    """The record of an `up` that is gone, whose server had this number."""
+    gone = {"pid": 2**22 + 5, "started_at": 1.0, "host": os.uname().nodename}
+    record = {**gone, "services": {"server": {**gone, "pid": server}, "worker": gone}}
+    (home / "ltx2-lora").mkdir(exist_ok=True)
+    (home / "ltx2-lora" / "up.json").write_text(json.dumps(record))
+
+
 def test_a_later_process_of_a_services_number_is_left_alone(tmp_path: Path) -> None:
+    later = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True)
     with temporary_settings({PREFECT_HOME: tmp_path}):
-        gone = {"pid": 2**22 + 5, "started_at": 1.0, "host": os.uname().nodename}
-        record = {**gone, "services": {"server": {**gone, "pid": os.getsid(0)}, "worker": gone}}
-        (tmp_path / "ltx2-lora").mkdir()
-        (tmp_path / "ltx2-lora" / "up.json").write_text(json.dumps(record))
+        write_record(tmp_path, later.pid)
         assert end_leftovers() == []
         found = up_record()
-        assert found is not None
-        assert set(found.services) == {"server", "worker"}
+    assert found is not None
+    assert set(found.services) == {"server", "worker"}
+    assert later.poll() is None
+    later.communicate(b"\n")
+    assert later.returncode == 0
+
+
+OWN_SESSION = """
+import os, sys
+from pathlib import Path
+first, (reads, writes) = os.getpid(), os.pipe()
+if os.fork():
+    os._exit(0)
+while os.getppid() == first:
+    pass
+os.setpgid(0, 0)  # a signal to its group would end it, and not the test
+from prefect.settings import PREFECT_HOME, temporary_settings
+from flows.services import end_leftovers
+with temporary_settings({PREFECT_HOME: Path(sys.argv[1])}):
+    from tests.unit.flows.test_ports import write_record
+    write_record(Path(sys.argv[1]), os.getsid(0))
+    print(end_leftovers(), flush=True)
+"""
+
+
+def test_the_session_of_who_asks_is_never_ended(tmp_path: Path) -> None:
+    """Whose first process is gone, or lies outside of the container, so that it has no number of its own."""
+    command = [sys.executable, "-c", OWN_SESSION, str(tmp_path)]
+    asked = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, start_new_session=True, timeout=60)
+    assert asked.stdout == "[]\n", asked
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_a_number_of_a_group_is_no_process(tmp_path: Path, number: int) -> None:
+    write_record(tmp_path, number)
+    with temporary_settings({PREFECT_HOME: tmp_path}), pytest.raises(ConfigError, match="no number of a process"):
+        end_leftovers()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 5}', '{"pid": "x", "started_at": 1, "host": "h"}'])
+def test_a_damaged_record_is_one_message(tmp_path: Path, text: str) -> None:
+    (tmp_path / "ltx2-lora").mkdir()
+    (tmp_path / "ltx2-lora" / "up.json").write_text(text)
+    with temporary_settings({PREFECT_HOME: tmp_path}), pytest.raises(ConfigError, match="then delete the file"):
+        up_record()
