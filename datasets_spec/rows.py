@@ -80,8 +80,8 @@ class Clip(Record):
     )
     scan: Scan = Field(default="progressive", description="As its file's.")
     num_frames: int = Field(ge=1, description="8k+1 frames.")
-    width: int = Field(ge=32, description="Pixels, a multiple of 32.")
-    height: int = Field(ge=32, description="Pixels, a multiple of 32.")
+    width: int = Field(ge=32, description="Width in pixels, a multiple of 32.")
+    height: int = Field(ge=32, description="Height in pixels, a multiple of 32.")
     bucket: str = Field(description="`WxH@F`; a batch never mixes buckets.")
     audio: AudioKind = Field(
         description="What is heard in the span; absence carries no audio loss, and silence none unless asked to."

@@ -40,7 +40,7 @@ with warnings.catch_warnings():
     class RunConfig(Shared):
         """Everything that decides what a run makes."""
 
-        workspace: Path = Field(default=Path("workspace"), description="Where results, caches and tracking live.")
+        workspace: Path = Field(default=Path("workspace"), description="Folder for results, caches and tracking data.")
         probe: ProbeConfig = Field(default=ProbeConfig(), description="Finding and reading media.")
         split: SplitConfig = Field(default=SplitConfig(), description="Cutting clips.")
         embed_text: EmbedTextConfig = Field(default=EmbedTextConfig(), description="Text features.")

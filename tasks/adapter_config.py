@@ -16,10 +16,11 @@ class AdapterConfig(ConfigModel):
 
     path: Path | None = Field(default=None, description="A LoRA file, or a folder with one `.safetensors` file.")
     hub: str | None = Field(
-        default=None, description="On the Hugging Face hub, `owner/name:weights.safetensors`; instead of `path`."
+        default=None,
+        description="A file on the Hugging Face hub, as `owner/name:weights.safetensors`. Replaces `path`.",
     )
-    revision: str | None = Field(default=None, description="With `hub`: branch, tag or commit; default main.")
-    strength: float = Field(default=1.0, allow_inf_nan=False, description="How much of it is added; not 0.")
+    revision: str | None = Field(default=None, description="With `hub`: branch, tag or commit. Default: main.")
+    strength: float = Field(default=1.0, allow_inf_nan=False, description="Strength of the adapter; not 0.")
 
     @model_validator(mode="before")
     @classmethod
@@ -53,11 +54,13 @@ class AdapterRunConfig(SamplingOverrides):
     """Renders of every prompt with these adapters. Text alone stands for a run of that one adapter."""
 
     name: str = Field(
-        max_length=100, pattern=r"^[\w.-]+$", description="Shown beside its renders; letters, digits and `_.-`."
+        max_length=100,
+        pattern=r"^[\w.-]+$",
+        description="Name that is shown beside the renders. Letters, digits, `_`, `.` and `-`.",
     )
     adapters: tuple[AdapterConfig, ...] = Field(min_length=1, description="All of them at once.")
-    base: bool = Field(default=True, description="Render the base model with them.")
-    lora: bool = Field(default=True, description="Render the base model with them and the trained LoRA.")
+    base: bool = Field(default=True, description="Render the base model with these adapters.")
+    lora: bool = Field(default=True, description="Render the base model with these adapters and the trained LoRA.")
 
     @model_validator(mode="before")
     @classmethod

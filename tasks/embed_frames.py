@@ -41,24 +41,32 @@ class EmbedFramesConfig(ShardConfig):
         default="facebook/dinov2-giant",
         min_length=1,
         description="DINOv2 in transformers' layout: a folder, or a repository on the hub such as "
-        "`facebook/dinov2-small`, `-base`, `-large`, `-giant`.",
+        "`facebook/dinov2-small`, `-base`, `-large` or `-giant`.",
     )
-    revision: str | None = Field(default=None, description="Branch, tag or commit of the repository; default `main`.")
+    revision: str | None = Field(default=None, description="Branch, tag or commit of the repository. Default: `main`.")
     image_size: int = Field(
         default=518,
         ge=14,
         le=2048,
-        description="Pixel edge that frames are squeezed to for the encoder; a multiple of its patches of 14.",
+        description="Edge of the square that frames are resized to for the encoder, in pixels. A multiple of its "
+        "patch size of 14.",
     )
     dtype: str = Field(default="bf16", pattern="^(bf16|fp32)$", description="Precision of the encoder.")
     frames_at_once: int = Field(
-        default=16, ge=1, le=1024, description="Most frames of a clip computed at once; changes features by rounding."
+        default=16,
+        ge=1,
+        le=1024,
+        description="Largest number of frames of a clip that are computed at once. It changes features only by "
+        "rounding.",
     )
     decode_workers: int | None = Field(
-        default=None, ge=1, le=128, description="Processes that decode ahead; default one a core, at most 16."
+        default=None,
+        ge=1,
+        le=128,
+        description="Processes that decode clips ahead of the encoder. Default: one for each core, at most 16.",
     )
     decode_ahead_mib: int = Field(
-        default=4096, ge=64, le=2**20, description="Host memory that decoded clips may take while they wait."
+        default=4096, ge=64, le=2**20, description="Host memory for decoded clips that wait to be encoded."
     )
 
     def named(self) -> list[str]:

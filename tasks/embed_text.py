@@ -34,20 +34,20 @@ class EmbedTextConfig(ShardConfig):
     dtype: str = Field(
         default="bf16",
         pattern="^(bf16|fp32|int8)$",
-        description="Precision of the text encoder. `int8`: its weights in 8 bits, half the memory of bf16, features "
-        "within about a per cent.",
+        description="Precision of the text encoder. `int8`: weights in 8 bits, which take half the memory of bf16 "
+        "and change the features by about one per cent.",
     )
     pack_tokens: int = Field(
         default=PACK_TOKENS,
         ge=1024,
         le=65536,
-        description="Tokens computed at once, captions end to end; more takes more memory and is faster where weights "
-        "are streamed. Changes features by rounding only.",
+        description="Tokens that are computed at once, with captions placed end to end. A larger number takes more "
+        "memory, and is faster if the layers are in host memory. It changes features only by rounding.",
     )
     compile: Literal["auto"] | bool = Field(
         default="auto",
-        description="Compile the encoder's feed-forward and norms; changes features by rounding only. `auto`: on a "
-        "GPU, if there are so many tokens to embed that it saves more than it costs.",
+        description="Compile the encoder's feed-forward layers and norms; this changes features only by rounding. "
+        "`auto`: on a GPU, if there are enough tokens that it saves more time than it costs.",
     )
 
 

@@ -33,36 +33,40 @@ class EncodeLatentsConfig(ShardConfig):
     """How clips are encoded."""
 
     dtype: str = Field(
-        default="bf16", pattern="^(bf16|fp32)$", description="Precision of the video VAE; audio is fp32."
+        default="bf16",
+        pattern="^(bf16|fp32)$",
+        description="Precision of the video VAE. The audio VAE always uses fp32.",
     )
     tile_size: int | None = Field(
         default=None,
         ge=64,
         le=4096,
         multiple_of=32,
-        description="Pixel edge of square tiles for frames too large for the device. Changes latents: a tile does not "
-        "see its neighbours. `memory.vae_chunk_frames` saves more and changes nothing; try that first.",
+        description="Edge of square tiles in pixels, for frames that are too large for the device. Tiles change the "
+        "latents, because a tile does not see its neighbours. Try `memory.vae_chunk_frames` first: it "
+        "saves more memory and does not change results.",
     )
     tile_overlap: int = Field(
-        default=64, ge=32, le=1024, multiple_of=32, description="Pixels that neighbouring tiles share at least."
+        default=64, ge=32, le=1024, multiple_of=32, description="Smallest overlap of neighbouring tiles, in pixels."
     )
     decode_workers: int | None = Field(
         default=None,
         ge=1,
         le=128,
-        description="Processes that decode ahead of the VAE; default one a core, at most 16.",
+        description="Processes that decode clips ahead of the VAE. Default: one for each core, at most 16.",
     )
     decode_ahead_mib: int = Field(
-        default=4096, ge=64, le=2**20, description="Host memory that decoded clips may take while they wait."
+        default=4096, ge=64, le=2**20, description="Host memory for decoded clips that wait to be encoded."
     )
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
         default="auto",
-        description="Clips of equal shape encoded at once, to rounding the same. `auto`: several if they are small.",
+        description="Clips of equal shape that are encoded at once; results are equal up to rounding. `auto`: "
+        "several if they are small.",
     )
     compile: Literal["auto"] | bool = Field(
         default="auto",
-        description="Compile the encoder; changes latents by rounding only. `auto`: on a GPU, for shapes with so many "
-        "clips left (some 600 of 121x512x768) that it saves more than it costs.",
+        description="Compile the encoder; this changes latents only by rounding. `auto`: on a GPU, for shapes with "
+        "so many remaining clips (about 600 of 121x512x768) that it saves more time than it costs.",
     )
 
     @model_validator(mode="after")

@@ -23,14 +23,17 @@ class PublishConfig(ConfigModel):
     repository: str | None = Field(
         default=None,
         pattern=r"^[\w.-]+(/[\w.-]+)?$",
-        description="Model repository on the hub that the LoRA is uploaded to: `owner/name`, or `name` for the "
-        "account's own; made if it is not there. Default: nothing is uploaded.",
+        description="Model repository on the hub that the LoRA is uploaded to: `owner/name`, or `name` for your own "
+        "account. It is created if it does not exist. Default: nothing is uploaded.",
     )
-    private: bool = Field(default=True, description="Whether a repository that is made is private.")
+    private: bool = Field(default=True, description="Create the repository as a private one.")
     num_renders: int = Field(
-        default=4, ge=0, le=100, description="Renders uploaded at most; only such as were made from text alone."
+        default=4,
+        ge=0,
+        le=100,
+        description="Largest number of renders that are uploaded. Only renders made from text alone are used.",
     )
-    dry_run: bool = Field(default=False, description="List what would be uploaded and where, and upload nothing.")
+    dry_run: bool = Field(default=False, description="List what would be uploaded, and where, but upload nothing.")
 
 
 def publish(run: StageRun) -> Outcome:

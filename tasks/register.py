@@ -26,10 +26,13 @@ RUN_ID_VARIABLE = "LTX2_MLFLOW_RUN_ID"
 class RegisterConfig(ConfigModel):
     """The model registry."""
 
-    model_name: str = Field(default="ltx2-lora", min_length=1, description="Registered model that versions belong to.")
+    model_name: str = Field(
+        default="ltx2-lora", min_length=1, description="Name of the registered model that gets the versions."
+    )
     promote: Literal["if_better", "always", "never"] = Field(
         default="if_better",
-        description="When a version becomes `champion`: if its eval loss is under the base model's and the champion's.",
+        description="When a version becomes the `champion`. `if_better`: if its eval loss is lower than that of the "
+        "base model and of the current champion.",
     )
 
 

@@ -17,70 +17,94 @@ class RenderValidationConfig(SamplingConfig):
 
     LOCATIONS = ("clip_model",)
 
-    width: int = Field(default=768, ge=64, le=4096, multiple_of=32, description="Pixels, a multiple of 32.")
-    height: int = Field(default=512, ge=64, le=4096, multiple_of=32, description="Pixels, a multiple of 32.")
-    num_frames: int = Field(default=121, ge=1, le=1025, description="Frames, 8k+1; floored to it with a notice.")
+    width: int = Field(default=768, ge=64, le=4096, multiple_of=32, description="Width in pixels, a multiple of 32.")
+    height: int = Field(default=512, ge=64, le=4096, multiple_of=32, description="Height in pixels, a multiple of 32.")
+    num_frames: int = Field(
+        default=121, ge=1, le=1025, description="Number of frames. Rounded down to 8k+1 with a warning."
+    )
     frame_rate: float = Field(default=25.0, gt=0, le=240, description="Frames per second.")
-    seeds: tuple[int, ...] = Field(default=(42,), min_length=1, description="A render for each prompt and seed.")
+    seeds: tuple[int, ...] = Field(
+        default=(42,), min_length=1, description="Seeds. There is one render for each prompt and seed."
+    )
     image_to_video_clips: int = Field(
-        default=0, ge=0, le=100, description="Held-out clips whose first frame starts a render of their caption."
+        default=0,
+        ge=0,
+        le=100,
+        description="Number of held-out clips whose first frame and caption are used for a render.",
     )
     picture_crf: Literal["official"] | Annotated[int, Field(ge=0, le=51)] = Field(
         default="official",
-        description="`prompts.pictures` become a frame of H.264 first, since the models are trained on such: "
-        "its constant rate factor. `official`: Lightricks' own, 33 up to LTX-2.3 and 18 from 2.4 on; 0: as they are.",
+        description="`prompts.pictures` are first compressed as a frame of H.264 with this constant rate factor, "
+        "because the models were trained on such images. `official`: Lightricks' own factor, 33 up to "
+        "LTX-2.3 and 18 from 2.4 on. 0: no compression.",
     )
     picture_strength: float = Field(
         default=1.0,
         gt=0,
         le=1,
-        description="How firmly a given picture, or a clip's first frame, is kept: 1 as it is; less, and the model may "
-        "change it.",
+        description="How firmly an image, or the first frame of a clip, is kept. 1: unchanged. With smaller values "
+        "the model may change it.",
     )
     sound_to_video_clips: int = Field(
-        default=0, ge=0, le=100, description="Held-out clips whose sound a render of their caption follows and keeps."
+        default=0,
+        ge=0,
+        le=100,
+        description="Number of held-out clips whose audio and caption are used for a render. The audio is kept.",
     )
     extend_clips: int = Field(
-        default=0, ge=0, le=100, description="Held-out clips whose beginning a render of their caption goes on from."
+        default=0,
+        ge=0,
+        le=100,
+        description="Number of held-out clips whose beginning and caption are used for a render that continues them.",
     )
     extend_latent_frames: int = Field(
-        default=2, ge=1, le=128, description="Latent frames given of those clips: n are 8n-7 frames."
+        default=2,
+        ge=1,
+        le=128,
+        description="Latent frames at the beginning of those clips that are kept: n latent frames are 8n-7 frames.",
     )
     inpaint_clips: int = Field(
-        default=0, ge=0, le=100, description="Held-out clips of which a region is made anew after their caption."
+        default=0,
+        ge=0,
+        le=100,
+        description="Number of held-out clips in which a region is generated again by their caption.",
     )
     inpaint_region: Region = Field(
-        default=CENTRE, description="Made anew: left, top, right, bottom as fractions of the picture."
+        default=CENTRE, description="Region that is generated: left, top, right and bottom, as fractions of the frame."
     )
     inpaint_mask: Path | None = Field(
-        default=None, description="Instead of the region a picture: what is black is made anew, what is white is kept."
+        default=None, description="Image that replaces the region: black parts are generated, white parts are kept."
     )
     adapters: tuple[AdapterRunConfig, ...] = Field(
         default=(), description="Runs with published adapters, such as the distilled LoRA; each renders everything."
     )
-    render_without_adapters: bool = Field(default=True, description="Render without them too.")
-    render_base: bool = Field(default=True, description="Render the base model too; once for all runs that share it.")
-    dtype: str = Field(default="bf16", pattern="^(bf16|fp32)$", description="Precision of the transformer and VAEs.")
+    render_without_adapters: bool = Field(default=True, description="Also render without the adapters.")
+    render_base: bool = Field(
+        default=True, description="Also render the base model. This is done once for all runs that use it."
+    )
+    dtype: str = Field(
+        default="bf16", pattern="^(bf16|fp32)$", description="Precision of the transformer and the VAEs."
+    )
     base_precision: Literal["native", "int8", "fp8"] = Field(
         default="native",
-        description="Frozen weights of the blocks while renders are sampled: as `dtype`, or held in 8 bits and "
-        "dequantised for each product.",
+        description="Storage of the frozen block weights for renders: in `dtype`, or in 8 bits and dequantised for "
+        "each product.",
     )
     streamed_blocks: Literal["auto", "all"] | Annotated[int, Field(ge=0)] = Field(
         default="auto",
-        description="Blocks whose frozen weights wait on the host. `auto`: the fewest with which the renders fit the "
-        "GPU, 0 on the CPU.",
+        description="Block offload: number of blocks whose frozen weights are kept on the host. `auto`: the smallest "
+        "number with which the renders fit on the GPU, 0 on the CPU.",
     )
     stream_from: Literal["auto", "memory", "disk"] = Field(
         default="auto",
-        description="Where they wait: page-locked memory, or files in the stage's folder, which is slow. `auto`: "
-        "memory if there is enough.",
+        description="Where offloaded weights are kept: in page-locked memory, or in files in the stage's folder, "
+        "which is slow. `auto`: in memory if there is enough.",
     )
     clip_model: str | None = Field(
         default=None,
         min_length=1,
-        description="CLIP model that scores renders against their prompts: a folder of transformers, or a repository "
-        "such as `openai/clip-vit-large-patch14`. Default: no score.",
+        description="CLIP model that scores renders against their prompts: a folder in transformers' layout, or a "
+        "repository such as `openai/clip-vit-large-patch14`. Default: no score.",
     )
 
     @model_validator(mode="after")

@@ -15,19 +15,31 @@ class SamplingConfig(ConfigModel):
 
     guidance: Literal["own", "official"] = Field(
         default="own",
-        description="`official`: what Lightricks ships for the release of the full model: steps (40 on 2.0, else 30), "
-        "`stg` and its block, `modality`, four forwards a step instead of two; the options of these are left out. The "
-        "default of `prompts.negative` then names faults of sound too. Runs of `adapters` with numbers of their own "
-        "are guided by those.",
+        description="`official`: the settings that Lightricks ships for the release of the full model: the number of "
+        "steps (40 for 2.0, otherwise 30), `stg` with its block, and `modality`, with four forward "
+        "passes a step instead of two. The options for these must be left out. The default of "
+        "`prompts.negative` then also names audio artefacts. Runs of `adapters` with settings of their "
+        "own use those.",
     )
-    num_steps: int = Field(default=30, ge=2, le=200, description="Sampling steps; `distilled` has 8.")
-    schedule: Literal["dev", "distilled"] = Field(default="dev", description="Lightricks' sigma schedule.")
-    video_cfg: float = Field(default=3.0, ge=1, le=20, description="Guidance of the picture; 1: none, half the cost.")
-    audio_cfg: float = Field(default=7.0, ge=1, le=20, description="Guidance of the sound; 1: none.")
-    stg: float = Field(default=0.0, ge=0, le=10, description="Guidance away from perturbed blocks; 0: none.")
+    num_steps: int = Field(default=30, ge=2, le=200, description="Sampling steps. `distilled` has 8.")
+    schedule: Literal["dev", "distilled"] = Field(default="dev", description="Lightricks' schedule of sigmas.")
+    video_cfg: float = Field(
+        default=3.0, ge=1, le=20, description="Guidance scale of the video. 1: no guidance, at half the cost."
+    )
+    audio_cfg: float = Field(default=7.0, ge=1, le=20, description="Guidance scale of the audio. 1: no guidance.")
+    stg: float = Field(
+        default=0.0, ge=0, le=10, description="Scale of the guidance away from perturbed blocks (STG). 0: none."
+    )
     stg_blocks: tuple[int, ...] = Field(default=(), description="Blocks that `stg` perturbs, counted from 0.")
-    modality: float = Field(default=1.0, ge=0, le=20, description="Guidance towards agreement of picture and sound.")
-    rescale: float = Field(default=0.7, ge=0, le=1, description="How far guidance keeps the prediction's deviation.")
+    modality: float = Field(
+        default=1.0, ge=0, le=20, description="Scale of the guidance towards agreement of video and audio."
+    )
+    rescale: float = Field(
+        default=0.7,
+        ge=0,
+        le=1,
+        description="How far guidance preserves the standard deviation of the prediction, from 0 to 1.",
+    )
 
     @model_validator(mode="after")
     def _stg_agrees(self) -> "SamplingConfig":
@@ -71,14 +83,18 @@ class SamplingConfig(ConfigModel):
 class SamplingOverrides(ConfigModel):
     """What differs from the settings that all renders share; none: as there."""
 
-    num_steps: int | None = Field(default=None, ge=2, le=200, description="Other steps; 8 with `distilled`.")
-    schedule: Literal["dev", "distilled"] | None = Field(default=None, description="Another schedule.")
-    video_cfg: float | None = Field(default=None, ge=1, le=20, description="Other guidance; 1 with `distilled`.")
-    audio_cfg: float | None = Field(default=None, ge=1, le=20, description="Other guidance of the sound.")
-    stg: float | None = Field(default=None, ge=0, le=10, description="Another `stg`; 0 needs no `stg_blocks`.")
-    stg_blocks: tuple[int, ...] | None = Field(default=None, description="Other blocks.")
-    modality: float | None = Field(default=None, ge=0, le=20, description="Other guidance towards agreement.")
-    rescale: float | None = Field(default=None, ge=0, le=1, description="Another `rescale`.")
+    num_steps: int | None = Field(
+        default=None, ge=2, le=200, description="Sampling steps of this run. 8 with `distilled`."
+    )
+    schedule: Literal["dev", "distilled"] | None = Field(default=None, description="Schedule of this run.")
+    video_cfg: float | None = Field(
+        default=None, ge=1, le=20, description="Guidance scale of the video for this run. 1 with `distilled`."
+    )
+    audio_cfg: float | None = Field(default=None, ge=1, le=20, description="Guidance scale of the audio for this run.")
+    stg: float | None = Field(default=None, ge=0, le=10, description="`stg` of this run. 0 needs no `stg_blocks`.")
+    stg_blocks: tuple[int, ...] | None = Field(default=None, description="`stg_blocks` of this run.")
+    modality: float | None = Field(default=None, ge=0, le=20, description="`modality` of this run.")
+    rescale: float | None = Field(default=None, ge=0, le=1, description="`rescale` of this run.")
 
     def over(self, shared: SamplingConfig) -> SamplingConfig:
         """The shared settings with these in their place; with any of these, nothing is official.

@@ -14,9 +14,9 @@ from tasks.workspace import POOL_FILE
 class ShardConfig(ConfigModel):
     """A crash loses at most the open shard."""
 
-    shard_max_mib: int = Field(default=256, ge=1, le=4096, description="A shard closes at this size.")
-    shard_max_seconds: float = Field(default=60.0, gt=0, description="A shard closes after this time.")
-    shard_max_samples: int = Field(default=4096, ge=1, description="A shard closes at this count.")
+    shard_max_mib: int = Field(default=256, ge=1, le=4096, description="A shard is closed when it reaches this size.")
+    shard_max_seconds: float = Field(default=60.0, gt=0, description="A shard is closed after this time.")
+    shard_max_samples: int = Field(default=4096, ge=1, description="A shard is closed when it has this many items.")
 
     def limits(self) -> ShardLimits:
         """As the writer takes them."""

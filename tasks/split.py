@@ -36,11 +36,17 @@ SPLIT_FIELDS = {"resolution", "resolution_type", "crop", "video", "audio"}
 class SplitConfig(ConfigModel):
     """What counts as hopeless. The defaults remove only that."""
 
-    max_black_fraction: float = Field(default=0.9, ge=0, le=1, description="Clips with more black frames go.")
-    max_frozen_fraction: float = Field(default=0.98, ge=0, le=1, description="Clips with more frozen frames go.")
-    remove_duplicates: bool = Field(default=True, description="Keep one of clips that look and measure the same.")
+    max_black_fraction: float = Field(
+        default=0.9, ge=0, le=1, description="Clips with a larger fraction of black frames are quarantined."
+    )
+    max_frozen_fraction: float = Field(
+        default=0.98, ge=0, le=1, description="Clips with a larger fraction of frozen frames are quarantined."
+    )
+    remove_duplicates: bool = Field(
+        default=True, description="Keep only one of several clips that look the same and have the same quality figures."
+    )
     contact_sheet_clips: int = Field(
-        default=24, ge=0, le=500, description="Clips shown on each contact sheet; 0: none."
+        default=24, ge=0, le=500, description="Clips shown on each contact sheet. 0: no contact sheet."
     )
 
 

@@ -41,9 +41,9 @@ class ClassOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     algo: Algorithm | None = Field(default=None, description="`lora` (also called `locon`), `loha` or `lokr`.")
-    dim: Rank | None = Field(default=None, description="Instead of `linear_dim`.")
-    alpha: float | None = Field(default=None, gt=0, description="Instead of `linear_alpha`.")
-    factor: int | None = Field(default=None, ge=-1, description="Instead of the `factor` of all.")
+    dim: Rank | None = Field(default=None, description="Replaces `linear_dim`.")
+    alpha: float | None = Field(default=None, gt=0, description="Replaces `linear_alpha`.")
+    factor: int | None = Field(default=None, ge=-1, description="Replaces the general `factor`.")
 
     _algo = field_validator("algo", mode="before")(_known)
 
@@ -56,11 +56,11 @@ class Preset(BaseModel):
     target_module: tuple[ClassName, ...] = Field(
         default=("Attention",),
         min_length=1,
-        description="Classes of modules whose linear layers are changed: `Attention`, `FeedForward`, or whole blocks "
+        description="Classes of modules whose linear layers are trained: `Attention`, `FeedForward`, or whole blocks "
         "(`LTX2VideoTransformerBlock`).",
     )
     module_algo_map: dict[ClassName, ClassOptions] = Field(
-        default={}, description="By such a class, what differs there: `algo`, `dim`, `alpha`, `factor`."
+        default={}, description="Options that differ for one of these classes: `algo`, `dim`, `alpha`, `factor`."
     )
 
 
@@ -71,25 +71,29 @@ class LycorisSettings(BaseModel):
 
     algo: Algorithm = Field(default="lora", description="`lora` (also called `locon`), `loha` or `lokr`.")
     multiplier: float = Field(
-        default=1.0, gt=0, le=1000, description="How much of the change is added; folded into the exported weights."
+        default=1.0,
+        gt=0,
+        le=1000,
+        description="Factor for the adapter's change. It is folded into the exported weights.",
     )
     linear_dim: Rank = Field(
         default=4,
-        description="Rank. LoKr keeps a factor whole that is narrower than twice that; 10000 means whole.",
+        description="Rank. LoKr keeps a factor whole if it is narrower than twice the rank; 10000 keeps both whole.",
     )
-    linear_alpha: float | None = Field(default=1.0, gt=0, description="Scale times rank; null is the rank.")
+    linear_alpha: float | None = Field(default=1.0, gt=0, description="Scale, multiplied by the rank. null: the rank.")
     factor: int = Field(
         default=-1,
         ge=-1,
-        description="LoKr: what each side of a weight is cut by; -1 is as near to its root as divides it.",
+        description="LoKr: number that each side of a weight is divided by. -1: the divisor closest to its square "
+        "root.",
     )
     full_matrix: bool = Field(default=False, description="LoKr: keep both factors whole, whatever the rank.")
-    decompose_both: bool = Field(default=False, description="LoKr: the smaller factor has the rank too.")
+    decompose_both: bool = Field(default=False, description="LoKr: decompose the smaller factor to the rank as well.")
     dora_wd: bool = Field(
-        default=False, description="DoRA: the length of every row of the weight is trained beside its direction."
+        default=False, description="DoRA: train the magnitude of every row of the weight separately from its direction."
     )
     apply_preset: Preset | None = Field(
-        default=None, description="Which layers, by class; instead of `targets`, which is meant without it."
+        default=None, description="Layers that are trained, by class. Without it, `targets` selects the layers."
     )
 
     _algo = field_validator("algo", mode="before")(_known)

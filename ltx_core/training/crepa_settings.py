@@ -18,45 +18,56 @@ class CrepaSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     block_index: int = Field(
-        default=8, ge=0, description="Block after which the video's hidden states are taken, from 0."
+        default=8, ge=0, description="Block after which the hidden states of the video are used, counted from 0."
     )
-    weight: float = Field(default=0.5, gt=0, le=1000, description="What the alignment counts beside the loss.")
+    weight: float = Field(default=0.5, gt=0, le=1000, description="Weight of the alignment in the loss.")
     adjacent_distance: int = Field(
         default=1,
         ge=0,
         le=1024,
-        description="So many latent frames away are the neighbours; 0: the frame itself alone.",
+        description="Distance of the neighbouring frames, in latent frames. 0: only the frame itself.",
     )
     adjacent_tau: float = Field(
-        default=1.0, gt=0, le=1000, description="Neighbours d frames away count exp(-d / this) beside the frame itself."
+        default=1.0,
+        gt=0,
+        le=1000,
+        description="Neighbours at distance d are weighted with exp(-d / adjacent_tau), relative to the frame itself.",
     )
     cumulative_neighbors: bool = Field(
-        default=False, description="Neighbours at every distance up to `adjacent_distance`, not at it alone."
+        default=False,
+        description="Use the neighbours at all distances up to `adjacent_distance`, not only at that distance.",
     )
     normalize_by_frames: bool = Field(
-        default=True, description="Mean over a clip's frames; else their sum, so that long clips count more."
+        default=True,
+        description="Use the mean over a clip's frames. Otherwise their sum is used, so that long clips count more.",
     )
     spatial_align: bool = Field(
-        default=True, description="Token by token, each with the features of its place; else means of whole frames."
+        default=True,
+        description="Compare each token with the features at its position. Otherwise the means of whole frames are "
+        "compared.",
     )
     schedule: Literal["constant", "linear", "cosine", "polynomial"] = Field(
-        default="constant", description="How the weight goes after the warmup."
+        default="constant", description="Schedule of the weight after the warmup."
     )
-    warmup_steps: int = Field(default=0, ge=0, description="Steps of linear rise to `weight`.")
+    warmup_steps: int = Field(default=0, ge=0, description="Steps in which the weight rises linearly.")
     decay_steps: int | None = Field(
-        default=None, ge=1, description="Steps of the fall to `end_weight`; default the rest of the run."
+        default=None, ge=1, description="Steps in which the weight falls to `end_weight`. Default: the rest of the run."
     )
-    end_weight: float = Field(default=0.0, ge=0, le=1000, description="Where a fall ends.")
-    polynomial_power: float = Field(default=DEFAULT_POWER, gt=0, le=10, description="Power of `polynomial`.")
+    end_weight: float = Field(default=0.0, ge=0, le=1000, description="Weight at the end of the schedule.")
+    polynomial_power: float = Field(
+        default=DEFAULT_POWER, gt=0, le=10, description="Power of the `polynomial` schedule."
+    )
     cutoff_step: int | None = Field(
-        default=None, ge=1, description="From this step on, counted from 0, there is no alignment and it costs nothing."
+        default=None,
+        ge=1,
+        description="From this step on, counted from 0, the alignment is not computed and costs nothing.",
     )
     similarity_threshold: float | None = Field(
         default=None,
         gt=0,
         le=1,
-        description="Ends it like `cutoff_step`, for good, once the self-similarity, averaged over about a hundred "
-        "steps, is so high.",
+        description="Ends the alignment permanently, like `cutoff_step`, when the self-similarity, averaged over "
+        "about a hundred steps, reaches this value.",
     )
 
     @model_validator(mode="after")

@@ -20,41 +20,51 @@ class RolloutSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    probability: Share = Field(default=0.5, description="Share of visits that are rolled out; with a ramp, at its end.")
-    start_probability: Share = Field(default=0.0, description="That share before and at the beginning of a ramp.")
-    ramp_start_step: int = Field(default=0, ge=0, description="Step at which the share leaves `start_probability`.")
-    ramp_steps: int = Field(default=0, ge=0, description="Steps from there until it is `probability`; 0: at once.")
+    probability: Share = Field(
+        default=0.5, description="Fraction of samples that are rolled out. With a ramp, the fraction at its end."
+    )
+    start_probability: Share = Field(default=0.0, description="Fraction before the ramp and at its beginning.")
+    ramp_start_step: int = Field(
+        default=0, ge=0, description="Step at which the fraction begins to rise from `start_probability`."
+    )
+    ramp_steps: int = Field(
+        default=0, ge=0, description="Steps from there until the fraction is `probability`. 0: at once."
+    )
     ramp_shape: Literal["linear", "cosine"] = Field(
-        default="linear", description="Straight, or slow at both ends (`cosine`)."
+        default="linear", description="Shape of the ramp: a straight line, or slow at both ends (`cosine`)."
     )
     max_sigma_offset: float = Field(
         default=0.1,
         gt=0,
         le=1,
-        description="How much more noise a rollout starts with at most. Never more than is left after it, so it starts "
-        "at twice the noise level that is trained on, or at 1, if that is less.",
+        description="Largest additional noise that a rollout starts with. The start is never above twice the noise "
+        "level that is trained on, nor above 1.",
     )
     strategy: Literal["uniform", "biased_early", "biased_late"] = Field(
         default="uniform",
-        description="How the offset is drawn, u being uniform in [0, 1): u, u^2 (`biased_early`: rather short) or "
-        "1 - u^2 (`biased_late`: rather long), times the most.",
+        description="Distribution of the offset, as a fraction of the largest one. With u uniform in [0, 1): u "
+        "(`uniform`), u^2 (`biased_early`, mostly short) or 1 - u^2 (`biased_late`, mostly long).",
     )
     num_model_calls: int = Field(
         default=1,
         ge=1,
         le=64,
-        description="Euler steps of a rollout, each a forward without gradients of the visits that are rolled out.",
+        description="Euler steps of a rollout. Each is a forward pass without gradients for the samples that are "
+        "rolled out.",
     )
     reflexflow: bool = Field(
         default=False,
-        description="ReflexFlow's loss for rolled-out visits: their direction counts too, and what the rollout spoilt "
-        "counts more. One forward without gradients more.",
+        description="Use ReflexFlow's loss for samples that are rolled out. It also counts the direction of the "
+        "prediction, and gives more weight to values that the rollout has changed. It needs one more "
+        "forward pass without gradients.",
     )
     reflexflow_alpha: float = Field(
-        default=1.0, ge=0, description="How much more spoilt values count; the mean weight stays 1."
+        default=1.0,
+        ge=0,
+        description="Additional weight of values that the rollout has changed. The mean weight stays 1.",
     )
-    reflexflow_beta1: float = Field(default=10.0, ge=0, description="What the direction's error counts.")
-    reflexflow_beta2: float = Field(default=1.0, ge=0, description="What the velocity's error counts.")
+    reflexflow_beta1: float = Field(default=10.0, ge=0, description="Weight of the error of the direction.")
+    reflexflow_beta2: float = Field(default=1.0, ge=0, description="Weight of the error of the velocity.")
 
     @model_validator(mode="after")
     def _ramp_agrees(self) -> Self:

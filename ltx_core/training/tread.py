@@ -18,10 +18,12 @@ class Route(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     selection_ratio: float = Field(
-        gt=0, lt=1, description="Share of the picture's tokens that are to be learnt and skip the route's blocks."
+        gt=0, lt=1, description="Fraction of the video tokens with a loss that skip the blocks of the route."
     )
-    start_layer_idx: int = Field(description="First block of the route; negative ones count from the end, -1 the last.")
-    end_layer_idx: int = Field(description="Last block of the route, itself included; negative as above.")
+    start_layer_idx: int = Field(
+        description="First block of the route. Negative numbers count from the end; -1 is the last block."
+    )
+    end_layer_idx: int = Field(description="Last block of the route, included. Negative numbers count from the end.")
 
     @model_validator(mode="after")
     def _has_blocks(self) -> Self:
