@@ -40,7 +40,7 @@ def clip_scores(jobs: Sequence[RenderJob], run: StageRun) -> Mapping[str, float]
         known = None if run.force else store.get(key)
         if known is None:
             scorer = scorer or _loaded(folder, run)
-            known = clip_score(scorer, _frames(job), job.request.prompt)
+            known = clip_score(scorer, _looked_at(job), job.request.prompt)
             store.put(key, known)
         scores[job.key] = known
         run.progress.advance(number + 1, len(jobs), "renders scored")
@@ -80,7 +80,7 @@ def _loaded(folder: Path, run: StageRun) -> "ClipScorer":
     return scorer
 
 
-def _frames(job: RenderJob) -> np.ndarray:
+def _looked_at(job: RenderJob) -> np.ndarray:
     """uint8 [F, H, W, 3] of the mp4 that people will see, the middle one of each part; each frame at most once."""
     count = min(NUM_FRAMES, job.request.num_frames)
     numbers = [int((part + 0.5) * job.request.num_frames / count) for part in range(count)]

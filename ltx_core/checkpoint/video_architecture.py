@@ -62,11 +62,11 @@ def video_vae_arguments(config: Config) -> dict[str, Any]:
         "spatial_compression_ratio": SPACE_STRIDE,
         "temporal_compression_ratio": TIME_STRIDE,
         "down_block_types": ("LTX2VideoDownBlock3D",) * len(encoder.resampling),
-        "block_out_channels": _widths(wanted(section, "encoder_base_channels"), encoder),
+        "block_out_channels": _video_widths(wanted(section, "encoder_base_channels"), encoder),
         "layers_per_block": encoder.layers,
         "spatio_temporal_scaling": (True,) * len(encoder.resampling),
         "downsample_type": tuple(block.kind for block in encoder.resampling),
-        "decoder_block_out_channels": _widths(wanted(section, "decoder_base_channels"), decoder),
+        "decoder_block_out_channels": _video_widths(wanted(section, "decoder_base_channels"), decoder),
         "decoder_layers_per_block": decoder.layers,
         "decoder_spatio_temporal_scaling": (True,) * len(decoder.resampling),
         "decoder_inject_noise": decoder.inject_noise,
@@ -95,7 +95,7 @@ def _blocks(listed: list[tuple[str, Mapping[str, Any]]], suffix: str) -> Blocks:
     )
 
 
-def _widths(base: int, blocks: Blocks) -> tuple[int, ...]:
+def _video_widths(base: int, blocks: Blocks) -> tuple[int, ...]:
     """Widths after each resampling block, counted from the pixels' side."""
     return tuple(itertools.accumulate((block.multiplier for block in blocks.resampling), int.__mul__, initial=base))[1:]
 

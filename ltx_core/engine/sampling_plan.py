@@ -78,7 +78,7 @@ def choose_sampling(
     for tried in _candidates(work.sizes.num_blocks, options) if stream else (options,):
         estimate = work.predict(tried)
         if needed_bytes(estimate) <= budget_bytes or not stream:
-            return SamplingChoice(tried, estimate, _why(work, tried, estimate, budget_bytes))
+            return SamplingChoice(tried, estimate, _sampling_why(work, tried, estimate, budget_bytes))
     raise OutOfMemory(
         f"a render of {work.batch.video_tokens} video tokens needs {needed_bytes(estimate) / GIB:.1f} GiB with all "
         f"blocks streamed, and {budget_bytes / GIB:.1f} GiB can be had: {estimate.describe()} (GiB). Use smaller or "
@@ -91,7 +91,7 @@ def _candidates(num_blocks: int, options: EngineOptions) -> Iterator[EngineOptio
         yield replace(options, streamed_blocks=streamed)
 
 
-def _why(work: Sampling, options: EngineOptions, estimate: MemoryEstimate, budget_bytes: int) -> str:
+def _sampling_why(work: Sampling, options: EngineOptions, estimate: MemoryEstimate, budget_bytes: int) -> str:
     return (
         f"{options.streamed_blocks} of {work.sizes.num_blocks} blocks streamed: a render takes "
         f"{estimate.peak_bytes / GIB:.1f} GiB, with the allocator's reserve {needed_bytes(estimate) / GIB:.1f}, of "

@@ -10,7 +10,7 @@ from ltx_core.errors import CheckpointError
 from ltx_core.files.json_file import parse_object
 
 HEADER = "lora_adapter_metadata"
-PREFIX = "transformer."
+HEADER_PREFIX = "transformer."
 REFUSED = ("use_dora", "use_qalora")
 """peft options under which the tensors are no plain LoRA."""
 
@@ -64,7 +64,7 @@ def _values(path: Path, text: str) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} has a {HEADER} header that is no JSON object ({error}); remove the header"
         ) from error
-    own = {name.removeprefix(PREFIX): value for name, value in values.items() if name.startswith(PREFIX)}
+    own = {name.removeprefix(HEADER_PREFIX): value for name, value in values.items() if name.startswith(HEADER_PREFIX)}
     return own or values
 
 

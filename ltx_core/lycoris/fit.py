@@ -5,9 +5,9 @@ from pathlib import Path
 
 from ltx_core.files.safetensors import read_header
 from ltx_core.lora.fit import HALF_DTYPES, check_fits, header_shapes
+from ltx_core.lycoris.layers import Shape
 from ltx_core.lycoris.layout import is_lycoris, lycoris_parts, options_of
 
-Shape = tuple[int, ...]
 
 
 def check_adapter(path: Path, layers: Mapping[str, Shape]) -> None:

@@ -15,8 +15,6 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 Failure = TypeVar("Failure", bound=Exception)
 
-WAIT_SECONDS = 0.1
-"""How often it is looked whether to leave."""
 MOST_WORKERS = 16
 """ffmpeg uses several cores for a file by itself; more files at once mostly take memory."""
 

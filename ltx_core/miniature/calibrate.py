@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ltx_core.autoencoder.audio import decode_mel, encode_mel
 from ltx_core.autoencoder.mel import log_mel, mel_config
 from ltx_core.autoencoder.video import decode_pixels, encode_pixels
-from ltx_core.miniature.scenes import draw
+from ltx_core.miniature.scenes import draw as draw_scene
 from ltx_core.miniature.sounds import play
 
 SCENES = ("rolling_ball", "passing_hills", "talking_face", "drifting_clouds", "rising_bubbles", "zooming_tunnel")
@@ -79,7 +79,7 @@ def set_sound_level(layer: Any, run: Callable[[], Any], spread: float) -> None:
 def scene_pixels(scene: str) -> Tensor:
     """[3, F, H, W] in [-1, 1]."""
     times = np.linspace(0, SECONDS, NUM_FRAMES, endpoint=False)
-    frames = np.stack([draw(scene, float(time), SECONDS, (EDGE, EDGE)) for time in times])
+    frames = np.stack([draw_scene(scene, float(time), SECONDS, (EDGE, EDGE)) for time in times])
     return torch.from_numpy(frames).permute(3, 0, 1, 2).float() / 127.5 - 1
 
 
