@@ -20,17 +20,16 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.engine import DEVICE, SHAPES, batch, empty_transformer, forward_backward, random_tensors, steps
 from benchmarks.engine_table import collect
 from benchmarks.lines import say
+from ltx_core.adapters.dropout import set_dropout_key
+from ltx_core.adapters.lora import ADAPTER
+from ltx_core.adapters.lycoris import remove_lycoris
 from ltx_core.engine.assemble import assemble, set_policies
-from ltx_core.engine.footprint import GIB, BatchShape, Training, predict
 from ltx_core.engine.graphs import StepGraphs
-from ltx_core.engine.model_sizes import Shapes, model_sizes
-from ltx_core.engine.options import EngineOptions
-from ltx_core.lora.dropout import set_dropout_key
-from ltx_core.lora.inject import ADAPTER
-from ltx_core.lycoris.adapter import remove_lycoris
-from ltx_core.training.adapter import put_on
+from ltx_core.memory.footprint import GIB, BatchShape, Shapes, Training, model_sizes, predict
+from ltx_core.memory.options import EngineOptions
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.trained_weights import trained_weights
+from ltx_core.training.memory_plan import trained_weights
+from ltx_core.training.run import put_on
 
 LOKR = {"algo": "lokr", "linear_dim": 10000, "factor": 16}
 KINDS: dict[str, dict[str, Any]] = {

@@ -37,13 +37,12 @@ from benchmarks.engine import (
 )
 from benchmarks.engine_table import collect
 from benchmarks.lines import say
-from ltx_core.denoiser.forward import denoise
-from ltx_core.denoiser.inputs import Stream
-from ltx_core.denoiser.tap import Tap
+from ltx_core.adapters.lora import lora_parameters
+from ltx_core.denoiser.forward import Tap, denoise
+from ltx_core.denoiser.tokens import Stream
 from ltx_core.engine.assemble import assemble, set_policies
 from ltx_core.engine.graphs import StepGraphs
-from ltx_core.engine.options import EngineOptions
-from ltx_core.lora.inject import lora_parameters
+from ltx_core.memory.options import EngineOptions
 from ltx_core.shapes import TIME_STRIDE, PixelShape
 from ltx_core.training.crepa import Crepa, batch_alignment, make_projector
 from ltx_core.training.crepa_settings import CrepaSettings

@@ -29,12 +29,12 @@ from ltx_core.checkpoint.architecture import (
     audio_vae_arguments,
     connector_arguments,
     transformer_arguments,
+    video_vae_arguments,
     vocoder_arguments,
 )
 from ltx_core.checkpoint.combined import open_checkpoint
 from ltx_core.checkpoint.keys import to_original_keys
 from ltx_core.checkpoint.load import load_connectors, load_transformer, load_video_vae
-from ltx_core.checkpoint.video_architecture import video_vae_arguments
 
 GIB = 2**30
 CAPTION_TOKENS = 200

@@ -20,16 +20,21 @@ from diffusers import AutoencoderKLLTX2Video
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.released import GENERATIONS, video_vae_section
-from ltx_core.autoencoder.memory import PATCH_CONV, TEMPORAL_ROLL, WHOLE, VaeMemory
-from ltx_core.autoencoder.memory_plan import predict_decode_bytes, predict_encode_bytes
-from ltx_core.autoencoder.tiling import Difference, difference
-from ltx_core.autoencoder.video import decode_pixels, decode_video, encode_pixels, encode_video
-from ltx_core.checkpoint.video_architecture import video_vae_arguments
+from ltx_core.autoencoder.video import Difference, decode_pixels, decode_video, difference, encode_pixels, encode_video
+from ltx_core.checkpoint.architecture import video_vae_arguments
 from ltx_core.errors import ShapeError
-from ltx_core.miniature.header import Generation
-from ltx_core.miniature.header import video_vae_section as miniature_section
-from ltx_core.miniature.weights import draw
+from ltx_core.memory.video_vae import (
+    PATCH_CONV,
+    TEMPORAL_ROLL,
+    WHOLE,
+    VaeMemory,
+    predict_decode_bytes,
+    predict_encode_bytes,
+)
 from ltx_core.shapes import PixelShape
+from ltx_core.tiny.header import Generation
+from ltx_core.tiny.header import video_vae_section as miniature_section
+from ltx_core.tiny.weights import draw
 
 GIB = 2**30
 FULL_SIZE, TINY_SIZE = PixelShape(121, 704, 1280), PixelShape(17, 128, 192)

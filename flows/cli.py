@@ -7,10 +7,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from flows.commands import COMMANDS
-from flows.lasting import lasting_output
-from flows.signals import Ended, ended_by_signals
+from flows.signals import Ended, ended_by_signals, lasting_output
 from ltx_core.errors import LtxError, Stopped
-from ltx_core.files.atomic import is_full_disk
+from ltx_core.io.atomic import is_full_disk
 
 STOPPED_EXIT = 128 + signal.SIGTERM
 
@@ -65,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from tasks.death import StageDied  # brings all stages with it, which `--help` does without
+    from tasks.runtime.launch import StageDied  # brings all stages with it, which `--help` does without
 
     try:
         code: int = args.run(args)

@@ -13,15 +13,15 @@ from flows.wandb_mirror import require_wandb
 from ltx_core.errors import ConfigError, DamagedError
 from ltx_core.progress import SILENT, Progress
 from tasks import STAGES
-from tasks.decide import decide
-from tasks.shared import Shared
-from tasks.stage import Stage
-from tasks.stage_run import StageRun
-from tasks.weights import check_weights_here, pending_weights, prepare_weights
-from tasks.workspace import Workspace
+from tasks.runtime.decide import decide
+from tasks.runtime.shared import Shared
+from tasks.runtime.stage import Stage
+from tasks.runtime.stage_run import StageRun
+from tasks.runtime.weights import check_weights_here, pending_weights, prepare_weights
+from tasks.runtime.workspace import Workspace
 
 if TYPE_CHECKING:
-    from ltx_core.checkpoint.pending import PendingFile
+    from ltx_core.hub.fetch import PendingFile
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from flows.config import RunConfig
 from ltx_core.errors import ConfigError
 from tasks import STAGES
-from tasks.registry import stage_named
-from tasks.stage import Stage
+from tasks.runtime.registry import stage_named
+from tasks.runtime.stage import Stage
 
 
 @dataclass(frozen=True)

@@ -7,25 +7,85 @@ import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
+
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from pydantic import BaseModel
 
 from flows.config import RunConfig
-from flows.dead_runs import beginning, end_dead_runs
-from flows.tracked_settings import mirrored_settings, tracked_settings
+from flows.server.processes import beginning, end_dead_runs
 from flows.wandb_mirror import WandbMirror, start_mirror
 from ltx_core.errors import ConfigError, DamagedError
-from ltx_core.files.atomic import find_whole
-from ltx_core.files.json_file import read_json
-from tasks.perform import StageResult
-from tasks.register import RUN_ID_VARIABLE
-from tasks.register import STAGE as REGISTER
-from tasks.stage_run import StageRun
-from tasks.tracking import TrackedRun, answering, tracking_errors
-from tasks.tracking_kept import kept_folder
-from tasks.tracking_log import LoggedRun, Say, TrackingLog, tell_kept
+from ltx_core.io.atomic import find_whole
+from ltx_core.io.json_file import read_json
+from tasks.runtime.launch import StageResult
+from tasks.runtime.shared import ConfigModel
+from tasks.runtime.stage_run import StageRun
+from tasks.stages.register import RUN_ID_VARIABLE
+from tasks.stages.register import STAGE as REGISTER
+from tasks.tracking.log import LoggedRun, Say, TrackingLog, kept_folder, tell_kept
+from tasks.tracking.mlflow import TrackedRun, answering, tracking_errors
 
-if TYPE_CHECKING:
-    from flows.system_metrics import SystemMetrics
+
+def tracked_settings(config: RunConfig) -> dict[str, Any]:
+    """For MLflow, which is the user's own: everything, addresses without their secrets."""
+    return config.model_dump(mode="json", exclude={"workspace"})
+
+
+def mirrored_settings(config: RunConfig) -> dict[str, Any]:
+    """For a service of others: no tracking server, and the last name of each path alone."""
+    named: RunConfig = _last_names(config)
+    return named.model_dump(mode="json", exclude={"workspace": True, "tracking": {"uri"}})
+
+
+def _last_names(value: Any) -> Any:
+    """A copy in which paths, and locations that are paths, are their last name; repositories of the hub stay."""
+    if isinstance(value, Path):
+        return Path(value.name)
+    if isinstance(value, tuple):
+        return tuple(_last_names(item) for item in value)
+    if not isinstance(value, BaseModel):
+        return value
+    fields = {name: _last_names(getattr(value, name)) for name in type(value).model_fields}
+    for name in value.LOCATIONS if isinstance(value, ConfigModel) else ():
+        if fields[name] is not None and Path(fields[name]).is_absolute():
+            fields[name] = Path(fields[name]).name
+    return value.model_copy(update=fields)
+
+
+INTERVAL_SECONDS = 5
+
+
+class SystemMetrics(SystemMetricsMonitor):  # type: ignore[misc]  # MLflow is untyped here
+    """MLflow's monitor, which tells the run's log instead of MLflow itself, and so outlives a server that is away."""
+
+    def __init__(self, run: LoggedRun, run_id: str) -> None:
+        """`run_id`: MLflow's name of the run, whose steps go on."""
+        uri = run.log.client.tracking_uri
+        super().__init__(run_id, sampling_interval=INTERVAL_SECONDS, resume_logging=True, tracking_uri=uri)
+        self._run = run
+
+    def monitor(self) -> None:
+        """Measure until the end; the loop of the thread."""
+        while not self._shutdown_event.is_set():
+            self.collect_metrics()
+            self._shutdown_event.wait(self.sampling_interval)
+            self.publish_metrics(self.aggregate_metrics())
+
+    def publish_metrics(self, metrics: Mapping[str, float]) -> None:
+        """Add them to the log."""
+        self._run.metrics(
+            (f"{self._metrics_prefix}{name}", value, self._logging_step) for name, value in metrics.items()
+        )
+        self._logging_step += 1
+        for monitor in self.monitors:
+            monitor.clear_metrics()
+
+    def finish(self) -> None:
+        """End the thread."""
+        self._shutdown_event.set()
+        self._process.join()
+
 
 FLUSH_SECONDS = 2.0
 BEGUN_SECONDS = 30.0
@@ -191,7 +251,6 @@ def _counts(result: StageResult) -> dict[str, float]:
 
 def _system_metrics(run: LoggedRun, run_id: str) -> "SystemMetrics":
     """Processor, memory, disk, network and GPU figures, logged by a thread until `finish`."""
-    from flows.system_metrics import SystemMetrics
 
     monitor = SystemMetrics(run, run_id)
     monitor.start()

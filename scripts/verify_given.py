@@ -10,13 +10,13 @@ from datasets_spec import Clip, Render
 from flows.config import RunConfig
 from ltx_core.autoencoder.video import decode_video, encode_video
 from ltx_core.checkpoint.load import load_video_vae
+from ltx_core.media.audio import decode_sound
 from ltx_core.media.clip import clip_frames, sound_file
 from ltx_core.media.frames import decode_frames
-from ltx_core.media.picture import read_picture
-from ltx_core.media.sound import decode_sound
-from ltx_core.sampling.latents import load_latents
-from tasks.render_release import picture_crf
-from tasks.weights import open_weights
+from ltx_core.media.image import read_picture
+from ltx_core.sampling.decoding import load_latents
+from tasks.runtime.weights import open_weights
+from tasks.stages.render.config import picture_crf
 
 LATENT_TOLERANCE = 0.02
 """Relative: clips' latents are kept in bf16."""

@@ -1,6 +1,7 @@
-"""The pipeline, in order. To add a stage: write tasks/<name>.py with a STAGE, add it here, add a field in RunConfig."""
+"""The pipeline, in order. To add a stage: write tasks/stages/<name>.py with a STAGE, list it here and in RunConfig."""
 
-from tasks import (
+from tasks.runtime.stage import Stage
+from tasks.stages import (
     embed_frames,
     embed_text,
     encode_latents,
@@ -11,7 +12,6 @@ from tasks import (
     split,
     train_lora,
 )
-from tasks.stage import Stage
 
 STAGES: tuple[Stage, ...] = (
     probe.STAGE,

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from ltx_core.files.lock import folder_lock
+from ltx_core.io.lock import folder_lock
 from ltx_core.progress import Silent
-from tasks.tracking import SETTINGS
+from tasks.tracking.mlflow import SETTINGS
 from tests.process_state import differences, process_state
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER")
@@ -164,8 +164,8 @@ def miniature(written_once: WriteOnce) -> Path:
     """The whole miniature, as `ltx2-lora miniature` writes it (some 20 s): its `ltx2-lora.yaml`. Do not change it."""
 
     def write(folder: Path) -> None:
-        from flows.miniature_config import write_config
-        from ltx_core.miniature.write import write_miniature
+        from flows.tiny_config import write_config
+        from ltx_core.tiny.write import write_miniature
 
         write_config(folder, write_miniature(folder))
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from diffusers import LTX2VideoTransformer3DModel
 
-from ltx_core.miniature.header import Generation
+from ltx_core.tiny.header import Generation
 
 
 def arguments(

@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.console import Console
 
 from flows.config import load_config
-from flows.deployments import FOOTAGE_EVENT
-from flows.server import require_server
+from flows.generated import FOOTAGE_EVENT
+from flows.server.answers import require_server
 
 
 def arguments(parser: ArgumentParser) -> None:

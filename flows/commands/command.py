@@ -16,7 +16,7 @@ class Command:
     def load(self) -> None:
         """Import its module, and what ends every command."""
         import_module(f"flows.commands.{self.name}")
-        import_module("tasks.death")
+        import_module("tasks.runtime.launch")
 
     def arguments(self, parser: ArgumentParser) -> None:
         """Add what it takes."""

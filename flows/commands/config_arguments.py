@@ -9,12 +9,11 @@ import yaml
 from rich.console import Console
 
 from flows.config import RunConfig, load_config
-from flows.config_errors import where_wrong
-from flows.documents import parse_yaml
+from flows.documents import parse_yaml, where_wrong
 from flows.selection import Selection, select
 from ltx_core.errors import ConfigError
 from tasks import STAGES
-from tasks.address import hide_secrets
+from tasks.tracking.address import hide_secrets
 
 NAMES = [stage.name for stage in STAGES]
 

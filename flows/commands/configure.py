@@ -11,8 +11,7 @@ import yaml
 from rich.console import Console
 
 from flows.config import guide_notices, load_config
-from flows.configure import Answers, annotated, write_new
-from flows.goals import GOALS
+from flows.configure import GOALS, Answers, annotated, write_new
 from ltx_core.checkpoint.flavours import FLAVOURS
 from ltx_core.errors import ConfigError
 

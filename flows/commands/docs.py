@@ -5,8 +5,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.describe import generated_files
-from ltx_core.files.atomic import write_bytes
+from flows.generated import generated_files
+from ltx_core.io.atomic import write_bytes
 
 
 def run(_args: Namespace) -> int:

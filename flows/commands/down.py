@@ -7,7 +7,7 @@ from argparse import Namespace
 
 from rich.console import Console
 
-from flows.services import end_leftovers, forget_up, up_record
+from flows.server.services import end_leftovers, forget_up, up_record
 from ltx_core.errors import ConfigError
 
 WAIT_SECONDS = 60.0

@@ -5,7 +5,7 @@ from argparse import ArgumentParser, Namespace
 from rich.console import Console
 
 from flows.commands.config_arguments import add_config, read_config
-from tasks.collect import delete_garbage, find_garbage
+from tasks.runtime.collect import delete_garbage, find_garbage
 
 
 def arguments(parser: ArgumentParser) -> None:

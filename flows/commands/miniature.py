@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.miniature_config import write_config
+from flows.tiny_config import write_config
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -17,7 +17,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Write all three."""
-    from ltx_core.miniature.write import write_miniature
+    from ltx_core.tiny.write import write_miniature
 
     made = write_miniature(args.folder, generation=args.generation, seed=args.seed)
     config = write_config(args.folder, made)

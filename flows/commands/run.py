@@ -16,9 +16,9 @@ from flows.commands.config_arguments import (
 from flows.config import RunConfig, guide_notices
 from flows.plan import check_here, downloads, plan
 from flows.run import run_here
-from flows.server import server_answers
-from ltx_core.files.atomic import find_whole
-from tasks.tracking import answering
+from flows.server.answers import server_answers
+from ltx_core.io.atomic import find_whole
+from tasks.tracking.mlflow import answering
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -60,9 +60,8 @@ def run(args: Namespace) -> int:
 
 def _run_flow(args: Namespace) -> dict[str, str]:
     """Run the flow in this process, so that the server's UI shows it; stage to the name of its state."""
-    from flows.ltx2_lora import ltx2_lora
-    from flows.outcome import quiet_console, run_flow
-    from flows.parameters import kept_secret
+    from flows.flows import kept_secret, ltx2_lora
+    from flows.in_flow import quiet_console, run_flow
 
     quiet_console()
     results: dict[str, str] = run_flow(

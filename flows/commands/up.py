@@ -3,7 +3,7 @@
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from flows.parameters import DEFAULT_CONFIG
+from flows.flows import DEFAULT_CONFIG
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Keep the services running."""
-    from flows.supervise import supervise
+    from flows.server.supervise import supervise
 
     supervise(args.config, args.mlflow_port)
     return 0

@@ -7,7 +7,7 @@ from rich.status import Status
 
 from flows.commands.config_arguments import add_config, read_config
 from ltx_core.progress import Silent
-from tasks.verify import repair, verify
+from tasks.runtime.verify import repair, verify
 
 
 def arguments(parser: ArgumentParser) -> None:

@@ -2,7 +2,7 @@
 
 from flows.guide.option import Draft, Option, Refused
 from flows.guide.take import accepted, flag, only, switch, told, whole
-from ltx_core.autoencoder.memory import PATCH_CONV, TEMPORAL_ROLL
+from ltx_core.memory.video_vae import PATCH_CONV, TEMPORAL_ROLL
 
 BLOCKS = "tests/unit/engine/test_policies.py::test_where_and_when_blocks_are_computed_changes_no_bit"
 VAE = "tests/stages/test_encoding_options.py::test_exact_options_leave_latents_and_keys_as_they_are"

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ltx_core.pool.transfer import Arriving, one_behind, to_device, to_host
 from ltx_core.shapes import PixelShape
+from ltx_core.transfer import Arriving, one_behind, to_device, to_host
 
 
 class Decoded(NamedTuple):

@@ -8,8 +8,8 @@ from ltx_core.checkpoint.keys import COMPONENTS, belongs_to, combined_name
 from ltx_core.checkpoint.model import SECTIONS, Checkpoint
 from ltx_core.checkpoint.stored import StoredTensor
 from ltx_core.errors import CheckpointError
-from ltx_core.files.json_file import parse_object
-from ltx_core.files.safetensors import SafetensorsHeader, read_header
+from ltx_core.io.json_file import parse_object
+from ltx_core.io.safetensors import SafetensorsHeader, read_header
 
 __all__ = ["SECTIONS", "Checkpoint", "generation", "open_checkpoint", "open_pack"]
 

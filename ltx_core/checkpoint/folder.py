@@ -13,8 +13,8 @@ from ltx_core.checkpoint.model import Checkpoint
 from ltx_core.checkpoint.stored import StoredTensor
 from ltx_core.checkpoint.text_encoder import shards
 from ltx_core.errors import CheckpointError
-from ltx_core.files.json_file import parse_object
-from ltx_core.files.safetensors import read_header
+from ltx_core.io.json_file import parse_object
+from ltx_core.io.safetensors import read_header
 
 FOLDERS = {
     "transformer": "transformer",

@@ -6,11 +6,20 @@ from typing import TypeVar
 
 from ltx_core.checkpoint.flavours import Flavour, default_flavour, flavour
 from ltx_core.checkpoint.folder import FOLDERS
-from ltx_core.checkpoint.hub import Repository, fetch_files, fetch_folder, has_file, is_absent
 from ltx_core.checkpoint.location import is_repository
-from ltx_core.checkpoint.pending import PendingFile, pending_files, pending_folder, reporting_bar
 from ltx_core.checkpoint.source import INDEX, TEXT_ENCODER, ModelSource
 from ltx_core.errors import CheckpointError
+from ltx_core.hub.fetch import (
+    PendingFile,
+    Repository,
+    fetch_files,
+    fetch_folder,
+    has_file,
+    is_absent,
+    pending_files,
+    pending_folder,
+    reporting_bar,
+)
 from ltx_core.progress import Progress
 
 OWN = (["*.json", "*.safetensors", "tokenizer.model"], ["*/*"])

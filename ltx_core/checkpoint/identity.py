@@ -13,8 +13,8 @@ from ltx_core.checkpoint.model import Checkpoint
 from ltx_core.checkpoint.stored import StoredTensor
 from ltx_core.checkpoint.text_encoder import open_text_encoder
 from ltx_core.errors import CheckpointError
-from ltx_core.files.digest import DIGEST_LENGTH, DigestMemo, changed, text_digest
-from ltx_core.files.safetensors import read_header
+from ltx_core.io.digest import DIGEST_LENGTH, DigestMemo, changed, text_digest
+from ltx_core.io.safetensors import read_header
 
 PIECE_BYTES = 2**24
 

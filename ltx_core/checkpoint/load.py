@@ -10,8 +10,8 @@ from diffusers.pipelines.ltx2 import LTX2Vocoder, LTX2VocoderWithBWE
 from diffusers.pipelines.ltx2.connectors import LTX2ConnectorTransformer1d
 from diffusers.pipelines.ltx2.vocoder import UpSample1d
 
-from ltx_core.checkpoint.fill import filled
 from ltx_core.checkpoint.model import Checkpoint
+from ltx_core.checkpoint.read import filled
 from ltx_core.errors import CheckpointError
 
 

@@ -9,13 +9,13 @@ from ltx_core.checkpoint.architecture import (
     audio_vae_arguments,
     connector_arguments,
     transformer_arguments,
+    video_vae_arguments,
     vocoder_arguments,
 )
 from ltx_core.checkpoint.keys import diffusers_name
 from ltx_core.checkpoint.quantised.group import grouped
 from ltx_core.checkpoint.quantised.reader import Weight
 from ltx_core.checkpoint.stored import StoredTensor
-from ltx_core.checkpoint.video_architecture import video_vae_arguments
 
 SECTIONS = {
     "transformer": "transformer",

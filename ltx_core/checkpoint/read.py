@@ -1,16 +1,20 @@
 """Read stored tensors straight to a device and dtype, a piece at a time; no file is ever mapped or held whole."""
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 
+from ltx_core.checkpoint.complete import compare_shapes
+from ltx_core.checkpoint.model import Checkpoint
 from ltx_core.checkpoint.quantised.reader import Weight
 from ltx_core.checkpoint.stored import StoredTensor
 from ltx_core.errors import CheckpointError
-from ltx_core.files.tensors import extremes, not_finite, torch_dtype
+from ltx_core.io.tensors import extremes, not_finite, torch_dtype
 
 PIECE_BYTES = 2**26
 """Host memory that a read takes beside its result: 64 MiB."""
@@ -113,3 +117,19 @@ def read_weights(weights: dict[str, Weight], *, device: str, dtype: torch.dtype)
     ordered = sorted(weights.items(), key=lambda item: item[1].begin)
     with TensorReader(device=device, dtype=dtype) as reader:
         return {name: weight.read(reader) for name, weight in ordered}
+
+
+def filled(build: Callable[[], Any], checkpoint: Checkpoint, component: str, device: str, dtype: torch.dtype) -> Any:
+    """Build on the meta device, hold every name and shape against the file, then read straight to `device`; frozen and
+    in eval mode.
+
+    Raises:
+        CheckpointError: tensors are missing, unknown or of another shape than the module's; names them.
+    """
+    with torch.device("meta"):
+        module = build()
+    weights = checkpoint.weights(component)
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    compare_shapes(f"the {component} in {checkpoint.path}", weights, expected)
+    module.load_state_dict(read_weights(weights, device=device, dtype=dtype), strict=True, assign=True)
+    return module.requires_grad_(False).eval()

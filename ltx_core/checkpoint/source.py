@@ -14,8 +14,8 @@ from ltx_core.checkpoint.keys import COMPONENTS
 from ltx_core.checkpoint.model import Checkpoint
 from ltx_core.checkpoint.quantised.group import scheme_of
 from ltx_core.errors import CheckpointError
-from ltx_core.files.atomic import find_whole
-from ltx_core.files.safetensors import read_header
+from ltx_core.io.atomic import find_whole
+from ltx_core.io.safetensors import read_header
 from ltx_core.progress import Progress
 
 INDEX = "model_index.json"

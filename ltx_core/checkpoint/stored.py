@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from ltx_core.files.safetensors import TensorEntry
+from ltx_core.io.safetensors import TensorEntry
 
 
 class StoredTensor(NamedTuple):

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from ltx_core.checkpoint.stored import StoredTensor
 from ltx_core.errors import CheckpointError
-from ltx_core.files.json_file import parse_object
-from ltx_core.files.safetensors import read_header
+from ltx_core.io.json_file import parse_object
+from ltx_core.io.safetensors import read_header
 
 TOKENIZER_FILES = (
     "tokenizer.json",

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 
 from ltx_core.checkpoint.architecture import wanted
-from ltx_core.checkpoint.fill import filled
 from ltx_core.checkpoint.model import Checkpoint
+from ltx_core.checkpoint.read import filled
 from ltx_core.errors import CheckpointError
 
 

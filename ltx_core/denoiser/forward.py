@@ -1,17 +1,42 @@
 """One forward of diffusers' LTX-2 transformer with Lightricks' semantics."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from diffusers import LTX2VideoTransformer3DModel
+from torch import Tensor
 
-from ltx_core.denoiser.blocks import runner_of
-from ltx_core.denoiser.inputs import Stream
-from ltx_core.denoiser.prepare import finish, prepare
-from ltx_core.denoiser.routing import TokenRoute, run_routed
-from ltx_core.denoiser.tap import Tap
+from ltx_core.denoiser.blocks import BlockRunner, TokenRoute, run_routed, runner_of
+from ltx_core.denoiser.prepare import BlockCall, Hidden, finish, prepare
+from ltx_core.denoiser.tokens import Stream
 from ltx_core.errors import ConfigError, ShapeError
+
+
+@dataclass
+class Tap:
+    """Keeps the video stream as it is after one block of one forward.
+
+    The blocks run in two spans and not in one, which changes no arithmetic: recomputed, streamed and compiled blocks
+    stay what they are, and what is kept is an input of the next block, which is there anyway.
+    """
+
+    block: int
+    video: Tensor | None = None
+    """[B, T, D] after the forward; inside a route [B, K, D], the tokens it keeps in the order of `TokenRoute.kept`."""
+
+    def on(self, run: BlockRunner) -> BlockRunner:
+        """Runs blocks by `run`, and keeps the stream on the way."""
+
+        def tapped(blocks: Sequence[Any], hidden: Hidden, call: BlockCall, span: range) -> Hidden:
+            if self.block not in span:
+                return run(blocks, hidden, call, span)
+            hidden = run(blocks, hidden, call, range(span.start, self.block + 1))
+            self.video = hidden.video
+            return run(blocks, hidden, call, range(self.block + 1, span.stop))
+
+        return tapped
 
 
 def denoise(

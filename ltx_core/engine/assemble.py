@@ -9,18 +9,21 @@ import torch
 from torch._dynamo import config as dynamo_config
 
 from ltx_core.denoiser.blocks import runner_of, set_runner
+from ltx_core.engine.activation_offload import ActivationOffload
 from ltx_core.engine.arena import HostArena
 from ltx_core.engine.attention import FusedAttnProcessor
-from ltx_core.engine.compiling import importing_the_compiler, keep_compiled_functions, keep_rows_in_registers
-from ltx_core.engine.gelu import use_quick_gelu
+from ltx_core.engine.block_offload import BlockStream, Travel
+from ltx_core.engine.compiling import (
+    importing_the_compiler,
+    keep_compiled_functions,
+    keep_rows_in_registers,
+    use_quick_gelu,
+)
 from ltx_core.engine.low_precision import LowPrecision, precision_on, quantise_linears
-from ltx_core.engine.offload import ActivationOffload
-from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.quantised_cache import OUTSIDE, Cache, NoCache
 from ltx_core.engine.runner import PolicyRunner
-from ltx_core.engine.shares import recomputed_blocks, streamed_blocks
-from ltx_core.engine.streaming import BlockStream, Travel
 from ltx_core.errors import ConfigError
+from ltx_core.memory.options import EngineOptions, recomputed_blocks, streamed_blocks
 
 BLOCKS = "transformer_blocks"
 MOST_FORMS = 256

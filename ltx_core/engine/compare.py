@@ -26,8 +26,8 @@ from ltx_core.engine.low_precision import (
     quantise_rows,
     supported,
 )
-from ltx_core.engine.options import EngineOptions, LayerChoice
-from ltx_core.flow_matching.random import named_generator
+from ltx_core.memory.options import EngineOptions, LayerChoice
+from ltx_core.rng import named_generator
 
 OUTLYING = 6.0
 """A column is an outlier if it is so many times as large as the middle one."""

@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 
+from ltx_core.adapters.lora_layout import BLOCKS
 from ltx_core.engine.assemble import weight_stream
 from ltx_core.engine.low_precision import QuantisedLinear, dequantise
-from ltx_core.lora.names import BLOCKS
 
 
 def frozen_weight(layer: torch.nn.Module) -> torch.Tensor:

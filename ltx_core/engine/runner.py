@@ -11,9 +11,9 @@ from torch._functorch import config as functorch_config
 from torch.utils.checkpoint import checkpoint
 
 from ltx_core.denoiser.prepare import BlockCall, Hidden
-from ltx_core.engine.offload import ActivationOffload
-from ltx_core.engine.selective import keeping_attention
-from ltx_core.engine.streaming import BlockStream
+from ltx_core.engine.activation_offload import ActivationOffload
+from ltx_core.engine.block_offload import BlockStream
+from ltx_core.engine.compiling import keeping_attention
 
 
 @cache

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 from PIL.ImageFont import FreeTypeFont
 
 from ltx_core.errors import ConfigError, ShapeError
-from ltx_core.files.atomic import write_bytes
+from ltx_core.io.atomic import write_bytes
 
 CELL_WIDTH = 360
 MARGIN, GAP = 24, 14

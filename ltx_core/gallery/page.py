@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ltx_core.files.atomic import write_bytes
 from ltx_core.gallery.cells import Cell, Section, fact_list
 from ltx_core.gallery.html import Html, element, escaped
 from ltx_core.gallery.renders import PromptRow, render_rows
 from ltx_core.gallery.style import SCRIPT, STYLE
+from ltx_core.io.atomic import write_bytes
 
 
 def gallery(

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from ltx_core.files.atomic import atomic_path
-from ltx_core.files.regular import one_line
+from ltx_core.io.atomic import atomic_path
+from ltx_core.io.regular import one_line
 
 WIDTH = 1600
 MARGIN = 32

@@ -11,7 +11,7 @@ from av.video.reformatter import VideoReformatter
 from datasets_spec.rows import Scan
 from ltx_core.media.container import truncated
 from ltx_core.media.deinterlace import whole_pictures
-from ltx_core.media.orientation import picture
+from ltx_core.media.display import picture
 from ltx_core.media.timeline import TimedFrame
 
 Resize = Callable[[int, int], tuple[int, int]]

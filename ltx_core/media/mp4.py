@@ -12,7 +12,7 @@ from av.codec.context import Flags
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 
 from ltx_core.errors import ShapeError
-from ltx_core.files.atomic import atomic_path
+from ltx_core.io.atomic import atomic_path
 
 MUXER_OPTIONS = {
     "movflags": "+faststart",  # the index first, so that a player starts before it has the whole file

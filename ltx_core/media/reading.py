@@ -8,10 +8,9 @@ from typing import Any
 import av
 
 from datasets_spec.quarantine import QuarantineReason
-from ltx_core.media.clock import continue_clock
 from ltx_core.media.container import demuxed, has_video, open_media, video_stream
 from ltx_core.media.errors import MediaError
-from ltx_core.media.packets import UNSTAMPED, Packets, Track, read_packets
+from ltx_core.media.packets import UNSTAMPED, Packets, Track, continue_clock, read_packets
 
 LOOSE = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "ogg", "flv", "avi"})
 UNORDERED = frozenset({"avi", "m4v"})

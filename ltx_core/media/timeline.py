@@ -9,12 +9,10 @@ from typing import Any, NamedTuple
 import av
 
 from datasets_spec.quarantine import QuarantineReason
-from ltx_core.media.colors import ColorTags, color_tags, tag
 from ltx_core.media.container import decode_errors, open_media, video_stream
+from ltx_core.media.display import ColorTags, Display, alpha_decoder, color_tags, display_of, tag
 from ltx_core.media.errors import MediaError
-from ltx_core.media.orientation import Display, display_of
 from ltx_core.media.reading import is_loose, key_seconds, listed_packets, packets_of
-from ltx_core.media.transparency import alpha_decoder
 
 SEEK_FROM_SECONDS = 3.0
 """Up to here decoding from the start is as quick as seeking."""

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from datasets_spec.quarantine import QuarantineReason
 from ltx_core.errors import ChangedError, DataError, TransientError
-from ltx_core.files.digest import DigestMemo, FileState
+from ltx_core.io.digest import DigestMemo, FileState
 from ltx_core.media.errors import MediaError
 
 T = TypeVar("T")

@@ -1,16 +1,51 @@
 """Latents to pixels and samples of sound; the second phase, which needs the VAEs and the vocoder alone."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
 from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video
 from diffusers.pipelines.ltx2 import LTX2Vocoder, LTX2VocoderWithBWE
 from torch import Tensor
 
 from ltx_core.autoencoder.audio import decode_audio
-from ltx_core.autoencoder.memory import WHOLE, VaeMemory
 from ltx_core.autoencoder.video import decode_video
-from ltx_core.errors import ShapeError
-from ltx_core.sampling.latents import SampledLatents
+from ltx_core.errors import DataError, ShapeError
+from ltx_core.io.tensors import read_tensors, write_tensors
+from ltx_core.memory.video_vae import WHOLE, VaeMemory
 from ltx_core.sampling.request import RenderRequest
+
+
+@dataclass(frozen=True)
+class SampledLatents:
+    """What sampling made of one request."""
+
+    video: Tensor
+    """[C, F, H, W] fp32, normalised."""
+    audio: Tensor
+    """[A, D] fp32, normalised and packed."""
+
+
+def save_latents(path: Path, latents: SampledLatents) -> None:
+    """Write to `path`, whole or not at all.
+
+    Raises:
+        StorageError: the disk is full or read-only.
+    """
+    write_tensors(path, {"video": latents.video, "audio": latents.audio}, {})
+
+
+def load_latents(path: Path) -> SampledLatents:
+    """Read what `save_latents` wrote.
+
+    Raises:
+        CheckpointError: the file is no safetensors file.
+        DataError: the file holds something else.
+    """
+    tensors, _ = read_tensors(path)
+    if tensors.keys() != {"video", "audio"}:
+        raise DataError(f"{path} holds {sorted(tensors)}, not sampled latents (video, audio); delete it, render again")
+    return SampledLatents(tensors["video"], tensors["audio"])
 
 
 def decode(

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
 from ltx_core.errors import ConfigError, ShapeError
-from ltx_core.files.digest import text_digest
+from ltx_core.io.digest import text_digest
 from ltx_core.sampling.guidance import Guidance
 from ltx_core.sampling.schedule import ScheduleName, check_steps
 from ltx_core.shapes import LatentShape, PixelShape, audio_latent_frames

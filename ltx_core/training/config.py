@@ -5,8 +5,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ltx_core.files.digest import text_digest
-from ltx_core.lycoris.settings import LycorisSettings
+from ltx_core.adapters.lycoris_settings import LycorisSettings
+from ltx_core.io.digest import text_digest
 from ltx_core.training.crepa_settings import CrepaSettings
 from ltx_core.training.rollout_settings import RolloutSettings
 from ltx_core.training.tread import Route

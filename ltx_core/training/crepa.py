@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ltx_core.errors import ShapeError
-from ltx_core.flow_matching.random import named_generator
+from ltx_core.rng import named_generator
 from ltx_core.training.crepa_settings import CrepaSettings
 
 PREFIX = "crepa_projector."

@@ -5,8 +5,8 @@ from typing import Literal, TypedDict
 
 import torch
 
-from ltx_core.flow_matching.random import named_generator, visit_generator
-from ltx_core.flow_matching.sigmas import SigmaDraws, shifted_logit_normal
+from ltx_core.flow_matching.path import SigmaDraws, shifted_logit_normal
+from ltx_core.rng import named_generator, visit_generator
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.order import Visit
 from ltx_core.training.samples import SampleInfo

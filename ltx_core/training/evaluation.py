@@ -7,9 +7,8 @@ from typing import NamedTuple
 import torch
 
 from ltx_core.distributed.ranks import ALONE, Ranks
-from ltx_core.files.digest import text_digest
-from ltx_core.flow_matching.loss import carries_loss
-from ltx_core.flow_matching.sigmas import fixed_sigmas
+from ltx_core.flow_matching.path import carries_loss, fixed_sigmas
+from ltx_core.io.digest import text_digest
 from ltx_core.progress import Progress
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import eval_draw

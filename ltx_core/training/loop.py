@@ -1,18 +1,19 @@
 """The order of things in a run, and nothing else."""
 
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 import torch
 
+from ltx_core.adapters.trained import TrainedAdapter
 from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.errors import Stopped
-from ltx_core.lora.trained import TrainedAdapter
 from ltx_core.progress import Progress
 from ltx_core.training.average import Average
-from ltx_core.training.backward import Backward
 from ltx_core.training.crepa_weight import crepa_weight, smoothed
 from ltx_core.training.evaluation import eval_loss
 from ltx_core.training.memory import dry_run, out_of_memory_errors, peak_mebibytes
@@ -21,14 +22,45 @@ from ltx_core.training.objective import Objective
 from ltx_core.training.optimizer import Optimizer
 from ltx_core.training.order import EpochPlan, Visit
 from ltx_core.training.prefetch import Feed, prefetched
-from ltx_core.training.provenance import lora_metadata
-from ltx_core.training.prune import prune
 from ltx_core.training.rollout import rollout_share
 from ltx_core.training.samples import SampleInfo
 from ltx_core.training.schedule import learning_rate
-from ltx_core.training.state import TrainState, save_state
-from ltx_core.training.step import Rates, step_visits, take_step
-from ltx_core.training.stopwatch import Stopwatch
+from ltx_core.training.state import TrainState, lora_metadata, prune, save_state
+from ltx_core.training.step import Backward, Rates, step_visits, take_step
+
+
+class Stopwatch:
+    """Sums up steps since the last report; a step is a `with` block."""
+
+    def __init__(self) -> None:
+        self._began = 0.0
+        self._waited = 0.0
+        self._seconds = 0.0
+        self._steps = 0
+        self._tokens = 0
+
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._seconds += time.monotonic() - self._began
+        self._steps += 1
+
+    def add(self, num_tokens: int) -> None:
+        """Count the tokens of a step."""
+        self._tokens += num_tokens
+
+    def report(self, waited: float) -> dict[str, float]:
+        """Means since the last report; `waited` are all seconds so far that steps waited for data."""
+        seconds, wait = max(self._seconds, 1e-9), waited - self._waited
+        values = {
+            "step_seconds": seconds / self._steps,
+            "tokens_per_second": self._tokens / seconds,
+            "data/wait_seconds": wait / self._steps,
+            "data/wait_share": wait / seconds,
+        }
+        self._waited, self._seconds, self._steps, self._tokens = waited, 0.0, 0, 0
+        return values
 
 
 @dataclass(frozen=True)

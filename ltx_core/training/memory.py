@@ -7,11 +7,10 @@ from dataclasses import replace
 import torch
 
 from ltx_core.errors import OutOfMemory
-from ltx_core.training.backward import Backward
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.objective import Objective
 from ltx_core.training.order import EpochPlan, Visit
-from ltx_core.training.step import backward_step
+from ltx_core.training.step import Backward, backward_step
 
 IN_THIS_ORDER = (
     "In this order: set recompute to 1, base_precision to int8 or fp8, streamed_blocks to all; then lower batch_size "

@@ -1,11 +1,16 @@
 """Which clips make which batch: a function of the samples, the seed and the batch's number, so resuming is exact."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
-from ltx_core.errors import DataError
-from ltx_core.files.digest import text_digest
+from pydantic import ValidationError
+
+from ltx_core.errors import ConfigError, DataError
+from ltx_core.io.digest import text_digest
+from ltx_core.training.config import TrainSettings
 from ltx_core.training.samples import SampleInfo
 
 
@@ -81,3 +86,34 @@ def _epoch(plan: EpochPlan, epoch: int) -> tuple[tuple[Visit, ...], ...]:
             key = text_digest("batch", str(plan.seed), str(epoch), *kind, str(start))
             batches.append((key, tuple(visits[start : start + plan.batch_size])))
     return tuple(batch for _, batch in sorted(batches, key=lambda item: item[0]))
+
+
+def epoch_plan(settings: TrainSettings, samples: Sequence[SampleInfo]) -> EpochPlan:
+    """The batches of a run, of those samples that are trained on.
+
+    Raises:
+        DataError: there is none.
+    """
+    trained = tuple(sample for sample in samples if sample.split == "train")
+    return EpochPlan(trained, settings.batch_size, settings.seed, by_sound=settings.modalities != "video")
+
+
+def in_steps(settings: TrainSettings, samples: Sequence[SampleInfo]) -> TrainSettings:
+    """The same settings with `steps` in the place of `epochs`, so that both give the same run.
+
+    An epoch visits every clip of the train split `repeats` times; the last step may begin another.
+
+    Raises:
+        ConfigError: there are fewer steps than another setting needs.
+        DataError: no clip is left to train on.
+    """
+    if settings.epochs is None:
+        return settings
+    plan = epoch_plan(settings, samples)
+    batches = settings.epochs * plan.batches_per_epoch
+    steps = math.ceil(batches / settings.gradient_accumulation_steps)
+    try:
+        return type(settings).model_validate(settings.model_dump() | {"steps": steps, "epochs": None})
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{settings.epochs} epochs are {steps} steps: {reason}; raise epochs") from error

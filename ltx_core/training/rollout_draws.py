@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ltx_core.flow_matching.random import visit_generator
 from ltx_core.flow_matching.rollout import source_sigma
+from ltx_core.rng import visit_generator
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.order import Visit
 from ltx_core.training.rollout_settings import RolloutSettings

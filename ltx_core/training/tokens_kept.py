@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ltx_core.errors import ShapeError
-from ltx_core.flow_matching.random import visit_generator
+from ltx_core.rng import visit_generator
 from ltx_core.shapes import LatentShape
 from ltx_core.training.batch import TrainBatch
 from ltx_core.training.config import TrainSettings

@@ -15,8 +15,8 @@ from flows.config import load_config
 from flows.plan import required_manifest
 from scripts.chaos.command import run_and_wait
 from tasks import STAGES
-from tasks.registry import stage_named
-from tasks.workspace import Workspace
+from tasks.runtime.registry import stage_named
+from tasks.runtime.workspace import Workspace
 
 FOOTAGE = ("ball_bounces", "ball_rolls", "bar_turns", "bubbles_rise", "hills_pass")
 """Files of the miniature that are kept: each holds few clips, so that a stage takes seconds."""
@@ -148,8 +148,8 @@ def _stages_on(config: Path) -> list[str]:
 
 def _write(folder: Path) -> None:
     """The miniature with few files and few steps."""
-    from flows.miniature_config import write_config
-    from ltx_core.miniature.write import write_miniature
+    from flows.tiny_config import write_config
+    from ltx_core.tiny.write import write_miniature
 
     made = write_miniature(folder, generation="2.0", seed=0)
     path = write_config(folder, made)

@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 from mlflow import MlflowClient
 
-from flows.services import Service
+from flows.server.services import Service
 from tests.flows.lab import Lab, wait_for
 from tests.flows.terminal import Ended, Terminal, ended
 from tests.flows.toy import FOOTAGE, Toy

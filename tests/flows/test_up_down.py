@@ -13,8 +13,8 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.deployments import POOL, deployment_names
-from flows.server import answers
+from flows.generated import POOL, deployment_names
+from flows.server.answers import answers
 from tests.connections import asked_for, leaving, watched
 from tests.flows.lab import PATIENCE, PROGRAMS, QUIET, REPOSITORY, free_port, wait_for
 from tests.flows.toy import Toy

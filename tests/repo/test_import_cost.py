@@ -10,10 +10,10 @@ pytestmark = pytest.mark.whole
 
 HEAVY = ("torch", "transformers", "diffusers", "peft", "mlflow", "huggingface_hub")
 
-CHILD = "import tasks.child, tasks.execute, tasks.request"
+CHILD = "import tasks.runtime.child, tasks.runtime.execute, tasks.runtime.messages"
 STAGES_WITHOUT_TORCH = (
-    "import tasks.child, tasks.execute, tasks.contact_sheets, tasks.tracking, tasks.register, tasks.model_card\n"
-    "import ltx_core.media.split, ltx_core.media.clip, ltx_core.pool.items, ltx_core.text.fit, mlflow"
+    "import tasks.runtime.child, tasks.stages.split, tasks.tracking.mlflow, tasks.stages.register\n"
+    "import ltx_core.media.split, ltx_core.media.clip, ltx_core.store.items, ltx_core.text.fit, mlflow"
 )
 GOLDEN = Path(__file__).parents[1] / "golden" / "2.3"
 PLAN_FOR_A_CARD = f"""
@@ -31,7 +31,7 @@ with tempfile.TemporaryDirectory() as name:
         sys.exit("the plan failed")
 """
 EMBEDDING_TEXT = (
-    "import tasks.embed_text, ltx_core.text.features, ltx_core.text.compiled, ltx_core.checkpoint.text_projection"
+    "import tasks.stages.embed_text, ltx_core.text.gemma, ltx_core.text.assemble, ltx_core.checkpoint.text_projection"
 )
 COMMANDS = "import flows.cli, flows.commands.run, flows.commands.plan, flows.plan, flows.config"
 HELP = "from contextlib import suppress\nfrom flows.cli import main\nwith suppress(SystemExit):\n    main(['--help'])"

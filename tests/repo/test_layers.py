@@ -10,9 +10,9 @@ import pytest
 from tests.repo.source import LAYERS, ROOT, SOURCES, imports, nodes, top_packages
 
 HEAVY = ("torch", "diffusers", "transformers", "peft", "mlflow")
-LIGHT_MODULES = ("datasets_spec", "tasks", "flows.config", "flows.cli", "flows.ltx2_lora")
+LIGHT_MODULES = ("datasets_spec", "tasks", "flows.config", "flows.cli", "flows.flows")
 """What `--help`, `plan`, forms and deployments import; in the order in which they are imported here."""
-PREFECT_ALLOWED = ("flows/", "tasks/binding.py")
+PREFECT_ALLOWED = ("flows/", "flows/in_flow.py")
 NOT_IN_CORE = {"yaml", "argparse", "mlflow"}
 TESTING = ("tests", "pytest", "unittest", "prefect.testing")
 

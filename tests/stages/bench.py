@@ -10,18 +10,18 @@ from typing import Any
 
 from datasets_spec import Quarantined
 from flows.config import RunConfig, load_config
-from flows.pipeline import run_stages
+from flows.run import run_stages
 from flows.selection import Selection
-from ltx_core.miniature.corpus import Footage, aac
-from ltx_core.miniature.footage import write_footage
 from ltx_core.progress import SILENT, Progress, Silent
+from ltx_core.tiny.corpus import Footage, aac
+from ltx_core.tiny.footage import write_footage
 from tasks import STAGES
-from tasks.decide import decide
-from tasks.execute import execute, read_quarantine
-from tasks.perform import StageResult, reuse_or_build
-from tasks.stage import Stage
-from tasks.stage_run import StageRun
-from tasks.workspace import Workspace
+from tasks.runtime.decide import decide
+from tasks.runtime.execute import execute, read_quarantine
+from tasks.runtime.launch import StageResult, reuse_or_build
+from tasks.runtime.stage import Stage
+from tasks.runtime.stage_run import StageRun
+from tasks.runtime.workspace import Workspace
 
 SCENES = ("bouncing_ball", "passing_hills", "rising_bubbles", "rolling_ball", "turning_bar")
 """One file each; at 12 frames a file holds one clip of 9."""

@@ -27,8 +27,8 @@ def model(written_once: WriteOnce) -> Path:
     not change it."""
 
     def write(folder: Path) -> None:
-        from ltx_core.miniature.gemma import write_gemma
-        from ltx_core.miniature.model import write_checkpoint
+        from ltx_core.tiny.gemma import write_gemma
+        from ltx_core.tiny.model import write_checkpoint
         from tests.vision import write_dinov2
 
         write_checkpoint(folder / "checkpoint.safetensors", "2.0", 0)

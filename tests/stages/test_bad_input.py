@@ -13,10 +13,10 @@ import pytest
 from datasets_spec import Manifest, Quarantined, QuarantineReason
 from flows.config import load_config
 from ltx_core.errors import CheckpointError, ConfigError, DataError, LtxError, StorageError, TransientError
-from ltx_core.files.digest import file_digest, text_digest
-from ltx_core.files.leftovers import owner_mark
-from ltx_core.files.table_file import write_table
-from tasks.registry import stage_named
+from ltx_core.io.atomic import owner_mark
+from ltx_core.io.digest import file_digest, text_digest
+from ltx_core.io.table_file import write_table
+from tasks.runtime.registry import stage_named
 from tests.stages.bench import SCENES, Bench, Results, computed, moved_away, set_aside, write_clip
 from tests.stages.small_disk import fill, mounted
 

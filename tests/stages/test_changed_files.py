@@ -11,14 +11,14 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from datasets_spec import QuarantineReason
-from flows.pipeline import run_stages
+from flows.run import run_stages
 from flows.selection import Selection
 from ltx_core.errors import ChangedError
-from ltx_core.files.atomic import find_whole
+from ltx_core.io.atomic import find_whole
 from tasks import STAGES
-from tasks.decide import UNSETTLED
-from tasks.perform import StageResult
-from tasks.stage_run import StageRun
+from tasks.runtime.decide import UNSETTLED
+from tasks.runtime.launch import StageResult
+from tasks.runtime.stage_run import StageRun
 from tests.stages.bench import EVERY_STAGE, Bench, Results, copied, perform, set_aside, write_clip
 
 pytestmark = pytest.mark.whole
@@ -127,7 +127,7 @@ def test_a_file_that_is_still_copied_is_not_taken_for_truncated(
 
         return reading
 
-    around(monkeypatch, "tasks.file_reading", "read_apart", more)
+    around(monkeypatch, "tasks.stages.file_reading", "read_apart", more)
     (row,) = set_aside(fresh.run("probe")["probe"])
     assert (row.source, row.reason) == (NAME, QuarantineReason.CHANGED)
     file.write_bytes(whole)
@@ -158,7 +158,7 @@ def test_a_file_that_is_away_is_looked_at_again(
         return reading
 
     with monkeypatch.context() as patch:
-        around(patch, "tasks.file_reading", "read_apart", away)
+        around(patch, "tasks.stages.file_reading", "read_apart", away)
         disturbed = fresh.run(stage)[stage]
     found = [(row.source, row.reason) for row in set_aside(disturbed)]
     assert found == ([] if times == 1 else [(NAME, QuarantineReason.UNREADABLE)])
@@ -196,7 +196,7 @@ def test_a_caption_edited_while_it_is_read_stops_the_stage(
         return reading
 
     with monkeypatch.context() as patch:
-        around(patch, "tasks.probe", "read_caption", edited)
+        around(patch, "tasks.stages.probe", "read_caption", edited)
         with pytest.raises(ChangedError, match=rf"{caption} changed while it was read.*run again"):
             own.run("probe")
     caption.write_text(before)
@@ -212,13 +212,13 @@ WEIGHTS = "model/checkpoint.safetensors"
 LOADS = [
     ("embed_text", "ltx_core.text.gemma", "load_gemma", "model/gemma/model.safetensors"),
     ("embed_text", "ltx_core.checkpoint.text_projection", "load_text_projection", WEIGHTS),
-    ("encode_latents", "tasks.clip_encoder", "load_video_vae", WEIGHTS),
+    ("encode_latents", "tasks.stages.clip_encoder", "load_video_vae", WEIGHTS),
     ("embed_frames", "ltx_core.vision.dinov2", "load_frame_encoder", "model/dinov2/model.safetensors"),
     ("train_lora", "ltx_core.engine.load", "load_denoiser", WEIGHTS),
-    ("render_validation", "tasks.render_sample", "load_denoiser", WEIGHTS),
-    ("render_validation", "tasks.render_decode", "load_video_vae", WEIGHTS),
-    ("render_validation", "tasks.render_sample", "stacked", "adapter.safetensors"),
-    ("render_validation", "tasks.render_conditions", "read_picture", "picture.png"),
+    ("render_validation", "tasks.stages.render.sample", "load_denoiser", WEIGHTS),
+    ("render_validation", "tasks.stages.render.decode", "load_video_vae", WEIGHTS),
+    ("render_validation", "tasks.stages.render.sample", "stacked", "adapter.safetensors"),
+    ("render_validation", "tasks.stages.render.sample", "read_picture", "picture.png"),
 ]
 
 
@@ -252,7 +252,7 @@ def test_weights_replaced_before_they_are_loaded_stop_the_stage_and_are_kept_now
         with pytest.raises(ChangedError, match=rf"{file} changed while it was read.*run again"):
             bench.run(stage)
     sampled = {path for path in pooled(bench) if ".safetensors" in path}  # by the right transformer, before
-    assert pooled(bench) - kept == (sampled - kept if module == "tasks.render_decode" else set())
+    assert pooled(bench) - kept == (sampled - kept if module == "tasks.stages.render.decode" else set())
     aside.replace(file)
     again = bench.run(stage)[stage]
     undisturbed = with_own_files(finished, results, tmp_path, "undisturbed").run(stage)[stage]

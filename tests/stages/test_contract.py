@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from flows.config import load_config
 from ltx_core.errors import ConfigError
 from tasks import STAGES
-from tasks.stage import Stage, identity_key
+from tasks.runtime.stage import Stage, identity_key
 from tests.stages.bench import EVERY_STAGE, Bench, Results, set_aside, tree
 
 pytestmark = pytest.mark.whole

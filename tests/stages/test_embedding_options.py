@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ltx_core.pool.samples import ShardReader
+from ltx_core.store.samples import ShardReader
 from ltx_core.text.storage import stored_features
 from tests.stages.bench import Bench, Results
 
@@ -50,7 +50,7 @@ def test_int8_is_another_encoder_with_near_features(finished: Bench, results: Re
 
 
 def test_stored_features_are_what_training_reads(finished: Bench, results: Results) -> None:
-    from ltx_core.pool.source import PoolSource
+    from ltx_core.store.samples import PoolSource
 
     rows = list(results["embed_text"].manifest)
     source = PoolSource(results["encode_latents"].manifest, rows, finished.workspace)

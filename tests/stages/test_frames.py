@@ -11,16 +11,15 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from datasets_spec import Clip, Frames
-from flows.pipeline import run_stages
 from flows.plan import plan
+from flows.run import run_stages
 from flows.selection import select
 from ltx_core.errors import CheckpointError, ConfigError, DataError
 from ltx_core.media.clip import clip_frames
-from ltx_core.pool.samples import ShardReader
-from ltx_core.pool.source import PoolSource
+from ltx_core.store.samples import PoolSource, ShardReader
 from ltx_core.vision.dinov2 import load_frame_encoder
 from ltx_core.vision.folder import open_encoder
-from tasks.embed_frames import STAGE
+from tasks.stages.embed_frames import STAGE
 from tests.loopback_hub import COMMIT, serving, settings
 from tests.stages.bench import SCENES, Bench, Results, computed, copied, set_aside, write_clip
 from tests.vision import WIDTH, write_dinov2
@@ -158,7 +157,7 @@ FETCH = """
 import json, sys
 from ltx_core.errors import LtxError
 from ltx_core.progress import SILENT
-from tasks.frame_encoder import fetch_encoder, pending_encoder
+from tasks.stages.embed_frames import fetch_encoder, pending_encoder
 pending = pending_encoder(sys.argv[1], None)
 folder = fetch_encoder(sys.argv[1], None, 28, SILENT)
 print(json.dumps({

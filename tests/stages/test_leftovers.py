@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from ltx_core.adapters.locate import locate_adapter
 from ltx_core.checkpoint.source import ModelSource, open_model
-from ltx_core.lora.locate import locate_adapter
-from tasks.collect import find_garbage
+from tasks.runtime.collect import find_garbage
 from tests.stages.bench import EVERY_STAGE, Bench, Results, computed, write_clip
 
 pytestmark = pytest.mark.whole

@@ -13,7 +13,7 @@ import yaml
 from flows.plan import plan
 from flows.selection import select
 from ltx_core.errors import ConfigError
-from tasks.publish import STAGE
+from tasks.stages.publish import STAGE
 from tests.loopback_hub import COMMIT, digest, files, serving, settings
 from tests.loopback_upload import ACCOUNT, TOKEN, WritableHub
 from tests.stages.bench import EVERY_STAGE, PROMPT, Bench, Results
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.whole
 RUN = """
 import json, os, sys
 from pathlib import Path
-from flows.pipeline import run_stages
+from flows.run import run_stages
 from flows.selection import select
 from ltx_core.errors import LtxError
 from tests.stages.bench import Bench

@@ -14,11 +14,11 @@ import psutil
 import pytest
 
 from ltx_core.errors import ConfigError, DataError, Stopped
-from tasks.launch import launch
-from tasks.registry import stage_named
-from tasks.request import write_request
-from tasks.stage_run import StageRun
-from tasks.summary import read_summary
+from tasks.runtime.launch import launch
+from tasks.runtime.messages import write_request
+from tasks.runtime.registry import stage_named
+from tasks.runtime.stage_run import StageRun
+from tasks.runtime.summary import read_summary
 from tests.processes import children_of
 from tests.stages.bench import Bench
 from tests.stages.test_child import Listener
@@ -50,8 +50,8 @@ def one_result(execution: StageRun) -> list[str]:
 
 def processes() -> list[psutil.Process]:
     """Processes of the stage: the first rank, then the other."""
-    (first,) = children_of(psutil.Process(), "tasks.child")
-    return [first, *children_of(first, "tasks.follow")]
+    (first,) = children_of(psutil.Process(), "tasks.runtime.child")
+    return [first, *children_of(first, "tasks.runtime.follow")]
 
 
 def test_a_killed_rank_ends_the_stage_within_seconds_and_is_named(training: Callable[..., StageRun]) -> None:
@@ -101,7 +101,7 @@ def test_what_another_rank_finds_wrong_arrives_as_what_it_was(
     training: Callable[..., StageRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = (
-        "import os, ltx_core.pool.source as s\n"
+        "import os, ltx_core.store.samples as s\n"
         "from ltx_core.errors import DataError\n"
         "kept = s.PoolSource.load\n"
         "def load(self, clip_id):\n"
@@ -123,7 +123,16 @@ def test_several_machines_are_told_what_to_start_and_torchrun_does_it(training: 
         launch(execution, Listener())
     request = re.findall(r"tasks\.torchrun (\S+)", str(caught.value))[0]
     assert json.loads(Path(request).read_text())["stage"] == "train_lora"
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "tasks.torchrun", request]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "tasks.runtime.torchrun",
+        request,
+    ]
     clean = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
     ended = subprocess.run(command, env=clean, capture_output=True, text=True, check=False, timeout=100)
     assert ended.returncode == 0, ended.stderr
@@ -132,7 +141,7 @@ def test_several_machines_are_told_what_to_start_and_torchrun_does_it(training: 
 
 
 def test_a_request_outlives_its_round_trip(training: Callable[..., StageRun]) -> None:
-    from tasks.request import read_request
+    from tasks.runtime.messages import read_request
 
     execution = training()
     assert read_request(write_request(execution)).num_ranks == 2

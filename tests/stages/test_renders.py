@@ -13,11 +13,11 @@ from safetensors.torch import save_file
 from datasets_spec import Render
 from ltx_core.checkpoint.combined import open_checkpoint
 from ltx_core.errors import CheckpointError, ConfigError, DataError
+from ltx_core.media.audio import decode_sound
 from ltx_core.media.frames import decode_frames
-from ltx_core.media.recompress import recompressed
-from ltx_core.media.sound import decode_sound
-from ltx_core.sampling.latents import load_latents
-from ltx_core.sampling.official import NEGATIVE_PROMPT, official
+from ltx_core.media.image import recompressed
+from ltx_core.sampling.decoding import load_latents
+from ltx_core.sampling.guidance import NEGATIVE_PROMPT, official
 from tests.stages.bench import Bench, Results
 
 pytestmark = pytest.mark.whole
@@ -190,7 +190,7 @@ def test_going_on_from_a_clip_and_making_a_region_anew(bench: Bench, tmp_path: P
 
 
 def encoded(bench: Bench, clip_id: str) -> torch.Tensor:
-    from ltx_core.pool.source import PoolSource
+    from ltx_core.store.samples import PoolSource
 
     results = bench.run("encode_latents")
     rows: Sequence[Any] = list(results["encode_latents"].manifest)

@@ -10,12 +10,12 @@ from datasets_spec import Latent
 from flows.config import load_config
 from flows.plan import plan
 from flows.selection import select
+from ltx_core.adapters.lora_layout import stream_of
 from ltx_core.errors import ConfigError
-from ltx_core.files.tensors import read_tensors
-from ltx_core.lora.names import stream_of
-from ltx_core.miniature.corpus import Audio, Footage, aac
-from ltx_core.miniature.footage import write_footage
-from ltx_core.pool.source import PoolSource
+from ltx_core.io.tensors import read_tensors
+from ltx_core.store.samples import PoolSource
+from ltx_core.tiny.corpus import Audio, Footage, aac
+from ltx_core.tiny.footage import write_footage
 from tests.stages.bench import SCENES, Bench, Results, computed, write_clip
 from tests.stages.test_sound_dir import write_sound
 

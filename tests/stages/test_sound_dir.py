@@ -14,8 +14,8 @@ from datasets_spec import Clip, DatasetSpec, Latent, QuarantineReason
 from flows.config import load_config
 from ltx_core.errors import ConfigError
 from ltx_core.media.clip import clip_sound
-from ltx_core.pool.samples import ShardReader
-from tasks.split import SPLIT_FIELDS, _settings
+from ltx_core.store.samples import ShardReader
+from tasks.stages.split import SPLIT_FIELDS, _settings
 from tests.stages.bench import SCENES, Bench, Results, computed, set_aside
 
 pytestmark = pytest.mark.whole

@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from ltx_core.checkpoint.flavours import flavour
 from ltx_core.checkpoint.identity import model_identities
 from ltx_core.errors import CheckpointError, ConfigError
-from ltx_core.files.digest import DigestMemo
-from tasks.weights import open_weights
+from ltx_core.io.digest import DigestMemo
+from tasks.runtime.weights import open_weights
 from tests.layouts import GOLDEN, TEXT_ENCODER, write_diffusers, write_pack
 from tests.loopback_hub import COMMIT, FakeHub, serving, settings
 from tests.stages.bench import Bench, Results, computed, copied
@@ -144,7 +144,7 @@ from pathlib import Path
 from flows.plan import downloads, plan
 from flows.selection import select
 from ltx_core.progress import Silent
-from tasks.weights import open_weights, prepare_weights
+from tasks.runtime.weights import open_weights, prepare_weights
 from tests.stages.bench import Bench
 
 class Told(Silent):

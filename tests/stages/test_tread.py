@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tasks.checkpoints import final_checkpoint
+from tasks.stages.render.jobs import final_checkpoint
 from tests.stages.bench import Bench
 
 pytestmark = pytest.mark.whole

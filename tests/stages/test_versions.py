@@ -11,14 +11,15 @@ from typing import Any
 import av
 import pytest
 
-from flows import pipeline as pipeline_module
+from flows import run as pipeline_module
 from flows.plan import plan
 from flows.selection import Selection
-from ltx_core.files.atomic import find_whole
-from tasks import STAGES, clip_decoding, file_reading
-from tasks import registry as registry_module
-from tasks.stage import Stage
-from tasks.subjects import DECODING, SUBJECTS, Subject
+from ltx_core.io.atomic import find_whole
+from tasks import STAGES
+from tasks.runtime import registry as registry_module
+from tasks.runtime.stage import DECODING, SUBJECTS, Stage, Subject
+from tasks.stages import clip_encoder as clip_decoding
+from tasks.stages import file_reading
 from tests.stages import bench as bench_module
 from tests.stages.bench import EVERY_STAGE, Bench, Results, set_aside
 

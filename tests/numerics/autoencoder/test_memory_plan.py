@@ -4,11 +4,10 @@ import pytest
 import torch
 
 from benchmarks.released import GENERATIONS
-from ltx_core.autoencoder.memory import WHOLE, VaeMemory
-from ltx_core.autoencoder.memory_plan import HEADROOM, predict_decode_bytes, predict_encode_bytes
 from ltx_core.autoencoder.video import decode_video, encode_video
-from ltx_core.miniature.header import Generation
+from ltx_core.memory.video_vae import HEADROOM, WHOLE, VaeMemory, predict_decode_bytes, predict_encode_bytes
 from ltx_core.shapes import PixelShape
+from ltx_core.tiny.header import Generation
 from tests.unit.autoencoder.allocations import Allocations
 from tests.unit.autoencoder.video_vaes import released_vae
 

@@ -17,11 +17,12 @@ from torch._inductor.utils import fresh_cache
 from torch.compiler import config as compiler_config
 from torch.nn.functional import scaled_dot_product_attention
 
-from ltx_core.engine import compiling, gelu, low_precision
+from ltx_core.engine import compiling, low_precision
+from ltx_core.engine import compiling as gelu
+from ltx_core.engine.activation_offload import ActivationOffload
 from ltx_core.engine.arena import HostArena
+from ltx_core.engine.compiling import keeping_attention
 from ltx_core.engine.low_precision import LowPrecision, QuantisedLinear
-from ltx_core.engine.offload import ActivationOffload
-from ltx_core.engine.selective import keeping_attention
 
 pytestmark = pytest.mark.numerics
 BUDGET = 0.5

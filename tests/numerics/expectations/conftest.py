@@ -10,10 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from ltx_core.adapters.lora import add_lora, lora_parameters, target_modules
 from ltx_core.checkpoint.combined import Checkpoint, open_checkpoint
 from ltx_core.checkpoint.load import load_connectors, load_transformer
-from ltx_core.lora.inject import add_lora, lora_parameters
-from ltx_core.lora.targets import target_modules
 from ltx_core.shapes import LatentShape, audio_latent_frames
 from ltx_core.training.captions import ContextCache
 from ltx_core.training.config import TrainSettings

@@ -15,33 +15,26 @@ from pydantic import ValidationError
 
 from datasets_spec import Clip, DatasetSpec
 from datasets_spec.spec import AudioSpec, VideoSpec
-from ltx_core.autoencoder.audio import encode_audio
-from ltx_core.autoencoder.mel import mel_config
-from ltx_core.autoencoder.memory import PATCH_CONV, TEMPORAL_ROLL, VaeMemory
+from ltx_core.adapters.lora_files import export_tensors
+from ltx_core.autoencoder.audio import encode_audio, mel_config
 from ltx_core.autoencoder.video import encode_pixels, encode_video
 from ltx_core.checkpoint.keys import diffusers_name
 from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_transformer, load_video_vae
 from ltx_core.checkpoint.text_projection import load_text_projection
-from ltx_core.conditioning.prefix import Prefix
-from ltx_core.conditioning.sound import Sound
-from ltx_core.conditioning.text import Text
+from ltx_core.conditioning.kinds import Prefix, Sound, Text
 from ltx_core.errors import ShapeError
-from ltx_core.flow_matching.loss import carries_loss, sample_losses
-from ltx_core.flow_matching.sigmas import SigmaDraws, shift, shifted_logit_normal
-from ltx_core.lora.files import export_tensors
+from ltx_core.flow_matching.path import SigmaDraws, carries_loss, sample_losses, shift, shifted_logit_normal
+from ltx_core.media.audio import to_channels
 from ltx_core.media.clip import frame_times
-from ltx_core.media.sound import to_channels
+from ltx_core.memory.video_vae import PATCH_CONV, TEMPORAL_ROLL, VaeMemory
 from ltx_core.sampling.guidance import Guidance
-from ltx_core.sampling.noise import initial_state
-from ltx_core.sampling.walk import Prompts, Walk
+from ltx_core.sampling.sampler import Prompts, Walk, initial_state
 from ltx_core.shapes import LatentShape, PixelShape
 from ltx_core.text.contexts import text_contexts
-from ltx_core.text.features import embed_text
-from ltx_core.text.gemma import load_gemma
+from ltx_core.text.gemma import embed_text, load_gemma
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.objective import BatchLosses, Objective
+from ltx_core.training.objective import BatchLosses, Objective, loss_shares, total_loss
 from ltx_core.training.order import Visit
-from ltx_core.training.total import loss_shares, total_loss
 
 pytestmark = pytest.mark.numerics
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from ltx_core.lora.inject import lora_parameters
+from ltx_core.adapters.lora import lora_parameters
 from ltx_core.training.draws import train_draw
 from ltx_core.training.objective import Objective
 from ltx_core.training.order import Visit

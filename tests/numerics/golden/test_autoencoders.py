@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from ltx_core.autoencoder.audio import decode_audio, decode_mel, encode_audio, encode_mel, vocode
-from ltx_core.autoencoder.mel import log_mel, mel_config
+from ltx_core.autoencoder.audio import decode_audio, decode_mel, encode_audio, encode_mel, log_mel, mel_config, vocode
 from ltx_core.autoencoder.video import decode_pixels, encode_pixels
 from ltx_core.checkpoint.load import load_audio_vae, load_video_vae, load_vocoder
 

@@ -8,9 +8,8 @@ import torch
 from ltx_core.checkpoint.load import load_connectors
 from ltx_core.checkpoint.text_projection import load_text_projection
 from ltx_core.text.contexts import text_contexts
-from ltx_core.text.features import text_features
 from ltx_core.text.fit import fits
-from ltx_core.text.gemma import load_gemma
+from ltx_core.text.gemma import load_gemma, text_features
 
 pytestmark = pytest.mark.numerics
 

@@ -11,8 +11,7 @@ from diffusers import LTX2VideoTransformer3DModel
 from ltx_core.checkpoint.combined import open_checkpoint
 from ltx_core.checkpoint.load import load_transformer
 from ltx_core.denoiser.forward import denoise
-from ltx_core.denoiser.inputs import Stream
-from ltx_core.denoiser.positions import audio_positions, first_frame_keyframes, video_positions
+from ltx_core.denoiser.tokens import Stream, audio_positions, first_frame_keyframes, video_positions
 from ltx_core.shapes import LatentShape
 
 pytestmark = pytest.mark.numerics

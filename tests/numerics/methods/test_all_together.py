@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from ltx_core.progress import Silent
-from ltx_core.training import backward
-from ltx_core.training.backward import EagerBackward, GraphedBackward
+from ltx_core.training import step as backward
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.metrics import History
 from ltx_core.training.run import TrainJob, prepare, train_lora
-from ltx_core.training.step import backward_step, step_visits
+from ltx_core.training.step import EagerBackward, GraphedBackward, backward_step, step_visits
 from tests.numerics.training.conftest import (
     DEFAULT_CLIPS,
     FAST,

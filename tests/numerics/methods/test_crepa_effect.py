@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ltx_core.denoiser.tap import Tap
+from ltx_core.denoiser.forward import Tap
 from ltx_core.progress import Silent
 from ltx_core.shapes import LatentShape
 from ltx_core.training.config import TrainSettings

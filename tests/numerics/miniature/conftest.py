@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from ltx_core.miniature.write import Miniature, write_miniature
 from ltx_core.progress import Silent
+from ltx_core.tiny.write import Miniature, write_miniature
 
 
 class Counting(Silent):

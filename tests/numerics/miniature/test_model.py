@@ -9,8 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ltx_core.autoencoder.audio import decode_audio, encode_audio
-from ltx_core.autoencoder.mel import mel_config
+from ltx_core.autoencoder.audio import decode_audio, encode_audio, mel_config
 from ltx_core.autoencoder.video import decode_video, encode_video
 from ltx_core.checkpoint.flavours import FLAVOURS
 from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_transformer, load_video_vae, load_vocoder
@@ -18,23 +17,20 @@ from ltx_core.checkpoint.model import Checkpoint
 from ltx_core.checkpoint.source import ModelSource, open_model
 from ltx_core.checkpoint.text_projection import load_text_projection
 from ltx_core.denoiser.forward import denoise
-from ltx_core.denoiser.inputs import Stream
-from ltx_core.denoiser.packing import pack_video
-from ltx_core.denoiser.positions import audio_positions, first_frame_keyframes, video_positions
-from ltx_core.files.safetensors import read_header
-from ltx_core.miniature.corpus import DECLARED
-from ltx_core.miniature.gemma import write_gemma
-from ltx_core.miniature.header import Generation, config
-from ltx_core.miniature.model import TRANSFORMER, write_checkpoint
-from ltx_core.miniature.scenes import draw
-from ltx_core.miniature.sounds import play
-from ltx_core.miniature.weights import save_tensors
-from ltx_core.miniature.write import Miniature, write_model
+from ltx_core.denoiser.tokens import Stream, audio_positions, first_frame_keyframes, pack_video, video_positions
+from ltx_core.io.safetensors import read_header
 from ltx_core.shapes import LatentShape
 from ltx_core.text.contexts import text_contexts
-from ltx_core.text.features import embed_text
 from ltx_core.text.fit import fits
-from ltx_core.text.gemma import load_gemma
+from ltx_core.text.gemma import embed_text, load_gemma
+from ltx_core.tiny.corpus import DECLARED
+from ltx_core.tiny.gemma import write_gemma
+from ltx_core.tiny.header import Generation, config
+from ltx_core.tiny.model import TRANSFORMER, write_checkpoint
+from ltx_core.tiny.scenes import draw
+from ltx_core.tiny.sounds import play
+from ltx_core.tiny.weights import save_tensors
+from ltx_core.tiny.write import Miniature, write_model
 
 GENERATIONS: tuple[Generation, ...] = ("2.0", "2.3", "2.5")
 CPU: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}

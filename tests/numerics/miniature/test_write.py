@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from ltx_core.media.audio import decode_sound
+from ltx_core.media.image import read_picture
 from ltx_core.media.measure import loudness_db
-from ltx_core.media.picture import read_picture
-from ltx_core.media.sound import decode_sound
-from ltx_core.miniature.corpus import DECLARED
-from ltx_core.miniature.write import Miniature
+from ltx_core.tiny.corpus import DECLARED
+from ltx_core.tiny.write import Miniature
 
 
 def test_writes_all_three_parts_and_says_how_far_it_is(miniature: Miniature, progress_seen: Any) -> None:

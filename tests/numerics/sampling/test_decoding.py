@@ -6,8 +6,7 @@ from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video
 from diffusers.pipelines.ltx2 import LTX2Vocoder
 
 from ltx_core.errors import ShapeError
-from ltx_core.sampling.decoding import decode, fit_sound
-from ltx_core.sampling.latents import SampledLatents
+from ltx_core.sampling.decoding import SampledLatents, decode, fit_sound
 from ltx_core.sampling.request import RenderRequest
 
 pytestmark = pytest.mark.numerics

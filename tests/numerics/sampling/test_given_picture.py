@@ -17,15 +17,13 @@ from torch.nn.functional import interpolate
 from ltx_core.autoencoder.video import decode_video, encode_video
 from ltx_core.checkpoint.combined import open_checkpoint
 from ltx_core.checkpoint.load import load_transformer, load_video_vae
-from ltx_core.conditioning.first_frame import FirstFrame
-from ltx_core.conditioning.text import Text
+from ltx_core.conditioning.kinds import FirstFrame, Text
 from ltx_core.media.frames import decode_frames
+from ltx_core.media.image import read_picture
 from ltx_core.media.mp4 import write_mp4
-from ltx_core.media.picture import read_picture
 from ltx_core.progress import Silent
 from ltx_core.sampling.request import RenderRequest
-from ltx_core.sampling.sampler import sample
-from ltx_core.sampling.walk import Prompts
+from ltx_core.sampling.sampler import Prompts, sample
 
 pytestmark = pytest.mark.numerics
 

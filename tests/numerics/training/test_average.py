@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ltx_core.errors import Stopped
-from ltx_core.files.tensors import read_tensors
+from ltx_core.io.tensors import read_tensors
 from ltx_core.progress import Silent
 from ltx_core.training.average import Average
 from ltx_core.training.run import TrainJob, train_lora

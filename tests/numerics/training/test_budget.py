@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ltx_core.engine import runner
-from ltx_core.engine.selective import keeping_attention
+from ltx_core.engine.compiling import keeping_attention
 from tests.numerics.training.test_dropout import JobOf, gradients, run_of, visits
 
 OUTPUTS = ("attn1.to_v", "attn1.to_out.0", "audio_attn1.to_v", "audio_attn1.to_out.0")

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from ltx_core.errors import ConfigError, DataError, Stopped
 from ltx_core.progress import Silent
-from ltx_core.training import backward
-from ltx_core.training.backward import EagerBackward, GraphedBackward
+from ltx_core.training import step as backward
 from ltx_core.training.batch import TrainBatch
 from ltx_core.training.crepa import PREFIX
 from ltx_core.training.evaluation import eval_loss
@@ -21,7 +20,7 @@ from ltx_core.training.loop import Run
 from ltx_core.training.metrics import History
 from ltx_core.training.order import Visit
 from ltx_core.training.run import TrainJob, prepare, train_lora
-from ltx_core.training.step import Rates, StepLosses, backward_step, take_step
+from ltx_core.training.step import EagerBackward, GraphedBackward, Rates, StepLosses, backward_step, take_step
 from tests.numerics.training.test_ranks import check_alike, train_two
 from tests.numerics.training.test_resume import KilledAt, in_child
 

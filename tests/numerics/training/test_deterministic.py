@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from ltx_core.engine.deterministic import ENVIRONMENT
+from ltx_core.engine.compiling import ENVIRONMENT
 from ltx_core.errors import DataError
 from ltx_core.progress import Silent
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.run import TrainJob, train_lora
-from tasks.registry import stage_named
-from tasks.shared import Shared
-from tasks.stage_run import Decision, StageRun
-from tasks.train_lora import TrainLoraConfig
-from tasks.workspace import Workspace
+from tasks.runtime.registry import stage_named
+from tasks.runtime.shared import Shared
+from tasks.runtime.stage_run import Decision, StageRun
+from tasks.runtime.workspace import Workspace
+from tasks.stages.train_lora import TrainLoraConfig
 
 pytestmark = pytest.mark.numerics
 JobOf = Callable[..., TrainJob]

@@ -8,13 +8,12 @@ import pytest
 import torch
 
 from ltx_core.progress import Silent
-from ltx_core.training import backward
-from ltx_core.training.backward import Backward, EagerBackward, GraphedBackward
+from ltx_core.training import step as backward
 from ltx_core.training.loop import Run
 from ltx_core.training.metrics import History
 from ltx_core.training.order import Visit
 from ltx_core.training.run import TrainJob, prepare, train_lora
-from ltx_core.training.step import backward_step
+from ltx_core.training.step import Backward, EagerBackward, GraphedBackward, backward_step
 
 pytestmark = pytest.mark.numerics
 JobOf = Callable[..., TrainJob]

@@ -9,12 +9,11 @@ import pytest
 import torch
 
 from ltx_core.engine.assemble import weight_stream
-from ltx_core.files.tensors import read_tensors
-from ltx_core.flow_matching.loss import sample_losses
+from ltx_core.flow_matching.path import sample_losses
 from ltx_core.flow_matching.reflexflow import reflex_losses
+from ltx_core.io.tensors import read_tensors
 from ltx_core.progress import Silent
-from ltx_core.training import backward
-from ltx_core.training.backward import EagerBackward, GraphedBackward
+from ltx_core.training import step as backward
 from ltx_core.training.evaluation import eval_loss
 from ltx_core.training.loop import Run
 from ltx_core.training.memory import dry_run
@@ -22,7 +21,7 @@ from ltx_core.training.metrics import Metric
 from ltx_core.training.order import Visit
 from ltx_core.training.rollout import roll_out
 from ltx_core.training.run import TrainJob, train_lora
-from ltx_core.training.step import backward_step
+from ltx_core.training.step import EagerBackward, GraphedBackward, backward_step
 from tests.numerics.training.test_precisions import with_engine
 from tests.numerics.training.test_ranks import check_alike, together
 from tests.numerics.training.test_tread import GIVEN, HALF, equal, run_of, visits

@@ -9,14 +9,13 @@ import torch
 
 from ltx_core.errors import Stopped
 from ltx_core.progress import Silent
-from ltx_core.training import backward
-from ltx_core.training.backward import EagerBackward, GraphedBackward
+from ltx_core.training import step as backward
 from ltx_core.training.evaluation import eval_loss
 from ltx_core.training.loop import Run
 from ltx_core.training.metrics import History
 from ltx_core.training.order import Visit
 from ltx_core.training.run import TrainJob, TrainResult, prepare, train_lora
-from ltx_core.training.step import backward_step
+from ltx_core.training.step import EagerBackward, GraphedBackward, backward_step
 
 pytestmark = pytest.mark.numerics
 JobOf = Callable[..., TrainJob]

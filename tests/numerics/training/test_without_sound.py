@@ -8,15 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+from ltx_core.adapters.lora import without_lora
+from ltx_core.adapters.lora_layout import stream_of
 from ltx_core.checkpoint.combined import open_checkpoint
 from ltx_core.checkpoint.load import load_transformer
 from ltx_core.denoiser.forward import denoise
 from ltx_core.errors import ConfigError
-from ltx_core.files.tensors import read_tensors
-from ltx_core.lora.inject import without_lora
-from ltx_core.lora.names import stream_of
+from ltx_core.io.tensors import read_tensors
 from ltx_core.progress import Silent
-from ltx_core.training.backward import EagerBackward
 from ltx_core.training.batch import NoisyStream, TrainBatch
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.crepa import PREFIX
@@ -27,7 +26,7 @@ from ltx_core.training.metrics import History
 from ltx_core.training.objective import BatchLosses, Objective
 from ltx_core.training.order import Visit
 from ltx_core.training.run import TrainJob, prepare, train_lora
-from ltx_core.training.step import Rates, backward_step, take_step
+from ltx_core.training.step import EagerBackward, Rates, backward_step, take_step
 from tests.numerics.training.test_run import Listener
 
 pytestmark = pytest.mark.numerics

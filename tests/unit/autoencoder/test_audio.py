@@ -6,8 +6,17 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ltx_core.autoencoder.audio import decode_audio, decode_mel, encode_audio, encode_mel
-from ltx_core.autoencoder.mel import FLOOR, MelConfig, log_mel, mel_config, mel_filters
+from ltx_core.autoencoder.audio import (
+    FLOOR,
+    MelConfig,
+    decode_audio,
+    decode_mel,
+    encode_audio,
+    encode_mel,
+    log_mel,
+    mel_config,
+    mel_filters,
+)
 from ltx_core.checkpoint.combined import Checkpoint
 from ltx_core.errors import ShapeError
 from ltx_core.shapes import audio_latent_frames, sound_samples

@@ -6,11 +6,21 @@ from typing import Any
 import pytest
 import torch
 
-from ltx_core.autoencoder import device_memory
-from ltx_core.autoencoder.device_memory import describe, free_bytes, plan_decoding, plan_encoding
-from ltx_core.autoencoder.memory import VaeMemory, VaeOptions
-from ltx_core.autoencoder.memory_plan import GIB, HEADROOM, MemoryPlan, predict_decode_bytes, predict_encode_bytes
 from ltx_core.errors import OutOfMemory
+from ltx_core.memory import video_vae as device_memory
+from ltx_core.memory.video_vae import (
+    GIB,
+    HEADROOM,
+    MemoryPlan,
+    VaeMemory,
+    VaeOptions,
+    describe,
+    free_bytes,
+    plan_decoding,
+    plan_encoding,
+    predict_decode_bytes,
+    predict_encode_bytes,
+)
 from ltx_core.shapes import PixelShape
 from tests.unit.autoencoder.video_vaes import released_vae
 

@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ltx_core.autoencoder.compiled import MOST_COMPILED, compiled_encoder, shapes_to_compile
 from ltx_core.autoencoder.encoding import ClipEncoder, Decoded, encode_clips
-from ltx_core.autoencoder.memory import MOST_BATCHED, auto_batch_size
-from ltx_core.autoencoder.video import encode_pixels, encode_video
+from ltx_core.autoencoder.video import MOST_COMPILED, compiled_encoder, encode_pixels, encode_video, shapes_to_compile
+from ltx_core.memory.video_vae import MOST_BATCHED, auto_batch_size
 from ltx_core.shapes import PixelShape
 
 SMALL, TALL = PixelShape(9, 64, 64), PixelShape(1, 96, 64)

@@ -6,16 +6,18 @@ from typing import Any
 import pytest
 
 from benchmarks.released import GENERATIONS
-from ltx_core.autoencoder.layers import decoder_layers, encoder_layers
-from ltx_core.autoencoder.memory import WHOLE, VaeMemory
-from ltx_core.autoencoder.memory_plan import (
+from ltx_core.errors import OutOfMemory
+from ltx_core.memory.video_vae import (
     CANDIDATES,
     HEADROOM,
+    WHOLE,
+    VaeMemory,
     choose_memory,
+    decoder_layers,
+    encoder_layers,
     predict_decode_bytes,
     predict_encode_bytes,
 )
-from ltx_core.errors import OutOfMemory
 from ltx_core.shapes import LatentShape, PixelShape
 from tests.unit.autoencoder.video_vaes import released_vae
 

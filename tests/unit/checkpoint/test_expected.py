@@ -19,14 +19,15 @@ from ltx_core.checkpoint.architecture import (
     audio_vae_arguments,
     connector_arguments,
     transformer_arguments,
+    video_vae_arguments,
     vocoder_arguments,
 )
 from ltx_core.checkpoint.expected import gemma, sound, transformer, video_vae
 from ltx_core.checkpoint.expected.tree import Tree, flat
-from ltx_core.checkpoint.video_architecture import video_vae_arguments
 from ltx_core.errors import CheckpointError
-from ltx_core.miniature import gemma4, header
-from ltx_core.miniature.tokenizer import train_tokenizer
+from ltx_core.tiny import gemma as gemma4
+from ltx_core.tiny import header
+from ltx_core.tiny.gemma import train_tokenizer
 
 pytestmark = pytest.mark.whole
 

@@ -16,8 +16,8 @@ from ltx_core.checkpoint.combined import open_checkpoint
 from ltx_core.checkpoint.identity import checkpoint_identities, model_identities, text_encoder_identities
 from ltx_core.checkpoint.keys import COMPONENTS
 from ltx_core.errors import ChangedError, CheckpointError
-from ltx_core.files import digest as digest_module
-from ltx_core.files.digest import DigestMemo
+from ltx_core.io import digest as digest_module
+from ltx_core.io.digest import DigestMemo
 
 Tensors = dict[str, torch.Tensor]
 Changed = Callable[[Callable[[Tensors, dict[str, str]], None]], Path]

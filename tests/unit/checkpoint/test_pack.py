@@ -16,7 +16,7 @@ from ltx_core.checkpoint.model import Checkpoint
 from ltx_core.checkpoint.source import ModelSource, open_model
 from ltx_core.checkpoint.text_projection import load_text_projection
 from ltx_core.errors import CheckpointError, ConfigError
-from ltx_core.files.digest import DigestMemo
+from ltx_core.io.digest import DigestMemo
 
 pytestmark = pytest.mark.whole
 
@@ -114,7 +114,7 @@ def test_a_diffusers_folder_is_the_same_model(folder: Path, whole: Path) -> None
 
 
 def test_a_folder_says_how_sound_is_read(folder: Path, whole: Path) -> None:
-    from ltx_core.autoencoder.mel import mel_config
+    from ltx_core.autoencoder.audio import mel_config
 
     assert mel_config(opened(folder).config) == mel_config(open_checkpoint(whole).config)
 

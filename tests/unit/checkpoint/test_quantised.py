@@ -12,7 +12,7 @@ from ltx_core.checkpoint.load import load_transformer
 from ltx_core.checkpoint.quantised.nvfp4 import unswizzled
 from ltx_core.checkpoint.read import PIECE_BYTES, read_weights
 from ltx_core.errors import CheckpointError
-from ltx_core.files.digest import DigestMemo
+from ltx_core.io.digest import DigestMemo
 
 pytestmark = pytest.mark.whole
 
@@ -137,7 +137,7 @@ def test_every_block_scale_is_found_where_cublas_has_it() -> None:
 def test_large_tensors_are_read_in_pieces(tmp_path: Path, changed: Changed) -> None:
     from ltx_core.checkpoint.quantised.plain import PlainWeight
     from ltx_core.checkpoint.stored import StoredTensor
-    from ltx_core.files.safetensors import read_header
+    from ltx_core.io.safetensors import read_header
 
     values = torch.arange(PIECE_BYTES // 4 + 1000, dtype=torch.int32).view(torch.float32)
     path = tmp_path / "large.safetensors"

@@ -16,10 +16,10 @@ from ltx_core.checkpoint.architecture import (
     audio_vae_arguments,
     connector_arguments,
     transformer_arguments,
+    video_vae_arguments,
     vocoder_arguments,
 )
 from ltx_core.checkpoint.combined import open_checkpoint
-from ltx_core.checkpoint.video_architecture import video_vae_arguments
 
 pytestmark = pytest.mark.whole
 

@@ -8,7 +8,7 @@ from diffusers import LTX2VideoTransformer3DModel
 from peft import LoraConfig
 
 from ltx_core.denoiser.forward import denoise
-from ltx_core.denoiser.inputs import Stream
+from ltx_core.denoiser.tokens import Stream
 from ltx_core.errors import ConfigError, ShapeError
 
 Streams = Callable[..., tuple[Stream, Stream]]

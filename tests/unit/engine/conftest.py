@@ -6,14 +6,12 @@ import pytest
 import torch
 from diffusers import LTX2VideoTransformer3DModel
 
+from ltx_core.adapters.lora import add_lora, lora_parameters, target_modules
+from ltx_core.denoiser.blocks import TokenRoute
 from ltx_core.denoiser.forward import denoise
-from ltx_core.denoiser.inputs import Stream
-from ltx_core.denoiser.positions import audio_positions, video_positions
-from ltx_core.denoiser.routing import TokenRoute
+from ltx_core.denoiser.tokens import Stream, audio_positions, video_positions
 from ltx_core.engine.assemble import assemble, set_policies, weight_stream
-from ltx_core.engine.options import EngineOptions
-from ltx_core.lora.inject import add_lora, lora_parameters
-from ltx_core.lora.targets import target_modules
+from ltx_core.memory.options import EngineOptions
 from ltx_core.shapes import LatentShape
 from tests.tiny_transformer import arguments
 

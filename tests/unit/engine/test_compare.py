@@ -12,6 +12,7 @@ import pytest
 import torch
 from diffusers import LTX2VideoTransformer3DModel
 
+from ltx_core.adapters.lora import add_lora, lora_parameters, target_modules
 from ltx_core.denoiser.blocks import run_plainly, set_runner
 from ltx_core.denoiser.forward import denoise
 from ltx_core.engine import compare as module
@@ -21,9 +22,7 @@ from ltx_core.engine.compare import compare
 from ltx_core.engine.comparison import LAYER_BOUND, Comparison
 from ltx_core.engine.loaded_in_turn import LoadedInTurn
 from ltx_core.engine.low_precision import Format, QuantisedLinear, is_quantisable
-from ltx_core.engine.options import EngineOptions, LayerChoice
-from ltx_core.lora.inject import add_lora, lora_parameters
-from ltx_core.lora.targets import target_modules
+from ltx_core.memory.options import EngineOptions, LayerChoice
 from tests.unit.engine.conftest import ARGUMENTS, NUM_BLOCKS, streams, weights
 
 pytestmark = pytest.mark.whole

@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import LTX2VideoTransformer3DModel
 
+from ltx_core.adapters.lora import add_lora
 from ltx_core.engine.low_precision import (
     Format,
     FrozenProduct,
@@ -19,7 +20,6 @@ from ltx_core.engine.low_precision import (
 )
 from ltx_core.engine.unrounded import unrounded_inputs
 from ltx_core.errors import ConfigError
-from ltx_core.lora.inject import add_lora
 from tests.unit.engine.conftest import ARGUMENTS
 
 FORMATS = get_args(Format)

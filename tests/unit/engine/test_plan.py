@@ -10,17 +10,15 @@ from typing import Any
 
 import pytest
 
-from ltx_core.engine import low_precision, model_sizes
-from ltx_core.engine.candidates import BUDGETS, Workload, budgets_tried
-from ltx_core.engine.footprint import GIB, KEPT_WIDTHS, BatchShape, Training, predict
-from ltx_core.engine.model_sizes import ModelSizes, num_trained
-from ltx_core.engine.model_sizes import model_sizes as sizes_of
-from ltx_core.engine.options import EngineOptions, Precision
-from ltx_core.engine.plan import advice, choose, needed_bytes, reliefs, usable_bytes
+from ltx_core.adapters.lora import add_lora, lora_parameters, target_modules
+from ltx_core.engine import low_precision
 from ltx_core.errors import CheckpointError, ConfigError, OutOfMemory
-from ltx_core.lora.inject import add_lora, lora_parameters
-from ltx_core.lora.targets import target_modules
-from ltx_core.miniature.header import Generation
+from ltx_core.memory import footprint as model_sizes
+from ltx_core.memory.footprint import GIB, KEPT_WIDTHS, BatchShape, ModelSizes, Training, num_trained, predict
+from ltx_core.memory.footprint import model_sizes as sizes_of
+from ltx_core.memory.options import EngineOptions, Precision
+from ltx_core.memory.plan import BUDGETS, Workload, advice, budgets_tried, choose, needed_bytes, reliefs, usable_bytes
+from ltx_core.tiny.header import Generation
 from tests.released_header import transformer_shapes
 from tests.unit.engine.conftest import build
 

@@ -8,12 +8,10 @@ from typing import Any
 
 import pytest
 
-from ltx_core.engine.footprint import GIB, BatchShape
-from ltx_core.engine.model_sizes import ModelSizes, model_sizes
-from ltx_core.engine.options import EngineOptions
-from ltx_core.engine.plan import needed_bytes
-from ltx_core.engine.sampling_plan import Sampling, choose_sampling
 from ltx_core.errors import OutOfMemory
+from ltx_core.memory.footprint import GIB, BatchShape, ModelSizes, model_sizes
+from ltx_core.memory.options import EngineOptions
+from ltx_core.memory.plan import Sampling, choose_sampling, needed_bytes
 from tests.released_header import transformer_shapes
 
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"

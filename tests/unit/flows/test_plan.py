@@ -11,8 +11,8 @@ from flows.config import RunConfig, load_config
 from flows.plan import PlannedStage, downloads, latest_manifest, plan, required_manifest
 from flows.selection import select
 from ltx_core.errors import CheckpointError, ConfigError, DataError, LtxError
-from ltx_core.miniature.gemma import write_gemma
-from ltx_core.miniature.model import write_checkpoint
+from ltx_core.tiny.gemma import write_gemma
+from ltx_core.tiny.model import write_checkpoint
 from tasks import STAGES
 from tests.unit.flows.conftest import Write
 

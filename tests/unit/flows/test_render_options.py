@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from flows.config import RunConfig, load_config
+from ltx_core.adapters.locate import HubAdapter
 from ltx_core.errors import ConfigError
-from ltx_core.lora.locate import HubAdapter
-from ltx_core.sampling import official
-from tasks.render_validation import STAGE
-from tasks.shared import NEGATIVE_PROMPT
+from ltx_core.sampling import guidance as official
+from tasks.runtime.shared import NEGATIVE_PROMPT
+from tasks.stages.render_validation import STAGE
 from tests.unit.flows.conftest import Write
 
 DISTILLED = "Lightricks/LTX-2-19b-distilled-lora-384:ltx-2-19b-distilled-lora-384.safetensors"

@@ -8,11 +8,11 @@ import pytest
 from pydantic import TypeAdapter
 
 from flows.config import RunConfig, load_config
-from flows.describe import options
-from flows.parameters import kept_secret, resolve
+from flows.flows import kept_secret, resolve
+from flows.generated import options
 from ltx_core.errors import ConfigError
-from tasks.address import WHOLE
-from tasks.registry import stage_named
+from tasks.runtime.registry import stage_named
+from tasks.tracking.address import WHOLE
 from tests.unit.flows.conftest import Write
 
 SECRET = "hunter2"

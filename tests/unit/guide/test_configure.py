@@ -8,8 +8,7 @@ import yaml
 
 from flows.cli import main
 from flows.config import load_config
-from flows.configure import Answers, annotated
-from flows.goals import FITS, GOALS
+from flows.configure import FITS, GOALS, Answers, annotated
 
 FLAGS = ["--footage", "footage", "--gpu-gib", "24", "--goal", "style"]
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from flows.config import guide_notices, load_config
+from ltx_core.adapters.lycoris_settings import LycorisSettings
 from ltx_core.errors import ConfigError
-from ltx_core.lycoris.settings import LycorisSettings
 from tests.unit.guide.conftest import Load, Notices
 
 LOKR: dict[str, Any] = {

@@ -10,7 +10,7 @@ from flows.guide.other_groups import GROUPS
 from flows.guide.prompts import LIBRARY
 from flows.guide.table import OPTIONS
 from ltx_core.errors import ConfigError
-from tasks.motion import says_motion
+from tasks.stages.render_validation import says_motion
 from tests.unit.guide.conftest import LEAST, Load, Notices
 from tests.unit.guide.other_cases import other_cases
 from tests.unit.guide.test_rollout_options import rollout_cases

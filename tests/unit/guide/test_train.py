@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from flows.cli import main
-from ltx_core.miniature.gemma import write_gemma
-from ltx_core.miniature.model import write_checkpoint
+from ltx_core.tiny.gemma import write_gemma
+from ltx_core.tiny.model import write_checkpoint
 
 pytestmark = pytest.mark.whole
 

@@ -4,12 +4,11 @@ import pytest
 
 from datasets_spec import DatasetSpec, QuarantineReason
 from ltx_core.errors import ConfigError, DataError
-from ltx_core.media.captions import read_caption
 from ltx_core.media.errors import MediaError
-from ltx_core.media.find import find_media, find_sounds
-from tasks.footage import ignored_files
-from tasks.probe import ProbeConfig, probe_notices
-from tasks.shared import Shared
+from ltx_core.media.find import find_media, find_sounds, read_caption
+from tasks.runtime.shared import Shared
+from tasks.stages.footage import ignored_files
+from tasks.stages.probe import ProbeConfig, probe_notices
 
 
 def test_finds_every_kind_sorted_and_no_hidden_ones(tmp_path: Path) -> None:

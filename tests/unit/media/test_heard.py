@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ltx_core.media.heard import absent_latent_frames, heard
-from ltx_core.media.sound import Span, sound_and_gaps
+from ltx_core.media.audio import Span, sound_and_gaps
+from ltx_core.media.clip import absent_latent_frames, heard
 from ltx_core.shapes import audio_latent_frames
 
 WriteVideo = Callable[..., Path]

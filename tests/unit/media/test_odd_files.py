@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 
 from datasets_spec import QuarantineReason
-from ltx_core.files.digest import file_digest
-from ltx_core.files.regular import is_plain_name, one_line, open_regular, shown_name
-from ltx_core.media.captions import caption_file, read_caption
+from ltx_core.io.digest import file_digest
+from ltx_core.io.regular import is_plain_name, one_line, open_regular, shown_name
 from ltx_core.media.contact_sheet import contact_sheet
 from ltx_core.media.errors import MediaError
-from ltx_core.media.find import find_masks
+from ltx_core.media.find import caption_file, find_masks, read_caption
 from ltx_core.media.probe import probe_media
 
 Make = Callable[[Path], None]

@@ -10,7 +10,7 @@ from PIL import Image
 from datasets_spec import Clip
 from ltx_core.errors import DataError
 from ltx_core.media.clip import clip_frames
-from ltx_core.media.picture import picture_size, read_picture
+from ltx_core.media.image import picture_size, read_picture
 
 WriteVideo = Callable[..., Path]
 ClipOf = Callable[..., Clip]

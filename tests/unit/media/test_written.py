@@ -11,11 +11,11 @@ import pytest
 from PIL import Image, ImageFont
 
 from ltx_core.errors import ShapeError
+from ltx_core.media.audio import decode_sound
 from ltx_core.media.contact_sheet import contact_sheet, legible, wrap
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.mp4 import write_mp4
 from ltx_core.media.probe import probe_media
-from ltx_core.media.sound import decode_sound
 
 Pixels = npt.NDArray[np.uint8]
 Sound = npt.NDArray[np.float32]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ltx_core.text.compiled import compile_layers, worth_compiling
+from ltx_core.text.assemble import compile_layers, worth_compiling
 from ltx_core.text.gemma import load_gemma
 
 GOLDEN = Path(__file__).parents[2] / "golden"

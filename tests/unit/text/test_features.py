@@ -8,9 +8,8 @@ import torch
 from ltx_core.checkpoint.combined import Checkpoint
 from ltx_core.checkpoint.text_projection import TextProjection, load_text_projection
 from ltx_core.errors import CheckpointError
-from ltx_core.text.features import columns_by_layer, embed_text, text_features
 from ltx_core.text.fit import fits
-from ltx_core.text.gemma import TextEncoder
+from ltx_core.text.gemma import TextEncoder, columns_by_layer, embed_text, text_features
 
 FULL = {"device": "cpu", "dtype": torch.float32}
 

@@ -13,9 +13,8 @@ from safetensors.torch import load_file, save_file
 from ltx_core.checkpoint.combined import Checkpoint, open_checkpoint
 from ltx_core.checkpoint.text_projection import load_text_projection
 from ltx_core.errors import CheckpointError
-from ltx_core.text.features import embed_text
 from ltx_core.text.fit import fits
-from ltx_core.text.gemma import load_gemma
+from ltx_core.text.gemma import embed_text, load_gemma
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 FULL = {"device": "cpu", "dtype": torch.float32}

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from ltx_core.checkpoint.combined import Checkpoint
 from ltx_core.checkpoint.text_projection import TextProjection, load_text_projection
 from ltx_core.errors import ConfigError
-from ltx_core.text.features import embed_captions
-from ltx_core.text.gemma import TextEncoder
-from ltx_core.text.packing import Pack, pack_captions
+from ltx_core.text.fit import Pack, pack_captions
+from ltx_core.text.gemma import TextEncoder, embed_captions
 
 TEXTS = ("", "a robot dancing", "a dog", "two robots dancing in the rain at night", "a cat", "a robot dancing slowly")
 WINDOW = 16

@@ -6,11 +6,9 @@ from typing import Any
 import pytest
 import torch
 
+from ltx_core.text.assemble import Int8Linear, LayerStream, quantise_rows, stream_layers
+from ltx_core.text.fit import must_stream, needed_bytes, pack_captions
 from ltx_core.text.gemma import TextEncoder, load_gemma
-from ltx_core.text.int8 import Int8Linear, quantise_rows
-from ltx_core.text.packing import pack_captions
-from ltx_core.text.room import must_stream, needed_bytes
-from ltx_core.text.streaming import LayerStream, stream_layers
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 FULL: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}

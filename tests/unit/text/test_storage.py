@@ -5,7 +5,7 @@ import torch
 
 from benchmarks import released
 from ltx_core.errors import DataError
-from ltx_core.pool.samples import pack_sample
+from ltx_core.store.samples import pack_sample
 from ltx_core.text.storage import store_features, stored_features
 
 CAPTION_TOKENS = 200

@@ -9,14 +9,13 @@ import pytest
 import torch
 
 from ltx_core.errors import DataError
-from ltx_core.files.digest import text_digest
-from ltx_core.training.batch import TrainBatch
-from ltx_core.training.collate import collate
+from ltx_core.io.digest import text_digest
+from ltx_core.training.batch import TrainBatch, collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import eval_draw, train_draw
 from ltx_core.training.order import Visit
-from ltx_core.training.provenance import config_digest
 from ltx_core.training.samples import SampleInfo
+from ltx_core.training.state import config_digest
 
 Clip = Callable[..., SampleInfo]
 AUDIO_CHANNELS, NUM_AUDIO, TOKENS = 8, 9, 4

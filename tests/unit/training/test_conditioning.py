@@ -9,12 +9,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ltx_core.denoiser.positions import first_frame_keyframes
+from ltx_core.denoiser.tokens import first_frame_keyframes
 from ltx_core.errors import DataError
-from ltx_core.flow_matching.loss import carries_loss, sample_losses
+from ltx_core.flow_matching.path import carries_loss, sample_losses
 from ltx_core.shapes import LatentShape
-from ltx_core.training.batch import TrainBatch
-from ltx_core.training.collate import collate
+from ltx_core.training.batch import TrainBatch, collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import Draw, carries_audio_loss, eval_draw, train_draw
 from ltx_core.training.order import Visit

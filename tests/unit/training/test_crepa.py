@@ -17,7 +17,7 @@ from ltx_core.training.config import TrainSettings
 from ltx_core.training.crepa import Crepa, alignment, batch_alignment, make_projector, project
 from ltx_core.training.crepa_settings import CrepaSettings, num_projected
 from ltx_core.training.crepa_weight import crepa_weight, smoothed
-from ltx_core.training.engine import engine_options
+from ltx_core.training.memory_plan import engine_options
 
 
 def cosine(left: Tensor, right: Tensor) -> float:

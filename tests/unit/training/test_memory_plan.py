@@ -7,19 +7,26 @@ import pytest
 import torch
 
 from datasets_spec import Latent
-from ltx_core.engine.candidates import Workload
-from ltx_core.engine.footprint import GIB
-from ltx_core.engine.options import EngineOptions
-from ltx_core.engine.plan import usable_bytes
 from ltx_core.errors import ConfigError, OutOfMemory
+from ltx_core.memory.footprint import GIB
+from ltx_core.memory.options import EngineOptions
+from ltx_core.memory.plan import Workload, usable_bytes
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.crepa import make_projector
-from ltx_core.training.engine import engine_options
 from ltx_core.training.memory import out_of_memory_errors
-from ltx_core.training.memory_plan import Bucket, batch_shape, bucket_of, is_planned, largest_first, planned, workload
+from ltx_core.training.memory_plan import (
+    Bucket,
+    batch_shape,
+    bucket_of,
+    engine_options,
+    is_planned,
+    largest_first,
+    planned,
+    workload,
+)
 from ltx_core.training.rollout_settings import RolloutSettings
-from tasks.shared import MemoryConfig
-from tasks.train_memory import buckets_of, plan_on_gpu
+from tasks.runtime.shared import MemoryConfig
+from tasks.stages.train_memory import buckets_of, plan_on_gpu
 from tests.released_header import transformer_shapes
 
 SMALL, LONG = bucket_of("832x480@17", 25, 100), bucket_of("768x512@121", 25, 100)
@@ -109,7 +116,7 @@ def test_buckets_are_those_that_are_trained_on() -> None:
 def test_a_smaller_card_can_be_planned_for_on_a_larger_one(
     shapes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.train_memory.available_bytes", lambda: 64 * GIB)
+    monkeypatch.setattr("tasks.stages.train_memory.available_bytes", lambda: 64 * GIB)
     settings = TrainSettings(base_precision="int8")
     work = of(settings, shapes)
     whole, _ = plan_on_gpu(settings, work, MemoryConfig(), 140 * GIB)

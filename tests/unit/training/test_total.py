@@ -3,8 +3,7 @@
 import torch
 
 from ltx_core.training.crepa import Alignment
-from ltx_core.training.objective import BatchLosses
-from ltx_core.training.total import loss_shares, total_loss
+from ltx_core.training.objective import BatchLosses, loss_shares, total_loss
 
 VIDEO = torch.tensor([1.0, 2.0, 3.0, 6.0])
 AUDIO = torch.tensor([0.0, 4.0, 0.0, 2.0])

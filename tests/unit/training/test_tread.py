@@ -9,11 +9,10 @@ from pydantic import ValidationError
 
 from ltx_core.errors import ConfigError, ShapeError
 from ltx_core.shapes import LatentShape
-from ltx_core.training.batch import TrainBatch
-from ltx_core.training.collate import collate
+from ltx_core.training.batch import TrainBatch, collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import train_draw
-from ltx_core.training.engine import engine_options
+from ltx_core.training.memory_plan import engine_options
 from ltx_core.training.order import Visit
 from ltx_core.training.samples import SampleInfo
 from ltx_core.training.tokens_kept import num_set_aside, tokens_kept
