@@ -20,13 +20,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.engine import DEVICE, SHAPES, batch, empty_transformer, forward_backward, random_tensors, steps
 from benchmarks.engine_table import collect
 from benchmarks.lines import say
-from ltx_core.adapters.dropout import set_dropout_key
 from ltx_core.adapters.lora import ADAPTER
 from ltx_core.adapters.lycoris import remove_lycoris
 from ltx_core.engine.assemble import assemble, set_policies
+from ltx_core.engine.dropout import set_dropout_key
 from ltx_core.engine.graphs import StepGraphs
+from ltx_core.engine.options import EngineOptions
 from ltx_core.memory.footprint import GIB, BatchShape, Shapes, Training, model_sizes, predict
-from ltx_core.memory.options import EngineOptions
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.memory_plan import trained_weights
 from ltx_core.training.run import put_on

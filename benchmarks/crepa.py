@@ -42,7 +42,7 @@ from ltx_core.denoiser.forward import Tap, denoise
 from ltx_core.denoiser.tokens import Stream
 from ltx_core.engine.assemble import assemble, set_policies
 from ltx_core.engine.graphs import StepGraphs
-from ltx_core.memory.options import EngineOptions
+from ltx_core.engine.options import EngineOptions
 from ltx_core.shapes import TIME_STRIDE, PixelShape
 from ltx_core.training.crepa import Crepa, batch_alignment, make_projector
 from ltx_core.training.crepa_settings import CrepaSettings

@@ -36,7 +36,7 @@ from ltx_core.denoiser.tokens import Stream, audio_positions, video_positions
 from ltx_core.engine.assemble import assemble, set_policies, weight_stream
 from ltx_core.engine.compiling import deterministic_kernels
 from ltx_core.engine.graphs import StepGraphs
-from ltx_core.memory.options import EngineOptions
+from ltx_core.engine.options import EngineOptions
 from ltx_core.shapes import LatentShape
 
 SHAPES = {

@@ -47,9 +47,9 @@ from ltx_core.engine.arena import HostArena
 from ltx_core.engine.assemble import assemble, set_policies
 from ltx_core.engine.block_offload import BlockStream
 from ltx_core.engine.graphs import StepGraphs
+from ltx_core.engine.options import EngineOptions, recomputed_blocks, streamed_blocks
 from ltx_core.engine.runner import PolicyRunner
 from ltx_core.memory.footprint import BatchShape, Training, model_sizes, predict
-from ltx_core.memory.options import EngineOptions, recomputed_blocks, streamed_blocks
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.optimizer import make_optimizer
 

@@ -26,8 +26,8 @@ from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.tokens import Stream
 from ltx_core.engine.assemble import fill_block, fill_outside
 from ltx_core.engine.compare import compare
+from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.quantised_cache import NoCache
-from ltx_core.memory.options import EngineOptions
 
 MODULATED = (1, 4)
 """Rows of a block's table that scale what its self-attention and its feed-forward are given."""

@@ -33,7 +33,7 @@ from benchmarks.lines import say
 from ltx_core.adapters.lora import lora_parameters
 from ltx_core.engine.assemble import assemble, set_policies
 from ltx_core.engine.graphs import StepGraphs
-from ltx_core.memory.options import EngineOptions
+from ltx_core.engine.options import EngineOptions
 
 WAYS = ("no route", "route")
 

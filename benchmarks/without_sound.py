@@ -35,7 +35,7 @@ from ltx_core.adapters.lora import lora_parameters
 from ltx_core.adapters.lora_layout import stream_of
 from ltx_core.engine.assemble import assemble, set_policies
 from ltx_core.engine.graphs import StepGraphs
-from ltx_core.memory.options import EngineOptions
+from ltx_core.engine.options import EngineOptions
 
 OF_SOUND = ("audio", "audio_positions")
 """What a batch of clips without sound lacks."""

@@ -10,8 +10,8 @@ import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 
-from ltx_core.adapters.dropout import KeyedDropout
 from ltx_core.adapters.lora_layout import target_layers
+from ltx_core.engine.dropout import KeyedDropout
 from ltx_core.engine.projection import AddedLora
 from ltx_core.errors import ConfigError
 from ltx_core.rng import named_generator

@@ -25,7 +25,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ltx_core.adapters.lycoris_layout import LayerOptions, Shape
 from ltx_core.adapters.lycoris_settings import Algorithm
-from ltx_core.engine.frozen_weight import bring_weights, frozen_weight
+from ltx_core.engine.assemble import bring_weights, frozen_weight
 from ltx_core.engine.projection import unrounded
 from ltx_core.rng import named_generator
 

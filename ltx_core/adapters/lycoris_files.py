@@ -29,7 +29,7 @@ from ltx_core.adapters.lycoris import (
 )
 from ltx_core.adapters.lycoris_layout import ALPHA, DORA, NORM_OF_FROZEN, LayerOptions, lycoris_parts, options_of
 from ltx_core.adapters.trained import RELOADED
-from ltx_core.engine.frozen_weight import bring_weights
+from ltx_core.engine.assemble import bring_weights
 from ltx_core.errors import CheckpointError
 from ltx_core.io.tensors import read_tensors
 

@@ -19,11 +19,11 @@ from ltx_core.engine.compiling import (
     keep_rows_in_registers,
     use_quick_gelu,
 )
-from ltx_core.engine.low_precision import LowPrecision, precision_on, quantise_linears
+from ltx_core.engine.low_precision import LowPrecision, QuantisedLinear, dequantise, precision_on, quantise_linears
+from ltx_core.engine.options import EngineOptions, recomputed_blocks, streamed_blocks
 from ltx_core.engine.quantised_cache import OUTSIDE, Cache, NoCache
 from ltx_core.engine.runner import PolicyRunner
 from ltx_core.errors import ConfigError
-from ltx_core.memory.options import EngineOptions, recomputed_blocks, streamed_blocks
 
 BLOCKS = "transformer_blocks"
 MOST_FORMS = 256
@@ -160,3 +160,22 @@ def _stream(options: EngineOptions, device: torch.device) -> BlockStream | None:
     arena = HostArena(pinned=device.type == "cuda" and options.stream_folder is None, folder=options.stream_folder)
     travel: Travel = "round" if options.forward_only else "there and back"
     return BlockStream(device, arena, num_slots=options.num_slots, travel=travel)
+
+
+def frozen_weight(layer: torch.nn.Module) -> torch.Tensor:
+    """[out, in] in float32 of the layer under any adapters. Of a streamed block: while it computes."""
+    while isinstance(inner := getattr(layer, "base_layer", None), torch.nn.Module):
+        layer = inner
+    weight = layer.weight
+    assert isinstance(weight, torch.Tensor)  # adapters lie on linear layers alone
+    return dequantise(weight, layer.scale, torch.float32) if isinstance(layer, QuantisedLinear) else weight.float()
+
+
+def bring_weights(transformer: Any, module: str) -> None:
+    """Copy the weights of the block that `module` lies in to the device, if they are streamed."""
+    stream = weight_stream(transformer)
+    if stream is None or not module.startswith(f"{BLOCKS}."):
+        return
+    index = int(module.split(".")[1])
+    if index in stream:
+        stream.enter(index)

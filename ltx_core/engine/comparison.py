@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from ltx_core.memory.options import LayerChoice
+from ltx_core.engine.options import LayerChoice
 
 VERSION = 1
 """Counts up when losses are measured, or chosen by, another way."""

@@ -16,8 +16,8 @@ from ltx_core.engine.assemble import Read, assemble, fill_block, fill_outside
 from ltx_core.engine.compare import compare
 from ltx_core.engine.comparison import Comparison
 from ltx_core.engine.low_precision import Format
+from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.quantised_cache import NoCache, QuantisedFolder, opened
-from ltx_core.memory.options import EngineOptions
 
 
 def load_denoiser(

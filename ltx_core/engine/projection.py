@@ -8,7 +8,7 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.lora.layer import Linear
 from torch.nn import functional
 
-from ltx_core.adapters.dropout import KeyedDropout
+from ltx_core.engine.dropout import KeyedDropout
 from ltx_core.engine.low_precision import FrozenProduct
 
 

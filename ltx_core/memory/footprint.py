@@ -16,8 +16,8 @@ from itertools import pairwise
 from typing import Literal
 
 from ltx_core.adapters.lora_layout import BLOCKS, target_layers
+from ltx_core.engine.options import EngineOptions, recomputed_blocks, streamed_blocks
 from ltx_core.errors import CheckpointError
-from ltx_core.memory.options import EngineOptions, recomputed_blocks, streamed_blocks
 
 MULTIPLE = 16
 """Both sides of a weight must be multiples of this to be stored in 8 bits; see ltx_core/engine/low_precision.py."""

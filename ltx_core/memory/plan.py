@@ -13,6 +13,7 @@ Nothing is kept for a backward, so a forward takes little beside the weights: bl
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from ltx_core.engine.options import EngineOptions, recomputed_blocks
 from ltx_core.errors import OutOfMemory
 from ltx_core.memory.footprint import (
     GIB,
@@ -25,7 +26,6 @@ from ltx_core.memory.footprint import (
     kept_activations,
     predict,
 )
-from ltx_core.memory.options import EngineOptions, recomputed_blocks
 
 OFFLOADS = (0.1, 0.2, 0.3, 0.35)
 """Of what a block keeps with the largest budget below 1, as tried. Keeping and computing both grow with the tokens, so

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -13,14 +13,11 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from datasets_spec import Frames, Latent, Text
 from ltx_core.errors import DataError
 from ltx_core.io.digest import DIGEST_LENGTH
 from ltx_core.io.safetensors import header_of
 from ltx_core.io.tensors import torch_dtype
 from ltx_core.store.writer import ShardWriter
-from ltx_core.text.storage import stored_features
-from ltx_core.training.samples import SampleInfo
 from ltx_core.transfer import PACKING_THREADS
 
 
@@ -131,56 +128,3 @@ class BackgroundWriter:
     def _store(self, key: str, packed: Future[tuple[bytes, str]], info: Mapping[str, Any]) -> None:
         data, digest = packed.result()
         self.writer.add(key, data, digest, info)
-
-
-class PoolSource:
-    """Encoded clips and texts of two manifests, and of a third features of frames; a `SampleSource`."""
-
-    def __init__(
-        self, latents: Iterable[Latent], texts: Iterable[Text], root: Path, frames: Iterable[Frames] = ()
-    ) -> None:
-        self._latents = {row.clip_id: row for row in latents}
-        self._texts = {row.text: row for row in texts}
-        self._frames = {row.clip_id: row for row in frames}
-        self._reader = ShardReader(root)
-        self.samples = [_info(row) for row in self._latents.values()]
-
-    def load(self, clip_id: str) -> dict[str, Tensor]:
-        """`video` [C, F, H, W] and, for a clip with sound, `audio` [A, D]; with frames' features, `features`
-        [F, H, W, D']. A sample may hold more sound than its row says: one that was encoded as silence, and is absence.
-
-        Raises:
-            DataError: the shard is gone or damaged.
-        """
-        row, frames = self._latents[clip_id], self._frames.get(clip_id)
-        tensors = self._reader.read(row.shard, row.offset, row.size, row.sha256)
-        if not row.has_sound:
-            tensors.pop("audio", None)
-        if frames is not None:
-            tensors |= self._reader.read(frames.shard, frames.offset, frames.size, frames.sha256)
-        return tensors
-
-    def text(self, caption: str) -> dict[str, Tensor]:
-        """Text features of a caption, valid tokens only.
-
-        Raises:
-            DataError: the caption was not embedded.
-        """
-        row = self._texts.get(caption)
-        if row is None:
-            raise DataError(f"no features for the caption {caption[:60]!r}; run `--from embed_text`")
-        return stored_features(self._reader.read(row.shard, row.offset, row.size, row.sha256))
-
-
-def _info(row: Latent) -> SampleInfo:
-    return SampleInfo(
-        clip_id=row.clip_id,
-        bucket=row.bucket,
-        split=row.split,
-        repeats=row.repeats,
-        frame_rate=row.frame_rate,
-        has_audio_loss=row.has_audio_loss,
-        caption=row.caption,
-        has_sound=row.has_sound,
-        absent_sound=tuple(row.absent_sound),
-    )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ltx_core.adapters.lora_layout import target_layers
 from ltx_core.adapters.lycoris_layout import extra_work, lycoris_layers, most_in_a_block, num_weights
+from ltx_core.engine.options import EngineOptions, LayerChoice
 from ltx_core.errors import ConfigError
 from ltx_core.memory.footprint import (
     GIB,
@@ -23,7 +24,6 @@ from ltx_core.memory.footprint import (
     model_sizes,
     num_trained,
 )
-from ltx_core.memory.options import EngineOptions, LayerChoice
 from ltx_core.memory.plan import Choice, Workload, choose
 from ltx_core.shapes import PixelShape, audio_latent_frames
 from ltx_core.training.config import TrainSettings

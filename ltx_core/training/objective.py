@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ltx_core.adapters.dropout import dropout_key, set_dropout_key
 from ltx_core.denoiser.blocks import TokenRoute
 from ltx_core.denoiser.forward import Tap, denoise
 from ltx_core.denoiser.tokens import Stream
 from ltx_core.distributed.ranks import Ranks
+from ltx_core.engine.dropout import dropout_key, set_dropout_key
 from ltx_core.errors import DataError
 from ltx_core.flow_matching.path import carries_loss, sample_losses
 from ltx_core.flow_matching.reflexflow import ReflexLosses, reflex_losses

@@ -14,11 +14,11 @@ from ltx_core.adapters.trained import PlainLora, TrainedAdapter, check_export
 from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.engine.assemble import set_policies, weight_stream
 from ltx_core.engine.compiling import deterministic_kernels
-from ltx_core.engine.unrounded import unrounded_inputs
+from ltx_core.engine.low_precision import unrounded_inputs
+from ltx_core.engine.options import EngineOptions, LayerChoice
 from ltx_core.errors import ConfigError
 from ltx_core.io.atomic import remove_partials, write_bytes
 from ltx_core.io.lock import folder_lock
-from ltx_core.memory.options import EngineOptions, LayerChoice
 from ltx_core.progress import Progress
 from ltx_core.training.average import Average
 from ltx_core.training.captions import ContextCache

@@ -82,9 +82,9 @@ def _embed(
     run: StageRun, missing: Mapping[str, str], _known: Mapping[str, Entry], _refused: Refused
 ) -> Generator[Encoded, None, None]:
     with loading():
+        from ltx_core.store.features import store_features
         from ltx_core.text.assemble import compile_layers, worth_compiling
         from ltx_core.text.gemma import embed_captions
-        from ltx_core.text.storage import store_features
 
     encoder, projection = _models(run)
     keys, texts = list(missing), list(missing.values())

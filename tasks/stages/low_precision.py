@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     import torch
 
     from ltx_core.distributed.ranks import Ranks
+    from ltx_core.engine.options import EngineOptions
     from ltx_core.engine.quantised_cache import QuantisedFolder
-    from ltx_core.memory.options import EngineOptions
 
 
 def quantised_folder(

@@ -37,10 +37,10 @@ from tasks.stages.train_memory import buckets_of, feature_width, memory_lines, p
 if TYPE_CHECKING:
     from ltx_core.distributed.ranks import Ranks
     from ltx_core.engine.comparison import Comparison
-    from ltx_core.memory.options import LayerChoice
-    from ltx_core.store.samples import PoolSource
+    from ltx_core.engine.options import LayerChoice
     from ltx_core.training.metrics import Metric
     from ltx_core.training.run import TrainJob, TrainResult
+    from ltx_core.training.samples import PoolSource
 
 
 SMALL_GIB = 40.0
@@ -118,8 +118,8 @@ def train_lora(run: StageRun) -> Outcome:
         set_environment()
     with loading():
         from ltx_core.distributed.ranks import joined
-        from ltx_core.store.samples import PoolSource
         from ltx_core.training.run import train_lora as train
+        from ltx_core.training.samples import PoolSource
         from tasks.runtime.device import prepare_device
 
     latents: list[Latent] = list(run.inputs["encode_latents"])

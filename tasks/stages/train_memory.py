@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets_spec import DatasetSpec, Manifest
+from ltx_core.engine.options import LayerChoice
 from ltx_core.errors import OutOfMemory
 from ltx_core.media.buckets import bucket_size
 from ltx_core.memory.footprint import GIB
 from ltx_core.memory.host import available_bytes
-from ltx_core.memory.options import LayerChoice
 from ltx_core.memory.plan import Choice, Workload, advice, refusal, usable_bytes
 from ltx_core.shapes import PixelShape
 from ltx_core.training.config import TrainSettings

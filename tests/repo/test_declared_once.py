@@ -40,7 +40,11 @@ def test_every_stage_is_declared_in_a_file_of_its_name(stage: Stage) -> None:
 
 
 def test_every_declared_stage_is_listed() -> None:
-    declaring = {path.stem for path in (ROOT / "tasks" / "stages").glob("*.py") if re.search(r"^STAGE = ", path.read_text(), re.M)}
+    declaring = {
+        path.stem
+        for path in (ROOT / "tasks" / "stages").glob("*.py")
+        if re.search(r"^STAGE = ", path.read_text(), re.M)
+    }
     assert declaring == {stage.name for stage in STAGES}
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from ltx_core.store.features import stored_features
 from ltx_core.store.samples import ShardReader
-from ltx_core.text.storage import stored_features
 from tests.stages.bench import Bench, Results
 
 pytestmark = pytest.mark.whole
@@ -50,7 +50,7 @@ def test_int8_is_another_encoder_with_near_features(finished: Bench, results: Re
 
 
 def test_stored_features_are_what_training_reads(finished: Bench, results: Results) -> None:
-    from ltx_core.store.samples import PoolSource
+    from ltx_core.training.samples import PoolSource
 
     rows = list(results["embed_text"].manifest)
     source = PoolSource(results["encode_latents"].manifest, rows, finished.workspace)

@@ -16,7 +16,8 @@ from flows.run import run_stages
 from flows.selection import select
 from ltx_core.errors import CheckpointError, ConfigError, DataError
 from ltx_core.media.clip import clip_frames
-from ltx_core.store.samples import PoolSource, ShardReader
+from ltx_core.store.samples import ShardReader
+from ltx_core.training.samples import PoolSource
 from ltx_core.vision.dinov2 import load_frame_encoder
 from ltx_core.vision.folder import open_encoder
 from tasks.stages.embed_frames import STAGE

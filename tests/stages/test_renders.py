@@ -190,7 +190,7 @@ def test_going_on_from_a_clip_and_making_a_region_anew(bench: Bench, tmp_path: P
 
 
 def encoded(bench: Bench, clip_id: str) -> torch.Tensor:
-    from ltx_core.store.samples import PoolSource
+    from ltx_core.training.samples import PoolSource
 
     results = bench.run("encode_latents")
     rows: Sequence[Any] = list(results["encode_latents"].manifest)

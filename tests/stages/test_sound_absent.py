@@ -13,9 +13,9 @@ from flows.selection import select
 from ltx_core.adapters.lora_layout import stream_of
 from ltx_core.errors import ConfigError
 from ltx_core.io.tensors import read_tensors
-from ltx_core.store.samples import PoolSource
 from ltx_core.tiny.corpus import Audio, Footage, aac
 from ltx_core.tiny.footage import write_footage
+from ltx_core.training.samples import PoolSource
 from tests.stages.bench import SCENES, Bench, Results, computed, write_clip
 from tests.stages.test_sound_dir import write_sound
 

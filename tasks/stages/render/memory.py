@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import ConfigError, OutOfMemory
 from ltx_core.memory.footprint import GIB, BatchShape, ModelSizes, model_sizes
 from ltx_core.memory.host import available_bytes
-from ltx_core.memory.options import EngineOptions
 from ltx_core.memory.plan import Sampling, SamplingChoice, choose_sampling, usable_bytes
 from ltx_core.sampling.request import RenderRequest
 from ltx_core.shapes import PixelShape, audio_latent_frames

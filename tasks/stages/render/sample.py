@@ -22,8 +22,8 @@ from ltx_core.progress import Silent, stop_if_asked
 from ltx_core.sampling.decoding import save_latents
 from ltx_core.sampling.request import RenderRequest
 from ltx_core.sampling.sampler import Prompts, sample
-from ltx_core.store.samples import PoolSource
 from ltx_core.text.contexts import text_contexts
+from ltx_core.training.samples import PoolSource
 from tasks.runtime.device import prepare_device, torch_dtype
 from tasks.runtime.stage_run import StageRun
 from tasks.runtime.weights import open_weights

@@ -21,7 +21,7 @@ from benchmarks.engine import batch, empty_transformer, forward_backward, with_l
 from ltx_core.adapters.lora import lora_parameters
 from ltx_core.engine.assemble import assemble, set_policies
 from ltx_core.engine.low_precision import SMALLEST_INT8_ROWS, Format, QuantisedLinear
-from ltx_core.memory.options import EngineOptions, Precision
+from ltx_core.engine.options import EngineOptions, Precision
 
 pytestmark = pytest.mark.numerics
 PRODUCTS = 6

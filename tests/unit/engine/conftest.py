@@ -11,7 +11,7 @@ from ltx_core.denoiser.blocks import TokenRoute
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.tokens import Stream, audio_positions, video_positions
 from ltx_core.engine.assemble import assemble, set_policies, weight_stream
-from ltx_core.memory.options import EngineOptions
+from ltx_core.engine.options import EngineOptions
 from ltx_core.shapes import LatentShape
 from tests.tiny_transformer import arguments
 

@@ -20,9 +20,9 @@ from ltx_core.engine import comparison
 from ltx_core.engine.assemble import assemble, fill_block
 from ltx_core.engine.compare import compare
 from ltx_core.engine.comparison import LAYER_BOUND, Comparison
-from ltx_core.engine.loaded_in_turn import LoadedInTurn
 from ltx_core.engine.low_precision import Format, QuantisedLinear, is_quantisable
-from ltx_core.memory.options import EngineOptions, LayerChoice
+from ltx_core.engine.options import EngineOptions, LayerChoice
+from ltx_core.engine.runner import LoadedInTurn
 from tests.unit.engine.conftest import ARGUMENTS, NUM_BLOCKS, streams, weights
 
 pytestmark = pytest.mark.whole

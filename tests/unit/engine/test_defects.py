@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ltx_core.engine.low_precision import QuantisedLinear
-from ltx_core.memory.options import EngineOptions
+from ltx_core.engine.options import EngineOptions
 
 pytestmark = pytest.mark.whole
 

@@ -7,7 +7,7 @@ from torch.nn.functional import gelu
 
 from ltx_core.engine.compiling import gelu as quick
 from ltx_core.engine.compiling import gelu_tanh, use_quick_gelu
-from ltx_core.memory.options import EngineOptions
+from ltx_core.engine.options import EngineOptions
 from tests.unit.engine.conftest import build
 
 

@@ -17,8 +17,8 @@ from ltx_core.engine.low_precision import (
     multiply,
     quantise_linears,
     quantise_rows,
+    unrounded_inputs,
 )
-from ltx_core.engine.unrounded import unrounded_inputs
 from ltx_core.errors import ConfigError
 from tests.unit.engine.conftest import ARGUMENTS
 

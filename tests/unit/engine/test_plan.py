@@ -12,11 +12,11 @@ import pytest
 
 from ltx_core.adapters.lora import add_lora, lora_parameters, target_modules
 from ltx_core.engine import low_precision
+from ltx_core.engine.options import EngineOptions, Precision
 from ltx_core.errors import CheckpointError, ConfigError, OutOfMemory
 from ltx_core.memory import footprint as model_sizes
 from ltx_core.memory.footprint import GIB, KEPT_WIDTHS, BatchShape, ModelSizes, Training, num_trained, predict
 from ltx_core.memory.footprint import model_sizes as sizes_of
-from ltx_core.memory.options import EngineOptions, Precision
 from ltx_core.memory.plan import BUDGETS, Workload, advice, budgets_tried, choose, needed_bytes, reliefs, usable_bytes
 from ltx_core.tiny.header import Generation
 from tests.released_header import transformer_shapes

@@ -9,9 +9,9 @@ import torch
 
 from ltx_core.denoiser.blocks import set_runner
 from ltx_core.engine.assemble import weight_stream
+from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.runner import PolicyRunner
 from ltx_core.errors import ConfigError
-from ltx_core.memory.options import EngineOptions
 from tests.unit.engine.conftest import build, loss_and_gradients
 
 pytestmark = pytest.mark.whole

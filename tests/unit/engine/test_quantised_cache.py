@@ -12,8 +12,8 @@ from ltx_core.checkpoint.model import Checkpoint
 from ltx_core.engine import quantised_cache
 from ltx_core.engine.load import load_denoiser
 from ltx_core.engine.low_precision import QuantisedLinear
+from ltx_core.engine.options import EngineOptions, Precision
 from ltx_core.engine.quantised_cache import QuantisedFolder, cache_key, checksums
-from ltx_core.memory.options import EngineOptions, Precision
 from ltx_core.progress import Silent
 from ltx_core.tiny.model import write_checkpoint
 

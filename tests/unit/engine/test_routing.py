@@ -12,8 +12,8 @@ from ltx_core.denoiser.blocks import TokenRoute, run_plainly, run_routed
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.prepare import Hidden, prepare
 from ltx_core.denoiser.tokens import Stream
+from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import ShapeError
-from ltx_core.memory.options import EngineOptions
 
 pytestmark = pytest.mark.numerics
 

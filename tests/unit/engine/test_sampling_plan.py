@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import OutOfMemory
 from ltx_core.memory.footprint import GIB, BatchShape, ModelSizes, model_sizes
-from ltx_core.memory.options import EngineOptions
 from ltx_core.memory.plan import Sampling, choose_sampling, needed_bytes
 from tests.released_header import transformer_shapes
 

@@ -9,7 +9,7 @@ import torch
 from ltx_core.adapters.lora import lora_parameters
 from ltx_core.denoiser.blocks import TokenRoute
 from ltx_core.denoiser.forward import Tap, denoise
-from ltx_core.memory.options import EngineOptions
+from ltx_core.engine.options import EngineOptions
 from tests.unit.engine.conftest import NUM_BLOCKS, SHAPE, build, streams
 
 pytestmark = pytest.mark.whole

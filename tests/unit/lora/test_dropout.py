@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from ltx_core.adapters.dropout import KeyedDropout, dropout_key, set_dropout_key
 from ltx_core.adapters.lora import add_lora, lora_layers, lora_parameters
+from ltx_core.engine.dropout import KeyedDropout, dropout_key, set_dropout_key
 from ltx_core.engine.projection import project_together
 from tests.unit.lora.conftest import velocities
 

@@ -10,9 +10,9 @@ from ltx_core.adapters.lora import linear_layers
 from ltx_core.adapters.lycoris import new_module
 from ltx_core.adapters.lycoris_layout import LayerOptions, factor_pair, lycoris_layers, num_weights, tensor_shapes
 from ltx_core.adapters.lycoris_settings import LycorisSettings
+from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import ConfigError
 from ltx_core.memory.footprint import AdapterWork, Training, linear_shapes, predict
-from ltx_core.memory.options import EngineOptions
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.memory_plan import Bucket, bucket_of, workload
 from tests.unit.lycoris.conftest import every_kind, put_on

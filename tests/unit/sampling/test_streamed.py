@@ -9,7 +9,7 @@ from diffusers import LTX2VideoTransformer3DModel
 
 from ltx_core.adapters.lora import add_lora, lora_parameters, target_modules
 from ltx_core.engine.assemble import assemble, weight_stream
-from ltx_core.memory.options import EngineOptions
+from ltx_core.engine.options import EngineOptions
 from ltx_core.progress import Silent
 from ltx_core.sampling.decoding import SampledLatents
 from ltx_core.sampling.guidance import Guidance, StreamGuidance

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from datasets_spec import Latent
+from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import ConfigError, OutOfMemory
 from ltx_core.memory.footprint import GIB
-from ltx_core.memory.options import EngineOptions
 from ltx_core.memory.plan import Workload, usable_bytes
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.crepa import make_projector
