@@ -29,7 +29,7 @@ def import_given(words: Sequence[str]) -> None:
 def parser(name: str | None) -> argparse.ArgumentParser:
     """All commands, and the arguments of the one of that name: the modules of others are not even imported."""
     top = argparse.ArgumentParser(prog="ltx2-lora", description="A folder of footage in, a LoRA for LTX-2 out.")
-    top.add_argument("--version", action=_Version, nargs=0, help="say which version this is, and exit")
+    top.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     subparsers = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         sub = subparsers.add_parser(command.name, help=command.summary, description=command.summary)

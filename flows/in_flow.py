@@ -70,7 +70,7 @@ def publish(results: list[StageResult], run: TrackedRun, config: RunConfig) -> N
     create_table_artifact(
         table=_plain(QUARANTINE_HEADERS, quarantine_rows(results)),
         key="quarantine",
-        description="Items that were set aside, each with its reason.",
+        description="Items that were quarantined, each with its reason.",
     )
     create_link_artifact(link=run_address(config, run), link_text="MLflow run", key="mlflow-run")
     for result in results:

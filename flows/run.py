@@ -57,7 +57,7 @@ def write_report(config: RunConfig, name: str, results: list[StageResult], run: 
     facts: dict[str, Cell] = {"run": name, "workspace": str(config.workspace), "MLflow run": run.run_id}
     sections = [
         Section("Stages", table(STAGE_HEADERS, stage_rows(results))),
-        Section("Quarantine", table(QUARANTINE_HEADERS, quarantine_rows(results), empty="Nothing was set aside.")),
+        Section("Quarantine", table(QUARANTINE_HEADERS, quarantine_rows(results), empty="Nothing was quarantined.")),
     ]
     if held := [[line] for result in results for line in lines_in(result.run.out)]:
         sections.append(Section("The base in 8 bits", table(("compared with full precision",), held)))

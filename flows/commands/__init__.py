@@ -6,16 +6,16 @@ Summaries are here and not in the files because `--help` shows them all, and imp
 from flows.commands.command import Command
 
 COMMANDS = (
-    Command("miniature", "write a toy model, footage and configuration"),
+    Command("miniature", "write a miniature model with footage and a configuration"),
     Command("configure", "ask a few questions and write a configuration"),
-    Command("plan", "say what a run would do and why"),
-    Command("train", "train a LoRA from a configuration, ours or the guide's"),
+    Command("plan", "show what a run would do, and why"),
+    Command("train", "train a LoRA from our configuration or SimpleTuner's"),
     Command("run", "run the pipeline in this terminal"),
-    Command("up", "start Prefect server, worker and MLflow UI"),
-    Command("down", "end what `up` started"),
-    Command("announce", "say that footage was added"),
+    Command("up", "start the Prefect server, a worker and the MLflow UI"),
+    Command("down", "stop what `up` started"),
+    Command("announce", "announce new footage, which starts the deployment `retrain`"),
     Command("stages", "list the stages"),
-    Command("gc", "delete what no kept run refers to"),
-    Command("verify", "check a workspace: digests, tensors, videos"),
-    Command("docs", "write the generated docs and prefect.yaml"),
+    Command("gc", "delete data that none of the newest runs uses"),
+    Command("verify", "check the digests, tensors and videos of a workspace"),
+    Command("docs", "write the generated pages and prefect.yaml"),
 )

@@ -12,7 +12,7 @@ from flows.server.answers import require_server
 
 def arguments(parser: ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("config", type=Path, metavar="CONFIG", help="configuration whose footage grew")
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="configuration with the new footage")
 
 
 def run(args: Namespace) -> int:
@@ -27,5 +27,5 @@ def run(args: Namespace) -> int:
             resource={"prefect.resource.id": f"ltx2.footage.{dataset.id}"},
             payload={"config": str(args.config.resolve())},
         )
-        Console().print(f"announced: footage of {dataset.id} was added; deployment `retrain` looks what changed")
+        Console().print(f"announced: footage of {dataset.id} was added; deployment `retrain` checks what has changed")
     return 0

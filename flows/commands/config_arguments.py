@@ -27,17 +27,25 @@ def add_config(parser: ArgumentParser) -> None:
 def add_overrides(parser: ArgumentParser) -> None:
     """`--set a.b=value`."""
     parser.add_argument(
-        "--set", action="append", default=[], metavar="NAME=VALUE", help="replace an option, as in train_lora.steps=500"
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="replace an option, such as train_lora.steps=500",
     )
 
 
 def add_selection(parser: ArgumentParser) -> None:
     """`--only`, `--from` and `--force`."""
-    parser.add_argument("--only", choices=NAMES, metavar="STAGE", help="this stage alone, on what earlier ones made")
     parser.add_argument(
-        "--from", dest="from_stage", choices=NAMES, metavar="STAGE", help="this stage and all later ones"
+        "--only", choices=NAMES, metavar="STAGE", help="run this stage alone, on the results of earlier ones"
     )
-    parser.add_argument("--force", action="store_true", help="make the covered stages anew, whatever is there")
+    parser.add_argument(
+        "--from", dest="from_stage", choices=NAMES, metavar="STAGE", help="run this stage and all later ones"
+    )
+    parser.add_argument(
+        "--force", action="store_true", help="run the selected stages again, even if they are up to date"
+    )
 
 
 def read_overrides(args: Namespace) -> dict[str, Any]:
@@ -68,9 +76,9 @@ def read_config(args: Namespace) -> RunConfig:
 
 
 def print_notices(console: Console, notices: Iterable[str]) -> None:
-    """Lines on what is likely not meant, or done differently than a file says."""
+    """Print lines on what is probably not intended, or done differently than a file says."""
     for notice in notices:
-        console.print(f"notice: {notice}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"warning: {notice}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def read_selection(args: Namespace) -> Selection:

@@ -16,7 +16,7 @@ from ltx_core.checkpoint.flavours import FLAVOURS
 from ltx_core.errors import ConfigError
 
 QUESTIONS = {
-    "footage": ("folder of the footage", None),
+    "footage": ("folder with the footage", None),
     "gpu_gib": ("GPU memory in GiB", "24"),
     "goal": (f"goal: {', '.join(f'{name} ({goal.meaning})' for name, goal in GOALS.items())}", "subject"),
 }
@@ -25,17 +25,21 @@ QUESTIONS = {
 
 def arguments(parser: ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("--footage", type=Path, metavar="DIR", help="folder of the footage")
+    parser.add_argument("--footage", type=Path, metavar="DIR", help="folder with the footage")
     parser.add_argument("--gpu-gib", type=float, metavar="GIB", help="GPU memory in GiB")
-    parser.add_argument("--goal", choices=GOALS, help="what the LoRA is for")
-    parser.add_argument("--flavour", choices=FLAVOURS, default="dev", help="which LTX-2 (default dev)")
-    parser.add_argument("--checkpoint", help="the model's file, folder or repository (default the flavour's own)")
-    parser.add_argument("--text-encoder", help="folder or repository of Gemma 3 (default Google's repository)")
+    parser.add_argument("--goal", choices=GOALS, help="purpose of the LoRA")
+    parser.add_argument("--flavour", choices=FLAVOURS, default="dev", help="model of LTX-2 (default dev)")
+    parser.add_argument("--checkpoint", help="file, folder or repository of the model (default: that of the flavour)")
+    parser.add_argument("--text-encoder", help="folder or repository of Gemma 3 (default: Google's repository)")
     parser.add_argument(
-        "--guide", type=Path, metavar="CONFIG.json", help="write this file of the guide as ours instead"
+        "--guide", type=Path, metavar="CONFIG.json", help="convert this configuration of SimpleTuner instead"
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("ltx2-lora.yaml"), metavar="FILE", help="default ltx2-lora.yaml"
+        "--output",
+        type=Path,
+        default=Path("ltx2-lora.yaml"),
+        metavar="FILE",
+        help="file to write (default ltx2-lora.yaml)",
     )
 
 
@@ -91,7 +95,7 @@ def _folder(answer: str | Path) -> Path:
     path = Path(answer).expanduser()
     if not path.is_dir():
         found = "a file" if path.exists() else "not there"
-        raise ConfigError(f"the folder of the footage is {str(answer)!r}, which is {found}; name a folder of videos")
+        raise ConfigError(f"the folder with the footage is {str(answer)!r}, which is {found}; name a folder of videos")
     return path
 
 

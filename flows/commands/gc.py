@@ -11,15 +11,17 @@ from tasks.runtime.collect import delete_garbage, find_garbage
 def arguments(parser: ArgumentParser) -> None:
     """Add the command's own arguments."""
     add_config(parser)
-    parser.add_argument("--keep-runs", type=int, default=10, metavar="N", help="newest runs to keep (default 10)")
+    parser.add_argument(
+        "--keep-runs", type=int, default=10, metavar="N", help="number of newest runs to keep (default 10)"
+    )
     parser.add_argument(
         "--older-than",
         type=float,
         default=24.0,
         metavar="HOURS",
-        help="keep what was written or used within this time (default 24)",
+        help="keep data that was written or used within this time (default 24)",
     )
-    parser.add_argument("--yes", action="store_true", help="delete; without it nothing is touched")
+    parser.add_argument("--yes", action="store_true", help="delete the data; without it, it is only listed")
 
 
 def run(args: Namespace) -> int:

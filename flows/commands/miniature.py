@@ -10,8 +10,12 @@ from flows.tiny_config import write_config
 
 def arguments(parser: ArgumentParser) -> None:
     """Add the command's own arguments."""
-    parser.add_argument("folder", type=Path, metavar="DIR", help="where to write it; made if it does not exist")
-    parser.add_argument("--generation", choices=("2.0", "2.3", "2.5"), default="2.0", help="which LTX-2 (default 2.0)")
+    parser.add_argument(
+        "folder", type=Path, metavar="DIR", help="folder to write to; it is created if it does not exist"
+    )
+    parser.add_argument(
+        "--generation", choices=("2.0", "2.3", "2.5"), default="2.0", help="generation of LTX-2 (default 2.0)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the random weights (default 0)")
 
 

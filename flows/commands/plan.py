@@ -1,4 +1,4 @@
-"""`ltx2-lora plan CONFIG`: each stage's key, whether it would run, and why, before anything is spent."""
+"""`ltx2-lora plan CONFIG`: show each stage's key, action and reason, before any work is done."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from ltx_core.hub.fetch import PendingFile
 
 MANY_BYTES = 2**28
-"""From here on sizes are told in GiB."""
+"""From here on sizes are shown in GiB."""
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Say what is missing, what would run, and what that takes."""
+    """Show what is missing, which stages would run, and the memory they need."""
     config, selection, console = read_config(args), read_selection(args), Console()
     pending = downloads(config, selection)
     if pending:
@@ -41,10 +41,10 @@ def run(args: Namespace) -> int:
 
 
 def download_table(pending: "Sequence[PendingFile]") -> Table:
-    """What a run would fetch from the hub first."""
+    """Return the table of files that a run would download first."""
     sizes = [file.size for file in pending]
     known = sum(size for size in sizes if size is not None)
-    total = f"{_gib(known)}{' and what the hub does not tell' if None in sizes else ''}"
+    total = f"{_gib(known)}{' and files of unknown size' if None in sizes else ''}"
     table = Table("repository", "file", "size", title=f"to download: {total}", title_justify="left")
     for file in pending:
         table.add_row(file.repository, file.name, "unknown" if file.size is None else _gib(file.size))
@@ -56,8 +56,8 @@ def _gib(size: int) -> str:
 
 
 def plan_table(planned: Sequence[PlannedStage]) -> Table:
-    """The plan as people read it."""
-    table = Table("stage", "key", "would", "because", title="plan", title_justify="left")
+    """Return the plan as a table."""
+    table = Table("stage", "key", "action", "reason", title="plan", title_justify="left")
     for stage in planned:
-        table.add_row(stage.stage.name, stage.key or "-", "run" if stage.will_run else "be reused", stage.why)
+        table.add_row(stage.stage.name, stage.key or "-", "run" if stage.will_run else "reuse", stage.why)
     return table

@@ -12,7 +12,7 @@ def arguments(parser: ArgumentParser) -> None:
         "--config",
         type=Path,
         default=Path(DEFAULT_CONFIG),
-        help=f"configuration that runs use (default {DEFAULT_CONFIG})",
+        help=f"configuration for runs (default {DEFAULT_CONFIG})",
     )
     parser.add_argument("--mlflow-port", type=int, default=5000, help="port of the MLflow UI (default 5000)")
 

@@ -14,7 +14,7 @@ def arguments(parser: ArgumentParser) -> None:
     """Add the command's own arguments."""
     add_config(parser)
     parser.add_argument(
-        "--repair", action="store_true", help="remove what is damaged, so that the next run makes it again"
+        "--repair", action="store_true", help="remove damaged files, so that the next run makes them again"
     )
 
 

@@ -136,7 +136,7 @@ def _start_all(config: Path, mlflow_port: int, services: list[Service], console:
     url = api_url()
     if not url:
         raise ConfigError(
-            "Prefect is not told where its server is to be: run this where a prefect.toml sets api.url, as in the "
+            "Prefect does not know where its server is to be: run this where a prefect.toml sets api.url, as in the "
             "clone, or set PREFECT_API_URL=http://127.0.0.1:4200/api here and in terminals that use it"
         )
     own_server = _is_ours(url)

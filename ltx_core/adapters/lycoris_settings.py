@@ -15,7 +15,7 @@ ALGORITHMS = ("lora", "loha", "lokr")
 REFUSED = {
     "full": "trains whole weights, which is no adapter",
     "dylora": "draws a rank at every forward from a generator that no checkpoint could hold",
-    "tlora": "masks ranks by image timesteps, which video with its own noise level for sound has two of",
+    "tlora": "masks ranks by image timesteps, of which video with its own noise level for audio has two",
     "glora": "is not built here",
     "diag-oft": "is not built here",
     "boft": "is not built here",

@@ -57,7 +57,7 @@ def log_mel(sound: torch.Tensor, config: MelConfig) -> torch.Tensor:
     """
     if sound.ndim != 3 or sound.shape[-1] <= config.fft_size // 2:
         raise ShapeError(
-            f"sound is {list(sound.shape)}; [B, channels, N] with more than {config.fft_size // 2} samples is wanted"
+            f"audio is {list(sound.shape)}; [B, channels, N] with more than {config.fft_size // 2} samples is wanted"
         )
     waves = sound.float().flatten(0, 1)
     spectrum = torch.stft(
@@ -123,7 +123,7 @@ def encode_audio(audio_vae: AutoencoderKLLTX2Audio, sound: torch.Tensor, mel: Me
         ShapeError: the sound is not stereo, or shorter than half a window.
     """
     if sound.ndim != 2 or sound.shape[0] != 2:
-        raise ShapeError(f"sound is {list(sound.shape)}; [2, N] is wanted. Duplicate a mono channel.")
+        raise ShapeError(f"audio is {list(sound.shape)}; [2, N] is wanted. Duplicate a mono channel.")
     spectrogram = log_mel(sound[None].to(audio_vae.device), mel)
     wanted = audio_latent_frames(sound.shape[1] / mel.sample_rate)
     return encode_mel(audio_vae, spectrogram)[0, :wanted]

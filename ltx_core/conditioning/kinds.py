@@ -46,7 +46,7 @@ class Prefix:
             ConfigError: the strength is not above 0 and up to 1.
         """
         if not 0 < self.strength <= 1:
-            raise ConfigError(f"strength of given frames is {self.strength}; above 0 and up to 1 is wanted")
+            raise ConfigError(f"strength of the conditioning frames is {self.strength}; above 0 and up to 1 is wanted")
         grid, channels = state.grid, state.video.tokens.shape[2]
         count = self.latent.shape[1] if self.latent.ndim == 4 else 0
         wanted = (channels, count, grid.height, grid.width)
@@ -108,7 +108,7 @@ class Sound:
         wanted = state.audio.tokens.shape[1:]
         if self.tokens.shape != wanted:
             raise ShapeError(
-                f"sound is {list(self.tokens.shape)} tokens; this sample wants {list(wanted)}, which is 25 a second. "
+                f"audio is {list(self.tokens.shape)} tokens; this sample wants {list(wanted)}, which is 25 a second. "
                 f"Cut or pad the sound to the sample's length before encoding it."
             )
         tokens = self.tokens.to(state.audio.tokens).expand_as(state.audio.tokens)

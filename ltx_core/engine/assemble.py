@@ -147,8 +147,8 @@ def _offload(keeping: Sequence[int], num_bytes: int, block: torch.nn.Module) -> 
     """For the blocks that keep activations, each an equal part."""
     if not keeping:
         raise ConfigError(
-            "every block is computed again or streamed, so none keeps activations that could wait on the host; set "
-            "activation_offload to 0"
+            "every block uses checkpointing or is offloaded, so none keeps activations that could wait on the host; "
+            "set activation_offload to 0"
         )
     device = next(block.parameters()).device
     return ActivationOffload(device, HostArena(pinned=device.type == "cuda"), keeping, num_bytes // len(keeping))

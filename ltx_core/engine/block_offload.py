@@ -50,7 +50,7 @@ class BlockStream:
         self, device: torch.device, arena: HostArena, *, num_slots: int = 2, travel: Travel = "there and back"
     ) -> None:
         if num_slots < 2:
-            raise ConfigError(f"{num_slots} slots; streaming wants at least 2, one in use and one being filled")
+            raise ConfigError(f"{num_slots} slots; block offload wants at least 2, one in use and one being filled")
         self._device, self._arena, self._num_slots, self._travel = device, arena, num_slots, travel
         self._lane = lane_for(device, num_slots)
         self._blocks: dict[int, list[_Placed]] = {}

@@ -66,9 +66,9 @@ class EngineOptions:
             ConfigError: a value is out of range, or would do nothing.
         """
         if not 0 <= self.recompute <= 1:
-            raise ConfigError(f"recompute is {self.recompute}; a share of the blocks from 0 to 1 is wanted")
+            raise ConfigError(f"recompute is {self.recompute}; a fraction of the blocks from 0 to 1 is wanted")
         if not 0 <= self.activation_budget <= 1:
-            raise ConfigError(f"activation_budget is {self.activation_budget}; a share from 0 to 1 is wanted")
+            raise ConfigError(f"activation_budget is {self.activation_budget}; a fraction from 0 to 1 is wanted")
         if self.activation_budget < 1 and not self.compiled:
             raise ConfigError("activation_budget works inside compiled blocks; set compiled, or use recompute")
         if self.activation_offload < 0:
@@ -102,7 +102,7 @@ def streamed_blocks(num_blocks: int, num_streamed: int) -> list[int]:
         ConfigError: more blocks than there are.
     """
     if not 0 <= num_streamed <= num_blocks:
-        raise ConfigError(f"{num_streamed} streamed blocks; the model has {num_blocks}")
+        raise ConfigError(f"{num_streamed} offloaded blocks; the model has {num_blocks}")
     return spread(num_blocks, num_streamed)
 
 

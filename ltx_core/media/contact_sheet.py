@@ -42,7 +42,7 @@ def contact_sheet(rows: Sequence[tuple[str, Pixels]], path: Path) -> None:
         StorageError: the disk is full or cannot be written.
     """
     if not rows or any(len(pictures) == 0 for _, pictures in rows):
-        raise ValueError(f"a contact sheet of {len(rows)} rows has nothing in some row; give each row a picture")
+        raise ValueError(f"a contact sheet of {len(rows)} rows has nothing in some row; give each row an image")
     font = _font()
     drawn = [_row(caption, pictures, font) for caption, pictures in rows]
     height = 2 * MARGIN + sum(row.height for row in drawn) + ROW_GAP * (len(drawn) - 1)

@@ -44,7 +44,7 @@ def recompressed(picture: npt.NDArray[np.uint8], crf: int) -> npt.NDArray[np.uin
         return _decoded(_encoded(np.ascontiguousarray(picture[:height, :width]), crf))
     except av.FFmpegError as error:
         raise DataError(
-            f"a picture of {width}x{height} cannot be compressed by H.264 ({error}); make it smaller, or set "
+            f"an image of {width}x{height} cannot be compressed by H.264 ({error}); make it smaller, or set "
             f"render_validation.picture_crf: 0"
         ) from error
 
@@ -149,18 +149,18 @@ def _srgb() -> ImageCms.ImageCmsProfile:
 def _converted(image: Image.Image, given: ImageCms.ImageCmsProfile, wanted: ImageCms.ImageCmsProfile) -> Image.Image:
     made = ImageCms.profileToProfile(image, given, wanted, ImageCms.Intent.RELATIVE_COLORIMETRIC, outputMode="RGB")
     if made is None:
-        raise ValueError("its ICC profile gave no picture")
+        raise ValueError("its ICC profile gave no image")
     return made
 
 
 def _damaged(path: Path, error: Exception) -> DataError:
-    return DataError(f"{path} is a damaged picture ({error}); save it again")
+    return DataError(f"{path} is a damaged image ({error}); save it again")
 
 
 def _open(path: Path) -> Image.Image:
     if not path.is_file():
-        raise DataError(f"there is no picture {path}; give a PNG or JPEG file")
+        raise DataError(f"there is no image {path}; give a PNG or JPEG file")
     try:
         return Image.open(path)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
-        raise DataError(f"{path} is no picture that can be opened ({error}); give a PNG or JPEG file") from error
+        raise DataError(f"{path} is no image that can be opened ({error}); give a PNG or JPEG file") from error

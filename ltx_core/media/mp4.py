@@ -66,7 +66,7 @@ def _check_shapes(frames: npt.NDArray[np.uint8], sound: npt.NDArray[np.float32] 
             f"frames are {frames.dtype} {list(frames.shape)}; uint8 [F, H, W, 3] with even H and W is wanted"
         )
     if sound is not None and (sound.ndim != 2 or sound.shape[0] != 2):
-        raise ShapeError(f"sound is {list(sound.shape)}; [2, N] is wanted. Duplicate a single channel.")
+        raise ShapeError(f"audio is {list(sound.shape)}; [2, N] is wanted. Duplicate a single channel.")
 
 
 def _video_stream(container: Any, frames: npt.NDArray[np.uint8], rate: Fraction) -> Any:

@@ -162,7 +162,7 @@ def _check_unbroken(container: Any, stream: Any, packets: Packets, path: Path) -
         begin = min(stamp for stamp, _ in track.shown() if stamp is not None)
         raise MediaError(
             QuarantineReason.DECODE_ERROR,
-            f"{path} lacks a picture at about {lost - float(begin * track.time_base):.2f} s, and others are made from "
+            f"{path} lacks a frame at about {lost - float(begin * track.time_base):.2f} s, and others are made from "
             f"it; all are wanted. Copy or record it again, or cut it there.",
         )
 

@@ -244,7 +244,7 @@ def _size(clip: Clip) -> Size:
 
 def _smaller(clip: Clip) -> str:
     return (
-        f"the pictures of {clip.clip_id} are under half of the {clip.width}x{clip.height} they would be trained at, "
+        f"the frames of {clip.clip_id} are under half of the {clip.width}x{clip.height} they would be trained at, "
         f"smaller than those before them. Lower resolution, or use larger footage."
     )
 

@@ -246,7 +246,7 @@ def predict(sizes: ModelSizes, batch: BatchShape, training: Training, options: E
         "frozen weights": sizes.outside * training.item_bytes
         + (sizes.num_blocks - len(streamed)) * block // training.shards
         + native,
-        "slots of streamed weights": options.num_slots * (block + most_native) if streamed else 0,
+        "slots of offloaded weights": options.num_slots * (block + most_native) if streamed else 0,
         "text connectors": sizes.connectors * training.item_bytes,
         "LoRA": weight_bytes,
         "moments": moment_bytes,

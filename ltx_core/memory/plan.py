@@ -246,8 +246,8 @@ def _how(num_blocks: int, options: EngineOptions) -> str:
     kept = f", {options.activation_budget:.0%} of the others' activations kept" if options.activation_budget < 1 else ""
     waiting = f", {options.activation_offload / GIB:.1f} GiB of them on the host" if options.activation_offload else ""
     return (
-        f"{again} of {num_blocks} blocks computed again (recompute {options.recompute:.2f}){kept}{waiting} and "
-        f"{options.streamed_blocks} streamed"
+        f"{again} of {num_blocks} blocks with checkpointing (recompute {options.recompute:.2f}){kept}{waiting} and "
+        f"{options.streamed_blocks} offloaded"
     )
 
 
@@ -282,7 +282,7 @@ class Sampling:
         text = batch.size * batch.text_tokens * (sizes.width + sizes.audio_width) * self.item_bytes
         lasting = {
             "frozen weights": sizes.outside * self.item_bytes + (sizes.num_blocks - streamed) * block,
-            "slots of streamed weights": options.num_slots * block if streamed else 0,
+            "slots of offloaded weights": options.num_slots * block if streamed else 0,
             "adapters": self.adapter_bytes,
             "contexts and workspaces": CONTEXTS * text + WORKSPACE_BYTES,
         }
@@ -318,7 +318,7 @@ def choose_sampling(
             return SamplingChoice(tried, estimate, _sampling_why(work, tried, estimate, budget_bytes))
     raise OutOfMemory(
         f"a render of {work.batch.video_tokens} video tokens needs {needed_bytes(estimate) / GIB:.1f} GiB with all "
-        f"blocks streamed, and {budget_bytes / GIB:.1f} GiB can be had: {estimate.describe()} (GiB). Use smaller or "
+        f"blocks offloaded, and {budget_bytes / GIB:.1f} GiB can be had: {estimate.describe()} (GiB). Use smaller or "
         f"shorter renders, fewer adapters at once, or render_validation.base_precision: int8."
     )
 
@@ -330,7 +330,7 @@ def _candidates(num_blocks: int, options: EngineOptions) -> Iterator[EngineOptio
 
 def _sampling_why(work: Sampling, options: EngineOptions, estimate: MemoryEstimate, budget_bytes: int) -> str:
     return (
-        f"{options.streamed_blocks} of {work.sizes.num_blocks} blocks streamed: a render takes "
+        f"{options.streamed_blocks} of {work.sizes.num_blocks} blocks offloaded: a render takes "
         f"{estimate.peak_bytes / GIB:.1f} GiB, with the allocator's reserve {needed_bytes(estimate) / GIB:.1f}, of "
         f"{budget_bytes / GIB:.1f} that can be had"
     )

@@ -55,7 +55,7 @@ class RenderRequest:
         if (self.mode == "t2v") != (self.conditioning_key is None):
             raise ConfigError(
                 f"mode is {self.mode!r} and conditioning_key {self.conditioning_key!r}; "
-                f"give the digest of the frame, sound or places with, and only with, a mode other than 't2v'"
+                f"give the digest of the frame, audio or places with, and only with, a mode other than 't2v'"
             )
 
     @property

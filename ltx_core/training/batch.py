@@ -244,11 +244,11 @@ def _have_sound(samples: Sequence[SampleInfo], loaded: Sequence[dict[str, Tensor
     """Whether these clips have sound: all of them, or none."""
     for sample, tensors in zip(samples, loaded, strict=True):
         if sample.has_audio_loss and "audio" not in tensors:
-            raise DataError(f"clip {sample.clip_id} is to be trained on sound and has none stored; encode it again")
+            raise DataError(f"clip {sample.clip_id} is to be trained on audio and has none stored; encode it again")
     without = [sample.clip_id for sample, tensors in zip(samples, loaded, strict=True) if "audio" not in tensors]
     if without and len(without) < len(samples):
         raise DataError(
-            f"a batch mixes clips with sound and clips without ({', '.join(without)}), and a forward runs the sound's "
+            f"a batch mixes clips with audio and clips without ({', '.join(without)}), and a forward runs the audio "
             f"stream for all of them or for none; encode them again with --force"
         )
     return not without
@@ -280,5 +280,5 @@ def _features(sample: SampleInfo, loaded: dict[str, Tensor], shape: LatentShape)
 def _finite(sample: SampleInfo, latent: Tensor) -> Tensor:
     latent = latent.float()
     if not bool(torch.isfinite(latent).all()):
-        raise DataError(f"clip {sample.clip_id} has a latent with NaN or infinity; encode it again, or set it aside")
+        raise DataError(f"clip {sample.clip_id} has a latent with NaN or infinity; encode it again, or leave it out")
     return latent

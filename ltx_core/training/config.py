@@ -336,7 +336,7 @@ class TrainSettings(BaseModel):
         if both > 1:
             raise ValueError(
                 f"first_frame_probability {self.first_frame_probability} and prefix_probability "
-                f"{self.prefix_probability} make {both:g}; a visit has one or the other, so lower them to 1 in all"
+                f"{self.prefix_probability} make {both:g}; a sample has one or the other, so lower them to 1 in all"
             )
         if not self.prefix_probability and self.prefix_latent_frames != DEFAULT_PREFIX:
             raise ValueError(
@@ -345,11 +345,11 @@ class TrainSettings(BaseModel):
             )
         if self.audio_loss_weight != 1 and self.modalities == "video":
             raise ValueError(
-                f"audio_loss_weight is {self.audio_loss_weight} but modalities 'video' has no sound; leave it out"
+                f"audio_loss_weight is {self.audio_loss_weight} but modalities 'video' has no audio; leave it out"
             )
         if self.audio_given_probability and self.modalities == "video":
             raise ValueError(
-                f"audio_given_probability is {self.audio_given_probability} but modalities 'video', which has no sound "
+                f"audio_given_probability is {self.audio_given_probability} but modalities 'video', which has no audio "
                 f"to give; set modalities to 'audio+video'"
             )
         return self

@@ -140,7 +140,7 @@ def _check_sharded(settings: TrainSettings) -> None:
     if named := [name for name, given in wrong.items() if given]:
         raise ConfigError(
             f"memory.sharding is full and {', '.join(named)} is set; they exclude each other. Sharding is for a base "
-            f"in full precision that fits no GPU: 8-bit weights or streamed blocks need no sharding."
+            f"in full precision that fits no GPU: 8-bit weights or block offload need no sharding."
         )
 
 

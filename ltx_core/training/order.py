@@ -46,7 +46,7 @@ class EpochPlan:
 
     def __post_init__(self) -> None:
         if not self.samples:
-            raise DataError("no clip is left to train on: all are held out or set aside. Add footage.")
+            raise DataError("no clip is left to train on: all are held out or quarantined. Add footage.")
 
     @cached_property
     def batches_per_epoch(self) -> int:

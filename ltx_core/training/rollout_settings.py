@@ -70,7 +70,7 @@ class RolloutSettings(BaseModel):
     def _ramp_agrees(self) -> Self:
         has_ramp = bool(self.ramp_steps or self.ramp_start_step)
         if self.probability == self.start_probability == 0:
-            raise ValueError("probability is 0, so no visit is ever rolled out; raise it, or leave rollout out")
+            raise ValueError("probability is 0, so no sample is ever rolled out; raise it, or leave rollout out")
         if self.start_probability and not has_ramp:
             raise ValueError(
                 f"start_probability is {self.start_probability} without a ramp, so no step has it; set ramp_steps or "
@@ -87,7 +87,7 @@ class RolloutSettings(BaseModel):
             raise ValueError(f"{', '.join(changed)} set while reflexflow is false; set it to true or leave them out")
         if self.reflexflow_beta1 == self.reflexflow_beta2 == 0:
             raise ValueError(
-                "reflexflow_beta1 and reflexflow_beta2 are both 0, so rolled-out visits teach nothing; raise one"
+                "reflexflow_beta1 and reflexflow_beta2 are both 0, so rolled-out samples teach nothing; raise one"
             )
         return self
 

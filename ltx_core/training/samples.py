@@ -22,7 +22,7 @@ class SampleInfo:
     """`WxH@F`; clips of one bucket have latents of one shape."""
     split: Literal["train", "eval"]
     repeats: int
-    """Visits an epoch."""
+    """Samples in an epoch."""
     frame_rate: float
     """Frames per second after resampling."""
     has_audio_loss: bool

@@ -88,7 +88,7 @@ def check_quarantine(summary: Summary, limit: float) -> None:
     if share > limit or (summary.num_in and not summary.num_out):
         reasons = ", ".join(f"{count} {reason}" for reason, count in summary.quarantined_by_reason.items())
         raise DataError(
-            f"{summary.stage} set aside {summary.num_quarantined} of {summary.num_in} {summary.unit} ({reasons}); "
+            f"{summary.stage} quarantined {summary.num_quarantined} of {summary.num_in} {summary.unit} ({reasons}); "
             f"at most {limit:.0%} is allowed. See quarantine.parquet of the stage for each item, mend the footage, or "
             f"raise limits.max_quarantined_fraction."
         )

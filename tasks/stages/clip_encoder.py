@@ -184,14 +184,14 @@ def resounded(
     """
     if not clips:
         return
-    run.progress.note(f"{len(clips)} clips have known pictures and another sound or mask: only these are encoded")
+    run.progress.note(f"{len(clips)} clips have known video and other audio or another mask: only these are encoded")
     checkpoint, device = open_weights(run.shared.model).checkpoint, prepare_device(run.shared.memory)
     audio_vae, mel = load_audio_vae(checkpoint, device=device, dtype=torch.float32), mel_config(checkpoint.config)
     run.memo.check()
     reader = ShardReader(run.workspace.root)
     for key, clip, entry in clips:
         try:
-            sound, mask = read_file(run, "decoding sounds", clip_files(clip), beside_pictures, clip)
+            sound, mask = read_file(run, "decoding audio", clip_files(clip), beside_pictures, clip)
         except MediaError as error:
             refused[key] = error
             continue

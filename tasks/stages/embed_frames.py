@@ -1,4 +1,4 @@
-"""A vision encoder's features of the frames of each clip that is trained on; left out unless training uses them."""
+"""Compute a vision encoder's features for the frames of training clips; left out unless training uses them."""
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""Gemma features for each distinct caption and validation prompt, valid tokens only."""
+"""Compute Gemma's features for each distinct caption and validation prompt, for valid tokens only."""
 
 from collections.abc import Generator, Mapping, Sequence
 from functools import partial
@@ -118,7 +118,7 @@ def _models(run: StageRun) -> "tuple[TextEncoder, TextProjection]":
         tokens = run.config.pack_tokens
         streamed = must_stream(weights.text_encoder, left, dtype=dtype, int8=int8, pack_tokens=tokens)
     if streamed:
-        run.progress.note("the text encoder's layers are streamed from host memory")
+        run.progress.note("the text encoder's layers are copied from host memory one by one")
     encoder = load_gemma(weights.text_encoder, device=device, dtype=dtype, int8=int8, streamed=streamed)
     run.memo.check()
     return encoder, projection
@@ -156,7 +156,7 @@ def memory_lines(config: EmbedTextConfig, shared: Shared, _inputs: Inputs, _work
     needed = needed_bytes(encoder, item_bytes=item_bytes, int8=config.dtype == "int8", pack_tokens=config.pack_tokens)
     asked = shared.memory.stream_text_encoder
     streamed = needed > usable_bytes(gpu_gib) if asked == "auto" else asked
-    how = "its layers are streamed from host memory" if streamed else "it stays on the card"
+    how = "its layers are copied from host memory one by one" if streamed else "it stays on the card"
     return (f"{gpu_gib:g} GiB card: the text encoder takes {needed / GIB:.1f} GiB; {how}",)
 
 

@@ -1,4 +1,4 @@
-"""Video and audio VAE latents for each clip, into WebDataset shards."""
+"""Encode each clip with the video and audio VAE, and write the latents into WebDataset shards."""
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing

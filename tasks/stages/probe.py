@@ -1,4 +1,4 @@
-"""Find media, hash the bytes, read streams, frame times, sound layout and caption; a verdict for each file."""
+"""Find the media files, hash them, read streams, frame times, audio layout and captions, and judge each file."""
 
 import dataclasses
 import operator
@@ -95,15 +95,15 @@ def _sound(source: Source, store: ItemStore, run: StageRun) -> dict[str, str]:
     if len(source.sounds) != 1:
         raise MediaError(
             QuarantineReason.NO_SOUND,
-            f"{source.relpath} has {names or 'no sound file of its name'} in {audio.sound_dir}; one is wanted, such as "
+            f"{source.relpath} has {names or 'no audio file of its name'} in {audio.sound_dir}; one is wanted, such as "
             f"{PurePosixPath(source.relpath).with_suffix('.wav')}. Put it there, or set audio.missing_sound: without.",
         )
     path, digest = source.sounds[0]
     file = _readable(source.sounds[0])
     key = text_digest("sound", digest, run.version)
     if store.get(key) is None:
-        if not read_file(run, "probing sounds", file, has_sound, path, is_doubtful=operator.not_):
-            raise MediaError(QuarantineReason.NO_SOUND, f"{path} holds no sound; put a sound file there")
+        if not read_file(run, "probing audio files", file, has_sound, path, is_doubtful=operator.not_):
+            raise MediaError(QuarantineReason.NO_SOUND, f"{path} holds no audio; put an audio file there")
         store.put(key, {"has_sound": True})
     return {"sound_key": digest, "sound_path": str(path)}
 
@@ -284,7 +284,7 @@ def probe_notices(_config: ProbeConfig, shared: Shared) -> Sequence[str]:
     ]
     return within + [
         f"dataset {dataset.id}: {count} {_kind(suffix)} ignored: "
-        f"{'pictures are not trained on' if suffix in PICTURES else 'not known as video'}"
+        f"{'images are not trained on' if suffix in PICTURES else 'not known as video'}"
         for dataset in shared.datasets
         for suffix, count in ignored_files(dataset).items()
     ]

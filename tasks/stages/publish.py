@@ -1,4 +1,4 @@
-"""Upload the registered LoRA, its card and a few renders to the Hugging Face hub; left out unless asked for."""
+"""Upload the registered LoRA, its model card and a few renders to the Hugging Face hub; left out unless asked for."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path

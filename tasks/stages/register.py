@@ -1,4 +1,4 @@
-"""Put the LoRA in the model registry as a version, with the figures that say whether it is the new champion."""
+"""Register the LoRA as a version in the model registry, and decide whether it is the new champion."""
 
 import json
 import os

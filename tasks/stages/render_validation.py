@@ -1,4 +1,4 @@
-"""Render the validation prompts with base and LoRA at the same seeds, decode them to mp4, and compare."""
+"""Render the validation prompts with the base model and the LoRA at equal seeds, write MP4 files, and compare."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Decode once: scene cuts, quality figures, sound class; cut clips, assign buckets, exact spans and the eval split."""
+"""Decode each file once: find scene cuts, measure quality, classify audio, cut clips, assign buckets and eval split."""
 
 import json
 from collections import defaultdict
@@ -87,7 +87,7 @@ def _picked(clip: Clip) -> list[int]:
 
 def _label(clip: Clip, usual_rate: float) -> str:
     sound = (
-        f"{clip.audio} {clip.loudness_db:.0f} dB" if clip.audio not in ("none", "broken") else f"sound: {clip.audio}"
+        f"{clip.audio} {clip.loudness_db:.0f} dB" if clip.audio not in ("none", "broken") else f"audio: {clip.audio}"
     )
     changed = resampled(usual_rate, clip.frame_rate, clip_seconds(clip)) if clip.phase_seconds == 0 else ""
     rate = f"{clip.frame_rate:g} fps" + (f" ({changed})" if changed else "")

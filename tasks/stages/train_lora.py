@@ -1,8 +1,8 @@
-"""Train the LoRA from the caches alone: no video is decoded, no VAE and no text encoder is loaded.
+"""Train the LoRA from the store alone: no video is decoded, and no VAE or text encoder is loaded.
 
-What is computed again inside a compiled block is rounded as other kernels round it. So a run that is resumed, perhaps
-beside a program that takes memory, goes on with the share that it began with; blocks that are computed again whole or
-streamed give the same bits and are planned anew.
+A compiled block that recomputes some of its operations rounds differently from one that keeps them. So a resumed run
+keeps the activation budget that it began with, even if less memory is free now. Activation checkpointing of whole
+blocks and block offload give the same bits and are planned again.
 """
 
 import shutil
@@ -75,9 +75,9 @@ def _rollout_notices(config: TrainSettings) -> Sequence[str]:
     more = share * rollout.num_forwards
     calls = f"{rollout.num_forwards} forward{'s' if rollout.num_forwards > 1 else ''} without gradients"
     return [
-        f"train_lora.rollout adds {calls} to {share:.0%} of the visits: expect steps of {1 + more / 3:.2f} (all blocks "
-        f"recomputed) to {1 + more / 2:.2f} times the time (none), and more where kernels are small, because those run "
-        f"uncompiled"
+        f"train_lora.rollout adds {calls} to {share:.0%} of the samples: expect steps of {1 + more / 3:.2f} ("
+        f"activation checkpointing in all blocks) to {1 + more / 2:.2f} times the time (none), and more where kernels "
+        f"are small, because those run uncompiled"
     ]
 
 

@@ -142,17 +142,17 @@ def check_host(settings: TrainSettings, choice: Choice, memory: MemoryConfig) ->
     streamed = choice.estimate.host_bytes * _num_ranks(memory) - waiting
     lines = []
     if streamed and settings.stream_from == "disk":
-        lines.append(f"{streamed / GIB:.1f} GiB of streamed weights lie in files in the stage's folder")
+        lines.append(f"{streamed / GIB:.1f} GiB of offloaded weights are in files in the stage's folder")
         streamed = 0
     if not streamed + waiting:
         return lines
-    what = "activations" if not streamed else "streamed weights and activations" if waiting else "streamed weights"
+    what = "activations" if not streamed else "offloaded weights and activations" if waiting else "offloaded weights"
     available = available_bytes()
     if streamed + waiting > available:
         raise OutOfMemory(
-            f"{what} ({choice.options.streamed_blocks} blocks streamed) take {(streamed + waiting) / GIB:.1f} GiB of "
+            f"{what} ({choice.options.streamed_blocks} blocks offloaded) take {(streamed + waiting) / GIB:.1f} GiB of "
             f"page-locked host memory and {available / GIB:.1f} GiB are available; set train_lora.stream_from: disk, "
-            f"train_lora.base_precision: int8 or fp8 if it is native, stream fewer blocks, or lower activation_offload"
+            f"train_lora.base_precision: int8 or fp8 if it is native, offload fewer blocks, or lower activation_offload"
         )
     taken = f"{(streamed + waiting) / GIB:.1f} of {available / GIB:.1f} GiB host memory that are available"
     return [*lines, f"{what} take {taken}"]

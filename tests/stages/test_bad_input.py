@@ -175,7 +175,9 @@ class TestQuarantine:
 
     def test_too_many_bad_files_stop_the_stage_and_name_the_reasons(self, own: Bench) -> None:
         expected = _break_some(own.footage)
-        with pytest.raises(DataError, match=r"probe set aside \d+ of \d+ files \(.*1 no_caption.*unreadable") as caught:
+        with pytest.raises(
+            DataError, match=r"probe quarantined \d+ of \d+ files \(.*1 no_caption.*unreadable"
+        ) as caught:
             own.run()
         assert "limits.max_quarantined_fraction" in str(caught.value)
         (folder,) = (own.workspace / "stages" / "probe").glob("*/")
@@ -190,7 +192,7 @@ class TestQuarantine:
     def test_nothing_usable_is_an_error_whatever_the_limit(self, own: Bench) -> None:
         for caption in own.footage.glob("*.txt"):
             caption.unlink()
-        with pytest.raises(DataError, match=rf"set aside {len(SCENES)} of {len(SCENES)} files"):
+        with pytest.raises(DataError, match=rf"quarantined {len(SCENES)} of {len(SCENES)} files"):
             own.set(limits__max_quarantined_fraction=1.0).run()
 
     def test_clips_that_are_too_short_are_told_with_what_is_wanted(self, own: Bench) -> None:

@@ -294,7 +294,9 @@ def test_of_two_at_once_one_computes_and_the_other_waits_and_reuses(
 def test_an_error_of_ours_arrives_as_what_it_was(many: Bench, tmp_path: Path) -> None:
     """More is too short for this than may be set aside."""
     bench = many.but(workspace=tmp_path / "workspace").set(datasets__0__video__num_frames=33)
-    with pytest.raises(DataError, match=rf"split set aside {NUM_FILES} of {NUM_FILES} clips \({NUM_FILES} too_short\)"):
+    with pytest.raises(
+        DataError, match=rf"split quarantined {NUM_FILES} of {NUM_FILES} clips \({NUM_FILES} too_short\)"
+    ):
         launch(_split(bench), Listener())
 
 

@@ -120,7 +120,7 @@ def test_features_that_are_not_finite_are_not_kept(own: Bench, tmp_path: Path) -
     tensors = load_file(broken / "model.safetensors")
     tensors["layernorm.weight"][:] = 3e38  # finite, and what it multiplies is not
     save_file(tensors, broken / "model.safetensors", {"format": "pt"})
-    with pytest.raises(DataError, match=r"embed_frames set aside 4 of 4 clips \(4 non_finite\)"):
+    with pytest.raises(DataError, match=r"embed_frames quarantined 4 of 4 clips \(4 non_finite\)"):
         own.but(vision=broken).run("embed_frames")
 
 

@@ -155,7 +155,7 @@ def test_files_that_cannot_be_given_are_told_before_anything_runs(own: Bench, tm
     Image.new("RGB", (64, 64)).save(tmp_path / "mute.png")
     for name, kind, message in (
         ("absent.png", "pictures", "there is no picture"),
-        ("notes.txt", "pictures", "is no picture that can be opened"),
+        ("notes.txt", "pictures", "is no image that can be opened"),
         ("absent.wav", "sounds", "cannot be read"),
         ("notes.txt", "sounds", "no container"),
     ):

@@ -76,5 +76,5 @@ def _given_sound(given: Given, seconds: float, run: StageRun) -> np.ndarray:
     sound = read() if clip is None else read_unchanged({path: clip.sound_key or clip.media_key}, run.memo, read)
     run.memo.check(path)
     if sound is None:
-        raise DataError(f"{path} had sound when the run began and has none now; run from `probe` again")
+        raise DataError(f"{path} had audio when the run began and has none now; run from `probe` again")
     return sound

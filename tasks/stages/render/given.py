@@ -108,7 +108,7 @@ def check_files(config: RenderValidationConfig, shared: Shared) -> None:
         picture_size(path)
     for entry in shared.prompts.sounds:
         if not has_sound(entry.sound):
-            raise DataError(f"{entry.sound} has no sound; give an audio file or a video with sound to prompts.sounds")
+            raise DataError(f"{entry.sound} has no audio; give an audio file or a video with audio to prompts.sounds")
 
 
 def small_pictures(config: RenderValidationConfig, shared: Shared) -> Iterator[str]:

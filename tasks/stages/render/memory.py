@@ -124,16 +124,16 @@ def _check_host(config: RenderValidationConfig, choice: SamplingChoice) -> Seque
     if _is_on_disk(config, choice):
         halve = "; render_validation.base_precision: int8 halves them" if config.base_precision == "native" else ""
         return (
-            f"{needed / GIB:.1f} GiB of streamed weights lie in files in the stage's folder and are read for every "
+            f"{needed / GIB:.1f} GiB of offloaded weights are in files in the stage's folder and are read for every "
             f"step, which is slow; {available / GIB:.1f} GiB host memory are available{halve}",
         )
     if needed > available:
         raise OutOfMemory(
-            f"{choice.options.streamed_blocks} streamed blocks take {needed / GIB:.1f} GiB of page-locked host memory "
+            f"{choice.options.streamed_blocks} offloaded blocks take {needed / GIB:.1f} GiB of page-locked host memory "
             f"and {available / GIB:.1f} GiB are available; set render_validation.stream_from: auto or disk, or "
             f"render_validation.base_precision: int8 if it is native"
         )
-    return (f"streamed weights take {needed / GIB:.1f} of {available / GIB:.1f} GiB host memory that are available",)
+    return (f"offloaded weights take {needed / GIB:.1f} of {available / GIB:.1f} GiB host memory that are available",)
 
 
 def _sizes(shared: Shared) -> ModelSizes:

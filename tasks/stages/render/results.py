@@ -202,7 +202,7 @@ def _middle(row: Render, run: StageRun) -> np.ndarray:
 def _settings(row: Render, run: StageRun) -> dict[str, str | int | float | None]:
     given = {
         "i2v": "first frame of",
-        "s2v": "sound of",
+        "s2v": "audio of",
         "extend": "going on from the beginning of",
         "inpaint": "a region made anew in",
     }.get(row.mode)
@@ -217,4 +217,4 @@ def _settings(row: Render, run: StageRun) -> dict[str, str | int | float | None]
 
 
 def _sampled(sampling: SamplingConfig) -> str:
-    return f"{sampling.num_steps} steps, guidance {sampling.video_cfg:g} picture, {sampling.audio_cfg:g} sound"
+    return f"{sampling.num_steps} steps, guidance {sampling.video_cfg:g} video, {sampling.audio_cfg:g} audio"

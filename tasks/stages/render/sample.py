@@ -114,7 +114,7 @@ def _sound_encoder(checkpoint: Any, *, device: str, dtype: torch.dtype) -> Calla
         assert given.file is not None
         sound = decode_sound(given.file, given.start_seconds, request.seconds)
         if sound is None:
-            raise DataError(f"{given.file} has no sound; give another file to prompts.sounds")
+            raise DataError(f"{given.file} has no audio; give another file to prompts.sounds")
         return encode_audio(vae, torch.from_numpy(sound), mel)
 
     return encode

@@ -196,7 +196,7 @@ def test_a_run_without_any_sound_is_a_run_of_the_picture_and_says_so(
     assert json.loads(header["ltx2.settings"])["modalities"] == "video"
     asked = job_of(tmp_path / "asked", source_of(clips), steps=2, modalities="video", targets="video")
     assert train_lora(asked, Silent()).lora_path.read_bytes() == result.lora_path.read_bytes()
-    with pytest.raises(ConfigError, match="targets is 'audio' and no clip has sound"):
+    with pytest.raises(ConfigError, match="targets is 'audio' and no clip has audio"):
         train_lora(job_of(tmp_path / "sound", source_of(clips), targets="audio"), Silent())
 
 

@@ -202,7 +202,7 @@ def listed(value: Any) -> Any:
     ("build", "arguments", "told"),
     [
         (transformer.transformer, {"activation_fn": "geglu"}, "activation is 'geglu'"),
-        (video_vae.video_vae, {"timestep_conditioning": True}, "told a timestep"),
+        (video_vae.video_vae, {"timestep_conditioning": True}, "takes a timestep"),
         (video_vae.video_vae, {"downsample_type": ("conv",) * 4}, "changes resolution by 'conv'"),
         (sound.vocoder, {"antialias": True}, "antialiases 'leaky_relu'"),
     ],

@@ -133,5 +133,5 @@ def test_what_could_not_wait_is_refused() -> None:
         EngineOptions(activation_offload=1, recompute=1.0)
     with pytest.raises(ConfigError, match="-1 bytes; 0 or more"):
         EngineOptions(activation_offload=-1)
-    with pytest.raises(ConfigError, match="every block is computed again or streamed"):
+    with pytest.raises(ConfigError, match="every block uses checkpointing or is offloaded"):
         build(EngineOptions(activation_offload=ROOM, streamed_blocks=NUM_BLOCKS))

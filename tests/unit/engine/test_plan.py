@@ -240,7 +240,7 @@ def test_what_is_asked_for_stays(work: Workload) -> None:
 
 
 def test_what_cannot_fit_is_refused_with_numbers(work: Workload) -> None:
-    with pytest.raises(OutOfMemory, match=r"needs \d+\.\d GiB .* 48 streamed.* 3\.2 GiB can be had.*adamw_bf16 saves"):
+    with pytest.raises(OutOfMemory, match=r"needs \d+\.\d GiB .* 48 offloaded.* 3\.2 GiB can be had.*adamw_bf16 saves"):
         choose(work, options(), usable_bytes(4))
     with pytest.raises(OutOfMemory, match=r"base_precision native -> int8 saves 1\d\.\d GiB"):
         choose(work, options("native"), usable_bytes(24), stream=False)
@@ -273,7 +273,7 @@ def test_memory_grows_with_what_it_is_for(work: Workload) -> None:
 
 
 def test_more_streamed_blocks_than_there_are_is_refused(work: Workload) -> None:
-    with pytest.raises(ConfigError, match="49 streamed blocks; the model has 48"):
+    with pytest.raises(ConfigError, match="49 offloaded blocks; the model has 48"):
         work.predict(options(streamed_blocks=49))
 
 

@@ -47,7 +47,7 @@ def test_no_block_more_is_streamed_than_must_be(gib: int) -> None:
     assert needed_bytes(choice.estimate) <= gib * GIB
     fewer = work().predict(EngineOptions(streamed_blocks=streamed - 1))
     assert needed_bytes(fewer) > gib * GIB
-    assert f"{streamed} of 48 blocks streamed" in choice.why
+    assert f"{streamed} of 48 blocks offloaded" in choice.why
     assert choice.estimate.host_bytes == streamed * work().sizes.block_bytes(in_8_bits=False, item_bytes=2)
 
 
@@ -58,7 +58,7 @@ def test_what_is_asked_for_stays() -> None:
 
 
 def test_what_cannot_fit_is_refused_with_numbers() -> None:
-    with pytest.raises(OutOfMemory, match=r"needs \d\.\d GiB with all blocks streamed, and 3\.0 GiB can be had"):
+    with pytest.raises(OutOfMemory, match=r"needs \d\.\d GiB with all blocks offloaded, and 3\.0 GiB can be had"):
         choose_sampling(work(), EngineOptions(), 3 * GIB)
 
 

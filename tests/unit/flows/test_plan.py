@@ -135,5 +135,5 @@ def test_the_table_says_what_would_happen() -> None:
         console.print(plan_table(rows))
     lines = [line.split() for line in captured.get().splitlines() if "│" in line]
     assert [line[1::2][0] for line in lines] == ["probe", "split"]
-    assert "be reused" in captured.get()
+    assert "reuse" in captured.get()
     assert "0123456789abcdef" in captured.get()

@@ -30,7 +30,7 @@ def test_what_is_ignored_is_counted_by_kind(tmp_path: Path) -> None:
     dataset = DatasetSpec(id="set", instance_data_dir=tmp_path)
     assert ignored_files(dataset) == {"": 1, ".heic": 1, ".jpg": 2, ".txt": 1}
     lines = probe_notices(ProbeConfig(), Shared.model_construct(datasets=(dataset,)))
-    assert "dataset set: 2 .jpg files ignored: pictures are not trained on" in lines
+    assert "dataset set: 2 .jpg files ignored: images are not trained on" in lines
     assert "dataset set: 1 files without a suffix ignored: not known as video" in lines
     assert len(lines) == 4
     masked = dataset.model_copy(update={"mask_dir": tmp_path})

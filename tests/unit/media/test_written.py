@@ -76,7 +76,7 @@ def test_wrong_shapes(tmp_path: Path) -> None:
     for wrong in wrongs:
         with pytest.raises(ShapeError, match="frames are"):
             write_mp4(tmp_path / "a.mp4", wrong, 25, None, 24_000)
-    with pytest.raises(ShapeError, match="sound is"):
+    with pytest.raises(ShapeError, match="audio is"):
         write_mp4(tmp_path / "a.mp4", frames, 25, np.zeros((1, 99), dtype=np.float32), 24_000)
     assert not (tmp_path / "a.mp4").exists()
 

@@ -172,7 +172,7 @@ def test_refuses_conditionings_that_do_not_fit(
         sample(transformer, prompts, image, Silent())
     with pytest.raises(ShapeError, match="first frame latent"):
         sample(transformer, prompts, image, Silent(), conditionings=[frame])
-    with pytest.raises(ShapeError, match="sound is"):
+    with pytest.raises(ShapeError, match="audio is"):
         sample(transformer, prompts, sound, Silent(), conditionings=[Sound(torch.zeros(10, 8))])
 
 

@@ -94,7 +94,7 @@ def test_a_base_cut_among_gpus_is_not_streamed(shapes: dict[str, Any]) -> None:
     settings = TrainSettings()
     alone = of(settings, shapes)
     cut = workload(settings, [SMALL, LONG], shapes, shards=2)
-    with pytest.raises(OutOfMemory, match="0 streamed"):
+    with pytest.raises(OutOfMemory, match="0 offloaded"):
         planned(settings, cut, usable_bytes(16))
     chosen, choice = planned(settings, cut, usable_bytes(48))
     assert chosen.streamed_blocks == 0

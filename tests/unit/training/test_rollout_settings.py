@@ -47,7 +47,7 @@ def test_a_start_step_alone_is_a_jump() -> None:
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"probability": 0}, "no visit is ever rolled out"),
+        ({"probability": 0}, "no sample is ever rolled out"),
         ({"probability": -0.1}, "greater than or equal to 0"),
         ({"start_probability": 0.2}, "start_probability is 0.2 without a ramp"),
         ({"ramp_shape": "cosine", "ramp_start_step": 3}, "ramp_shape is 'cosine' with ramp_steps 0"),
