@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,17 +40,19 @@ MAX_TOKENS = 1024
 """Longest prompt that LTX-2 takes."""
 
 
-def train_tokenizer() -> GemmaTokenizer:
-    """Byte-pair tokens of the captions, wrapped as transformers wraps Gemma's: BOS first, padding on the left."""
+def train_tokenizer(captions: Sequence[str] = (), vocabulary: int = VOCABULARY) -> GemmaTokenizer:
+    """Byte-pair tokens of these captions and of the corpus', wrapped as transformers wraps Gemma's: BOS first, padding
+    on the left."""
     core = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     core.normalizer = normalizers.Replace(" ", "\u2581")
     core.pre_tokenizer = pre_tokenizers.Split(pattern=" ", behavior="merged_with_previous")
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
+        vocab_size=vocabulary,
         special_tokens=[*SPECIAL_TOKENS, *IMAGE_TOKENS.values(), *BYTE_TOKENS],
         show_progress=False,
     )
-    words = [word for footage in DECLARED for word in re.findall(" ?[^ ]+", footage.caption)]
+    texts = [*captions, *(footage.caption for footage in DECLARED)]
+    words = [word for text in texts for word in re.findall(" ?[^ ]+", text)]
     core.train_from_iterator(words, trainer)  # word by word: no token spans two, as in Gemma's own
     learned = json.loads(core.to_str())["model"]
     return GemmaTokenizer(
@@ -87,14 +89,16 @@ PUBLISHED_NAMES = (
 """Prefixes in the module, and in the files that Google published."""
 
 
-def write_gemma(folder: Path, seed: int) -> Path:
+def write_gemma(folder: Path, seed: int, tokenizer: GemmaTokenizer | None = None) -> Path:
     """Write weights, configuration, tokenizer and processor files to `folder`; the same bytes for the same seed.
+
+    Without a tokenizer, one is trained on the corpus' captions.
 
     Raises:
         StorageError: the disk is full or read-only.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = train_tokenizer()
+    tokenizer = tokenizer or train_tokenizer()
     tokenizer.save_pretrained(folder)
     model = build_gemma(tokenizer, seed)
     for name, content in (

@@ -4,6 +4,7 @@ Loaders derive constructor arguments from this header, so the sizes here are the
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any, Literal
 
 Generation = Literal["2.0", "2.3", "2.5"]
@@ -44,6 +45,11 @@ GEMMA_VERSION = "gemma4-12b-ltx-v1"
 def metadata(generation: Generation, *sections: str) -> dict[str, str]:
     """The strings of the safetensors header, with all sections of the config or those of a pack's file."""
     described = {name: section for name, section in config(generation).items() if not sections or name in sections}
+    return metadata_of(described, generation)
+
+
+def metadata_of(described: Mapping[str, Any], generation: Generation) -> dict[str, str]:
+    """The strings of the safetensors header for these sections."""
     source = {"ltx_version": MODEL_VERSIONS["2.5"], "gemma_version": GEMMA_VERSION}
     return {
         "config": json.dumps(described),

@@ -69,8 +69,8 @@ def build_text_projection(config: Mapping[str, Any]) -> nn.ModuleDict:
         return nn.ModuleDict({"text_proj_in": nn.Linear(states, header.TEXT_WIDTH, bias=False)})
     return nn.ModuleDict(
         {
-            "video_text_proj_in": nn.Linear(states, header.VIDEO_WIDTH),
-            "audio_text_proj_in": nn.Linear(states, header.AUDIO_WIDTH),
+            "video_text_proj_in": nn.Linear(states, config["transformer"]["cross_attention_dim"]),
+            "audio_text_proj_in": nn.Linear(states, config["transformer"]["audio_cross_attention_dim"]),
         }
     )
 
