@@ -110,7 +110,8 @@ class Pretraining:
             training.load(path, stored_step(path))
         if not done:
             training.run(self.deadline, lambda line: say(f"{name} {line}"))
-            training.save(path)
+            if training.step:
+                training.save(path)
         if training.step < self.size.steps[name]:
             say(f"{name}: left at step {training.step}; run the script again")
             return False
@@ -124,10 +125,11 @@ class Pretraining:
     def set_statistics(self, name: str) -> None:
         """Mean and spread of latents, by channel, as released VAEs carry them."""
         specs, latents = known()[0][: self.size.statistics], []
+        generator = torch.Generator(self.device).manual_seed(SEED)  # the same clips whenever the phase ended
         module: Any = self.modules["video_vae" if name == "video" else "audio_vae"]
         module.latents_mean.zero_()
         module.latents_std.fill_(1)
-        for pixels, audio in in_batches(specs, self.generator, 64):
+        for pixels, audio in in_batches(specs, generator, 64):
             if name == "video":
                 latents.append(encode_pixels(module, pixels))
             else:
@@ -137,7 +139,7 @@ class Pretraining:
         module.latents_mean.copy_(torch.cat(latents).mean(over))
         module.latents_std.copy_(spread.clamp(min=0.05 * float(spread.median())))
         if name == "video":
-            say(f"video: PSNR {psnr(module, known()[1][: self.size.scored], self.generator):.2f} dB on held-out clips")
+            say(f"video: PSNR {psnr(module, known()[1][: self.size.scored], generator):.2f} dB on held-out clips")
 
     def denoiser(self) -> autoencoders.Losses:
         """The losses of the transformer over freshly encoded clips."""
