@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ltx_core.shapes import AUDIO_RATE
-from ltx_core.tiny.world import BACKGROUNDS, COLOURS, SHAPES, SOUNDS, Scene, draw
+from ltx_core.tiny.world import AUDIO, BACKGROUNDS, COLOURS, SHAPES, Scene, draw
 
 SEEN = 40
 """Pixels of the square that an outline is compared in."""
@@ -95,7 +95,7 @@ def motions(found: Objects) -> list[str | None]:
     return [name if seen else None for name, seen in zip(names, _are_there(found), strict=True)]
 
 
-def sounds(audio: Tensor) -> list[str | None]:
+def audio_kinds(audio: Tensor) -> list[str | None]:
     """The sound by its level, how its power lies over time and pitch, and how its pitch moves."""
     return [_sound(one) for one in audio]
 
@@ -136,7 +136,7 @@ def _sound(stereo: Tensor) -> str | None:
     if float(steady.quantile(0.9) - steady.quantile(0.1)) > 200:
         return "siren"
     found = float(pitch(stereo[None])[0])
-    return min((name for name in SOUNDS if SOUNDS[name].hertz), key=lambda n: abs(math.log(found / SOUNDS[n].hertz)))
+    return min((name for name in AUDIO if AUDIO[name].hertz), key=lambda n: abs(math.log(found / AUDIO[n].hertz)))
 
 
 def _nearest(seen: Tensor, table: Mapping[str, tuple[int, int, int]], found: Objects | None) -> list[str | None]:

@@ -1,8 +1,8 @@
-"""The small world of the tiny model: one or two coloured shapes that move over a plain background, with a sound.
+"""The small world of the tiny model: one or two coloured shapes that move over a plain background, with audio.
 
 Everything is drawn from a specification and a random generator, on any device, so that pretraining makes as many clips
 as it wants and the demo writes footage of what the model has never seen. A caption follows from the specification
-alone: colour, shape, motion, background, and the sound with its pitch. The stereo position of a sound is where the
+alone: colour, shape, motion, background, and the audio with its pitch. The stereo position of the audio is where the
 object is.
 
 Pitches are multiples of 100 Hz. Their periods then fit the 10 ms hop of the spectrogram, and a vocoder that sees
@@ -40,8 +40,8 @@ class Shape(NamedTuple):
     scale: float
 
 
-class Sound(NamedTuple):
-    """A sound by its words; `hertz` is its pitch, 0 if it has none."""
+class Audio(NamedTuple):
+    """A kind of audio by its words; `hertz` is its pitch, 0 if it has none."""
 
     words: str
     hertz: int = 0
@@ -80,16 +80,16 @@ MOTIONS: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 """The verb for one object, and for two."""
-SOUNDS: Mapping[str, Sound] = MappingProxyType(
+AUDIO: Mapping[str, Audio] = MappingProxyType(
     {
-        "deep": Sound("a deep tone hums", 200),
-        "low": Sound("a low tone hums", 300),
-        "high": Sound("a high tone rings", 1500),
-        "shrill": Sound("a shrill tone rings", 2000),
-        "hiss": Sound("noise hisses"),
-        "clicks": Sound("something clicks"),
-        "silence": Sound("nothing is heard"),
-        "siren": Sound("a siren wails"),
+        "deep": Audio("a deep tone hums", 200),
+        "low": Audio("a low tone hums", 300),
+        "high": Audio("a high tone rings", 1500),
+        "shrill": Audio("a shrill tone rings", 2000),
+        "hiss": Audio("noise hisses"),
+        "clicks": Audio("something clicks"),
+        "silence": Audio("nothing is heard"),
+        "siren": Audio("a siren wails"),
     }
 )
 UNSEEN = ("star", "siren")
@@ -107,7 +107,7 @@ class Spec:
         objects: Colour and shape of one or two objects.
         motion: A name in `MOTIONS`, of all objects.
         background: A name in `BACKGROUNDS`.
-        sound: A name in `SOUNDS`.
+        audio: A name in `AUDIO`.
 
     Raises:
         ConfigError: a combination that cannot be seen: a circle that spins, or two objects that grow or spin.
@@ -116,7 +116,7 @@ class Spec:
     objects: tuple[tuple[str, str], ...]
     motion: str
     background: str
-    sound: str
+    audio: str
 
     def __post_init__(self) -> None:
         if len(self.objects) == 1 and self.objects[0][1] == "circle" and self.motion == "spinning":
@@ -125,16 +125,16 @@ class Spec:
             raise ConfigError(f"two objects can be {', '.join(TWO_OBJECT_MOTIONS)}, and not {self.motion}")
 
 
-def all_specs(shapes: Sequence[str], sounds: Sequence[str]) -> list[Spec]:
-    """Every clip of one object with these shapes and sounds, in a fixed order."""
+def all_specs(shapes: Sequence[str], audio: Sequence[str]) -> list[Spec]:
+    """Every clip of one object with these shapes and audio, in a fixed order."""
     return [
-        Spec(((colour, shape),), motion, background, sound)
+        Spec(((colour, shape),), motion, background, kind)
         for colour in COLOURS
         for shape in shapes
         for motion in MOTIONS
         if not (shape == "circle" and motion == "spinning")
         for background in BACKGROUNDS
-        for sound in sounds
+        for kind in audio
     ]
 
 
@@ -142,7 +142,7 @@ def caption(spec: Spec, phrasing: int = 0) -> str:
     """The words for a clip, in one of three phrasings (0, 1, 2)."""
     names = " and ".join(f"a {colour} {shape}" for colour, shape in spec.objects)
     scene = f"{names} {MOTIONS[spec.motion][len(spec.objects) - 1]}"
-    heard, ground = SOUNDS[spec.sound].words, f"over a {spec.background} background"
+    heard, ground = AUDIO[spec.audio].words, f"over a {spec.background} background"
     text = (f"{scene} {ground} while {heard}.", f"{heard} while {scene} {ground}.", f"{ground}, {scene}, and {heard}.")
     return text[phrasing][0].upper() + text[phrasing][1:]
 
@@ -156,7 +156,7 @@ class Codes(NamedTuple):
         two: [B], true if there are two objects.
         motion: [B].
         background: [B].
-        sound: [B].
+        audio: [B].
     """
 
     colours: Tensor
@@ -164,7 +164,7 @@ class Codes(NamedTuple):
     two: Tensor
     motion: Tensor
     background: Tensor
-    sound: Tensor
+    audio: Tensor
 
     def rows(self, index: Tensor) -> "Codes":
         """Those at `index`."""
@@ -180,7 +180,7 @@ def codes(specs: Sequence[Spec], device: torch.device | str = "cpu") -> Codes:
         [len(spec.objects) == 2 for spec in specs],
         [list(MOTIONS).index(spec.motion) for spec in specs],
         [list(BACKGROUNDS).index(spec.background) for spec in specs],
-        [list(SOUNDS).index(spec.sound) for spec in specs],
+        [list(AUDIO).index(spec.audio) for spec in specs],
     )
     return Codes(*(torch.tensor(column, device=device) for column in columns))
 
@@ -270,12 +270,12 @@ def draw(scene: Scene, height: int = HEIGHT, width: int = WIDTH) -> tuple[Tensor
 
 
 def play(codes: Codes, scene: Scene, generator: torch.Generator) -> Tensor:
-    """Stereo audio [B, 2, N] in [-1, 1] at 16 kHz; each sound lies where its objects are."""
+    """Stereo audio [B, 2, N] in [-1, 1] at 16 kHz; each lies where its objects are."""
     device, count = generator.device, len(codes.two)
     uniform = _Uniform(generator, count)
     time = torch.arange(NUM_SAMPLES, device=device) / AUDIO_RATE
     phase, gain = uniform(0, 2 * math.pi, 1), uniform(0.25, 0.4, 1)
-    hertz = _table(tuple(float(sound.hertz) for sound in SOUNDS.values()), device)[codes.sound][:, None]
+    hertz = _table(tuple(float(one.hertz) for one in AUDIO.values()), device)[codes.audio][:, None]
     turn = 2 * math.pi * hertz * time + phase
     rich = 0.7 * turn.sin() + 0.2 * (2 * turn).sin() + 0.1 * (3 * turn).sin()
     waves = {
@@ -286,7 +286,7 @@ def play(codes: Codes, scene: Scene, generator: torch.Generator) -> Tensor:
     }
     mono = torch.where(hertz < 1000, rich, 0.8 * turn.sin())
     for name, wave in waves.items():
-        mono = torch.where((codes.sound == list(SOUNDS).index(name))[:, None], wave, mono)
+        mono = torch.where((codes.audio == list(AUDIO).index(name))[:, None], wave, mono)
     mono = mono * gain
     place = (scene.centre[..., 0] * scene.present[..., None]).sum(1) / scene.present.sum(1, keepdim=True) / WIDTH
     place = torch.nn.functional.interpolate(place[:, None], size=NUM_SAMPLES, mode="linear", align_corners=True)[:, 0]

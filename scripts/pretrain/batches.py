@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from ltx_core.tiny.world import (
+    AUDIO,
     COLOURS,
     SHAPES,
-    SOUNDS,
     TWO_OBJECT_MOTIONS,
     UNSEEN,
     Codes,
@@ -31,8 +31,8 @@ PAIRS = 2000
 def known() -> tuple[list[Spec], list[Spec]]:
     """Combinations that the base model learns from, and those that it is asked for afterwards."""
     shapes = [name for name in SHAPES if name not in UNSEEN]
-    sounds = [name for name in SOUNDS if name not in UNSEEN]
-    specs = all_specs(shapes, sounds)
+    kinds = [name for name in AUDIO if name not in UNSEEN]
+    specs = all_specs(shapes, kinds)
     random.Random(1234).shuffle(specs)
     cut = len(specs) // HELD_OUT
     return specs[cut:], specs[:cut]
@@ -41,7 +41,7 @@ def known() -> tuple[list[Spec], list[Spec]]:
 def unseen(name: str) -> list[Spec]:
     """Combinations with one thing that the base model has never seen or heard, shuffled."""
     if name in SHAPES:
-        specs = all_specs([name], [sound for sound in SOUNDS if sound not in UNSEEN])
+        specs = all_specs([name], [kind for kind in AUDIO if kind not in UNSEEN])
     else:
         specs = all_specs([shape for shape in SHAPES if shape not in UNSEEN], [name])
     random.Random(77).shuffle(specs)
@@ -57,7 +57,7 @@ def pairs() -> list[Spec]:
             tuple(chance.sample(objects, 2)),
             chance.choice(TWO_OBJECT_MOTIONS),
             chance.choice(first).background,
-            chance.choice(first).sound,
+            chance.choice(first).audio,
         )
         for _ in range(PAIRS)
     ]

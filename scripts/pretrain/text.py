@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from ltx_core.tiny.gemma import build_gemma, train_tokenizer, write_gemma
-from ltx_core.tiny.world import SHAPES, SOUNDS, all_specs, caption
+from ltx_core.tiny.world import AUDIO, SHAPES, all_specs, caption
 
 VOCABULARY = 1000
 SEED = 7
@@ -24,7 +24,7 @@ class Text:
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         if not (folder / "config.json").exists():
-            texts = [caption(spec, i % 3) for i, spec in enumerate(all_specs(list(SHAPES), list(SOUNDS)))]
+            texts = [caption(spec, i % 3) for i, spec in enumerate(all_specs(list(SHAPES), list(AUDIO)))]
             write_gemma(folder, SEED, train_tokenizer(texts, VOCABULARY))
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
         self.model: Any = build_gemma(self.tokenizer, SEED).model.language_model.to(device).eval().requires_grad_(False)

@@ -7,11 +7,11 @@ import torch
 
 from ltx_core.errors import ConfigError
 from ltx_core.tiny.world import (
+    AUDIO,
     FRAMES,
     HEIGHT,
     NUM_SAMPLES,
     SHAPES,
-    SOUNDS,
     UNSEEN,
     WIDTH,
     Spec,
@@ -24,7 +24,7 @@ from ltx_core.tiny.world import (
 )
 from tests import detectors
 
-SPECS = random.Random(5).sample(all_specs(list(SHAPES), list(SOUNDS)), 128)
+SPECS = random.Random(5).sample(all_specs(list(SHAPES), list(AUDIO)), 128)
 
 
 @pytest.fixture(scope="module")
@@ -50,18 +50,18 @@ def test_everything_real_is_detected(clips: tuple[torch.Tensor, torch.Tensor]) -
     assert detectors.shapes(found) == [spec.objects[0][1] for spec in SPECS]
     assert detectors.motions(found) == [spec.motion for spec in SPECS]
     assert detectors.backgrounds(found) == [spec.background for spec in SPECS]
-    assert detectors.sounds(audio) == [spec.sound for spec in SPECS]
+    assert detectors.audio_kinds(audio) == [spec.audio for spec in SPECS]
 
 
 def test_pitch_is_the_word_s(clips: tuple[torch.Tensor, torch.Tensor]) -> None:
-    tones = [i for i, spec in enumerate(SPECS) if SOUNDS[spec.sound].hertz]
-    wanted = torch.tensor([float(SOUNDS[SPECS[i].sound].hertz) for i in tones])
+    tones = [i for i, spec in enumerate(SPECS) if AUDIO[spec.audio].hertz]
+    wanted = torch.tensor([float(AUDIO[SPECS[i].audio].hertz) for i in tones])
     cents = 1200 * (detectors.pitch(clips[1][tones]) / wanted).log2().abs()
     assert float(cents.max()) < 10
 
 
 def test_sound_goes_where_the_object_goes(clips: tuple[torch.Tensor, torch.Tensor]) -> None:
-    moving = [i for i, s in enumerate(SPECS) if s.motion in ("left", "right") and s.sound not in ("silence", "clicks")]
+    moving = [i for i, s in enumerate(SPECS) if s.motion in ("left", "right") and s.audio not in ("silence", "clicks")]
     ends = detectors.sides(clips[1][moving])
     assert [bool(end > start) for start, end in ends] == [SPECS[i].motion == "right" for i in moving]
 
@@ -75,7 +75,7 @@ def test_noise_is_nothing() -> None:
 
 
 def test_captions_name_every_part_and_differ_by_phrasing() -> None:
-    specs = all_specs(list(SHAPES), list(SOUNDS))
+    specs = all_specs(list(SHAPES), list(AUDIO))
     for phrasing in range(3):
         assert len({caption(spec, phrasing) for spec in specs}) == len(specs)
     assert caption(Spec((("red", "star"),), "left", "dark", "siren")) == (
