@@ -105,7 +105,7 @@ class Clip(Record):
 
     @property
     def has_sound(self) -> bool:
-        """Whether there is sound to encode: silence is, what is broken is not."""
+        """True if there is audio to encode: silence is, what is broken is not."""
         return self.audio in ("voiced", "other", "silent")
 
 
@@ -155,7 +155,7 @@ class Latent(Record):
 
     @property
     def has_sound(self) -> bool:
-        """Whether sound is stored; without, the clip is trained as a picture alone."""
+        """True if sound is stored; without, the clip is trained as a picture alone."""
         return self.audio_tokens > 0
 
 

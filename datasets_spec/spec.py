@@ -15,7 +15,7 @@ class SpecModel(BaseModel):
 
 
 class VideoSpec(SpecModel):
-    """How frames are taken from a video. The VAE takes 8k+1 frames; other counts are floored with a notice."""
+    """How frames are taken from a video. The VAE takes 8k+1 frames; other counts are floored with a warning."""
 
     num_frames: int = Field(default=121, ge=1, description="Frames of a clip. Rounded down to 8k+1.")
     min_frames: int | None = Field(

@@ -67,7 +67,7 @@ def locate_adapter(where: Path | HubAdapter, progress: Progress = SILENT) -> Pat
 
 
 def pending_adapter(where: Path | HubAdapter) -> "tuple[PendingFile, ...]":
-    """What `locate_adapter` would download.
+    """Return what `locate_adapter` would download.
 
     Raises:
         CheckpointError, TransientError: as for `locate_adapter`.

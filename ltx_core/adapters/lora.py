@@ -62,7 +62,7 @@ def add_lora(
 
     B starts at zero, so the model starts as its base. A starts uniform in +-1/sqrt(in_features), as peft's default,
     but drawn from the seed and the layer's name: neither the global generator nor the other targets change it.
-    `ranks` are those of modules that differ from `rank`; all are scaled by alpha / rank. `dropout` is the share of a
+    `ranks` are those of modules that differ from `rank`; all are scaled by alpha / rank. `dropout` is the fraction of a
     layer's input that it does not see, once `set_dropout_key` has named the samples.
 
     Raises:
@@ -103,7 +103,7 @@ def lora_layers(transformer: torch.nn.Module, adapter: str = ADAPTER) -> dict[st
 
 
 def lora_parameters(transformer: torch.nn.Module, adapter: str = ADAPTER) -> dict[str, torch.nn.Parameter]:
-    """What is trained, by `<module>.lora_A.weight` and `<module>.lora_B.weight`, sorted by name."""
+    """Return what is trained, by `<module>.lora_A.weight` and `<module>.lora_B.weight`, sorted by name."""
     parameters = {}
     for name, layer in lora_layers(transformer, adapter).items():
         parameters[f"{name}.lora_A.weight"] = layer.lora_A[adapter].weight

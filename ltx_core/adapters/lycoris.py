@@ -1,7 +1,7 @@
 """LyCORIS adapters on the transformer, by the library's modules beside frozen linear layers: put on, and taken off.
 
 Their parameters, their start and their products are the library's. Not used is what it does to layers, which it calls
-by replacing their `forward`: 8-bit and streamed weights, compiled blocks and CUDA graphs need a layer of our own. Its
+by replacing their `forward`: 8-bit and offloaded weights, compiled blocks and CUDA graphs need a layer of our own. Its
 fused kernels are not used either: they are picked by measuring, so that two runs would not round alike.
 
 The change is computed from the input and added to the frozen layer's output, W x + dW x, and not put into the weight:
@@ -177,7 +177,8 @@ class LycorisLayer(torch.nn.Linear):
         return (scale - 1).to(x.dtype) * unbiased + scale.to(x.dtype) * added
 
     def row_factors(self, module: Any) -> torch.Tensor:
-        """What DoRA multiplies each row of W + dW by: [out] in float32. Of a streamed block: while it computes."""
+        """Return what DoRA multiplies each row of W + dW by: [out] in float32. Of an offloaded block: while it
+        computes."""
         factors: torch.Tensor = module.dora_scale.float().flatten() / self.row_lengths(module, module.norm_of_frozen)
         return factors
 
@@ -222,7 +223,7 @@ def adapted_layers(transformer: torch.nn.Module, adapter: str) -> dict[str, Lyco
 
 
 def lycoris_parameters(transformer: torch.nn.Module, adapter: str) -> dict[str, torch.nn.Parameter]:
-    """What is trained, as `<layer>.<the library's name>`, sorted by name."""
+    """Return what is trained, as `<layer>.<the library's name>`, sorted by name."""
     found = {
         f"{name}.{tensor}": parameter
         for name, layer in adapted_layers(transformer, adapter).items()

@@ -172,7 +172,8 @@ _FIRST: dict[str, Algorithm] = {"hada_w1_a": "loha", "lokr_w1": "lokr", "lokr_w1
 
 
 def is_lycoris(names: Iterable[str]) -> bool:
-    """Whether a file of these tensors is one of LyCORIS: LoHa, LoKr, any with DoRA, any by the library's names."""
+    """Return whether a file of these tensors is one of LyCORIS: LoHa, LoKr, any with DoRA, any by the library's
+    names."""
     return any(_OWN.fullmatch(name) or name.startswith(UNDERSCORED) for name in names)
 
 

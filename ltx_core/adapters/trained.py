@@ -26,7 +26,7 @@ class TrainedAdapter(Protocol):
         """What it lies on."""
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
-        """What is trained, by `<layer>.<tensor>`, sorted by name."""
+        """Return what is trained, by `<layer>.<tensor>`, sorted by name."""
 
     def switched_off(self) -> AbstractContextManager[None]:
         """The base model for the length of the block."""

@@ -1,4 +1,4 @@
-"""Sound to normalised audio tokens and back. Tokens are channel-major: index channel * mel + mel bin."""
+"""Audio to normalised audio tokens and back. Tokens are channel-major: index channel * mel + mel bin."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ def mel_config(config: Mapping[str, Any]) -> MelConfig:
 
 
 def log_mel(sound: torch.Tensor, config: MelConfig) -> torch.Tensor:
-    """Sound [B, channels, N] in [-1, 1] to log-mel [B, channels, N // hop + 1, M], in float32.
+    """Audio [B, channels, N] in [-1, 1] to log-mel [B, channels, N // hop + 1, M], in float32.
 
     Magnitude (not power) of a centred Hann STFT padded by reflection, Slaney mel scale with Slaney normalisation,
     natural logarithm.
@@ -120,7 +120,7 @@ def encode_audio(audio_vae: AutoencoderKLLTX2Audio, sound: torch.Tensor, mel: Me
     training sees the lengths that sampling asks for.
 
     Raises:
-        ShapeError: the sound is not stereo, or shorter than half a window.
+        ShapeError: the audio is not stereo, or shorter than half a window.
     """
     if sound.ndim != 2 or sound.shape[0] != 2:
         raise ShapeError(f"audio is {list(sound.shape)}; [2, N] is wanted. Duplicate a mono channel.")
@@ -132,7 +132,7 @@ def encode_audio(audio_vae: AutoencoderKLLTX2Audio, sound: torch.Tensor, mel: Me
 def decode_audio(
     audio_vae: AutoencoderKLLTX2Audio, vocoder: LTX2Vocoder | LTX2VocoderWithBWE, tokens: torch.Tensor
 ) -> tuple[torch.Tensor, int]:
-    """Normalised tokens [A, C] to sound [2, N], float32 in [-1, 1], and its samples a second."""
+    """Normalised tokens [A, C] to audio [2, N], float32 in [-1, 1], and its samples a second."""
     sound = vocode(vocoder, decode_mel(audio_vae, tokens[None]))[0]
     return sound, int(vocoder.config.output_sampling_rate)
 
@@ -155,6 +155,6 @@ def decode_mel(audio_vae: AutoencoderKLLTX2Audio, tokens: torch.Tensor) -> torch
 
 @torch.no_grad()
 def vocode(vocoder: LTX2Vocoder | LTX2VocoderWithBWE, spectrogram: torch.Tensor) -> torch.Tensor:
-    """Log-mel [B, 2, T, M] to sound [B, 2, N], float32."""
+    """Log-mel [B, 2, T, M] to audio [B, 2, N], float32."""
     sound: torch.Tensor = vocoder(spectrogram.to(vocoder.device, vocoder.dtype))
     return sound.float()

@@ -25,7 +25,7 @@ class Step(Protocol):
     """One layer, or some that belong together. Bound methods fit; an object that is called would hold its argument."""
 
     def __call__(self, frames: Tensor, last: bool, /) -> Tensor | None:
-        """What can be said now that these frames are known."""
+        """Return what can be said now that these frames are known."""
 
 
 class Stage(NamedTuple):

@@ -223,7 +223,8 @@ class TilingError:
 
 
 def tiling_error(vae: AutoencoderKLLTX2Video, pixels: Tensor, memory: VaeMemory) -> TilingError:
-    """How far `memory`'s tiles are from no tiles, on these pixels [B, 3, F, H, W] there and on their latents back."""
+    """Return how far `memory`'s tiles are from no tiles, on these pixels [B, 3, F, H, W] there and on their latents
+    back."""
     untiled = replace(memory, tile=None)
     right = encode_pixels(vae, pixels, memory=untiled)
     latents = difference(encode_pixels(vae, pixels, memory=memory), right)

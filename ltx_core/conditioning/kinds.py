@@ -103,7 +103,7 @@ class Sound:
         """The state with every audio token known.
 
         Raises:
-            ShapeError: the sound is not as long as the sample.
+            ShapeError: the audio is not as long as the sample.
         """
         wanted = state.audio.tokens.shape[1:]
         if self.tokens.shape != wanted:
@@ -129,7 +129,7 @@ class Mask:
     """[F, H, W]; above 0.5 where the latent is given, the rest is made."""
 
     def apply(self, state: SampleState) -> SampleState:
-        """The state with the tokens of the given places known.
+        """The state with the tokens of the conditioning places known.
 
         Raises:
             ShapeError: latent or mask is not as large as the sample, or nothing is left to make.
@@ -177,7 +177,7 @@ def outside(region: tuple[float, float, float, float], grid: LatentShape) -> Ten
     """Places [F, H, W] outside a region are given, those that it touches are made anew.
 
     Args:
-        region: left, top, right, bottom as fractions of the picture.
+        region: left, top, right, bottom as fractions of the video.
         grid: latent frames, rows and columns.
     """
     left, top, right, bottom = region

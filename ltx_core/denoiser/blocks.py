@@ -3,8 +3,8 @@
 The other tokens wait, and go on after the route as they were before it. Everything that belongs to a token goes with
 it: its rotary angles in both attentions, and its modulation where tokens are modulated one by one.
 
-Only the picture is routed. Sound has 25 tokens a second beside the picture's thousands, so there is nothing to save,
-and each of its few tokens carries what the picture must keep in step with. Both cross-modal attentions see the picture
+Only the video is routed. Audio has 25 tokens a second beside the video's thousands, so there is nothing to save,
+and each of its few tokens carries what the video must keep in step with. Both cross-modal attentions see the video
 tokens that are there.
 """
 
@@ -42,7 +42,7 @@ def set_runner(transformer: torch.nn.Module, runner: BlockRunner) -> None:
 
 
 def runner_of(transformer: torch.nn.Module) -> BlockRunner:
-    """How this transformer's blocks are run."""
+    """Return how this transformer's blocks are run."""
     runner: BlockRunner = getattr(transformer, _ATTRIBUTE, run_plainly)
     return runner
 
@@ -73,7 +73,7 @@ class TokenRoute:
         return Hidden(before.video.scatter(1, index, after.video), after.audio)
 
     def call(self, call: BlockCall) -> BlockCall:
-        """What the route's blocks are given: that of the kept tokens, in the order of `kept`."""
+        """Return what the route's blocks are given: that of the kept tokens, in the order of `kept`."""
         arguments = dict(call.arguments)
         for name in MODULATION:
             if arguments[name].shape[1] > 1:

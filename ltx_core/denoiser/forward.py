@@ -18,7 +18,7 @@ from ltx_core.errors import ConfigError, ShapeError
 class Tap:
     """Keeps the video stream as it is after one block of one forward.
 
-    The blocks run in two spans and not in one, which changes no arithmetic: recomputed, streamed and compiled blocks
+    The blocks run in two spans and not in one, which changes no arithmetic: recomputed, offloaded and compiled blocks
     stay what they are, and what is kept is an input of the next block, which is there anyway.
     """
 

@@ -1,7 +1,7 @@
 """The processes of a run, called ranks, and the few things that they tell each other.
 
 PyTorch's `DistributedDataParallel` is not used. It averages over ranks, where a step's mean is over all its clips
-wherever they lie; it wants each parameter to get a gradient in each backward, where a batch without sound gives none to
+wherever they lie; it wants each parameter to get a gradient in each backward, where a batch without audio gives none to
 some; it owns the forward, which here is cut into policies over blocks (recompute, streaming, compiled regions); and
 nothing but the adapter has gradients: for a LoRA of 214 M weights one sum after the last backward, 0.86 GB, 2.7 ms over
 NVLink of two H200s in a step of half a second. Over PCIe it would be 35 to 70 ms: there it would pay to sum beside the
@@ -59,7 +59,7 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this one writes and reports."""
+        """True if this one writes and reports."""
         return self.rank == 0
 
     def share(self, items: Sequence[Item]) -> Sequence[Item]:
@@ -78,7 +78,7 @@ class Ranks:
         return values
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set anywhere.
+        """Return whether the flag is set anywhere.
 
         Raises:
             TransientError: another rank is gone.
@@ -181,7 +181,7 @@ WAIT = timedelta(minutes=30)
 
 
 def is_one_of_several() -> bool:
-    """Whether the environment says that this process is a rank among others."""
+    """Return whether the environment says that this process is a rank among others."""
     return int(os.environ.get(WORLD_SIZE, "1")) > 1
 
 

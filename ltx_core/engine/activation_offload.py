@@ -1,7 +1,7 @@
 """What blocks keep for their backward, waiting in host memory.
 
 A block's activations leave for page-locked memory while the next block computes, and come back while the block after it
-computes its gradients. The link to the host is idle otherwise, unless weights are streamed. At 512x768x121 a block's
+computes its gradients. The link to the host is idle otherwise, unless weights are offloaded. At 512x768x121 a block's
 forward takes 4.6 ms of an H200, in which 0.2 GiB travel; to multiply as much again takes 1.5 ms.
 
 Copies only: gradients are the same bits. All of it can be captured into a CUDA graph, and a block's copies are waited

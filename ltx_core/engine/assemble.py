@@ -42,8 +42,8 @@ def assemble(
     `cache` of weights in 8 bits has is not read.
 
     Raises:
-        OutOfMemory: the host has no room for the streamed blocks.
-        ConfigError: more streamed blocks than there are.
+        OutOfMemory: the host has no room for the offloaded blocks.
+        ConfigError: more offloaded blocks than there are.
     """
     blocks, kept = transformer.transformer_blocks, cache or NoCache()
     fill_outside(transformer, read, kept)
@@ -85,7 +85,7 @@ def set_policies(transformer: Any, options: EngineOptions, stream: BlockStream |
 
 
 def weight_stream(transformer: Any) -> BlockStream | None:
-    """What streams this transformer's weights, if anything does."""
+    """Return what streams this transformer's weights, if anything does."""
     runner = runner_of(transformer)
     return runner.stream if isinstance(runner, PolicyRunner) else None
 
@@ -163,7 +163,7 @@ def _stream(options: EngineOptions, device: torch.device) -> BlockStream | None:
 
 
 def frozen_weight(layer: torch.nn.Module) -> torch.Tensor:
-    """[out, in] in float32 of the layer under any adapters. Of a streamed block: while it computes."""
+    """[out, in] in float32 of the layer under any adapters. Of an offloaded block: while it computes."""
     while isinstance(inner := getattr(layer, "base_layer", None), torch.nn.Module):
         layer = inner
     weight = layer.weight
@@ -172,7 +172,7 @@ def frozen_weight(layer: torch.nn.Module) -> torch.Tensor:
 
 
 def bring_weights(transformer: Any, module: str) -> None:
-    """Copy the weights of the block that `module` lies in to the device, if they are streamed."""
+    """Copy the weights of the block that `module` lies in to the device, if they are offloaded."""
     stream = weight_stream(transformer)
     if stream is None or not module.startswith(f"{BLOCKS}."):
         return

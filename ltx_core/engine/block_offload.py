@@ -87,7 +87,7 @@ class BlockStream:
 
     @property
     def host_bytes(self) -> int:
-        """Host memory of all streamed blocks."""
+        """Host memory of all offloaded blocks."""
         return sum(host.numel() for host in self._host.values())
 
     @property
@@ -157,7 +157,7 @@ class BlockStream:
         self._holds[slot] = index
 
     def _distance(self, held: int | None, index: int) -> int:
-        """How little a held block will be missed: the farther from where we are, the later it comes again."""
+        """Return how little a held block will be missed: the farther from where we are, the later it comes again."""
         return len(self._blocks) * 1000 if held is None else abs(held - index)
 
     def _allocate(self) -> None:

@@ -50,7 +50,7 @@ class Whole(BaseModel):
 
     @property
     def is_harmless(self) -> bool:
-        """Whether it is within the bounds."""
+        """True if it is within the bounds."""
         off = abs(self.loss - self.native_loss)
         return self.gradient_error <= GRADIENT_BOUND and off <= LOSS_BOUND * abs(self.native_loss)
 

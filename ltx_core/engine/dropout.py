@@ -2,7 +2,7 @@
 
 A mask's bits come from counting: the place of a value in its sample, the sample's key and the layer's name are mixed,
 in whole numbers, to a number that is held against the share. So a mask is the same on every device, however a batch is
-made up, when a block is computed again, and when a captured graph is replayed with another key in its input.
+made up, when a block is recomputed, and when a captured graph is replayed with another key in its input.
 """
 
 from typing import Any
@@ -23,7 +23,7 @@ def dropout_key(*name: str | int) -> int:
 
 
 class KeyedDropout(torch.nn.Module):
-    """Sets a share of its input to zero and scales the rest up, where gradients are wanted; else it does nothing."""
+    """Sets a fraction of its input to zero and scales the rest up, where gradients are wanted; else it does nothing."""
 
     key: torch.Tensor | None = None
     """[B] int64, of the samples in the batch; None: nothing is dropped."""

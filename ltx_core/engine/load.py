@@ -35,7 +35,7 @@ def load_denoiser(
     Raises:
         StorageError: quantised weights cannot be written.
         CheckpointError: tensors are missing, unknown or of another shape than the header's config says; names them.
-        OutOfMemory: the host has no room for the streamed blocks.
+        OutOfMemory: the host has no room for the offloaded blocks.
     """
     transformer = empty_transformer(checkpoint)
     with _reader(checkpoint, transformer, device=device, dtype=dtype) as (reader, read), opened(cache, reader) as kept:
@@ -53,8 +53,9 @@ def compare_in_8_bits(
     device: str,
     dtype: torch.dtype,
 ) -> Comparison:
-    """What 8 bits lose of this transformer, and how its layers are to be held and multiplied. `loss` runs one batch,
-    which is of `clip`, through the transformer it is given. The device holds a block and its activations at a time.
+    """Return what 8 bits lose of this transformer, and how its layers are to be held and multiplied. `loss` runs one
+    batch, which is of `clip`, through the transformer it is given. The device holds a block and its activations at a
+    time.
 
     Raises:
         CheckpointError: as `load_denoiser`.

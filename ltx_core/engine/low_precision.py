@@ -129,7 +129,7 @@ class FrozenProduct(torch.autograd.Function):
 
 
 def supported(kind: Format, device: torch.device) -> bool:
-    """Whether the device multiplies this format: int8 from Turing on, e4m3 with row scales from Hopper on."""
+    """Return whether the device multiplies this format: int8 from Turing on, e4m3 with row scales from Hopper on."""
     if device.type != "cuda":
         return True
     capability = torch.cuda.get_device_capability(device)
@@ -137,7 +137,8 @@ def supported(kind: Format, device: torch.device) -> bool:
 
 
 def precision_on(device: torch.device, kind: Format, *, products: bool = True, low_backward: bool) -> LowPrecision:
-    """How a device computes with 8-bit weights: dequantised without `products`, or where it has none of that format."""
+    """Return how a device computes with 8-bit weights: dequantised without `products`, or where it has none of that
+    format."""
     fast = products and supported(kind, device)
     return LowPrecision(kind, low_backward=low_backward and fast, low_forward=fast)
 

@@ -41,17 +41,17 @@ class EngineOptions:
     streamed_blocks: int = 0
     """How many blocks' frozen weights live on the host."""
     num_slots: int = 2
-    """Blocks' worth of device memory for streamed weights."""
+    """Blocks' worth of device memory for offloaded weights."""
     stream_folder: Path | None = None
     """Stream from files here and not from page-locked memory."""
     forward_only: bool = False
-    """No backward comes, as in sampling: streamed weights go round and round, not there and back."""
+    """No backward comes, as in sampling: offloaded weights go round and round, not there and back."""
     recompute: float = 0.0
-    """Share of the blocks that are computed again in the backward, 0 to 1. Streamed blocks always are."""
+    """Fraction of the blocks with activation checkpointing, 0 to 1. Offloaded blocks always have it."""
     activation_budget: float = 1.0
     """Inside compiled blocks: share of the activations that is kept, 0 to 1."""
     activation_offload: int = 0
-    """Bytes of a step's activations that wait in host memory for the backward; those of recomputed blocks cannot."""
+    """Bytes of a step's activations that wait in host memory for the backward; blocks with checkpointing have none."""
     fused: bool = False
     """Project query, key and value of one input together, and LoRAs in the base's dtype."""
     compiled: bool = False
@@ -82,7 +82,7 @@ class EngineOptions:
 
     @property
     def multiplies(self) -> bool:
-        """Whether any layer multiplies in 8 bits."""
+        """True if any layer multiplies in 8 bits."""
         return self.precision != "native" and self.products not in ("none", frozenset())
 
     def replaced(self, **changes: Any) -> Self:
@@ -91,12 +91,13 @@ class EngineOptions:
 
 
 def recomputed_blocks(num_blocks: int, fraction: float) -> frozenset[int]:
-    """Which blocks are recomputed in the backward: a share of them, evenly spread."""
+    """Return which blocks have activation checkpointing: a fraction of them, evenly spread."""
     return frozenset(spread(num_blocks, round(num_blocks * fraction)))
 
 
 def streamed_blocks(num_blocks: int, num_streamed: int) -> list[int]:
-    """Which blocks to stream: evenly spread, so that the computing of resident ones hides the copies of the others.
+    """Return which blocks to offload: evenly spread, so that the computing of resident ones hides the copies of the
+    others.
 
     Raises:
         ConfigError: more blocks than there are.

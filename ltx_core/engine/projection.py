@@ -28,7 +28,7 @@ class AddedLora(Linear):
         return with_added(self.base_layer, x, added)
 
     def _of(self, name: str, x: torch.Tensor) -> torch.Tensor:
-        """What one adapter adds, in the dtype of its weights."""
+        """Return what one adapter adds, in the dtype of its weights."""
         down, up = self.lora_A[name], self.lora_B[name]
         cast = self._cast_input_dtype(x, down.weight.dtype)
         made: torch.Tensor = up(down(self.lora_dropout[name](cast))) * self.scaling[name]
@@ -84,7 +84,7 @@ def project_together(layers: Sequence[Any], x: torch.Tensor) -> list[torch.Tenso
 
 
 def _hidden(layers: Sequence[Any], adapters: Sequence[str], x: torch.Tensor) -> Sequence[torch.Tensor]:
-    """What the down-projections make of x, by layer; with dropout each sees another part of it."""
+    """Return what the down-projections make of x, by layer; with dropout each sees another part of it."""
     downs = [layer.lora_A[name].weight for layer, name in zip(layers, adapters, strict=True)]
     dropouts = [layer.lora_dropout[name] for layer, name in zip(layers, adapters, strict=True)]
     if any(isinstance(dropout, KeyedDropout) for dropout in dropouts):

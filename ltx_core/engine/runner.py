@@ -1,4 +1,4 @@
-"""The policies over blocks: which are recomputed, and which are streamed.
+"""The policies over blocks: which are recomputed, and which are offloaded.
 
 For one batch, looked at closely: what every layer was given, and the gradient of what it gave, are shown block by
 block, and the device never holds more than one block and the residual streams between all of them.
@@ -34,15 +34,15 @@ def _compiled_keeping_attention(*arguments: Any) -> tuple[torch.Tensor, torch.Te
 
 @dataclass(frozen=True)
 class PolicyRunner:
-    """Runs blocks under policies. A streamed block is always recomputed: its weights are gone when gradients come."""
+    """Runs blocks under policies. An offloaded block is always recomputed: its weights are gone when gradients come."""
 
     recompute: frozenset[int] = frozenset()
     stream: BlockStream | None = None
     activation_budget: float = 1.0
-    """Inside compiled blocks that are not computed again whole: the share of the activations that is kept beside the
+    """Inside compiled blocks that are not recomputed whole: the fraction of the activations that is kept beside the
     attentions' results; the rest, cheapest first, is recomputed."""
     offload: ActivationOffload | None = None
-    """Of blocks that are not computed again whole."""
+    """Of blocks that are not recomputed whole."""
 
     def __call__(self, blocks: Sequence[Any], hidden: Hidden, call: BlockCall, span: range) -> Hidden:
         """The residual streams after the blocks of `span`."""
@@ -113,7 +113,7 @@ class Felt:
     x: Tensor
     gradient: Tensor
     reaches_input: bool
-    """Whether that gradient goes on to the input: not to a text, from which nothing learns."""
+    """True if that gradient goes on to the input: not to a text, from which nothing learns."""
 
 
 Load = Callable[[int], torch.nn.Module]

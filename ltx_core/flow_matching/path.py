@@ -86,7 +86,7 @@ def add_noise(clean: torch.Tensor, noise: torch.Tensor, sigma: torch.Tensor) -> 
 
 
 def velocity_target(clean: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
-    """What the model should say: d x_sigma / d sigma = n - x, in float32."""
+    """Return what the model should say: d x_sigma / d sigma = n - x, in float32."""
     return noise.float() - clean.float()
 
 
@@ -110,5 +110,5 @@ def sample_losses(prediction: torch.Tensor, target: torch.Tensor, weight: torch.
 
 
 def carries_loss(weight: torch.Tensor) -> torch.Tensor:
-    """Which samples have a weighted token: [B, T] -> bool [B]."""
+    """Return which samples have a weighted token: [B, T] -> bool [B]."""
     return (weight > 0).any(dim=1)

@@ -24,7 +24,7 @@ class Figures:
     motion: float
     """Mean absolute luma difference between frames, in [0, 1]."""
     loudness_db: float
-    """RMS level of the sound in dBFS; -120 for silence."""
+    """RMS level of the audio in dBFS; -120 for silence."""
     difference_from_base: float | None = None
     """Mean absolute pixel difference from the base render, in [0, 1]; None for the base itself."""
     clip_score: float | None = None

@@ -49,7 +49,7 @@ class Repository:
     """Take what was downloaded before and ask nobody."""
 
     def asked(self, revision: str | None = None) -> dict[str, Any]:
-        """How the client is asked for it."""
+        """Return how the client is asked for it."""
         return {
             "repo_id": self.name,
             "revision": revision or self.revision,
@@ -76,7 +76,7 @@ def fetch_files(repository: Repository, names: Sequence[str], bar: Bar | None = 
 
 
 def has_file(repository: Repository, name: str) -> bool:
-    """Whether the repository has a file, small enough to be fetched in order to know.
+    """Return whether the repository has a file, small enough to be fetched in order to know.
 
     Raises:
         CheckpointError, TransientError: as for `fetch_files`, but not for a file that is not there.
@@ -92,7 +92,7 @@ def has_file(repository: Repository, name: str) -> bool:
 
 
 def is_absent(error: CheckpointError) -> bool:
-    """Whether what failed is a file that the repository, or offline its cache, does not have."""
+    """Return whether what failed is a file that the repository, or offline its cache, does not have."""
     return isinstance(error.__cause__, EntryNotFoundError)
 
 

@@ -35,7 +35,7 @@ class Uploaded:
 
 
 def may_upload() -> bool:
-    """Whether a token is known here; the hub alone knows what it allows."""
+    """Return whether a token is known here; the hub alone knows what it allows."""
     return get_token() is not None
 
 

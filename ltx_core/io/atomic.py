@@ -31,9 +31,9 @@ def owner_mark() -> str:
 
 
 def is_leftover(path: Path, marked: str) -> bool:
-    """Whether `path` was left by a process that is gone: `marked` begins with its `owner_mark`. A later process of the
-    same number started after the file was last written. One of another machine or container, or of this one before it
-    was restarted, may be alive until nothing was written for a day."""
+    """Return whether `path` was left by a process that is gone: `marked` begins with its `owner_mark`. A later process
+    of the same number started after the file was last written. One of another machine or container, or of this one
+    before it was restarted, may be alive until nothing was written for a day."""
     found = MARK.match(marked)
     if found is None:
         return False
@@ -119,7 +119,7 @@ def write_bytes(path: Path, data: bytes, *, private: bool = False) -> None:
 
 
 def find_whole(folder: Path, pattern: str) -> list[Path]:
-    """What in `folder` matches a glob pattern, sorted; nothing hidden, and so no partial file of any writer.
+    """Return what in `folder` matches a glob pattern, sorted; nothing hidden, and so no partial file of any writer.
 
     `Path.glob` lets `*.parquet` match `.partial-1-a.parquet`, which a writer at work or a killed one left. So the
     product lists folders by this function alone; a test forbids `glob` elsewhere.
@@ -129,7 +129,7 @@ def find_whole(folder: Path, pattern: str) -> list[Path]:
 
 
 def find_partials(folder: Path) -> list[Path]:
-    """What writers in `folder` have begun and not finished, or left when they were killed."""
+    """Return what writers in `folder` have begun and not finished, or left when they were killed."""
     return sorted([*folder.glob(".partial-*"), *folder.glob(".*.partial")])
 
 
@@ -142,7 +142,7 @@ def remove_partials(folder: Path) -> int:
 
 
 def is_full_disk(error: OSError) -> bool:
-    """Whether it says that a disk, or the user's share of it, is full."""
+    """Return whether it says that a disk, or the user's share of it, is full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 

@@ -181,7 +181,7 @@ def vouch(path: Path) -> None:
 
 
 def is_vouched(path: Path) -> bool:
-    """Whether `path` is there, and still what was written."""
+    """Return whether `path` is there, and still what was written."""
     try:
         return path.is_file() and read_json(voucher(path))["digest"] == file_digest(path)
     except DamagedError:

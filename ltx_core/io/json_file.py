@@ -57,7 +57,7 @@ def write_json(path: Path, value: Mapping[str, Any], *, indent: int | None = Non
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What `write_json` was given, as JSON has it: tuples are lists.
+    """Return what `write_json` was given, as JSON has it: tuples are lists.
 
     Raises:
         DamagedError: the file is gone, or holds other values than were written.

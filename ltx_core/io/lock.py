@@ -62,7 +62,7 @@ def named_holder(handle: int, doing: str) -> Iterator[None]:
 
 
 def read_holder(handle: int) -> Holder | None:
-    """What the file says of a lock that is held; None if that is nothing, or of a process that is gone: then the
+    """Return what the file says of a lock that is held; None if that is nothing, or of a process that is gone: then the
     holder has not written yet."""
     try:
         values = json.loads(os.pread(handle, MAX_BYTES, 0))
@@ -131,7 +131,7 @@ def try_folder_lock(folder: Path, *, shared: bool = False) -> Iterator[bool]:
 
 
 def _is_of(handle: int, folder: Path) -> bool:
-    """Whether an open lock file is the folder's own, and not that of a deleted folder of its name."""
+    """Return whether an open lock file is the folder's own, and not that of a deleted folder of its name."""
     try:
         return os.path.samestat(os.fstat(handle), (folder / LOCK_FILE).stat())
     except FileNotFoundError:
@@ -148,7 +148,8 @@ def taken(handle: int, *, shared: bool = False) -> bool:
 
 
 def wait_for(attempt: Callable[[], T | None], why: Callable[[], str], progress: Progress) -> T:
-    """What `attempt` gives, once it gives something. Says why it takes longer, and again when that becomes another.
+    """Return what `attempt` gives, once it gives something. Says why it takes longer, and again when that becomes
+    another.
 
     Raises:
         Stopped: asked to stop meanwhile.

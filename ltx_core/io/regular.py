@@ -26,7 +26,7 @@ def open_regular(path: Path) -> BufferedReader:
 
 
 def is_plain_name(path: Path) -> bool:
-    """Whether the path is valid UTF-8, as all that stores, shows or sends it needs."""
+    """Return whether the path is valid UTF-8, as all that stores, shows or sends it needs."""
     return not any("\ud800" <= letter <= "\udfff" for letter in str(path))
 
 

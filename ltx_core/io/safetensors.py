@@ -146,7 +146,7 @@ def _entry(name: str, entry: Any, start: int) -> TensorEntry:
 
 
 def _are_counts(value: Any) -> bool:
-    """Whether it is a list of whole numbers that a file can hold; True is none."""
+    """Return whether it is a list of whole numbers that a file can hold; True is none."""
     return isinstance(value, list) and all(type(number) is int and 0 <= number < LARGEST for number in value)
 
 
@@ -164,7 +164,7 @@ def _shown(value: Any) -> str:
 
 
 def _cover_fault(tensors: Mapping[str, TensorEntry], start: int, size: int) -> str:
-    """What keeps the tensors from covering the data wholly, each byte once; an empty string if nothing."""
+    """Return what keeps the tensors from covering the data wholly, each byte once; an empty string if nothing."""
     ordered = sorted(tensors.items(), key=lambda item: (item[1].begin, item[1].end))
     spans = [("the header", start, start), *((repr(n), e.begin, e.end) for n, e in ordered), ("the end", size, size)]
     for (before, _, end), (name, begin, _) in pairwise(spans):

@@ -23,7 +23,7 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 
 def read_table(path: Path, columns: Collection[str]) -> pa.Table:
-    """What `write_table` was given, a table of these columns.
+    """Return what `write_table` was given, a table of these columns.
 
     Raises:
         DamagedError: the file is gone, has other bytes than were written, or is another table in its place.

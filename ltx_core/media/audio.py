@@ -1,6 +1,6 @@
 """The audio of a span of a file: 16 kHz stereo, from any channel layout, on the same clock as its frames.
 
-The rule. Sound is unbroken as long as its samples, counted, keep up with the times of its pieces. It has a gap, or
+The rule. Audio is unbroken as long as its samples, counted, keep up with the times of its pieces. It has a gap, or
 jumps back, where a piece lies more than `GAP_SECONDS` beside the count and the pieces around it agree: those of up to
 `WINDOW_SECONDS` after it lie, by their median, that far from those before it. Times that merely wobble about the count,
 as capture cards' do, are no gaps; a run of such pieces lies where their mean is. More than `MOST_WOBBLE_SECONDS` is a
@@ -49,7 +49,7 @@ WEIGHTS: dict[str, tuple[float, float]] = {
     "DL": (1.0, 0.0),
     "DR": (0.0, 1.0),
 }
-"""Share of a channel in (left, right), by ffmpeg's channel names. The low-frequency channel is dropped."""
+"""Fraction of a channel in (left, right), by ffmpeg's channel names. The low-frequency channel is dropped."""
 UNNAMED: dict[int, tuple[str, ...]] = {
     1: ("FC",),
     2: ("FL", "FR"),
@@ -66,7 +66,7 @@ def stereo_matrix(channels: Sequence[str]) -> npt.NDArray[np.float32]:
     """The matrix [2, channels] from a layout to stereo.
 
     Scaled so that its larger row sums to 1: full scale in every channel is full scale out, so nothing clips, whatever
-    the sound. Mono comes out in both channels at its own level, stereo unchanged, 5.1 7.7 dB quieter than its fronts.
+    the audio. Mono comes out in both channels at its own level, stereo unchanged, 5.1 7.7 dB quieter than its fronts.
 
     Raises:
         ValueError: the layout has channels that no weight is known for, such as ambisonics.
@@ -106,7 +106,7 @@ class Piece(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Unbroken stereo sound [2, n] at `rate`, from `start` seconds on."""
+    """Unbroken stereo audio [2, n] at `rate`, from `start` seconds on."""
 
     start: float
     rate: int
@@ -178,7 +178,7 @@ PREROLL_SECONDS = 1.0
 """Decoded before the span, so that codecs which overlap blocks (AAC, Opus) have settled, and resampling filters too."""
 SEEK_FROM_SECONDS = 5.0
 UNSTATED_PADDING = {("avi", "mp3float"): 1105, ("avi", "mp3"): 1105, ("avi", "aac"): 1024}
-"""Samples by which decoded sound is late in containers that do not say so: what every encoder of it puts before the
+"""Samples by which decoded audio is late in containers that do not say so: what every encoder of it puts before the
 sound, at least (of MP3, 576 by LAME and its like and 529 by any decoder)."""
 
 
@@ -192,7 +192,7 @@ class Span(NamedTuple):
 def decode_sound(path: Path, start_seconds: float, seconds: float, *, rate: int = AUDIO_RATE) -> Sound | None:
     """The sound of a span: float32 [2, sound_samples(seconds, rate)] in about [-1, 1]; None without an audio stream.
 
-    Zero of the clock is the first video frame; in a file of sound alone, the container's. Where the file has no sound
+    Zero of the clock is the first video frame; in a file of audio alone, the container's. Where the file has no audio
     (the stream starts later, ends earlier, has a gap) there is silence. Any layout is mixed to stereo as
     `stereo_matrix` says.
 
@@ -206,7 +206,7 @@ def decode_sound(path: Path, start_seconds: float, seconds: float, *, rate: int 
 def sound_and_gaps(
     path: Path, start_seconds: float, seconds: float, *, rate: int = AUDIO_RATE
 ) -> tuple[Sound, list[Span]] | None:
-    """As `decode_sound`, and where in it the file has no sound, in order, counted from the span's start.
+    """As `decode_sound`, and where in it the file has no audio, in order, counted from the span's start.
 
     Raises:
         MediaError: as `decode_sound` says.
@@ -227,7 +227,7 @@ def sound_and_gaps(
 
 
 def has_sound(path: Path) -> bool:
-    """Whether the file has an audio stream; nothing is decoded.
+    """Return whether the file has an audio stream; nothing is decoded.
 
     Raises:
         MediaError: the file is missing, cut off, or no media.
@@ -250,7 +250,7 @@ def to_channels(sound: Sound, channels: int) -> Sound:
 
 
 def _padding(container: Any, stream: Any) -> float:
-    """Seconds by which decoded sound is late."""
+    """Seconds by which decoded audio is late."""
     decoder = stream.codec_context
     if decoder is None or not decoder.sample_rate:
         return 0.0

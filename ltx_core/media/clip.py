@@ -34,12 +34,12 @@ def keyed(clip: Clip, crop: str = CROP) -> str:
 
 
 def picture_key(clip: Clip) -> str:
-    """The key that the clip would have without sound and mask: equal for clips that differ in these alone."""
+    """The key that the clip would have without audio and mask: equal for clips that differ in these alone."""
     return keyed(clip.model_copy(update={"audio_channels": 0, "sound_key": None, "mask_key": None}))
 
 
 def sound_file(clip: Clip) -> Path:
-    """The file that the clip's sound is cut from."""
+    """The file that the clip's audio is cut from."""
     return Path(clip.sound_path or clip.path)
 
 
@@ -55,7 +55,7 @@ def clip_id(media_id: str, start_seconds: float) -> str:
 
 
 def clip_seconds(clip: Clip) -> float:
-    """How long a clip lasts, each frame's time on screen included."""
+    """Return how long a clip lasts, each frame's time on screen included."""
     return clip.num_frames / clip.frame_rate
 
 
@@ -88,11 +88,11 @@ def clip_frames(clip: Clip, check: Callable[[], None] | None = None) -> npt.NDAr
 
 
 def clip_sound(clip: Clip) -> npt.NDArray[np.float32] | None:
-    """The clip's samples: float32 [2, N] at 16 kHz, for exactly its seconds; None where no sound is wanted or there is
+    """The clip's samples: float32 [2, N] at 16 kHz, for exactly its seconds; None where no audio is wanted or there is
     none.
 
     Raises:
-        MediaError: the file or its sound cannot be decoded.
+        MediaError: the file or its audio cannot be decoded.
     """
     if clip.audio_channels == 0:
         return None
@@ -101,7 +101,7 @@ def clip_sound(clip: Clip) -> npt.NDArray[np.float32] | None:
 
 
 def middle(frame: npt.NDArray[np.uint8], bucket: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """The middle of a picture [H, W, ...] that covers `bucket` (width, height)."""
+    """The middle of a frame [H, W, ...] that covers `bucket` (width, height)."""
     top, left = (frame.shape[0] - bucket[1]) // 2, (frame.shape[1] - bucket[0]) // 2
     return frame[top : top + bucket[1], left : left + bucket[0]]
 
@@ -117,7 +117,7 @@ class Heard(NamedTuple):
     loudness: float
     """dBFS."""
     absent: tuple[int, ...] = ()
-    """Audio latent frames at which the file has no sound; none where it has none at all."""
+    """Audio latent frames at which the file has no audio; none where it has none at all."""
 
     def of_clip(self) -> dict[str, Any]:
         """As a clip's row has it."""
@@ -125,7 +125,7 @@ class Heard(NamedTuple):
 
 
 def heard(path: Path, start_seconds: float, seconds: float, channels: int) -> Heard:
-    """What kind of sound a span has, its level, and where there is none.
+    """Return what kind of audio a span has, its level, and where there is none.
 
     Raises:
         MediaError: the file went away or changed since it was probed.
@@ -135,7 +135,7 @@ def heard(path: Path, start_seconds: float, seconds: float, channels: int) -> He
     except MediaError as error:
         if error.reason is not QuarantineReason.DECODE_ERROR:
             raise
-        return Heard("broken", SILENCE_DB)  # the pictures are still good; the clip's row says what its sound is
+        return Heard("broken", SILENCE_DB)  # the frames are still good; the clip's row says what its audio is
     if found is None:
         return Heard("none", SILENCE_DB)
     sound, gaps = to_channels(found[0], channels), found[1]
@@ -158,7 +158,7 @@ def absent_latent_frames(gaps: Sequence[Span], seconds: float) -> tuple[int, ...
 
 
 def with_sound(clip: Clip, sound: Heard, *, path: str, key: str, channels: int) -> Clip:
-    """The clip with the sound of the same seconds of another file, `key` of whose bytes; as `heard` there."""
+    """The clip with the audio of the same seconds of another file, `key` of whose bytes; as `heard` there."""
     changes = {"sound_path": path, "sound_key": key, "audio_channels": channels}
     made = clip.model_copy(update=changes | sound.of_clip())
     return made.model_copy(update={"clip_key": keyed(made)})

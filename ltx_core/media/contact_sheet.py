@@ -1,4 +1,4 @@
-"""Rows of thumbnails with their captions, in one picture that is read at a glance."""
+"""Rows of thumbnails with their captions, in one image that is read at a glance."""
 
 import unicodedata
 from collections.abc import Sequence
@@ -32,13 +32,13 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def contact_sheet(rows: Sequence[tuple[str, Pixels]], path: Path) -> None:
-    """Write a PNG with a row for each caption and its pictures, uint8 [n, H, W, 3], n at least 1.
+    """Write a PNG with a row for each caption and its frames, uint8 [n, H, W, 3], n at least 1.
 
-    Pictures keep their shape; a row is as high as its pictures need to fill the width, up to a limit. Captions wrap,
+    Frames keep their shape; a row is as high as its frames need to fill the width, up to a limit. Captions wrap,
     and end in an ellipsis after `MAX_CAPTION_LINES` lines.
 
     Raises:
-        ValueError: there are no rows, or a row has no pictures.
+        ValueError: there are no rows, or a row has no frames.
         StorageError: the disk is full or cannot be written.
     """
     if not rows or any(len(pictures) == 0 for _, pictures in rows):
@@ -81,7 +81,7 @@ def legible(text: str, font: Font) -> str:
 
 
 def _row(caption: str, pictures: Pixels, font: Font) -> Image.Image:
-    """Caption above pictures, on a card as wide as the sheet allows."""
+    """Caption above frames, on a card as wide as the sheet allows."""
     inner = WIDTH - 2 * MARGIN
     padding = 2 * GAP
     lines = wrap(legible(caption, font), inner - 2 * padding, font)
@@ -97,7 +97,7 @@ def _row(caption: str, pictures: Pixels, font: Font) -> Image.Image:
 
 
 def _thumbnail_size(pictures: Pixels, width: int) -> tuple[int, int]:
-    """Size of each picture so that all stand side by side, none higher than `MAX_THUMBNAIL_HEIGHT`."""
+    """Size of each frame so that all stand side by side, none higher than `MAX_THUMBNAIL_HEIGHT`."""
     count, height_in, width_in = pictures.shape[:3]
     share = max((width - GAP * (count - 1)) // count, 1)
     scale = min(share / width_in, MAX_THUMBNAIL_HEIGHT / height_in)

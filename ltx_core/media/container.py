@@ -24,14 +24,15 @@ MAGICS = (b"RIFF", EBML_HEADER, b"FLV\x01", b"OggS", b"\x30\x26\xb2\x75", b"\x00
 
 
 def looks_like_video(path: Path) -> bool:
-    """Whether the first bytes are those of a video container; if it then cannot be opened, it is damaged."""
+    """Return whether the first bytes are those of a video container; if it then cannot be opened, it is damaged."""
     with open_regular(path) as file:
         head = file.read(8)
     return head.startswith(MAGICS) or head[4:8] in ISO_BOXES
 
 
 def missing_end(path: Path) -> str | None:
-    """What is missing at the end of an MP4, QuickTime, AVI or Matroska file, in words; None if nothing seems to be.
+    """Return what is missing at the end of an MP4, QuickTime, AVI or Matroska file, in words; None if nothing seems to
+    be.
 
     Other containers state no length here; `probe` compares their stated duration with what they hold.
     """
@@ -81,8 +82,8 @@ def _ebml_size(head: bytes) -> tuple[int | None, int]:
 
 
 def num_indexes(path: Path) -> int:
-    """How many films an MP4 or QuickTime file holds one after another: its `moov` boxes that are no repetition for
-    fragments; 0 of other files."""
+    """Return how many films an MP4 or QuickTime file holds one after another: its `moov` boxes that are no repetition
+    for fragments; 0 of other files."""
     size, position, kinds = path.stat().st_size, 0, []
     with open_regular(path) as file:
         while position + 8 <= size:
@@ -132,9 +133,9 @@ OPEN_OPTIONS = {
 LATE_STREAMS = frozenset({"flv", "mpegts", "mpeg"})
 """Containers without a list of their streams, which may begin anywhere; ffmpeg looks into the first 5 MB alone."""
 DEEP_OPTIONS = {"probesize": str(64 * 2**20), "analyzeduration": str(10**10)}
-"""How far (bytes, microseconds) to look for pictures or sound that were not at the beginning."""
+"""How far (bytes, microseconds) to look for frames or audio that were not at the beginning."""
 DECODER_THREADS = 0
-"""Of a video decoder; 0: one a core. Changes no picture. A worker among several sets its share."""
+"""Of a video decoder; 0: one a core. Changes no frame. A worker among several sets its share."""
 HICCUPS = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR, errno.EAGAIN)
 """What a network file system says when a second try may help."""
 
@@ -227,7 +228,7 @@ def decode_errors(path: Path, stream: str) -> Iterator[None]:
 
 
 def video_stream(container: Any, path: Path) -> Any:
-    """The default video stream, else the first, cover pictures left out; set to decode on several cores.
+    """The default video stream, else the first, cover image left out; set to decode on several cores.
 
     Raises:
         MediaError: NO_VIDEO, there is none; DECODE_ERROR, there is no decoder for it.
@@ -246,7 +247,7 @@ def video_stream(container: Any, path: Path) -> Any:
 
 
 def has_video(container: Any) -> bool:
-    """Whether there is a video stream that is not a cover picture."""
+    """Return whether there is a video stream that is not a cover image."""
     return bool(_pictures(container))
 
 
@@ -275,7 +276,7 @@ def preferred_audio(container: Any) -> Any | None:
 
 
 def _preferred(streams: list[Any]) -> Any:
-    """What a player takes: the stream that the file marks as default; without such a mark, the first."""
+    """Return what a player takes: the stream that the file marks as default; without such a mark, the first."""
     return next((s for s in streams if s.disposition & av.stream.Disposition.default), streams[0])
 
 

@@ -1,6 +1,6 @@
 """How a decoded frame becomes what a player shows: aspect, rotation, mirroring, transparency, colours in BT.709.
 
-Done here and not by swscale, whose own mapping leaves the saturated patches of an SDR picture graded to PQ up to 18 of
+Done here and not by swscale, whose own mapping leaves the saturated patches of an SDR frame graded to PQ up to 18 of
 255 off, where the formulas of the standards leave 3.
 """
 
@@ -71,7 +71,7 @@ def tag(frame: Any, stated: ColorTags) -> None:
 
 
 def color_kind(frame: Any) -> Colors:
-    """What a decoded frame's tags say; untagged frames are `sdr`."""
+    """Return what a decoded frame's tags say; untagged frames are `sdr`."""
     if frame.color_trc == ColorTrc.SMPTE2084:
         return "pq"
     if frame.color_trc == ColorTrc.ARIB_STD_B67:
@@ -97,7 +97,7 @@ def check_mappable(frame: Any, codec_tag: str, source: str) -> None:
 
 
 def to_bt709(deep: npt.NDArray[np.uint16], frame: Any) -> npt.NDArray[np.uint8]:
-    """A picture [H, W, 3] of full-range 16-bit RGB as `frame` is tagged, in BT.709: uint8 [H, W, 3].
+    """A frame [H, W, 3] of full-range 16-bit RGB as `frame` is tagged, in BT.709: uint8 [H, W, 3].
 
     PQ and HLG become light (BT.2100-2, tables 4 and 5) in which 203 cd/m2 is 1, other curves are taken for BT.1886;
     primaries are changed in light and what lies outside BT.709 is clipped; the brightest channel's signal above
@@ -120,7 +120,8 @@ def to_bt709(deep: npt.NDArray[np.uint16], frame: Any) -> npt.NDArray[np.uint8]:
 
 
 def _is_dolby_ipt(frame: Any) -> bool:
-    """Whether its metadata are of profile 0 with a full-range base layer, which is how ffmpeg knows profile 5."""
+    """Return whether its metadata are of profile 0 with a full-range base layer, which is how ffmpeg knows profile
+    5."""
     metadata = frame.side_data.get("DOVI_METADATA")
     if metadata is None:
         return False
@@ -169,7 +170,7 @@ def _compressed(light: Linear) -> Linear:
 
 OPAQUE = 255
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
-"""ffmpeg's own decoders of these leave out the opacity, which WebM stores beside the picture."""
+"""ffmpeg's own decoders of these leave out the opacity, which WebM stores beside the frame."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -183,12 +184,12 @@ def alpha_decoder(stream: Any) -> Any | None:
 
 
 def has_alpha(frame: Any) -> bool:
-    """Whether a decoded frame has a channel of opacity."""
+    """Return whether a decoded frame has a channel of opacity."""
     return any(component.is_alpha for component in frame.format.components)
 
 
 def is_transparent(frame: Any) -> bool:
-    """Whether anything in a decoded frame is not opaque."""
+    """Return whether anything in a decoded frame is not opaque."""
     return has_alpha(frame) and bool((opacity(frame, (frame.width, frame.height), VideoReformatter()) < OPAQUE).any())
 
 
@@ -200,7 +201,7 @@ def opacity(frame: Any, size: tuple[int, int], scaler: VideoReformatter) -> Pixe
 
 
 def on_black(picture: Pixels, opaque: Pixels) -> Pixels:
-    """A picture [H, W, 3] or [H, W] whose colours are not multiplied by its opacity [H, W] yet, laid on black."""
+    """A frame [H, W, 3] or [H, W] whose colours are not multiplied by its opacity [H, W] yet, laid on black."""
     if bool((opaque == OPAQUE).all()):
         return picture
     share = opaque if picture.ndim == 2 else opaque[..., None]
@@ -215,7 +216,7 @@ SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BIT
 
 @dataclass(frozen=True)
 class Display:
-    """How frames of one file are shown; `width` and `height` are those of the shown picture, in square pixels."""
+    """How frames of one file are shown; `width` and `height` are those of the shown frame, in square pixels."""
 
     width: int
     height: int
@@ -225,13 +226,13 @@ class Display:
 
     @property
     def rotation(self) -> int:
-        """Clockwise degrees, 0, 90, 180 or 270; of a mirrored picture, those of its left-to-right axis."""
+        """Clockwise degrees, 0, 90, 180 or 270; of a mirrored frame, those of its left-to-right axis."""
         if self.transposed:
             return 270 if self.flip_y else 90
         return 180 if self.flip_x and self.flip_y else 0
 
     def turn(self, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-        """A picture [H, W, ...] as stored, turned for display."""
+        """A frame [H, W, ...] as stored, turned for display."""
         if self.transposed:
             picture = picture.swapaxes(0, 1)
         if self.flip_x:

@@ -91,7 +91,7 @@ VIDEO_SUFFIXES = frozenset(
 """Suffixes of video containers, lower case; whether the bytes are video is for `probe` to say."""
 
 SOUND_SUFFIXES = frozenset({".aac", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".weba"})
-"""Suffixes of sound alone, lower case."""
+"""Suffixes of audio alone, lower case."""
 
 MASK_SUFFIXES = VIDEO_SUFFIXES | {".jpeg", ".jpg", ".png", ".webp"}
 MASK_ENDING = "_mask"
@@ -120,7 +120,7 @@ def find_media(root: Path, left_out: LeftOut = nothing) -> list[Path]:
 
 
 def find_sounds(root: Path, left_out: LeftOut = nothing) -> dict[str, list[Path]]:
-    """Every sound file under `root`, as `find_media` finds videos, by its relative path without the suffix.
+    """Every audio file under `root`, as `find_media` finds videos, by its relative path without the suffix.
 
     Raises:
         DataError: `root` is not a folder.
@@ -152,13 +152,13 @@ def find_masks(root: Path, *, beside: bool, left_out: LeftOut = nothing) -> dict
 
 
 def is_mask_name(name: str) -> bool:
-    """Whether a name without its suffix is that of a mask beside videos, in any case."""
+    """Return whether a name without its suffix is that of a mask beside videos, in any case."""
     return name.lower().endswith(MASK_ENDING)
 
 
 def count_others(root: Path, known: Collection[Path], left_out: LeftOut = nothing) -> dict[str, int]:
-    """How many files under `root` are not `known`, by their suffix in lower case, or an empty string; hidden ones, and
-    what is no file, left out."""
+    """Return how many files under `root` are not `known`, by their suffix in lower case, or an empty string; hidden
+    ones, and what is no file, left out."""
     others = (path for path in _all_files(root, left_out) if path not in known and path.is_file())
     return dict(sorted(Counter(path.suffix.lower() for path in others).items()))
 
@@ -177,7 +177,7 @@ def _all_files(root: Path, left_out: LeftOut) -> Iterator[Path]:
 
 
 def _leads_into(link: Path, left_out: LeftOut) -> bool:
-    """Whether a link to a file leads into a folder that is left out."""
+    """Return whether a link to a file leads into a folder that is left out."""
     return any(left_out(folder) for folder in Path(os.path.realpath(link)).parents)
 
 

@@ -1,7 +1,7 @@
-"""A picture as a video codec leaves it.
+"""An image as a video codec leaves it.
 
-The models are trained on frames of compressed video, and a picture that is sharper than those may stand still in a
-render. Lightricks' inference therefore compresses a given picture as one frame of H.264 before it is encoded.
+The models are trained on frames of compressed video, and an image that is sharper than those may stand still in a
+render. Lightricks' inference therefore compresses a given image as one frame of H.264 before it is encoded.
 """
 
 import io
@@ -28,14 +28,14 @@ SMALLEST = 2
 
 
 def recompressed(picture: npt.NDArray[np.uint8], crf: int) -> npt.NDArray[np.uint8]:
-    """The picture after H.264 at a constant rate factor, equal for equal pictures on one build of x264.
+    """The image after H.264 at a constant rate factor, equal for equal images on one build of x264.
 
     Args:
-        picture: uint8 [H, W, 3] RGB; an odd last row or column is cut off.
-        crf: 0 to 51, as x264 has it. At 0, and for a picture of one row or column, it is given back as it is.
+        image: uint8 [H, W, 3] RGB; an odd last row or column is cut off.
+        crf: 0 to 51, as x264 has it. At 0, and for an image of one row or column, it is given back as it is.
 
     Raises:
-        DataError: x264 cannot take a picture of that size.
+        DataError: x264 cannot take an image of that size.
     """
     height, width = (edge // 2 * 2 for edge in picture.shape[:2])
     if crf == 0 or min(height, width) < SMALLEST:
@@ -72,18 +72,18 @@ DEEP_MODES = ("I", "F")
 """Pillow's modes of numbers without a stated white, so that there is no right way to make 8 bits of them."""
 GRAY_16_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 SAME_LEVELS = 2
-"""A profile that changes no colour of a coarse lattice by more than this is sRGB's; its picture is left as it is."""
+"""A profile that changes no colour of a coarse lattice by more than this is sRGB's; its image is left as it is."""
 LATTICE = np.stack(np.meshgrid(*[np.arange(0, 256, 51, dtype=np.uint8)] * 3, indexing="ij"), axis=-1).reshape(6, 36, 3)
 
 
 def read_picture(path: Path, size: Size, *, crf: int = 0) -> npt.NDArray[np.uint8]:
-    """The picture, its EXIF orientation followed and transparency on black: uint8 [H, W, 3] RGB of `size` (W, H).
+    """The image, its EXIF orientation followed and transparency on black: uint8 [H, W, 3] RGB of `size` (W, H).
 
     Colours are sRGB's: an ICC profile of others is followed, and 16 bits become 8. With a `crf` it is compressed at its
     own size first (`recompressed`).
 
     Raises:
-        DataError: the file is missing, or no picture, or its numbers are of 32 bits, or it is too large to compress.
+        DataError: the file is missing, or no image, or its numbers are of 32 bits, or it is too large to compress.
     """
     shown = recompressed(_opened(path), crf)
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(shown), format="rgb24")
@@ -96,7 +96,7 @@ def picture_size(path: Path) -> Size:
     """Width and height as displayed, in pixels; only the file's start is read where the format has its EXIF there.
 
     Raises:
-        DataError: the file is missing, or no picture, or found damaged on the way.
+        DataError: the file is missing, or no image, or found damaged on the way.
     """
     with _open(path) as image:
         try:  # of a PNG, EXIF may come last: all of it is read
@@ -121,7 +121,7 @@ def _opened(path: Path) -> npt.NDArray[np.uint8]:
 
 
 def _in_srgb(image: Image.Image) -> Image.Image:
-    """The picture in 8-bit sRGB colours, as its ICC profile says if it has one, its transparency kept."""
+    """The image in 8-bit sRGB colours, as its ICC profile says if it has one, its transparency kept."""
     if image.mode in GRAY_16_MODES:
         return Image.fromarray((np.asarray(image, dtype=np.uint16) >> 8).astype(np.uint8))
     profile = image.info.get("icc_profile")

@@ -1,7 +1,7 @@
 """Figures that say, without a reference, whether video or audio is hopeless, and what kind of audio it is.
 
 Luma is Rec. 709's, in [0, 1]. Frames are uint8 [n, H, W, 3] RGB or [n, H, W] luma. Sharpness depends on the size of
-the pictures, so compare it only between pictures of one size.
+the frames, so compare it only between frames of one size.
 """
 
 import math
@@ -15,7 +15,7 @@ from datasets_spec.rows import AudioKind
 from ltx_core.shapes import AUDIO_RATE
 
 SILENCE_DB = -120.0
-"""What no sound, or digital silence, is given as."""
+"""What no audio, or digital silence, is given as."""
 SAME_LEVELS = 2
 """Two frames are the same if no pixel's luma differs by more than this many of 255: what codecs leave of a still."""
 REC_709 = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)
@@ -36,7 +36,7 @@ def motion(frames: Pixels) -> float:
 
 
 def loudness_db(sound: npt.NDArray[np.float32] | None) -> float:
-    """RMS level of sound [2, N] in dB of full scale; `SILENCE_DB` for none, and never below."""
+    """RMS level of audio [2, N] in dB of full scale; `SILENCE_DB` for none, and never below."""
     if sound is None or sound.size == 0:
         return SILENCE_DB
     power = float(np.mean(np.square(sound, dtype=np.float64)))
@@ -46,7 +46,7 @@ def loudness_db(sound: npt.NDArray[np.float32] | None) -> float:
 def perceptual_hash(frame: Pixels) -> str:
     """64-bit difference hash of one frame, 16 hex digits: whether each of 8x8 cells is brighter than its right one.
 
-    Stays the same under scaling and re-encoding of most pictures (N. Krawetz, "Kind of Like That", 2013).
+    Stays the same under scaling and re-encoding of most frames (N. Krawetz, "Kind of Like That", 2013).
     """
     luma = np.round(frame_luma(frame) * 255).astype(np.uint8)
     cells = np.asarray(Image.fromarray(luma).resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
@@ -61,7 +61,7 @@ def frame_luma(frame: Pixels) -> npt.NDArray[np.float32]:
 
 
 def laplacian_variance(luma: npt.NDArray[np.float32]) -> float:
-    """Variance of the 4-neighbour Laplacian of luma [H, W]; 0 for pictures without an inside."""
+    """Variance of the 4-neighbour Laplacian of luma [H, W]; 0 for frames without an inside."""
     if min(luma.shape) < 3:
         return 0.0
     inside = luma[1:-1, 1:-1]
@@ -70,7 +70,7 @@ def laplacian_variance(luma: npt.NDArray[np.float32]) -> float:
 
 
 def is_same(before: Pixels, after: Pixels) -> bool:
-    """Whether two frames are equal up to `SAME_LEVELS` of coding noise."""
+    """Return whether two frames are equal up to `SAME_LEVELS` of coding noise."""
     return bool(np.abs(after.astype(np.int16) - before.astype(np.int16)).max() <= SAME_LEVELS)
 
 
@@ -93,7 +93,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def audio_kind(sound: Floats | None) -> AudioKind:
-    """The kind of 16 kHz stereo sound [2, N]: `none` for None, else `silent`, `voiced` or `other`.
+    """The kind of 16 kHz stereo audio [2, N]: `none` for None, else `silent`, `voiced` or `other`.
 
     `silent`: RMS under -60 dBFS and no peak over -40 dBFS. `voiced`: among the windows that are not quiet, at least a
     quarter are periodic at the pitch of a voice; the pitch moves; and at least a fifth of all windows have under half

@@ -1,4 +1,4 @@
-"""Write frames and sound as an MP4 that plays everywhere and is the same bytes for the same input."""
+"""Write frames and audio as an MP4 that plays everywhere and is the same bytes for the same input."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -38,7 +38,7 @@ def write_mp4(
     whole or not at all.
 
     Raises:
-        ShapeError: frames or sound are not of these shapes, or an edge is odd, which yuv420p cannot hold.
+        ShapeError: frames or audio are not of these shapes, or an edge is odd, which yuv420p cannot hold.
         StorageError: the disk is full or cannot be written.
     """
     _check_shapes(frames, sound)
@@ -109,7 +109,7 @@ def _sound_frames(sound: npt.NDArray[np.float32], sound_rate: int) -> Iterator[A
 
 
 def _mux_until(container: Any, audio: Any, pieces: Iterator[Any], end: Fraction) -> None:
-    """Write the sound that begins before `end`, so that both streams lie side by side in the file."""
+    """Write the audio that begins before `end`, so that both streams lie side by side in the file."""
     for frame in pieces:
         for packet in audio.encode(frame):
             container.mux(packet)

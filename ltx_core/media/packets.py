@@ -2,9 +2,9 @@
 
 The rule. In containers that let their clock start again (`LOOSE` in `reading`), the clock of a stream jumps where a
 packet lies more than `BACK_SECONDS` before, or more than `AHEAD_SECONDS` after, the end of that stream's packet before
-it; and at a key picture that is to be decoded before the picture stored before it. It is no jump but a pause if another
-stream goes on meanwhile, so that its packets reach the later time. At a jump the next picture follows the last one at
-once, and sound keeps its distance to the pictures that were recorded with it. Shorter gaps stay as they are: nothing is
+it; and at a key frame that is to be decoded before the frame stored before it. It is no jump but a pause if another
+stream goes on meanwhile, so that its packets reach the later time. At a jump the next frame follows the last one at
+once, and audio keeps its distance to the frames that were recorded with it. Shorter gaps stay as they are: nothing is
 shown or heard anew in them. Containers with one clock for the whole file (MP4, Matroska) are believed, however long
 their pauses are.
 """
@@ -23,7 +23,7 @@ UNSTAMPED = -(2**63)
 """Stands for a time that the container does not give, as in ffmpeg."""
 
 MOST_LEAD = 4
-"""Steps by which encoders with pictures out of order are late."""
+"""Steps by which encoders with frames out of order are late."""
 
 
 def _numbers() -> "array[int]":
@@ -48,8 +48,8 @@ class Track:
     shifts: "array[int]" = field(default_factory=_numbers)
     """What is added to the packet's times, where the file's clock jumps; empty where it never does."""
     is_counted: bool = False
-    """The container gives times of decoding alone, and pictures are stored in another order than they are shown in:
-    the nth picture shown has the nth of these times. `pts` has them in that order, not each packet its own."""
+    """The container gives times of decoding alone, and frames are stored in another order than they are shown in:
+    the nth frame shown has the nth of these times. `pts` has them in that order, not each packet its own."""
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -64,7 +64,7 @@ class Track:
         self.hidden.append(packet.is_discard)
 
     def count(self, *, is_reordered: bool) -> None:
-        """Give the pictures that are shown one after another the times of decoding one after another.
+        """Give the frames that are shown one after another the times of decoding one after another.
 
         A short gap after the very first is the encoder's delay, which ffmpeg's muxer leaves there, and no time.
         """
@@ -87,8 +87,8 @@ class Track:
         return None if self.pts[n] == UNSTAMPED else self.pts[n] + self.shift(n)
 
     def is_guessed(self, n: int) -> bool:
-        """Whether ffmpeg made up the time of a packet of sound: it shares its place, and the stamp there, with others
-        before it. Made up from the rate that the file began with, so counting samples is better."""
+        """Return whether ffmpeg made up the time of a packet of audio: it shares its place, and the stamp there, with
+        others before it. Made up from the rate that the file began with, so counting samples is better."""
         return self.kind == "audio" and self.places[n] < 0
 
     def end(self) -> int:
@@ -131,8 +131,8 @@ TAIL_SECONDS = 2.0
 
 
 def continue_clock(packets: Packets, video: int | None) -> None:
-    """Fill in the `shifts` of all tracks if the clock of a file jumps, and hide pictures that a jump left without those
-    they refer to. `video`: the index of the stream whose pictures are to follow one another."""
+    """Fill in the `shifts` of all tracks if the clock of a file jumps, and hide frames that a jump left without those
+    they refer to. `video`: the index of the stream whose frames are to follow one another."""
     segments = _Segments(packets)
     if segments.count == 1:
         return
@@ -201,7 +201,7 @@ class _Segments:
         return -BACK_SECONDS <= seconds - self._due[index] <= AHEAD_SECONDS
 
     def _is_tail(self, seconds: float, index: int) -> bool:
-        """Whether a packet stored after a jump follows the stream's last one from before it."""
+        """Return whether a packet stored after a jump follows the stream's last one from before it."""
         is_early = self.newest[-1] - self.oldest[-1] < TAIL_SECONDS
         return is_early and abs(seconds - self._due[index]) <= ROUNDING_SECONDS
 
@@ -254,7 +254,7 @@ def _usual_duration(track: Track) -> int:
 
 
 def _hide_orphans(track: Track, numbers: list[int]) -> None:
-    """Hide, after each jump, what comes before the next key picture or is shown before it."""
+    """Hide, after each jump, what comes before the next key frame or is shown before it."""
     for number in range(1, max(numbers, default=0) + 1):
         begin, end = bisect_left(numbers, number), bisect_left(numbers, number + 1)
         key = next((n for n in range(begin, end) if track.keys[n]), None)
@@ -266,6 +266,6 @@ def _hide_orphans(track: Track, numbers: list[int]) -> None:
 
 
 def _decode_seconds(track: Track, n: int) -> float | None:
-    """Of pictures, only decoding times run forwards."""
+    """Of frames, only decoding times run forwards."""
     stamp = track.dts[n] if track.dts[n] != UNSTAMPED or track.kind == "video" else track.pts[n]
     return None if stamp == UNSTAMPED else float(stamp * track.time_base)

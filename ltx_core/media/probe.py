@@ -65,7 +65,7 @@ class Times:
 
     @property
     def is_variable(self) -> bool:
-        """Whether intervals differ by more than rounding explains."""
+        """True if intervals differ by more than rounding explains."""
         steps = _intervals(self.shown)
         return bool(steps) and max(steps) - min(steps) > 2 * self.tolerance + 0.02 * median(steps)
 
@@ -133,7 +133,7 @@ def _check_whole(container: Any, stream: Any, packets: Packets, path: Path) -> N
 
 def _check_single(container: Any, packets: Packets, path: Path) -> None:
     """See that a file of one clock is one recording; of several, stored one after another, ffmpeg would show the first
-    alone, or with the sound of the others.
+    alone, or with the audio of the others.
 
     Raises:
         MediaError: DECODE_ERROR.
@@ -152,7 +152,7 @@ def _check_single(container: Any, packets: Packets, path: Path) -> None:
 
 
 def _check_unbroken(container: Any, stream: Any, packets: Packets, path: Path) -> None:
-    """See that no picture was lost on the way from the encoder.
+    """See that no frame was lost on the way from the encoder.
 
     Raises:
         MediaError: DECODE_ERROR.
@@ -180,7 +180,7 @@ def _end(track: Track) -> float:
 def _packet_times(path: Path, stream: Any, track: Track) -> Times | None:
     """Times from packets alone; None where they do not tell (missing or equal stamps, frames that are not shown).
 
-    Where a recording begins amid pictures that refer to earlier ones, those are not shown: it begins with the first
+    Where a recording begins amid frames that refer to earlier ones, those are not shown: it begins with the first
     that can be decoded.
     """
     base: Fraction = stream.time_base

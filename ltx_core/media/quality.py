@@ -13,7 +13,7 @@ from ltx_core.media.clip import clip_seconds
 
 @dataclass(frozen=True)
 class QualityThresholds:
-    """Above these a clip is set aside. The defaults remove only what no one would train on."""
+    """Above these a clip is quarantined. The defaults remove only what no one would train on."""
 
     max_black_fraction: float = 0.9
     max_frozen_fraction: float = 0.98
@@ -21,7 +21,7 @@ class QualityThresholds:
 
 def judged(clips: Sequence[Clip], thresholds: QualityThresholds) -> tuple[list[Clip], list[Quarantined]]:
     """The clips of one file, in order of time, that are good enough; and a row for each span that is not: clips without
-    a good one between them that are black, or frozen, share theirs, so that an hour's still picture is one row."""
+    a good one between them that are black, or frozen, share theirs, so that an hour's still frame is one row."""
     kept: list[Clip] = []
     refused: list[Quarantined] = []
     for reason, group in groupby(clips, lambda clip: _fault(clip, thresholds)):
@@ -51,7 +51,7 @@ def _refused(clips: Sequence[Clip], reason: QuarantineReason, thresholds: Qualit
 
 
 def quarantined_clip(clip: Clip, reason: QuarantineReason, detail: str) -> Quarantined:
-    """A clip's row among the items set aside."""
+    """A clip's row among the items quarantined."""
     source = clip.media_id.removeprefix(f"{clip.dataset}/")
     return Quarantined(item=clip.clip_id, source=source, reason=reason, detail=detail, path=clip.path)
 

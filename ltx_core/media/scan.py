@@ -1,11 +1,11 @@
 """Whether a file is interlaced or telecined, whatever it says of itself.
 
 The rule. ffmpeg's `idet` says of each frame which field comes first, or that it is progressive. It is deceived by sharp
-patterns, so what it calls interlaced is checked: where pictures move, the two fields of a frame must fit each other no
+patterns, so what it calls interlaced is checked: where frames move, the two fields of a frame must fit each other no
 better than each fits the neighbouring frame's, as fields of different times do. A file is interlaced if a fifth of the
 frames are by both tests, and one field comes first in nearly all of these; of files flagged as interlaced a twentieth
 is enough. It is telecined if fields are also repeated, the top and the bottom one in turns, as in film spread over 60
-fields. Flags alone decide nothing: progressive pictures are often stored as two fields, and are left as they are.
+fields. Flags alone decide nothing: progressive frames are often stored as two fields, and are left as they are.
 """
 
 from collections import Counter, deque
@@ -58,7 +58,7 @@ class Tally:
     """How badly the fields of the frames called interlaced fit each other, and their neighbours' fields."""
 
     def verdict(self, *, may_be_film: bool) -> Scan:
-        """What the file is; `may_be_film`: whether its rate is that of telecined film."""
+        """Return what the file is; `may_be_film`: whether its rate is that of telecined film."""
         parity = max(PARITIES, key=lambda name: self.interlaced[name])
         count = self.interlaced[parity]
         share = FLAGGED_SHARE if self.flagged * 2 > self.frames else INTERLACED_SHARE
@@ -114,8 +114,8 @@ class FieldJudge:
 
 
 def field_fit(before: Luma, frame: Luma, after: Luma) -> tuple[int, int]:
-    """How badly the lines of a frame [H, W], where it moves, fit between the lines around them: its own lines, and
-    those of the nearer of its neighbours, taken for either order of fields."""
+    """Return how badly the lines of a frame [H, W], where it moves, fit between the lines around them: its own lines,
+    and those of the nearer of its neighbours, taken for either order of fields."""
     around = frame[:-2] + frame[2:]
     moves = np.maximum(np.abs(frame - before), np.abs(after - frame))[1:-1] > MOVING_LEVELS
     inside, earlier, later = (

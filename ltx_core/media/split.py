@@ -1,4 +1,4 @@
-"""A file to clips: cut at scene changes, then in windows; judge each clip's pictures and sound."""
+"""A file to clips: cut at scene changes, then in windows; judge each clip's video and audio."""
 
 from collections import deque
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ THUMBNAIL = (8, 8)
 """Cells of luma, rows and columns, that frames are compared by: coarse, so that small movements do not count."""
 HISTOGRAM_BINS = 16
 LOOKAHEAD = 3
-"""Frames for which a cut's old picture stood and its new one stays. A flash or a damaged frame is gone before."""
+"""Frames for which a cut's old frame stood and its new one stays. A flash or a damaged frame is gone before."""
 MIN_CHANGE = 0.06
 """Changes under this are never cuts."""
 TIMES_NEIGHBOURS = 3.0
@@ -59,7 +59,7 @@ class ChangeMeter:
         Frame n begins one if the last frame before it differs from n, n+1 and n+2, and n from n-2 and n-3 too, all by
         at least `MIN_CHANGE`, and by `TIMES_NEIGHBOURS` times the mean step between the frames around n.
 
-        Not found: fades and dissolves, so a clip may hold one; cuts between pictures of equal brightness everywhere.
+        Not found: fades and dissolves, so a clip may hold one; cuts between frames of equal brightness everywhere.
         """
         changes = np.array(self._changes, dtype=np.float64).reshape(-1, LOOKAHEAD)
         found: list[int] = []
@@ -100,7 +100,7 @@ def _difference(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float
 
 
 ANALYSIS_EDGE = 256
-"""Longest edge of the pictures that are judged. Sharpness is that of pictures of this size."""
+"""Longest edge of the frames that are judged. Sharpness is that of frames of this size."""
 BLACK_LUMA = 0.03
 
 Floats = npt.NDArray[np.float64]
@@ -108,7 +108,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Figures:
-    """What `datasets_spec.Clip` says of a clip's pictures, under the same names."""
+    """What `datasets_spec.Clip` says of a clip's frames, under the same names."""
 
     sharpness: float
     motion: float
@@ -119,7 +119,7 @@ class Figures:
 
 @dataclass(frozen=True)
 class Analysis:
-    """One number a frame; the pictures themselves are not kept. `change` and `same` compare with the frame before."""
+    """One number a frame; the frames themselves are not kept. `change` and `same` compare with the frame before."""
 
     sharpness: Floats
     brightness: Floats
@@ -205,7 +205,7 @@ def _analyse(frames: Iterable[npt.NDArray[np.uint8]], seen: Sequence[Size]) -> A
 
 
 def split_media(media: Media, spec: DatasetSpec, thresholds: QualityThresholds) -> tuple[list[Clip], list[Quarantined]]:
-    """The clips of one file, in order of time, and what is set aside: the file itself, or single clips.
+    """The clips of one file, in order of time, and what is quarantined: the file itself, or single clips.
 
     No clip crosses a scene cut. The side (`train` or `eval`) is by hash alone; `assign_splits` sees all files.
 
@@ -265,7 +265,7 @@ def _unwanted(media: Media, spec: DatasetSpec) -> Quarantined | None:
 
 
 def _fault(media: Media, spec: DatasetSpec, total: int, lengths: Lengths, bucket: Size) -> Quarantined | None:
-    """What is wrong with the file as a whole, from its figures alone."""
+    """Return what is wrong with the file as a whole, from its figures alone."""
     rate, limit = sampling(media, spec.video.frame_rate).rate, spec.video.max_frames
     if limit is not None and total > limit:
         return _set_aside(
@@ -308,7 +308,7 @@ def _set_aside(media: Media, reason: QuarantineReason, detail: str) -> Quarantin
 
 
 def _clip(media: Media, spec: DatasetSpec, analysis: Analysis, window: Window) -> Clip:
-    """The clip, its size that of the pictures in it, and nothing heard of it yet."""
+    """The clip, its size that of the frames in it, and nothing heard of it yet."""
     taken = sampling(media, spec.video.frame_rate)
     rate = taken.rate
     bucket = bucket_size(*analysis.sizes[window.start], spec.resolution, spec.resolution_type)
@@ -347,7 +347,7 @@ def _clip(media: Media, spec: DatasetSpec, analysis: Analysis, window: Window) -
 
 
 def _listened(clip: Clip, media: Media) -> Clip:
-    """The clip with what is heard of the file's own sound, if that is wanted and there is any."""
+    """The clip with what is heard of the file's own audio, if that is wanted and there is any."""
     if clip.audio_channels == 0 or media.audio_codec is None:
         return clip
     found = heard(Path(media.path), clip.start_seconds, clip_seconds(clip), clip.audio_channels)

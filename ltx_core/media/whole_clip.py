@@ -27,7 +27,7 @@ def check_mask(path: Path, size: Size) -> None:
     """See that a mask can be read and has the shape of its video, which is displayed at `size` (width, height).
 
     Raises:
-        MediaError: BAD_MASK, it has another shape or is no picture; or why the video cannot be read.
+        MediaError: BAD_MASK, it has another shape or is no image; or why the video cannot be read.
     """
     if is_video(path):
         info = probe_media(path)
@@ -45,13 +45,14 @@ def check_mask(path: Path, size: Size) -> None:
 
 
 def mask_weights(clip: Clip) -> Cells | None:
-    """How much of each latent place of a clip is white in its mask: float32 [F', H', W'] in [0, 1]; None without one.
+    """Return how much of each latent place of a clip is white in its mask: float32 [F', H', W'] in [0, 1]; None without
+    one.
 
-    A place is 32x32 pixels of 8 frames, of the first frame alone at the beginning; of a picture, the same at all times.
+    A place is 32x32 pixels of 8 frames, of the first frame alone at the beginning; of an image, the same at all times.
     A mask that is a video has the video's clock.
 
     Raises:
-        MediaError: BAD_MASK, no place of the clip is white at all, or its picture is damaged or gone; or why its video
+        MediaError: BAD_MASK, no place of the clip is white at all, or its image is damaged or gone; or why its video
             cannot be decoded.
     """
     if clip.mask_path is None:
@@ -79,7 +80,7 @@ def _picture(path: Path, size: Size) -> npt.NDArray[np.uint8]:
 
 
 def is_video(path: Path) -> bool:
-    """Whether a mask is a video, by its name."""
+    """Return whether a mask is a video, by its name."""
     return path.suffix.lower() in VIDEO_SUFFIXES
 
 
@@ -108,7 +109,7 @@ class WholeClip(NamedTuple):
 
 
 def whole_clip(clip: Clip) -> WholeClip:
-    """Decode a clip; its sound where there is any that can be encoded.
+    """Decode a clip; its audio where there is any that can be encoded.
 
     Raises:
         MediaError: one of its files cannot be read or decoded.
@@ -126,7 +127,7 @@ def beside_pictures(clip: Clip) -> tuple[Floats | None, Floats | None]:
 
 
 def latent_clip(clip: Clip) -> WholeClip:
-    """The `latent_frames` of a clip, and no sound.
+    """The `latent_frames` of a clip, and no audio.
 
     Raises:
         MediaError: the file cannot be read or decoded.

@@ -1,6 +1,6 @@
 """The rate of clips, and which frames of a scene make a clip, counted at that rate from the file's first.
 
-The rule. Where nine tenths of the intervals between pictures are alike, the mean of those is the usual interval;
+The rule. Where nine tenths of the intervals between frames are alike, the mean of those is the usual interval;
 otherwise the mean of all intervals but pauses, which are longer than twice the median. The rate of that interval is
 taken as the rate that the container states, or as one that cameras have, if it is as near as the rounding of the times
 explains; else it is as measured. Of footage of variable rate it is a whole number, or one that cameras have if that
@@ -32,9 +32,9 @@ PAUSE = 2.0
 
 
 def usual_rate(shown: Sequence[float], tolerance: float, stated: Sequence[Fraction | None]) -> float:
-    """Frames per second of pictures shown at these times in seconds, which are rounded by up to `tolerance`.
+    """Frames per second of frames shown at these times in seconds, which are rounded by up to `tolerance`.
 
-    `stated`: what the container says, most trusted first; it alone counts for a single picture, or 25 without it.
+    `stated`: what the container says, most trusted first; it alone counts for a single frame, or 25 without it.
     """
     known = [rate for rate in stated if rate]
     steps = [later - earlier for earlier, later in pairwise(shown) if later > earlier]
@@ -64,8 +64,9 @@ class Sampling:
 
 
 def sampling(media: Media, wanted: float | Literal["native"]) -> Sampling:
-    """How frames of a file are taken at a wanted rate. At its own they are taken in the middle of a picture's usual
-    time on screen, so that times which wobble repeat and drop none; at another, at the beginning of each interval."""
+    """Return how frames of a file are taken at a wanted rate. At its own they are taken in the middle of a frame's
+    usual time on screen, so that times which wobble repeat and drop none; at another, at the beginning of each
+    interval."""
     if wanted == "native":
         return Sampling(native_rate(media.usual_rate), 0.5 / media.usual_rate, media.scan)
     return Sampling(wanted, 0.0, media.scan)
@@ -77,8 +78,8 @@ def native_rate(usual: float) -> float:
 
 
 def resampled(usual: float, wanted: float, seconds: float) -> str:
-    """What is done to so many seconds of pictures at their usual rate to have them at a wanted one, in words; an empty
-    string if next to nothing."""
+    """Return what is done to so many seconds of frames at their usual rate to have them at a wanted one, in words; an
+    empty string if next to nothing."""
     changed = (wanted - usual) * seconds
     if abs(changed) < CHANGED_FRAMES:
         return ""

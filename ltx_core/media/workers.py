@@ -152,7 +152,7 @@ class Worker:
         self._connection: Connection[Any, Any] | None = None
 
     def call(self, file: FileLimits, check: Callable[[], None], function: Callable[..., Any], *arguments: Any) -> Any:
-        """What `function(*arguments)` gives in the worker. Both travel by pickle: the function by its name.
+        """Return what `function(*arguments)` gives in the worker. Both travel by pickle: the function by its name.
 
         `check` is called meanwhile and may raise, which ends the worker.
 

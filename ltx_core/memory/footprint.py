@@ -6,7 +6,7 @@ between one gives way to the other block by block, so the larger of the two coun
     frozen weights + slots + connectors + LoRA + moments + gradient buffer + inputs
     + max(what the blocks saved, gradients outside their buffer) + one block's work
 
-A block that is computed again saves its two residual streams; another one saves every tensor that its backward reads.
+A block that is recomputed saves its two residual streams; another one saves every tensor that its backward reads.
 """
 
 import math
@@ -56,7 +56,8 @@ class ModelSizes:
         return max(self.layers.values(), default=0)
 
     def native_bytes(self, names: Collection[str], item_bytes: int) -> tuple[int, int]:
-        """What layers that keep their dtype take beyond their 8 bits: all together, and those of one block at most."""
+        """Return what layers that keep their dtype take beyond their 8 bits: all together, and those of one block at
+        most."""
         by_block: dict[str, int] = {}
         for name in names:
             block = name.split(".")[1]
@@ -115,7 +116,7 @@ def linear_shapes(transformer: Shapes) -> dict[str, tuple[int, ...]]:
 
 
 def _is_product(name: str, shape: tuple[int, ...]) -> bool:
-    """Whether it is the weight of a linear layer that is quantised."""
+    """Return whether it is the weight of a linear layer that is quantised."""
     return name.endswith(".weight") and len(shape) == 2 and all(side % MULTIPLE == 0 for side in shape)
 
 
@@ -170,7 +171,7 @@ class BatchShape:
     audio_tokens: int
     text_tokens: int
     by_token: bool = False
-    """Whether timesteps differ within a clip, as a clean first frame makes them; modulation is then by token."""
+    """True if timesteps differ within a clip, as a clean first frame makes them; modulation is then by token."""
 
 
 @dataclass(frozen=True)
@@ -198,9 +199,9 @@ class Training:
     """Of the features that hidden states are aligned with (CREPA); 0 without."""
     adapter: AdapterWork = AdapterWork()
     averaged: bool = False
-    """Whether an average over steps is kept beside the weights, in float32."""
+    """True if an average over steps is kept beside the weights, in float32."""
     rolls_out: bool = False
-    """Whether forwards without gradients run beside the graph of a step, whose memory is its own."""
+    """True if forwards without gradients run beside the graph of a step, whose memory is its own."""
 
 
 @dataclass(frozen=True)
@@ -212,7 +213,7 @@ class MemoryEstimate:
     lasting: frozenset[str]
     """The terms that are there between steps too."""
     host_bytes: int
-    """Page-locked memory, or file, of the streamed weights, and of activations."""
+    """Page-locked memory, or file, of the offloaded weights, and of activations."""
 
     @property
     def peak_bytes(self) -> int:
@@ -231,10 +232,10 @@ class MemoryEstimate:
 
 
 def predict(sizes: ModelSizes, batch: BatchShape, training: Training, options: EngineOptions) -> MemoryEstimate:
-    """What a step takes with these options.
+    """Return what a step takes with these options.
 
     Raises:
-        ConfigError: more streamed blocks than there are.
+        ConfigError: more offloaded blocks than there are.
     """
     streamed = frozenset(streamed_blocks(sizes.num_blocks, options.streamed_blocks))
     again = recomputed_blocks(sizes.num_blocks, options.recompute) | streamed
@@ -289,7 +290,7 @@ def _activations(sizes: ModelSizes, batch: BatchShape, training: Training, optio
 
 
 def kept_activations(sizes: ModelSizes, batch: BatchShape, training: Training, options: EngineOptions) -> int:
-    """What stays of that until the backward, with the compiler's budget; the block's input among it."""
+    """Return what stays of that until the backward, with the compiler's budget; the block's input among it."""
     everything = _activations(sizes, batch, training, options)
     if options.activation_budget == 1:
         return everything
@@ -311,12 +312,12 @@ def traced_widths(options: EngineOptions) -> dict[float, float]:
 
 
 def _waiting(sizes: ModelSizes, batch: BatchShape, training: Training, options: EngineOptions, *, keeping: int) -> int:
-    """What one block of those `keeping` activations has on the host, and not on the device."""
+    """Return what one block of those `keeping` activations has on the host, and not on the device."""
     return min(options.activation_offload // max(keeping, 1), kept_activations(sizes, batch, training, options))
 
 
 def _work(sizes: ModelSizes, batch: BatchShape, training: Training, options: EngineOptions, *, again: bool) -> int:
-    """One block, forward again and backward: the last block is among those computed again if any are. Gradients
+    """One block, forward again and backward: the last block is among those recomputed if any are. Gradients
     through 8-bit products read the weights transposed: once more each; others read them dequantised. A block that is
     gathered from other GPUs is there whole, and the next one too."""
     whole = _activations(sizes, batch, training, options)

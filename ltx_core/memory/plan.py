@@ -1,13 +1,13 @@
 """Choose how blocks run, in training and sampling, so that they fit a device and are fast, and say why. No torch.
 
-Measured on one H200 (fp8): at 480x832x17, batch 2, 0.31 s a step with nothing computed again, 0.42 with all blocks,
+Measured on one H200 (fp8): at 480x832x17, batch 2, 0.31 s a step with nothing recomputed, 0.42 with all blocks,
 0.68 with all streamed; at 512x768x121, of each block, 0.7 ms for what is cheap, 2.2 for what leaves 40 % of the
-activations, 3.4 for all but attentions, about 5 for the whole block. So parts of blocks are computed again first, then
-whole blocks, and only then blocks are streamed; each as little as fits.
+activations, 3.4 for all but attentions, about 5 for the whole block. So parts of blocks are recomputed first, then
+whole blocks, and only then blocks are offloaded; each as little as fits.
 
     frozen weights + slots + adapters + contexts + one block's work
 
-Nothing is kept for a backward, so a forward takes little beside the weights: blocks are streamed, as few as fit.
+Nothing is kept for a backward, so a forward takes little beside the weights: blocks are offloaded, as few as fit.
 """
 
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ class Workload:
     training: Training
 
     def predict(self, options: EngineOptions) -> MemoryEstimate:
-        """What a step takes with these options."""
+        """Return what a step takes with these options."""
         return predict(self.sizes, self.batch, self.training, options)
 
 
@@ -130,7 +130,7 @@ class Relief:
 
 
 def usable_bytes(gpu_gib: float) -> int:
-    """What PyTorch can have of a card of that size."""
+    """Return what PyTorch can have of a card of that size."""
     return round(gpu_gib * GIB) - CONTEXT_BYTES
 
 
@@ -184,7 +184,7 @@ def refusal(work: Workload, options: EngineOptions, budget_bytes: int) -> str:
 
 
 def advice(work: Workload, options: EngineOptions) -> str:
-    """What to change and by how much it helps, cheapest in time first; empty if nothing is left."""
+    """Return what to change and by how much it helps, cheapest in time first; empty if nothing is left."""
     found = [f"{relief.change} saves {relief.saved_bytes / GIB:.1f} GiB" for relief in reliefs(work, options)]
     return f"One by one: {'; '.join(found)}." if found else ""
 
@@ -276,7 +276,7 @@ class Sampling:
     """Weights of the largest set of adapters."""
 
     def predict(self, options: EngineOptions) -> MemoryEstimate:
-        """What a forward takes with these options."""
+        """Return what a forward takes with these options."""
         sizes, batch, streamed = self.sizes, self.batch, options.streamed_blocks
         block = sizes.block_bytes(in_8_bits=options.precision != "native", item_bytes=self.item_bytes)
         text = batch.size * batch.text_tokens * (sizes.width + sizes.audio_width) * self.item_bytes
@@ -307,10 +307,10 @@ class SamplingChoice:
 def choose_sampling(
     work: Sampling, options: EngineOptions, budget_bytes: int, *, stream: bool = True
 ) -> SamplingChoice:
-    """As few streamed blocks as fit `budget_bytes`; without `stream`, `options` as they are, fit or not.
+    """As few offloaded blocks as fit `budget_bytes`; without `stream`, `options` as they are, fit or not.
 
     Raises:
-        OutOfMemory: not even with all blocks streamed; says what it takes and what would help.
+        OutOfMemory: not even with all blocks offloaded; says what it takes and what would help.
     """
     for tried in _candidates(work.sizes.num_blocks, options) if stream else (options,):
         estimate = work.predict(tried)

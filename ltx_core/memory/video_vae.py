@@ -77,7 +77,7 @@ class VaeMemory:
 
     @property
     def exact(self) -> bool:
-        """Whether the result equals the whole pass to rounding."""
+        """True if the result equals the whole pass to rounding."""
         return self.tile is None
 
 
@@ -170,7 +170,8 @@ class _Walk:
         return channels * self.frames * self.height * self.width
 
     def through(self, part: Part, held: int) -> Layer:
-        """What a part takes and gives; the walk goes on behind it. `held`: values that the block around it holds."""
+        """Return what a part takes and gives; the walk goes on behind it. `held`: values that the block around it
+        holds."""
         layer = Layer(
             frames=self.frames,
             frame_values=part.inputs * self.height * self.width,
@@ -349,7 +350,7 @@ def _live(layer: Layer, chunk_frames: int | None, copies: bool) -> int:
 def plan_encoding(
     vae: Any, shape: PixelShape, options: VaeOptions, *, batch: int = 1, free: int | None = None
 ) -> MemoryPlan:
-    """How to encode `batch` clips of this shape at once on the VAE's device, or on one with `free` bytes left.
+    """Return how to encode `batch` clips of this shape at once on the VAE's device, or on one with `free` bytes left.
 
     Raises:
         OutOfMemory: nothing that is exact fits, and nothing else was asked for.
@@ -360,7 +361,8 @@ def plan_encoding(
 def plan_decoding(
     vae: Any, shape: PixelShape, options: VaeOptions, *, batch: int = 1, free: int | None = None
 ) -> MemoryPlan:
-    """How to decode to `batch` clips of this shape at once on the VAE's device, or on one with `free` bytes left.
+    """Return how to decode to `batch` clips of this shape at once on the VAE's device, or on one with `free` bytes
+    left.
 
     Raises:
         OutOfMemory: nothing that is exact fits, and nothing else was asked for.
@@ -369,7 +371,8 @@ def plan_decoding(
 
 
 def free_bytes(device: "torch.device") -> int:
-    """What a device can still give: on a GPU free memory and PyTorch's unused reserve, else the host's available."""
+    """Return what a device can still give: on a GPU free memory and PyTorch's unused reserve, else the host's
+    available."""
     if device.type == "cuda":
         import torch  # not above: `plan` works without it, and without a device
 

@@ -1,4 +1,4 @@
-"""Latents to pixels and samples of sound; the second phase, which needs the VAEs and the vocoder alone."""
+"""Latents to pixels and samples of audio; the second phase, which needs the VAEs and the vocoder alone."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,9 +57,9 @@ def decode(
     *,
     memory: VaeMemory = WHOLE,
 ) -> tuple[Tensor, Tensor, int]:
-    """Frames uint8 [F, H, W, 3], sound float32 [2, N], and the sound's samples per second, all on the CPU.
+    """Frames uint8 [F, H, W, 3], sound float32 [2, N], and the audio's samples per second, all on the CPU.
 
-    The sound is exactly as long as the picture: N = round(frames / frame_rate * rate). A latents give
+    The sound is exactly as long as the video: N = round(frames / frame_rate * rate). A latents give
     4 A - 3 mel frames of 10 ms, so the vocoder's sound is 10 to 50 ms short, and is followed by silence.
 
     Raises:

@@ -27,7 +27,7 @@ class StreamGuidance:
     stg: float = 0.0
     """Away from the perturbed pass; 0 is off."""
     modality: float = 1.0
-    """Away from the isolated pass, towards agreement of picture and sound; 1 is off."""
+    """Away from the isolated pass, towards agreement of video and audio; 1 is off."""
     rescale: float = 0.0
     """0 to 1: how far the result's standard deviation is brought back to that of the conditional prediction."""
 
@@ -81,7 +81,7 @@ NEGATIVE_PROMPT = (
     "doubled voices, echo, lips that do not match the speech, sounds that come too early or too late, sound that "
     "breaks off, missing sound"
 )
-"""Faults of picture and sound; in our own words."""
+"""Faults of video and audio; in our own words."""
 
 
 @dataclass(frozen=True)

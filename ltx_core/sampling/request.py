@@ -35,8 +35,8 @@ class RenderRequest:
     num_steps: int = 30
     guidance: Guidance = field(default_factory=Guidance)
     mode: Mode = "t2v"
-    """`t2v`: text alone. Given are: in `i2v` the first frame, in `s2v` the sound track, in `extend` the first frames,
-    in `inpaint` places of the picture."""
+    """`t2v`: text alone. Given are: in `i2v` the first frame, in `s2v` the audio track, in `extend` the first frames,
+    in `inpaint` places of the video."""
     conditioning_key: str | None = None
     """Digest of what is given beside the text; with, and only with, a mode other than `t2v`."""
     schedule: ScheduleName = "dev"
@@ -74,7 +74,7 @@ class RenderRequest:
 
     @property
     def needs_negative(self) -> bool:
-        """Whether any stream is guided away from the negative prompt."""
+        """True if any stream is guided away from the negative prompt."""
         return "unconditional" in self.guidance.passes()
 
     def key(self, weights: Mapping[str, str], adapters: Sequence[tuple[str, float]] = ()) -> str:

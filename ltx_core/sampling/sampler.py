@@ -1,4 +1,4 @@
-"""The Euler loop: from noise to latents of picture and sound, through the same `denoise` that training calls.
+"""The Euler loop: from noise to latents of video and audio, through the same `denoise` that training calls.
 
 Source of the formula: Lightricks' inference (its multi-modal guider), on predictions of x0.
 """
@@ -38,7 +38,7 @@ def initial_state(
 ) -> SampleState:
     """A sample at sigma 1 with nothing known, batch 1, on the CPU.
 
-    Each stream has its own generator: the sound's noise does not depend on the picture's size. Noise is drawn on the
+    Each stream has its own generator: the audio's noise does not depend on the video's size. Noise is drawn on the
     CPU because generators of different devices give different numbers.
     """
     video = _normal(seed, "video", video_channels, *grid)
@@ -132,7 +132,7 @@ class Walk:
         return name, _x0(video, velocities[0]), _x0(audio, velocities[1])
 
     def streams(self, state: SampleState, sigma: float) -> tuple[Stream, Stream]:
-        """What the transformer is given for this state at this noise level."""
+        """Return what the transformer is given for this state at this noise level."""
         device = state.video.tokens.device
         video = _stream(state.video, sigma, video_positions(state.grid, self.frame_rate, 1, device))
         audio = _stream(state.audio, sigma, audio_positions(state.audio.tokens.shape[1], 1, device))

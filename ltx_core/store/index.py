@@ -1,4 +1,4 @@
-"""Which samples a pool folder holds, and where. An index that exists is the commit point of its shard.
+"""Which samples a store folder holds, and where. An index that exists is the commit point of its shard.
 
 Why so: docs/decisions/shards.md.
 """
@@ -98,7 +98,7 @@ def mended_index(folder: Path, memo: DigestMemo, progress: Progress, remade: str
 
 
 def _problem(shard: Path, metadata: Mapping[bytes, bytes], memo: DigestMemo) -> str:
-    """What is wrong with a shard, or an empty string."""
+    """Return what is wrong with a shard, or an empty string."""
     if not shard.exists():
         return "the file is gone"
     if not {SHARD_DIGEST, SHARD_SIZE} <= metadata.keys():

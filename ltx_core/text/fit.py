@@ -73,12 +73,12 @@ TEMPORARIES = 1.5
 
 
 def must_stream(path: Path, free_bytes: int, *, dtype: "torch.dtype", int8: bool, pack_tokens: int) -> bool:
-    """Whether the weights and the work on a pack take more than what the device has left."""
+    """Return whether the weights and the work on a pack take more than what the device has left."""
     return needed_bytes(path, item_bytes=dtype.itemsize, int8=int8, pack_tokens=pack_tokens) > free_bytes
 
 
 def needed_bytes(path: Path, *, item_bytes: int, int8: bool, pack_tokens: int) -> int:
-    """What an encoder takes on its device when nothing is streamed: weights, all hidden states, temporaries.
+    """Return what an encoder takes on its device when nothing is streamed: weights, all hidden states, temporaries.
 
     Raises:
         CheckpointError: it is incomplete or of an unknown kind.

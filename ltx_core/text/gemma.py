@@ -40,7 +40,7 @@ class TextEncoder:
     tokenizer: Any
     model: Any
     device: torch.device
-    """Where it computes; streamed weights lie elsewhere."""
+    """Where it computes; offloaded weights lie elsewhere."""
 
     @property
     def num_layers(self) -> int:

@@ -128,7 +128,7 @@ def check_clip(location: str) -> None:
 
 
 def pending_clip(location: str) -> "tuple[PendingFile, ...]":
-    """What `locate_clip` would download.
+    """Return what `locate_clip` would download.
 
     Raises:
         CheckpointError, TransientError: it is not there, here or on the hub.

@@ -1,7 +1,7 @@
 """What in a workspace no kept run refers to: what could be deleted, and its deletion while other runs may be at work.
 
 Nothing is deleted but under the lock of the folder that holds it, and what is in use is asked again while it is held. A
-stage that runs holds the lock of its own folder. Before it takes that of a pool folder it says in its own which one
+stage that runs holds the lock of its own folder. Before it takes that of a store folder it says in its own which one
 that is; so a stage that is not finished, at work or killed, keeps what it may refer to.
 """
 
@@ -27,7 +27,7 @@ DAY_SECONDS = 86_400.0
 SHARDED = ("pool/text/*/", "pool/latents/*/", "pool/frames/*/")
 """Folders of shards, in a workspace."""
 ITEMS = ("*.tar", "*.mp4", "*.safetensors")
-"""Files of items in a folder of the pool; what lies beside them goes with them."""
+"""Files of items in a folder of the store; what lies beside them goes with them."""
 PARTIAL = (".partial-", ".partial")
 """What the names of partial files begin or end with."""
 
@@ -52,8 +52,8 @@ class Garbage:
 
 
 def find_garbage(workspace: Workspace, keep_runs: int, min_age: float = 0.0) -> Iterator[Garbage]:
-    """What neither the newest `keep_runs` runs, nor the latest results, nor unfinished stages refer to, and what was
-    not written or used for `min_age` seconds; and partial files that were left a day ago.
+    """Yield what neither the newest `keep_runs` runs, nor the latest results, nor unfinished stages refer to, and what
+    was not written or used for `min_age` seconds; and partial files that were left a day ago.
 
     Stage folders, shards, renders, and 8-bit weights.
     """
@@ -98,9 +98,9 @@ class _Kept:
     keys: set[tuple[str, str]]
     """Stages and keys."""
     files: set[str] = field(default_factory=set)
-    """In the pool, relative to the workspace."""
+    """In the store, relative to the workspace."""
     folders: set[str] = field(default_factory=set)
-    """Of the pool, with all they hold."""
+    """Of the store, with all they hold."""
 
 
 def _kept(workspace: Workspace, keep_runs: int) -> _Kept:
@@ -134,7 +134,7 @@ def _keep_for_finished(stage: Stage, folder: Path, kept: _Kept) -> None:
         kept.folders.add(f"pool/quantised/{noted['key']}")
     try:
         columns = stage.manifest(folder).table().to_pydict()
-    except DamagedError:  # it will be made again, from what is in the pool
+    except DamagedError:  # it will be made again, from what is in the store
         if noted := _json(folder / POOL_FILE):
             kept.folders.add(str(noted["folder"]))
         return
@@ -168,7 +168,7 @@ def _quantised(workspace: Workspace, keep_runs: int, before: float, folder: Path
 
 
 def _partials(workspace: Workspace) -> Iterator[Garbage]:
-    """What killed writers left, a day old whatever age is asked for: a younger one may be at work."""
+    """Yield what killed writers left, a day old whatever age is asked for: a younger one may be at work."""
     before = time.time() - DAY_SECONDS
     for parent, folders, names in os.walk(workspace.root):
         for name in [*folders, *names]:

@@ -29,9 +29,10 @@ class Damage(NamedTuple):
 
 
 def find_damage(stage: Stage, folder: Path, workspace: Workspace, memo: DigestMemo) -> Iterator[Damage]:
-    """What is wrong with a finished result. Files whose digest `memo` knows are not read again while they are the same.
+    """Yield what is wrong with a finished result. Files whose digest `memo` knows are not read again while they are the
+    same.
 
-    The counts, the manifest, the files beside it, and the files and samples in the pool that its rows name.
+    The counts, the manifest, the files beside it, and the files and samples in the store that its rows name.
     """
     manifest, columns, counted = stage.manifest(folder), dict[str, list[Any]](), ""
     try:
@@ -129,7 +130,8 @@ def _unsealed(folder: Path) -> Mapping[str, Any]:
 
 
 def _newer_program(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """Which version of the program changed, or an empty string; then all is computed anew, whatever else changed."""
+    """Return which version of the program changed, or an empty string; then all is computed anew, whatever else
+    changed."""
     if "version" not in old:
         return ""
     pairs = [("this stage", old["version"], new["version"])]
@@ -150,7 +152,7 @@ def _differences(path: tuple[str, ...], old: Any, new: Any) -> Iterator[str]:
 
 
 def _changed_file(path: tuple[str, ...], old: Any, new: Any) -> str:
-    """What became of a file of the footage, or of what lies beside it; `path` is its name and the part's."""
+    """Return what became of a file of the footage, or of what lies beside it; `path` is its name and the part's."""
     what = path[0] if path[1:] in ((), ("media",)) else f"the {path[1]} of {path[0]}"
     if old in (None, ABSENT):
         return f"{what} is new"

@@ -54,7 +54,7 @@ def _run_body(run: StageRun) -> Summary:
 
 
 def _is_settled(run: StageRun, outcome: Outcome) -> bool:
-    """Whether the next run may take the result as it is: nothing went by what held for a moment only.
+    """Return whether the next run may take the result as it is: nothing went by what held for a moment only.
 
     The first stage names in its key the files that cannot be read, so that these are looked at before it is reused.
     """
@@ -74,7 +74,8 @@ def _is_readable(path: Path) -> bool:
 
 
 def _is_as_named(run: StageRun) -> bool:
-    """Whether the world still is what the stage's key says: footage, captions, weights, and all else it observes."""
+    """Return whether the world still is what the stage's key says: footage, captions, weights, and all else it
+    observes."""
     try:
         now = run.identity(run.memo)
     except (LtxError, OSError):  # it is away or being written; the next run says so if it is still
@@ -83,7 +84,7 @@ def _is_as_named(run: StageRun) -> bool:
 
 
 def read_quarantine(manifest: Manifest[Any]) -> list[Quarantined]:
-    """What the execution that wrote this manifest set aside."""
+    """Return what the execution that wrote this manifest quarantined."""
     return list(Manifest(manifest.path.parent / "quarantine.parquet", Quarantined))
 
 

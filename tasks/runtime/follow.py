@@ -23,7 +23,7 @@ class Follower:
 
     @property
     def stopping(self) -> bool:
-        """Whether this process was asked to stop; the ranks stop together."""
+        """True if this process was asked to stop; the ranks stop together."""
         return self.reporter.stopping
 
     def advance(self, done: int, total: int, unit: str) -> None:

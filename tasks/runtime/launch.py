@@ -89,7 +89,7 @@ def launch(run: StageRun, listener: Listener) -> Summary:
 
 
 def _heard_out(child: subprocess.Popen[bytes], name: str, listener: Listener) -> tuple[dict[str, Any] | None, int]:
-    """What the child said last, and its exit code; it has ended, whatever is raised here."""
+    """Return what the child said last, and its exit code; it has ended, whatever is raised here."""
     with ThreadPoolExecutor(1, f"listening to {name}") as listening:
         try:
             end = listening.submit(copy_context().run, _listen, child, name, listener).result()

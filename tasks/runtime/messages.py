@@ -71,7 +71,7 @@ def read_request(path: Path, progress: Progress = SILENT) -> StageRun:
 
 
 def clear_leftovers(run: StageRun) -> None:
-    """Delete what killed runs left: requests of this stage, and partial files of it, of the pool and of reports."""
+    """Delete what killed runs left: requests of this stage, and partial files of it, of the store and of reports."""
     stage, place = run.out.parent, run.workspace
     for path in find_whole(stage / REQUESTS, "*.json"):
         if is_leftover(path, path.name.partition("-")[2]):

@@ -62,7 +62,7 @@ class PicturePrompt(ConfigModel):
 
 
 class SoundPrompt(ConfigModel):
-    """Sound to video from a file of one's own."""
+    """Audio to video from a file of one's own."""
 
     sound: Path = Field(description="An audio file, or a video whose audio is used.")
     prompt: str = Field(min_length=1, description="Description of what is seen.")

@@ -43,7 +43,7 @@ class Subject:
 DECODING = Subject("decoding", 3)
 """Files of footage, sounds, masks and pictures to frames, samples and times: ltx_core/media."""
 AUTOENCODERS = Subject("autoencoders", 1)
-"""Frames and sound to latents and back: ltx_core/autoencoder."""
+"""Frames and audio to latents and back: ltx_core/autoencoder."""
 TRANSFORMER = Subject("transformer", 2)
 """A step of the denoiser with its text contexts, in every precision: ltx_core/denoiser, ltx_core/engine. Kept 8-bit
 weights carry it too."""

@@ -29,7 +29,7 @@ class Summary(BaseModel):
     quarantined_by_reason: Mapping[str, int]
     figures: Mapping[str, float]
     settled: bool = True
-    """Whether the next run may take the result as it is. Not where an item could not be read, or where what the
+    """True if the next run may take the result as it is. Not where an item could not be read, or where what the
     stage is named by changed while it ran."""
     rows: str = ""
     """Digest of the manifest's rows; empty in what earlier releases wrote."""
@@ -79,7 +79,7 @@ def read_summary(manifest: Manifest[Any]) -> Summary:
 
 
 def check_quarantine(summary: Summary, limit: float) -> None:
-    """Refuse a stage that set aside too much.
+    """Refuse a stage that quarantined too much.
 
     Raises:
         DataError: more than `limit` of the items are quarantined, or all are.

@@ -63,7 +63,7 @@ def check_weights_here(model: ModelConfig) -> None:
 
 
 def pending_weights(model: ModelConfig) -> "tuple[PendingFile, ...]":
-    """What `prepare_weights` would download, with sizes where the hub tells them.
+    """Return what `prepare_weights` would download, with sizes where the hub tells them.
 
     Raises:
         LtxError: a location leads nowhere, or the hub cannot be asked for what is not here.
@@ -183,7 +183,7 @@ def _opened(source: ModelSource, _state: tuple[tuple[str, FileState], ...]) -> C
 
 
 def _state(paths: tuple[Path, ...]) -> tuple[tuple[str, FileState], ...]:
-    """What changes when a file that is opened is replaced: names and states."""
+    """Return what changes when a file that is opened is replaced: names and states."""
     files = [file for path in paths for file in (find_whole(path, "**/*") if path.is_dir() else (path,))]
     return tuple((str(file), FileState.of(file)) for file in sorted(files) if file.suffix in (".json", ".safetensors"))
 

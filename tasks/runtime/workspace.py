@@ -10,13 +10,13 @@ from ltx_core.io.json_file import read_json, write_json
 OWN = ("cache", "mlartifacts", "pool", "runs", "stages")
 """Folders of a workspace. Nothing in them is anybody's footage."""
 POOL_FILE = "pool.json"
-"""In a stage's folder: the pool's folder that its items lie in, so that nothing there is deleted before it is done."""
+"""In a stage's folder: the store's folder that its items lie in, so that nothing there is deleted before it is done."""
 QUANTISED_FILE = "quantised.json"
 """In a stage's folder: the key of the 8-bit weights that it reads."""
 
 
 def is_own_folder(folder: Path) -> bool:
-    """Whether a folder is one of those that a workspace, this one or any other, keeps its results in."""
+    """Return whether a folder is one of those that a workspace, this one or any other, keeps its results in."""
     return folder.name in OWN and (folder.parent / "stages" / "probe").is_dir()
 
 

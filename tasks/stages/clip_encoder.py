@@ -44,7 +44,7 @@ def decoded_clips(
     decode: Callable[[Clip], WholeClip] = whole_clip,
 ) -> Generator[Decoded, None, None]:
     """Each (key, clip) in order, decoded in worker processes; what cannot be decoded goes to `refused`, by key, and
-    holds up nothing else. `decode`: default all frames, and the sound and mask; from a module without torch.
+    holds up nothing else. `decode`: default all frames, and the audio and mask; from a module without torch.
 
     Raises:
         Stopped: the stage was asked to stop.

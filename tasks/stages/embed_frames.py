@@ -170,7 +170,7 @@ class EmbedFramesConfig(ShardConfig):
 
 
 def embed_frames(run: StageRun) -> Outcome:
-    """Embed what the pool lacks. Clips of equal pictures share features; held-out clips need none."""
+    """Embed what the store lacks. Clips of equal pictures share features; held-out clips need none."""
     encoder = _encoder_key(run, run.memo)
     clips: list[Clip] = [clip for clip in run.inputs["split"] if clip.split == "train"]
     keys = {clip.clip_id: text_digest(encoder, picture_key(clip)) for clip in clips}
@@ -227,7 +227,7 @@ def _row(clip: Clip, entry: Entry, run: StageRun) -> Frames:
 
 
 def _encoder_key(run: StageRun, memo: DigestMemo) -> str:
-    """Digest of everything but the clip that features depend on; names the pool folder."""
+    """Digest of everything but the clip that features depend on; names the store folder."""
     config: EmbedFramesConfig = run.config
     return text_digest(_identity(config, memo), str(config.image_size), config.dtype, run.version)
 

@@ -49,7 +49,7 @@ class EmbedTextConfig(ShardConfig):
 
 
 def embed_text(run: StageRun) -> Outcome:
-    """Embed what the pool lacks; a caption used twice is embedded once."""
+    """Embed what the store lacks; a caption used twice is embedded once."""
     encoder = _encoder_key(run, run.memo)
     texts = sorted({clip.caption for clip in run.inputs["split"]} | prompt_texts(run.shared.prompts))
     keys = {text: text_digest(encoder, text) for text in texts}
@@ -137,7 +137,7 @@ def _row(text: str, entry: Entry, run: StageRun) -> Text:
 
 
 def _encoder_key(run: StageRun, memo: DigestMemo) -> str:
-    """Digest of everything but the text that features depend on; names the pool folder."""
+    """Digest of everything but the text that features depend on; names the store folder."""
     return text_digest(*_observed(run.shared, memo).values(), run.config.dtype, run.version)
 
 

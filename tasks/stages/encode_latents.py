@@ -80,7 +80,7 @@ NOT_IN_KEY = frozenset({"decode_workers", "decode_ahead_mib", "batch_size", "com
 
 
 def encode_latents(run: StageRun) -> Outcome:
-    """Encode what the pool lacks. Clips of equal content share latents, whatever file they come from."""
+    """Encode what the store lacks. Clips of equal content share latents, whatever file they come from."""
     vaes = _vae_key(run, run.memo)
     clips: list[Clip] = list(run.inputs["split"])
     keys = {clip.clip_id: text_digest(vaes, clip.clip_key) for clip in clips}
@@ -91,7 +91,7 @@ def encode_latents(run: StageRun) -> Outcome:
 def _encode(
     run: StageRun, missing: Mapping[str, Clip], known: Mapping[str, Entry], refused: Refused
 ) -> Generator[Encoded, None, None]:
-    """Latents of clips; those that differ in sound alone from one that is known get its picture's."""
+    """Latents of clips; those that differ in audio alone from one that is known get its video's."""
     with loading():
         from tasks.stages.clip_encoder import encoded, info, is_finite, resounded
 
@@ -143,7 +143,7 @@ def _learns_silence(clip: Clip, run: StageRun) -> bool:
 
 
 def _vae_key(run: StageRun, memo: DigestMemo) -> str:
-    """Digest of everything but the clip that latents depend on; names the pool folder."""
+    """Digest of everything but the clip that latents depend on; names the store folder."""
     config: EncodeLatentsConfig = run.config
     identities: Sequence[str] = list(_identities(run.shared, memo).values())
     tiles = [f"tiles of {config.tile_size} over {config.tile_overlap}"] if config.tile_size else []

@@ -1,4 +1,4 @@
-"""What the encoding stages share: what the pool holds is taken from there, the rest is encoded into new shards."""
+"""What the encoding stages share: what the store holds is taken from there, the rest is encoded into new shards."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
@@ -35,7 +35,7 @@ class ShardConfig(ConfigModel):
 
 
 def note_folder(run: StageRun, folder: Path) -> None:
-    """Say in the stage's folder which one of the pool it uses; before its lock is taken; see
+    """Say in the stage's folder which one of the store it uses; before its lock is taken; see
     `tasks.runtime.collect`."""
     write_json(run.out / POOL_FILE, {"folder": run.workspace.relative(folder)})
 
@@ -64,7 +64,7 @@ to `refused` instead."""
 
 @dataclass(frozen=True)
 class Samples:
-    """What the pool holds of the items asked for, how many of them were encoded now, and what could not be."""
+    """What the store holds of the items asked for, how many of them were encoded now, and what could not be."""
 
     entries: Mapping[str, Entry]
     computed: int
@@ -81,7 +81,7 @@ def encode_missing(
     unit: str,
     fits: Callable[[Item, Entry], bool] = lambda _item, _entry: True,
 ) -> Samples:
-    """Encode what `folder`, of the pool, lacks of `items`, by key; all of them if the run is forced.
+    """Encode what `folder`, of the store, lacks of `items`, by key; all of them if the run is forced.
 
     Args:
         run: The stage's run, which is told how far it is.

@@ -1,7 +1,7 @@
 """How the layers of a base in 8 bits are held and multiplied: compared once for a checkpoint, kept with each run.
 
-What was found lies in the pool, for all runs of a workspace with that transformer, and in the folder of a run that
-began with it: one that is resumed goes on with the very choice, whatever has become of the pool.
+What was found lies in the store, for all runs of a workspace with that transformer, and in the folder of a run that
+began with it: one that is resumed goes on with the very choice, whatever has become of the store.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,7 +49,7 @@ FILE = "low_precision.json"
 
 
 def compared(run: StageRun, ranks: "Ranks", make: Callable[[], Comparison]) -> Comparison | None:
-    """What the run began with, else what the pool knows of this transformer, else what `make` finds. The first rank
+    """What the run began with, else what the store knows of this transformer, else what `make` finds. The first rank
     makes it. None where nothing is left to a comparison."""
     settings, progress = run.config, run.progress
     if not _is_compared(settings):
@@ -73,7 +73,7 @@ def compared(run: StageRun, ranks: "Ranks", make: Callable[[], Comparison]) -> C
 def known(
     settings: TrainSettings, shared: Shared, workspace: Workspace, progress: Progress = SILENT
 ) -> Comparison | None:
-    """What the pool knows, if the settings leave it to a comparison. Weights are read for their digest only where the
+    """What the store knows, if the settings leave it to a comparison. Weights are read for their digest only where the
     pool knows of any: a plan of a new workspace reads headers alone."""
     if not _is_compared(settings) or not find_whole(workspace.compared, "*.json"):
         return None

@@ -60,7 +60,7 @@ def named(clip: Clip, row: Media, spec: DatasetSpec) -> Clip:
 
 
 def renamed(one: Quarantined, row: Media) -> Quarantined:
-    """What is set aside of a file, with the names that the file has this time."""
+    """What is quarantined of a file, with the names that the file has this time."""
     start = one.item.partition("@")[2]
     item = f"{row.media_id}@{start}" if start else row.media_id
     return one.model_copy(
@@ -83,10 +83,10 @@ def files_beside(source: Source, info: MediaInfo, store: ItemStore, run: StageRu
 
 
 def _sound(source: Source, store: ItemStore, run: StageRun) -> dict[str, str]:
-    """What the row says of the sound file that the dataset has for this video; nothing if it has no such folder.
+    """What the row says of the audio file that the dataset has for this video; nothing if it has no such folder.
 
     Raises:
-        MediaError: NO_SOUND, there is none though one is wanted, or several, or no sound in it; or it cannot be read.
+        MediaError: NO_SOUND, there is none though one is wanted, or several, or no audio in it; or it cannot be read.
     """
     audio = source.dataset.audio
     if audio.sound_dir is None or (not source.sounds and audio.missing_sound == "without"):
@@ -182,7 +182,7 @@ class Look(NamedTuple):
 
 
 def _look_at(sources: Sequence[Source], store: ItemStore, run: StageRun) -> tuple[dict[str, Look], set[str]]:
-    """Each file once, by the digest of its bytes; those that the pool did not know too."""
+    """Each file once, by the digest of its bytes; those that the store did not know too."""
     looks: dict[str, Look] = {}
     missing: dict[str, Source] = {}
     for source in sources:

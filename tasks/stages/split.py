@@ -30,10 +30,10 @@ from tasks.stages.probe import PLACEHOLDER, named, renamed
 
 
 def resound(clips: Sequence[Clip], media: Media, run: StageRun) -> tuple[list[Clip], bool]:
-    """The clips with the sound of the same seconds of `media`'s sound file, and whether any was heard anew.
+    """The clips with the audio of the same seconds of `media`'s audio file, and whether any was heard anew.
 
     Raises:
-        MediaError: the sound file changed or went away since it was probed.
+        MediaError: the audio file changed or went away since it was probed.
     """
     store = ItemStore(run.workspace.pool / "heard", run.progress)
     channels = run.shared.dataset(media.dataset).audio.channels
@@ -128,7 +128,7 @@ def split(run: StageRun) -> Outcome:
         stop_if_asked(run.progress, "splitting")
         try:
             found, refused, is_new = _clips_of(row, cut, run)
-        except MediaError as error:  # its sound is another by now, or away
+        except MediaError as error:  # its audio is another by now, or away
             found, refused, is_new = [], [_refused(row, error)], False
         clips += found
         quarantined += refused
@@ -154,7 +154,7 @@ def split(run: StageRun) -> Outcome:
 
 
 class Cut(NamedTuple):
-    """Clips of a file and what is set aside of it, as the pool keeps them, and whether they were made just now."""
+    """Clips of a file and what is quarantined of it, as the store keeps them, and whether they were made just now."""
 
     known: dict[str, Any]
     is_new: bool
@@ -193,7 +193,7 @@ def _cut_files(media: Sequence[Media], run: StageRun, store: ItemStore) -> list[
 
 
 def _clips_of(row: Media, cut: Cut, run: StageRun) -> tuple[list[Clip], list[Quarantined], bool]:
-    """What the pool knows of the bytes of a file, with the file's names and the sound that belongs to it; and whether
+    """What the store knows of the bytes of a file, with the file's names and the audio that belongs to it; and whether
     any of it was made just now."""
     spec, is_new = run.shared.dataset(row.dataset), cut.is_new
     clips = [named(Clip.model_validate(clip), row, spec) for clip in cut.known["clips"]]
@@ -205,14 +205,14 @@ def _clips_of(row: Media, cut: Cut, run: StageRun) -> tuple[list[Clip], list[Qua
 
 
 def _pictures_alone(spec: DatasetSpec) -> DatasetSpec:
-    """How the pictures are cut, whatever the sound becomes if it comes from elsewhere."""
+    """How the frames are cut, whatever the audio becomes if it comes from elsewhere."""
     if spec.audio.sound_dir is None:
         return spec
     return spec.model_copy(update={"audio": AudioSpec(auto_split=False)})
 
 
 def as_kept(row: Media, result: tuple[list[Clip], list[Quarantined]] | MediaError) -> dict[str, Any]:
-    """Clips of a file and what is set aside of it, or the file itself, as JSON."""
+    """Clips of a file and what is quarantined of it, or the file itself, as JSON."""
     if isinstance(result, MediaError):
         result = [], [_refused(row, result)]
     clips, refused = result

@@ -67,7 +67,7 @@ def _batch_notices(config: TrainSettings, shared: Shared) -> Sequence[str]:
 
 def _rollout_notices(config: TrainSettings) -> Sequence[str]:
     """What rollouts cost. A step without them is a forward and, weights being frozen, a backward of about as much, and
-    another forward where blocks are computed again."""
+    another forward where blocks are recomputed."""
     rollout = config.rollout
     if rollout is None:
         return []

@@ -40,12 +40,12 @@ SLOWEST = 24000 / 1001
 
 
 def memory_lines(settings: TrainSettings, shared: Shared, inputs: Inputs, workspace: Workspace) -> Sequence[str]:
-    """For people: that there is no sound to train on, if there is none; the predicted peak on the card of
+    """For people: that there is no audio to train on, if there is none; the predicted peak on the card of
     `memory.gpu_gib` or of this machine, the choice, and why; how weights in 8 bits are held, as far as it is known.
 
     Raises:
         OutOfMemory: it cannot fit.
-        ConfigError: the sound's layers are asked for, and no clip has sound.
+        ConfigError: the audio's layers are asked for, and no clip has audio.
     """
     compared = known(settings, shared, workspace)
     layers = None if compared is None else compared.choice
@@ -133,7 +133,7 @@ def check_fit(work: Workload, choice: Choice, budget_bytes: int) -> Sequence[str
 
 
 def check_host(settings: TrainSettings, choice: Choice, memory: MemoryConfig) -> Sequence[str]:
-    """What streamed weights and waiting activations take of the host.
+    """What offloaded weights and waiting activations take of the host.
 
     Raises:
         OutOfMemory: more page-locked memory than the machine has left.
@@ -159,7 +159,7 @@ def check_host(settings: TrainSettings, choice: Choice, memory: MemoryConfig) ->
 
 
 def buckets_of(rows: Sequence[Any]) -> tuple[Bucket, ...]:
-    """Of clips or latents that are trained on, with how often an epoch visits each bucket."""
+    """Of clips or latents that are trained on, with how often an epoch uses each bucket."""
     visits: dict[tuple[str, float], int] = {}
     for row in rows:
         if row.split == "train":

@@ -52,7 +52,7 @@ def encoding_line(
 
 
 def _video_vae(shared: Shared, dtype: str) -> tuple[UnbuiltVae, int]:
-    """As the header describes it; and the bytes that all its weights take, the sound's among them."""
+    """As the header describes it; and the bytes that all its weights take, the audio's among them."""
     arguments, item_bytes = open_weights(shared.model).checkpoint.arguments("video_vae"), ITEM_BYTES[dtype]
     num_weights = sum(map(math.prod, flat(video_vae(arguments)).values()))
     return UnbuiltVae(arguments, ItemSize(item_bytes)), SOUND_BYTES + num_weights * item_bytes

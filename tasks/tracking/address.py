@@ -39,7 +39,7 @@ class Address:
 
     @property
     def is_http(self) -> bool:
-        """Whether it is a server's, not a database's or a folder's."""
+        """True if it is a server's, not a database's or a folder's."""
         return self.whole.lower().startswith(("http://", "https://"))
 
     @classmethod

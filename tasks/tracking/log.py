@@ -89,7 +89,7 @@ def kept_folder(workspace: Workspace) -> Path:
 
 
 def destination(config: TrackingConfig) -> str:
-    """Which MLflow a file is for, without secrets."""
+    """Return which MLflow a file is for, without secrets."""
     return json.dumps([None if config.uri is None else str(config.uri), config.experiment])
 
 

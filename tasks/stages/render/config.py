@@ -190,7 +190,7 @@ CENTRE: Region = (0.25, 0.25, 0.75, 0.75)
 
 
 class RenderValidationConfig(SamplingConfig):
-    """Base and LoRA get the same noise. Sizes are of prompts, pictures and sounds; clips bring their own."""
+    """Base and LoRA get the same noise. Sizes are of prompts, video and audio; clips bring their own."""
 
     LOCATIONS = ("clip_model",)
 

@@ -26,11 +26,11 @@ class Given:
     clip: Clip | None = None
     file: Path | None = None
     start_seconds: float = 0.0
-    """Where the sound begins, in the clip's file or in `file`."""
+    """Where the audio begins, in the clip's file or in `file`."""
 
     @property
     def sound(self) -> Path | None:
-        """The file whose sound the render keeps."""
+        """The file whose audio the render keeps."""
         if self.mode != "s2v":
             return None
         return sound_file(self.clip) if self.clip else self.file
@@ -78,7 +78,7 @@ def _strength(config: RenderValidationConfig) -> tuple[str, ...]:
 
 
 def given_files(config: RenderValidationConfig, shared: Shared, memo: DigestMemo) -> Iterator[tuple[Given, Any]]:
-    """Pictures and sounds of one's own, each with its entry in the configuration.
+    """Video and audio of one's own, each with its entry in the configuration.
 
     Raises:
         DataError: a file is gone.
@@ -112,7 +112,7 @@ def check_files(config: RenderValidationConfig, shared: Shared) -> None:
 
 
 def small_pictures(config: RenderValidationConfig, shared: Shared) -> Iterator[str]:
-    """A notice for each picture that would be enlarged more than twice."""
+    """A warning for each picture that would be enlarged more than twice."""
     from ltx_core.media.image import picture_size
 
     for entry in shared.prompts.pictures:

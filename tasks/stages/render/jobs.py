@@ -158,7 +158,7 @@ SIZES = ("width", "height", "num_frames", "frame_rate")
 
 @dataclass(frozen=True)
 class RenderJob:
-    """One render: what is asked, of which weights, and its files in the pool."""
+    """One render: what is asked, of which weights, and its files in the store."""
 
     key: str
     variant: Variant

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LORA_BYTES = GIB // 2
 """Of a LoRA that is not trained yet: rank 32 on all attention projections takes 0.4 GiB in bf16."""
 OFFLOAD = "offload"
-"""In the stage's folder: files of blocks that are streamed from disk."""
+"""In the stage's folder: files of blocks that are offloaded from disk."""
 
 
 def memory_lines(
@@ -113,7 +113,7 @@ def _is_on_disk(config: RenderValidationConfig, choice: SamplingChoice) -> bool:
 
 
 def _check_host(config: RenderValidationConfig, choice: SamplingChoice) -> Sequence[str]:
-    """What streamed weights take of the host.
+    """What offloaded weights take of the host.
 
     Raises:
         OutOfMemory: more page-locked memory than the machine has left, where that is asked for.

@@ -178,7 +178,7 @@ def _variant(row: Render, run: StageRun, runs: Mapping[str, SamplingConfig], *, 
     name = f"{row.variant}-{row.adapters}" if row.adapters else row.variant
     video = run.out / "renders" / f"{number:02d}-seed{row.seed}-{name}.mp4"
     video.unlink(missing_ok=True)
-    os.link(source, video)  # the pool and this folder are one file system, and gc counts on both names
+    os.link(source, video)  # the store and this folder are one file system, and gc counts on both names
     return VariantRender(
         variant=f"{row.variant} with {row.adapters}" if row.adapters else row.variant,
         video=video,

@@ -37,7 +37,7 @@ Encoded = dict[tuple[str, int, int, float], Tensor]
 
 
 def encode_files(jobs: Sequence[RenderJob], checkpoint: Any, *, crf: int, device: str, dtype: torch.dtype) -> Encoded:
-    """Latents of every picture [C, 1, H, W] and sound [A, D] that the jobs are given as files; the VAEs are gone after.
+    """Latents of every picture [C, 1, H, W] and audio [A, D] that the jobs are given as files; the VAEs are gone after.
     Pictures are compressed at `crf` first, but not at 0.
 
     Raises:
@@ -121,7 +121,7 @@ def _sound_encoder(checkpoint: Any, *, device: str, dtype: torch.dtype) -> Calla
 
 
 def sample_missing(jobs: Sequence[RenderJob], run: StageRun, *, done: int) -> int:
-    """Sample every job whose latents the pool lacks, and say how many; the GPU is free again at return."""
+    """Sample every job whose latents the store lacks, and say how many; the GPU is free again at return."""
     todo = [job for job in jobs if run.force or not is_vouched(job.latents)]
     if not todo:
         return 0
