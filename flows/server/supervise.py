@@ -55,7 +55,7 @@ def tell_crashed(client: SyncPrefectClient, console: Console) -> None:
         console.print(f"run {name} lost its process and is marked crashed; `prefect flow-run retry` goes on with it")
 
 
-INSTALLED = Path(__file__).parents[1]
+INSTALLED = Path(__file__).parents[2]
 """The folder of this package, from which a worker loads the flows."""
 FORMER_GPU_LIMIT = "gpu"
 """Earlier versions held GPUs by this limit of the server, whose slots outlived their holders; now the kernel's locks in
