@@ -57,12 +57,12 @@ class ProcessRecord:
 
     @property
     def is_here(self) -> bool:
-        """Whether it is or was a process of this machine or container since that started; of others nothing can be
+        """True if it is or was a process of this machine or container since that started; of others nothing can be
         known."""
         return self.host == os.uname().nodename and self.table in ("", process_table())
 
     def is_alive(self) -> bool:
-        """Whether that very process still runs on this machine."""
+        """Return whether that very process still runs on this machine."""
         try:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.started_at) < 1.0
@@ -71,12 +71,12 @@ class ProcessRecord:
             return False
 
     def is_gone(self) -> bool:
-        """Whether it surely ended: it was of this machine or container, and runs no more."""
+        """Return whether it surely ended: it was of this machine or container, and runs no more."""
         return self.is_here and not self.is_alive()
 
     def is_past(self) -> bool:
-        """Whether it is gone, or was of a machine or container of this name before a restart. One of another container
-        of this name that runs now cannot be told from those: where that would do harm, ask a lock too."""
+        """Return whether it is gone, or was of a machine or container of this name before a restart. One of another
+        container of this name that runs now cannot be told from those: where that would do harm, ask a lock too."""
         return self.host == os.uname().nodename and not (self.is_here and self.is_alive())
 
 
@@ -86,7 +86,7 @@ MACHINE = Path("/proc/vmstat")
 
 
 def oom_kills() -> int | None:
-    """How many processes of this one's control group, its descendants too, or where that is unknown of the whole
+    """Return how many processes of this one's control group, its descendants too, or where that is unknown of the whole
     machine, the kernel has ended for want of memory; None where the kernel does not say."""
     for file in (*_group_files(), MACHINE):
         try:
@@ -99,7 +99,7 @@ def oom_kills() -> int | None:
 
 
 def killed_since(before: int | None) -> bool:
-    """Whether the kernel ended another process since `oom_kills` gave `before`."""
+    """Return whether the kernel ended another process since `oom_kills` gave `before`."""
     now = oom_kills()
     return before is not None and now is not None and now > before
 

@@ -1,7 +1,7 @@
 """The shapes of LTX-2, by name. Letters used in every shape comment of this package:
 
 B batch    C channels    F latent frames    H W latent height and width    T tokens (F*H*W)    D model width
-S text tokens    A audio latent frames    M mel bins    N samples of sound
+S text tokens    A audio latent frames    M mel bins    N samples of audio
 
 Canonical: latents [B, C, F, H, W]; tokens [B, T, D], order frame, height, width; positions [B, 3, T, 2] (seconds, pixel
 row, pixel column; [start, end)); sigma [B] from 0 (data) to 1 (noise); timesteps [B] or [B, T], sigma by token.

@@ -1,4 +1,4 @@
-"""What the miniature footage consists of: one declaration a file, for the writer and for tests that read it back."""
+"""Contents of the miniature footage: one declaration a file, for the writer and for tests that read it back."""
 
 from dataclasses import dataclass
 from fractions import Fraction
@@ -36,7 +36,7 @@ class Footage:
     name: str
     """Path below the footage folder, with forward slashes."""
     caption: str
-    """What the caption file beside it says."""
+    """Text of the caption file beside it."""
     scene: str
     """Name in `scenes.SCENES`."""
     muxer: Literal["mp4", "mov", "webm", "matroska"] = "mp4"

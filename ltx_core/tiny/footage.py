@@ -29,7 +29,7 @@ VIDEO_OPTIONS = {
 }
 """One thread, so that the bytes do not depend on timing."""
 CHUNK_SECONDS = 0.1
-"""Sound is handed over in pieces of this length, between the frames, so that both streams lie interleaved."""
+"""Audio is handed over in pieces of this length, between the frames, so that both streams lie interleaved."""
 
 Timed = tuple[float, Any, Any]
 """Seconds, the PyAV stream, the frame that it takes then."""
@@ -125,7 +125,7 @@ def write_sound(path: Path) -> Path:
 
 
 KEPT_OF_TRUNCATED = 0.6
-"""Share of a truncated file's bytes that are left: all of its index, half of its data."""
+"""Fraction of a truncated file's bytes that are left: all of its index, half of its data."""
 
 
 def write_footage(folder: Path, declared: Iterable[Footage] = DECLARED, progress: Progress = SILENT) -> list[Path]:

@@ -33,7 +33,7 @@ IMAGE_TOKENS = {
 }
 """Gemma 3 takes images too and wants these, though no prompt of ours has one."""
 BYTE_TOKENS = tuple(f"<0x{byte:02X}>" for byte in range(256))
-"""What characters outside the vocabulary are spelled with, so that every caption has tokens."""
+"""Tokens that spell characters outside the vocabulary, so that every caption has tokens."""
 VOCABULARY = 800
 """At most; a small corpus may yield fewer."""
 MAX_TOKENS = 1024

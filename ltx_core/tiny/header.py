@@ -1,4 +1,4 @@
-"""What the miniature checkpoint says of itself: the same keys as a released file's header, at toy widths.
+"""Header of the miniature checkpoint: the same keys as a released file's header, at toy widths.
 
 Loaders derive constructor arguments from this header, so the sizes here are the sizes of the tensors.
 """

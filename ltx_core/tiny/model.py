@@ -1,7 +1,7 @@
 """The tiny checkpoint in Lightricks' layouts: diffusers' own classes at toy widths, random weights, set levels.
 
 A released model's latents have mean 0 and spread 1 for real footage once normalised, and its decoders answer with
-pictures and sound of ordinary range. Here both are measured on a few of the corpus' own scenes and sounds, in float64
+video and audio of ordinary range. Here both are measured on a few of the corpus' own scenes and sounds, in float64
 so that no rounding of sums shows in the stored bfloat16.
 """
 
@@ -117,7 +117,7 @@ NUM_FRAMES = 9
 PIXEL_SPREAD = 0.4
 """Standard deviation of decoded pixels in [-1, 1]."""
 SOUND_SPREAD = 0.1
-"""Of decoded sound: -20 dBFS."""
+"""Of decoded audio: -20 dBFS."""
 EXTENSION_SPREAD = 0.02
 """Of what the bandwidth extension adds."""
 
@@ -153,7 +153,7 @@ def calibrate_audio(vae: Any, config: Mapping[str, Any]) -> Tensor:
 
 
 def calibrate_vocoder(vocoder: Any, spectrograms: Tensor) -> None:
-    """Sound of an ordinary level without an offset, from the first stage and, where there is one, the extension."""
+    """Audio of an ordinary level without an offset, from the first stage and, where there is one, the extension."""
     extended = hasattr(vocoder, "bwe_generator")
     first = vocoder.vocoder if extended else vocoder
     set_sound_level(first.conv_out, lambda: first(spectrograms), SOUND_SPREAD)
@@ -183,7 +183,7 @@ def set_statistics(vae: Any, latents: Tensor, over: tuple[int, ...]) -> Tensor:
 
 
 def outputs_of(layer: nn.Module, run: Callable[[], Any]) -> Tensor:
-    """What `layer` gives while `run` runs."""
+    """Return what `layer` gives while `run` runs."""
     seen: list[Tensor] = []
     handle = layer.register_forward_hook(lambda module, inputs, output: seen.append(output))
     try:

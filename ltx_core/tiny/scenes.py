@@ -1,4 +1,4 @@
-"""What the miniature footage shows: small moving scenes, drawn frame by frame from the time alone.
+"""Frames of the miniature footage: small moving scenes, drawn frame by frame from the time alone.
 
 A picture is float32 [H, W, 3], RGB in [0, 1]. Lengths are in picture heights: y runs from 0 at the top to 1 at the
 bottom, x from 0 to the aspect ratio, so that a scene fits every frame size.

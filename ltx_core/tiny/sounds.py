@@ -1,4 +1,4 @@
-"""What the miniature footage plays: synthetic sounds that happen together with what the scenes show.
+"""Audio of the miniature footage: synthetic sounds that happen together with what the scenes show.
 
 A sound is float32 [2, N], left and right, within [-1, 1]. Levels are those of ordinary footage, about -30 to -15 dBFS.
 """
@@ -19,7 +19,7 @@ TURN_PERIOD_SECONDS = 1.6
 SYLLABLE_SECONDS = 0.3
 
 BUBBLE_STARTS = (0.0, 0.25, 0.45, 0.7, 0.95, 1.2, 1.45)
-"""Share of a bubble's way, in seconds, at which each bubble leaves the floor."""
+"""Fraction of a bubble's way, in seconds, at which each bubble leaves the floor."""
 FORMANTS_HZ = ((730.0, 1090.0), (270.0, 2290.0), (300.0, 870.0), (530.0, 1840.0))
 """First two resonances of a, i, u, e (Peterson and Barney 1952), sung in turn by the face."""
 
@@ -52,7 +52,7 @@ def bubble_starts(seconds: float) -> list[float]:
 
 
 def mouth_opening(times: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far the mouth is open, 0 to 1: shut between syllables, and after every fourth for as long as one."""
+    """Return how far the mouth is open, 0 to 1: shut between syllables, and after every fourth for as long as one."""
     beat = times / SYLLABLE_SECONDS
     rests = np.floor(beat) % 5 == 4
     return np.where(rests, 0.0, np.sin(np.pi * (beat % 1)) ** 2)

@@ -93,7 +93,7 @@ AUDIO: Mapping[str, Audio] = MappingProxyType(
     }
 )
 UNSEEN = ("star", "siren")
-"""What the base model never sees, so that a LoRA has something to learn."""
+"""Things that the base model never sees, so that a LoRA has something to learn."""
 TWO_OBJECT_MOTIONS = ("left", "right", "up", "down", "still")
 SIREN_HERTZ = (500.0, 1000.0)
 CLICK_HERTZ = 3000.0
@@ -101,7 +101,7 @@ CLICK_HERTZ = 3000.0
 
 @dataclass(frozen=True)
 class Spec:
-    """What a clip shows and plays.
+    """Contents of a clip: the things that it shows and plays.
 
     Attributes:
         objects: Colour and shape of one or two objects.

@@ -23,9 +23,9 @@ class Miniature:
     footage: Path
     """Folder of media files with captions beside them."""
     picture: Path | None = None
-    """What image to video starts from."""
+    """Image that image to video starts from."""
     sound: Path | None = None
-    """What sound to video follows."""
+    """Audio that audio to video follows."""
 
 
 def write_miniature(
