@@ -26,11 +26,10 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import released
 from benchmarks.lines import say
-from ltx_core.checkpoint.text_projection import TextProjection
 from ltx_core.store.features import store_features
 from ltx_core.text.assemble import PACKED, compile_layers, quantise_linears, stream_layers
 from ltx_core.text.fit import PACK_TOKENS, pack_captions
-from ltx_core.text.gemma import TextEncoder, embed_captions
+from ltx_core.text.gemma import TextEncoder, TextProjection, embed_captions
 from ltx_core.transfer import PACKING_THREADS
 
 GIB = 2**30

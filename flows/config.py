@@ -13,8 +13,8 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validat
 from flows.documents import check_values, exists, explain, read_document
 from flows.guide.read import is_guide, translate
 from flows.prompt_library import with_library, with_negative
-from ltx_core.checkpoint.location import absolute_location
 from ltx_core.errors import ConfigError
+from ltx_core.hub.repository import absolute_location
 from tasks.runtime.shared import ConfigModel, Shared
 from tasks.runtime.workspace import Workspace
 from tasks.stages.embed_frames import EmbedFramesConfig

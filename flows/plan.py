@@ -21,7 +21,7 @@ from tasks.runtime.weights import check_weights_here, pending_weights, prepare_w
 from tasks.runtime.workspace import Workspace
 
 if TYPE_CHECKING:
-    from ltx_core.hub.fetch import PendingFile
+    from ltx_core.hub.repository import PendingFile
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from ltx_core.media.clip import clip_frames, sound_file
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.image import read_picture
 from ltx_core.sampling.decoding import load_latents
-from tasks.runtime.weights import open_weights
+from tasks.runtime.weights import open_model
 from tasks.stages.render.config import picture_crf
 
 LATENT_TOLERANCE = 0.02
@@ -33,7 +33,7 @@ SOUND_SNR_DB = 15.0
 def pictures(config: RunConfig, rows: Iterable[Render], clips: Mapping[str, Clip]) -> Iterator[str]:
     """In every image to video render the first latent is the given frame's, and the first frame what the VAE makes of
     it."""
-    vae = load_video_vae(open_weights(config.model).checkpoint, device="cpu", dtype=torch.float32)
+    vae = load_video_vae(open_model(config.model), device="cpu", dtype=torch.float32)
     for row in (row for row in rows if row.mode == "i2v"):
         path = config.workspace / row.file
         given = torch.from_numpy(_given_frame(config, row, clips))

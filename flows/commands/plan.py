@@ -12,7 +12,7 @@ from flows.config import guide_notices
 from flows.plan import PlannedStage, downloads, plan
 
 if TYPE_CHECKING:
-    from ltx_core.hub.fetch import PendingFile
+    from ltx_core.hub.repository import PendingFile
 
 MANY_BYTES = 2**28
 """From here on sizes are shown in GiB."""

@@ -13,7 +13,7 @@ from ltx_core.io.atomic import find_whole
 from ltx_core.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from ltx_core.hub.fetch import PendingFile, Repository
+    from ltx_core.hub.repository import PendingFile, Repository
 
 
 ON_HUB = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?::(?P<file>[\w./ -]+\.safetensors))?")
@@ -37,7 +37,7 @@ class HubAdapter:
 
     def source(self) -> "Repository":
         """The repository as the hub's client is asked for it."""
-        from ltx_core.hub.fetch import Repository
+        from ltx_core.hub.repository import Repository
 
         return Repository(self.repository, self.revision, self.cache, self.here_only)
 

@@ -3,7 +3,7 @@
 import errno
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined] # HTTPError: 
 from huggingface_hub.utils.tqdm import tqdm
 
 from ltx_core.errors import CheckpointError, LtxError, TransientError
+from ltx_core.hub.repository import PendingFile, Repository
 from ltx_core.io.atomic import storage_errors
 from ltx_core.progress import Progress
 
@@ -34,28 +35,7 @@ DISK_FULL = f"os error {errno.ENOSPC}"
 
 RETRIED = (408, 425, 429)
 """Statuses besides 5xx that pass by themselves."""
-
-
-@dataclass(frozen=True)
-class Repository:
-    """A repository on the hub and where its files are kept here."""
-
-    name: str
-    revision: str | None = None
-    """Branch, tag or commit; default main."""
-    cache: Path | None = None
-    """Default: the cache that all Hugging Face tools share."""
-    here_only: bool = False
-    """Take what was downloaded before and ask nobody."""
-
-    def asked(self, revision: str | None = None) -> dict[str, Any]:
-        """Return how the client is asked for it."""
-        return {
-            "repo_id": self.name,
-            "revision": revision or self.revision,
-            "cache_dir": self.cache,
-            "local_files_only": self.here_only,
-        }
+MIB = 2**20
 
 
 def fetch_files(repository: Repository, names: Sequence[str], bar: Bar | None = None) -> tuple[Path, ...]:
@@ -178,19 +158,6 @@ def _not_here(error: Exception, repository: Repository, what: str) -> LtxError:
         f"{what} of {repository.name} is not in {repository.cache or constants.HF_HUB_CACHE} and the hub cannot be "
         f"reached ({error.__cause__}). Check the network, or give a local path."
     )
-
-
-MIB = 2**20
-
-
-@dataclass(frozen=True)
-class PendingFile:
-    """A file on the hub that is not here."""
-
-    repository: str
-    name: str
-    size: int | None
-    """Bytes, where the hub says."""
 
 
 def pending_files(repository: Repository, names: Sequence[str]) -> tuple[PendingFile, ...]:

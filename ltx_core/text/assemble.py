@@ -16,8 +16,8 @@ from torch.nn import functional
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from ltx_core.checkpoint.quantised.reader import Weight
 from ltx_core.checkpoint.read import read_weights
+from ltx_core.checkpoint.stored import Weight
 from ltx_core.engine.arena import HostArena
 from ltx_core.engine.block_offload import BlockStream
 

@@ -4,7 +4,6 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,13 +17,15 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from ltx_core.checkpoint.architecture import wanted
 from ltx_core.checkpoint.complete import compare_shapes
-from ltx_core.checkpoint.quantised.group import grouped
-from ltx_core.checkpoint.text_encoder import StoredTextEncoder, open_text_encoder
-from ltx_core.checkpoint.text_projection import TextProjection
+from ltx_core.checkpoint.model import Model
+from ltx_core.checkpoint.read import filled
+from ltx_core.checkpoint.stored import grouped
+from ltx_core.checkpoint.text_encoder import StoredTextEncoder
 from ltx_core.errors import CheckpointError
 from ltx_core.text.assemble import LayerStream, assemble, quantise_linears
-from ltx_core.text.fit import PACK_TOKENS, Pack, fits, pack_captions
+from ltx_core.text.fit import PACK_TOKENS, Pack, pack_captions
 from ltx_core.transfer import Arriving, one_behind, to_device, to_host
 
 MAX_TOKENS = 1024
@@ -94,27 +95,26 @@ class TextEncoder:
 
 
 def load_gemma(
-    path: Path, *, device: str, dtype: torch.dtype, int8: bool = False, streamed: bool = False
+    stored: StoredTextEncoder, *, device: str, dtype: torch.dtype, int8: bool = False, streamed: bool = False
 ) -> TextEncoder:
-    """Load tokenizer and text model, frozen, from a Hugging Face folder or LTX-2.5's packed file.
+    """Load tokenizer and text model, frozen.
 
     Args:
-        path: The folder or the file.
+        stored: An opened folder or file.
         device: Where it computes.
         dtype: Of the weights, and of the products in any case.
         int8: Keep the layers' weights in 8 bits.
         streamed: Keep the layers' weights on the host, and the embedding's, and bring each layer when it is needed.
 
     Raises:
-        CheckpointError: files or tensors are missing or mis-shaped, or it is no Gemma that LTX-2 knows.
+        CheckpointError: tensors are missing or mis-shaped.
     """
-    stored = open_text_encoder(path)
     config_class, kind = CLASSES[stored.kind]
     config = config_class.from_dict(stored.config).text_config
     weights = grouped(stored.weights)
     with torch.device("meta"):
         expected = {name: tuple(tensor.shape) for name, tensor in kind(config).state_dict().items()}
-    compare_shapes(f"the text encoder in {path}", weights, expected)
+    compare_shapes(f"the text encoder in {stored.path}", weights, expected)
     stream = LayerStream(torch.device(device)) if streamed else None
 
     def finish(layer: torch.nn.Module) -> None:
@@ -143,7 +143,46 @@ def _tokenizer(stored: StoredTextEncoder) -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=core, bos_token=bos)
 
 
-__all__ = ["embed_captions", "embed_text", "fits", "text_features"]
+@dataclass(frozen=True)
+class TextProjection:
+    """The linear maps from stacked hidden states to features."""
+
+    video: torch.nn.Linear
+    """2.0: the only map, shared by both streams."""
+    audio: torch.nn.Linear | None
+    """2.3 and later."""
+    per_token_norm: bool
+    """Normalise each token on its own (2.3 and later) or over all valid tokens of a caption (2.0)."""
+
+
+def load_text_projection(model: Model, *, device: str, dtype: torch.dtype) -> TextProjection:
+    """The feature extractor's linear maps.
+
+    Raises:
+        CheckpointError: tensors are missing, unknown or mis-shaped, or they are no projection that LTX-2 has.
+    """
+    shapes = model.shapes("text_projection")
+
+    def build() -> torch.nn.ModuleDict:
+        names = sorted({name.rpartition(".")[0] for name in shapes})
+        return torch.nn.ModuleDict({name: _linear(shapes, name) for name in names})
+
+    maps = filled(build, model, "text_projection", device, dtype)
+    norm = str(model.config["transformer"].get("text_encoder_norm_type", "")).lower()
+    if set(maps) == {"text_proj_in"} and not norm:
+        return TextProjection(maps["text_proj_in"], None, per_token_norm=False)
+    if set(maps) == {"video_text_proj_in", "audio_text_proj_in"} and norm == "per_token_rms":
+        return TextProjection(maps["video_text_proj_in"], maps["audio_text_proj_in"], per_token_norm=True)
+    raise CheckpointError(
+        f"{model.path} has the text projections {sorted(maps)} with norm {norm or 'of 2.0'}; one shared map "
+        "(2.0), or one for video and one for audio with per_token_rms (2.3 and later), are wanted"
+    )
+
+
+def _linear(shapes: dict[str, tuple[int, ...]], name: str) -> torch.nn.Linear:
+    out_features, in_features = wanted(shapes, f"{name}.weight")
+    return torch.nn.Linear(in_features, out_features, bias=f"{name}.bias" in shapes)
+
 
 EPSILON = 1e-6
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ltx_core.checkpoint.location import is_repository
 from ltx_core.checkpoint.stored import StoredTensor
 from ltx_core.checkpoint.text_encoder import shards
 from ltx_core.errors import CheckpointError, ConfigError
+from ltx_core.hub.repository import is_repository
 from ltx_core.io.atomic import find_whole
 from ltx_core.io.digest import DigestMemo, text_digest
 from ltx_core.io.json_file import parse_object
@@ -16,7 +16,7 @@ from ltx_core.io.safetensors import read_header
 from ltx_core.progress import Progress
 
 if TYPE_CHECKING:
-    from ltx_core.hub.fetch import PendingFile, Repository
+    from ltx_core.hub.repository import PendingFile, Repository
 
 
 MODEL_TYPE = "dinov2"
@@ -162,7 +162,7 @@ def clip_identity(folder: Path, memo: DigestMemo) -> str:
 
 
 def _repository(location: str) -> "Repository":
-    from ltx_core.hub.fetch import Repository
+    from ltx_core.hub.repository import Repository
 
     return Repository(location)
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from datasets_spec import DatasetSpec
-from ltx_core.checkpoint.flavours import flavour
+from ltx_core.checkpoint.flavours import published
 from tasks.tracking.address import Address
 
 NEGATIVE_PROMPT = "worst quality, inconsistent motion, blurry, jittery, distorted"
@@ -47,7 +47,7 @@ class ModelConfig(ConfigModel):
     @classmethod
     def _known(cls, value: str | None) -> str | None:
         if value is not None:
-            flavour(value)
+            published(value)
         return value
 
 

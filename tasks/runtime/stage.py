@@ -26,7 +26,7 @@ from tasks.runtime.shared import Shared
 from tasks.runtime.workspace import Workspace
 
 if TYPE_CHECKING:
-    from ltx_core.hub.fetch import PendingFile
+    from ltx_core.hub.repository import PendingFile
     from tasks.runtime.stage_run import StageRun
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from datasets_spec import Clip, Frames, QuarantineReason
-from ltx_core.checkpoint.location import is_repository
 from ltx_core.errors import CheckpointError
+from ltx_core.hub.repository import is_repository
 from ltx_core.io.digest import DigestMemo, text_digest
 from ltx_core.media.clip import picture_key
 from ltx_core.media.errors import MediaError
@@ -27,7 +27,7 @@ from tasks.runtime.workspace import Workspace
 from tasks.stages.encode_missing import SHARD_OPTIONS, Encoded, Refused, ShardConfig, by_shape, encode_clips
 
 if TYPE_CHECKING:
-    from ltx_core.hub.fetch import PendingFile, Repository
+    from ltx_core.hub.repository import PendingFile, Repository
 
 
 KEPT_WIDTHS = 16
@@ -109,7 +109,7 @@ def _folder(location: str) -> Path:
 
 
 def _repository(location: str, revision: str | None) -> "Repository":
-    from ltx_core.hub.fetch import Repository
+    from ltx_core.hub.repository import Repository
 
     _check_repository(location)
     return Repository(location, revision)

@@ -16,13 +16,12 @@ from tasks.runtime.device import loading, planned_card
 from tasks.runtime.shared import PromptConfig, Shared
 from tasks.runtime.stage import Inputs, Observed, Outcome, Stage
 from tasks.runtime.stage_run import StageRun
-from tasks.runtime.weights import component_identities, encoder_identities, open_weights
+from tasks.runtime.weights import component_identities, open_model
 from tasks.runtime.workspace import Workspace
 from tasks.stages.encode_missing import SHARD_OPTIONS, Encoded, Refused, ShardConfig, encode_missing
 
 if TYPE_CHECKING:
-    from ltx_core.checkpoint.text_projection import TextProjection
-    from ltx_core.text.gemma import TextEncoder
+    from ltx_core.text.gemma import TextEncoder, TextProjection
 
 
 class EmbedTextConfig(ShardConfig):
@@ -100,26 +99,25 @@ def _embed(
 def _models(run: StageRun) -> "tuple[TextEncoder, TextProjection]":
     """The text encoder, as it fits the device, and the checkpoint's projection."""
     with loading():
-        from ltx_core.checkpoint.text_projection import load_text_projection
         from ltx_core.memory.video_vae import free_bytes
         from ltx_core.text.fit import must_stream
-        from ltx_core.text.gemma import load_gemma
+        from ltx_core.text.gemma import load_gemma, load_text_projection
         from tasks.runtime.device import prepare_device, torch_dtype
 
-    weights, device = open_weights(run.shared.model), prepare_device(run.shared.memory)
+    model, device = open_model(run.shared.model), prepare_device(run.shared.memory)
     int8 = run.config.dtype == "int8"
     dtype = torch_dtype("bf16" if int8 else run.config.dtype)
-    projection = load_text_projection(weights.checkpoint, device=device, dtype=dtype)
+    projection = load_text_projection(model, device=device, dtype=dtype)
     streamed = run.shared.memory.stream_text_encoder
     if streamed == "auto":
         left = (
             free_bytes(projection.video.weight.device) - projection.video.weight.nbytes
         )  # it is there twice, in turns
         tokens = run.config.pack_tokens
-        streamed = must_stream(weights.text_encoder, left, dtype=dtype, int8=int8, pack_tokens=tokens)
+        streamed = must_stream(model.encoder, left, dtype=dtype, int8=int8, pack_tokens=tokens)
     if streamed:
         run.progress.note("the text encoder's layers are copied from host memory one by one")
-    encoder = load_gemma(weights.text_encoder, device=device, dtype=dtype, int8=int8, streamed=streamed)
+    encoder = load_gemma(model.encoder, device=device, dtype=dtype, int8=int8, streamed=streamed)
     run.memo.check()
     return encoder, projection
 
@@ -142,8 +140,7 @@ def _encoder_key(run: StageRun, memo: DigestMemo) -> str:
 
 
 def _observed(shared: Shared, memo: DigestMemo) -> dict[str, str]:
-    projection = component_identities(shared.model, memo, "text_projection")
-    return encoder_identities(shared.model, memo) | projection
+    return component_identities(shared.model, memo, "text_encoder", "tokenizer", "text_projection")
 
 
 def memory_lines(config: EmbedTextConfig, shared: Shared, _inputs: Inputs, _workspace: Workspace) -> Sequence[str]:
@@ -152,7 +149,7 @@ def memory_lines(config: EmbedTextConfig, shared: Shared, _inputs: Inputs, _work
     if gpu_gib is None:
         return ()
     item_bytes = 4 if config.dtype == "fp32" else 2
-    encoder = open_weights(shared.model).text_encoder
+    encoder = open_model(shared.model).encoder
     needed = needed_bytes(encoder, item_bytes=item_bytes, int8=config.dtype == "int8", pack_tokens=config.pack_tokens)
     asked = shared.memory.stream_text_encoder
     streamed = needed > usable_bytes(gpu_gib) if asked == "auto" else asked

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from datasets_spec import Published, Render
 from ltx_core.adapters.lycoris_layout import is_lycoris_file
-from ltx_core.checkpoint.location import is_repository
+from ltx_core.hub.repository import is_repository
 from ltx_core.io.atomic import write_bytes
 from ltx_core.io.digest import DigestMemo, file_digest
 from ltx_core.io.safetensors import read_header

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from datasets_spec import Render
+from ltx_core.checkpoint.keys import COMPONENTS
 from ltx_core.io.digest import DigestMemo, file_digest, is_vouched
 from ltx_core.io.lock import folder_lock
 from ltx_core.progress import Progress, stop_if_asked
@@ -14,7 +15,7 @@ from tasks.runtime.device import loading
 from tasks.runtime.shared import Shared
 from tasks.runtime.stage import AUTOENCODERS, DECODING, TRANSFORMER, Observed, Outcome, Stage
 from tasks.runtime.stage_run import StageRun
-from tasks.runtime.weights import component_identities, encoder_identities
+from tasks.runtime.weights import component_identities
 from tasks.stages.encode_missing import note_folder
 from tasks.stages.render.config import RenderValidationConfig, SamplingConfig
 from tasks.stages.render.given import check_files, given_files, small_pictures
@@ -40,7 +41,7 @@ from tasks.stages.render.results import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ltx_core.hub.fetch import PendingFile
+    from ltx_core.hub.repository import PendingFile
 
 
 STEMS = (
@@ -109,7 +110,7 @@ def _guidance(where: str, sampling: SamplingConfig) -> list[str]:
     ]
 
 
-WEIGHTS = ("transformer", "connectors", "text_projection", "video_vae", "audio_vae", "vocoder")
+WEIGHTS = (*COMPONENTS, "text_encoder", "tokenizer")
 
 
 def render_validation(run: StageRun) -> Outcome:
@@ -166,7 +167,7 @@ def _mean_figures(rows: list[Render]) -> dict[str, float]:
 
 def _weights(shared: Shared, memo: DigestMemo) -> Mapping[str, str]:
     """Identity of all that shapes a render but the LoRA."""
-    return component_identities(shared.model, memo, *WEIGHTS) | encoder_identities(shared.model, memo)
+    return component_identities(shared.model, memo, *WEIGHTS)
 
 
 def observe(config: RenderValidationConfig, shared: Shared, memo: DigestMemo) -> Observed:

@@ -29,7 +29,7 @@ from tasks.runtime.device import loading
 from tasks.runtime.shared import Shared
 from tasks.runtime.stage import TRANSFORMER, Inputs, Observed, Outcome, Stage
 from tasks.runtime.stage_run import StageRun
-from tasks.runtime.weights import component_identities, open_weights
+from tasks.runtime.weights import component_identities, open_model
 from tasks.stages import low_precision
 from tasks.stages.low_precision import quantised_folder
 from tasks.stages.train_memory import buckets_of, feature_width, memory_lines, plan_on_gpu, training_work
@@ -202,7 +202,7 @@ def _job(run: StageRun, source: "PoolSource", ranks: "Ranks", device: str) -> "T
     from ltx_core.training.run import TrainJob
     from tasks.runtime.device import torch_dtype
 
-    checkpoint = open_weights(run.shared.model).checkpoint
+    checkpoint = open_model(run.shared.model)
     layers = _layers(run, source, ranks, device)
     settings, memory_advice = _planned(run, source, ranks, device, layers)
     dtype = torch_dtype(settings.dtype)
@@ -254,7 +254,7 @@ def _layers(run: StageRun, source: "PoolSource", ranks: "Ranks", device: str) ->
         from ltx_core.training.compared import compared_clip
         from tasks.runtime.device import torch_dtype
 
-        checkpoint, dtype = open_weights(run.shared.model).checkpoint, torch_dtype(settings.dtype)
+        checkpoint, dtype = open_model(run.shared.model), torch_dtype(settings.dtype)
         assert settings.base_precision != "native"  # nothing is compared for it
         clip = compared_clip(settings, source, load_connectors(checkpoint, device=device, dtype=dtype), device=device)
         found = compare_in_8_bits(
@@ -327,7 +327,7 @@ def prepare(config: TrainLoraConfig, shared: Shared, _progress: Progress) -> Tra
     Raises:
         ConfigError: it has not.
     """
-    num_blocks = int(open_weights(shared.model).checkpoint.arguments("transformer")["num_layers"])
+    num_blocks = int(open_model(shared.model).arguments("transformer")["num_layers"])
     block_routes(config.tread_routes, num_blocks)
     if config.crepa is not None:
         check_block(config.crepa, num_blocks)

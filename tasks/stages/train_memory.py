@@ -24,7 +24,7 @@ from ltx_core.training.memory_plan import (
 from ltx_core.training.soundless import AsHeard, as_heard
 from tasks.runtime.device import planned_card
 from tasks.runtime.shared import MemoryConfig, Shared
-from tasks.runtime.weights import open_weights
+from tasks.runtime.weights import open_model
 from tasks.runtime.workspace import Workspace
 from tasks.stages.low_precision import known, plan_lines
 
@@ -87,7 +87,7 @@ def training_work(
     feature_width: int = WIDEST_FEATURES,
 ) -> Workload:
     """The largest batch of a run."""
-    checkpoint = open_weights(shared.model).checkpoint
+    checkpoint = open_model(shared.model)
     shapes = {name: checkpoint.shapes(name) for name in ("transformer", "connectors")}
     shards = num_ranks if shared.memory.sharding == "full" else 1
     return workload(settings, buckets, shapes, shards=shards, feature_width=feature_width)

@@ -19,7 +19,7 @@ from ltx_core.memory.video_vae import (
 from ltx_core.shapes import PixelShape
 from ltx_core.training.memory_plan import ITEM_BYTES
 from tasks.runtime.shared import MemoryConfig, Shared
-from tasks.runtime.weights import open_weights
+from tasks.runtime.weights import open_model
 
 SOUND_BYTES = 2**29
 """Of the audio VAE and the vocoder in float32, which lie beside the video VAE."""
@@ -53,7 +53,7 @@ def encoding_line(
 
 def _video_vae(shared: Shared, dtype: str) -> tuple[UnbuiltVae, int]:
     """As the header describes it; and the bytes that all its weights take, the audio's among them."""
-    arguments, item_bytes = open_weights(shared.model).checkpoint.arguments("video_vae"), ITEM_BYTES[dtype]
+    arguments, item_bytes = open_model(shared.model).arguments("video_vae"), ITEM_BYTES[dtype]
     num_weights = sum(map(math.prod, flat(video_vae(arguments)).values()))
     return UnbuiltVae(arguments, ItemSize(item_bytes)), SOUND_BYTES + num_weights * item_bytes
 

@@ -30,9 +30,7 @@ with tempfile.TemporaryDirectory() as name:
     if main(["plan", str(folder / "run.json")]):
         sys.exit("the plan failed")
 """
-EMBEDDING_TEXT = (
-    "import tasks.stages.embed_text, ltx_core.text.gemma, ltx_core.text.assemble, ltx_core.checkpoint.text_projection"
-)
+EMBEDDING_TEXT = "import tasks.stages.embed_text, ltx_core.text.gemma, ltx_core.text.assemble"
 COMMANDS = "import flows.cli, flows.commands.run, flows.commands.plan, flows.plan, flows.config"
 HELP = "from contextlib import suppress\nfrom flows.cli import main\nwith suppress(SystemExit):\n    main(['--help'])"
 

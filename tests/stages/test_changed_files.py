@@ -211,7 +211,7 @@ def content(result: StageResult) -> list[dict[str, Any]]:
 WEIGHTS = "model/checkpoint.safetensors"
 LOADS = [
     ("embed_text", "ltx_core.text.gemma", "load_gemma", "model/gemma/model.safetensors"),
-    ("embed_text", "ltx_core.checkpoint.text_projection", "load_text_projection", WEIGHTS),
+    ("embed_text", "ltx_core.text.gemma", "load_text_projection", WEIGHTS),
     ("encode_latents", "tasks.stages.clip_encoder", "load_video_vae", WEIGHTS),
     ("embed_frames", "ltx_core.vision.dinov2", "load_frame_encoder", "model/dinov2/model.safetensors"),
     ("train_lora", "ltx_core.engine.load", "load_denoiser", WEIGHTS),

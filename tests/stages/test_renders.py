@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from datasets_spec import Render
-from ltx_core.checkpoint.combined import open_checkpoint
+from ltx_core.checkpoint.layouts import open_combined
 from ltx_core.errors import CheckpointError, ConfigError, DataError
 from ltx_core.media.audio import decode_sound
 from ltx_core.media.frames import decode_frames
@@ -28,7 +28,7 @@ FAST = {"num_steps": 8, "schedule": "distilled", "video_cfg": 1, "audio_cfg": 1}
 def write_adapter(path: Path, checkpoint: Path, *, seed: int = 0, into: int | None = None) -> Path:
     """A published adapter for the miniature: one layer, rank 2, in Lightricks' layout."""
     name = "transformer_blocks.0.attn1.to_q"
-    out, columns = open_checkpoint(checkpoint, components=("transformer",)).shapes("transformer")[f"{name}.weight"]
+    out, columns = open_combined(checkpoint, components=("transformer",)).shapes("transformer")[f"{name}.weight"]
     generator = torch.Generator().manual_seed(seed)
     halves = {
         "lora_A": torch.randn(2, into or columns, generator=generator),
@@ -212,7 +212,7 @@ def first_frame(asked: Bench) -> torch.Tensor:
 def test_given_pictures_are_compressed_as_the_release_wants(bench: Bench, tmp_path: Path) -> None:
     """The same as a picture that was compressed before and is given as it is."""
     picture, done = photo(tmp_path / "photo.png"), tmp_path / "compressed.png"
-    crf = 18 if open_checkpoint(bench.checkpoint, components=()).generation == "2.5" else 33
+    crf = 18 if open_combined(bench.checkpoint, components=()).generation == "2.5" else 33
     Image.fromarray(recompressed(np.asarray(Image.open(picture)), crf)).save(done)
     usual = bench.set(**picture_options(picture))
     first = first_frame(usual)
@@ -245,7 +245,7 @@ def test_official_guidance_is_that_of_the_checkpoints_release(bench: Bench) -> N
     results = bench.set(render_validation__guidance="official", render_validation__num_steps=30).run(
         "render_validation"
     )
-    checkpoint = open_checkpoint(bench.checkpoint, components=("transformer",))
+    checkpoint = open_combined(bench.checkpoint, components=("transformer",))
     blocks = {name.split(".")[1] for name in checkpoint.shapes("transformer") if name.startswith("transformer_b")}
     (block,) = official(checkpoint.generation, "", len(blocks)).guidance.stg_blocks
     numbers = {

@@ -11,7 +11,7 @@ from ltx_core.errors import ConfigError
 from ltx_core.sampling.guidance import Guidance, Official, StreamGuidance, official
 from ltx_core.sampling.schedule import check_steps
 from tasks.runtime.shared import ConfigModel, ModelConfig, Shared
-from tasks.runtime.weights import open_weights
+from tasks.runtime.weights import open_model
 
 
 class SamplingConfig(ConfigModel):
@@ -313,9 +313,9 @@ def shipped(model: ModelConfig) -> Official:
     """The settings of the checkpoint's release.
 
     Raises:
-        LtxError: as for `open_weights`.
+        LtxError: as for `open_model`.
     """
-    checkpoint = open_weights(model).checkpoint
+    checkpoint = open_model(model)
     blocks = {name.split(".")[1] for name in checkpoint.shapes("transformer") if name.startswith("transformer_blocks.")}
     return official(checkpoint.generation, checkpoint.model_version, len(blocks))
 
@@ -324,7 +324,7 @@ def in_numbers(sampling: SamplingConfig, model: ModelConfig) -> SamplingConfig:
     """The same with the release's own numbers, where they are official.
 
     Raises:
-        LtxError: as for `open_weights`.
+        LtxError: as for `open_model`.
     """
     if sampling.guidance != "official":
         return sampling

@@ -19,7 +19,7 @@ from ltx_core.sampling.decoding import decode, load_latents
 from ltx_core.shapes import PixelShape
 from tasks.runtime.device import prepare_device, torch_dtype
 from tasks.runtime.stage_run import StageRun
-from tasks.runtime.weights import open_weights
+from tasks.runtime.weights import open_model
 from tasks.stages.render.given import Given
 from tasks.stages.render.jobs import RenderJob
 from tasks.stages.vae_memory import vae_options
@@ -34,7 +34,7 @@ def decode_missing(jobs: Sequence[RenderJob], run: StageRun) -> None:
         return
     device = prepare_device(run.shared.memory)
     dtype = torch_dtype(run.config.dtype)
-    checkpoint = open_weights(run.shared.model).checkpoint
+    checkpoint = open_model(run.shared.model)
     vae = load_video_vae(checkpoint, device=device, dtype=dtype)
     audio_vae = load_audio_vae(checkpoint, device=device, dtype=torch.float32)
     vocoder = load_vocoder(checkpoint, device=device, dtype=torch.float32)

@@ -17,13 +17,13 @@ from ltx_core.shapes import PixelShape, floor_frames
 from tasks.runtime.shared import ModelConfig, Shared
 from tasks.runtime.stage import Inputs
 from tasks.runtime.stage_run import StageRun
-from tasks.runtime.weights import open_weights
+from tasks.runtime.weights import open_model
 from tasks.stages.render.config import AdapterConfig, RenderValidationConfig, SamplingConfig, in_numbers
 from tasks.stages.render.given import Given, given_clips, given_files
 from tasks.stages.train_memory import known_buckets
 
 if TYPE_CHECKING:
-    from ltx_core.hub.fetch import PendingFile
+    from ltx_core.hub.repository import PendingFile
 
 
 def final_checkpoint(manifest: Manifest[Checkpoint]) -> Checkpoint:
@@ -101,7 +101,7 @@ def prepare_adapters(config: RenderValidationConfig, shared: Shared, progress: P
     """
     if not config.adapters:
         return config
-    shapes = open_weights(shared.model).checkpoint.shapes("transformer")
+    shapes = open_model(shared.model).shapes("transformer")
     layers = {name.removesuffix(".weight"): shape for name, shape in shapes.items() if name.endswith(".weight")}
 
     def prepared(adapter: AdapterConfig) -> AdapterConfig:

@@ -15,7 +15,7 @@ from tasks.runtime.device import planned_card
 from tasks.runtime.shared import Shared
 from tasks.runtime.stage import Inputs
 from tasks.runtime.stage_run import StageRun
-from tasks.runtime.weights import open_weights
+from tasks.runtime.weights import open_model
 from tasks.runtime.workspace import Workspace
 from tasks.stages.render.config import RenderValidationConfig
 from tasks.stages.render.jobs import adapter_bytes, expected_shapes, takes_clips
@@ -137,7 +137,7 @@ def _check_host(config: RenderValidationConfig, choice: SamplingChoice) -> Seque
 
 
 def _sizes(shared: Shared) -> ModelSizes:
-    return model_sizes(open_weights(shared.model).checkpoint.shapes("transformer"))
+    return model_sizes(open_model(shared.model).shapes("transformer"))
 
 
 def _batch(shape: PixelShape, frame_rate: float, *, by_token: bool) -> BatchShape:

@@ -27,7 +27,7 @@ from tasks.stages.render.config import RenderValidationConfig, SamplingConfig, i
 from tasks.stages.render.jobs import RenderJob
 
 if TYPE_CHECKING:
-    from ltx_core.hub.fetch import PendingFile
+    from ltx_core.hub.repository import PendingFile
     from ltx_core.vision.clip_score import ClipScorer
 
 

@@ -26,7 +26,7 @@ from ltx_core.text.contexts import text_contexts
 from ltx_core.training.samples import PoolSource
 from tasks.runtime.device import prepare_device, torch_dtype
 from tasks.runtime.stage_run import StageRun
-from tasks.runtime.weights import open_weights
+from tasks.runtime.weights import open_model
 from tasks.stages.low_precision import quantised_folder
 from tasks.stages.render.config import RenderValidationConfig, picture_crf
 from tasks.stages.render.given import Given
@@ -127,7 +127,7 @@ def sample_missing(jobs: Sequence[RenderJob], run: StageRun, *, done: int) -> in
         return 0
     device = prepare_device(run.shared.memory)
     dtype = torch_dtype(run.config.dtype)
-    checkpoint = open_weights(run.shared.model).checkpoint
+    checkpoint = open_model(run.shared.model)
     source = PoolSource(run.inputs["encode_latents"], run.inputs["embed_text"], run.workspace.root)
     prompts = _prompts(todo, run, source, load_connectors(checkpoint, device=device, dtype=dtype), device)
     crf = picture_crf(run.config, run.shared)

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from ltx_core.adapters.lora import add_lora, lora_parameters, target_modules
-from ltx_core.checkpoint.combined import Checkpoint, open_checkpoint
+from ltx_core.checkpoint.layouts import open_combined
 from ltx_core.checkpoint.load import load_connectors, load_transformer
+from ltx_core.checkpoint.model import Model
 from ltx_core.shapes import LatentShape, audio_latent_frames
 from ltx_core.training.captions import ContextCache
 from ltx_core.training.config import TrainSettings
@@ -26,8 +27,8 @@ SHAPE = LatentShape(2, 1, 2)
 FRAME_RATE = 24.0
 
 
-def checkpoint_of(generation: str, *components: str) -> Checkpoint:
-    return open_checkpoint(GOLDEN / generation / "checkpoint.safetensors", components=components)
+def checkpoint_of(generation: str, *components: str) -> Model:
+    return open_combined(GOLDEN / generation / "checkpoint.safetensors", components=components)
 
 
 @cache
@@ -67,7 +68,7 @@ def clip() -> Callable[[str], SampleInfo]:
 
 
 @pytest.fixture
-def checkpoint() -> Callable[..., Checkpoint]:
+def checkpoint() -> Callable[..., Model]:
     """`checkpoint(generation, *components)`"""
     return checkpoint_of
 

@@ -20,7 +20,7 @@ from ltx_core.autoencoder.audio import encode_audio, mel_config
 from ltx_core.autoencoder.video import encode_pixels, encode_video
 from ltx_core.checkpoint.keys import diffusers_name
 from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_transformer, load_video_vae
-from ltx_core.checkpoint.text_projection import load_text_projection
+from ltx_core.checkpoint.text_encoder import open_text_encoder
 from ltx_core.conditioning.kinds import Prefix, Sound, Text
 from ltx_core.errors import ShapeError
 from ltx_core.flow_matching.path import SigmaDraws, carries_loss, sample_losses, shift, shifted_logit_normal
@@ -31,7 +31,7 @@ from ltx_core.sampling.guidance import Guidance
 from ltx_core.sampling.sampler import Prompts, Walk, initial_state
 from ltx_core.shapes import LatentShape, PixelShape
 from ltx_core.text.contexts import text_contexts
-from ltx_core.text.gemma import embed_text, load_gemma
+from ltx_core.text.gemma import embed_text, load_gemma, load_text_projection
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.objective import BatchLosses, Objective, loss_shares, total_loss
 from ltx_core.training.order import Visit
@@ -218,7 +218,7 @@ def test_d17_features_reach_the_connectors_as_they_are_stored(checkpoint: Checkp
 
 
 def test_d18_only_valid_tokens_are_stored(checkpoint: Checkpoints) -> None:
-    encoder = load_gemma(GOLDEN / "2.3" / "text_encoder", **CPU)
+    encoder = load_gemma(open_text_encoder(GOLDEN / "2.3" / "text_encoder"), **CPU)
     projection = load_text_projection(checkpoint("2.3", "text_projection"), **CPU)
     prompt = "a robot dancing"
     features = embed_text(encoder, projection, prompt)

@@ -6,9 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ltx_core.checkpoint.quantised.group import grouped
 from ltx_core.checkpoint.read import read_weights
-from ltx_core.checkpoint.stored import StoredTensor
+from ltx_core.checkpoint.stored import StoredTensor, grouped
 from ltx_core.io.safetensors import read_header
 from tests.numerics.golden.conftest import GOLDEN
 

@@ -10,7 +10,7 @@ import torch
 
 from ltx_core.adapters.lora import without_lora
 from ltx_core.adapters.lora_layout import stream_of
-from ltx_core.checkpoint.combined import open_checkpoint
+from ltx_core.checkpoint.layouts import open_combined
 from ltx_core.checkpoint.load import load_transformer
 from ltx_core.denoiser.forward import denoise
 from ltx_core.errors import ConfigError
@@ -146,7 +146,7 @@ def test_in_a_step_with_others_each_clip_weighs_the_same(run_of: Callable[..., R
 def test_the_picture_is_what_lightricks_computes_without_audio(generation: str) -> None:
     """The loss against their velocity is that of rounding; with a silence of zeros beside it, it is not."""
     golden = read_tensors(GOLDEN / generation / "transformer_video_only.safetensors")[0]
-    opened = open_checkpoint(GOLDEN / generation / "checkpoint.safetensors", components=("transformer",))
+    opened = open_combined(GOLDEN / generation / "checkpoint.safetensors", components=("transformer",))
     transformer = load_transformer(opened, device="cpu", dtype=torch.float32)
     tokens = golden["video_latent"]
     keyframes = golden.get("video_keyframes_mask", torch.zeros(*tokens.shape[:2], 1))

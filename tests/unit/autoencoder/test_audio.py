@@ -17,7 +17,7 @@ from ltx_core.autoencoder.audio import (
     mel_config,
     mel_filters,
 )
-from ltx_core.checkpoint.combined import Checkpoint
+from ltx_core.checkpoint.model import Model
 from ltx_core.errors import ShapeError
 from ltx_core.shapes import audio_latent_frames, sound_samples
 
@@ -26,7 +26,7 @@ def tone(hertz: float, samples: int = 8000) -> torch.Tensor:
     return torch.sin(2 * math.pi * hertz * torch.arange(samples) / 16_000).expand(2, -1)
 
 
-def test_the_header_describes_the_released_spectrogram(checkpoint: Checkpoint) -> None:
+def test_the_header_describes_the_released_spectrogram(checkpoint: Model) -> None:
     assert mel_config(checkpoint.config) == MelConfig()
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ltx_core.adapters.lora_files import read_lora
-from ltx_core.checkpoint.combined import open_checkpoint
+from ltx_core.checkpoint.layouts import open_combined
 from ltx_core.checkpoint.text_encoder import open_text_encoder
 from ltx_core.errors import CheckpointError
 from ltx_core.io.safetensors import read_header
@@ -127,7 +127,7 @@ def as_sample(path: Path) -> None:
 
 READERS: dict[str, Callable[[Path], Any]] = {
     "header": read_header,
-    "base model": open_checkpoint,
+    "base model": open_combined,
     "text encoder": open_text_encoder,
     "adapter": read_lora,
     "checkpoint": read_tensors,

@@ -1,23 +1,30 @@
-"""Open Lightricks' own files: one with every component, or a pack of one file for each."""
+"""Layouts of a model's files, and the functions that open each. No torch.
+
+Lightricks publishes one combined file with every component, or a pack of one file for each; diffusers has a folder
+with config.json and safetensors for each component. All are read by the same strict, streaming reader: diffusers' own
+from_pretrained makes up what is missing and only warns of what it does not know.
+"""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ltx_core.checkpoint.keys import COMPONENTS, belongs_to, combined_name
-from ltx_core.checkpoint.model import SECTIONS, Checkpoint
-from ltx_core.checkpoint.stored import StoredTensor
+from ltx_core.checkpoint.model import SECTIONS, Model
+from ltx_core.checkpoint.stored import StoredTensor, tensors_of
+from ltx_core.checkpoint.text_encoder import shards
 from ltx_core.errors import CheckpointError
 from ltx_core.io.json_file import parse_object
 from ltx_core.io.safetensors import SafetensorsHeader, read_header
 
-__all__ = ["SECTIONS", "Checkpoint", "generation", "open_checkpoint", "open_pack"]
-
 PACKED_TEXT_ENCODER = "gemma_config"
 """Metadata that only a packed text encoder has."""
+INDEX = "model_index.json"
+TEXT_ENCODER = "text_encoder"
+"""The folder of a text encoder beside a model, with `tokenizer` next to it: diffusers' layout."""
 
 
-def open_checkpoint(path: Path, *, components: Sequence[str] = COMPONENTS) -> Checkpoint:
+def open_combined(path: Path, *, components: Sequence[str] = COMPONENTS) -> Model:
     """Read the header of a combined checkpoint and see that everything asked for is there.
 
     Raises:
@@ -39,7 +46,7 @@ def open_pack(
     *,
     components: Sequence[str] = COMPONENTS,
     preferred: Sequence[str] = (),
-) -> Checkpoint:
+) -> Model:
     """Put a model together from files, by what is in them. `path` stands for all of them in messages.
 
     `preferred`: file names that win where several files hold the same component.
@@ -57,8 +64,8 @@ def open_pack(
             "text projection, both VAEs and vocoder is wanted, or a folder with a file for each. Give the file that "
             "Lightricks calls the full model, or the folder of a whole pack."
         )
-    metadata = _metadata(owners, headers)
-    checkpoint = Checkpoint(
+    metadata = (owners["transformer"] or headers[0]).metadata
+    return Model(
         path=path,
         generation=generation(config),
         model_version=metadata.get("model_version", ""),
@@ -67,9 +74,6 @@ def open_pack(
         text_encoder=_text_encoder(path, headers, preferred),
         gemma_version=_gemma_version(path, metadata),
     )
-    for name in stored:
-        checkpoint.weights(name)
-    return checkpoint
 
 
 def generation(config: Mapping[str, Any]) -> str:
@@ -83,9 +87,14 @@ def generation(config: Mapping[str, Any]) -> str:
         raise CheckpointError(
             f"the header's config has {sorted(config)} and no transformer; give a combined checkpoint"
         )
+    return _generation(transformer, modulated="cross_attention_adaln")
+
+
+def _generation(transformer: Mapping[str, Any], *, modulated: str) -> str:
+    """`modulated`: how the layout names the modulation of attention to text."""
     if transformer.get("use_keyframes_abs_pos_embedding", False):
         return "2.5"
-    return "2.3" if transformer.get("cross_attention_adaln", False) else "2.0"
+    return "2.3" if transformer.get(modulated, False) else "2.0"
 
 
 def header_config(header: SafetensorsHeader) -> dict[str, Any] | None:
@@ -153,12 +162,6 @@ def _merged(headers: Sequence[SafetensorsHeader], owners: Mapping[str, Safetenso
     return merged
 
 
-def _metadata(
-    owners: Mapping[str, SafetensorsHeader | None], headers: Sequence[SafetensorsHeader]
-) -> Mapping[str, str]:
-    return (owners["transformer"] or headers[0]).metadata
-
-
 def _text_encoder(path: Path, headers: Sequence[SafetensorsHeader], preferred: Sequence[str]) -> Path | None:
     found = [header.path for header in headers if PACKED_TEXT_ENCODER in header.metadata]
     chosen = [file for file in found if file.name in preferred] or found
@@ -186,3 +189,130 @@ def _seems(header: SafetensorsHeader) -> str:
     )
     found = next((kind for kind, test in kinds if any(test(name) for name in names)), None)
     return f" and seems to be {found}" if found else ""
+
+
+FOLDERS = {
+    "transformer": "transformer",
+    "connectors": "connectors",
+    "text_projection": "connectors",
+    "video_vae": "vae",
+    "audio_vae": "audio_vae",
+    "vocoder": "vocoder",
+}
+"""The subfolder of each component."""
+
+CLASSES = {
+    "transformer": ("LTX2VideoTransformer3DModel",),
+    "connectors": ("LTX2TextConnectors",),
+    "vae": ("AutoencoderKLLTX2Video",),
+    "audio_vae": ("AutoencoderKLLTX2Audio",),
+    "vocoder": ("LTX2Vocoder", "LTX2VocoderWithBWE"),
+}
+STEM = "diffusion_pytorch_model"
+PROJECTIONS = ("text_proj_in.", "video_text_proj_in.", "audio_text_proj_in.")
+SOUND = {"fft_size": 1024, "lowest_hertz": 0, "highest_hertz": 8000}
+"""How every released model turns sound into mel bins; a folder's configs do not say."""
+
+
+def is_diffusers(path: Path) -> bool:
+    """Whether a folder is in diffusers' layout."""
+    return (path / INDEX).is_file() or (path / "transformer" / "config.json").is_file()
+
+
+def open_diffusers(path: Path, *, components: Sequence[str] = COMPONENTS) -> Model:
+    """Read the configs and headers of a diffusers folder.
+
+    Raises:
+        CheckpointError: a component's folder is missing or incomplete, of another class, or cannot be read.
+    """
+    present = [name for name in COMPONENTS if (path / FOLDERS[name]).is_dir()]
+    if missing := sorted({FOLDERS[name] for name in components if name not in present}):
+        raise CheckpointError(
+            f"{path} lacks the folders {', '.join(missing)}; a diffusers folder of LTX-2 with "
+            f"{', '.join(CLASSES)} is wanted. Download it whole."
+        )
+    configs = {folder: _config(path / folder) for folder in sorted({FOLDERS[name] for name in present})}
+    if "transformer" not in configs:
+        raise CheckpointError(f"{path} has no transformer folder; it decides which generation this is")
+    text_encoder = path / TEXT_ENCODER
+    return Model(
+        path=path,
+        generation=_generation(configs["transformer"], modulated="cross_attn_mod"),
+        model_version="",
+        config=_described(configs),
+        stored={name: _in_folder(path / FOLDERS[name], name) for name in present},
+        text_encoder=text_encoder if text_encoder.is_dir() else None,
+        modules={name: _arguments(name, configs[FOLDERS[name]]) for name in present},
+    )
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    try:
+        config = parse_object(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); download the folder again") from error
+    found = config.get("_class_name")
+    if found not in CLASSES[folder.name]:
+        raise CheckpointError(
+            f"{folder} holds a {found}; {' or '.join(CLASSES[folder.name])} is wanted. Give a folder of LTX-2 "
+            "with the convolutional video VAE."
+        )
+    return config
+
+
+def _in_folder(folder: Path, component: str) -> dict[str, StoredTensor]:
+    index = folder / f"{STEM}.safetensors.index.json"
+    files = shards(index) if index.is_file() else (folder / f"{STEM}.safetensors",)
+    tensors = tensors_of(*files)
+    if component not in ("connectors", "text_projection"):
+        return tensors
+    projections = component == "text_projection"
+    return {name: stored for name, stored in tensors.items() if name.startswith(PROJECTIONS) == projections}
+
+
+def _arguments(component: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = {name: value for name, value in config.items() if not name.startswith("_")}
+    if component == "transformer":  # adds no weights; without it spatio-temporal guidance silently does nothing
+        return {**arguments, "perturbed_attn": True}
+    if component == "connectors":
+        return {f"{stream}_connector": _connector(stream, arguments) for stream in ("video", "audio")}
+    if component == "text_projection":
+        return {"per_modality_projections": arguments.get("per_modality_projections", False)}
+    if component == "vocoder" and "bwe_in_channels" in arguments:  # Lightricks clamps, diffusers' conversion does not
+        return {**arguments, "final_act_fn": arguments.get("final_act_fn") or "clamp"}
+    return arguments
+
+
+def _connector(stream: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    own = ("num_attention_heads", "attention_head_dim", "num_layers", "num_learnable_registers")
+    try:
+        return {
+            **{name: config[f"{stream}_connector_{name}"] for name in own},
+            "rope_base_seq_len": config["connector_rope_base_seq_len"],
+            "rope_theta": config["rope_theta"],
+            "rope_double_precision": config["rope_double_precision"],
+            "rope_type": config["rope_type"],
+            "gated_attention": config.get(f"{stream}_gated_attn", False),
+        }
+    except KeyError as error:
+        raise CheckpointError(f"the config of the connectors lacks {error}; download the folder again") from error
+
+
+def _described(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What Lightricks' header would say and the modules' arguments do not."""
+    per_modality = configs.get("connectors", {}).get("per_modality_projections", False)
+    config: dict[str, Any] = {"transformer": {"text_encoder_norm_type": "per_token_rms"} if per_modality else {}}
+    if audio := configs.get("audio_vae"):
+        config["audio_vae"] = {
+            "preprocessing": {
+                "audio": {"sampling_rate": audio["sample_rate"]},
+                "stft": {"hop_length": audio["mel_hop_length"], "filter_length": SOUND["fft_size"]},
+                "mel": {
+                    "n_mel_channels": audio["mel_bins"],
+                    "mel_fmin": SOUND["lowest_hertz"],
+                    "mel_fmax": SOUND["highest_hertz"],
+                },
+            }
+        }
+    return config
