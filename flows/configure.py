@@ -22,7 +22,7 @@ class Goal:
 
 GOALS = {
     "try": Goal(
-        meaning="see the whole way once, in little time",
+        meaning="see all steps once, in little time",
         num_frames=17,
         steps=200,
         rank=16,
@@ -64,8 +64,8 @@ class Fit:
 
 FITS = (
     Fit(gib=64, base_precision="native", resolution=768, why="the base fits in bfloat16"),
-    Fit(gib=22, base_precision="int8", resolution=512, why="8 bits are half of the base, 18 GiB"),
-    Fit(gib=0, base_precision="int8", resolution=480, why="8 bits, and most blocks wait on the host"),
+    Fit(gib=22, base_precision="int8", resolution=512, why="8 bits take half of the base's memory, 18 GiB"),
+    Fit(gib=0, base_precision="int8", resolution=480, why="8 bits, with most blocks offloaded to the host"),
 )
 
 
@@ -105,22 +105,22 @@ workspace: workspace   # results, caches and tracking
 
 datasets:
   - id: footage
-    instance_data_dir: {_text(str(answers.footage))}   # videos; beside each a caption of the same name, .txt
+    instance_data_dir: {_text(str(answers.footage))}   # videos, each with a caption of the same name, .txt
     caption_strategy: textfile   # or filename; or instanceprompt with instance_prompt
-    resolution: {fits.resolution}   # edge of the square of equal area; lower it first if memory runs out
+    resolution: {fits.resolution}   # edge of a square of equal area; lower it first if memory runs out
     video:
       num_frames: {goal.num_frames}   # 8k+1; fewer take less memory and time
-      frame_rate: native   # each file's own, up to 30; a number resamples to it
+      frame_rate: native   # that of each file, up to 30; a number resamples to it
     audio:
-      auto_split: true   # train sound as well
-    repeats: 1   # visits of each clip in an epoch
+      auto_split: true   # train audio as well
+    repeats: 1   # samples of each clip in an epoch
 
 model:
   checkpoint: {_text(answers.checkpoint or flavour.repository)}   # a repository, a .safetensors file, or a folder
   flavour: {_text(answers.flavour)}
 {encoder_line}
 prompts:
-  validation:   # rendered by the base model and by the LoRA; say what moves, and what is heard
+  validation:   # rendered with the base model and with the LoRA; say what moves, and what can be heard
     - {_text(goal.prompt)}
 
 train_lora:
@@ -128,23 +128,23 @@ train_lora:
   rank: {goal.rank}
   learning_rate: 1.0e-4
   batch_size: 1
-  optimizer: adamw_bf16   # the least memory; adamw keeps 32 bits
+  optimizer: adamw_bf16   # needs the least memory; adamw keeps 32 bits
   # for {answers.gpu_gib:g} GiB: {fits.why}
   base_precision: {fits.base_precision}   # native or int8; fp8 from Hopper on
-  streamed_blocks: auto   # as many of 48 wait on the host as the GPU needs; `plan` says how many
-  recompute: auto   # the least share of the blocks computed again in the backward that fits
+  streamed_blocks: auto   # block offload: as many of 48 blocks as necessary; `plan` says how many
+  recompute: auto   # activation checkpointing in as few blocks as possible
 
 memory:
-  gpu_gib: {answers.gpu_gib:g}   # planned for that, also where no GPU is; leave it out for what is free
+  gpu_gib: {answers.gpu_gib:g}   # memory to plan for; without it, the free memory is used
 
 render_validation:
   width: 768
   height: 512
   num_frames: {goal.num_frames}
-  frame_rate: 25   # as most of the footage's
+  frame_rate: 25   # the rate of most footage
   num_steps: 30
   video_cfg: 3.0   # guidance; 2 to 6
-  base_precision: {fits.base_precision}   # as trained; native is closer and, on a card that cannot hold it, slower
+  base_precision: {fits.base_precision}   # as in training; native is more exact, and slower if it does not fit
 """
 
 

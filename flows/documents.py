@@ -65,7 +65,8 @@ def _holds(place: tuple[int | str, ...], others: Sequence[tuple[int | str, ...]]
 
 
 def where_wrong(error: Exception) -> str:
-    """What is wrong with a text that is no YAML or JSON, and where; not the text itself, which may have a password."""
+    """Return what is wrong with a text that is no YAML or JSON, and where; not the text itself, which may have a
+    password."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
         mark = error.problem_mark
         return f"{error.problem or error.context}, line {mark.line + 1}, column {mark.column + 1}"
@@ -210,7 +211,7 @@ def check_values(value: Any, where: str) -> None:
 
 
 def exists(path: Path) -> bool:
-    """Whether anything is there, readable or not."""
+    """Return whether anything is there, readable or not."""
     try:
         return path.exists()
     except (OSError, ValueError):  # no permission to look, or a name that is too long: opening it will say which

@@ -55,7 +55,7 @@ def check_here(config: RunConfig, selection: Selection) -> None:
 
 
 def downloads(config: RunConfig, selection: Selection) -> "tuple[PendingFile, ...]":
-    """What a run would download first: weights, and what its stages need beside them.
+    """Return what a run would download first: weights, and what its stages need beside them.
 
     Raises:
         LtxError: a location leads nowhere, or the hub cannot be asked for what is not here.
@@ -145,7 +145,7 @@ def _decided(
 
 
 def latest_manifest(stage: Stage, workspace: Workspace) -> Manifest[Any] | None:
-    """What the stage last made, if it is still there."""
+    """Return what the stage last made, if it is still there."""
     try:
         key = workspace.latest(stage.name)
     except DamagedError:  # written anew by the next run that finds the result good
@@ -155,7 +155,7 @@ def latest_manifest(stage: Stage, workspace: Workspace) -> Manifest[Any] | None:
 
 
 def required_manifest(stage: Stage, workspace: Workspace) -> Manifest[Any]:
-    """What the stage last made.
+    """Return what the stage last made.
 
     Raises:
         ConfigError: it never finished in this workspace.

@@ -11,13 +11,13 @@ from tasks.runtime.stage import Stage
 
 @dataclass(frozen=True)
 class Selection:
-    """Stages to cover, and those whose finished results are set aside and made anew."""
+    """Stages to cover, and those of them whose finished results are replaced."""
 
     stages: tuple[Stage, ...]
     forced: frozenset[str]
 
     def covers(self, stage: Stage) -> bool:
-        """Whether the run covers this stage; others are taken as they were last made."""
+        """Return whether the run covers this stage; others are taken as they were last made."""
         return stage in self.stages
 
     def wanted(self, config: RunConfig) -> "Selection":
@@ -34,7 +34,7 @@ class Selection:
 
     @property
     def needs_weights(self) -> bool:
-        """Whether any covered stage reads the model."""
+        """True if any covered stage reads the model."""
         return any(stage.needs_weights for stage in self.stages)
 
 

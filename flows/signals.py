@@ -72,7 +72,8 @@ class Lasting:
         self._tried(self._stream.flush)
 
     def is_whole(self) -> bool:
-        """Whether no text was lost because the disk that it goes to is full; a reader who went away wants no more."""
+        """Return whether no text was lost because the disk that it goes to is full; a reader who went away wants no
+        more."""
         self.flush()
         return not self._was_full
 

@@ -23,13 +23,13 @@ def api_url() -> str | None:
 
 
 def answers(url: str) -> bool:
-    """Whether an HTTP address gives a good answer."""
+    """Return whether an HTTP address gives a good answer."""
     return _asked(url)[0] == http.HTTPStatus.OK
 
 
 def prefect_answers(url: str) -> bool:
-    """Whether Prefect's API answers at `url` and is healthy. Another service that has a /health is none: Prefect says
-    `true` there, and elsewhere its version, or that only who is named in `api.auth_string` may ask for that."""
+    """Return whether Prefect's API answers at `url` and is healthy. Another service that has a /health is none: Prefect
+    says `true` there, and elsewhere its version, or that only who is named in `api.auth_string` may ask for that."""
     status, health = _asked(f"{url}/health")
     if status != http.HTTPStatus.OK or health is not True:
         return False
@@ -54,7 +54,7 @@ def _asked(url: str) -> tuple[int | None, object]:
 
 
 def server_answers() -> bool:
-    """Whether a Prefect server is configured and healthy."""
+    """Return whether a Prefect server is configured and healthy."""
     url = api_url()
     return bool(url) and prefect_answers(str(url))
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def has_children(record: ProcessRecord) -> bool:
-    """Whether a stage that it started still commits what is finished, and may still use the GPU."""
+    """Return whether a stage that it started still commits what is finished, and may still use the GPU."""
     words = (process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"]))
     return any("tasks.runtime.child" in one and one[-1] == str(record.pid) for one in words)
 
@@ -90,8 +90,8 @@ def end_dead_runs(client: "MlflowClient", experiment: str) -> list[str]:
 
 
 def _is_dead(tags: Mapping[str, str]) -> bool:
-    """Whether the process ended, perhaps with its machine; a run whose tag says nothing is left alone. One that runs
-    nevertheless, in another container of this name, says how it ended when it does."""
+    """Return whether the process ended, perhaps with its machine; a run whose tag says nothing is left alone. One that
+    runs nevertheless, in another container of this name, says how it ended when it does."""
     try:
         return ProcessRecord.of(json.loads(tags[PROCESS])).is_past()
     except (KeyError, TypeError, ValueError):

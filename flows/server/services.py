@@ -79,7 +79,7 @@ class Service:
 
     @property
     def ended(self) -> bool:
-        """Whether it runs no more."""
+        """True if it runs no more."""
         return self.process.poll() is not None
 
     def again(self) -> "Service":
@@ -185,7 +185,7 @@ def record_up(services: Sequence[Service]) -> None:
 
 
 def up_record() -> UpRecord | None:
-    """Which process is or was `up`.
+    """Return which process is or was `up`.
 
     Raises:
         ConfigError: what was written of it cannot be read.

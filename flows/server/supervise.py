@@ -161,7 +161,7 @@ def _start_all(config: Path, mlflow_port: int, services: list[Service], console:
 
 
 def _is_ours(url: str) -> bool:
-    """Whether `up` is to start the server: it does on this machine, where nobody may listen yet.
+    """Return whether `up` is to start the server: it does on this machine, where nobody may listen yet.
 
     Raises:
         ConfigError: somebody does, or no Prefect server answers on another machine.
@@ -202,7 +202,8 @@ def _start_mlflow(path: Path, port: int, environment: dict[str, str]) -> Service
 
 
 def _own_hosts(port: int) -> str:
-    """What requests to MLflow's UI may name as their host; its default takes 10.example.com for a private address."""
+    """Return what requests to MLflow's UI may name as their host; its default takes 10.example.com for a private
+    address."""
     return ",".join(name for host in LOOPBACK for name in (host, f"{host}:{port}"))
 
 

@@ -79,8 +79,8 @@ class PromptConfig(ConfigModel):
     library: Path | None = Field(
         default=None, description="JSON file that maps names to prompts. They are rendered after those of `validation`."
     )
-    pictures: tuple[PicturePrompt, ...] = Field(default=(), description="Pictures that renders start from.")
-    sounds: tuple[SoundPrompt, ...] = Field(default=(), description="Sounds that renders follow and keep.")
+    pictures: tuple[PicturePrompt, ...] = Field(default=(), description="Images that renders start from.")
+    sounds: tuple[SoundPrompt, ...] = Field(default=(), description="Audio that renders follow and keep.")
     negative: str = Field(
         default=NEGATIVE_PROMPT,
         description="Text that guidance steers away from, used where guidance is above 1. With "
