@@ -60,7 +60,7 @@ def test_a_wrong_answer_is_told_at_once_and_asked_again(
     [
         (FLAGS[2:], "nobody can be asked here; give --footage"),
         (["--footage", "footage"], "give --gpu-gib, --goal"),
-        (["--footage", "away", *FLAGS[2:]], "the folder of the footage is 'away', which is not there"),
+        (["--footage", "away", *FLAGS[2:]], "the folder with the footage is 'away', which is not there"),
         (["--footage", "ours.yaml", *FLAGS[2:]], "'ours.yaml', which is a file; name a folder of videos"),
         ([*FLAGS[:2], "--gpu-gib", "-1", "--goal", "try"], "a number of GiB above 0 is wanted"),
         (["--guide", "none.json"], "there is no configuration file none.json"),
