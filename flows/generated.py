@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from flows.config import RunConfig
-from flows.guide.page import guide_page
+from flows.simpletuner.page import guide_page
 from tasks import STAGES
 from tasks.runtime.stage import Stage
 

@@ -1,11 +1,8 @@
-"""docs/guide.md: a row for each option, feature and tip of the guide."""
+"""docs/guide.md: a row for each option, feature and tip of SimpleTuner's guide."""
 
 from collections.abc import Iterable
 
-from flows.guide.dataset_options import OPTIONS_LIST
-from flows.guide.option import Option, Tip
-from flows.guide.table import SECTIONS
-from flows.guide.tips import TIPS
+from flows.simpletuner.table import Row, table, tips
 
 INTRODUCTION = """\
 # The guide, row by row
@@ -15,27 +12,26 @@ read as they are: `ltx2-lora plan config.json` says what is done differently, `l
 `ltx2-lora configure --guide config.json` writes the same as our YAML. Options may have leading dashes. One that is not
 in these tables is refused with the nearest name. What is not built yet is refused where it is switched on.
 
-Where a row names a test of behaviour, that its value gets there is held by `tests/unit/guide/test_options.py` and
-`tests/unit/guide/test_datasets.py`. Made by `ltx2-lora docs` from `flows/guide/`; a test compares.
+Where a row names a test of behaviour, that its value gets there is held by `tests/unit/simpletuner/test_options.py` and
+`tests/unit/simpletuner/test_datasets.py`. Made by `ltx2-lora docs` from the tables in `flows/simpletuner/`; a test
+compares.
 """
 
 
 def guide_page() -> str:
     """The page."""
     parts = [INTRODUCTION]
-    for title, tips in TIPS.items():
-        parts.append(_table(title, "guide", ((tip.what, tip) for tip in tips)))
-    for title, options in SECTIONS.items():
-        parts.append(_table(f"Options: {title[0].lower()}{title[1:]}", "option", _named(options)))
-    parts.append(_table("Options of a dataset", "option", _named(OPTIONS_LIST)))
+    for title, rows in tips().items():
+        parts.append(_table(title, "guide", ((tip.what, tip) for tip in rows)))
+    for title, options in table("options").sections.items():
+        named = ((f"`{option.key}`", option) for option in options)
+        parts.append(_table(f"Options: {title[0].lower()}{title[1:]}", "option", named))
+    of_datasets = table("datasets").options.items()
+    parts.append(_table("Options of a dataset", "option", ((f"`{key}`", option) for key, option in of_datasets)))
     return "\n".join(parts)
 
 
-def _named(options: Iterable[Option]) -> Iterable[tuple[str, Option]]:
-    return ((f"`{option.key}`", option) for option in options)
-
-
-def _table(title: str, first: str, rows: "Iterable[tuple[str, Option | Tip]]") -> str:
+def _table(title: str, first: str, rows: Iterable[tuple[str, Row]]) -> str:
     lines = [f"## {title}", "", f"| {first} | here | what differs and why | tested by |", "|---|---|---|---|"]
     for name, row in rows:
         path, _, function = row.test.partition("::")
