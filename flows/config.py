@@ -11,7 +11,6 @@ from typing import Any, Self, TypeVar
 from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 
 from flows.documents import check_values, exists, explain, read_document
-from flows.simpletuner.read import is_guide, translate
 from flows.prompt_library import with_library, with_negative
 from ltx_core.errors import ConfigError
 from ltx_core.hub.repository import absolute_location

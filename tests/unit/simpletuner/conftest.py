@@ -10,7 +10,7 @@ import pytest
 
 from flows.config import RunConfig, guide_notices, load_config
 
-PRINTED = Path(__file__).parents[2] / "guide"
+PRINTED = Path(__file__).parents[2] / "simpletuner"
 LEAST = {"data_backend_config": "config/ltx2/multidatabackend.json"}
 Load = Callable[..., RunConfig]
 Notices = Callable[..., list[str]]

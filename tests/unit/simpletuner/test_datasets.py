@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 
 from flows.config import RunConfig, guide_notices, load_config
-from flows.guide.dataset_groups import OPTIONS as GROUPED
-from flows.guide.dataset_options import DATASET_OPTIONS
+from flows.simpletuner.table import table
 from ltx_core.errors import ConfigError
-from tests.unit.guide.conftest import printed
+from tests.unit.simpletuner.conftest import LEAST, printed
 
 ENTRY = {"id": "clips", "type": "local", "instance_data_dir": "footage"}
 GOES: list[tuple[dict[str, Any], dict[str, Any]]] = [
@@ -30,6 +29,11 @@ GOES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"minimum_image_size": "512"}, {"minimum_image_size": 512.0}),
     ({"disabled": False, "default": False, "dataset_type": "video"}, {"id": "clips"}),
     ({"dataset_type": "eval"}, {"eval_fraction": 1.0}),
+    ({"only_instance_prompt": True, "instance_prompt": "It moves."}, {"caption_strategy": "instanceprompt"}),
+    ({"audio": {"allow_zero_audio": True}}, {"repeats": 1}),
+    ({"probability": "1"}, {"repeats": 1}),
+    ({"probability": "1.0", "minimum_image_size": None, "video": None}, {"repeats": 1}),
+    ({"video": {"num_frames": 49, "frame_rate": None}}, {"id": "clips"}),
 ]
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"type": "aws"}, "only local folders are read"),
@@ -37,6 +41,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"dataset_type": "audio"}, "dataset 'clips': sound without videos is not trained; name it in the s2v_datasets"),
     ({"s2v_datasets": "voices"}, "option 's2v_datasets' names 'voices'; datasets of sound are: none"),
     ({"s2v_datasets": ["a", "b"]}, "names 'a', 'b'; a video's sound is cut from one dataset"),
+    ({"s2v_datasets": True}, "option 's2v_datasets' is True; the id of a dataset of sound is wanted"),
+    ({"s2v_datasets": [["a"]]}, "option 's2v_datasets' is [['a']]; the id of a dataset of sound is wanted"),
+    ({"audio": {"allow_zero_audio": False}}, "videos without sound train their pictures alone"),
     ({"caption_strategy": "parquet"}, "here there are textfile, filename, instanceprompt"),
     ({"minimum_image_size": -1}, "'datasets.0.minimum_image_size' is -1"),
     ({"probability": 0.5}, "every epoch visits all clips, so chance has no say; use repeats"),
@@ -103,8 +110,8 @@ def test_every_option_has_a_case() -> None:
     names |= {
         f"{key}.{inner}" for entry in entries for key in entry if isinstance(entry[key], dict) for inner in entry[key]
     }
-    beside = {option.key for option in GROUPED}  # tests/unit/guide/test_groups.py and test_other_options.py
-    assert DATASET_OPTIONS.keys() - beside <= names
+    of_groups = {name for group in table("datasets").groups for name in group.options.split()}
+    assert table("datasets").options.keys() - of_groups <= names
 
 
 def test_sound_of_another_dataset(project: Path) -> None:
@@ -153,3 +160,43 @@ def test_a_file_that_is_no_list_of_datasets(project: Path, text: str) -> None:
     (project / "config" / "data.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(ConfigError, match=r"data\.json"):
         load_config(path, {})
+
+
+def test_options_of_datasets_that_say_nothing(project: Path) -> None:
+    bare = {"id": "clips", "type": "local", "instance_data_dir": "footage"}
+    (dataset,) = load(project, bare, only_instance_prompt=True, instance_prompt="It moves.").datasets
+    assert (dataset.caption_strategy, dataset.instance_prompt) == ("instanceprompt", "It moves.")
+
+
+@pytest.mark.parametrize("off", [True, "True", "true", "yes", "1", 1, "on"])
+def test_every_spelling_switches_a_dataset_off(project: Path, off: Any) -> None:
+    datasets = load(project, ENTRY, ENTRY | {"id": "other", "disabled": off}).datasets
+    assert [dataset.id for dataset in datasets] == ["clips"]
+
+
+@pytest.mark.parametrize("on", [False, "False", "no", "0", 0, None, ""])
+def test_every_spelling_leaves_a_dataset_on(project: Path, on: Any) -> None:
+    assert len(load(project, ENTRY, ENTRY | {"id": "other", "disabled": on}).datasets) == 2
+
+
+def test_another_word_for_off_is_refused(project: Path) -> None:
+    with pytest.raises(ConfigError, match="option 'disabled' is 'maybe'; true or false is wanted"):
+        load(project, ENTRY, ENTRY | {"id": "other", "disabled": "maybe"})
+
+
+def test_a_key_twice_is_an_error(project: Path) -> None:
+    path = project / "config" / "own.json"
+    path.write_text('{"data_backend_config": "config/ltx2/multidatabackend.json", "seed": 1, "seed": 2}')
+    with pytest.raises(ConfigError, match="key 'seed' is given twice"):
+        load_config(path, {})
+    path.write_text(json.dumps(LEAST))
+    data = project / "config" / "ltx2" / "multidatabackend.json"
+    data.write_text('[{"id": "clips", "id": "b", "type": "local", "instance_data_dir": "footage"}]')
+    with pytest.raises(ConfigError, match="key 'id' is given twice"):
+        load_config(path, {})
+
+
+def test_a_byte_order_mark_is_no_fault(project: Path) -> None:
+    for file in (project / "config" / "config.json", project / "config" / "ltx2" / "multidatabackend.json"):
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert load_config(project / "config" / "config.json", {}).datasets

@@ -6,19 +6,19 @@ from typing import Any
 import pytest
 
 from flows.config import guide_notices
-from flows.guide.dataset_groups import GROUPS as OF_DATASETS
-from flows.guide.group import Group, is_off
-from flows.guide.other_groups import GROUPS
+from flows.simpletuner.draft import is_off
+from flows.simpletuner.table import Group, table
 from ltx_core.errors import ConfigError
-from tests.unit.guide.conftest import LEAST, Load, Notices
-from tests.unit.guide.test_datasets import ENTRY, load, write
+from tests.unit.simpletuner.conftest import LEAST, Load, Notices
+from tests.unit.simpletuner.test_datasets import ENTRY, load, write
 
+GROUPS, OF_DATASETS = table("options").groups, table("datasets").groups
 ON = "something of it"
 
 
-@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.names[:20])
+@pytest.mark.parametrize("group", GROUPS, ids=lambda group: group.options[:20])
 def test_each_option_of_a_group_gets_its_answer(group: Group, load: Load, notices: Notices) -> None:
-    names = group.names.split()
+    names = group.options.split()
     if group.answer == "refused":
         with pytest.raises(ConfigError) as raised:
             load(**dict.fromkeys(names, ON))
@@ -31,16 +31,18 @@ def test_each_option_of_a_group_gets_its_answer(group: Group, load: Load, notice
     assert load(**dict.fromkeys(names)) == load()
 
 
-@pytest.mark.parametrize("group", [group for group in GROUPS if group.answer == "refused"], ids=lambda g: g.names[:20])
+@pytest.mark.parametrize(
+    "group", [group for group in GROUPS if group.answer == "refused"], ids=lambda g: g.options[:20]
+)
 def test_what_is_off_or_a_default_is_taken_in_silence(group: Group, notices: Notices) -> None:
-    name = group.names.split()[0]
+    name = group.options.split()[0]
     for value in (False, "false", 0, *group.neutral):
         assert notices(**{name: value}) == notices(), value
 
 
-@pytest.mark.parametrize("group", OF_DATASETS, ids=lambda group: group.names[:20])
+@pytest.mark.parametrize("group", OF_DATASETS, ids=lambda group: group.options[:20])
 def test_each_option_of_a_dataset_gets_its_answer(group: Group, project: Path) -> None:
-    names = group.names.split()
+    names = group.options.split()
     entry = {**ENTRY}
     for name in names:
         section, _, inner = name.rpartition(".")
@@ -69,6 +71,6 @@ def test_words_for_on(value: Any) -> None:
 
 def test_groups_hold_no_name_twice() -> None:
     for groups in (GROUPS, OF_DATASETS):
-        names = [name for group in groups for name in group.names.split()]
+        names = [name for group in groups for name in group.options.split()]
         assert len(names) == len(set(names))
-    assert not LEAST.keys() & {name for group in GROUPS for name in group.names.split()}
+    assert not LEAST.keys() & {name for group in GROUPS for name in group.options.split()}

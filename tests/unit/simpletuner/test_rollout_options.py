@@ -4,40 +4,14 @@ from typing import Any
 
 import pytest
 
-from ltx_core.errors import ConfigError
-from tests.unit.guide.conftest import Load, Notices
+from tests.unit.simpletuner.cases import MASTER, ON, RAMP, full
+from tests.unit.simpletuner.conftest import Load, Notices
 
-MASTER = "scheduled_sampling_max_step_offset"
-ON: dict[str, Any] = {"max_step_offset": 50, "probability": 0.4}
-RAMP: dict[str, Any] = {"max_step_offset": 50, "ramp_steps": 100}
-GOES: list[tuple[dict[str, Any], dict[str, Any]]] = [
-    (ON, {"max_sigma_offset": 0.05, "probability": 0.4, "num_model_calls": 1, "reflexflow": True, "ramp_steps": 0}),
-    (ON | {"reflexflow": False}, {"reflexflow": False}),
-    (ON | {"reflexflow": "true"}, {"reflexflow": True}),
-    (ON | {"strategy": "biased_late"}, {"strategy": "biased_late"}),
-    (ON | {"sampler": "unipc"}, {"probability": 0.4}),
-    (
-        ON | {"reflexflow_alpha": 2, "reflexflow_beta1": 5, "reflexflow_beta2": "0.5"},
-        {"reflexflow_alpha": 2.0, "reflexflow_beta1": 5.0, "reflexflow_beta2": 0.5},
-    ),
-    (RAMP, {"probability": 0.5, "start_probability": 0.0, "ramp_steps": 100, "ramp_start_step": 0}),
-    (RAMP | {"prob_end": 0.8, "start_step": 20}, {"probability": 0.8, "ramp_start_step": 20}),
-    (RAMP | {"prob_start": 0.1, "ramp_shape": "cosine"}, {"start_probability": 0.1, "ramp_shape": "cosine"}),
-    (RAMP | {"prob_start": 0.1, "prob_end": 0}, {"start_probability": 0.1, "probability": 0.0}),
-]
 OFF: list[dict[str, Any]] = [
     {"reflexflow": False},
     {"max_step_offset": 0, "probability": 1.0},
     {"max_step_offset": 50},
     RAMP | {"prob_end": 0.0},
-]
-REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"max_step_offset": -1}, f"{MASTER}' is -1; 0 or more is wanted"),
-    ({"max_step_offset": 2000, "probability": 1}, "train_lora.rollout.max_sigma_offset"),
-    (ON | {"ramp_steps": "many"}, "scheduled_sampling_ramp_steps' is 'many'; a number is wanted"),
-    (ON | {"probability": "half"}, "scheduled_sampling_probability' is 'half'; a number is wanted"),
-    (ON | {"strategy": "late"}, "here there are uniform, biased_early, biased_late"),
-    (RAMP | {"ramp_shape": "sine"}, "here there are linear, cosine"),
 ]
 TOLD: list[tuple[dict[str, Any], str, str]] = [
     ({"max_step_offset": 50}, "max_step_offset", "no visit is rolled out, because the share is 0"),
@@ -64,22 +38,6 @@ TOLD: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-def full(options: dict[str, Any]) -> dict[str, Any]:
-    return {f"scheduled_sampling_{name}": value for name, value in options.items()}
-
-
-def rollout_cases() -> list[dict[str, Any]]:
-    """All options that are tried here."""
-    return [full(options) for options in (*(case for case, _ in GOES), *(case for case, *_ in TOLD))]
-
-
-@pytest.mark.parametrize(("options", "ours"), GOES)
-def test_value_goes_where_the_table_says(load: Load, options: dict[str, Any], ours: dict[str, Any]) -> None:
-    rollout = load(**full(options)).train_lora.rollout
-    assert rollout is not None
-    assert {name: getattr(rollout, name) for name in ours} == ours
-
-
 @pytest.mark.parametrize("options", OFF)
 def test_off_is_no_rollout(load: Load, options: dict[str, Any]) -> None:
     assert load(**full(options)).train_lora.rollout is None
@@ -90,13 +48,6 @@ def test_a_ramp_from_0_begins_at_0(load: Load) -> None:
     rollout = load(**full(RAMP | {"prob_start": 0, "prob_end": 0.8, "probability": 0.5})).train_lora.rollout
     assert rollout is not None
     assert [rollout.share(step) for step in (0, 50, 100)] == pytest.approx([0, 0.4, 0.8])
-
-
-@pytest.mark.parametrize(("options", "told"), REFUSED)
-def test_refused(load: Load, options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigError) as raised:
-        load(**full(options))
-    assert told in str(raised.value)
 
 
 @pytest.mark.parametrize(("options", "key", "told"), TOLD)
