@@ -162,7 +162,7 @@ def guide_notices(path: Path) -> tuple[str, ...]:
         ConfigError: as for `load_config`.
     """
     values = _read(path)
-    return translate(values, path).notices if is_guide(values, RunConfig.model_fields) else ()
+    return translate(values, path).warnings if is_guide(values, RunConfig.model_fields) else ()
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -16,12 +16,12 @@ class Refused(Exception):
 
 @dataclass
 class Draft:
-    """Our configuration as far as it is made, and what is to be said of it."""
+    """Our configuration as far as it is made, and the warnings and faults that are to be said of it."""
 
     flat: Mapping[str, Any]
     """All options of the file by name, without leading dashes; for options that depend on another."""
     values: dict[str, Any] = field(default_factory=dict)
-    notices: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
     def set(self, dotted: str, value: Any) -> None:
@@ -33,26 +33,26 @@ class Draft:
         here[last] = value
 
     def get(self, dotted: str) -> Any:
-        """What was set, or None."""
+        """The value that was set, or None."""
         here: Any = self.values
         for name in dotted.split("."):
             here = here.get(name) if isinstance(here, dict) else None
         return here
 
-    def notice(self, key: str, text: str) -> None:
-        """Tell what is done differently; once."""
+    def warn(self, key: str, text: str) -> None:
+        """Say what is done differently, once."""
         line = f"{key}: {text}"
-        if line not in self.notices:
-            self.notices.append(line)
+        if line not in self.warnings:
+            self.warnings.append(line)
 
 
 def is_off(value: Any) -> bool:
-    """Whether a value switches something off: false, zero, nothing, and the words for them."""
+    """True of a value that switches something off: false, zero, nothing, and the words for them."""
     return value is None or str(value).strip().lower() in NOTHING_SPECIAL or value in (0, 0.0)
 
 
 def is_one_of(value: Any, wanted: Iterable[Any]) -> bool:
-    """Whether a value equals one of these. Switches, numbers and null may be written as text in any case."""
+    """True of a value that equals one of these. Switches, numbers and null may be written as text in any case."""
     values = list(wanted)
     return value in values or str(value).lower() in {str(one).lower() for one in values if not isinstance(one, str)}
 

@@ -1,4 +1,4 @@
-"""What options do of which a row of the table cannot say it. Each takes a value into the draft, or raises `Refused`."""
+"""Options that do more than a row of the table can say. Each takes a value into the draft, or raises `Refused`."""
 
 from collections.abc import Callable
 from pathlib import PurePath
@@ -17,9 +17,9 @@ CLIP_MODEL = "openai/clip-vit-large-patch14"
 JUDGE = "pretrained_evaluation_model_name_or_path"
 DISTILLED_STEPS = 8
 FAST = {"schedule": "distilled", "num_steps": DISTILLED_STEPS, "video_cfg": 1, "audio_cfg": 1}
-"""What the distilled adapter is made for."""
-SOUND_OF = "sound_of"
-"""Where a dataset's draft keeps the id of the dataset of sounds, until all entries are known."""
+"""The settings that the distilled adapter is made for."""
+AUDIO_OF = "audio_of"
+"""Where a dataset's draft keeps the id of the dataset of audio files, until all entries are known."""
 LIBRARY = (
     "A dog runs over wet sand from left to right while the camera pans right, waves and barking.",
     "A woman in a red coat turns to the camera and laughs, traffic hums behind her.",
@@ -34,7 +34,7 @@ LIBRARY = (
 
 
 def recompute_one_in(draft: Draft, _key: str, blocks: int) -> None:
-    """One in so many blocks is computed again, unless checkpointing is switched off."""
+    """Activation checkpointing of one in so many blocks, unless checkpointing is switched off."""
     if blocks < 0:
         raise Refused(f"is {blocks}; 0 or more blocks are wanted")
     if blocks and not is_off(draft.flat.get("gradient_checkpointing", True)):
@@ -46,7 +46,7 @@ def percent_of_blocks(draft: Draft, key: str, percent: float) -> None:
     if not 0 <= percent <= 100:
         raise Refused(f"is {draft.flat[key]!r}; 0 to 100 percent is wanted")
     if is_off(draft.flat.get("ramtorch")):
-        draft.notice(key, "has no effect without ramtorch")
+        draft.warn(key, "has no effect without ramtorch")
     elif percent < 100:
         draft.set("train_lora.streamed_blocks", round(NUM_BLOCKS * percent / 100))
 
@@ -57,7 +57,7 @@ def compile_blocks(draft: Draft, key: str, value: Any) -> None:
         draft.set("train_lora.compile_blocks", "off")
     elif value:
         draft.set("train_lora.compile_blocks", "on")
-        draft.notice(key, f"blocks are compiled by inductor; {value!r} itself has no meaning here")
+        draft.warn(key, f"blocks are compiled by inductor; {value!r} itself has no meaning here")
 
 
 def steps_or_epochs(draft: Draft, _key: str, steps: int) -> None:
@@ -70,7 +70,7 @@ def warm_up(draft: Draft, key: str, _steps: int) -> None:
     """A warm-up changes the schedule where none is named."""
     if draft.flat.get("lr_scheduler") in (None, "constant"):
         draft.set("train_lora.scheduler", "constant_with_warmup")
-        draft.notice(key, "the learning rate stays where it is after the warm-up; name an lr_scheduler to have it fall")
+        draft.warn(key, "the learning rate stays where it is after the warm-up; name an lr_scheduler to have it fall")
 
 
 def first_beta(draft: Draft, _key: str, beta: float) -> None:
@@ -104,17 +104,17 @@ def rollout(draft: Draft, key: str, offset: int) -> None:
     name = f"{prefix}prob_end" if ramps else f"{prefix}probability"
     probability = _other(draft, name, 0.5 if ramps else 0, unreadable=1)
     if not (probability or (ramps and _other(draft, f"{prefix}prob_start", 0))):
-        draft.notice(key, f"no visit is rolled out, because the share is 0 ({name})")
+        draft.warn(key, f"no sample is rolled out, because the probability is 0 ({name})")
         return
     draft.set("train_lora.rollout", {"max_sigma_offset": offset / TIMESTEPS, "probability": probability})
-    draft.notice(
+    draft.warn(
         key,
         f"up to {offset} steps of 1/{TIMESTEPS} are one forward of the model here; "
         f"train_lora.rollout.num_model_calls sets more",
     )
     if draft.flat.get(f"{prefix}reflexflow") in (None, ""):
         draft.set("train_lora.rollout.reflexflow", True)
-        draft.notice(key, f"brings ReflexFlow with it, as there; {prefix}reflexflow: false leaves it out")
+        draft.warn(key, f"brings ReflexFlow with it, as there; {prefix}reflexflow: false leaves it out")
 
 
 def _other(draft: Draft, key: str, default: float, unreadable: float = 0) -> float:
@@ -134,7 +134,7 @@ def trackers(draft: Draft, key: str, value: Any) -> None:
         draft.set("tracking.wandb", True)
     if "mlflow" not in names:
         also = "W&B as well" if "wandb" in names else "nothing is sent anywhere"
-        draft.notice(key, f"MLflow has the run in any case, in a file of the workspace; {also}")
+        draft.warn(key, f"MLflow has the run in any case, in a file of the workspace; {also}")
 
 
 def publish(draft: Draft, _key: str, on: bool) -> None:
@@ -156,7 +156,7 @@ def render_size(draft: Draft, key: str, value: Any) -> None:
     draft.set("render_validation.width", width)
     draft.set("render_validation.height", height)
     if [width, height] != asked:
-        draft.notice(key, f"{asked[0]}x{asked[1]} becomes {width}x{height}: the VAE takes multiples of {MULTIPLE}")
+        draft.warn(key, f"{asked[0]}x{asked[1]} becomes {width}x{height}: the VAE takes multiples of {MULTIPLE}")
 
 
 def prompt(draft: Draft, _key: str, value: str) -> None:
@@ -165,7 +165,7 @@ def prompt(draft: Draft, _key: str, value: str) -> None:
 
 
 def prompt_library(draft: Draft, _key: str, value: Any) -> None:
-    """SimpleTuner has a library of its own, and so have we; a path stands for one's own."""
+    """SimpleTuner has a library of its own, and this program too; a path stands for one's own."""
     if isinstance(value, str) and value.endswith(".json"):
         draft.set("prompts.library", value)
     elif flag(value):
@@ -185,7 +185,7 @@ def no_prompts(draft: Draft, key: str, on: bool) -> None:
     draft.values.get("prompts", {}).pop("library", None)
     for kind in ("image", "sound"):
         draft.set(f"render_validation.{kind}_to_video_clips", 0)
-    draft.notice(key, "prompts are left out and nothing is rendered; the eval loss on held-out clips is measured still")
+    draft.warn(key, "prompts are left out and nothing is rendered; the eval loss on held-out clips is measured still")
 
 
 def evaluation(draft: Draft, key: str, value: str) -> None:
@@ -193,7 +193,7 @@ def evaluation(draft: Draft, key: str, value: str) -> None:
     if value == "clip":
         draft.set("render_validation.clip_model", CLIP_MODEL)
         if not draft.flat.get(JUDGE):
-            draft.notice(key, f"{JUDGE} is left out, so {CLIP_MODEL} scores the renders")
+            draft.warn(key, f"{JUDGE} is left out, so {CLIP_MODEL} scores the renders")
 
 
 def adapter(draft: Draft, _key: str, path: str) -> None:
@@ -213,7 +213,7 @@ def adapter_runs(draft: Draft, _key: str, value: Any) -> None:
 
 
 def adapter_mode(draft: Draft, _key: str, mode: str) -> None:
-    """Which of the runs are made."""
+    """The runs that are made."""
     if mode == "none":
         draft.values.get("render_validation", {}).pop("adapters", None)
     elif mode == "adapter_only":
@@ -261,26 +261,26 @@ def _add_runs(draft: Draft, runs: list[Any]) -> None:
 
 
 def repeats(draft: Draft, key: str, more: int) -> None:
-    """There: visits beside the first."""
+    """SimpleTuner counts the repetitions after the first use of a clip."""
     times = more + 1
     draft.set("repeats", times)
     if times > 1:
-        draft.notice(
+        draft.warn(
             key,
-            f"{draft.flat[key]} beside the first visit, as the guide's program counts: {times} visits an epoch here",
+            f"{draft.flat[key]} beside the first use, as SimpleTuner counts: {times} uses of each clip an epoch",
         )
 
 
-def sound_elsewhere(draft: Draft, _key: str, value: Any) -> None:
-    """`NAME_audio` is what SimpleTuner calls the sound that it takes from the videos of NAME."""
+def audio_elsewhere(draft: Draft, _key: str, value: Any) -> None:
+    """`NAME_audio` is SimpleTuner's name for the audio that it takes from the videos of NAME."""
     names = [value] if isinstance(value, str) else value or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise Refused(f"is {value!r}; the id of a dataset of sound is wanted")
+        raise Refused(f"is {value!r}; the id of a dataset of audio is wanted")
     others = [name for name in names if name != f"{draft.flat.get('id')}_audio"]
     if len(others) > 1:
-        raise Refused(f"names {', '.join(map(repr, others))}; a video's sound is cut from one dataset, name one")
+        raise Refused(f"names {', '.join(map(repr, others))}; a video's audio is cut from one dataset, name one")
     if others:
-        draft.set(SOUND_OF, others[0])
+        draft.set(AUDIO_OF, others[0])
 
 
 HANDLERS: dict[str, Callable[[Draft, str, Any], None]] = {
@@ -302,7 +302,7 @@ HANDLERS: dict[str, Callable[[Draft, str, Any], None]] = {
         repeats,
         rollout,
         second_beta,
-        sound_elsewhere,
+        audio_elsewhere,
         steps_or_epochs,
         trackers,
         tread_routes,

@@ -7,13 +7,13 @@ from typing import Any
 
 from flows.documents import exists, read_document
 from flows.simpletuner.draft import Draft, Refused, flag
-from flows.simpletuner.handlers import SOUND_OF
+from flows.simpletuner.handlers import AUDIO_OF
 from flows.simpletuner.table import table
 from ltx_core.checkpoint.flavours import ALIASES, FLAVOURS
 from ltx_core.errors import ConfigError
 
 DEFAULTS = {"lora_rank": 16, "caption_dropout_probability": 0.1}
-"""What SimpleTuner takes where a file says nothing, and this program would take something else."""
+"""SimpleTuner's values where a file says nothing, and this program would take something else."""
 BACKENDS = "data_backend_config"
 LYCORIS = "lycoris_config"
 LYCORIS_FILE = "config/lycoris_config.json"
@@ -22,7 +22,7 @@ LYCORIS_PRESET = {"target_module": ["Attention"]}
 SECTIONS = ("video", "audio")
 """Of a dataset."""
 OF_VIDEOS = {"probability", "repeats"}
-"""Options that have no meaning for sounds that belong to videos."""
+"""Options that have no meaning for audio files that belong to videos."""
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Translation:
     values: dict[str, Any]
     """As one would write them in YAML."""
     root: Path
-    """What its paths are relative to."""
-    notices: tuple[str, ...]
-    """What is done differently, or not at all."""
+    """The folder that its paths are relative to."""
+    warnings: tuple[str, ...]
+    """Each says of an option that it is done differently, or not at all."""
 
 
 def is_guide(values: Mapping[str, Any], ours: Collection[str]) -> bool:
-    """Whether a file is written with SimpleTuner's options; `ours`: names of our sections."""
+    """True of a file that is written with SimpleTuner's options; `ours`: names of our sections."""
     names = {_bare(key) for key in values}
     return not names & set(ours) and bool(names & table("options").options.keys())
 
@@ -53,7 +53,7 @@ def translate(values: Mapping[str, Any], path: Path) -> Translation:
     for key, value in DEFAULTS.items():
         if key not in draft.flat and not (key == "lora_rank" and _is_lycoris(draft)):
             draft.flat = {**draft.flat, key: value}
-            draft.notice(key, f"left out, so {value} as in the guide's program")
+            draft.warn(key, f"left out, so {value} as in SimpleTuner")
     table("options").take_all(draft)
     root = _project(draft, path)
     defaults = draft.values.pop("defaults", {})
@@ -68,7 +68,7 @@ def translate(values: Mapping[str, Any], path: Path) -> Translation:
         raise ConfigError(
             f"{path}: " + ("\n  ".join(["several options are wrong:", *draft.faults]) if several else draft.faults[0])
         )
-    return Translation(draft.values, root, tuple(draft.notices))
+    return Translation(draft.values, root, tuple(draft.warnings))
 
 
 def _bare(key: object) -> str:
@@ -152,10 +152,10 @@ def datasets(
     `defaults`: options of datasets that name none themselves. `eval_id`: the only one of which clips are held out.
     """
     enabled = [entry for entry in entries if not _disabled(entry, draft)]
-    sounds = {str(entry.get("id")): _sounds(entry, draft) for entry in enabled if _kind(entry) == "audio"}
+    audio = {str(entry.get("id")): _audio_files(entry, draft) for entry in enabled if _kind(entry) == "audio"}
     found = [(_kind(entry), _videos(entry, draft)) for entry in enabled if _kind(entry) != "audio"]
     made = [_without_idle_prompt(_over(dataset, defaults), draft) for kind, dataset in found if kind != "text_embeds"]
-    _link(made, sounds, draft)
+    _link(made, audio, draft)
     if eval_id is not None:
         _hold_out_of(eval_id, made, draft)
     return made
@@ -188,12 +188,12 @@ def _videos(entry: Mapping[str, Any], whole: Draft) -> dict[str, Any]:
     return own.values
 
 
-def _sounds(entry: Mapping[str, Any], whole: Draft) -> dict[str, Any]:
-    """Of a dataset of sounds: `sound_dir`, and `channels` if it says."""
+def _audio_files(entry: Mapping[str, Any], whole: Draft) -> dict[str, Any]:
+    """Of a dataset of audio files: `sound_dir`, and `channels` if it says."""
     flat = _flat(entry)
     own = _taken(_name(entry), {key: value for key, value in flat.items() if key not in OF_VIDEOS}, whole)
     for key in sorted(OF_VIDEOS & flat.keys()):
-        whole.notice(f"dataset {_name(entry)}, {key}", "has no effect: a sound is visited with its video")
+        whole.warn(f"dataset {_name(entry)}, {key}", "has no effect: audio is used with its video")
     channels = own.get("audio.channels")
     return {"sound_dir": own.get("instance_data_dir")} | ({} if channels is None else {"channels": channels})
 
@@ -203,9 +203,9 @@ def _taken(name: str, flat: Mapping[str, Any], whole: Draft) -> Draft:
     own = Draft(flat)
     table("datasets").take_all(own, f"dataset {name!r}: ")
     whole.faults += own.faults
-    for line in own.notices:
+    for line in own.warnings:
         key, _, text = line.partition(": ")
-        whole.notice(f"dataset {name}, {key}", text)
+        whole.warn(f"dataset {name}, {key}", text)
     return own
 
 
@@ -220,26 +220,26 @@ def _flat(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in flat.items() if value is not None}
 
 
-def _link(made: list[dict[str, Any]], sounds: Mapping[str, Mapping[str, Any]], draft: Draft) -> None:
-    """Give datasets of videos the folder of the sounds that they name."""
-    named = [dataset.pop(SOUND_OF, None) for dataset in made]
+def _link(made: list[dict[str, Any]], audio: Mapping[str, Mapping[str, Any]], draft: Draft) -> None:
+    """Give datasets of videos the folder of the audio files that they name."""
+    named = [dataset.pop(AUDIO_OF, None) for dataset in made]
     for dataset, name in zip(made, named, strict=True):
-        if name in sounds:
-            dataset["audio"] = {**dataset.get("audio", {}), "auto_split": True, **sounds[name]}
+        if name in audio:
+            dataset["audio"] = {**dataset.get("audio", {}), "auto_split": True, **audio[name]}
         elif name is not None:
-            known = ", ".join(sounds) or "none"
+            known = ", ".join(audio) or "none"
             draft.faults.append(
-                f"dataset {dataset.get('id')!r}: option 's2v_datasets' names {name!r}; datasets of sound are: {known}"
+                f"dataset {dataset.get('id')!r}: option 's2v_datasets' names {name!r}; datasets of audio are: {known}"
             )
-    for name in sorted(sounds.keys() - set(named)):
+    for name in sorted(audio.keys() - set(named)):
         draft.faults.append(
-            f"dataset {name!r}: sound without videos is not trained; name it in the s2v_datasets of a dataset of "
+            f"dataset {name!r}: audio without videos is not trained; name it in the s2v_datasets of a dataset of "
             "videos, or disable it"
         )
 
 
 def _over(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """What the dataset says, and the defaults where it says nothing."""
+    """The options of the dataset, and the defaults where it says nothing."""
     made = dict(defaults) | dict(own)
     for name in SECTIONS:
         if name in defaults and name in own:
@@ -251,7 +251,7 @@ def _without_idle_prompt(dataset: dict[str, Any], draft: Draft) -> dict[str, Any
     """SimpleTuner reads `instance_prompt` with `instanceprompt` alone; beside captions it is idle."""
     if dataset.get("caption_strategy", "textfile") == "instanceprompt" or "instance_prompt" not in dataset:
         return dataset
-    draft.notice(
+    draft.warn(
         f"dataset {dataset.get('id')}, instance_prompt", "has no effect without caption_strategy: instanceprompt"
     )
     return {name: value for name, value in dataset.items() if name != "instance_prompt"}

@@ -41,16 +41,16 @@ class Tip(Row):
 
 
 class Condition(BaseModel):
-    """What an option needs in order to have an effect."""
+    """Something that an option needs in order to have an effect."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     option: str = ""
     ours: str = ""
     among: tuple[Any, ...] = ()
-    told: str
+    warning: str
 
     def holds(self, draft: Draft) -> bool:
-        """Whether it is fulfilled by what the file says and what was made of it so far."""
+        """True if it is fulfilled by the options of the file and by what was made of them so far."""
         found = draft.get(self.ours) if self.ours else draft.flat.get(self.option)
         return is_one_of(found, self.among) if self.among else not is_off(found)
 
@@ -68,7 +68,7 @@ class Option(Row):
     otherwise: str = ""
     refused: str = ""
     handler: str = ""
-    notice: str = ""
+    warning: str = ""
     neutral: tuple[Any, ...] = ()
 
     @model_validator(mode="before")
@@ -88,33 +88,34 @@ class Option(Row):
         """
         missing = next((condition for condition in self.needs if not condition.holds(draft)), None)
         if missing is not None:
-            self._tell(draft, missing.told, value)
+            self._warn(draft, missing.warning, value)
             return
         found = PARSERS[self.parse](value)
         self._refuse(found, value)
         if found is None or (self.sets and found not in self.sets):
             return
-        for name, ours in self.sets.get(found, {}).items() if self.sets else ():
-            draft.set(name, deepcopy(ours))
+        if self.sets:
+            for name, ours in self.sets[found].items():
+                draft.set(name, deepcopy(ours))
         for name in self.to:
             draft.set(name, self.words[found] if self.words else found)
         if self.handler:
             HANDLERS[self.handler](draft, self.key, found)
-        if self.notice:
-            self._tell(draft, self.notice.replace("{value}", repr(value)), value)
+        if self.warning:
+            self._warn(draft, self.warning.replace("{value}", repr(value)), value)
 
     def _refuse(self, found: Any, value: Any) -> None:
         if self.only and not is_one_of(found, self.only):
             raise Refused(f"is {value!r}; {self.otherwise}")
         if self.refused and not (is_one_of(found, self.neutral) or is_off(found)):
             raise Refused(f"is {value!r}, which is not done here: {self.refused}")
-        words = self.words or (self.sets if self.parse != "flag" else {})
+        words = [*self.words, *self.sets]
         if words and not isinstance(found, bool) and found not in words:
             raise Refused(f"is {value!r}; here there are {', '.join(map(str, words))}")
 
-    def _tell(self, draft: Draft, text: str, value: Any) -> None:
+    def _warn(self, draft: Draft, text: str, value: Any) -> None:
         if not is_one_of(value, self.neutral):
-            draft.notice(self.key, text)
+            draft.warn(self.key, text)
 
 
 class Group(BaseModel):
@@ -131,9 +132,9 @@ class Group(BaseModel):
         answers: dict[str, dict[str, Any]] = {
             "always": {"does": f"Always so: {self.why}."},
             "no effect": {
-                "does": f"A notice: {self.why}.",
+                "does": f"A warning: {self.why}.",
                 "differs": "It has no effect here.",
-                "notice": self.why,
+                "warning": self.why,
             },
             "refused": {
                 "does": "Taken where it is off.",
@@ -169,7 +170,7 @@ class Table(BaseModel):
 
 
 def unknown(key: str, options: Mapping[str, Option]) -> str:
-    """What is said of an option that the table does not have."""
+    """The message about an option that the table does not have, with the nearest name."""
     near = difflib.get_close_matches(key, options, n=1, cutoff=0.6)
     return f"unknown option {key!r}; " + (
         f"did you mean {near[0]!r}?" if near else "docs/guide.md lists those there are"
@@ -183,9 +184,11 @@ def table(name: Literal["options", "datasets"]) -> Table:
     conditions, tests = found.get("conditions", {}), found["tests"]
     sections = {
         title: tuple(
-            {"key": key, "test": tests["rows"]}
-            | row
-            | {"needs": [conditions[one] for one in _listed(row.get("needs", []))]}
+            Option.model_validate(
+                {"key": key, "test": tests["rows"]}
+                | row
+                | {"needs": [conditions[one] for one in _listed(row.get("needs", []))]}
+            )
             for key, row in rows.items()
         )
         for title, rows in found["sections"].items()
@@ -197,7 +200,7 @@ def table(name: Literal["options", "datasets"]) -> Table:
 
 @cache
 def tips() -> dict[str, tuple[Tip, ...]]:
-    """What the guide says beside its options, by section."""
+    """The guide's features, steps and advice, by section."""
     return {title: tuple(map(Tip.model_validate, rows)) for title, rows in _read("tips").items()}
 
 

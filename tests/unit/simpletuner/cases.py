@@ -329,7 +329,7 @@ REFUSED: list[tuple[Options, str]] = [
     *((full(options), told) for options, told in REFUSED_ROLLOUTS),
 ]
 TOLD: list[tuple[Options, str]] = [
-    ({"group_offload_type": "leaf_level"}, "blocks are streamed whole"),
+    ({"group_offload_type": "leaf_level"}, "blocks are offloaded whole"),
     ({"group_offload_blocks_per_group": 2}, "one block is copied"),
     ({"group_offload_use_stream": False}, "copies always run beside"),
     ({"skip_file_discovery": "vae"}, "nothing is skipped"),

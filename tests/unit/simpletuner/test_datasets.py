@@ -38,15 +38,15 @@ GOES: list[tuple[dict[str, Any], dict[str, Any]]] = [
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"type": "aws"}, "only local folders are read"),
     ({"dataset_type": "image"}, "images are not built yet"),
-    ({"dataset_type": "audio"}, "dataset 'clips': sound without videos is not trained; name it in the s2v_datasets"),
-    ({"s2v_datasets": "voices"}, "option 's2v_datasets' names 'voices'; datasets of sound are: none"),
-    ({"s2v_datasets": ["a", "b"]}, "names 'a', 'b'; a video's sound is cut from one dataset"),
-    ({"s2v_datasets": True}, "option 's2v_datasets' is True; the id of a dataset of sound is wanted"),
-    ({"s2v_datasets": [["a"]]}, "option 's2v_datasets' is [['a']]; the id of a dataset of sound is wanted"),
-    ({"audio": {"allow_zero_audio": False}}, "videos without sound train their pictures alone"),
+    ({"dataset_type": "audio"}, "dataset 'clips': audio without videos is not trained; name it in the s2v_datasets"),
+    ({"s2v_datasets": "voices"}, "option 's2v_datasets' names 'voices'; datasets of audio are: none"),
+    ({"s2v_datasets": ["a", "b"]}, "names 'a', 'b'; a video's audio is cut from one dataset"),
+    ({"s2v_datasets": True}, "option 's2v_datasets' is True; the id of a dataset of audio is wanted"),
+    ({"s2v_datasets": [["a"]]}, "option 's2v_datasets' is [['a']]; the id of a dataset of audio is wanted"),
+    ({"audio": {"allow_zero_audio": False}}, "a clip without audio trains its video alone"),
     ({"caption_strategy": "parquet"}, "here there are textfile, filename, instanceprompt"),
     ({"minimum_image_size": -1}, "'datasets.0.minimum_image_size' is -1"),
-    ({"probability": 0.5}, "every epoch visits all clips, so chance has no say; use repeats"),
+    ({"probability": 0.5}, "every epoch uses all clips, so there is no probability; use repeats"),
     ({"conditioning_data": "other"}, "not built yet"),
     ({"video": {"num_frame": 9}}, "unknown option 'video.num_frame'; did you mean 'video.num_frames'?"),
     ({"repeat": 1}, "dataset 'clips': unknown option 'repeat'; did you mean 'repeats'?"),
@@ -126,7 +126,7 @@ def test_sound_of_another_dataset(project: Path) -> None:
         assert first.audio.channels == entries[-1].get("audio", {}).get("channels", 2)
         assert second.audio.sound_dir is None
     (told,) = [line for line in guide_notices(write(project, voices, videos)) if line.startswith("dataset voices")]
-    assert told == "dataset voices, probability: has no effect: a sound is visited with its video"
+    assert told == "dataset voices, probability: has no effect: audio is used with its video"
     with pytest.raises(ConfigError, match="dataset 'voices': unknown option 'repeat'"):
         load(project, voices | {"repeat": 1}, videos)
 

@@ -41,7 +41,7 @@ def test_the_librarys_configuration_is_taken_as_it_is(write: Write, beside: Call
     path = write(lora_type="lycoris", lycoris_config=beside(LOKR))
     train = load_config(path, {}).train_lora
     assert train.lycoris == LycorisSettings.model_validate(LOKR)
-    assert train.rank == 32, "a plain LoRA's default, which the guide's program would set, is left alone"
+    assert train.rank == 32, "a plain LoRA's default, which SimpleTuner would set, is left alone"
     assert not [notice for notice in guide_notices(path) if notice.startswith(("lora_", "lycoris"))]
 
 

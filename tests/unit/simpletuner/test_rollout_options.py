@@ -14,7 +14,7 @@ OFF: list[dict[str, Any]] = [
     RAMP | {"prob_end": 0.0},
 ]
 TOLD: list[tuple[dict[str, Any], str, str]] = [
-    ({"max_step_offset": 50}, "max_step_offset", "no visit is rolled out, because the share is 0"),
+    ({"max_step_offset": 50}, "max_step_offset", "no sample is rolled out, because the probability is 0"),
     (ON, "max_step_offset", "up to 50 steps of 1/1000 are one forward"),
     (ON, "max_step_offset", "brings ReflexFlow with it"),
     (ON | {"sampler": "unipc"}, "sampler", "Euler's steps"),
@@ -44,7 +44,7 @@ def test_off_is_no_rollout(load: Load, options: dict[str, Any]) -> None:
 
 
 def test_a_ramp_from_0_begins_at_0(load: Load) -> None:
-    """Where the guide's program takes 0 for left out and begins at `scheduled_sampling_probability`."""
+    """Where SimpleTuner takes 0 for left out and begins at `scheduled_sampling_probability`."""
     rollout = load(**full(RAMP | {"prob_start": 0, "prob_end": 0.8, "probability": 0.5})).train_lora.rollout
     assert rollout is not None
     assert [rollout.share(step) for step in (0, 50, 100)] == pytest.approx([0, 0.4, 0.8])

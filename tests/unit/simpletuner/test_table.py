@@ -14,6 +14,7 @@ from flows.simpletuner.draft import PARSERS
 from flows.simpletuner.handlers import HANDLERS
 from flows.simpletuner.page import guide_page
 from flows.simpletuner.table import Option, Row, Tip, table, tips
+from tests.repo.test_glossary import WORDS, count, plain
 from tests.unit.simpletuner.conftest import PRINTED, Load, printed
 
 ROOT = PRINTED.parents[1]
@@ -101,6 +102,22 @@ def test_each_row_says_all_and_names_a_test(row: Option | Tip) -> None:
     assert row.differs.strip()
     path, _, function = row.test.partition("::")
     assert re.search(rf"^def {function}\(", (ROOT / Path(path)).read_text(), re.M), row.test
+
+
+def test_rows_are_written_with_the_words_of_the_glossary() -> None:
+    """The glossary's own test reads Python, and docs/guide.md names tests and options by their names."""
+    options = [*OPTIONS.values(), *DATASET_OPTIONS.values()]
+    texts = [text for row in ROWS for text in (row.does, row.differs)]
+    texts += [text for row in options for text in (row.warning, row.otherwise, row.refused)]
+    texts += [condition.warning for row in options for condition in row.needs]
+    texts += [tip.what for rows in tips().values() for tip in rows]
+    wrong = {
+        f"{name}: {text}"
+        for text in texts
+        for name, word in WORDS.items()
+        if count(word, plain(re.sub(r"`[^`]+`", "", text)))
+    }
+    assert not wrong, "docs/glossary.md has the word that is used instead"
 
 
 def test_no_cell_is_empty() -> None:

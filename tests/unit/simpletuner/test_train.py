@@ -34,5 +34,5 @@ def test_what_differs_is_told_before_anything_runs(
     told = capsys.readouterr()
     assert "footage" in told.err or "media" in told.err
     if command == "train":
-        assert "warning: dataset my-video-dataset, repeats: 10 beside the first visit" in " ".join(told.err.split())
+        assert "warning: dataset my-video-dataset, repeats: 10 beside the first use" in " ".join(told.err.split())
         assert not (project / "output").joinpath("stages").exists()
