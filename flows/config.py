@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validat
 
 from flows.documents import check_values, exists, explain, read_document
 from flows.prompt_library import with_library, with_negative
+from flows.simpletuner.read import is_guide, translate
 from ltx_core.errors import ConfigError
 from ltx_core.hub.repository import absolute_location
 from tasks.runtime.shared import ConfigModel, Shared
