@@ -15,6 +15,7 @@ from flows.prompt_library import with_library, with_negative
 from flows.simpletuner.read import is_guide, translate
 from ltx_core.errors import ConfigError
 from ltx_core.hub.repository import absolute_location
+from ltx_core.training.config import TrainSettings
 from tasks.runtime.shared import ConfigModel, Shared
 from tasks.runtime.workspace import Workspace
 from tasks.stages.embed_frames import EmbedFramesConfig
@@ -25,7 +26,6 @@ from tasks.stages.publish import PublishConfig
 from tasks.stages.register import RegisterConfig
 from tasks.stages.render.config import RenderValidationConfig
 from tasks.stages.split import SplitConfig
-from tasks.stages.train_lora import TrainLoraConfig
 from tasks.tracking.address import WHOLE, hide_secrets
 
 
@@ -81,7 +81,7 @@ with warnings.catch_warnings():
         embed_frames: EmbedFramesConfig = Field(
             default=EmbedFramesConfig(), description="Features of frames; only with `train_lora.crepa`."
         )
-        train_lora: TrainLoraConfig = Field(default=TrainLoraConfig(), description="Training.")
+        train_lora: TrainSettings = Field(default=TrainSettings(), description="Training.")
         render_validation: RenderValidationConfig = Field(default=RenderValidationConfig(), description="Renders.")
         register: RegisterConfig = Field(default=RegisterConfig(), description="Model registry.")
         publish: PublishConfig = Field(default=PublishConfig(), description="Upload to the hub.")

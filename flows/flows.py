@@ -118,7 +118,7 @@ def ltx2_lora(
     return explained(work)
 
 
-def _stage_flow(stage: Stage) -> Flow[Any, Any]:
+def _stage_flow(stage: Stage[Any, Any]) -> Flow[Any, Any]:
     def run(config: Config = None, overrides: dict[str, Any] | None = None, force: bool = False) -> Any:
         """Run one stage on what the earlier stages last made.
 

@@ -62,12 +62,12 @@ def _retrain() -> dict[str, Any]:
     return _deployment("retrain", "flows/flows.py:retrain", text, triggers=[trigger])
 
 
-def flow_attribute(stage: Stage) -> str:
+def flow_attribute(stage: Stage[Any, Any]) -> str:
     """Name under which flows/flows.py holds the flow of a stage."""
     return f"stage_{stage.name}"
 
 
-def _stage(stage: Stage) -> dict[str, Any]:
+def _stage(stage: Stage[Any, Any]) -> dict[str, Any]:
     text = f"The stage {stage.name} alone."
     return _deployment(f"stage-{stage.name}", f"flows/flows.py:{flow_attribute(stage)}", text)
 

@@ -54,8 +54,7 @@ from ltx_core.gallery.cells import Badge, Cell
 from ltx_core.io.atomic import find_whole
 from tasks.runtime.launch import StageDied, StageResult
 from tasks.runtime.messages import Everyone, Listener
-from tasks.runtime.stage import Stage
-from tasks.runtime.stage_run import StageRun
+from tasks.runtime.stage import Stage, StageRun
 from tasks.tracking.mlflow import TrackedRun
 
 PICTURE_EDGE = 1000
@@ -160,7 +159,7 @@ STOPS = (KeyboardInterrupt, SystemExit, TerminationSignal, Stopped)
 """How a run is told to stop; what the stage had finished is kept."""
 
 
-def as_task(stage: Stage, body: Callable[[], StageResult]) -> Task[[Upstream], State[str]]:
+def as_task(stage: Stage[Any, Any], body: Callable[[], StageResult]) -> Task[[Upstream], State[str]]:
     """A task that runs `body`; its state is named `Built`, `Reused`, `Failed` or `Cancelled`, and its data is what
     `body` raised, if it did: raised through Prefect, an error that its message explains would become a traceback, and
     a request to stop a crash.
@@ -298,7 +297,7 @@ def explained(work: Callable[[], T]) -> T | State[Any]:
 def _as_tasks() -> Around:
     states: dict[str, State[str]] = {}
 
-    def as_one(run: StageRun, body: Callable[[], StageResult]) -> StageResult:
+    def as_one(run: StageRun[Any], body: Callable[[], StageResult]) -> StageResult:
         ended: list[StageResult | BaseException] = []
 
         def kept() -> StageResult:

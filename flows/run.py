@@ -26,10 +26,9 @@ from ltx_core.io.json_file import write_json
 from ltx_core.progress import SILENT, Progress
 from tasks import STAGES
 from tasks.runtime.execute import read_quarantine
-from tasks.runtime.launch import StageResult, perform
+from tasks.runtime.launch import StageResult, perform, with_retries
 from tasks.runtime.messages import Everyone, Listener
-from tasks.runtime.retry import with_retries
-from tasks.runtime.stage_run import StageRun
+from tasks.runtime.stage import StageRun
 from tasks.stages.low_precision import lines_in
 from tasks.tracking.mlflow import TrackedRun
 
@@ -88,7 +87,7 @@ def quarantine_rows(results: list[StageResult]) -> list[list[Cell]]:
     ]
 
 
-Perform = Callable[[StageRun], StageResult]
+Perform = Callable[[StageRun[Any]], StageResult]
 
 
 def run_stages(
@@ -122,7 +121,7 @@ def run_stages(
     return results
 
 
-Around = Callable[[StageRun, Callable[[], StageResult]], StageResult]
+Around = Callable[[StageRun[Any], Callable[[], StageResult]], StageResult]
 """Calls what performs one stage: as it is, or as a Prefect task."""
 
 
@@ -170,7 +169,7 @@ def terminal() -> Iterator[Listener]:
         yield listener
 
 
-def _plainly(_run: StageRun, body: Callable[[], StageResult]) -> StageResult:
+def _plainly(_run: StageRun[Any], body: Callable[[], StageResult]) -> StageResult:
     return body()
 
 
@@ -179,7 +178,7 @@ def _run(
 ) -> list[StageResult]:
     listener = Everyone(watching, tracked)
 
-    def performed(run: StageRun) -> StageResult:
+    def performed(run: StageRun[Any]) -> StageResult:
         def attempt() -> StageResult:
             tracked.begin(run)
             result = perform(run, listener)

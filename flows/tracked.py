@@ -20,9 +20,8 @@ from ltx_core.io.atomic import find_whole
 from ltx_core.io.json_file import read_json
 from tasks.runtime.launch import StageResult
 from tasks.runtime.shared import ConfigModel
-from tasks.runtime.stage_run import StageRun
-from tasks.stages.register import RUN_ID_VARIABLE
-from tasks.stages.register import STAGE as REGISTER
+from tasks.runtime.stage import StageRun
+from tasks.stages.register import RUN_ID_VARIABLE, Register
 from tasks.tracking.log import LoggedRun, Say, TrackingLog, kept_folder, tell_kept
 from tasks.tracking.mlflow import TrackedRun, answering, tracking_errors
 
@@ -131,7 +130,7 @@ class Tracked:
             self._log.close()
             raise
 
-    def begin(self, run: StageRun) -> None:
+    def begin(self, run: StageRun[Any]) -> None:
         """A stage may be built: its child run is made when it starts."""
         self._run = run
         self.child = None
@@ -146,7 +145,7 @@ class Tracked:
         self.child.tags({"ltx2.why": why})
         for name, manifest in run.inputs.items():
             self.child.dataset(name, manifest.digest, json.dumps({"manifest": str(manifest.path)}))
-        if stage == REGISTER.name and (run_id := self.child.run_id(BEGUN_SECONDS)):
+        if stage == Register.name and (run_id := self.child.run_id(BEGUN_SECONDS)):
             os.environ[RUN_ID_VARIABLE] = run_id  # its child process logs into this run
 
     def advanced(self, stage: str, done: int, total: int, unit: str) -> None:

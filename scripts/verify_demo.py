@@ -13,8 +13,8 @@ from ltx_core.media.audio import decode_sound
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.measure import loudness_db, motion
 from ltx_core.media.probe import probe_media
+from tasks import stage_named
 from tasks.runtime.execute import read_quarantine
-from tasks.runtime.registry import stage_named
 from tasks.stages.render.jobs import final_checkpoint
 from tasks.tracking.mlflow import connect
 

@@ -1,5 +1,6 @@
 """Small results kept one JSON file an item, by content key."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,19 @@ class ItemStore:
             StorageError: the disk is full.
         """
         write_json(self._path(key), {"value": value})
+
+    def get_or_compute(self, key: str, compute: Callable[[], Any], *, anew: bool = False) -> tuple[Any, bool]:
+        """The value, computed and kept if there is none or it is wanted `anew`; and whether it was computed now.
+
+        Raises:
+            StorageError: the disk is full; and whatever `compute` raises, of which nothing is kept.
+        """
+        kept = None if anew else self.get(key)
+        if kept is not None:
+            return kept, False
+        value = compute()
+        self.put(key, value)
+        return value, True
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / f"{key}.json"

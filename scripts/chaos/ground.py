@@ -14,8 +14,7 @@ import yaml
 from flows.config import load_config
 from flows.plan import required_manifest
 from scripts.chaos.command import run_and_wait
-from tasks import STAGES
-from tasks.runtime.registry import stage_named
+from tasks import STAGES, stage_named
 from tasks.runtime.workspace import Workspace
 
 FOOTAGE = ("ball_bounces", "ball_rolls", "bar_turns", "bubbles_rise", "hills_pass")
@@ -143,7 +142,7 @@ def _members(shard: Path) -> Iterator[tuple[str, str]]:
 
 def _stages_on(config: Path) -> list[str]:
     loaded = load_config(config, {})
-    return [stage.name for stage in STAGES if not stage.off(loaded.stage_config(stage.name), loaded.stage_config)]
+    return [stage.name for stage in STAGES if not stage.off_reason(loaded.stage_config)]
 
 
 def _write(folder: Path) -> None:

@@ -14,23 +14,23 @@ import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ltx_core.errors import LtxError, Stopped
 from tasks.runtime.messages import STOPPED_EXIT, Reporter, log_to_stderr
 
 if TYPE_CHECKING:
     from tasks.runtime.gpus import Held
-    from tasks.runtime.stage_run import StageRun
+    from tasks.runtime.stage import StageRun
 
 
 PR_SET_PDEATHSIG = 1
 FAILED_EXIT = 1
 
 
-def die_with_parent(parent: int) -> None:
-    """Ask the kernel for SIGTERM when the parent ends, however it ends."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def die_with_parent(parent: int, by: signal.Signals = signal.SIGTERM) -> None:
+    """Ask the kernel for that signal when the parent ends, however it ends."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, by)
     if os.getppid() != parent:  # it died before the line above
         os._exit(STOPPED_EXIT)
 
@@ -64,15 +64,14 @@ def run_request(request: Path, reporter: Reporter) -> None:
     reporter.send("finished", summary=summary.model_dump(mode="json"))
 
 
-def _gpus_of(run: "StageRun") -> AbstractContextManager["Held | None"]:
+def _gpus_of(run: "StageRun[Any]") -> AbstractContextManager["Held | None"]:
     """The GPUs that the stage may use, held; None where it uses none."""
     from tasks.runtime.gpus import ALL, held_gpus
-    from tasks.runtime.stage import one_process
 
     stage, memory = run.stage, run.shared.memory
     if stage.device != "gpu" or memory.device == "cpu":
         return nullcontext()
-    if stage.num_ranks is one_process:
+    if not stage.has_ranks:
         return held_gpus(1, run.doing, run.progress)
     return held_gpus(ALL if memory.num_gpus == "auto" else memory.num_gpus, run.doing, run.progress)
 
@@ -100,20 +99,21 @@ def _failed(reporter: Reporter, kind: str, message: str) -> int:
     return FAILED_EXIT
 
 
-def serve(work: Callable[[Path, Reporter], None], die_with: Callable[[int], None]) -> NoReturn:
-    """Be the process that `REQUEST PARENT_PID` on the command line asks for: do `work`, end with the parent."""
+def serve(work: Callable[[Path, Reporter], None], end_by: signal.Signals) -> NoReturn:
+    """Be the process that `REQUEST PARENT_PID` on the command line asks for: do `work`, and end by that signal when the
+    parent ends."""
     request, parent = Path(sys.argv[1]), int(sys.argv[2])
     reporter = Reporter(take_stdout())
     log_to_stderr()
     reporter.listen_for_stop()
-    die_with(parent)
+    die_with_parent(parent, end_by)
     code = guarded(lambda: work(request, reporter), reporter)
     os._exit(code)  # no interpreter teardown: worker threads of libraries may hang in it
 
 
 def main() -> None:
     """Entry point of the child process."""
-    serve(run_request, die_with_parent)
+    serve(run_request, signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -115,7 +115,7 @@ def _kept(workspace: Workspace, keep_runs: int) -> _Kept:
     return kept
 
 
-def _keep_for_unfinished(stage: Stage, folder: Path, kept: _Kept, workspace: Workspace) -> None:
+def _keep_for_unfinished(stage: Stage[Any, Any], folder: Path, kept: _Kept, workspace: Workspace) -> None:
     """What a stage that is at work, or was killed and may go on, reads and has made so far."""
     inputs: Mapping[str, Any] = (_json(folder / "identity.json") or {}).get("inputs", {})
     for name, digest in inputs.items():
@@ -129,7 +129,7 @@ def _keep_for_unfinished(stage: Stage, folder: Path, kept: _Kept, workspace: Wor
         kept.folders.add(f"pool/quantised/{noted['key']}")
 
 
-def _keep_for_finished(stage: Stage, folder: Path, kept: _Kept) -> None:
+def _keep_for_finished(stage: Stage[Any, Any], folder: Path, kept: _Kept) -> None:
     if noted := _json(folder / QUANTISED_FILE):
         kept.folders.add(f"pool/quantised/{noted['key']}")
     try:
@@ -141,7 +141,9 @@ def _keep_for_finished(stage: Stage, folder: Path, kept: _Kept) -> None:
     kept.files |= {str(name) for field in ("shard", "file") for name in columns.get(field, ())}
 
 
-def _stage(workspace: Workspace, keep_runs: int, before: float, stage: Stage, folder: Path) -> Iterator[Garbage]:
+def _stage(
+    workspace: Workspace, keep_runs: int, before: float, stage: Stage[Any, Any], folder: Path
+) -> Iterator[Garbage]:
     manifest = stage.manifest(folder)
     if not manifest.exists() or manifest.path.stat().st_mtime > before:
         return
@@ -187,14 +189,14 @@ def _kept_keys(workspace: Workspace, keep_runs: int) -> set[tuple[str, str]]:
     return kept
 
 
-def _latest(workspace: Workspace, stage: Stage) -> str | None:
+def _latest(workspace: Workspace, stage: Stage[Any, Any]) -> str | None:
     try:
         return workspace.latest(stage.name)
     except DamagedError:
         return None
 
 
-def _digest(stage: Stage, folder: Path) -> str | None:
+def _digest(stage: Stage[Any, Any], folder: Path) -> str | None:
     """Of the manifest; None if it is damaged, and then nobody knows whose it is."""
     try:
         return stage.manifest(folder).digest

@@ -14,9 +14,8 @@ from ltx_core.io.atomic import find_whole
 from ltx_core.io.digest import DigestMemo
 from ltx_core.io.json_file import parse_object, read_json
 from ltx_core.store.index import read_index
-from tasks.runtime.stage import Stage, identity_key
-from tasks.runtime.stage_run import Decision, StageRun
-from tasks.runtime.summary import read_summary
+from tasks.runtime.execute import read_summary
+from tasks.runtime.stage import Decision, Stage, StageRun, identity_key
 from tasks.runtime.workspace import Workspace
 
 
@@ -28,7 +27,7 @@ class Damage(NamedTuple):
     """What was found, as a clause that names the file."""
 
 
-def find_damage(stage: Stage, folder: Path, workspace: Workspace, memo: DigestMemo) -> Iterator[Damage]:
+def find_damage(stage: Stage[Any, Any], folder: Path, workspace: Workspace, memo: DigestMemo) -> Iterator[Damage]:
     """Yield what is wrong with a finished result. Files whose digest `memo` knows are not read again while they are the
     same.
 
@@ -85,22 +84,27 @@ ABSENT = "none"
 """The digest of a caption that there is not."""
 
 
-def decide(run: StageRun, memo: DigestMemo) -> Decision:
+def decide(run: StageRun[Any]) -> Decision:
     """Compute the key of a stage from what its output depends on, and look whether that output exists."""
-    identity = run.identity(memo)
-    key = identity_key(identity)
+    identity = run.identity()
+    decision = _decision(run, identity, identity_key(identity))
+    run.memo.save()
+    return decision
+
+
+def _decision(run: StageRun[Any], identity: Mapping[str, Any], key: str) -> Decision:
     folder = run.workspace.stage(run.stage.name, key)
     manifest = run.stage.manifest(folder)
     if not manifest.exists():
         return Decision(key, identity, reusable=False, why=_why(run.stage, folder, identity, run.workspace))
-    if damage := next(find_damage(run.stage, folder, run.workspace, memo), None):
+    if damage := next(find_damage(run.stage, folder, run.workspace, run.memo), None):
         return Decision(key, identity, reusable=False, why=damage.problem, stale=True)
     if not read_summary(manifest).settled:
         return Decision(key, identity, reusable=False, why=UNSETTLED, stale=True)
     return Decision(key, identity, reusable=True, why="unchanged")
 
 
-def _why(stage: Stage, folder: Path, identity: Mapping[str, Any], workspace: Workspace) -> str:
+def _why(stage: Stage[Any, Any], folder: Path, identity: Mapping[str, Any], workspace: Workspace) -> str:
     if (folder / "identity.json").exists():
         return "begun, not finished"
     try:

@@ -5,23 +5,24 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from datasets_spec import Manifest
 from ltx_core import errors
-from ltx_core.errors import DataError, OutOfMemory, Stopped
+from ltx_core.errors import DataError, OutOfMemory, Stopped, TransientError
 from ltx_core.io.atomic import storage_errors
 from ltx_core.io.lock import try_folder_lock
 from ltx_core.process import killed_since, oom_kills
 from tasks.runtime.decide import decide
+from tasks.runtime.execute import Summary, check_quarantine, read_summary
 from tasks.runtime.messages import GRACE_SECONDS, STOPPED_EXIT, Listener, clear_leftovers, tell, write_request
-from tasks.runtime.stage_run import StageRun
-from tasks.runtime.summary import Summary, check_quarantine, read_summary
+from tasks.runtime.stage import StageRun
 from tasks.runtime.workspace import Workspace
 
 KEPT = "What was finished is kept, run again to go on"
@@ -61,7 +62,7 @@ TRACEBACK_LINES = 60
 TRACEBACK = "Traceback (most recent call last):"
 
 
-def launch(run: StageRun, listener: Listener) -> Summary:
+def launch(run: StageRun[Any], listener: Listener) -> Summary:
     """Run a stage in a process of its own and return its counts.
 
     The call is interruptible: whatever is raised meanwhile (cancelled, ctrl-C, timeout) ends the child first, by
@@ -159,7 +160,7 @@ def _tail(log: Path) -> str:
 class StageResult:
     """A stage's run and its counts; `built` says whether this run made the output."""
 
-    run: StageRun
+    run: StageRun[Any]
     summary: Summary
     built: bool
 
@@ -174,7 +175,7 @@ class StageResult:
         return "Built" if self.built else "Reused"
 
 
-def perform(run: StageRun, listener: Listener) -> StageResult:
+def perform(run: StageRun[Any], listener: Listener) -> StageResult:
     """Reuse what is there whole, or build it in a child process.
 
     Raises:
@@ -183,15 +184,13 @@ def perform(run: StageRun, listener: Listener) -> StageResult:
     return reuse_or_build(run, lambda decided: launch(decided, listener))
 
 
-def reuse_or_build(run: StageRun, build: Callable[[StageRun], Summary]) -> StageResult:
+def reuse_or_build(run: StageRun[Any], build: Callable[[StageRun[Any]], Summary]) -> StageResult:
     """Reuse what is there whole, or let `build` make it.
 
     Raises:
         LtxError: the stage failed.
     """
-    memo = run.workspace.digest_memo()
-    run = replace(run, decision=decide(run, memo))
-    memo.save()
+    run = replace(run, decision=decide(run))
     if run.decided.reusable and not run.force:
         with try_folder_lock(run.out, shared=True) as held:
             if held and run.manifest.exists():  # no collection of garbage has deleted it, nor does before it is latest
@@ -201,3 +200,25 @@ def reuse_or_build(run: StageRun, build: Callable[[StageRun], Summary]) -> Stage
                 run.workspace.set_latest(run.stage.name, run.decided.key)
                 return StageResult(run, summary, built=False)
     return StageResult(run, build(run), built=True)
+
+
+RETRY_DELAYS_SECONDS = (5.0, 30.0)
+"""Before the second and the third attempt; there is no fourth."""
+T = TypeVar("T")
+
+
+def with_retries(
+    attempt: Callable[[], T], say: Callable[[str], None], sleep: Callable[[float], None] = time.sleep
+) -> T:
+    """Return what `attempt` gives, tried again after each `TransientError`; `say` is told why and when.
+
+    Raises:
+        LtxError: any other error at once, and a `TransientError` of the last attempt.
+    """
+    for seconds in RETRY_DELAYS_SECONDS:
+        try:
+            return attempt()
+        except TransientError as error:
+            say(f"{error}; trying again in {seconds:g} s")
+        sleep(seconds)
+    return attempt()

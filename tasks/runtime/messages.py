@@ -18,9 +18,9 @@ from ltx_core.io.atomic import find_whole, is_leftover, owner_mark, remove_lefto
 from ltx_core.io.json_file import read_json, write_json
 from ltx_core.io.regular import one_line
 from ltx_core.progress import SILENT, Progress
-from tasks.runtime.registry import stage_named
+from tasks import stage_named
 from tasks.runtime.shared import Shared
-from tasks.runtime.stage_run import Decision, StageRun
+from tasks.runtime.stage import Decision, StageRun
 from tasks.runtime.workspace import Workspace
 from tasks.tracking.address import WHOLE
 
@@ -28,7 +28,7 @@ REQUESTS = "requests"
 """The folder of requests, beside the folders of a stage."""
 
 
-def write_request(run: StageRun) -> Path:
+def write_request(run: StageRun[Any]) -> Path:
     """Write the run to a file of its own; two that ask for one stage at once do not meet. It has the addresses whole,
     so that this user alone may read it.
 
@@ -50,7 +50,7 @@ def write_request(run: StageRun) -> Path:
     return path
 
 
-def read_request(path: Path, progress: Progress = SILENT) -> StageRun:
+def read_request(path: Path, progress: Progress = SILENT) -> StageRun[Any]:
     """The run that a request is for.
 
     Raises:
@@ -70,7 +70,7 @@ def read_request(path: Path, progress: Progress = SILENT) -> StageRun:
     )
 
 
-def clear_leftovers(run: StageRun) -> None:
+def clear_leftovers(run: StageRun[Any]) -> None:
     """Delete what killed runs left: requests of this stage, and partial files of it, of the store and of reports."""
     stage, place = run.out.parent, run.workspace
     for path in find_whole(stage / REQUESTS, "*.json"):

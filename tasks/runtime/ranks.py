@@ -1,5 +1,9 @@
 """Run a stage as several processes: the child is the first rank, starts the others, and ends with them.
 
+`python -m tasks.runtime.ranks REQUEST PARENT_PID` is another rank: it runs the stage's body on the same request and
+writes nothing, since what that returns is the first rank's to keep. Its standard output says one thing at most: what it
+failed with.
+
 A rank that dies leaves the others waiting, over gloo for a moment and over NCCL without end. So the child watches them:
 when one ends before its time, the child has `PATIENCE_SECONDS` to come out by itself, and is ended then.
 
@@ -9,18 +13,21 @@ Why so: docs/decisions/own_ranks.md.
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ltx_core import errors
 from ltx_core.process import oom_kills
+from tasks.runtime.child import serve
 from tasks.runtime.launch import silent_death
+from tasks.runtime.messages import Reporter, read_request
 
 PATIENCE_SECONDS = 10.0
 STOPPED = "Stopped"
@@ -32,7 +39,7 @@ class Follower:
     def __init__(self, request: Path, rank: int) -> None:
         self.rank, self.oom_before = rank, oom_kills()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tasks.runtime.follow", str(request), str(os.getpid())],
+            [sys.executable, "-m", "tasks.runtime.ranks", str(request), str(os.getpid())],
             env={**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -130,3 +137,44 @@ def _free_port() -> int:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         return int(server.getsockname()[1])
+
+
+class FollowerProgress:
+    """Progress that nobody listens to; asked to stop as its reporter is."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.reporter = reporter
+
+    @property
+    def stopping(self) -> bool:
+        """True if this process was asked to stop; the ranks stop together."""
+        return self.reporter.stopping
+
+    def advance(self, done: int, total: int, unit: str) -> None:
+        """The first rank says it."""
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """The first rank says it."""
+
+    def note(self, message: str) -> None:
+        """Keep it in the log: it may differ from what the first rank says."""
+        sys.stderr.write(f"rank {os.environ['RANK']}: {message}\n")
+
+
+def follow(request: Path, reporter: Reporter) -> None:
+    """Run the body of the requested stage.
+
+    Raises:
+        LtxError: what the stage found wrong.
+    """
+    run = read_request(request, FollowerProgress(reporter))
+    run.stage.run(run)
+
+
+def main() -> None:
+    """Entry point of the process, which has nothing to finish when the first rank ends."""
+    serve(follow, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

@@ -8,30 +8,28 @@ fails. Every machine must see the workspace, and the weights, under the same pat
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ltx_core.errors import ConfigError
 from ltx_core.io.json_file import read_json, write_json
 from tasks.runtime.child import guarded
-from tasks.runtime.follow import follow
 from tasks.runtime.messages import Reporter, log_to_stderr
-from tasks.runtime.stage import one_process
 
 if TYPE_CHECKING:
-    from tasks.runtime.stage_run import StageRun
+    from tasks.runtime.stage import StageRun
 
 
 REQUEST_FILE = "request.json"
 
 
-def refuse_several_nodes(run: "StageRun", request: Path) -> None:
+def refuse_several_nodes(run: "StageRun[Any]", request: Path) -> None:
     """Several machines cannot be started from one: leave the request, and say what to start on each.
 
     Raises:
         ConfigError: `memory.num_nodes` is above 1 and torchrun did not start this process.
     """
     memory = run.shared.memory
-    if memory.num_nodes == 1 or run.stage.num_ranks is one_process or "RANK" in os.environ:
+    if memory.num_nodes == 1 or not run.stage.has_ranks or "RANK" in os.environ:
         return
     kept = run.out / REQUEST_FILE
     write_json(kept, read_json(request), indent=2, private=True)  # its digest names the file
@@ -48,6 +46,7 @@ def work(request: Path, reporter: Reporter) -> None:
     """Do the stage as the rank that the environment names."""
     from tasks.runtime.execute import execute
     from tasks.runtime.messages import read_request
+    from tasks.runtime.ranks import follow
 
     if os.environ["RANK"] == "0":
         execute(read_request(request, reporter))

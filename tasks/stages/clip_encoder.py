@@ -27,8 +27,10 @@ from ltx_core.shapes import PixelShape
 from ltx_core.store.index import Entry
 from ltx_core.store.samples import ShardReader
 from tasks.runtime.device import prepare_device, torch_dtype
-from tasks.runtime.stage_run import StageRun
+from tasks.runtime.stage import StageRun
 from tasks.runtime.weights import open_model
+from tasks.stages.encode_latents import EncodeLatentsConfig
+from tasks.stages.encode_missing import ClipShardConfig
 from tasks.stages.file_reading import read_file
 from tasks.stages.vae_memory import vae_options
 
@@ -39,7 +41,7 @@ MIB = 2**20
 
 def decoded_clips(
     clips: Sequence[tuple[str, Clip]],
-    run: StageRun,
+    run: StageRun[ClipShardConfig],
     refused: dict[str, MediaError],
     decode: Callable[[Clip], WholeClip] = whole_clip,
 ) -> Generator[Decoded, None, None]:
@@ -85,7 +87,7 @@ def _num_bytes(item: tuple[str, Clip]) -> int:
     return 3 * clip.num_frames * clip.height * clip.width + round(SOUND_BYTES * clip_seconds(clip))
 
 
-def clip_encoder(clips: Sequence[Clip], run: StageRun) -> ClipEncoder:
+def clip_encoder(clips: Sequence[Clip], run: StageRun[EncodeLatentsConfig]) -> ClipEncoder:
     """Load the VAEs and decide for each shape among `clips` what is cut and what is compiled; says so in the log.
 
     Raises:
@@ -114,7 +116,7 @@ def clip_encoder(clips: Sequence[Clip], run: StageRun) -> ClipEncoder:
 
 
 def encoded(
-    clips: Sequence[tuple[str, Clip]], run: StageRun, refused: dict[str, MediaError]
+    clips: Sequence[tuple[str, Clip]], run: StageRun[EncodeLatentsConfig], refused: dict[str, MediaError]
 ) -> Generator[tuple[str, dict[str, Tensor]], None, None]:
     """Latents of each (key, clip); what cannot be decoded goes to `refused`, by key.
 
@@ -147,12 +149,12 @@ def _shape(clip: Clip) -> PixelShape:
     return PixelShape(clip.num_frames, clip.height, clip.width)
 
 
-def _batch_size(shape: PixelShape, device: torch.device, run: StageRun) -> int:
+def _batch_size(shape: PixelShape, device: torch.device, run: StageRun[EncodeLatentsConfig]) -> int:
     wanted = run.config.batch_size
     return auto_batch_size(shape, device) if wanted == "auto" else int(wanted)
 
 
-def _plans(vae: Any, clips: Sequence[Clip], run: StageRun) -> dict[PixelShape, VaeMemory]:
+def _plans(vae: Any, clips: Sequence[Clip], run: StageRun[EncodeLatentsConfig]) -> dict[PixelShape, VaeMemory]:
     options = vae_options(run.shared.memory, run.config.tile_size, run.config.tile_overlap)
     plans = {}
     for shape in sorted({_shape(clip) for clip in clips}):
@@ -165,7 +167,7 @@ def _plans(vae: Any, clips: Sequence[Clip], run: StageRun) -> dict[PixelShape, V
 
 
 def _compiled_shapes(
-    vae: Any, clips: Sequence[Clip], plans: Mapping[PixelShape, VaeMemory], run: StageRun
+    vae: Any, clips: Sequence[Clip], plans: Mapping[PixelShape, VaeMemory], run: StageRun[EncodeLatentsConfig]
 ) -> frozenset[PixelShape]:
     """Those that are worth it; chunks run layer by layer, and are not compiled."""
     whole = [_shape(clip) for clip in clips if plans[_shape(clip)].chunk_frames is None]
@@ -176,7 +178,7 @@ def _compiled_shapes(
 
 
 def resounded(
-    clips: Sequence[tuple[str, Clip, Entry]], run: StageRun, refused: dict[str, MediaError]
+    clips: Sequence[tuple[str, Clip, Entry]], run: StageRun[EncodeLatentsConfig], refused: dict[str, MediaError]
 ) -> Generator[tuple[str, dict[str, Tensor]], None, None]:
     """Each (key, clip) with the video latent of an earlier sample of the same picture, which its own would equal.
 

@@ -8,45 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from datasets_spec import Clip, Frames, QuarantineReason
+from datasets_spec import Clip, Frames
 from ltx_core.errors import CheckpointError
 from ltx_core.hub.repository import is_repository
-from ltx_core.io.digest import DigestMemo, text_digest
+from ltx_core.io.digest import text_digest
 from ltx_core.media.clip import picture_key
-from ltx_core.media.errors import MediaError
 from ltx_core.media.whole_clip import latent_clip
 from ltx_core.memory.footprint import GIB
 from ltx_core.progress import Progress
 from ltx_core.store.index import Entry
 from ltx_core.vision.folder import FILES, StoredEncoder, check_image_size, encoder_identity, open_encoder
 from tasks.runtime.device import loading, planned_card
-from tasks.runtime.shared import Shared
-from tasks.runtime.stage import DECODING, Inputs, Observed, Outcome, Sections, Stage
-from tasks.runtime.stage_run import StageRun
-from tasks.runtime.workspace import Workspace
-from tasks.stages.encode_missing import SHARD_OPTIONS, Encoded, Refused, ShardConfig, by_shape, encode_clips
+from tasks.runtime.stage import DECODING, Observed, Outcome, Sections, Stage, StageRun
+from tasks.stages.encode_missing import ClipShardConfig, Encoded, Refused, by_shape, encode_clips, non_finite, stored_at
 
 if TYPE_CHECKING:
     from ltx_core.hub.repository import PendingFile, Repository
-
-
-KEPT_WIDTHS = 16
-"""Values of a token in a layer at its fullest, in model widths: itself, its norm, query, key, value, result, and the
-two halves of the feed-forward."""
-
-
-def memory_lines(config: Any, shared: Shared, _inputs: Inputs, _workspace: Workspace) -> Sequence[str]:
-    """For people, by arithmetic: weights, and one layer's work on the frames that are computed at once."""
-    gpu_gib = planned_card(shared.memory)
-    if gpu_gib is None:
-        return ()
-    encoder = opened_encoder(config.encoder)
-    item_bytes = 4 if config.dtype == "fp32" else 2
-    tokens = (config.image_size // encoder.patch_size) ** 2 + 1
-    work = config.frames_at_once * tokens * encoder.width * KEPT_WIDTHS * item_bytes
-    needed = (encoder.num_weights * item_bytes + work) / GIB
-    fits = "it fits" if needed < gpu_gib else "it does not fit; lower embed_frames.frames_at_once"
-    return (f"{gpu_gib:g} GiB card: the frame encoder takes about {needed:.1f} GiB; {fits}",)
 
 
 BELOW = ["*/*"]
@@ -127,7 +104,7 @@ DECIDES = ("encoder", "revision", "image_size", "dtype")
 """Options that decide features."""
 
 
-class EmbedFramesConfig(ShardConfig):
+class EmbedFramesConfig(ClipShardConfig):
     """How frames are embedded."""
 
     LOCATIONS = ("encoder",)
@@ -154,32 +131,87 @@ class EmbedFramesConfig(ShardConfig):
         description="Largest number of frames of a clip that are computed at once. It changes features only by "
         "rounding.",
     )
-    decode_workers: int | None = Field(
-        default=None,
-        ge=1,
-        le=128,
-        description="Processes that decode clips ahead of the encoder. Default: one for each core, at most 16.",
-    )
-    decode_ahead_mib: int = Field(
-        default=4096, ge=64, le=2**20, description="Host memory for decoded clips that wait to be encoded."
-    )
 
     def named(self) -> list[str]:
         """Options that decide features and are not at their defaults."""
         return [name for name in DECIDES if getattr(self, name) != type(self).model_fields[name].default]
 
 
-def embed_frames(run: StageRun) -> Outcome:
-    """Embed what the store lacks. Clips of equal pictures share features; held-out clips need none."""
-    encoder = _encoder_key(run, run.memo)
-    clips: list[Clip] = [clip for clip in run.inputs["split"] if clip.split == "train"]
-    keys = {clip.clip_id: text_digest(encoder, picture_key(clip)) for clip in clips}
-    folder = run.workspace.pool / "frames" / encoder[:16]
-    return encode_clips(run, folder, keys, clips, partial(_embed, run), partial(_row, run=run))
+KEPT_WIDTHS = 16
+"""Values of a token in a layer at its fullest, in model widths: itself, its norm, query, key, value, result, and the
+two halves of the feed-forward."""
+
+
+class EmbedFrames(Stage[EmbedFramesConfig, Frames]):
+    """Embeds what the store lacks. Clips of equal pictures share features; held-out clips need none."""
+
+    name = "embed_frames"
+    config = EmbedFramesConfig
+    needs = ("split",)
+    makes = Frames
+    version = 2
+    subjects = (DECODING,)
+    device = "gpu"
+    needs_weights = True
+    not_in_key = frozenset(ClipShardConfig.model_fields) | {"frames_at_once"}
+    by_content = frozenset({"encoder", "revision"})
+
+    def off_reason(self, sections: Sections) -> str | None:
+        """Why nobody reads features, if so."""
+        return "train_lora.crepa is not set" if sections("train_lora").crepa is None else None
+
+    def check(self, run: StageRun[EmbedFramesConfig]) -> None:
+        """An encoder that lies here is one.
+
+        Raises:
+            LtxError: it is not, or the location leads nowhere.
+        """
+        check_encoder(run.config.encoder, run.config.image_size)
+
+    def downloads(self, run: StageRun[EmbedFramesConfig]) -> "Sequence[PendingFile]":
+        """The encoder, if it is not here."""
+        return pending_encoder(run.config.encoder, run.config.revision)
+
+    def prepare(self, run: StageRun[EmbedFramesConfig]) -> EmbedFramesConfig:
+        """Download the encoder and see that it is one; afterwards it is named by its folder."""
+        config = run.config
+        folder = fetch_encoder(config.encoder, config.revision, config.image_size, run.progress)
+        return config.model_copy(update={"encoder": str(folder), "revision": None})
+
+    def observe(self, run: StageRun[EmbedFramesConfig]) -> Observed:
+        """The encoder."""
+        return {"encoder": _identity(run)}
+
+    def memory(self, run: StageRun[EmbedFramesConfig]) -> Sequence[str]:
+        """By arithmetic: weights, and one layer's work on the frames that are computed at once."""
+        config, gpu_gib = run.config, planned_card(run.shared.memory)
+        if gpu_gib is None:
+            return ()
+        encoder = opened_encoder(config.encoder)
+        item_bytes = 4 if config.dtype == "fp32" else 2
+        tokens = (config.image_size // encoder.patch_size) ** 2 + 1
+        work = config.frames_at_once * tokens * encoder.width * KEPT_WIDTHS * item_bytes
+        needed = (encoder.num_weights * item_bytes + work) / GIB
+        fits = "it fits" if needed < gpu_gib else "it does not fit; lower embed_frames.frames_at_once"
+        return (f"{gpu_gib:g} GiB card: the frame encoder takes about {needed:.1f} GiB; {fits}",)
+
+    def run(self, run: StageRun[EmbedFramesConfig]) -> Outcome:
+        """Features of each clip that is trained on."""
+        encoder = text_digest(_identity(run), str(run.config.image_size), run.config.dtype, run.version)
+        clips: list[Clip] = [clip for clip in run.inputs["split"] if clip.split == "train"]
+        keys = {clip.clip_id: text_digest(encoder, picture_key(clip)) for clip in clips}
+        folder = run.workspace.pool / "frames" / encoder[:16]
+        return encode_clips(run, folder, keys, clips, partial(_embed, run), partial(_row, run=run))
+
+
+def _identity(run: StageRun[EmbedFramesConfig]) -> str:
+    found = encoder_identity(opened_encoder(run.config.encoder), run.memo)
+    run.memo.save()
+    return found
 
 
 def _embed(
-    run: StageRun, missing: Mapping[str, Clip], _known: Mapping[str, Entry], refused: Refused
+    run: StageRun[EmbedFramesConfig], missing: Mapping[str, Clip], _known: Mapping[str, Entry], refused: Refused
 ) -> Generator[Encoded, None, None]:
     with loading():
         from ltx_core.vision.dinov2 import embed_clips
@@ -191,13 +223,10 @@ def _embed(
             if bool(features.isfinite().all()):
                 yield Encoded(clip.key, partial(dict, {"features": features}), {"shape": list(features.shape)})
             else:
-                refused[clip.key] = MediaError(
-                    QuarantineReason.NON_FINITE,
-                    f"{missing[clip.key].clip_id} has features of NaN or infinity; look at the clip, or use fp32",
-                )
+                refused[clip.key] = non_finite(f"{missing[clip.key].clip_id} has features of")
 
 
-def _loaded(run: StageRun) -> Any:
+def _loaded(run: StageRun[EmbedFramesConfig]) -> Any:
     with loading():
         from ltx_core.vision.dinov2 import load_frame_encoder
         from tasks.runtime.device import prepare_device, torch_dtype
@@ -213,86 +242,11 @@ def _loaded(run: StageRun) -> Any:
     return encoder
 
 
-def _row(clip: Clip, entry: Entry, run: StageRun) -> Frames:
+def _row(clip: Clip, entry: Entry, run: StageRun[EmbedFramesConfig]) -> Frames:
     return Frames(
         clip_id=clip.clip_id,
         clip_key=clip.clip_key,
         feature_key=entry.key,
         shape=entry.info["shape"],
-        sha256=entry.sha256,
-        shard=run.workspace.relative(entry.shard),
-        offset=entry.offset,
-        size=entry.size,
+        **stored_at(entry, run),
     )
-
-
-def _encoder_key(run: StageRun, memo: DigestMemo) -> str:
-    """Digest of everything but the clip that features depend on; names the store folder."""
-    config: EmbedFramesConfig = run.config
-    return text_digest(_identity(config, memo), str(config.image_size), config.dtype, run.version)
-
-
-def _identity(config: EmbedFramesConfig, memo: DigestMemo) -> str:
-    found = encoder_identity(opened_encoder(config.encoder), memo)
-    memo.save()
-    return found
-
-
-def observe(config: EmbedFramesConfig, _shared: Shared, memo: DigestMemo) -> Observed:
-    """The encoder."""
-    return {"encoder": _identity(config, memo)}
-
-
-def off(_config: EmbedFramesConfig, sections: Sections) -> str | None:
-    """Why nobody reads features, if so."""
-    return "train_lora.crepa is not set" if sections("train_lora").crepa is None else None
-
-
-def check(config: EmbedFramesConfig, _shared: Shared) -> None:
-    """An encoder that lies here is one.
-
-    Raises:
-        LtxError: it is not, or the location leads nowhere.
-    """
-    check_encoder(config.encoder, config.image_size)
-
-
-def pending(config: EmbedFramesConfig, _shared: Shared) -> "Sequence[PendingFile]":
-    """The encoder, if it is not here.
-
-    Raises:
-        LtxError: it is neither here nor on the hub.
-    """
-    return pending_encoder(config.encoder, config.revision)
-
-
-def prepare(config: EmbedFramesConfig, _shared: Shared, progress: Progress) -> EmbedFramesConfig:
-    """Download the encoder and see that it is one; afterwards it is named by its folder.
-
-    Raises:
-        LtxError: it is not there, is another kind of model, or does not take pictures of that size.
-    """
-    folder = fetch_encoder(config.encoder, config.revision, config.image_size, progress)
-    return config.model_copy(update={"encoder": str(folder), "revision": None})
-
-
-STAGE = Stage(
-    name="embed_frames",
-    summary=__doc__.splitlines()[0],
-    version=2,
-    subjects=(DECODING,),
-    config=EmbedFramesConfig,
-    needs=("split",),
-    makes=Frames,
-    run=embed_frames,
-    observe=observe,
-    device="gpu",
-    needs_weights=True,
-    not_in_key=SHARD_OPTIONS | {"decode_workers", "decode_ahead_mib", "frames_at_once"},
-    by_content=frozenset({"encoder", "revision"}),
-    off=off,
-    check=check,
-    pending=pending,
-    prepare=prepare,
-    memory=memory_lines,
-)

@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from datasets_spec import Text
-from ltx_core.io.digest import DigestMemo, text_digest
+from ltx_core.io.digest import text_digest
 from ltx_core.memory.footprint import GIB
 from ltx_core.memory.plan import usable_bytes
 from ltx_core.store.index import Entry
 from ltx_core.text.fit import PACK_TOKENS, needed_bytes
 from tasks.runtime.device import loading, planned_card
-from tasks.runtime.shared import PromptConfig, Shared
-from tasks.runtime.stage import Inputs, Observed, Outcome, Stage
-from tasks.runtime.stage_run import StageRun
+from tasks.runtime.shared import PromptConfig
+from tasks.runtime.stage import Observed, Outcome, Stage, StageRun
 from tasks.runtime.weights import component_identities, open_model
-from tasks.runtime.workspace import Workspace
-from tasks.stages.encode_missing import SHARD_OPTIONS, Encoded, Refused, ShardConfig, encode_missing
+from tasks.stages.encode_missing import Encoded, Refused, ShardConfig, encode_missing, stored_at
 
 if TYPE_CHECKING:
     from ltx_core.text.gemma import TextEncoder, TextProjection
@@ -47,29 +45,66 @@ class EmbedTextConfig(ShardConfig):
     )
 
 
-def embed_text(run: StageRun) -> Outcome:
-    """Embed what the store lacks; a caption used twice is embedded once."""
-    encoder = _encoder_key(run, run.memo)
-    texts = sorted({clip.caption for clip in run.inputs["split"]} | prompt_texts(run.shared.prompts))
-    keys = {text: text_digest(encoder, text) for text in texts}
-    samples = encode_missing(
-        run,
-        run.workspace.pool / "text" / encoder[:16],
-        {key: text for text, key in keys.items()},
-        partial(_embed, run),
-        total=len(texts),
-        unit="texts",
-    )
-    rows = [_row(text, samples.entries[keys[text]], run) for text in texts]
-    return Outcome(
-        rows=rows,
-        num_in=len(texts),
-        num_out=len(rows),
-        computed=samples.computed,
-        reused=len(rows) - samples.computed,
-        unit="texts",
-        figures={"tokens": sum(row.num_tokens for row in rows)},
-    )
+class EmbedText(Stage[EmbedTextConfig, Text]):
+    """Embeds what the store lacks; a caption used twice is embedded once."""
+
+    name = "embed_text"
+    config = EmbedTextConfig
+    needs = ("split",)
+    makes = Text
+    version = 2
+    device = "gpu"
+    needs_weights = True
+    not_in_key = frozenset(ShardConfig.model_fields) | {"pack_tokens", "compile"}
+
+    def observe(self, run: StageRun[EmbedTextConfig]) -> Observed:
+        """The encoder, its tokenizer, the projection, and the texts of the prompts."""
+        return _weights(run) | {"prompts": sorted(prompt_texts(run.shared.prompts))}
+
+    def memory(self, run: StageRun[EmbedTextConfig]) -> Sequence[str]:
+        """Memory that the text encoder takes of the GPU that is planned for, and where its layers will lie."""
+        config, memory, gpu_gib = run.config, run.shared.memory, planned_card(run.shared.memory)
+        if gpu_gib is None:
+            return ()
+        item_bytes = 4 if config.dtype == "fp32" else 2
+        needed = needed_bytes(
+            open_model(run.shared.model).encoder,
+            item_bytes=item_bytes,
+            int8=config.dtype == "int8",
+            pack_tokens=config.pack_tokens,
+        )
+        asked = memory.stream_text_encoder
+        streamed = needed > usable_bytes(gpu_gib) if asked == "auto" else asked
+        how = "its layers are copied from host memory one by one" if streamed else "it stays on the card"
+        return (f"{gpu_gib:g} GiB card: the text encoder takes {needed / GIB:.1f} GiB; {how}",)
+
+    def run(self, run: StageRun[EmbedTextConfig]) -> Outcome:
+        """Features of each distinct text."""
+        encoder = text_digest(*_weights(run).values(), run.config.dtype, run.version)
+        texts = sorted({clip.caption for clip in run.inputs["split"]} | prompt_texts(run.shared.prompts))
+        keys = {text: text_digest(encoder, text) for text in texts}
+        samples = encode_missing(
+            run,
+            run.workspace.pool / "text" / encoder[:16],
+            {key: text for text, key in keys.items()},
+            partial(_embed, run),
+            total=len(texts),
+            unit="texts",
+        )
+        rows = [_row(text, samples.entries[keys[text]], run) for text in texts]
+        return Outcome(
+            rows=rows,
+            num_in=len(texts),
+            num_out=len(rows),
+            computed=samples.computed,
+            unit="texts",
+            figures={"tokens": sum(row.num_tokens for row in rows)},
+        )
+
+
+def _weights(run: StageRun[EmbedTextConfig]) -> dict[str, str]:
+    """Digests of the encoder, its tokenizer and the projection."""
+    return component_identities(run.shared.model, run.memo, "text_encoder", "tokenizer", "text_projection")
 
 
 def prompt_texts(prompts: PromptConfig) -> set[str]:
@@ -78,7 +113,7 @@ def prompt_texts(prompts: PromptConfig) -> set[str]:
 
 
 def _embed(
-    run: StageRun, missing: Mapping[str, str], _known: Mapping[str, Entry], _refused: Refused
+    run: StageRun[EmbedTextConfig], missing: Mapping[str, str], _known: Mapping[str, Entry], _refused: Refused
 ) -> Generator[Encoded, None, None]:
     with loading():
         from ltx_core.store.features import store_features
@@ -96,7 +131,7 @@ def _embed(
         yield Encoded(keys[place], partial(store_features, features), info)
 
 
-def _models(run: StageRun) -> "tuple[TextEncoder, TextProjection]":
+def _models(run: StageRun[EmbedTextConfig]) -> "tuple[TextEncoder, TextProjection]":
     """The text encoder, as it fits the device, and the checkpoint's projection."""
     with loading():
         from ltx_core.memory.video_vae import free_bytes
@@ -122,58 +157,10 @@ def _models(run: StageRun) -> "tuple[TextEncoder, TextProjection]":
     return encoder, projection
 
 
-def _row(text: str, entry: Entry, run: StageRun) -> Text:
+def _row(text: str, entry: Entry, run: StageRun[EmbedTextConfig]) -> Text:
     return Text(
         text_key=entry.key,
         text=text,
         num_tokens=entry.info["num_tokens"],
-        sha256=entry.sha256,
-        shard=run.workspace.relative(entry.shard),
-        offset=entry.offset,
-        size=entry.size,
+        **stored_at(entry, run),
     )
-
-
-def _encoder_key(run: StageRun, memo: DigestMemo) -> str:
-    """Digest of everything but the text that features depend on; names the store folder."""
-    return text_digest(*_observed(run.shared, memo).values(), run.config.dtype, run.version)
-
-
-def _observed(shared: Shared, memo: DigestMemo) -> dict[str, str]:
-    return component_identities(shared.model, memo, "text_encoder", "tokenizer", "text_projection")
-
-
-def memory_lines(config: EmbedTextConfig, shared: Shared, _inputs: Inputs, _workspace: Workspace) -> Sequence[str]:
-    """What the text encoder takes of the card that is planned for, and whether its layers will be streamed."""
-    gpu_gib = planned_card(shared.memory)
-    if gpu_gib is None:
-        return ()
-    item_bytes = 4 if config.dtype == "fp32" else 2
-    encoder = open_model(shared.model).encoder
-    needed = needed_bytes(encoder, item_bytes=item_bytes, int8=config.dtype == "int8", pack_tokens=config.pack_tokens)
-    asked = shared.memory.stream_text_encoder
-    streamed = needed > usable_bytes(gpu_gib) if asked == "auto" else asked
-    how = "its layers are copied from host memory one by one" if streamed else "it stays on the card"
-    return (f"{gpu_gib:g} GiB card: the text encoder takes {needed / GIB:.1f} GiB; {how}",)
-
-
-def observe(_config: EmbedTextConfig, shared: Shared, memo: DigestMemo) -> Observed:
-    """The encoder, its tokenizer, the projection, and the texts of the prompts."""
-    prompts = sorted(prompt_texts(shared.prompts))
-    return _observed(shared, memo) | {"prompts": prompts}
-
-
-STAGE = Stage(
-    name="embed_text",
-    summary=__doc__.splitlines()[0],
-    version=2,
-    config=EmbedTextConfig,
-    needs=("split",),
-    makes=Text,
-    run=embed_text,
-    observe=observe,
-    device="gpu",
-    needs_weights=True,
-    not_in_key=SHARD_OPTIONS | {"pack_tokens", "compile"},
-    memory=memory_lines,
-)

@@ -8,25 +8,21 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from datasets_spec import Clip, Latent, QuarantineReason
-from ltx_core.io.digest import DigestMemo, text_digest
+from datasets_spec import Clip, Latent
+from ltx_core.io.digest import text_digest
 from ltx_core.media.clip import clip_seconds, picture_key
-from ltx_core.media.errors import MediaError
 from ltx_core.memory.plan import usable_bytes
 from ltx_core.shapes import audio_latent_frames
 from ltx_core.store.index import Entry
 from tasks.runtime.device import loading, planned_card
-from tasks.runtime.shared import Shared
-from tasks.runtime.stage import AUTOENCODERS, DECODING, Inputs, Observed, Outcome, Stage
-from tasks.runtime.stage_run import StageRun
+from tasks.runtime.stage import AUTOENCODERS, DECODING, Observed, Outcome, Stage, StageRun
 from tasks.runtime.weights import component_identities
-from tasks.runtime.workspace import Workspace
-from tasks.stages.encode_missing import SHARD_OPTIONS, Encoded, Refused, ShardConfig, by_shape, encode_clips
+from tasks.stages.encode_missing import ClipShardConfig, Encoded, Refused, by_shape, encode_clips, non_finite, stored_at
 from tasks.stages.train_memory import known_buckets
 from tasks.stages.vae_memory import encoding_line, vae_options
 
 
-class EncodeLatentsConfig(ShardConfig):
+class EncodeLatentsConfig(ClipShardConfig):
     """How clips are encoded."""
 
     dtype: str = Field(
@@ -45,15 +41,6 @@ class EncodeLatentsConfig(ShardConfig):
     )
     tile_overlap: int = Field(
         default=64, ge=32, le=1024, multiple_of=32, description="Smallest overlap of neighbouring tiles, in pixels."
-    )
-    decode_workers: int | None = Field(
-        default=None,
-        ge=1,
-        le=128,
-        description="Processes that decode clips ahead of the VAE. Default: one for each core, at most 16.",
-    )
-    decode_ahead_mib: int = Field(
-        default=4096, ge=64, le=2**20, description="Host memory for decoded clips that wait to be encoded."
     )
     batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
         default="auto",
@@ -75,21 +62,57 @@ class EncodeLatentsConfig(ShardConfig):
         return self
 
 
-NOT_IN_KEY = frozenset({"decode_workers", "decode_ahead_mib", "batch_size", "compile"})
-"""Options that change latents by rounding at most."""
+class EncodeLatents(Stage[EncodeLatentsConfig, Latent]):
+    """Encodes what the store lacks. Clips of equal content share latents, whatever file they come from."""
+
+    name = "encode_latents"
+    config = EncodeLatentsConfig
+    needs = ("split",)
+    makes = Latent
+    version = 2
+    subjects = (DECODING, AUTOENCODERS)
+    device = "gpu"
+    needs_weights = True
+    not_in_key = frozenset(ClipShardConfig.model_fields) | {
+        "batch_size",
+        "compile",
+    }  # these change no more than rounding
+
+    def observe(self, run: StageRun[EncodeLatentsConfig]) -> Observed:
+        """Both VAEs, and whose silence is trained on."""
+        silence = sorted(dataset.id for dataset in run.shared.datasets if dataset.audio.silence == "train")
+        return _vaes(run) | ({"silence": silence} if silence else {})
+
+    def memory(self, run: StageRun[EncodeLatentsConfig]) -> Sequence[str]:
+        """Memory that the largest clips take of the GPU that is planned for, and how they are cut."""
+        config, shared, gpu_gib = run.config, run.shared, planned_card(run.shared.memory)
+        if gpu_gib is None:
+            return ()
+        shapes = (bucket.shape.floored() for bucket in known_buckets(shared, run.inputs)[0])
+        largest = max(shapes, key=lambda shape: shape.frames * shape.height * shape.width)
+        options = vae_options(shared.memory, config.tile_size, config.tile_overlap)
+        batch = None if config.batch_size == "auto" else config.batch_size
+        line = encoding_line(shared, largest, config.dtype, usable_bytes(gpu_gib), options, batch)
+        return (f"{gpu_gib:g} GiB card: {line}",)
+
+    def run(self, run: StageRun[EncodeLatentsConfig]) -> Outcome:
+        """A sample of each clip."""
+        config = run.config
+        tiles = [f"tiles of {config.tile_size} over {config.tile_overlap}"] if config.tile_size else []
+        vaes = text_digest(*_vaes(run).values(), config.dtype, run.version, *tiles)
+        clips: list[Clip] = list(run.inputs["split"])
+        keys = {clip.clip_id: text_digest(vaes, clip.clip_key) for clip in clips}
+        folder = run.workspace.pool / "latents" / vaes[:16]
+        return encode_clips(run, folder, keys, clips, partial(_encode, run), partial(_row, run=run), fits=_fits)
 
 
-def encode_latents(run: StageRun) -> Outcome:
-    """Encode what the store lacks. Clips of equal content share latents, whatever file they come from."""
-    vaes = _vae_key(run, run.memo)
-    clips: list[Clip] = list(run.inputs["split"])
-    keys = {clip.clip_id: text_digest(vaes, clip.clip_key) for clip in clips}
-    folder = run.workspace.pool / "latents" / vaes[:16]
-    return encode_clips(run, folder, keys, clips, partial(_encode, run), partial(_row, run=run), fits=_fits)
+def _vaes(run: StageRun[EncodeLatentsConfig]) -> dict[str, str]:
+    """Digests of their weights."""
+    return component_identities(run.shared.model, run.memo, "video_vae", "audio_vae")
 
 
 def _encode(
-    run: StageRun, missing: Mapping[str, Clip], known: Mapping[str, Entry], refused: Refused
+    run: StageRun[EncodeLatentsConfig], missing: Mapping[str, Clip], known: Mapping[str, Entry], refused: Refused
 ) -> Generator[Encoded, None, None]:
     """Latents of clips; those that differ in audio alone from one that is known get its video's."""
     with loading():
@@ -104,10 +127,7 @@ def _encode(
             if is_finite(tensors):
                 yield Encoded(key, partial(dict, tensors), info(tensors) | {"picture": picture_key(missing[key])})
             else:
-                refused[key] = MediaError(
-                    QuarantineReason.NON_FINITE,
-                    f"{missing[key].clip_id} encodes to NaN or infinity; look at the clip, or use fp32",
-                )
+                refused[key] = non_finite(f"{missing[key].clip_id} encodes to")
 
 
 def _fits(clip: Clip, entry: Entry) -> bool:
@@ -117,7 +137,7 @@ def _fits(clip: Clip, entry: Entry) -> bool:
     return not wanted or bool(entry.info["audio_tokens"] == wanted)
 
 
-def _row(clip: Clip, entry: Entry, run: StageRun) -> Latent:
+def _row(clip: Clip, entry: Entry, run: StageRun[EncodeLatentsConfig]) -> Latent:
     return Latent(
         clip_id=clip.clip_id,
         clip_key=clip.clip_key,
@@ -131,64 +151,9 @@ def _row(clip: Clip, entry: Entry, run: StageRun) -> Latent:
         audio_tokens=entry.info["audio_tokens"] if clip.has_sound else 0,
         has_audio_loss=clip.audio in ("voiced", "other") or (clip.audio == "silent" and _learns_silence(clip, run)),
         absent_sound=clip.absent_sound,
-        sha256=entry.sha256,
-        shard=run.workspace.relative(entry.shard),
-        offset=entry.offset,
-        size=entry.size,
+        **stored_at(entry, run),
     )
 
 
-def _learns_silence(clip: Clip, run: StageRun) -> bool:
+def _learns_silence(clip: Clip, run: StageRun[EncodeLatentsConfig]) -> bool:
     return run.shared.dataset(clip.dataset).audio.silence == "train"
-
-
-def _vae_key(run: StageRun, memo: DigestMemo) -> str:
-    """Digest of everything but the clip that latents depend on; names the store folder."""
-    config: EncodeLatentsConfig = run.config
-    identities: Sequence[str] = list(_identities(run.shared, memo).values())
-    tiles = [f"tiles of {config.tile_size} over {config.tile_overlap}"] if config.tile_size else []
-    return text_digest(*identities, config.dtype, run.version, *tiles)
-
-
-def _identities(shared: Shared, memo: DigestMemo) -> dict[str, str]:
-    return component_identities(shared.model, memo, "video_vae", "audio_vae")
-
-
-def observe(_config: EncodeLatentsConfig, shared: Shared, memo: DigestMemo) -> Observed:
-    """Both VAEs, and whose silence is trained on."""
-    silence = sorted(dataset.id for dataset in shared.datasets if dataset.audio.silence == "train")
-    return dict(_identities(shared, memo)) | ({"silence": silence} if silence else {})
-
-
-def memory_lines(config: EncodeLatentsConfig, shared: Shared, inputs: Inputs, _workspace: Workspace) -> Sequence[str]:
-    """What encoding the largest clips takes of the card that is planned for, and how they are cut.
-
-    Raises:
-        OutOfMemory: nothing exact fits.
-    """
-    gpu_gib = planned_card(shared.memory)
-    if gpu_gib is None:
-        return ()
-    shapes = (bucket.shape.floored() for bucket in known_buckets(shared, inputs)[0])
-    largest = max(shapes, key=lambda shape: shape.frames * shape.height * shape.width)
-    options = vae_options(shared.memory, config.tile_size, config.tile_overlap)
-    batch = None if config.batch_size == "auto" else config.batch_size
-    line = encoding_line(shared, largest, config.dtype, usable_bytes(gpu_gib), options, batch)
-    return (f"{gpu_gib:g} GiB card: {line}",)
-
-
-STAGE = Stage(
-    name="encode_latents",
-    summary=__doc__.splitlines()[0],
-    version=2,
-    subjects=(DECODING, AUTOENCODERS),
-    config=EncodeLatentsConfig,
-    needs=("split",),
-    makes=Latent,
-    run=encode_latents,
-    observe=observe,
-    device="gpu",
-    needs_weights=True,
-    not_in_key=SHARD_OPTIONS | NOT_IN_KEY,
-    memory=memory_lines,
-)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
-from datasets_spec import Clip, Frames, Latent, Quarantined
+from datasets_spec import Clip, Frames, Latent, Quarantined, QuarantineReason
 from ltx_core.io.json_file import write_json
 from ltx_core.io.lock import folder_lock
 from ltx_core.media.errors import MediaError
@@ -17,8 +17,7 @@ from ltx_core.store.index import Entry, mended_index
 from ltx_core.store.writer import ShardLimits, ShardWriter
 from tasks.runtime.device import loading
 from tasks.runtime.shared import ConfigModel
-from tasks.runtime.stage import Outcome
-from tasks.runtime.stage_run import StageRun
+from tasks.runtime.stage import Outcome, StageRun
 from tasks.runtime.workspace import POOL_FILE
 
 
@@ -34,13 +33,24 @@ class ShardConfig(ConfigModel):
         return ShardLimits(self.shard_max_mib * 2**20, self.shard_max_seconds, self.shard_max_samples)
 
 
-def note_folder(run: StageRun, folder: Path) -> None:
+def note_folder(run: StageRun[Any], folder: Path) -> None:
     """Say in the stage's folder which one of the store it uses; before its lock is taken; see
     `tasks.runtime.collect`."""
     write_json(run.out / POOL_FILE, {"folder": run.workspace.relative(folder)})
 
 
-SHARD_OPTIONS = frozenset(ShardConfig.model_fields)
+class ClipShardConfig(ShardConfig):
+    """For a stage that decodes clips."""
+
+    decode_workers: int | None = Field(
+        default=None,
+        ge=1,
+        le=128,
+        description="Processes that decode clips ahead of the encoder. Default: one for each core, at most 16.",
+    )
+    decode_ahead_mib: int = Field(
+        default=4096, ge=64, le=2**20, description="Host memory for decoded clips that wait to be encoded."
+    )
 
 
 Item = TypeVar("Item")
@@ -72,7 +82,7 @@ class Samples:
 
 
 def encode_missing(
-    run: StageRun,
+    run: StageRun[ShardConfig],
     folder: Path,
     items: Mapping[str, Item],
     encode: Encode[Item],
@@ -111,7 +121,7 @@ def encode_missing(
 
 
 def _write(
-    run: StageRun,
+    run: StageRun[ShardConfig],
     folder: Path,
     encoded: Generator[Encoded, None, None],
     refused: Refused,
@@ -138,7 +148,7 @@ def _write(
 
 
 def encode_clips(
-    run: StageRun,
+    run: StageRun[ShardConfig],
     folder: Path,
     keys: Mapping[str, str],
     clips: Sequence[Clip],
@@ -163,10 +173,20 @@ def encode_clips(
         num_in=len(clips),
         num_out=len(rows),
         computed=samples.computed,
-        reused=len(rows) - samples.computed,
         unit="clips",
         figures={"mib": sum(row.size for row in rows) / 2**20},
     )
+
+
+def stored_at(entry: Entry, run: StageRun[Any]) -> dict[str, Any]:
+    """Where a sample lies, for its row."""
+    shard = run.workspace.relative(entry.shard)
+    return {"sha256": entry.sha256, "shard": shard, "offset": entry.offset, "size": entry.size}
+
+
+def non_finite(what: str) -> MediaError:
+    """The error of a clip of which values are NaN or infinite; `what` is the clip with a verb."""
+    return MediaError(QuarantineReason.NON_FINITE, f"{what} NaN or infinity; look at the clip, or use fp32")
 
 
 def by_shape(missing: Mapping[str, Clip]) -> list[tuple[str, Clip]]:

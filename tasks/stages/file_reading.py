@@ -10,7 +10,8 @@ from ltx_core.media.errors import MediaError
 from ltx_core.media.unchanged import never, read_unchanged
 from ltx_core.media.workers import Leaving, Window, default_workers, limits_of, read_apart, run_ahead
 from ltx_core.progress import stop_if_asked
-from tasks.runtime.stage_run import StageRun
+from ltx_core.store.items import ItemStore
+from tasks.runtime.stage import StageRun
 
 NO_LIMIT = 2**62
 """Of bytes that wait: what is read of a file here is small."""
@@ -28,7 +29,7 @@ class FileJob(NamedTuple):
     """Whether a result says something bad of the file, see `read_unchanged`."""
 
 
-def read_files(jobs: Sequence[FileJob], run: StageRun, doing: str) -> Generator[tuple[str, Any], None, None]:
+def read_files(jobs: Sequence[FileJob], run: StageRun[Any], doing: str) -> Generator[tuple[str, Any], None, None]:
     """(key, result) of each job in order, of the bytes that it names; the result of a file that cannot be used, or that
     changed, is the MediaError.
 
@@ -55,8 +56,36 @@ def read_files(jobs: Sequence[FileJob], run: StageRun, doing: str) -> Generator[
             yield job.key, result
 
 
+def get_or_read(
+    jobs: Sequence[FileJob],
+    run: StageRun[Any],
+    store: ItemStore,
+    doing: str,
+    as_json: Callable[[Any], Any],
+    *,
+    total: int,
+) -> tuple[dict[str, Any], set[str]]:
+    """Results by key, as JSON: those that the store has, unless the run is forced; the others are read and kept. And
+    the keys of those that were read.
+
+    The result of a file that cannot be used is the MediaError. It is not kept, since the next look may go otherwise.
+    `total`: of how many files the run is told; several may have one key.
+
+    Raises:
+        Stopped: the stage was asked to stop; what was read is kept.
+    """
+    known = {} if run.force else {job.key: kept for job in jobs if (kept := store.get(job.key)) is not None}
+    missing = [job for job in jobs if job.key not in known]
+    for done, (key, result) in enumerate(read_files(missing, run, doing), start=total - len(missing) + 1):
+        known[key] = result if isinstance(result, MediaError) else as_json(result)
+        if not isinstance(result, MediaError):
+            store.put(key, known[key])
+        run.progress.advance(done, total, "files")
+    return known, {job.key for job in missing}
+
+
 def read_file(
-    run: StageRun,
+    run: StageRun[Any],
     doing: str,
     files: Mapping[Path, str],
     function: Callable[..., Any],

@@ -6,7 +6,7 @@ began with it: one that is resumed goes on with the very choice, whatever has be
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -18,8 +18,7 @@ from ltx_core.io.json_file import read_json, write_json
 from ltx_core.progress import SILENT, Progress
 from ltx_core.training.config import TrainSettings
 from tasks.runtime.shared import Shared
-from tasks.runtime.stage import TRANSFORMER
-from tasks.runtime.stage_run import StageRun
+from tasks.runtime.stage import TRANSFORMER, StageRun
 from tasks.runtime.weights import component_identities
 from tasks.runtime.workspace import QUANTISED_FILE, Workspace
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 
 def quantised_folder(
-    run: StageRun, options: "EngineOptions", dtype: "torch.dtype", *, writes: bool = True
+    run: StageRun[Any], options: "EngineOptions", dtype: "torch.dtype", *, writes: bool = True
 ) -> "QuantisedFolder | None":
     """The folder of these weights, noted in the stage's own so that it is kept with it; None for full precision."""
     from ltx_core.engine.quantised_cache import QuantisedFolder, cache_key
@@ -48,7 +47,7 @@ def quantised_folder(
 FILE = "low_precision.json"
 
 
-def compared(run: StageRun, ranks: "Ranks", make: Callable[[], Comparison]) -> Comparison | None:
+def compared(run: StageRun[TrainSettings], ranks: "Ranks", make: Callable[[], Comparison]) -> Comparison | None:
     """What the run began with, else what the store knows of this transformer, else what `make` finds. The first rank
     makes it. None where nothing is left to a comparison."""
     settings, progress = run.config, run.progress

@@ -6,27 +6,28 @@ from typing import TYPE_CHECKING, Any
 
 from datasets_spec import Render
 from ltx_core.checkpoint.keys import COMPONENTS
-from ltx_core.io.digest import DigestMemo, file_digest, is_vouched
+from ltx_core.io.digest import file_digest, is_vouched
 from ltx_core.io.lock import folder_lock
-from ltx_core.progress import Progress, stop_if_asked
+from ltx_core.progress import stop_if_asked
 from ltx_core.shapes import floor_frames
 from ltx_core.vision.folder import check_clip
 from tasks.runtime.device import loading
 from tasks.runtime.shared import Shared
-from tasks.runtime.stage import AUTOENCODERS, DECODING, TRANSFORMER, Observed, Outcome, Stage
-from tasks.runtime.stage_run import StageRun
+from tasks.runtime.stage import AUTOENCODERS, DECODING, TRANSFORMER, Observed, Outcome, Stage, StageRun
 from tasks.runtime.weights import component_identities
 from tasks.stages.encode_missing import note_folder
 from tasks.stages.render.config import RenderValidationConfig, SamplingConfig
-from tasks.stages.render.given import check_files, given_files, small_pictures
 from tasks.stages.render.jobs import (
     RenderJob,
     check_adapters,
+    check_files,
     final_checkpoint,
+    given_files,
     observed_adapters,
     pending_adapters,
     plan_jobs,
     prepare_adapters,
+    small_pictures,
 )
 from tasks.stages.render.memory import memory_lines
 from tasks.stages.render.results import (
@@ -42,6 +43,131 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ltx_core.hub.repository import PendingFile
+
+
+WEIGHTS = (*COMPONENTS, "text_encoder", "tokenizer")
+
+
+class RenderValidation(Stage[RenderValidationConfig, Render]):
+    """Two phases, so that the transformer is gone when the decoders come; a render once made is never made again."""
+
+    name = "render_validation"
+    config = RenderValidationConfig
+    needs = ("train_lora", "embed_text", "encode_latents", "split")
+    makes = Render
+    version = 2
+    subjects = (DECODING, AUTOENCODERS, TRANSFORMER)
+    device = "gpu"
+    needs_weights = True
+    not_in_key = frozenset({"streamed_blocks", "stream_from"})
+    by_content = frozenset({"adapters", "inpaint_mask", "clip_model"})
+    artifacts = ("gallery.html", "renders.png", "renders/*.mp4")
+
+    def check(self, run: StageRun[RenderValidationConfig]) -> None:
+        """Images, audio files, a mask, adapters and a CLIP model of one's own are there and what they should be.
+
+        Raises:
+            LtxError: one is not; names it.
+        """
+        check_files(run.config, run.shared)
+        check_adapters(run.config)
+        if run.config.clip_model is not None:
+            check_clip(run.config.clip_model)
+
+    def downloads(self, run: StageRun[RenderValidationConfig]) -> "tuple[PendingFile, ...]":
+        """Adapters and a CLIP model that are not here."""
+        return (*pending_adapters(run.config), *pending_judge(run.config))
+
+    def prepare(self, run: StageRun[RenderValidationConfig]) -> RenderValidationConfig:
+        """Every adapter fits the transformer; those of the hub are downloaded and named by commit."""
+        return prepare_judge(prepare_adapters(run.config, run.shared, run.progress), run.progress)
+
+    def observe(self, run: StageRun[RenderValidationConfig]) -> Observed:
+        """All weights, the prompts, and files of one's own: adapters, images, audio, a mask."""
+        config, prompts, memo = run.config, run.shared.prompts, run.memo
+        files = [[given.key, entry.prompt, entry.seed] for given, entry in given_files(config, run.shared, memo)]
+        return _weights(run) | {
+            "prompts": {"validation": prompts.validation, "negative": prompts.negative, "files": files},
+            "adapters": observed_adapters(config, memo),
+            "inpaint_mask": None if config.inpaint_mask is None else memo.get(config.inpaint_mask),
+            "clip_model": observed_clip(config, memo),
+        }
+
+    def memory(self, run: StageRun[RenderValidationConfig]) -> Sequence[str]:
+        """Memory that both phases take of the GPU that is planned for."""
+        return memory_lines(run.config, run.shared, run.inputs, run.workspace)
+
+    def warnings(self, run: StageRun[RenderValidationConfig]) -> Sequence[str]:
+        """Guidance of each run, numbers of frames that the VAE does not have, other frame rates than the footage's,
+        prompts without motion, images that are too small."""
+        config, shared = run.config, run.shared
+        found = []
+        if config.render_without_adapters:
+            found += _guidance("render_validation", config)
+        for own in config.adapters:
+            found += _guidance(f"render_validation.adapters {own.name}", own.over(config))
+        frames = floor_frames(config.num_frames)
+        if frames != config.num_frames:
+            found.append(
+                f"render_validation.num_frames {config.num_frames} becomes {frames}: the VAE takes 8k+1 frames"
+            )
+        return [*found, *_rates(config, shared), *_still(shared), *small_pictures(config, shared)]
+
+    def run(self, run: StageRun[RenderValidationConfig]) -> Outcome:
+        """A render of each request by the base model and the LoRA, with its figures."""
+        with loading():
+            from tasks.stages.render.phases import decode_missing, sample_missing
+
+        checkpoint = final_checkpoint(run.inputs["train_lora"])
+        jobs = plan_jobs(run, checkpoint, _weights(run))
+        renders = run.workspace.pool / "renders"
+        note_folder(run, renders)
+        with folder_lock(renders, run.progress):  # by now a collection knows that they are in use
+            missing = [job for job in jobs if run.force or not is_vouched(job.video)]
+        sampled = sample_missing(missing, run, done=len(jobs) - len(missing))
+        decode_missing(missing, run)
+        rows = _rows(jobs, clip_scores(jobs, run), run)
+        draw_gallery(rows, run, checkpoint)
+        return Outcome(
+            rows=rows,
+            num_in=len(jobs),
+            num_out=len(rows),
+            computed=len(missing),
+            unit="renders",
+            figures=_mean_figures(rows) | {"sampled": sampled},
+        )
+
+
+def _weights(run: StageRun[RenderValidationConfig]) -> dict[str, Any]:
+    """Identity of all that shapes a render but the LoRA."""
+    return dict(component_identities(run.shared.model, run.memo, *WEIGHTS))
+
+
+def _rows(
+    jobs: "Iterable[RenderJob]", scores: Mapping[str, float], run: StageRun[RenderValidationConfig]
+) -> list[Render]:
+    base = {job.same_request: job.video for job in jobs if job.variant == "base"}
+    rows = []
+    for job in jobs:
+        stop_if_asked(run.progress, "measuring renders")
+        reference = base.get(job.same_request, job.video)
+        row = measured_row(job, reference, run.workspace.relative(job.video), file_digest(job.video))
+        rows.append(row.model_copy(update={"clip_score": scores.get(job.key)}))
+    return rows
+
+
+def _mean_figures(rows: list[Render]) -> dict[str, float]:
+    """Of the LoRA's renders, with the base model's CLIP score beside theirs; of those without adapters, where there are
+    any.
+    """
+    made, base = ([row for row in rows if row.variant == variant] for variant in ("candidate", "base"))
+    made, base = ([row for row in found if not row.adapters] or found for found in (made, base))
+    names = ("sharpness", "motion", "loudness_db", "difference_from_base")
+    figures = {name: sum(getattr(row, name) for row in made) / len(made) for name in names} if made else {}
+    for name, found in (("clip_score", made), ("clip_score_of_base", base)):
+        scores = [row.clip_score for row in found if row.clip_score is not None]
+        figures |= {name: sum(scores) / len(scores)} if scores else {}
+    return figures
 
 
 STEMS = (
@@ -61,20 +187,6 @@ def says_motion(prompt: str) -> bool:
 
 USUAL_GUIDANCE = (2.0, 6.0)
 """Below it renders tend to be noise or to ignore the prompt, above it to be black or burnt."""
-
-
-def render_notices(config: RenderValidationConfig, shared: Shared) -> Sequence[str]:
-    """Guidance of each run, numbers of frames that the VAE does not have, other frame rates than the footage's, prompts
-    without motion, pictures that are too small."""
-    found = []
-    if config.render_without_adapters:
-        found += _guidance("render_validation", config)
-    for run in config.adapters:
-        found += _guidance(f"render_validation.adapters {run.name}", run.over(config))
-    frames = floor_frames(config.num_frames)
-    if frames != config.num_frames:
-        found.append(f"render_validation.num_frames {config.num_frames} becomes {frames}: the VAE takes 8k+1 frames")
-    return [*found, *_rates(config, shared), *_still(shared), *small_pictures(config, shared)]
 
 
 def _rates(config: RenderValidationConfig, shared: Shared) -> Iterator[str]:
@@ -108,129 +220,3 @@ def _guidance(where: str, sampling: SamplingConfig) -> list[str]:
         f"{where}: video_cfg is {sampling.video_cfg:g}; outside {low:g} to {high:g} renders are often black or noise "
         f"whatever was trained (1 is meant for the distilled schedule)"
     ]
-
-
-WEIGHTS = (*COMPONENTS, "text_encoder", "tokenizer")
-
-
-def render_validation(run: StageRun) -> Outcome:
-    """Two phases, so that the transformer is gone when the decoders come; a render once made is never made again."""
-    with loading():
-        from tasks.stages.render.decode import decode_missing
-        from tasks.stages.render.sample import sample_missing
-
-    checkpoint = final_checkpoint(run.inputs["train_lora"])
-    jobs = plan_jobs(run, checkpoint, _weights(run.shared, run.memo))
-    renders = run.workspace.pool / "renders"
-    note_folder(run, renders)
-    with folder_lock(renders, run.progress):  # by now a collection knows that they are in use
-        missing = [job for job in jobs if run.force or not is_vouched(job.video)]
-    sampled = sample_missing(missing, run, done=len(jobs) - len(missing))
-    decode_missing(missing, run)
-    rows = _rows(jobs, clip_scores(jobs, run), run)
-    draw_gallery(rows, run, checkpoint)
-    return Outcome(
-        rows=rows,
-        num_in=len(jobs),
-        num_out=len(rows),
-        computed=len(missing),
-        reused=len(jobs) - len(missing),
-        unit="renders",
-        figures=_mean_figures(rows) | {"sampled": sampled},
-    )
-
-
-def _rows(jobs: "Iterable[RenderJob]", scores: Mapping[str, float], run: StageRun) -> list[Render]:
-    base = {job.same_request: job.video for job in jobs if job.variant == "base"}
-    rows = []
-    for job in jobs:
-        stop_if_asked(run.progress, "measuring renders")
-        reference = base.get(job.same_request, job.video)
-        row = measured_row(job, reference, run.workspace.relative(job.video), file_digest(job.video))
-        rows.append(row.model_copy(update={"clip_score": scores.get(job.key)}))
-    return rows
-
-
-def _mean_figures(rows: list[Render]) -> dict[str, float]:
-    """Of the LoRA's renders, with the base model's CLIP score beside theirs; of those without adapters, where there are
-    any.
-    """
-    made, base = ([row for row in rows if row.variant == variant] for variant in ("candidate", "base"))
-    made, base = ([row for row in found if not row.adapters] or found for found in (made, base))
-    names = ("sharpness", "motion", "loudness_db", "difference_from_base")
-    figures = {name: sum(getattr(row, name) for row in made) / len(made) for name in names} if made else {}
-    for name, found in (("clip_score", made), ("clip_score_of_base", base)):
-        scores = [row.clip_score for row in found if row.clip_score is not None]
-        figures |= {name: sum(scores) / len(scores)} if scores else {}
-    return figures
-
-
-def _weights(shared: Shared, memo: DigestMemo) -> Mapping[str, str]:
-    """Identity of all that shapes a render but the LoRA."""
-    return component_identities(shared.model, memo, *WEIGHTS)
-
-
-def observe(config: RenderValidationConfig, shared: Shared, memo: DigestMemo) -> Observed:
-    """All weights, the prompts, and files of one's own: adapters, pictures, sounds, a mask."""
-    weights: dict[str, Any] = dict(_weights(shared, memo))
-    files = [[given.key, entry.prompt, entry.seed] for given, entry in given_files(config, shared, memo)]
-    mask = None if config.inpaint_mask is None else memo.get(config.inpaint_mask)
-    prompts = {"validation": shared.prompts.validation, "negative": shared.prompts.negative, "files": files}
-    return (
-        weights
-        | {"prompts": prompts, "adapters": observed_adapters(config, memo), "inpaint_mask": mask}
-        | {"clip_model": observed_clip(config, memo)}
-    )
-
-
-def check(config: RenderValidationConfig, shared: Shared) -> None:
-    """Pictures, sounds, a mask, adapters and a judge of one's own are there and what they should be.
-
-    Raises:
-        LtxError: one is not; names it.
-    """
-    check_files(config, shared)
-    check_adapters(config)
-    if config.clip_model is not None:
-        check_clip(config.clip_model)
-
-
-def pending(config: RenderValidationConfig, _shared: Shared) -> "tuple[PendingFile, ...]":
-    """Adapters and a judge that are not here.
-
-    Raises:
-        LtxError: one is not on the hub, or the hub cannot be asked.
-    """
-    return (*pending_adapters(config), *pending_judge(config))
-
-
-def prepare(config: RenderValidationConfig, shared: Shared, progress: Progress) -> RenderValidationConfig:
-    """Every adapter fits the transformer; those of the hub are downloaded and named by commit.
-
-    Raises:
-        LtxError: one does not; names it.
-    """
-    return prepare_judge(prepare_adapters(config, shared, progress), progress)
-
-
-STAGE = Stage(
-    name="render_validation",
-    summary=__doc__.splitlines()[0],
-    version=2,
-    subjects=(DECODING, AUTOENCODERS, TRANSFORMER),
-    config=RenderValidationConfig,
-    needs=("train_lora", "embed_text", "encode_latents", "split"),
-    makes=Render,
-    run=render_validation,
-    observe=observe,
-    device="gpu",
-    needs_weights=True,
-    by_content=frozenset({"adapters", "inpaint_mask", "clip_model"}),
-    check=check,
-    pending=pending,
-    prepare=prepare,
-    not_in_key=frozenset({"streamed_blocks", "stream_from"}),
-    notices=render_notices,
-    memory=memory_lines,
-    artifacts=("gallery.html", "renders.png", "renders/*.mp4"),
-)

@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from pydantic import Field
 
 from datasets_spec import AudioSpec, Clip, DatasetSpec, Media, Quarantined
 from datasets_spec.rows import AudioKind
-from ltx_core.io.digest import DigestMemo, text_digest
+from ltx_core.io.digest import text_digest
 from ltx_core.media.clip import Heard, clip_files, clip_seconds, heard, with_sound
 from ltx_core.media.contact_sheet import contact_sheet
 from ltx_core.media.errors import MediaError
@@ -22,77 +23,9 @@ from ltx_core.progress import stop_if_asked
 from ltx_core.shapes import floor_frames
 from ltx_core.store.items import ItemStore
 from tasks.runtime.shared import ConfigModel, Shared
-from tasks.runtime.stage import DECODING, Inputs, Observed, Outcome, Stage
-from tasks.runtime.stage_run import StageRun
-from tasks.runtime.workspace import Workspace
-from tasks.stages.file_reading import FileJob, read_file, read_files
+from tasks.runtime.stage import DECODING, Observed, Outcome, Stage, StageRun
+from tasks.stages.file_reading import FileJob, get_or_read, read_file, read_files
 from tasks.stages.probe import PLACEHOLDER, named, renamed
-
-
-def resound(clips: Sequence[Clip], media: Media, run: StageRun) -> tuple[list[Clip], bool]:
-    """The clips with the audio of the same seconds of `media`'s audio file, and whether any was heard anew.
-
-    Raises:
-        MediaError: the audio file changed or went away since it was probed.
-    """
-    store = ItemStore(run.workspace.pool / "heard", run.progress)
-    channels = run.shared.dataset(media.dataset).audio.channels
-    path, sound_key = str(media.sound_path), str(media.sound_key)
-    made: list[Clip] = []
-    is_new = False
-    for clip in clips:
-        stop_if_asked(run.progress, "listening")
-        span = (f"{clip.start_seconds:.6f}", f"{clip_seconds(clip):.6f}", str(channels))
-        key = text_digest(sound_key, *span, run.version)
-        known = None if run.force else store.get(key)
-        if known is None:
-            span_of = (Path(path), clip.start_seconds, clip_seconds(clip), channels)
-            file = {Path(path): sound_key}
-            known = list(read_file(run, "listening", file, heard, *span_of, is_doubtful=_is_broken))
-            store.put(key, known)
-            is_new = True
-        made.append(with_sound(clip, Heard(*known), path=path, key=sound_key, channels=channels))
-    return made, is_new
-
-
-def _is_broken(found: tuple[AudioKind, float]) -> bool:
-    return found[0] == "broken"
-
-
-THUMBNAILS = 5
-
-
-def draw_contact_sheets(clips: Sequence[Clip], rates: Mapping[str, float], run: StageRun) -> None:
-    """Draw the first clips of each dataset and split, a row each, with caption and figures.
-
-    `rates`: the usual frame rate of each file, by its id.
-    """
-    for name in sorted({(clip.dataset, clip.split) for clip in clips}):
-        of_sheet = sorted((c for c in clips if (c.dataset, c.split) == name), key=lambda clip: clip.clip_id)
-        chosen = {clip.clip_id: clip for clip in of_sheet[: run.config.contact_sheet_clips]}
-        jobs = [FileJob(key, clip_files(clip), some_frames, (clip, _picked(clip))) for key, clip in chosen.items()]
-        rows = []
-        for key, frames in read_files(jobs, run, "drawing contact sheets"):
-            if isinstance(frames, MediaError):
-                run.progress.note(f"{key} is not on its contact sheet: {frames}")
-            else:
-                rows.append((_label(chosen[key], rates[chosen[key].media_id]), frames))
-        if rows:
-            contact_sheet(rows, run.out / f"contact-sheet-{name[0]}-{name[1]}.png")
-
-
-def _picked(clip: Clip) -> list[int]:
-    return [round(i * (clip.num_frames - 1) / (THUMBNAILS - 1)) for i in range(THUMBNAILS)]
-
-
-def _label(clip: Clip, usual_rate: float) -> str:
-    sound = (
-        f"{clip.audio} {clip.loudness_db:.0f} dB" if clip.audio not in ("none", "broken") else f"audio: {clip.audio}"
-    )
-    changed = resampled(usual_rate, clip.frame_rate, clip_seconds(clip)) if clip.phase_seconds == 0 else ""
-    rate = f"{clip.frame_rate:g} fps" + (f" ({changed})" if changed else "")
-    return f"{clip.clip_id}  {clip.bucket}  {rate}  {sound}  motion {clip.motion:.3f}  |  {clip.caption}"
-
 
 SPLIT_FIELDS = {"resolution", "resolution_type", "crop", "video", "audio"}
 """Parts of a dataset that change how one file is cut."""
@@ -115,42 +48,88 @@ class SplitConfig(ConfigModel):
     )
 
 
-def split(run: StageRun) -> Outcome:
-    """Cut every file, each file's decode kept by its bytes and the settings that change its cuts."""
-    media: list[Media] = list(run.inputs["probe"])
-    clips: list[Clip] = []
-    quarantined: list[Quarantined] = []
-    fresh: set[str] = set()
-    for line in resampling_lines(run.config, run.shared, run.inputs, run.workspace):
-        run.progress.note(line)
-    cuts = _cut_files(media, run, ItemStore(run.workspace.pool / "split", run.progress))
-    for row, cut in zip(media, cuts, strict=True):
-        stop_if_asked(run.progress, "splitting")
-        try:
-            found, refused, is_new = _clips_of(row, cut, run)
-        except MediaError as error:  # its audio is another by now, or away
-            found, refused, is_new = [], [_refused(row, error)], False
-        clips += found
-        quarantined += refused
-        fresh |= {clip.clip_id for clip in found} if is_new else set()
-    run.progress.advance(len(media), len(media), "files")
-    num_in = len(clips) + len(quarantined)
-    if run.config.remove_duplicates:
-        clips, duplicates = mark_duplicates(clips)
-        quarantined += duplicates
-    clips = _hold_out(clips, run.shared)
-    draw_contact_sheets(clips, {row.media_id: row.usual_rate for row in media}, run)
-    computed = sum(clip.clip_id in fresh for clip in clips)
-    return Outcome(
-        rows=clips,
-        quarantined=quarantined,
-        num_in=num_in,
-        num_out=len(clips),
-        computed=computed,
-        reused=len(clips) - computed,
-        unit="clips",
-        figures=_figures(media, clips),
-    )
+class Split(Stage[SplitConfig, Clip]):
+    """Cuts every file; what its decode gives is kept by its bytes and the settings that change its cuts."""
+
+    name = "split"
+    config = SplitConfig
+    needs = ("probe",)
+    makes = Clip
+    version = 2
+    subjects = (DECODING,)
+    artifacts = ("contact-sheet-*.png",)
+
+    def observe(self, run: StageRun[SplitConfig]) -> Observed:
+        """Settings by which each dataset is cut, repeated and held out."""
+        fields, datasets = SPLIT_FIELDS | {"repeats", "eval_fraction"}, run.shared.datasets
+        elsewhere = {d.id: {"sound": "elsewhere"} for d in datasets if d.audio.sound_dir is not None}
+        return {"datasets": {d.id: _settings(d, fields) | elsewhere.get(d.id, {}) for d in datasets}}
+
+    def warnings(self, run: StageRun[SplitConfig]) -> Sequence[str]:
+        """Numbers of frames that the VAE does not have."""
+        return [
+            f"dataset {dataset.id}: num_frames {asked} becomes {frames}, the VAE takes 8k+1 frames"
+            for dataset in run.shared.datasets
+            if (frames := floor_frames(asked := dataset.video.num_frames)) != asked
+        ]
+
+    def memory(self, run: StageRun[SplitConfig]) -> Sequence[str]:
+        """Frames that resampling repeats and drops, of files that are probed by now."""
+        if "probe" not in run.inputs:
+            return []
+        lines = []
+        for dataset in run.shared.datasets:
+            wanted = dataset.video.frame_rate
+            files = [row for row in run.inputs["probe"] if row.dataset == dataset.id]
+            if wanted == "native" or not files:
+                continue
+            dropped, repeated = (
+                sum(max(sign * (row.usual_rate - wanted), 0) * row.duration_seconds for row in files)
+                for sign in (1, -1)
+            )
+            if dropped + repeated >= CHANGED_FRAMES:
+                lines.append(
+                    f"dataset {dataset.id}: at {wanted:g} frames a second {repeated:.0f} frames are repeated and "
+                    f"{dropped:.0f} dropped, of {sum(row.num_frames for row in files)} in {len(files)} files; "
+                    f"video.frame_rate: native repeats none"
+                )
+        return lines
+
+    def run(self, run: StageRun[SplitConfig]) -> Outcome:
+        """Clips of every file, those of equal bytes cut once."""
+        media: list[Media] = list(run.inputs["probe"])
+        clips: list[Clip] = []
+        quarantined: list[Quarantined] = []
+        fresh: set[str] = set()
+        for line in self.memory(run):
+            run.progress.note(line)
+        cuts = _cut_files(media, run, ItemStore(run.workspace.pool / "split", run.progress))
+        for row, cut in zip(media, cuts, strict=True):
+            stop_if_asked(run.progress, "splitting")
+            try:
+                found, refused, is_new = _clips_of(row, cut, run)
+            except MediaError as error:  # its audio is another by now, or away
+                found, refused, is_new = [], [_refused(row, error)], False
+            clips += found
+            quarantined += refused
+            fresh |= {clip.clip_id for clip in found} if is_new else set()
+        run.progress.advance(len(media), len(media), "files")
+        num_in = len(clips) + len(quarantined)
+        if run.config.remove_duplicates:
+            clips, duplicates = mark_duplicates(clips)
+            quarantined += duplicates
+        clips = _hold_out(clips, run.shared)
+        draw_contact_sheets(clips, {row.media_id: row.usual_rate for row in media}, run)
+        computed = sum(clip.clip_id in fresh for clip in clips)
+        return Outcome(
+            rows=clips,
+            quarantined=quarantined,
+            num_in=num_in,
+            num_out=len(clips),
+            computed=computed,
+            unit="clips",
+            figures=_figures(media, clips),
+        )
 
 
 class Cut(NamedTuple):
@@ -160,39 +139,30 @@ class Cut(NamedTuple):
     is_new: bool
 
 
-def _cut_files(media: Sequence[Media], run: StageRun, store: ItemStore) -> list[Cut]:
+def _cut_files(media: Sequence[Media], run: StageRun[SplitConfig], store: ItemStore) -> list[Cut]:
     """Of each file in order; files of equal bytes that are cut alike are cut once."""
     config = run.config
     thresholds = QualityThresholds(
         max_black_fraction=config.max_black_fraction, max_frozen_fraction=config.max_frozen_fraction
     )
     keys: list[str] = []
-    known: dict[str, dict[str, Any]] = {}
     jobs: dict[str, FileJob] = {}
     for row in media:
         spec = _pictures_alone(run.shared.dataset(row.dataset))
         settings = json.dumps(_settings(spec, SPLIT_FIELDS), separators=(",", ":"), ensure_ascii=False)
         key = text_digest(row.media_key, settings, repr(thresholds), run.version)
         keys.append(key)
-        if key in known or key in jobs:
-            continue
-        kept = None if run.force else store.get(key)
-        if kept is None:
-            placed = row.model_copy(update=PLACEHOLDER | {"path": row.path})
-            jobs[key] = FileJob(
-                key, {Path(row.path): row.media_key}, split_media, (placed, spec, thresholds), _is_doubtful
-            )
-        else:
-            known[key] = kept
-    for done, (key, result) in enumerate(read_files(list(jobs.values()), run, "splitting")):
-        known[key] = as_kept(jobs[key].arguments[0], result)
-        if not isinstance(result, MediaError):  # the next look may go otherwise
-            store.put(key, known[key])
-        run.progress.advance(len(media) - len(jobs) + done + 1, len(media), "files")
-    return [Cut(known[key], key in jobs) for key in keys]
+        placed = row.model_copy(update=PLACEHOLDER | {"path": row.path})
+        job = FileJob(key, {Path(row.path): row.media_key}, split_media, (placed, spec, thresholds), _is_doubtful)
+        jobs.setdefault(key, job)
+    found, fresh = get_or_read(list(jobs.values()), run, store, "splitting", as_kept, total=len(media))
+    for key, result in found.items():
+        if isinstance(result, MediaError):
+            found[key] = as_kept(([], [_refused(jobs[key].arguments[0], result)]))
+    return [Cut(found[key], key in fresh) for key in keys]
 
 
-def _clips_of(row: Media, cut: Cut, run: StageRun) -> tuple[list[Clip], list[Quarantined], bool]:
+def _clips_of(row: Media, cut: Cut, run: StageRun[SplitConfig]) -> tuple[list[Clip], list[Quarantined], bool]:
     """What the store knows of the bytes of a file, with the file's names and the audio that belongs to it; and whether
     any of it was made just now."""
     spec, is_new = run.shared.dataset(row.dataset), cut.is_new
@@ -211,11 +181,9 @@ def _pictures_alone(spec: DatasetSpec) -> DatasetSpec:
     return spec.model_copy(update={"audio": AudioSpec(auto_split=False)})
 
 
-def as_kept(row: Media, result: tuple[list[Clip], list[Quarantined]] | MediaError) -> dict[str, Any]:
-    """Clips of a file and what is quarantined of it, or the file itself, as JSON."""
-    if isinstance(result, MediaError):
-        result = [], [_refused(row, result)]
-    clips, refused = result
+def as_kept(made: tuple[list[Clip], list[Quarantined]]) -> dict[str, Any]:
+    """Clips of a file and what is quarantined of it, as JSON."""
+    clips, refused = made
     return {
         "clips": [clip.model_dump(mode="json") for clip in clips],
         "refused": [one.model_dump(mode="json") for one in refused],
@@ -257,55 +225,63 @@ def _figures(media: Sequence[Media], clips: Sequence[Clip]) -> dict[str, float]:
     }
 
 
-def observe(_config: SplitConfig, shared: Shared, _memo: DigestMemo) -> Observed:
-    """How each dataset is to be cut, repeated and held out."""
-    fields = SPLIT_FIELDS | {"repeats", "eval_fraction"}
-    elsewhere = {d.id: {"sound": "elsewhere"} for d in shared.datasets if d.audio.sound_dir is not None}
-    return {"datasets": {d.id: _settings(d, fields) | elsewhere.get(d.id, {}) for d in shared.datasets}}
+def resound(clips: Sequence[Clip], media: Media, run: StageRun[SplitConfig]) -> tuple[list[Clip], bool]:
+    """The clips with the audio of the same seconds of `media`'s audio file, and whether any was heard anew.
+
+    Raises:
+        MediaError: the audio file changed or went away since it was probed.
+    """
+    store = ItemStore(run.workspace.pool / "heard", run.progress)
+    channels = run.shared.dataset(media.dataset).audio.channels
+    path, sound_key = Path(str(media.sound_path)), str(media.sound_key)
+    made: list[Clip] = []
+    is_new = False
+    for clip in clips:
+        stop_if_asked(run.progress, "listening")
+        span = (f"{clip.start_seconds:.6f}", f"{clip_seconds(clip):.6f}", str(channels))
+        key = text_digest(sound_key, *span, run.version)
+        span_of = (path, clip.start_seconds, clip_seconds(clip), channels)
+        listen = partial(read_file, run, "listening", {path: sound_key}, heard, *span_of, is_doubtful=_is_broken)
+        known, anew = store.get_or_compute(key, listen, anew=run.force)
+        is_new |= anew
+        made.append(with_sound(clip, Heard(*known), path=str(path), key=sound_key, channels=channels))
+    return made, is_new
 
 
-def split_notices(_config: SplitConfig, shared: Shared) -> Sequence[str]:
-    """Numbers of frames that the VAE does not have."""
-    return [
-        f"dataset {dataset.id}: num_frames {asked} becomes {frames}, the VAE takes 8k+1 frames"
-        for dataset in shared.datasets
-        if (frames := floor_frames(asked := dataset.video.num_frames)) != asked
-    ]
+def _is_broken(found: tuple[AudioKind, float]) -> bool:
+    return found[0] == "broken"
 
 
-def resampling_lines(_config: SplitConfig, shared: Shared, inputs: Inputs, _workspace: Workspace) -> Sequence[str]:
-    """What resampling does to each dataset's files, as far as they were probed."""
-    if "probe" not in inputs:
-        return []
-    lines = []
-    for dataset in shared.datasets:
-        wanted = dataset.video.frame_rate
-        files = [row for row in inputs["probe"] if row.dataset == dataset.id]
-        if wanted == "native" or not files:
-            continue
-        dropped, repeated = (
-            sum(max(sign * (row.usual_rate - wanted), 0) * row.duration_seconds for row in files) for sign in (1, -1)
-        )
-        if dropped + repeated >= CHANGED_FRAMES:
-            lines.append(
-                f"dataset {dataset.id}: at {wanted:g} frames a second {repeated:.0f} frames are repeated and "
-                f"{dropped:.0f} dropped, of {sum(row.num_frames for row in files)} in {len(files)} files; "
-                f"video.frame_rate: native repeats none"
-            )
-    return lines
+THUMBNAILS = 5
 
 
-STAGE = Stage(
-    name="split",
-    summary=__doc__.splitlines()[0],
-    version=2,
-    subjects=(DECODING,),
-    config=SplitConfig,
-    needs=("probe",),
-    makes=Clip,
-    run=split,
-    observe=observe,
-    notices=split_notices,
-    memory=resampling_lines,
-    artifacts=("contact-sheet-*.png",),
-)
+def draw_contact_sheets(clips: Sequence[Clip], rates: Mapping[str, float], run: StageRun[SplitConfig]) -> None:
+    """Draw the first clips of each dataset and split, a row each, with caption and figures.
+
+    `rates`: the usual frame rate of each file, by its id.
+    """
+    for name in sorted({(clip.dataset, clip.split) for clip in clips}):
+        of_sheet = sorted((c for c in clips if (c.dataset, c.split) == name), key=lambda clip: clip.clip_id)
+        chosen = {clip.clip_id: clip for clip in of_sheet[: run.config.contact_sheet_clips]}
+        jobs = [FileJob(key, clip_files(clip), some_frames, (clip, _picked(clip))) for key, clip in chosen.items()]
+        rows = []
+        for key, frames in read_files(jobs, run, "drawing contact sheets"):
+            if isinstance(frames, MediaError):
+                run.progress.note(f"{key} is not on its contact sheet: {frames}")
+            else:
+                rows.append((_label(chosen[key], rates[chosen[key].media_id]), frames))
+        if rows:
+            contact_sheet(rows, run.out / f"contact-sheet-{name[0]}-{name[1]}.png")
+
+
+def _picked(clip: Clip) -> list[int]:
+    return [round(i * (clip.num_frames - 1) / (THUMBNAILS - 1)) for i in range(THUMBNAILS)]
+
+
+def _label(clip: Clip, usual_rate: float) -> str:
+    sound = (
+        f"{clip.audio} {clip.loudness_db:.0f} dB" if clip.audio not in ("none", "broken") else f"audio: {clip.audio}"
+    )
+    changed = resampled(usual_rate, clip.frame_rate, clip_seconds(clip)) if clip.phase_seconds == 0 else ""
+    rate = f"{clip.frame_rate:g} fps" + (f" ({changed})" if changed else "")
+    return f"{clip.clip_id}  {clip.bucket}  {rate}  {sound}  motion {clip.motion:.3f}  |  {clip.caption}"

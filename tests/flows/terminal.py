@@ -15,8 +15,7 @@ from pathlib import Path
 from flows.config import load_config
 from flows.run import run_stages
 from flows.selection import Selection
-from tasks import STAGES
-from tasks.runtime.registry import stage_named
+from tasks import STAGES, stage_named
 from tests.flows.lab import PATIENCE, PROGRAMS, QUIET, children, free_port, wait_for
 from tests.flows.toy import Toy
 from tests.stages.bench import perform

@@ -19,8 +19,7 @@ from tasks import STAGES
 from tasks.runtime.decide import decide
 from tasks.runtime.execute import execute, read_quarantine
 from tasks.runtime.launch import StageResult, reuse_or_build
-from tasks.runtime.stage import Stage
-from tasks.runtime.stage_run import StageRun
+from tasks.runtime.stage import Stage, StageRun
 from tasks.runtime.workspace import Workspace
 
 SCENES = ("bouncing_ball", "passing_hills", "rising_bubbles", "rolling_ball", "turning_bar")
@@ -142,17 +141,21 @@ class Bench:
         results = run_stages(self.config, Selection(covered, forced), self._perform, downloading)
         return {result.summary.stage: result for result in results}
 
-    def due(self, stage: Stage, done: Results) -> StageRun:
+    def due(self, stage: Stage[Any, Any], done: Results) -> StageRun[Any]:
         """The run of a stage as it would be now, decided, on what the stages it needs made."""
+        run = self.asked(stage, done)
+        return replace(run, decision=decide(run))
+
+    def asked(self, stage: Stage[Any, Any], done: Results) -> StageRun[Any]:
+        """The same before it is decided."""
         config = self.config
-        run = StageRun(
+        return StageRun(
             stage=stage,
             config=config.stage_config(stage.name),
             shared=config.shared(),
             inputs={need: done[need].manifest for need in stage.read_of(done)},
             workspace=self.place,
         )
-        return replace(run, decision=decide(run, self.place.digest_memo()))
 
     def _perform(self, run: StageRun) -> StageResult:
         return perform(run, self.progress)

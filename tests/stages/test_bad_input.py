@@ -16,7 +16,7 @@ from ltx_core.errors import CheckpointError, ConfigError, DataError, LtxError, S
 from ltx_core.io.atomic import owner_mark
 from ltx_core.io.digest import file_digest, text_digest
 from ltx_core.io.table_file import write_table
-from tasks.runtime.registry import stage_named
+from tasks import stage_named
 from tests.stages.bench import SCENES, Bench, Results, computed, moved_away, set_aside, write_clip
 from tests.stages.small_disk import fill, mounted
 

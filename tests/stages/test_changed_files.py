@@ -18,7 +18,7 @@ from ltx_core.io.atomic import find_whole
 from tasks import STAGES
 from tasks.runtime.decide import UNSETTLED
 from tasks.runtime.launch import StageResult
-from tasks.runtime.stage_run import StageRun
+from tasks.runtime.stage import StageRun
 from tests.stages.bench import EVERY_STAGE, Bench, Results, copied, perform, set_aside, write_clip
 
 pytestmark = pytest.mark.whole
@@ -215,10 +215,10 @@ LOADS = [
     ("encode_latents", "tasks.stages.clip_encoder", "load_video_vae", WEIGHTS),
     ("embed_frames", "ltx_core.vision.dinov2", "load_frame_encoder", "model/dinov2/model.safetensors"),
     ("train_lora", "ltx_core.engine.load", "load_denoiser", WEIGHTS),
-    ("render_validation", "tasks.stages.render.sample", "load_denoiser", WEIGHTS),
-    ("render_validation", "tasks.stages.render.decode", "load_video_vae", WEIGHTS),
-    ("render_validation", "tasks.stages.render.sample", "stacked", "adapter.safetensors"),
-    ("render_validation", "tasks.stages.render.sample", "read_picture", "picture.png"),
+    ("render_validation", "tasks.stages.render.phases", "load_denoiser", WEIGHTS),
+    ("render_validation", "tasks.stages.render.phases", "load_video_vae", WEIGHTS),
+    ("render_validation", "tasks.stages.render.phases", "stacked", "adapter.safetensors"),
+    ("render_validation", "tasks.stages.render.phases", "read_picture", "picture.png"),
 ]
 
 
@@ -252,7 +252,7 @@ def test_weights_replaced_before_they_are_loaded_stop_the_stage_and_are_kept_now
         with pytest.raises(ChangedError, match=rf"{file} changed while it was read.*run again"):
             bench.run(stage)
     sampled = {path for path in pooled(bench) if ".safetensors" in path}  # by the right transformer, before
-    assert pooled(bench) - kept == (sampled - kept if module == "tasks.stages.render.decode" else set())
+    assert pooled(bench) - kept == (sampled - kept if module == "tasks.stages.render.phases" else set())
     aside.replace(file)
     again = bench.run(stage)[stage]
     undisturbed = with_own_files(finished, results, tmp_path, "undisturbed").run(stage)[stage]

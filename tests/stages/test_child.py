@@ -16,11 +16,11 @@ import psutil
 import pytest
 
 from ltx_core.errors import DataError, OutOfMemory, Stopped
+from tasks import stage_named
+from tasks.runtime.execute import read_summary
 from tasks.runtime.launch import launch
 from tasks.runtime.messages import write_request
-from tasks.runtime.registry import stage_named
-from tasks.runtime.stage_run import StageRun
-from tasks.runtime.summary import read_summary
+from tasks.runtime.stage import StageRun
 from tests.processes import children_of
 from tests.stages.bench import Bench, write_clip
 

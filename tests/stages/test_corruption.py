@@ -12,9 +12,9 @@ from flows.selection import select
 from ltx_core.errors import DamagedError, LtxError
 from ltx_core.progress import SILENT
 from scripts.corrupt import corrupt
+from tasks.runtime.execute import Summary
 from tasks.runtime.launch import reuse_or_build
-from tasks.runtime.stage_run import StageRun
-from tasks.runtime.summary import Summary
+from tasks.runtime.stage import StageRun
 from tasks.runtime.verify import repair, verify
 from tests.stages.bench import EVERY_STAGE, Bench, Results, tree
 

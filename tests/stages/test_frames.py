@@ -20,7 +20,7 @@ from ltx_core.store.samples import ShardReader
 from ltx_core.training.samples import PoolSource
 from ltx_core.vision.dinov2 import load_frame_encoder
 from ltx_core.vision.folder import open_encoder
-from tasks.stages.embed_frames import STAGE
+from tasks import stage_named
 from tests.loopback_hub import COMMIT, serving, settings
 from tests.stages.bench import SCENES, Bench, Results, computed, copied, set_aside, write_clip
 from tests.vision import WIDTH, write_dinov2
@@ -80,8 +80,8 @@ def test_the_plan_says_what_the_encoder_takes_of_the_card(empty: Bench) -> None:
     card = empty.set(memory__device="auto", memory__gpu_gib=0.001, embed_frames__image_size=518)
 
     def told(bench: Bench) -> list[str]:
-        config = bench.config
-        return list(STAGE.memory(config.embed_frames, config.shared(), {}, config.place()))
+        stage = stage_named("embed_frames")
+        return list(stage.memory(bench.asked(stage, {})))
 
     (line,) = told(card)
     assert "takes about 0.0 GiB; it does not fit; lower embed_frames.frames_at_once" in line

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from ltx_core.errors import StorageError
+from tasks import stage_named
 from tasks.runtime.launch import launch
-from tasks.runtime.registry import stage_named
-from tasks.runtime.stage_run import StageRun
+from tasks.runtime.stage import StageRun
 from tests.stages.bench import Bench, Results
 from tests.stages.small_disk import fill, mounted
 

@@ -14,11 +14,11 @@ import psutil
 import pytest
 
 from ltx_core.errors import ConfigError, DataError, Stopped
+from tasks import stage_named
+from tasks.runtime.execute import read_summary
 from tasks.runtime.launch import launch
 from tasks.runtime.messages import write_request
-from tasks.runtime.registry import stage_named
-from tasks.runtime.stage_run import StageRun
-from tasks.runtime.summary import read_summary
+from tasks.runtime.stage import StageRun
 from tests.processes import children_of
 from tests.stages.bench import Bench
 from tests.stages.test_child import Listener
@@ -51,7 +51,7 @@ def one_result(execution: StageRun) -> list[str]:
 def processes() -> list[psutil.Process]:
     """Processes of the stage: the first rank, then the other."""
     (first,) = children_of(psutil.Process(), "tasks.runtime.child")
-    return [first, *children_of(first, "tasks.runtime.follow")]
+    return [first, *children_of(first, "tasks.runtime.ranks")]
 
 
 def test_a_killed_rank_ends_the_stage_within_seconds_and_is_named(training: Callable[..., StageRun]) -> None:

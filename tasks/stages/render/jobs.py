@@ -1,29 +1,147 @@
-"""Which of a training run's checkpoints the later stages take."""
+"""The renders of a run: its checkpoint and adapters, the requests, and the clips and files that renders start from.
+
+No torch, and PyAV only to look at files.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from datasets_spec import Checkpoint, Manifest
+from datasets_spec import Checkpoint, Clip, Latent, Manifest
 from ltx_core.adapters.locate import commit_of_adapter, locate_adapter, pending_adapter
 from ltx_core.adapters.lora_layout import Adapter
 from ltx_core.adapters.lycoris_layout import check_adapter, is_lycoris_file
-from ltx_core.errors import ConfigError
+from ltx_core.errors import ConfigError, DataError
 from ltx_core.io.digest import DigestMemo, text_digest
+from ltx_core.media.buckets import is_too_small
+from ltx_core.media.clip import sound_file
 from ltx_core.progress import Progress
 from ltx_core.sampling.request import Mode, RenderRequest
 from ltx_core.shapes import PixelShape, floor_frames
 from tasks.runtime.shared import ModelConfig, Shared
-from tasks.runtime.stage import Inputs
-from tasks.runtime.stage_run import StageRun
+from tasks.runtime.stage import Inputs, StageRun
 from tasks.runtime.weights import open_model
-from tasks.stages.render.config import AdapterConfig, RenderValidationConfig, SamplingConfig, in_numbers
-from tasks.stages.render.given import Given, given_clips, given_files
+from tasks.stages.render.config import AdapterConfig, RenderValidationConfig, SamplingConfig, in_numbers, picture_crf
 from tasks.stages.train_memory import known_buckets
 
 if TYPE_CHECKING:
     from ltx_core.hub.repository import PendingFile
+
+
+@dataclass(frozen=True)
+class Given:
+    """A held-out clip, or a file of one's own."""
+
+    mode: Mode
+    key: str
+    """Digest of what is given."""
+    clip: Clip | None = None
+    file: Path | None = None
+    start_seconds: float = 0.0
+    """Where the audio begins, in the clip's file or in `file`."""
+
+    @property
+    def sound(self) -> Path | None:
+        """The file whose audio the render keeps."""
+        if self.mode != "s2v":
+            return None
+        return sound_file(self.clip) if self.clip else self.file
+
+
+def given_clips(run: StageRun[RenderValidationConfig]) -> Iterator[tuple[Given, Clip]]:
+    """Held-out clips for each mode that takes one, in the order of their keys, which says nothing of their content."""
+    config: RenderValidationConfig = run.config
+    counts: dict[Mode, int] = {
+        "i2v": config.image_to_video_clips,
+        "s2v": config.sound_to_video_clips,
+        "extend": config.extend_clips,
+        "inpaint": config.inpaint_clips,
+    }
+    for mode, count in counts.items():
+        for clip, latent in held_out(run, mode)[:count]:
+            key = text_digest(latent.latent_key, *_part(mode, config, run.memo))
+            yield Given(mode, key, clip=clip, start_seconds=clip.start_seconds), clip
+
+
+def held_out(run: StageRun[RenderValidationConfig], mode: Mode) -> list[tuple[Clip, Latent]]:
+    """Held-out clips that can condition a mode, by key."""
+    clips: dict[str, Clip] = {clip.clip_id: clip for clip in run.inputs["split"]}
+    rows: list[Latent] = [row for row in run.inputs["encode_latents"] if row.split == "eval"]
+    if mode == "s2v":
+        rows = [row for row in rows if row.has_audio_loss and clips[row.clip_id].audio != "silent"]
+    if mode == "extend":
+        rows = [row for row in rows if row.video_shape[1] > run.config.extend_latent_frames]
+    return [(clips[row.clip_id], row) for row in sorted(rows, key=lambda row: row.clip_key)]
+
+
+def _part(mode: Mode, config: RenderValidationConfig, memo: DigestMemo) -> tuple[str, ...]:
+    """Which part of a clip is given, where it is not the mode alone that says it."""
+    if mode == "extend":
+        return mode, str(config.extend_latent_frames)
+    if mode == "inpaint":
+        mask = None if config.inpaint_mask is None else memo.get(config.inpaint_mask)
+        return mode, mask or repr(config.inpaint_region)
+    return (mode, *_strength(config)) if mode == "i2v" else (mode,)
+
+
+def _strength(config: RenderValidationConfig) -> tuple[str, ...]:
+    """How firmly a picture is kept, where that is not wholly."""
+    return () if config.picture_strength == 1 else (f"strength {config.picture_strength!r}",)
+
+
+def given_files(config: RenderValidationConfig, shared: Shared, memo: DigestMemo) -> Iterator[tuple[Given, Any]]:
+    """Video and audio of one's own, each with its entry in the configuration.
+
+    Raises:
+        DataError: a file is gone.
+    """
+    prompts = shared.prompts
+    crf = picture_crf(config, shared) if prompts.pictures else 0
+    compressed = (f"crf {crf}",) if crf else ()
+    for picture in prompts.pictures:
+        key = text_digest("picture", _digest(picture.picture, memo), *compressed, *_strength(config))
+        yield Given("i2v", key, file=picture.picture), picture
+    for sound in prompts.sounds:
+        key = text_digest("sound", _digest(sound.sound, memo), f"{sound.start_seconds:.6f}")
+        yield Given("s2v", key, file=sound.sound, start_seconds=sound.start_seconds), sound
+
+
+def check_files(config: RenderValidationConfig, shared: Shared) -> None:
+    """See that every picture opens and every sound is one; nothing is decoded.
+
+    Raises:
+        DataError: one is not; names it.
+    """
+    from ltx_core.media.audio import has_sound
+    from ltx_core.media.image import picture_size
+
+    pictures = [entry.picture for entry in shared.prompts.pictures]
+    for path in [*pictures, *([config.inpaint_mask] if config.inpaint_mask else [])]:
+        picture_size(path)
+    for entry in shared.prompts.sounds:
+        if not has_sound(entry.sound):
+            raise DataError(f"{entry.sound} has no audio; give an audio file or a video with audio to prompts.sounds")
+
+
+def small_pictures(config: RenderValidationConfig, shared: Shared) -> Iterator[str]:
+    """A warning for each picture that would be enlarged more than twice."""
+    from ltx_core.media.image import picture_size
+
+    for entry in shared.prompts.pictures:
+        if entry.picture.is_file() and is_too_small(
+            *(size := picture_size(entry.picture)), (config.width, config.height)
+        ):
+            yield (
+                f"prompts.pictures {entry.picture.name} is {size[0]}x{size[1]} and enlarged to cover {config.width}x"
+                f"{config.height}: the render starts blurred"
+            )
+
+
+def _digest(path: Path, memo: DigestMemo) -> str:
+    if not path.is_file():
+        raise DataError(f"{path} is not there; it was given to prompts.pictures or prompts.sounds")
+    return memo.get(path)
 
 
 def final_checkpoint(manifest: Manifest[Checkpoint]) -> Checkpoint:
@@ -177,7 +295,9 @@ class RenderJob:
         return self.run, self.request
 
 
-def plan_jobs(run: StageRun, checkpoint: Checkpoint, weights: Mapping[str, str]) -> list[RenderJob]:
+def plan_jobs(
+    run: StageRun[RenderValidationConfig], checkpoint: Checkpoint, weights: Mapping[str, str]
+) -> list[RenderJob]:
     """Every request in every run, by the base model (if wanted) and by the LoRA.
 
     Raises:
@@ -201,7 +321,7 @@ def _variants(setup: RenderRun, lora: Adapter) -> Iterator[tuple[Variant, tuple[
 
 
 def _job(
-    run: StageRun,
+    run: StageRun[RenderValidationConfig],
     weights: Mapping[str, str],
     setup: str,
     variant: Variant,
@@ -230,7 +350,9 @@ def _check_distinct(jobs: Sequence[RenderJob]) -> None:
             )
 
 
-def _requests(run: StageRun, sampling: SamplingConfig) -> Iterator[tuple[RenderRequest, Given | None]]:
+def _requests(
+    run: StageRun[RenderValidationConfig], sampling: SamplingConfig
+) -> Iterator[tuple[RenderRequest, Given | None]]:
     """Text to video for every prompt, then what starts from files of one's own, then from held-out clips."""
     config = run.config
     size = {name: getattr(config, name) for name in SIZES} | {"num_frames": floor_frames(config.num_frames)}
@@ -249,7 +371,7 @@ def _requests(run: StageRun, sampling: SamplingConfig) -> Iterator[tuple[RenderR
 
 
 def _request(
-    run: StageRun,
+    run: StageRun[RenderValidationConfig],
     sampling: SamplingConfig,
     prompt: str,
     seed: int,

@@ -13,8 +13,7 @@ from ltx_core.shapes import PixelShape, audio_latent_frames
 from ltx_core.training.memory_plan import ITEM_BYTES, TEXT_TOKENS
 from tasks.runtime.device import planned_card
 from tasks.runtime.shared import Shared
-from tasks.runtime.stage import Inputs
-from tasks.runtime.stage_run import StageRun
+from tasks.runtime.stage import Inputs, StageRun
 from tasks.runtime.weights import open_model
 from tasks.runtime.workspace import Workspace
 from tasks.stages.render.config import RenderValidationConfig
@@ -58,7 +57,7 @@ def memory_lines(
     return (f"{gpu_gib:g} GiB card: {choice.why}", decoding, *_check_host(config, choice))
 
 
-def sampling_options(jobs: "Sequence[RenderJob]", run: StageRun, device: str) -> EngineOptions:
+def sampling_options(jobs: "Sequence[RenderJob]", run: StageRun[RenderValidationConfig], device: str) -> EngineOptions:
     """How blocks lie for these renders: as the configuration says, and for `auto` by what is free.
 
     Raises:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from ltx_core.progress import Progress, stop_if_asked
 from ltx_core.store.items import ItemStore
 from ltx_core.vision.folder import clip_identity, locate_clip, pending_clip
 from tasks.runtime.device import prepare_device
-from tasks.runtime.stage_run import StageRun
+from tasks.runtime.stage import StageRun
 from tasks.stages.render.config import RenderValidationConfig, SamplingConfig, in_numbers
 from tasks.stages.render.jobs import RenderJob
 
@@ -73,7 +74,7 @@ NUM_FRAMES = 8
 """Frames of a render that are scored, at equal distances."""
 
 
-def clip_scores(jobs: Sequence[RenderJob], run: StageRun) -> Mapping[str, float]:
+def clip_scores(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConfig]) -> Mapping[str, float]:
     """Score of each render by its key; empty where none is asked for. A render once scored is not scored again."""
     if run.config.clip_model is None:
         return {}
@@ -82,16 +83,15 @@ def clip_scores(jobs: Sequence[RenderJob], run: StageRun) -> Mapping[str, float]
     folder, store = Path(run.config.clip_model), ItemStore(run.workspace.pool / "clip_scores", run.progress)
     judge = text_digest(clip_identity(folder, run.memo), run.version, str(NUM_FRAMES))
     scores: dict[str, float] = {}
-    scorer: ClipScorer | None = None
+    scorer = cache(partial(_loaded, folder, run))
+
+    def score(job: RenderJob) -> float:
+        return clip_score(scorer(), _looked_at(job), job.request.prompt)
+
     for number, job in enumerate(jobs):
         stop_if_asked(run.progress, "scoring renders")
         key = text_digest(judge, file_digest(job.video), job.request.prompt)
-        known = None if run.force else store.get(key)
-        if known is None:
-            scorer = scorer or _loaded(folder, run)
-            known = clip_score(scorer, _looked_at(job), job.request.prompt)
-            store.put(key, known)
-        scores[job.key] = known
+        scores[job.key], _ = store.get_or_compute(key, partial(score, job), anew=run.force)
         run.progress.advance(number + 1, len(jobs), "renders scored")
     return scores
 
@@ -121,7 +121,7 @@ def prepare_judge(config: RenderValidationConfig, progress: Progress) -> RenderV
     return config.model_copy(update={"clip_model": str(locate_clip(config.clip_model, progress))})
 
 
-def _loaded(folder: Path, run: StageRun) -> "ClipScorer":
+def _loaded(folder: Path, run: StageRun[RenderValidationConfig]) -> "ClipScorer":
     from ltx_core.vision.clip_score import load_clip
 
     scorer = load_clip(folder, prepare_device(run.shared.memory))
@@ -136,7 +136,7 @@ def _looked_at(job: RenderJob) -> np.ndarray:
     return np.stack(list(decode_frames(job.video, [(n + 0.25) / job.request.frame_rate for n in numbers])))
 
 
-def draw_gallery(rows: Sequence[Render], run: StageRun, checkpoint: Checkpoint) -> None:
+def draw_gallery(rows: Sequence[Render], run: StageRun[RenderValidationConfig], checkpoint: Checkpoint) -> None:
     """Write `gallery.html` and `renders.png`, with the videos linked into `renders/` beside them."""
     if not rows:
         return
@@ -173,7 +173,9 @@ def _request_of(row: Render) -> tuple[str, str, str, int]:
     return row.mode, row.clip_id or row.given_file or "", row.prompt, row.seed
 
 
-def _variant(row: Render, run: StageRun, runs: Mapping[str, SamplingConfig], *, number: int) -> VariantRender:
+def _variant(
+    row: Render, run: StageRun[RenderValidationConfig], runs: Mapping[str, SamplingConfig], *, number: int
+) -> VariantRender:
     source = run.workspace.root / row.file
     name = f"{row.variant}-{row.adapters}" if row.adapters else row.variant
     video = run.out / "renders" / f"{number:02d}-seed{row.seed}-{name}.mp4"
@@ -194,12 +196,12 @@ def _variant(row: Render, run: StageRun, runs: Mapping[str, SamplingConfig], *, 
     )
 
 
-def _middle(row: Render, run: StageRun) -> np.ndarray:
+def _middle(row: Render, run: StageRun[RenderValidationConfig]) -> np.ndarray:
     time = (row.num_frames // 2 + 0.25) / row.frame_rate
     return middle_frame(np.stack(list(decode_frames(run.workspace.root / row.file, [time]))))
 
 
-def _settings(row: Render, run: StageRun) -> dict[str, str | int | float | None]:
+def _settings(row: Render, run: StageRun[RenderValidationConfig]) -> dict[str, str | int | float | None]:
     given = {
         "i2v": "first frame of",
         "s2v": "audio of",

@@ -12,11 +12,10 @@ from ltx_core.errors import DataError
 from ltx_core.progress import Silent
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.run import TrainJob, train_lora
-from tasks.runtime.registry import stage_named
+from tasks import stage_named
 from tasks.runtime.shared import Shared
-from tasks.runtime.stage_run import Decision, StageRun
+from tasks.runtime.stage import Decision, StageRun
 from tasks.runtime.workspace import Workspace
-from tasks.stages.train_lora import TrainLoraConfig
 
 pytestmark = pytest.mark.numerics
 JobOf = Callable[..., TrainJob]
@@ -67,7 +66,7 @@ def test_the_stage_sets_what_libraries_read_when_loaded(
     for name in ENVIRONMENT:
         monkeypatch.setenv(name, "to be taken away")
         monkeypatch.delenv(name)
-    config = TrainLoraConfig(deterministic=deterministic)
+    config = TrainSettings(deterministic=deterministic)
     run = StageRun(
         stage=stage_named("train_lora"),
         config=config,

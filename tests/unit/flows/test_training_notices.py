@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from flows.config import load_config
+from flows.plan import as_configured
 from ltx_core.errors import ConfigError
 from tasks import STAGES
 from tests.unit.flows.conftest import Write
@@ -12,7 +13,7 @@ from tests.unit.flows.conftest import Write
 
 def told(write: Write, **sections: Any) -> list[str]:
     config = load_config(write(**sections), {})
-    return [line for stage in STAGES for line in stage.notices(config.stage_config(stage.name), config.shared())]
+    return [line for stage in STAGES for line in stage.warnings(as_configured(stage, config))]
 
 
 def dataset(**video: Any) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def test_a_plan_without_any_sound_says_that_pictures_are_trained_alone(write: Wr
     def of_training(**sections: Any) -> list[str]:
         config = load_config(write(**sections), {})
         (stage,) = (stage for stage in STAGES if stage.name == "train_lora")
-        return list(stage.memory(config.train_lora, config.shared(), {}, config.place()))
+        return list(stage.memory(as_configured(stage, config)))
 
     mute = {**dataset(), "audio": {"auto_split": False}}
     (line,) = of_training(datasets=[mute])

@@ -7,8 +7,10 @@ from ltx_core.errors import ConfigError, DataError
 from ltx_core.media.errors import MediaError
 from ltx_core.media.find import find_media, find_sounds, read_caption
 from tasks.runtime.shared import Shared
+from tasks.runtime.stage import StageRun
+from tasks.runtime.workspace import Workspace
 from tasks.stages.footage import ignored_files
-from tasks.stages.probe import ProbeConfig, probe_notices
+from tasks.stages.probe import Probe, ProbeConfig
 
 
 def test_finds_every_kind_sorted_and_no_hidden_ones(tmp_path: Path) -> None:
@@ -29,7 +31,9 @@ def test_what_is_ignored_is_counted_by_kind(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x")
     dataset = DatasetSpec(id="set", instance_data_dir=tmp_path)
     assert ignored_files(dataset) == {"": 1, ".heic": 1, ".jpg": 2, ".txt": 1}
-    lines = probe_notices(ProbeConfig(), Shared.model_construct(datasets=(dataset,)))
+    shared = Shared.model_construct(datasets=(dataset,))
+    run = StageRun(stage=Probe(), config=ProbeConfig(), shared=shared, inputs={}, workspace=Workspace(tmp_path))
+    lines = Probe().warnings(run)
     assert "dataset set: 2 .jpg files ignored: images are not trained on" in lines
     assert "dataset set: 1 files without a suffix ignored: not known as video" in lines
     assert len(lines) == 4

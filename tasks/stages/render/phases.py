@@ -1,37 +1,43 @@
-"""What is given beside the text, as latents. Needs torch when imported."""
+"""The two phases of rendering: the transformer samples latents, then the VAEs and the vocoder decode them to MP4 files.
+Needs torch when imported."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ltx_core.adapters.trained import stacked
 from ltx_core.autoencoder.audio import encode_audio, mel_config
 from ltx_core.autoencoder.video import encode_video
-from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_video_vae
+from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_video_vae, load_vocoder
 from ltx_core.conditioning.kinds import Conditioning, FirstFrame, Mask, Prefix, Sound, Text, kept_places, outside
 from ltx_core.engine.load import load_denoiser
 from ltx_core.errors import DataError
 from ltx_core.io.digest import is_vouched, vouch
 from ltx_core.media.audio import decode_sound
 from ltx_core.media.image import read_picture
+from ltx_core.media.mp4 import write_mp4
+from ltx_core.media.unchanged import read_unchanged
+from ltx_core.memory.video_vae import VaeMemory, describe, free_bytes, plan_decoding
 from ltx_core.progress import Silent, stop_if_asked
-from ltx_core.sampling.decoding import save_latents
+from ltx_core.sampling.decoding import decode, load_latents, save_latents
 from ltx_core.sampling.request import RenderRequest
 from ltx_core.sampling.sampler import Prompts, sample
+from ltx_core.shapes import PixelShape
 from ltx_core.text.contexts import text_contexts
 from ltx_core.training.samples import PoolSource
 from tasks.runtime.device import prepare_device, torch_dtype
-from tasks.runtime.stage_run import StageRun
+from tasks.runtime.stage import StageRun
 from tasks.runtime.weights import open_model
 from tasks.stages.low_precision import quantised_folder
 from tasks.stages.render.config import RenderValidationConfig, picture_crf
-from tasks.stages.render.given import Given
-from tasks.stages.render.jobs import RenderJob
+from tasks.stages.render.jobs import Given, RenderJob
 from tasks.stages.render.memory import sampling_options
+from tasks.stages.vae_memory import vae_options
 
 Encoded = dict[tuple[str, int, int, float], Tensor]
 
@@ -56,7 +62,9 @@ def encode_files(jobs: Sequence[RenderJob], checkpoint: Any, *, crf: int, device
     return found
 
 
-def conditionings(job: RenderJob, source: PoolSource, encoded: Encoded, run: StageRun) -> list[Conditioning]:
+def conditionings(
+    job: RenderJob, source: PoolSource, encoded: Encoded, run: StageRun[RenderValidationConfig]
+) -> list[Conditioning]:
     """What the job's mode is given beside the text."""
     given, request, config = job.given, job.request, run.config
     if given is None:
@@ -75,7 +83,7 @@ def conditionings(job: RenderJob, source: PoolSource, encoded: Encoded, run: Sta
     return [Mask(video, _kept(request, run))]
 
 
-def _kept(request: RenderRequest, run: StageRun) -> Tensor:
+def _kept(request: RenderRequest, run: StageRun[RenderValidationConfig]) -> Tensor:
     """Which places [F, H, W] of the clip are kept: 1 kept, 0 made anew."""
     config: RenderValidationConfig = run.config
     if config.inpaint_mask is None:
@@ -120,7 +128,7 @@ def _sound_encoder(checkpoint: Any, *, device: str, dtype: torch.dtype) -> Calla
     return encode
 
 
-def sample_missing(jobs: Sequence[RenderJob], run: StageRun, *, done: int) -> int:
+def sample_missing(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConfig], *, done: int) -> int:
     """Sample every job whose latents the store lacks, and say how many; the GPU is free again at return."""
     todo = [job for job in jobs if run.force or not is_vouched(job.latents)]
     if not todo:
@@ -160,7 +168,7 @@ def _by_weights(job: RenderJob) -> tuple[list[tuple[str, float]], str]:
 class _Stoppable(Silent):
     """Steps are too many to report; only the wish to stop is passed on."""
 
-    def __init__(self, run: StageRun) -> None:
+    def __init__(self, run: StageRun[RenderValidationConfig]) -> None:
         self._run = run
 
     @property
@@ -174,7 +182,7 @@ def _alone(prompts: dict[str, Prompts], job: RenderJob) -> Prompts:
 
 @torch.no_grad()
 def _prompts(
-    jobs: Sequence[RenderJob], run: StageRun, source: PoolSource, connectors: Any, device: str
+    jobs: Sequence[RenderJob], run: StageRun[RenderValidationConfig], source: PoolSource, connectors: Any, device: str
 ) -> dict[str, Prompts]:
     """Contexts of each prompt, with those of the negative prompt."""
 
@@ -184,3 +192,59 @@ def _prompts(
 
     negative = contexts(run.shared.prompts.negative)
     return {text: Prompts(contexts(text), negative) for text in {job.request.prompt for job in jobs}}
+
+
+SOURCE_RATE = 48_000
+"""A given sound is kept at this rate, better than the 16 kHz that the model hears."""
+
+
+def decode_missing(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConfig]) -> None:
+    """Decode the latents of every job to its mp4, H.264 with AAC sound."""
+    if not jobs:
+        return
+    device = prepare_device(run.shared.memory)
+    dtype = torch_dtype(run.config.dtype)
+    checkpoint = open_model(run.shared.model)
+    vae = load_video_vae(checkpoint, device=device, dtype=dtype)
+    audio_vae = load_audio_vae(checkpoint, device=device, dtype=torch.float32)
+    vocoder = load_vocoder(checkpoint, device=device, dtype=torch.float32)
+    run.memo.check()
+    plans: dict[PixelShape, VaeMemory] = {}
+    for number, job in enumerate(jobs):
+        stop_if_asked(run.progress, "decoding renders")
+        shape = PixelShape(job.request.num_frames, job.request.height, job.request.width)
+        if shape not in plans:
+            plans[shape] = _planned(vae, shape, run)
+        with torch.no_grad():
+            latents = load_latents(job.latents)
+            frames, sound, rate = decode(vae, audio_vae, vocoder, latents, job.request, memory=plans[shape])
+        samples = sound.numpy()
+        if job.given is not None and job.given.sound is not None:
+            samples, rate = _given_sound(job.given, job.request.seconds, run), SOURCE_RATE
+        write_mp4(job.video, frames.numpy(), job.request.frame_rate, samples, rate)
+        vouch(job.video)
+        run.progress.advance(number + 1, len(jobs), "renders decoded")
+
+
+def _planned(vae: Any, shape: PixelShape, run: StageRun[RenderValidationConfig]) -> VaeMemory:
+    free = free_bytes(vae.device)
+    plan = plan_decoding(vae, shape, vae_options(run.shared.memory))
+    run.progress.note(describe(plan, shape, free))
+    return plan.memory
+
+
+def _given_sound(given: Given, seconds: float, run: StageRun[RenderValidationConfig]) -> np.ndarray:
+    """The sound that was given: the render follows it, so that is what is heard.
+
+    Raises:
+        DataError: the file no longer has it.
+        ChangedError: a file of one's own is another than the one that names the render.
+    """
+    path, clip = given.sound, given.clip
+    assert path is not None
+    read = partial(decode_sound, path, given.start_seconds, seconds, rate=SOURCE_RATE)
+    sound = read() if clip is None else read_unchanged({path: clip.sound_key or clip.media_key}, run.memo, read)
+    run.memo.check(path)
+    if sound is None:
+        raise DataError(f"{path} had audio when the run began and has none now; run from `probe` again")
+    return sound
