@@ -26,7 +26,9 @@ from ltx_core.engine.assemble import assemble, set_policies
 from ltx_core.engine.dropout import set_dropout_key
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions
-from ltx_core.memory.footprint import GIB, BatchShape, Shapes, Training, model_sizes, predict
+from ltx_core.memory.plan import GIB
+from ltx_core.memory.training import Training, TrainingStep
+from ltx_core.memory.transformer import BatchShape, Shapes, model_sizes
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.memory_plan import trained_weights
 from ltx_core.training.run import put_on
@@ -58,7 +60,7 @@ def rows(
         trained, adapter = trained_weights(settings, shapes)
         tokens = BatchShape(len(data["video"]), data["video"].shape[1], data["audio"].shape[1], args.text)
         training = Training(trained, "adamw", 2, adapter=adapter)
-        peak = predict(model_sizes(shapes), tokens, training, options).peak_bytes / GIB
+        peak = TrainingStep(model_sizes(shapes), tokens, training).estimate(options).peak_bytes / GIB
         yield {"row": kind, "shape": args.shape, "trained": trained, "predicted_gib": round(peak, 2), **found}
         del parameters, data
         if settings.lycoris is None:

@@ -28,8 +28,8 @@ from benchmarks import released
 from benchmarks.lines import say
 from ltx_core.store.features import store_features
 from ltx_core.text.assemble import PACKED, compile_layers, quantise_linears, stream_layers
-from ltx_core.text.fit import PACK_TOKENS, pack_captions
 from ltx_core.text.gemma import TextEncoder, TextProjection, embed_captions
+from ltx_core.text.packing import PACK_TOKENS, pack_captions
 from ltx_core.transfer import PACKING_THREADS
 
 GIB = 2**30

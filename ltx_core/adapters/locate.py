@@ -6,15 +6,11 @@ The hub's client is imported only where it is asked: it costs every process a fi
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ltx_core.errors import CheckpointError
+from ltx_core.hub.repository import PendingFile, Repository
 from ltx_core.io.atomic import find_whole
 from ltx_core.progress import SILENT, Progress
-
-if TYPE_CHECKING:
-    from ltx_core.hub.repository import PendingFile, Repository
-
 
 ON_HUB = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?::(?P<file>[\w./ -]+\.safetensors))?")
 """`owner/name:weights.safetensors`"""
@@ -35,10 +31,8 @@ class HubAdapter:
     here_only: bool = False
     """Take what was downloaded before and ask nobody."""
 
-    def source(self) -> "Repository":
+    def source(self) -> Repository:
         """The repository as the hub's client is asked for it."""
-        from ltx_core.hub.repository import Repository
-
         return Repository(self.repository, self.revision, self.cache, self.here_only)
 
 
@@ -66,7 +60,7 @@ def locate_adapter(where: Path | HubAdapter, progress: Progress = SILENT) -> Pat
     return _in_folder(where) if where.is_dir() else _file(where)
 
 
-def pending_adapter(where: Path | HubAdapter) -> "tuple[PendingFile, ...]":
+def pending_adapter(where: Path | HubAdapter) -> tuple[PendingFile, ...]:
     """Return what `locate_adapter` would download.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The video VAE's memory: its options, what each takes by arithmetic, and the fastest that fit. No torch.
+"""The video VAE's memory: its options, what each takes by arithmetic, and the ways to take less. No torch.
 
 Counted are tensors beyond the weights. With n the values that a layer takes for the frames it is given at once, p the
 same with two frames more (time padding; twice p if space is padded by copying) and m the values it makes:
@@ -14,34 +14,32 @@ that sees the future. The peak is the largest layer, plus what is carried, plus 
 convolution may copy what it takes and makes into a layout of its own: p + m more.
 """
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, Self
 
 from ltx_core.checkpoint.expected.video_vae import KERNEL, Network, Part, decoder, encoder
-from ltx_core.errors import ConfigError, OutOfMemory
-from ltx_core.memory.host import available_bytes
+from ltx_core.errors import ConfigError
+from ltx_core.memory.plan import GIB, Estimate
 from ltx_core.shapes import SPACE_STRIDE, TIME_STRIDE, LatentShape, PixelShape
-
-if TYPE_CHECKING:
-    import torch
-
 
 PATCH_CONV = 4
 """Latent frames a chunk, of the guide's `vae_enable_patch_conv`: most of the memory saved, little of the speed lost."""
 TEMPORAL_ROLL = 1
 """Latent frames a chunk, of its "more aggressive" `vae_enable_temporal_roll`: the least that chunks can reach."""
 
+HEADROOM = 1.2
+"""Of the arithmetic over the truth at worst, and for what the allocator cannot use."""
+COLOURS = 3
+FLOAT32_BYTES = 4
 BATCH_PIXELS = 8 * 2**20
 """Clips smaller than this are worked on together until they reach it: 20 frames of 512x768 keep a GPU busy."""
 MOST_BATCHED = 16
 
 
-def auto_batch_size(shape: PixelShape, device: Any) -> int:
-    """On a GPU so many clips that a batch has `BATCH_PIXELS` pixels, 1 to `MOST_BATCHED`; elsewhere 1. Of `device`,
-    torch's or a name of its kind, only the type is read."""
-    if device.type != "cuda":
+def auto_batch_size(shape: PixelShape, *, on_gpu: bool) -> int:
+    """On a GPU so many clips that a batch has `BATCH_PIXELS` pixels, 1 to `MOST_BATCHED`; elsewhere 1."""
+    if not on_gpu:
         return 1
     pixels = shape.frames * shape.height * shape.width
     return max(1, min(BATCH_PIXELS // pixels, MOST_BATCHED))
@@ -106,9 +104,6 @@ class VaeOptions:
         else:
             pairs = [(chunk, self.slicing) for chunk in chunks]
         return [VaeMemory(chunk, self.tile, self.overlap, slicing) for chunk, slicing in pairs]
-
-
-__all__ = ["KERNEL", "Layer", "decoder_layers", "encoder_layers"]
 
 
 @dataclass(frozen=True)
@@ -197,99 +192,85 @@ class _Walk:
         return layer
 
 
-GIB = 2**30
-HEADROOM = 1.2
-"""Of the arithmetic over the truth at worst, and for what the allocator cannot use."""
-CANDIDATES = (
-    WHOLE,
-    VaeMemory(chunk_frames=PATCH_CONV),
-    VaeMemory(chunk_frames=TEMPORAL_ROLL),
-    VaeMemory(chunk_frames=TEMPORAL_ROLL, tile=512),
-    VaeMemory(chunk_frames=TEMPORAL_ROLL, tile=256),
-)
-"""From the cheapest to the smallest; exact ones first."""
-COLOURS = 3
-FLOAT32_BYTES = 4
-
-
 @dataclass(frozen=True)
-class MemoryPlan:
-    """A choice, and what it is expected to take beyond the weights, headroom included."""
+class VaeWork:
+    """Clips of one shape that are encoded or decoded at once."""
 
-    memory: VaeMemory
-    peak_bytes: int
+    arguments: Mapping[str, Any]
+    """Of diffusers' class."""
+    item_bytes: int
+    """Of its dtype."""
+    shape: PixelShape
+    decodes: bool
+    batch: int = 1
+    asked: VaeOptions = VaeOptions()
+    copies: bool = False
+    """True on a GPU, where a convolution may copy what it takes and makes."""
 
+    @classmethod
+    def of(
+        cls, vae: Any, shape: PixelShape, *, decodes: bool, batch: int = 1, asked: VaeOptions = VaeOptions()
+    ) -> Self:
+        """The work of a VAE that is built, where it lies."""
+        return cls(vae.config, vae.dtype.itemsize, shape, decodes, batch, asked, vae.device.type == "cuda")
 
-class ItemSize(NamedTuple):
-    """Of a dtype, what the plan reads."""
+    def ways(self) -> Iterable[VaeMemory]:
+        """Those that are exact, or that were asked for."""
+        return self.asked.candidates(self.batch)
 
-    itemsize: int
-    """Bytes."""
+    def estimate(self, options: VaeMemory) -> Estimate:
+        """The memory beyond the weights."""
+        peak = self.clip_bytes(options) * (1 if options.slicing else self.batch)
+        return Estimate({"activations": peak}, reserve_bytes=round(peak * HEADROOM) - peak)
 
+    def clip_bytes(self, memory: VaeMemory) -> int:
+        """The peak of `encode_video` or `decode_video` beyond the weights, for one clip of bytes."""
+        return self._decoding(memory) if self.decodes else self._encoding(memory)
 
-class DeviceKind(NamedTuple):
-    """Of a device, what the plan reads."""
+    def why(self, options: VaeMemory, budget_bytes: int) -> str:
+        """The cuts and the memory, in words."""
+        parts = [
+            f"{options.chunk_frames} latent frames at once" if options.chunk_frames else "",
+            f"tiles of {options.tile} pixels over {options.overlap}" if options.tile else "",
+            "one clip of a batch at a time" if options.slicing else "",
+        ]
+        how = ", ".join(part for part in parts if part) or "whole"
+        return (
+            f"video VAE, {'x'.join(map(str, self.shape))}: {how}; takes "
+            f"{self.estimate(options).needed_bytes / GIB:.2f} GiB, {budget_bytes / GIB:.1f} GiB are free"
+        )
 
-    type: str
+    def refusal(self, least: VaeMemory, budget_bytes: int) -> str:
+        """The memory that is needed at the least."""
+        return (
+            f"a clip of {list(self.shape)} frames, height, width needs "
+            f"{self.estimate(least).needed_bytes / GIB:.1f} GiB in the video VAE at the least, and "
+            f"{budget_bytes / GIB:.1f} GiB are free. Use shorter or smaller clips, or a device with more memory"
+        )
 
+    def _encoding(self, memory: VaeMemory) -> int:
+        tile = _tile(self.shape, memory)
+        peak = self._peak(encoder_layers(self.arguments, tile), memory)
+        frames = min(tile.frames, TIME_STRIDE * (memory.chunk_frames or tile.frames))
+        taken = COLOURS * frames * tile.height * tile.width
+        return max(peak + taken * self.item_bytes, taken * (FLOAT32_BYTES + self.item_bytes)) + _values(self.shape)
 
-NO_DEVICE = DeviceKind("meta")
+    def _decoding(self, memory: VaeMemory) -> int:
+        shape, tile, item_bytes = self.shape, _tile(self.shape, memory), self.item_bytes
+        peak = self._peak(decoder_layers(self.arguments, tile.latent()), memory)
+        if memory.tile is not None:
+            blended = _values(shape) * FLOAT32_BYTES
+            made = _values(tile) * (2 * FLOAT32_BYTES + item_bytes)
+            held = _values(tile) * item_bytes if memory.chunk_frames else 0
+            return max(peak + held, made) + blended + _values(shape)
+        frames = min(shape.frames, TIME_STRIDE * (memory.chunk_frames or shape.frames))
+        made = COLOURS * frames * shape.height * shape.width * (FLOAT32_BYTES + item_bytes)
+        return max(peak, made) + _values(shape)
 
-
-@dataclass(frozen=True)
-class UnbuiltVae:
-    """A video VAE that is not built: what the plan reads of one that is."""
-
-    config: Mapping[str, Any]
-    """The arguments of diffusers' class."""
-    dtype: ItemSize
-    device: DeviceKind = NO_DEVICE
-
-
-Predict = Callable[[Any, PixelShape, VaeMemory], int]
-"""From a video VAE, built or not, a clip's shape, and how it is cut: bytes beyond the weights."""
-
-
-def choose_memory(
-    vae: Any, shape: PixelShape, budget_bytes: int, predict: Predict, candidates: Sequence[VaeMemory] = CANDIDATES
-) -> MemoryPlan:
-    """The first of `candidates` that fits; `predict` is `predict_encode_bytes` or `predict_decode_bytes`.
-
-    Raises:
-        OutOfMemory: none fits.
-    """
-    plans = [MemoryPlan(memory, round(predict(vae, shape, memory) * HEADROOM)) for memory in candidates]
-    for plan in plans:
-        if plan.peak_bytes <= budget_bytes:
-            return plan
-    least = min(plan.peak_bytes for plan in plans)
-    raise OutOfMemory(
-        f"a clip of {list(shape)} frames, height, width needs {least / GIB:.1f} GiB in the video VAE at the least, and "
-        f"{budget_bytes / GIB:.1f} GiB are free. Use shorter or smaller clips, or a device with more memory"
-    )
-
-
-def predict_encode_bytes(vae: Any, shape: PixelShape, memory: VaeMemory = WHOLE) -> int:
-    """Peak of `encode_video` beyond the weights, for one clip of bytes."""
-    tile = _tile(shape, memory)
-    peak = _peak(vae, encoder_layers(vae.config, tile), _chunk(shape, memory))
-    frames = min(tile.frames, TIME_STRIDE * (memory.chunk_frames or tile.frames))
-    taken = COLOURS * frames * tile.height * tile.width
-    return max(peak + taken * _bytes(vae), taken * (FLOAT32_BYTES + _bytes(vae))) + _values(shape)
-
-
-def predict_decode_bytes(vae: Any, shape: PixelShape, memory: VaeMemory = WHOLE) -> int:
-    """Peak of `decode_video` beyond the weights, for one clip to bytes."""
-    tile = _tile(shape, memory)
-    peak = _peak(vae, decoder_layers(vae.config, tile.latent()), _chunk(shape, memory))
-    if memory.tile is not None:
-        blended = _values(shape) * FLOAT32_BYTES
-        made = _values(tile) * (2 * FLOAT32_BYTES + _bytes(vae))
-        held = _values(tile) * _bytes(vae) if memory.chunk_frames else 0
-        return max(peak + held, made) + blended + _values(shape)
-    frames = min(shape.frames, TIME_STRIDE * (memory.chunk_frames or shape.frames))
-    made = COLOURS * frames * shape.height * shape.width * (FLOAT32_BYTES + _bytes(vae))
-    return max(peak, made) + _values(shape)
+    def _peak(self, layers: Sequence[Layer], memory: VaeMemory) -> int:
+        chunk = _chunk(self.shape, memory)
+        carried = 0 if chunk is None else sum(map(_carried, layers))
+        return (max(_live(layer, chunk, self.copies) for layer in layers) + carried) * self.item_bytes
 
 
 def _tile(shape: PixelShape, memory: VaeMemory) -> PixelShape:
@@ -302,20 +283,10 @@ def _values(shape: PixelShape) -> int:
     return COLOURS * shape.frames * shape.height * shape.width
 
 
-def _bytes(vae: Any) -> int:
-    return int(vae.dtype.itemsize)
-
-
 def _chunk(shape: PixelShape, memory: VaeMemory) -> int | None:
     """Latent frames at once, or None if all are: one chunk carries nothing."""
     chunk = memory.chunk_frames
     return None if chunk is None or chunk >= shape.latent().frames else chunk
-
-
-def _peak(vae: Any, layers: Sequence[Layer], chunk_frames: int | None) -> int:
-    copies = vae.device.type == "cuda"
-    carried = 0 if chunk_frames is None else sum(map(_carried, layers))
-    return (max(_live(layer, chunk_frames, copies) for layer in layers) + carried) * _bytes(vae)
 
 
 def _carried(layer: Layer) -> int:
@@ -345,62 +316,3 @@ def _live(layer: Layer, chunk_frames: int | None, copies: bool) -> int:
     if chunk_frames is None:
         live += layer.block_input
     return live + (padded + m if copies else 0)
-
-
-def plan_encoding(
-    vae: Any, shape: PixelShape, options: VaeOptions, *, batch: int = 1, free: int | None = None
-) -> MemoryPlan:
-    """Return how to encode `batch` clips of this shape at once on the VAE's device, or on one with `free` bytes left.
-
-    Raises:
-        OutOfMemory: nothing that is exact fits, and nothing else was asked for.
-    """
-    return _plan(vae, shape, options, batch, predict_encode_bytes, free)
-
-
-def plan_decoding(
-    vae: Any, shape: PixelShape, options: VaeOptions, *, batch: int = 1, free: int | None = None
-) -> MemoryPlan:
-    """Return how to decode to `batch` clips of this shape at once on the VAE's device, or on one with `free` bytes
-    left.
-
-    Raises:
-        OutOfMemory: nothing that is exact fits, and nothing else was asked for.
-    """
-    return _plan(vae, shape, options, batch, predict_decode_bytes, free)
-
-
-def free_bytes(device: "torch.device") -> int:
-    """Return what a device can still give: on a GPU free memory and PyTorch's unused reserve, else the host's
-    available."""
-    if device.type == "cuda":
-        import torch  # not above: `plan` works without it, and without a device
-
-        free, _ = torch.cuda.mem_get_info(device)
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return available_bytes()
-
-
-def describe(plan: MemoryPlan, shape: PixelShape, free: int | None = None) -> str:
-    """One line for the log: what was chosen, and why."""
-    memory = plan.memory
-    parts = [
-        f"{memory.chunk_frames} latent frames at once" if memory.chunk_frames else "",
-        f"tiles of {memory.tile} pixels over {memory.overlap}" if memory.tile else "",
-        "one clip of a batch at a time" if memory.slicing else "",
-    ]
-    how = ", ".join(part for part in parts if part) or "whole"
-    limit = "as asked for" if free is None else f"{free / GIB:.1f} GiB are free"
-    return f"video VAE, {'x'.join(map(str, shape))}: {how}; takes {plan.peak_bytes / GIB:.2f} GiB, {limit}"
-
-
-def _plan(
-    vae: Any, shape: PixelShape, options: VaeOptions, batch: int, predict: Predict, free: int | None
-) -> MemoryPlan:
-    def of_batch(vae: Any, shape: PixelShape, memory: VaeMemory) -> int:
-        return predict(vae, shape, memory) * (1 if memory.slicing else batch)
-
-    candidates = options.candidates(batch)
-    if len(candidates) == 1:  # asked for: the prediction is no reason to refuse it
-        return MemoryPlan(candidates[0], math.ceil(of_batch(vae, shape, candidates[0]) * HEADROOM))
-    return choose_memory(vae, shape, free_bytes(vae.device) if free is None else free, of_batch, candidates)

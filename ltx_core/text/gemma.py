@@ -25,7 +25,7 @@ from ltx_core.checkpoint.stored import grouped
 from ltx_core.checkpoint.text_encoder import StoredTextEncoder
 from ltx_core.errors import CheckpointError
 from ltx_core.text.assemble import LayerStream, assemble, quantise_linears
-from ltx_core.text.fit import PACK_TOKENS, Pack, pack_captions
+from ltx_core.text.packing import PACK_TOKENS, Pack, pack_captions
 from ltx_core.transfer import Arriving, one_behind, to_device, to_host
 
 MAX_TOKENS = 1024
@@ -196,7 +196,7 @@ def embed_captions(
 ) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
     """(place, features) of each caption, given by its token ids; shortest first, in bfloat16 on the CPU as stored.
 
-    See `text_features` for names and shapes, and `ltx_core.text.fit` for why they do not depend on the other
+    See `text_features` for names and shapes, and `ltx_core.text.packing` for why they do not depend on the other
     captions. While one pack's features are given, the next pack is computed.
     """
 

@@ -14,17 +14,9 @@ from ltx_core.adapters.lora_layout import target_layers
 from ltx_core.adapters.lycoris_layout import extra_work, lycoris_layers, most_in_a_block, num_weights
 from ltx_core.engine.options import EngineOptions, LayerChoice
 from ltx_core.errors import ConfigError
-from ltx_core.memory.footprint import (
-    GIB,
-    AdapterWork,
-    BatchShape,
-    Shapes,
-    Training,
-    linear_shapes,
-    model_sizes,
-    num_trained,
-)
-from ltx_core.memory.plan import Choice, Workload, choose
+from ltx_core.memory.plan import GIB, Plan, plan
+from ltx_core.memory.training import AdapterWork, Training, TrainingStep
+from ltx_core.memory.transformer import BatchShape, Shapes, linear_shapes, model_sizes, num_trained
 from ltx_core.shapes import PixelShape, audio_latent_frames
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.crepa_settings import check_block, num_projected
@@ -202,7 +194,7 @@ def workload(
     *,
     shards: int = 1,
     feature_width: int = WIDEST_FEATURES,
-) -> Workload:
+) -> TrainingStep:
     """The largest batch of `buckets` on a model whose `transformer` and `connectors` have these shapes. With CREPA,
     `feature_width` is that of the features of frames.
 
@@ -215,7 +207,7 @@ def workload(
     sizes, aligned = model_sizes(transformer, shapes["connectors"]), feature_width if settings.crepa else 0
     if aligned:
         trained += num_projected(sizes.width, aligned)
-    return Workload(
+    return TrainingStep(
         sizes=sizes,
         batch=max((batch_shape(settings, bucket) for bucket in buckets), key=lambda b: b.size * b.video_tokens),
         training=Training(
@@ -241,7 +233,7 @@ def largest_first(settings: TrainSettings, buckets: Sequence[Bucket]) -> list[Bu
     return sorted(buckets, key=tokens, reverse=True)
 
 
-def of_bucket(work: Workload, settings: TrainSettings, bucket: Bucket) -> Workload:
+def of_bucket(work: TrainingStep, settings: TrainSettings, bucket: Bucket) -> TrainingStep:
     """The same work on the clips of one bucket."""
     return replace(work, batch=batch_shape(settings, bucket))
 
@@ -267,12 +259,12 @@ def is_planned(settings: TrainSettings) -> bool:
 
 def planned(
     settings: TrainSettings,
-    work: Workload,
+    work: TrainingStep,
     budget_bytes: int,
     host_bytes: int = 0,
     *,
     layers: LayerChoice | None = None,
-) -> tuple[TrainSettings, Choice]:
+) -> tuple[TrainSettings, Plan[EngineOptions]]:
     """The settings with every `auto` of the blocks replaced by the fastest that fits `budget_bytes`, and why. So many
     bytes of the host are free for a process.
 
@@ -280,16 +272,14 @@ def planned(
         OutOfMemory: nothing fits; says what would help.
     """
     sharded = work.training.shards > 1
-    choice = choose(
+    open_ones = {name for name in PLANNED if getattr(settings, name) == "auto"}
+    step = replace(
         work,
-        asked_options(settings, work.sizes.num_blocks, sharded=sharded, layers=layers),
-        budget_bytes,
-        recompute=settings.recompute == "auto",
-        budget=settings.activation_budget == "auto",
-        offload=settings.activation_offload == "auto" and not sharded,
+        asked=asked_options(settings, work.sizes.num_blocks, sharded=sharded, layers=layers),
+        open=frozenset(open_ones - {"activation_offload", "streamed_blocks"} if sharded else open_ones),
         host_bytes=host_bytes,
-        stream=settings.streamed_blocks == "auto" and not sharded,
     )
+    choice = plan(step, budget_bytes)
     return _closed(settings, choice.options), choice
 
 

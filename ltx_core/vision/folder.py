@@ -3,21 +3,17 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ltx_core.checkpoint.stored import StoredTensor
 from ltx_core.checkpoint.text_encoder import shards
 from ltx_core.errors import CheckpointError, ConfigError
-from ltx_core.hub.repository import is_repository
+from ltx_core.hub.repository import PendingFile, Repository, is_repository
 from ltx_core.io.atomic import find_whole
 from ltx_core.io.digest import DigestMemo, text_digest
 from ltx_core.io.json_file import parse_object
 from ltx_core.io.safetensors import read_header
 from ltx_core.progress import Progress
-
-if TYPE_CHECKING:
-    from ltx_core.hub.repository import PendingFile, Repository
-
 
 MODEL_TYPE = "dinov2"
 FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
@@ -127,7 +123,7 @@ def check_clip(location: str) -> None:
         _checked(Path(location))
 
 
-def pending_clip(location: str) -> "tuple[PendingFile, ...]":
+def pending_clip(location: str) -> tuple[PendingFile, ...]:
     """Return what `locate_clip` would download.
 
     Raises:
@@ -138,7 +134,7 @@ def pending_clip(location: str) -> "tuple[PendingFile, ...]":
         return ()
     from ltx_core.hub.fetch import pending_folder
 
-    return pending_folder(_repository(location), ALLOW, ["*/*"])
+    return pending_folder(Repository(location), ALLOW, ["*/*"])
 
 
 def locate_clip(location: str, progress: Progress) -> Path:
@@ -152,19 +148,13 @@ def locate_clip(location: str, progress: Progress) -> Path:
         return _checked(Path(location))
     from ltx_core.hub.fetch import fetch_folder, reporting_bar
 
-    return _checked(fetch_folder(_repository(location), ALLOW, ["*/*"], reporting_bar(progress)))
+    return _checked(fetch_folder(Repository(location), ALLOW, ["*/*"], reporting_bar(progress)))
 
 
 def clip_identity(folder: Path, memo: DigestMemo) -> str:
     """Digest of every file that is read of the folder."""
     read = sorted(path for pattern in ALLOW for path in find_whole(folder, pattern))
     return text_digest(*(part for path in read for part in (path.name, memo.get(path))))
-
-
-def _repository(location: str) -> "Repository":
-    from ltx_core.hub.repository import Repository
-
-    return Repository(location)
 
 
 def _checked(folder: Path) -> Path:

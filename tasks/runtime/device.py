@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ltx_core.errors import ConfigError
-from ltx_core.memory.host import card_gib
+from ltx_core.memory.plan import card_gib
 from tasks.runtime.shared import MemoryConfig
 
 if TYPE_CHECKING:

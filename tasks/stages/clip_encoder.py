@@ -21,7 +21,8 @@ from ltx_core.media.errors import MediaError
 from ltx_core.media.unchanged import read_unchanged
 from ltx_core.media.whole_clip import WholeClip, beside_pictures, whole_clip
 from ltx_core.media.workers import Leaving, Window, default_workers, limits_of, read_apart, run_ahead
-from ltx_core.memory.video_vae import VaeMemory, auto_batch_size, describe, free_bytes, plan_encoding
+from ltx_core.memory.plan import free_bytes, plan
+from ltx_core.memory.video_vae import VaeMemory, VaeWork, auto_batch_size
 from ltx_core.progress import stop_if_asked
 from ltx_core.shapes import PixelShape
 from ltx_core.store.index import Entry
@@ -32,7 +33,7 @@ from tasks.runtime.weights import open_model
 from tasks.stages.encode_latents import EncodeLatentsConfig
 from tasks.stages.encode_missing import ClipShardConfig
 from tasks.stages.file_reading import read_file
-from tasks.stages.vae_memory import vae_options
+from tasks.stages.memory import vae_options
 
 SOUND_BYTES = 2 * 4 * 16_000
 """A second of it."""
@@ -151,7 +152,7 @@ def _shape(clip: Clip) -> PixelShape:
 
 def _batch_size(shape: PixelShape, device: torch.device, run: StageRun[EncodeLatentsConfig]) -> int:
     wanted = run.config.batch_size
-    return auto_batch_size(shape, device) if wanted == "auto" else int(wanted)
+    return auto_batch_size(shape, on_gpu=device.type == "cuda") if wanted == "auto" else int(wanted)
 
 
 def _plans(vae: Any, clips: Sequence[Clip], run: StageRun[EncodeLatentsConfig]) -> dict[PixelShape, VaeMemory]:
@@ -159,10 +160,10 @@ def _plans(vae: Any, clips: Sequence[Clip], run: StageRun[EncodeLatentsConfig]) 
     plans = {}
     for shape in sorted({_shape(clip) for clip in clips}):
         batch = _batch_size(shape, vae.device, run)
-        free = free_bytes(vae.device)
-        plan = plan_encoding(vae, shape, options, batch=batch)
-        run.progress.note(f"{describe(plan, shape, free)}; {batch} at once")
-        plans[shape] = plan.memory
+        work = VaeWork.of(vae, shape, decodes=False, batch=batch, asked=options)
+        found = plan(work, free_bytes(vae.device))
+        run.progress.note(f"{found.why}; {batch} at once")
+        plans[shape] = found.options
     return plans
 
 

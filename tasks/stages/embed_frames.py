@@ -14,7 +14,8 @@ from ltx_core.hub.repository import is_repository
 from ltx_core.io.digest import text_digest
 from ltx_core.media.clip import picture_key
 from ltx_core.media.whole_clip import latent_clip
-from ltx_core.memory.footprint import GIB
+from ltx_core.memory.encoders import frame_encoder_memory
+from ltx_core.memory.plan import GIB
 from ltx_core.progress import Progress
 from ltx_core.store.index import Entry
 from ltx_core.vision.folder import FILES, StoredEncoder, check_image_size, encoder_identity, open_encoder
@@ -137,11 +138,6 @@ class EmbedFramesConfig(ClipShardConfig):
         return [name for name in DECIDES if getattr(self, name) != type(self).model_fields[name].default]
 
 
-KEPT_WIDTHS = 16
-"""Values of a token in a layer at its fullest, in model widths: itself, its norm, query, key, value, result, and the
-two halves of the feed-forward."""
-
-
 class EmbedFrames(Stage[EmbedFramesConfig, Frames]):
     """Embeds what the store lacks. Clips of equal pictures share features; held-out clips need none."""
 
@@ -189,9 +185,9 @@ class EmbedFrames(Stage[EmbedFramesConfig, Frames]):
             return ()
         encoder = opened_encoder(config.encoder)
         item_bytes = 4 if config.dtype == "fp32" else 2
-        tokens = (config.image_size // encoder.patch_size) ** 2 + 1
-        work = config.frames_at_once * tokens * encoder.width * KEPT_WIDTHS * item_bytes
-        needed = (encoder.num_weights * item_bytes + work) / GIB
+        tokens = config.frames_at_once * ((config.image_size // encoder.patch_size) ** 2 + 1)
+        memory = frame_encoder_memory(encoder.num_weights, encoder.width, num_tokens=tokens, item_bytes=item_bytes)
+        needed = memory.needed_bytes / GIB
         fits = "it fits" if needed < gpu_gib else "it does not fit; lower embed_frames.frames_at_once"
         return (f"{gpu_gib:g} GiB card: the frame encoder takes about {needed:.1f} GiB; {fits}",)
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from datasets_spec import Text
+from ltx_core.checkpoint.model import Model
 from ltx_core.io.digest import text_digest
-from ltx_core.memory.footprint import GIB
-from ltx_core.memory.plan import usable_bytes
+from ltx_core.memory.encoders import text_encoder_memory
+from ltx_core.memory.plan import GIB, Estimate, usable_bytes
 from ltx_core.store.index import Entry
-from ltx_core.text.fit import PACK_TOKENS, needed_bytes
+from ltx_core.text.packing import PACK_TOKENS
 from tasks.runtime.device import loading, planned_card
 from tasks.runtime.shared import PromptConfig
 from tasks.runtime.stage import Observed, Outcome, Stage, StageRun
@@ -63,20 +64,13 @@ class EmbedText(Stage[EmbedTextConfig, Text]):
 
     def memory(self, run: StageRun[EmbedTextConfig]) -> Sequence[str]:
         """Memory that the text encoder takes of the GPU that is planned for, and where its layers will lie."""
-        config, memory, gpu_gib = run.config, run.shared.memory, planned_card(run.shared.memory)
+        gpu_gib, asked = planned_card(run.shared.memory), run.shared.memory.stream_text_encoder
         if gpu_gib is None:
             return ()
-        item_bytes = 4 if config.dtype == "fp32" else 2
-        needed = needed_bytes(
-            open_model(run.shared.model).encoder,
-            item_bytes=item_bytes,
-            int8=config.dtype == "int8",
-            pack_tokens=config.pack_tokens,
-        )
-        asked = memory.stream_text_encoder
-        streamed = needed > usable_bytes(gpu_gib) if asked == "auto" else asked
+        memory = _encoder_memory(run.config, open_model(run.shared.model))
+        streamed = not memory.fits(usable_bytes(gpu_gib)) if asked == "auto" else asked
         how = "its layers are copied from host memory one by one" if streamed else "it stays on the card"
-        return (f"{gpu_gib:g} GiB card: the text encoder takes {needed / GIB:.1f} GiB; {how}",)
+        return (f"{gpu_gib:g} GiB card: the text encoder takes {memory.needed_bytes / GIB:.1f} GiB; {how}",)
 
     def run(self, run: StageRun[EmbedTextConfig]) -> Outcome:
         """Features of each distinct text."""
@@ -107,6 +101,12 @@ def _weights(run: StageRun[EmbedTextConfig]) -> dict[str, str]:
     return component_identities(run.shared.model, run.memo, "text_encoder", "tokenizer", "text_projection")
 
 
+def _encoder_memory(config: EmbedTextConfig, model: Model) -> Estimate:
+    """The device memory of the text encoder with all its layers, and of its work on a pack."""
+    item_bytes, int8 = 4 if config.dtype == "fp32" else 2, config.dtype == "int8"
+    return text_encoder_memory(model.encoder, item_bytes=item_bytes, int8=int8, pack_tokens=config.pack_tokens)
+
+
 def prompt_texts(prompts: PromptConfig) -> set[str]:
     """Every text that validation and caption dropout need: prompts, the negative prompt, the empty caption."""
     return prompts.texts() | {""}
@@ -134,8 +134,7 @@ def _embed(
 def _models(run: StageRun[EmbedTextConfig]) -> "tuple[TextEncoder, TextProjection]":
     """The text encoder, as it fits the device, and the checkpoint's projection."""
     with loading():
-        from ltx_core.memory.video_vae import free_bytes
-        from ltx_core.text.fit import must_stream
+        from ltx_core.memory.plan import free_bytes
         from ltx_core.text.gemma import load_gemma, load_text_projection
         from tasks.runtime.device import prepare_device, torch_dtype
 
@@ -145,11 +144,8 @@ def _models(run: StageRun[EmbedTextConfig]) -> "tuple[TextEncoder, TextProjectio
     projection = load_text_projection(model, device=device, dtype=dtype)
     streamed = run.shared.memory.stream_text_encoder
     if streamed == "auto":
-        left = (
-            free_bytes(projection.video.weight.device) - projection.video.weight.nbytes
-        )  # it is there twice, in turns
-        tokens = run.config.pack_tokens
-        streamed = must_stream(model.encoder, left, dtype=dtype, int8=int8, pack_tokens=tokens)
+        weight = projection.video.weight  # it is there twice, in turns
+        streamed = not _encoder_memory(run.config, model).fits(free_bytes(weight.device) - weight.nbytes)
     if streamed:
         run.progress.note("the text encoder's layers are copied from host memory one by one")
     encoder = load_gemma(model.encoder, device=device, dtype=dtype, int8=int8, streamed=streamed)

@@ -18,8 +18,7 @@ from tasks.runtime.device import loading, planned_card
 from tasks.runtime.stage import AUTOENCODERS, DECODING, Observed, Outcome, Stage, StageRun
 from tasks.runtime.weights import component_identities
 from tasks.stages.encode_missing import ClipShardConfig, Encoded, Refused, by_shape, encode_clips, non_finite, stored_at
-from tasks.stages.train_memory import known_buckets
-from tasks.stages.vae_memory import encoding_line, vae_options
+from tasks.stages.memory import encoding_line, known_buckets, vae_options
 
 
 class EncodeLatentsConfig(ClipShardConfig):

@@ -18,7 +18,7 @@ from ltx_core.errors import DataError
 from ltx_core.io.digest import file_digest
 from ltx_core.io.json_file import read_json, write_json
 from ltx_core.io.table_file import write_table
-from ltx_core.memory.plan import advice
+from ltx_core.memory.training import advice
 from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
 from ltx_core.training.crepa_settings import check_block
 from ltx_core.training.memory_plan import most_ranks
@@ -30,7 +30,7 @@ from tasks.runtime.stage import TRANSFORMER, Inputs, Observed, Outcome, Stage, S
 from tasks.runtime.weights import component_identities, open_model
 from tasks.stages import low_precision
 from tasks.stages.low_precision import quantised_folder
-from tasks.stages.train_memory import buckets_of, feature_width, memory_lines, plan_on_gpu, training_work
+from tasks.stages.memory import buckets_of, feature_width, memory_lines, plan_on_gpu, training_work
 
 if TYPE_CHECKING:
     from ltx_core.distributed.ranks import Ranks
@@ -263,7 +263,7 @@ def _planned(
         return settings, ""
     import torch
 
-    from ltx_core.memory.video_vae import free_bytes
+    from ltx_core.memory.plan import free_bytes
 
     buckets = buckets_of(list(run.inputs["encode_latents"]))
     width = feature_width(run.inputs)

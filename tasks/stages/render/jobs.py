@@ -22,8 +22,8 @@ from ltx_core.shapes import PixelShape, floor_frames
 from tasks.runtime.shared import ModelConfig, Shared
 from tasks.runtime.stage import Inputs, StageRun
 from tasks.runtime.weights import open_model
+from tasks.stages.memory import known_buckets
 from tasks.stages.render.config import AdapterConfig, RenderValidationConfig, SamplingConfig, in_numbers, picture_crf
-from tasks.stages.train_memory import known_buckets
 
 if TYPE_CHECKING:
     from ltx_core.hub.repository import PendingFile

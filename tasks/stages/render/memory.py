@@ -1,13 +1,13 @@
 """How the transformer's blocks lie while renders are sampled, and what that takes: for `plan` and for the run."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import ConfigError, OutOfMemory
-from ltx_core.memory.footprint import GIB, BatchShape, ModelSizes, model_sizes
-from ltx_core.memory.host import available_bytes
-from ltx_core.memory.plan import Sampling, SamplingChoice, choose_sampling, usable_bytes
+from ltx_core.memory.plan import GIB, Plan, available_bytes, plan, usable_bytes
+from ltx_core.memory.transformer import BatchShape, ModelSizes, Sampling, model_sizes
 from ltx_core.sampling.request import RenderRequest
 from ltx_core.shapes import PixelShape, audio_latent_frames
 from ltx_core.training.memory_plan import ITEM_BYTES, TEXT_TOKENS
@@ -16,9 +16,9 @@ from tasks.runtime.shared import Shared
 from tasks.runtime.stage import Inputs, StageRun
 from tasks.runtime.weights import open_model
 from tasks.runtime.workspace import Workspace
+from tasks.stages.memory import decoding_line
 from tasks.stages.render.config import RenderValidationConfig
 from tasks.stages.render.jobs import adapter_bytes, expected_shapes, takes_clips
-from tasks.stages.vae_memory import decoding_line
 
 if TYPE_CHECKING:
     from tasks.stages.render.jobs import RenderJob
@@ -69,7 +69,7 @@ def sampling_options(jobs: "Sequence[RenderJob]", run: StageRun[RenderValidation
         return _asked(config, sizes.num_blocks).replaced(stream_folder=folder if config.stream_from == "disk" else None)
     import torch
 
-    from ltx_core.memory.video_vae import free_bytes
+    from ltx_core.memory.plan import free_bytes
 
     given = {job.request.mode for job in jobs} - {"t2v", "s2v"}  # a given sound leaves no picture token known
     batches = (_batch(*_shape(job.request), by_token=bool(given)) for job in jobs)
@@ -86,9 +86,9 @@ def sampling_options(jobs: "Sequence[RenderJob]", run: StageRun[RenderValidation
     return choice.options.replaced(stream_folder=folder if _is_on_disk(config, choice) else None)
 
 
-def _chosen(config: RenderValidationConfig, sampling: Sampling, budget_bytes: int) -> SamplingChoice:
+def _chosen(config: RenderValidationConfig, sampling: Sampling, budget_bytes: int) -> Plan[EngineOptions]:
     asked = _asked(config, sampling.sizes.num_blocks)
-    return choose_sampling(sampling, asked, budget_bytes, stream=config.streamed_blocks == "auto")
+    return plan(replace(sampling, asked=asked, chooses=config.streamed_blocks == "auto"), budget_bytes)
 
 
 def _asked(config: RenderValidationConfig, num_blocks: int) -> EngineOptions:
@@ -105,13 +105,13 @@ def _asked(config: RenderValidationConfig, num_blocks: int) -> EngineOptions:
     )
 
 
-def _is_on_disk(config: RenderValidationConfig, choice: SamplingChoice) -> bool:
+def _is_on_disk(config: RenderValidationConfig, choice: Plan[EngineOptions]) -> bool:
     if config.stream_from == "auto":
         return choice.estimate.host_bytes > available_bytes()
     return config.stream_from == "disk"
 
 
-def _check_host(config: RenderValidationConfig, choice: SamplingChoice) -> Sequence[str]:
+def _check_host(config: RenderValidationConfig, choice: Plan[EngineOptions]) -> Sequence[str]:
     """What offloaded weights take of the host.
 
     Raises:

@@ -22,7 +22,8 @@ from ltx_core.media.audio import decode_sound
 from ltx_core.media.image import read_picture
 from ltx_core.media.mp4 import write_mp4
 from ltx_core.media.unchanged import read_unchanged
-from ltx_core.memory.video_vae import VaeMemory, describe, free_bytes, plan_decoding
+from ltx_core.memory.plan import free_bytes, plan
+from ltx_core.memory.video_vae import VaeMemory, VaeWork
 from ltx_core.progress import Silent, stop_if_asked
 from ltx_core.sampling.decoding import decode, load_latents, save_latents
 from ltx_core.sampling.request import RenderRequest
@@ -34,10 +35,10 @@ from tasks.runtime.device import prepare_device, torch_dtype
 from tasks.runtime.stage import StageRun
 from tasks.runtime.weights import open_model
 from tasks.stages.low_precision import quantised_folder
+from tasks.stages.memory import vae_options
 from tasks.stages.render.config import RenderValidationConfig, picture_crf
 from tasks.stages.render.jobs import Given, RenderJob
 from tasks.stages.render.memory import sampling_options
-from tasks.stages.vae_memory import vae_options
 
 Encoded = dict[tuple[str, int, int, float], Tensor]
 
@@ -227,10 +228,10 @@ def decode_missing(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConf
 
 
 def _planned(vae: Any, shape: PixelShape, run: StageRun[RenderValidationConfig]) -> VaeMemory:
-    free = free_bytes(vae.device)
-    plan = plan_decoding(vae, shape, vae_options(run.shared.memory))
-    run.progress.note(describe(plan, shape, free))
-    return plan.memory
+    work = VaeWork.of(vae, shape, decodes=True, asked=vae_options(run.shared.memory))
+    found = plan(work, free_bytes(vae.device))
+    run.progress.note(found.why)
+    return found.options
 
 
 def _given_sound(given: Given, seconds: float, run: StageRun[RenderValidationConfig]) -> np.ndarray:

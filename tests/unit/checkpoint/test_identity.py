@@ -141,7 +141,7 @@ def test_a_missing_shard_is_named(gemma: Path, tmp_path: Path, memo: DigestMemo)
 
 def test_nothing_of_this_needs_torch() -> None:
     code = (
-        "import sys, ltx_core.checkpoint.model, ltx_core.checkpoint.source, ltx_core.text.fit;"
+        "import sys, ltx_core.checkpoint.model, ltx_core.checkpoint.source, ltx_core.text.packing;"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -10,10 +10,10 @@ from flows.config import load_config
 from flows.plan import PlannedStage, plan
 from flows.selection import select
 from ltx_core.errors import OutOfMemory
-from ltx_core.memory.footprint import GIB
+from ltx_core.memory.plan import GIB
 from ltx_core.shapes import PixelShape
 from ltx_core.tiny.gemma import write_gemma
-from tasks.stages.vae_memory import decoding_line
+from tasks.stages.memory import decoding_line
 from tests.released_header import write_released_header
 from tests.unit.flows.conftest import Write
 
@@ -113,7 +113,7 @@ def test_weights_on_disk_take_no_host_memory(planned: Any) -> None:
 
 
 def test_too_little_host_memory_is_refused(planned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.stages.train_memory.available_bytes", lambda: 2**30)
+    monkeypatch.setattr("tasks.stages.memory.available_bytes", lambda: 2**30)
     with pytest.raises(
         OutOfMemory, match=r"of page-locked host memory and 1\.0 GiB are available; .*stream_from: disk"
     ):

@@ -1,6 +1,7 @@
 """Which layers, and the tensors on them: the library's own, counted without it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ from ltx_core.adapters.lycoris_layout import LayerOptions, factor_pair, lycoris_
 from ltx_core.adapters.lycoris_settings import LycorisSettings
 from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import ConfigError
-from ltx_core.memory.footprint import AdapterWork, Training, linear_shapes, predict
+from ltx_core.memory.training import AdapterWork, Training
+from ltx_core.memory.transformer import linear_shapes
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.memory_plan import Bucket, bucket_of, workload
 from tests.unit.lycoris.conftest import every_kind, put_on
@@ -66,7 +68,7 @@ def test_what_an_adapter_builds_and_keeps_is_counted(build: Callable[..., Any]) 
     options = EngineOptions(recompute=1.0)
     more = AdapterWork(built=1000, video_values=10, audio_values=5)
     before, after = (
-        predict(plain.sizes, plain.batch, Training(1, adapter=adapter), options).peak_bytes
+        replace(plain, training=Training(1, adapter=adapter)).estimate(options).peak_bytes
         for adapter in (AdapterWork(), more)
     )
     batch = plain.batch

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from ltx_core.checkpoint.model import Model
 from ltx_core.errors import ConfigError
-from ltx_core.text.fit import Pack, pack_captions
 from ltx_core.text.gemma import TextEncoder, TextProjection, embed_captions, load_text_projection
+from ltx_core.text.packing import Pack, pack_captions
 
 TEXTS = ("", "a robot dancing", "a dog", "two robots dancing in the rain at night", "a cat", "a robot dancing slowly")
 WINDOW = 16

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from ltx_core.checkpoint.text_encoder import open_text_encoder
+from ltx_core.memory.encoders import text_encoder_memory
 from ltx_core.text.assemble import Int8Linear, LayerStream, quantise_rows, stream_layers
-from ltx_core.text.fit import must_stream, needed_bytes, pack_captions
 from ltx_core.text.gemma import TextEncoder, load_gemma
+from ltx_core.text.packing import pack_captions
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 FULL: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}
@@ -86,11 +87,10 @@ def test_layers_of_unequal_size_share_the_slots() -> None:
 
 
 def test_it_streams_when_it_does_not_fit(path: Path) -> None:
-    wanted = {
-        int8: needed_bytes(open_text_encoder(path), item_bytes=2, int8=int8, pack_tokens=4096) for int8 in (False, True)
-    }
-    assert wanted[True] < wanted[False]
-    for int8, size in wanted.items():
-        assert not must_stream(open_text_encoder(path), size, dtype=torch.bfloat16, int8=int8, pack_tokens=4096)
-        assert must_stream(open_text_encoder(path), size - 1, dtype=torch.bfloat16, int8=int8, pack_tokens=4096)
-    assert needed_bytes(open_text_encoder(path), item_bytes=2, int8=False, pack_tokens=8192) > wanted[False]
+    encoder = open_text_encoder(path)
+    whole, small = (text_encoder_memory(encoder, item_bytes=2, int8=int8, pack_tokens=4096) for int8 in (False, True))
+    assert small.needed_bytes < whole.needed_bytes
+    for memory in (whole, small):
+        assert memory.fits(memory.needed_bytes)
+        assert not memory.fits(memory.needed_bytes - 1)
+    assert not text_encoder_memory(encoder, item_bytes=2, int8=False, pack_tokens=8192).fits(whole.needed_bytes)

@@ -1,18 +1,22 @@
-"""Whether training fits the GPU and the host, told before anything is computed: for `plan`, and for the run itself."""
+"""Memory of the stages on the GPU and the host, planned before anything is computed: for `plan`, and for the run."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from datasets_spec import DatasetSpec, Manifest
-from ltx_core.engine.options import LayerChoice
+from ltx_core.checkpoint.expected.tree import flat
+from ltx_core.checkpoint.expected.video_vae import video_vae
+from ltx_core.engine.options import EngineOptions, LayerChoice
 from ltx_core.errors import OutOfMemory
 from ltx_core.media.buckets import bucket_size
-from ltx_core.memory.footprint import GIB
-from ltx_core.memory.host import available_bytes
-from ltx_core.memory.plan import Choice, Workload, advice, refusal, usable_bytes
+from ltx_core.memory.plan import GIB, Plan, available_bytes, plan, usable_bytes
+from ltx_core.memory.training import TrainingStep, advice
+from ltx_core.memory.video_vae import VaeOptions, VaeWork, auto_batch_size
 from ltx_core.shapes import PixelShape
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.memory_plan import (
+    ITEM_BYTES,
     WIDEST_FEATURES,
     Bucket,
     bucket_of,
@@ -85,7 +89,7 @@ def training_work(
     *,
     num_ranks: int = 1,
     feature_width: int = WIDEST_FEATURES,
-) -> Workload:
+) -> TrainingStep:
     """The largest batch of a run."""
     checkpoint = open_model(shared.model)
     shapes = {name: checkpoint.shapes(name) for name in ("transformer", "connectors")}
@@ -101,12 +105,12 @@ def feature_width(inputs: Inputs) -> int:
 
 def plan_on_gpu(
     settings: TrainSettings,
-    work: Workload,
+    work: TrainingStep,
     memory: MemoryConfig,
     free_bytes: int,
     *,
     layers: LayerChoice | None = None,
-) -> tuple[TrainSettings, Choice]:
+) -> tuple[TrainSettings, Plan[EngineOptions]]:
     """The settings as they run on a GPU with that much free, or as much less as `memory.gpu_gib` says.
 
     Raises:
@@ -119,20 +123,20 @@ def plan_on_gpu(
     return settings, choice
 
 
-def check_fit(work: Workload, choice: Choice, budget_bytes: int) -> Sequence[str]:
+def check_fit(work: TrainingStep, choice: Plan[EngineOptions], budget_bytes: int) -> Sequence[str]:
     """A warning if what was asked for is close to the limit.
 
     Raises:
         OutOfMemory: it is far beyond.
     """
     if choice.estimate.peak_bytes > DOUBT * budget_bytes:
-        raise OutOfMemory(refusal(work, choice.options, budget_bytes))
-    if choice.needed_bytes <= budget_bytes:
+        raise OutOfMemory(work.refusal(choice.options, budget_bytes))
+    if choice.estimate.needed_bytes <= budget_bytes:
         return ()
     return (f"this may not fit. {advice(work, choice.options)}",)
 
 
-def check_host(settings: TrainSettings, choice: Choice, memory: MemoryConfig) -> Sequence[str]:
+def check_host(settings: TrainSettings, choice: Plan[EngineOptions], memory: MemoryConfig) -> Sequence[str]:
     """What offloaded weights and waiting activations take of the host.
 
     Raises:
@@ -184,11 +188,48 @@ def _expected(dataset: DatasetSpec) -> Bucket:
     return Bucket(PixelShape(longest, height, width).floored(), rate, 2**20)
 
 
-def _peaks(settings: TrainSettings, work: Workload, choice: Choice, buckets: Sequence[Bucket]) -> list[tuple[str, int]]:
+def _peaks(
+    settings: TrainSettings, work: TrainingStep, choice: Plan[EngineOptions], buckets: Sequence[Bucket]
+) -> list[tuple[str, int]]:
     told = largest_first(settings, buckets)[:BUCKETS_TOLD]
-    return [(b.name, of_bucket(work, settings, b).predict(choice.options).peak_bytes) for b in told]
+    return [(b.name, of_bucket(work, settings, b).estimate(choice.options).peak_bytes) for b in told]
 
 
 def _num_ranks(memory: MemoryConfig) -> int:
     """As far as the configuration says."""
     return memory.num_gpus if isinstance(memory.num_gpus, int) else 1
+
+
+SOUND_BYTES = 2**29
+"""Of the audio VAE and the vocoder in float32, which lie beside the video VAE."""
+
+
+def vae_options(memory: MemoryConfig, tile: int | None = None, overlap: int = 64) -> VaeOptions:
+    """Chunks and slices of `memory`, with the stage's own tiles, which change its results."""
+    return VaeOptions(memory.vae_chunk_frames, tile, overlap, memory.vae_slicing)
+
+
+def decoding_line(shared: Shared, shape: PixelShape, dtype: str, budget_bytes: int) -> str:
+    """For people: what decoding renders of this shape takes of that much memory, and how it is cut.
+
+    Raises:
+        OutOfMemory: nothing exact fits.
+    """
+    return _vae_line(shared, shape, dtype, budget_bytes, decodes=True, asked=vae_options(shared.memory))
+
+
+def encoding_line(
+    shared: Shared, shape: PixelShape, dtype: str, budget_bytes: int, options: VaeOptions, batch_size: int | None
+) -> str:
+    """The same of encoding clips of this shape; `batch_size` at once, None for as many as a GPU is given by itself."""
+    batch = batch_size or auto_batch_size(shape, on_gpu=True)
+    line = _vae_line(shared, shape, dtype, budget_bytes, decodes=False, batch=batch, asked=options)
+    return f"{line}; {batch} at once"
+
+
+def _vae_line(shared: Shared, shape: PixelShape, dtype: str, budget_bytes: int, **work: Any) -> str:
+    """The plan for a VAE as the header describes it, beside its weights and the audio's."""
+    arguments, item_bytes = open_model(shared.model).arguments("video_vae"), ITEM_BYTES[dtype]
+    weights = SOUND_BYTES + item_bytes * sum(map(math.prod, flat(video_vae(arguments)).values()))
+    found = plan(VaeWork(arguments, item_bytes, shape, **work), budget_bytes - weights)
+    return f"{found.why}; its weights take {weights / GIB:.1f} GiB beside"
