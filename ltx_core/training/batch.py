@@ -1,7 +1,7 @@
 """The tensors of one batch, wherever they lie; `collate` makes them on the CPU in float32."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Self
 
 import torch
@@ -13,7 +13,6 @@ from ltx_core.errors import DataError
 from ltx_core.flow_matching.path import add_noise, draw_noise, velocity_target
 from ltx_core.shapes import LatentShape, audio_latent_frames
 from ltx_core.training.draws import Draw
-from ltx_core.training.rollout_draws import RolloutDraws
 from ltx_core.training.samples import SampleInfo, SampleSource
 
 
@@ -35,12 +34,6 @@ class NoisyStream:
     """As the denoiser's `Stream` wants them."""
     keyframes: Tensor | None = None
     """[B, T, 1] single-frame marks; video only."""
-    dropout_key: Tensor | None = None
-    """[B] int64; video only, and only where the LoRA has dropout."""
-    rolled_out: Tensor | None = None
-    """[B], 1 for samples that the model brought to where they are; only with ReflexFlow, whose loss they have."""
-    clean_velocity: Tensor | None = None
-    """[B, T, C] what the model says of those samples on the straight path; only with ReflexFlow."""
 
     @property
     def given(self) -> Tensor:
@@ -77,12 +70,10 @@ class TrainBatch:
     """None if only video is trained, and of clips without sound."""
     shape: LatentShape
     """Of the video latents."""
-    kept: tuple[Tensor, ...] = ()
-    """[B, K] for each route: the video tokens that its blocks compute. Empty: no route is taken."""
-    features: Tensor | None = None
-    """[B, F, P, D]: a vision encoder's features of latent frame F at the place of token P; None without CREPA."""
-    rollout: RolloutDraws | None = None
-    """None: no sample is rolled out, ever."""
+    extras: Mapping[str, Tensor] = field(default_factory=dict)
+    """Tensors of training methods, [B, ...], as `<method>.<what>`."""
+    measures: Mapping[str, Tensor] = field(default_factory=dict)
+    """Figures of methods, [B], about how samples came to where they are; logged and not trained on."""
 
     @property
     def num_tokens(self) -> int:
@@ -92,34 +83,22 @@ class TrainBatch:
     def to(self, device: torch.device | str) -> "TrainBatch":
         """The same on `device`."""
         audio = self.audio.to(device) if self.audio is not None else None
-        kept = tuple(_to(tensor, device) for tensor in self.kept)
-        features = None if self.features is None else _to(self.features, device)
-        return replace(self, video=self.video.to(device), audio=audio, kept=kept, features=features)
+        extras = {name: _to(tensor, device) for name, tensor in self.extras.items()}
+        return replace(self, video=self.video.to(device), audio=audio, extras=extras)
 
     def rows(self, index: Tensor) -> "TrainBatch":
-        """The samples at `index`, [N], which lies on the CPU, as the batch does; for a forward, so without the features
-        and the draws that a loss or the host wants."""
+        """The samples at `index`, [N], which lies on the CPU, as the batch does; without measures."""
         numbers = index.tolist()
         clip_ids, captions = (tuple(texts[i] for i in numbers) for texts in (self.clip_ids, self.captions))
         audio = self.audio.rows(index) if self.audio is not None else None
-        kept = tuple(tensor.index_select(0, index) for tensor in self.kept)
-        return replace(
-            self,
-            clip_ids=clip_ids,
-            captions=captions,
-            video=self.video.rows(index),
-            audio=audio,
-            kept=kept,
-            features=None,
-            rollout=None,
-        )
+        extras = {name: tensor.index_select(0, index) for name, tensor in self.extras.items()}
+        return TrainBatch(clip_ids, captions, self.video.rows(index), audio, self.shape, extras)
 
     def pinned(self) -> "TrainBatch":
         """The same in host memory that a GPU can fetch from by itself."""
         audio = self.audio.pinned() if self.audio is not None else None
-        kept = tuple(tensor.pin_memory() for tensor in self.kept)
-        features = None if self.features is None else self.features.pin_memory()
-        return replace(self, video=self.video.pinned(), audio=audio, kept=kept, features=features)
+        extras = {name: tensor.pin_memory() for name, tensor in self.extras.items()}
+        return replace(self, video=self.video.pinned(), audio=audio, extras=extras)
 
 
 def _to(tensor: Tensor, device: torch.device | str) -> Tensor:
@@ -129,6 +108,8 @@ def _to(tensor: Tensor, device: torch.device | str) -> Tensor:
 
 DrawFor = Callable[[int, int, int], Draw]
 """(index in the batch, video tokens, audio tokens) -> draw."""
+ExtrasFor = Callable[[TrainBatch, Sequence[Mapping[str, Tensor]]], Mapping[str, Tensor]]
+"""(batch without extras, stored tensors of its clips) -> extras."""
 
 
 def collate(
@@ -137,17 +118,17 @@ def collate(
     draw_for: DrawFor,
     *,
     audio_channels: int | None,
-    with_features: bool = False,
+    extras_for: ExtrasFor = lambda *_: {},
 ) -> TrainBatch:
     """Load, draw and noise the clips of one batch.
 
     Clips without sound make a batch without an audio stream: the forward then isolates the picture, as Lightricks'
     inference without sound does, and nothing stands in for what is not there. `audio_channels` is the width of an audio
-    token, or None to leave sound out. `with_features`: bring the features of the clips' frames.
+    token, or None to leave sound out. `extras_for` gives what training methods bring.
 
     Raises:
-        DataError: a latent is not finite, or it or features do not have the shape that its clip has; names the clip.
-            The batch mixes clips with and without sound.
+        DataError: a latent is not finite or does not have the shape that its clip has; names the clip. The batch mixes
+            clips with and without audio.
     """
     loaded = [source.load(sample.clip_id) for sample in samples]
     shape = _common_shape(samples, loaded)
@@ -160,11 +141,9 @@ def collate(
     if audio_channels is not None and _have_sound(samples, loaded):
         sounds = [_sound(s, x, (num_audio, audio_channels)) for s, x in zip(samples, loaded, strict=True)]
         audio = _noisy_audio(sounds, samples, draws)
-    features = None
-    if with_features:
-        features = torch.stack([_features(s, x, shape) for s, x in zip(samples, loaded, strict=True)])
     clip_ids, captions = tuple(s.clip_id for s in samples), tuple(d.caption for d in draws)
-    return TrainBatch(clip_ids, captions, video, audio, shape, features=features)
+    batch = TrainBatch(clip_ids, captions, video, audio, shape)
+    return replace(batch, extras=extras_for(batch, loaded))
 
 
 def _noisy_video(
@@ -262,19 +241,6 @@ def _sound(sample: SampleInfo, loaded: dict[str, Tensor], wanted: tuple[int, int
             f"bucket {sample.bucket} at {sample.frame_rate} frames a second. Encode it again."
         )
     return _finite(sample, loaded["audio"])
-
-
-def _features(sample: SampleInfo, loaded: dict[str, Tensor], shape: LatentShape) -> Tensor:
-    """Features [F, P, D] of a clip's frames, one at each token's place, in the dtype they are stored in."""
-    if "features" not in loaded:
-        raise DataError(f"clip {sample.clip_id} has no features of its frames; run `--from embed_frames`")
-    features = loaded["features"]
-    if tuple(features.shape[:3]) != tuple(shape):
-        raise DataError(
-            f"clip {sample.clip_id} has frame features {list(features.shape)}; [{shape.frames}, {shape.height}, "
-            f"{shape.width}, D] is wanted for bucket {sample.bucket}. Run `--from embed_frames` with --force."
-        )
-    return features.flatten(1, 2)
 
 
 def _finite(sample: SampleInfo, latent: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-"""The batch that 8 bits are compared with full precision on: a clip of the run, without what makes a step random."""
+"""The batch that 8 bits are compared with full precision on: a clip of the run, without training methods and without
+what makes a step random."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,15 +16,10 @@ from ltx_core.training.soundless import as_heard
 
 PLAIN: dict[str, Any] = {
     "batch_size": 1,
-    "dropout": 0.0,
     "caption_dropout": 0.0,
     "first_frame_probability": 0.0,
     "prefix_probability": 0.0,
     "audio_given_probability": 0.0,
-    "tread_routes": (),
-    "rollout": None,
-    "crepa": None,
-    "lycoris": None,
 }
 
 

@@ -7,9 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ltx_core.adapters.lycoris_settings import LycorisSettings
 from ltx_core.io.digest import text_digest
-from ltx_core.training.crepa_settings import CrepaSettings
-from ltx_core.training.rollout_settings import RolloutSettings
-from ltx_core.training.tread import Route
+from ltx_core.training.methods.settings import CrepaSettings, RolloutSettings, Route
 
 Preset = Literal["video", "audio", "audio+video"]
 Suffix = Annotated[str, Field(min_length=1, pattern=r"^[a-z0-9_.]+$")]

@@ -1,6 +1,7 @@
 """The eval loss: held-out clips, fixed noise levels, fixed noise. Only the weights differ between two of them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import NamedTuple
 
@@ -50,8 +51,8 @@ def eval_loss(
 ) -> EvalLoss | None:
     """The loss of the transformer as it is on `clips`; None without clips. Clips run one by one, so none sways another.
 
-    It is the loss that training takes down: each clip at each noise level is given what `eval_draw` says, and what
-    carries no loss in training carries none here.
+    It is the loss that training takes down, without any training method: each clip at each noise level has the
+    conditioning of `eval_draw`, and what carries no loss in training carries none here.
 
     Several ranks share the forwards and end with the same figures, to the last bit those of one. Each takes as many,
     because weights that are cut among ranks come together only when all run: where the clips run out, a rank repeats
@@ -61,6 +62,7 @@ def eval_loss(
         Stopped: asked to stop; nothing was changed.
         TransientError: another rank is gone.
     """
+    objective = replace(objective, methods=())
     forwards = [(clip, sigma) for clip in clips for sigma in fixed_sigmas(objective.settings.eval_sigmas)]
     found = torch.zeros(len(forwards), COLUMNS, dtype=torch.float64)
     for first in range(0, len(forwards), ranks.size):

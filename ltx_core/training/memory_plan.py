@@ -19,8 +19,7 @@ from ltx_core.memory.training import AdapterWork, Training, TrainingStep
 from ltx_core.memory.transformer import BatchShape, Shapes, linear_shapes, model_sizes, num_trained
 from ltx_core.shapes import PixelShape, audio_latent_frames
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.crepa_settings import check_block, num_projected
-from ltx_core.training.tread import block_routes
+from ltx_core.training.methods.settings import block_routes, check_block, num_projected
 
 if TYPE_CHECKING:
     from ltx_core.distributed.ranks import Ranks

@@ -70,8 +70,6 @@ VERSION = 1
 ADAPTER_FILE, OPTIMIZER_FILE, LORA_FILE = "adapter.safetensors", "optimizer.safetensors", "lora.safetensors"
 STATE_FILE = "state.json"
 FILES = (ADAPTER_FILE, OPTIMIZER_FILE, LORA_FILE)
-AVERAGE_FILE = "average.safetensors"
-"""Beside them where the adapter is averaged."""
 NAME = re.compile(r"step-\d{6,}")
 
 
@@ -88,8 +86,8 @@ class TrainState:
     history: History
     adapter: Mapping[str, torch.Tensor]
     moments: Mapping[str, torch.Tensor]
-    average: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    """Of the adapter over steps; empty without."""
+    methods: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
+    """What training methods keep in files of their own, by file."""
 
 
 def checkpoint_folder(root: Path, step: int) -> Path:
@@ -120,9 +118,9 @@ def save_state(root: Path, state: TrainState, lora: Mapping[str, torch.Tensor], 
         write_tensors(partial / ADAPTER_FILE, state.adapter, {})
         write_tensors(partial / OPTIMIZER_FILE, state.moments, {})
         write_tensors(partial / LORA_FILE, lora, metadata)
-        if state.average:
-            write_tensors(partial / AVERAGE_FILE, state.average, {})
-        files = (*FILES, AVERAGE_FILE) if state.average else FILES
+        for name, tensors in state.methods.items():
+            write_tensors(partial / name, tensors, {})
+        files = (*FILES, *state.methods)
         summary = {
             "version": VERSION,
             "step": state.step,
@@ -162,7 +160,7 @@ def newest_state(root: Path, config_digest: str, progress: Progress) -> TrainSta
             history=History.from_json(summary["history"]),
             adapter=finite_tensors(folder / ADAPTER_FILE),
             moments=finite_tensors(folder / OPTIMIZER_FILE),
-            average=finite_tensors(folder / AVERAGE_FILE) if AVERAGE_FILE in summary["files"] else {},
+            methods={name: finite_tensors(folder / name) for name in summary["files"].keys() - set(FILES)},
         )
     return None
 

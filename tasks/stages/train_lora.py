@@ -20,10 +20,9 @@ from ltx_core.io.json_file import read_json, write_json
 from ltx_core.io.table_file import write_table
 from ltx_core.memory.training import advice
 from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
-from ltx_core.training.crepa_settings import check_block
 from ltx_core.training.memory_plan import most_ranks
+from ltx_core.training.methods.settings import block_routes, check_block
 from ltx_core.training.soundless import as_heard
-from ltx_core.training.tread import block_routes
 from tasks.runtime.device import loading
 from tasks.runtime.shared import Shared
 from tasks.runtime.stage import TRANSFORMER, Inputs, Observed, Outcome, Stage, StageRun

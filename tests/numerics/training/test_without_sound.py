@@ -18,10 +18,10 @@ from ltx_core.io.tensors import read_tensors
 from ltx_core.progress import Silent
 from ltx_core.training.batch import NoisyStream, TrainBatch
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.crepa import PREFIX
 from ltx_core.training.evaluation import eval_loss
 from ltx_core.training.loop import Run, train
 from ltx_core.training.memory import largest_batch
+from ltx_core.training.methods.crepa import PREFIX
 from ltx_core.training.metrics import History
 from ltx_core.training.objective import BatchLosses, Objective
 from ltx_core.training.order import Visit
@@ -95,11 +95,10 @@ class CompiledBackward(EagerBackward):
 @pytest.mark.parametrize("method", METHODS)
 def test_no_gradient_reaches_the_layers_of_sound(method: str, run_of: Callable[..., Run]) -> None:
     run = run_of(**METHODS[method])
-    share = {"rollout_share": 1.0} if "rollout" in METHODS[method] else {}
-    found = gradients(run, visits(run, "mute", "mute too"), **share)
+    found = gradients(run, visits(run, "mute", "mute too"))
     assert any(bool(gradient.any()) for gradient in found.values())
     assert not of_sound(found)
-    assert of_sound(gradients(run, visits(run, "a", "b"), **share))
+    assert of_sound(gradients(run, visits(run, "a", "b")))
 
 
 @pytest.mark.parametrize("backward", [EagerBackward, CompiledBackward])

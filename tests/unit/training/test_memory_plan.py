@@ -12,7 +12,6 @@ from ltx_core.errors import ConfigError, OutOfMemory
 from ltx_core.memory.plan import GIB, usable_bytes
 from ltx_core.memory.training import TrainingStep
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.crepa import make_projector
 from ltx_core.training.memory import out_of_memory_errors
 from ltx_core.training.memory_plan import (
     Bucket,
@@ -24,7 +23,8 @@ from ltx_core.training.memory_plan import (
     planned,
     workload,
 )
-from ltx_core.training.rollout_settings import RolloutSettings
+from ltx_core.training.methods.crepa import make_projector
+from ltx_core.training.methods.settings import RolloutSettings
 from tasks.runtime.shared import MemoryConfig
 from tasks.stages.memory import buckets_of, plan_on_gpu
 from tests.released_header import transformer_shapes

@@ -2,23 +2,39 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Self
 
 import torch
 from torch import Tensor
+
+from ltx_core.training.methods.method import Memory, Setup, TrainingMethod
 
 WARMUP = 10
 """The first steps have less of a past: the decay is at most (1 + n) / (WARMUP + n) after n steps."""
 
 
-class Average:
-    """Averages of parameters, in float32 whatever the parameters are; a function of the steps taken alone."""
+class Ema(TrainingMethod):
+    """Averages of the adapter's parameters, in float32 whatever the parameters are; they depend on the steps alone."""
+
+    name, option, example = "ema", "ema_decay", 0.9
+    state_file = "average.safetensors"
 
     def __init__(self, parameters: Mapping[str, torch.nn.Parameter], decay: float) -> None:
         self._parameters = parameters
         self._decay = decay
-        self._values = {name: parameter.detach().float().clone() for name, parameter in parameters.items()}
+        self._values: dict[str, Tensor] = {}
 
-    def update(self, step: int) -> None:
+    @classmethod
+    def of(cls, setup: Setup) -> Self:
+        """As the contract says."""
+        assert setup.settings.ema_decay is not None  # or the method would be off
+        return cls(setup.adapter, setup.settings.ema_decay)
+
+    def start(self) -> None:
+        """The averages begin at the parameters."""
+        self._values = {name: parameter.detach().float().clone() for name, parameter in self._parameters.items()}
+
+    def after_step(self, step: int, figures: Mapping[str, float], memory: Memory) -> None:
         """Take in the parameters after optimizer step `step`, counted from 0."""
         decay = min(self._decay, (1 + step) / (WARMUP + step))
         values = list(self._values.values())
@@ -35,7 +51,7 @@ class Average:
             value.copy_(stored[name])
 
     @contextmanager
-    def in_place(self) -> Iterator[None]:
+    def exported(self) -> Iterator[None]:
         """While inside, the parameters have the averages' values, at the same addresses; afterwards their own again."""
         own = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
         _fill(self._parameters, self._values)
