@@ -35,7 +35,9 @@ VIDEO, AUDIO, TERM, MEASURE = "video.", "audio.", "term.", "measure."
 class Backward(Protocol):
     """Adds the gradients of a batch's part of a step to those of the parameters."""
 
-    def __call__(self, batch: TrainBatch, num_video: int, num_audio: int, weights: Mapping[str, float]) -> BatchLosses:
+    def __call__(
+        self, batch: TrainBatch, num_video: int, num_audio: int, weights: Mapping[str, float] = {}
+    ) -> BatchLosses:
         """Losses by sample, detached. The step's mean is over `num_video` and `num_audio` samples; `weights` are those
         of the terms that methods add."""
         ...
@@ -47,7 +49,9 @@ class EagerBackward:
     def __init__(self, objective: Objective) -> None:
         self._objective = objective
 
-    def __call__(self, batch: TrainBatch, num_video: int, num_audio: int, weights: Mapping[str, float]) -> BatchLosses:
+    def __call__(
+        self, batch: TrainBatch, num_video: int, num_audio: int, weights: Mapping[str, float] = {}
+    ) -> BatchLosses:
         """As the protocol says."""
         losses = self._objective.losses(batch)
         audio_weight = self._objective.settings.audio_loss_weight
@@ -62,7 +66,9 @@ class GraphedBackward:
         self._objective = objective
         self._graphs = StepGraphs(self._work, parameters, weight_stream(objective.transformer))
 
-    def __call__(self, batch: TrainBatch, num_video: int, num_audio: int, weights: Mapping[str, float]) -> BatchLosses:
+    def __call__(
+        self, batch: TrainBatch, num_video: int, num_audio: int, weights: Mapping[str, float] = {}
+    ) -> BatchLosses:
         """As the protocol says."""
         batch = batch.to(self._objective.device)
         contexts = self._objective.contexts(batch.captions, self._objective.device)

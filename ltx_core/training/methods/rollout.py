@@ -94,7 +94,7 @@ class Rollout(TrainingMethod):
             both = self.own.reflexflow_beta1 * parts.anti_drift + self.own.reflexflow_beta2 * parts.compensated
             changed[modality] = torch.where(mark > 0, both, getattr(found, modality))
             measures |= {f"rollout/{modality}/{name}": x for name, x in parts.detach()._asdict().items()}
-        return found._replace(**changed, measures=measures)
+        return BatchLosses(changed["video"], changed.get("audio"), found.terms, measures)
 
 
 def any_rolls(batches: Sequence[Sequence[Visit]], rate: float, seed: int) -> bool:
@@ -132,7 +132,7 @@ def roll_out(
     measures = dict(batch.measures)
     for name, path in paths.items():
         measures |= {f"rollout/{name}/{what}": x for what, x in path.measures(arrived[name].noisy, rows, size).items()}
-    batch = replace(batch, **streams, measures=measures)
+    batch = replace(batch, video=streams["video"], audio=streams.get("audio"), measures=measures)
     if clean is None:
         return batch
     return _with_clean(batch, mark, [_spread(v.float(), rows, size) for v in clean if v is not None])
@@ -155,7 +155,7 @@ def _euler(
     for call in range(num_calls):
         done, then = call / num_calls, (call + 1) / num_calls
         states = {modality: path.at(tokens[modality], done) for modality, path in paths.items()}
-        velocities = objective.predict(replace(part, **states, extras={}))
+        velocities = objective.predict(replace(part, video=states["video"], audio=states.get("audio"), extras={}))
         moves = zip(paths.items(), velocities, strict=False)  # without audio there is one path and a velocity None
         tokens = {name: path.step(tokens[name], v, done, then) for (name, path), v in moves if v is not None}
     return {modality: path.arrived(tokens[modality]) for modality, path in paths.items()}

@@ -177,7 +177,8 @@ def test_a_graph_of_a_step_has_all_of_it_as_inputs(case: str, tmp_path: Path, mo
         return run
 
     monkeypatch.setattr(backward, "StepGraphs", graphs)  # the real one wants a GPU
-    run = run_of(tmp_path, **settings_of(case, **POLICIES) | {"first_frame_probability": 1.0, "prefix_probability": 0})
+    always: dict[str, Any] = {"first_frame_probability": 1.0, "prefix_probability": None, "prefix_latent_frames": None}
+    run = run_of(tmp_path, **settings_of(case, **POLICIES) | always)
     graphed, eager = GraphedBackward(run.objective, list(run.parameters.values())), EagerBackward(run.objective)
     for number in range(2):
         clips = [visits(run, "large", "large2", number=number)]

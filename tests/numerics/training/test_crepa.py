@@ -14,12 +14,13 @@ from ltx_core.errors import ConfigError, DataError
 from ltx_core.progress import Silent
 from ltx_core.training import step as backward
 from ltx_core.training.batch import TrainBatch
+from ltx_core.training.gather import StepLosses
 from ltx_core.training.loop import Run
 from ltx_core.training.methods.crepa import PREFIX
 from ltx_core.training.metrics import History
 from ltx_core.training.order import Visit
 from ltx_core.training.run import TrainJob, prepare, train_lora
-from ltx_core.training.step import EagerBackward, GraphedBackward, Rates, StepLosses, backward_step, take_step
+from ltx_core.training.step import EagerBackward, GraphedBackward, Rates, backward_step, take_step
 from tests.numerics.training.conftest import FEATURES, WithFeatures
 from tests.numerics.training.test_ranks import check_alike, train_two
 from tests.numerics.training.test_resume import KilledAt, in_child

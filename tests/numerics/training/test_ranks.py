@@ -66,7 +66,7 @@ def together(work: Work) -> dict[int, tuple[type, str]]:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(300)
     found: dict[int, tuple[type, str]] = {}
     for rank, process in enumerate(processes):
         assert process.exitcode is not None

@@ -59,7 +59,7 @@ def in_child(work: Callable[[], object]) -> int | None:
 
     child = multiprocessing.get_context("fork").Process(target=run)
     child.start()
-    child.join(60)
+    child.join(300)
     return child.exitcode
 
 
