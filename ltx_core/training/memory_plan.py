@@ -86,7 +86,7 @@ def engine_options(
     Blocks that are `sharded` among GPUs are gathered by hooks, which neither a compiled block nor a graph takes along.
 
     Raises:
-        ConfigError: graphs without a CUDA device, options that exclude each other, routes or a tap at blocks that are
+        ConfigError: graphs without a CUDA device, options that exclude each other, routes or a hook at blocks that are
             not there, or an `auto` that nobody planned.
     """
     on_gpu = device.startswith("cuda")
