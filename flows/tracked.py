@@ -7,9 +7,8 @@ import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from pydantic import BaseModel
 
 from flows.config import RunConfig
@@ -24,6 +23,9 @@ from tasks.runtime.stage import StageRun
 from tasks.stages.register import RUN_ID_VARIABLE, Register
 from tasks.tracking.log import LoggedRun, Say, TrackingLog, kept_folder, tell_kept
 from tasks.tracking.mlflow import TrackedRun, answering, tracking_errors
+
+if TYPE_CHECKING:
+    from tasks.tracking.system_metrics import SystemMetrics
 
 
 def tracked_settings(config: RunConfig) -> dict[str, Any]:
@@ -50,40 +52,6 @@ def _last_names(value: Any) -> Any:
         if fields[name] is not None and Path(fields[name]).is_absolute():
             fields[name] = Path(fields[name]).name
     return value.model_copy(update=fields)
-
-
-INTERVAL_SECONDS = 5
-
-
-class SystemMetrics(SystemMetricsMonitor):  # type: ignore[misc]  # MLflow is untyped here
-    """MLflow's monitor, which tells the run's log instead of MLflow itself, and so outlives a server that is away."""
-
-    def __init__(self, run: LoggedRun, run_id: str) -> None:
-        """`run_id`: MLflow's name of the run, whose steps go on."""
-        uri = run.log.client.tracking_uri
-        super().__init__(run_id, sampling_interval=INTERVAL_SECONDS, resume_logging=True, tracking_uri=uri)
-        self._run = run
-
-    def monitor(self) -> None:
-        """Measure until the end; the loop of the thread."""
-        while not self._shutdown_event.is_set():
-            self.collect_metrics()
-            self._shutdown_event.wait(self.sampling_interval)
-            self.publish_metrics(self.aggregate_metrics())
-
-    def publish_metrics(self, metrics: Mapping[str, float]) -> None:
-        """Add them to the log."""
-        self._run.metrics(
-            (f"{self._metrics_prefix}{name}", value, self._logging_step) for name, value in metrics.items()
-        )
-        self._logging_step += 1
-        for monitor in self.monitors:
-            monitor.clear_metrics()
-
-    def finish(self) -> None:
-        """End the thread."""
-        self._shutdown_event.set()
-        self._process.join()
 
 
 FLUSH_SECONDS = 2.0
@@ -250,6 +218,7 @@ def _counts(result: StageResult) -> dict[str, float]:
 
 def _system_metrics(run: LoggedRun, run_id: str) -> "SystemMetrics":
     """Processor, memory, disk, network and GPU figures, logged by a thread until `finish`."""
+    from tasks.tracking.system_metrics import SystemMetrics  # imports MLflow
 
     monitor = SystemMetrics(run, run_id)
     monitor.start()

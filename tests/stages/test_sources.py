@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ltx_core.checkpoint.flavours import flavour
+from ltx_core.checkpoint.flavours import published
 from ltx_core.errors import CheckpointError, ConfigError
 from ltx_core.io.digest import DigestMemo
 from tasks.runtime.weights import open_model
@@ -234,7 +234,7 @@ def test_a_pack_of_the_hub_in_one_commit(ask: Ask) -> None:
     ((_, built, _),) = ask("run", PACK, None)
     assert built[-1] == "train_lora"
     fetched = [path for path in FakeHub.asked if "/resolve/" in path and path.endswith(".safetensors")]
-    assert {Path(path).name for path in fetched} == {Path(name).name for name in flavour("2.5").files}
+    assert {Path(path).name for path in fetched} == {Path(name).name for name in published("2.5").files}
 
 
 def test_what_is_nowhere_on_the_hub_is_one_message(ask: Ask) -> None:
