@@ -38,7 +38,7 @@ from flows.server.services import (
 )
 from ltx_core.errors import ConfigError, TransientError
 from ltx_core.io.atomic import write_bytes
-from tasks.runtime.gpus import count_gpus
+from tasks.runtime.device import count_gpus
 from tasks.tracking.mlflow import answering, tracking_uri
 
 
@@ -59,7 +59,7 @@ INSTALLED = Path(__file__).parents[2]
 """The folder of this package, from which a worker loads the flows."""
 FORMER_GPU_LIMIT = "gpu"
 """Earlier versions held GPUs by this limit of the server, whose slots outlived their holders; now the kernel's locks in
-tasks/runtime/gpus.py are all that holds one, and nothing asks for this."""
+tasks/runtime/device.py are all that holds one, and nothing asks for this."""
 
 
 async def _make_pool() -> None:

@@ -20,7 +20,7 @@ from ltx_core.errors import LtxError, Stopped
 from tasks.runtime.messages import STOPPED_EXIT, Reporter, log_to_stderr
 
 if TYPE_CHECKING:
-    from tasks.runtime.gpus import Held
+    from tasks.runtime.device import Held
     from tasks.runtime.stage import StageRun
 
 
@@ -66,7 +66,7 @@ def run_request(request: Path, reporter: Reporter) -> None:
 
 def _gpus_of(run: "StageRun[Any]") -> AbstractContextManager["Held | None"]:
     """The GPUs that the stage may use, held; None where it uses none."""
-    from tasks.runtime.gpus import ALL, held_gpus
+    from tasks.runtime.device import ALL, held_gpus
 
     stage, memory = run.stage, run.shared.memory
     if stage.device != "gpu" or memory.device == "cpu":
