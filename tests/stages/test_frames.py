@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from datasets_spec import Clip, Frames
-from flows.plan import plan
+from flows.plan import as_configured, plan
 from flows.run import run_stages
 from flows.selection import select
 from ltx_core.errors import CheckpointError, ConfigError, DataError
@@ -81,7 +81,7 @@ def test_the_plan_says_what_the_encoder_takes_of_the_card(empty: Bench) -> None:
 
     def told(bench: Bench) -> list[str]:
         stage = stage_named("embed_frames")
-        return list(stage.memory(bench.asked(stage, {})))
+        return list(stage.memory(as_configured(stage, bench.config)))
 
     (line,) = told(card)
     assert "takes about 0.0 GiB; it does not fit; lower embed_frames.frames_at_once" in line
