@@ -17,6 +17,8 @@ from ltx_core.checkpoint.model import Model
 from ltx_core.shapes import LatentShape, audio_latent_frames
 from ltx_core.training.captions import ContextCache
 from ltx_core.training.config import TrainSettings
+from ltx_core.training.methods.method import Setup
+from ltx_core.training.methods.registry import make_methods
 from ltx_core.training.objective import Objective
 from ltx_core.training.samples import SampleInfo
 from tests.forwards import watched
@@ -92,7 +94,9 @@ def objective_of(clip: Callable[[str], SampleInfo]) -> Callable[..., Objective]:
             add_lora(model, target_modules(model, adapted), rank=2, alpha=2, seed=0)
             for parameter in lora_parameters(model).values():
                 parameter.data.fill_(0.05)
-        return Objective(model, source, contexts, TrainSettings(**changes), "cpu")
+        settings = TrainSettings(**changes)
+        methods = make_methods(Setup(settings, model, source, source.samples, {}, "cpu"))
+        return Objective(model, source, contexts, settings, "cpu", methods)
 
     return make
 

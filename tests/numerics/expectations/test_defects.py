@@ -33,7 +33,8 @@ from ltx_core.shapes import LatentShape, PixelShape
 from ltx_core.text.contexts import text_contexts
 from ltx_core.text.gemma import embed_text, load_gemma, load_text_projection
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.objective import BatchLosses, Objective, loss_shares, total_loss
+from ltx_core.training.methods.method import BatchLosses
+from ltx_core.training.objective import Objective, loss_shares, total_loss
 from ltx_core.training.order import Visit
 
 pytestmark = pytest.mark.numerics
@@ -99,10 +100,10 @@ def test_d04_routed_tokens_take_their_modulation_along(given: bool, objective_of
         lambda _, inputs, arguments: seen.append({"tokens": inputs[0], **arguments}), with_kwargs=True
     )
     objective.predict(batch)
-    objective.predict(replace(batch, kept=()))
+    objective.predict(replace(batch, extras={}))
     hook.remove()
     routed, whole = seen
-    (kept,) = batch.kept[0]
+    (kept,) = batch.extras["tread.000"]
     assert len(kept) < whole["tokens"].shape[1]
     assert routed["tokens"].equal(whole["tokens"][:, kept])
     for name in ("temb", "temb_ca_scale_shift"):

@@ -187,7 +187,7 @@ def test_e10_routing_works_with_timesteps_by_token_and_restores_the_order(
     objective.predict(batch)
     for hook in hooks:
         hook.remove()
-    aside = torch.ones(batch.video.weight.shape, dtype=torch.bool).scatter(1, batch.kept[0], False)
+    aside = torch.ones(batch.video.weight.shape, dtype=torch.bool).scatter(1, batch.extras["tread.000"], False)
     assert aside.any()
     assert batch.video.weight[aside].all()
     changed = (leaving[0] != entering[0]).any(dim=2)
