@@ -28,6 +28,9 @@ from tasks.stages.render.config import RenderValidationConfig
 from tasks.stages.split import SplitConfig
 from tasks.tracking.address import WHOLE, hide_secrets
 
+DEFAULT_CONFIG = "ltx2-lora.yaml"
+"""A configuration that is not named lies here, in the folder that a command is given in."""
+
 
 def override(values: dict[str, Any], dotted: str, value: Any) -> None:
     """Set `values["a"]["b"]` for "a.b"; a number in the path is a list index, as in `datasets.0.repeats`.

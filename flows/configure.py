@@ -98,7 +98,7 @@ def annotated(answers: Answers) -> str:
     encoder_line = f"  text_encoder: {_text(encoder)}   # a folder, or a repository\n" if encoder else ""
     return f"""\
 # Made by `ltx2-lora configure` for {answers.gpu_gib:g} GiB of GPU memory; goal: {answers.goal}, {goal.meaning}.
-# docs/config.md lists every option. Next: ltx2-lora plan THIS_FILE, then ltx2-lora train THIS_FILE.
+# docs/config.md lists every option. Next: ltx2-lora plan THIS_FILE, then ltx2-lora run THIS_FILE.
 # Paths are relative to this file.
 
 workspace: workspace   # results, caches and tracking

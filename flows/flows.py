@@ -17,7 +17,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 from pydantic import SecretStr, WrapValidator
 
-from flows.config import RunConfig, load_config
+from flows.config import DEFAULT_CONFIG, RunConfig, load_config
 from flows.generated import flow_attribute
 from flows.in_flow import explained, run_in_flow
 from flows.plan import downloads, plan
@@ -30,7 +30,6 @@ from tasks.tracking.address import WHOLE, without_secrets
 StageName = StrEnum("StageName", {stage.name: stage.name for stage in STAGES})  # type: ignore[misc]  # made from STAGES
 
 CONFIG_VARIABLE = "LTX2_CONFIG"
-DEFAULT_CONFIG = "ltx2-lora.yaml"
 
 
 def _as_given(value: Any, _check: Any) -> Any:

@@ -1,9 +1,9 @@
 """Files that are made from declarations: docs, project files, and Prefect's deployments."""
 
-from argparse import ArgumentParser, HelpFormatter
 from collections.abc import Iterator
 from typing import Any, get_args, get_origin
 
+import typer
 import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
@@ -124,18 +124,15 @@ def _default(value: Any) -> str:
 
 
 def commands_page() -> str:
-    """The help of every command."""
-    from flows.commands import COMMANDS
+    """The help of every command that `--help` lists, as wide as a page."""
+    from flows.cli.app import COMMANDS, PROGRAM
 
     parts = ["# Commands", ""]
     for command in COMMANDS:
-        sub = ArgumentParser(prog=f"ltx2-lora {command.name}", description=command.summary)
-        command.arguments(sub)
-        sub.formatter_class = _fixed_width
-        parts += [f"## {command.name}", "", "```", sub.format_help().strip(), "```", ""]
+        if not command.hidden:
+            loaded = command.load()
+            context = typer.Context(
+                loaded, info_name=f"{PROGRAM} {command.name}", terminal_width=110, **loaded.context_settings
+            )
+            parts += [f"## {command.name}", "", "```", loaded.get_help(context).strip(), "```", ""]
     return "\n".join(parts).rstrip() + "\n"
-
-
-def _fixed_width(prog: str) -> HelpFormatter:
-    """Help that does not depend on the terminal it is made in."""
-    return HelpFormatter(prog, width=110)

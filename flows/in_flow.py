@@ -50,8 +50,8 @@ from flows.server.answers import api_url
 from flows.server.processes import dead_runs, forget, recorded_process
 from flows.signals import Ended
 from ltx_core.errors import ConfigError, LtxError, Stopped, TransientError
-from ltx_core.gallery.cells import Badge, Cell
 from ltx_core.io.atomic import find_whole
+from ltx_core.report.page import Badge, Cell
 from tasks.runtime.launch import StageDied, StageResult
 from tasks.runtime.messages import Everyone, Listener
 from tasks.runtime.stage import Stage, StageRun

@@ -20,10 +20,9 @@ from flows.plan import prepare, required_manifest
 from flows.selection import Selection, inputs_of
 from flows.tracked import Tracked
 from ltx_core.errors import Stopped
-from ltx_core.gallery.cells import Badge, Cell, Section, table
-from ltx_core.gallery.page import run_report
 from ltx_core.io.json_file import write_json
 from ltx_core.progress import SILENT, Progress
+from ltx_core.report.page import Badge, Cell, Section, run_report, table
 from tasks import STAGES
 from tasks.runtime.execute import read_quarantine
 from tasks.runtime.launch import StageResult, perform, with_retries

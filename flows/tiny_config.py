@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from flows.config import DEFAULT_CONFIG
 from ltx_core.io.atomic import write_bytes
 
 if TYPE_CHECKING:
     from ltx_core.tiny.write import Miniature
 
 
-NAME = "ltx2-lora.yaml"
 HEADER = """\
 # A run on the miniature: real options at toy sizes. docs/config.md lists every option with its default.
 # Paths are relative to this file.
@@ -21,7 +21,7 @@ HEADER = """\
 
 def write_config(folder: Path, made: "Miniature") -> Path:
     """Write `ltx2-lora.yaml` into the miniature's folder and give its path."""
-    path = folder / NAME
+    path = folder / DEFAULT_CONFIG
     text = HEADER + yaml.safe_dump(_values(folder, made), sort_keys=False, width=120, allow_unicode=True)
     write_bytes(path, text.encode())
     return path

@@ -13,13 +13,13 @@ from datasets_spec import AudioSpec, Clip, DatasetSpec, Media, Quarantined
 from datasets_spec.rows import AudioKind
 from ltx_core.io.digest import text_digest
 from ltx_core.media.clip import Heard, clip_files, clip_seconds, heard, with_sound
-from ltx_core.media.contact_sheet import contact_sheet
 from ltx_core.media.errors import MediaError
 from ltx_core.media.quality import QualityThresholds, assign_splits, mark_duplicates
 from ltx_core.media.split import split_media
 from ltx_core.media.whole_clip import some_frames
 from ltx_core.media.windows import CHANGED_FRAMES, resampled
 from ltx_core.progress import stop_if_asked
+from ltx_core.report.contact_sheet import SheetRow, contact_sheet
 from ltx_core.shapes import floor_frames
 from ltx_core.store.items import ItemStore
 from tasks.runtime.shared import ConfigModel, Shared
@@ -269,9 +269,9 @@ def draw_contact_sheets(clips: Sequence[Clip], rates: Mapping[str, float], run: 
             if isinstance(frames, MediaError):
                 run.progress.note(f"{key} is not on its contact sheet: {frames}")
             else:
-                rows.append((_label(chosen[key], rates[chosen[key].media_id]), frames))
+                rows.append(SheetRow(_label(chosen[key], rates[chosen[key].media_id]), list(frames)))
         if rows:
-            contact_sheet(rows, run.out / f"contact-sheet-{name[0]}-{name[1]}.png")
+            contact_sheet(run.out / f"contact-sheet-{name[0]}-{name[1]}.png", rows)
 
 
 def _picked(clip: Clip) -> list[int]:

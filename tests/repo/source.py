@@ -20,7 +20,7 @@ CORE_LAYERS = (
     ("adapters", "distributed"),
     ("memory",),
     ("autoencoder", "text"),
-    ("vision", "sampling", "training", "tiny", "gallery"),
+    ("vision", "sampling", "training", "tiny", "report"),
 )
 """Inside `ltx_core`, from the bottom up: what is in one row knows the rows before it, and nothing beside it."""
 SOURCES = sorted(path.relative_to(ROOT) for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))

@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "2.3"
 PLAN_FOR_A_CARD = f"""
 import json, sys, tempfile
 from pathlib import Path
-from flows.cli import main
+from flows.cli.app import main
 weights = {{"checkpoint": {str(GOLDEN / "checkpoint.safetensors")!r}, "text_encoder": {str(GOLDEN / "text_encoder")!r}}}
 with tempfile.TemporaryDirectory() as name:
     folder = Path(name)
@@ -31,8 +31,8 @@ with tempfile.TemporaryDirectory() as name:
         sys.exit("the plan failed")
 """
 EMBEDDING_TEXT = "import tasks.stages.embed_text, ltx_core.text.gemma, ltx_core.text.assemble"
-COMMANDS = "import flows.cli, flows.commands.run, flows.commands.plan, flows.plan, flows.config"
-HELP = "from contextlib import suppress\nfrom flows.cli import main\nwith suppress(SystemExit):\n    main(['--help'])"
+COMMANDS = "import flows.cli.app, flows.cli.run, flows.cli.server, flows.cli.start, flows.cli.workspace"
+HELP = "from flows.cli.app import main\nmain(['--help'])"
 
 
 @pytest.mark.parametrize(

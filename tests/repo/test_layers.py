@@ -10,10 +10,10 @@ import pytest
 from tests.repo.source import CORE_LAYERS, LAYERS, ROOT, SOURCES, imports, nodes, top_packages
 
 HEAVY = ("torch", "diffusers", "transformers", "peft", "mlflow")
-LIGHT_MODULES = ("datasets_spec", "tasks", "flows.config", "flows.cli", "flows.flows")
+LIGHT_MODULES = ("datasets_spec", "tasks", "flows.config", "flows.cli.run", "flows.flows")
 """What `--help`, `plan`, forms and deployments import; in the order in which they are imported here."""
 PREFECT_ALLOWED = ("flows/", "flows/in_flow.py")
-NOT_IN_CORE = {"yaml", "argparse", "mlflow"}
+NOT_IN_CORE = {"yaml", "argparse", "typer", "mlflow"}
 TESTING = ("tests", "pytest", "unittest", "prefect.testing")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.cli import main
+from flows.cli.app import main
 from flows.run import run_stages
 from flows.selection import select
 from ltx_core.errors import DamagedError, LtxError

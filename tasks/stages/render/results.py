@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datasets_spec import Checkpoint, Render
-from ltx_core.gallery.cells import Cell
-from ltx_core.gallery.contact_sheet import SheetRow, middle_frame, render_sheet
-from ltx_core.gallery.page import gallery
-from ltx_core.gallery.renders import Figures, PromptRow, VariantRender
 from ltx_core.io.digest import DigestMemo, file_digest, text_digest
 from ltx_core.media.audio import decode_sound
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.measure import loudness_db, motion, sharpness
 from ltx_core.media.probe import probe_media
 from ltx_core.progress import Progress, stop_if_asked
+from ltx_core.report.contact_sheet import SheetRow, contact_sheet
+from ltx_core.report.page import Cell, Figures, PromptRow, VariantRender, gallery
 from ltx_core.store.items import ItemStore
 from ltx_core.vision.folder import clip_identity, locate_clip, pending_clip
 from tasks.runtime.device import prepare_device
@@ -153,12 +151,9 @@ def draw_gallery(rows: Sequence[Render], run: StageRun[RenderValidationConfig], 
         prompt, seed = first.prompt, first.seed
         renders = [_variant(row, run, runs, number=len(prompts)) for row in rows_of_one]
         prompts.append(PromptRow(prompt=prompt, seed=seed, renders=renders, settings=_settings(first, run)))
-        sheet.append(
-            SheetRow(
-                f"{prompt}  ({first.mode}, seed {seed})",
-                [(r.variant, r.poster) for r in renders if r.poster is not None],
-            )
-        )
+        images = [render.poster for render in renders if render.poster is not None]
+        labels = [render.variant for render in renders]
+        sheet.append(SheetRow(f"{prompt}  ({first.mode}, seed {seed})", images, labels))
     facts: dict[str, Cell] = {
         "LoRA": checkpoint.sha256,
         "steps": checkpoint.step,
@@ -166,7 +161,7 @@ def draw_gallery(rows: Sequence[Render], run: StageRun[RenderValidationConfig], 
         "eval loss of the base": checkpoint.base_eval_loss,
     }
     gallery(run.out / "gallery.html", "Validation renders", facts, prompts)
-    render_sheet(run.out / "renders.png", "Validation renders, middle frames", sheet)
+    contact_sheet(run.out / "renders.png", sheet, "Validation renders, middle frames")
 
 
 def _request_of(row: Render) -> tuple[str, str, str, int]:
@@ -198,7 +193,8 @@ def _variant(
 
 def _middle(row: Render, run: StageRun[RenderValidationConfig]) -> np.ndarray:
     time = (row.num_frames // 2 + 0.25) / row.frame_rate
-    return middle_frame(np.stack(list(decode_frames(run.workspace.root / row.file, [time]))))
+    (frame,) = decode_frames(run.workspace.root / row.file, [time])
+    return frame
 
 
 def _settings(row: Render, run: StageRun[RenderValidationConfig]) -> dict[str, str | int | float | None]:

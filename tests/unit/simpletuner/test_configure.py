@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.cli import main
+from flows.cli.app import main
 from flows.config import load_config
 from flows.configure import FITS, GOALS, Answers, annotated
 

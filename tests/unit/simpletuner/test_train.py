@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.cli import main
+from flows.cli.app import main
 from ltx_core.tiny.gemma import write_gemma
 from ltx_core.tiny.model import write_checkpoint
 

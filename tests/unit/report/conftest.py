@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from ltx_core.gallery.renders import Figures, PromptRow, VariantRender
+from ltx_core.report.page import Figures, PromptRow, VariantRender
 
 FIGURES = Figures(sharpness=0.01, motion=0.02, loudness_db=-20.0)
 

@@ -12,10 +12,19 @@ import pytest
 from PIL import Image
 
 from ltx_core.errors import DataError, ShapeError
-from ltx_core.gallery.cells import Badge, Link, Section, cell_html, readable, table
-from ltx_core.gallery.curve import Series, curve
-from ltx_core.gallery.page import gallery, run_report
-from ltx_core.gallery.renders import Figures, PromptRow, VariantRender
+from ltx_core.report.curve import Series, curve
+from ltx_core.report.page import (
+    Badge,
+    Figures,
+    Link,
+    PromptRow,
+    Section,
+    VariantRender,
+    gallery,
+    readable,
+    run_report,
+    table,
+)
 
 NASTY = "<script>alert(1)</script> & \"quoted\" 'single'"
 VOID = {"meta", "link", "img", "br", "hr", "input"}
@@ -84,6 +93,21 @@ def test_nothing_comes_from_outside(tmp_path: Path, row_of: Callable[..., Prompt
     assert not Reader(page).all("link")
 
 
+def test_a_video_with_a_hostile_name_stays_a_link(
+    tmp_path: Path, row_of: Callable[..., PromptRow], video: Callable[[str], Path]
+) -> None:
+    name = "\"onerror='x' <b>&{{ 7 * 7 }}.mp4"
+    hostile = VariantRender(
+        variant="{{ 7 * 7 }}", video=video(name), figures=Figures(sharpness=1, motion=1, loudness_db=0)
+    )
+    gallery(tmp_path / "page.html", "{% raw %}", {}, [row_of(renders=[hostile])])
+    read = Reader((tmp_path / "page.html").read_text())
+    (attributes,) = read.all("video")
+    assert unquote(attributes["src"] or "") == f"videos/{name}"
+    assert "onerror" not in attributes
+    assert {"{{ 7 * 7 }}", "{% raw %}"} <= set(read.text), "a value is no template"
+
+
 def test_missing_video_is_refused(tmp_path: Path, row_of: Callable[..., PromptRow]) -> None:
     lost = VariantRender(
         variant="base", video=tmp_path / "lost.mp4", figures=Figures(sharpness=1, motion=1, loudness_db=0)
@@ -129,12 +153,12 @@ def test_ragged_table_is_refused() -> None:
 @pytest.mark.parametrize("href", ["javascript:alert(1)", "JavaScript:alert(1)", "data:text/html,x", "file:///etc"])
 def test_link_to_elsewhere_is_refused(href: str) -> None:
     with pytest.raises(ValueError, match="relative address"):
-        cell_html(Link("x", href))
+        Link("x", href)
 
 
 @pytest.mark.parametrize("href", ["a/b.mp4", "../x:y.mp4", "http://127.0.0.1:5000/#/a:b", "#part"])
 def test_ordinary_links_pass(href: str) -> None:
-    assert href in cell_html(Link("x", href))
+    assert Reader(table(["a"], [[Link("x", href)]])).all("a") == [{"href": href}]
 
 
 @pytest.mark.parametrize(
