@@ -58,7 +58,7 @@ class Command:
 COMMANDS = (
     Command(
         "miniature",
-        "flows.cli.start:miniature",
+        "start:miniature",
         "Get started",
         "Write a miniature model with footage and a configuration.",
     ),
@@ -72,7 +72,7 @@ COMMANDS = (
     Command("down", "server:down", "Operate", "Stop what `up` started."),
     Command(
         "announce",
-        "flows.cli.server:announce",
+        "server:announce",
         "Operate",
         "Announce new footage, which starts the deployment `retrain`.",
     ),
@@ -159,17 +159,17 @@ def _exit_code_of(words: Sequence[str]) -> int:
 
 
 def _called(function: Function) -> Callable[..., NoReturn]:
-    """The function with its errors told, and its exit code handed to typer."""
+    """The function, which ends as typer wants it: by its exit code."""
 
     @functools.wraps(function)
-    def call(**given: Any) -> NoReturn:
-        raise typer.Exit(carried_out(functools.partial(function, **given)))
+    def call(**arguments: Any) -> NoReturn:
+        raise typer.Exit(carried_out(functools.partial(function, **arguments)))
 
     return call
 
 
 def carried_out(command: Function) -> int:
-    """Do it; gives the exit code. What goes wrong is told on standard error."""
+    """Run the command and give its exit code. What goes wrong is said on standard error."""
     from tasks.runtime.launch import StageDied  # brings all stages with it, which `--help` does without
 
     try:

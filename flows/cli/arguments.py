@@ -31,10 +31,10 @@ def one_of(names: Iterable[str], flag: str, text: str, metavar: str | None = Non
     """An option that takes one of some names; a shell completes them."""
     known = tuple(names)
 
-    def parsed(given: str) -> str:
-        if given not in known:
-            raise typer.BadParameter(f"{given!r} is none of {', '.join(known)}.")
-        return given
+    def parsed(name: str) -> str:
+        if name not in known:
+            raise typer.BadParameter(f"{name!r} is none of {', '.join(known)}.")
+        return name
 
     shown = metavar or f"<{'|'.join(known)}>"
     return typer.Option(flag, metavar=shown, help=text, parser=parsed, autocompletion=lambda: list(known))
@@ -50,22 +50,22 @@ FromStage = Annotated[str | None, one_of(NAMES, "--from", "Run this stage and al
 Force = Annotated[bool, typer.Option("--force", help="Run the selected stages again, even if they are up to date.")]
 
 
-def read_overrides(given: Sequence[str] | None) -> dict[str, Any]:
+def read_overrides(overrides: Sequence[str] | None) -> dict[str, Any]:
     """Dotted options and their values, read as YAML.
 
     Raises:
         ConfigError: one is not NAME=VALUE.
     """
-    overrides = {}
-    for text in given or ():
+    values = {}
+    for text in overrides or ():
         name, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"--set {hide_secrets(text)!r} is not NAME=VALUE, such as --set train_lora.steps=500")
         try:
-            overrides[name] = parse_yaml(value)
+            values[name] = parse_yaml(value)
         except (ValueError, yaml.YAMLError) as error:
             raise ConfigError(f"--set {hide_secrets(text)!r}: the value is not YAML: {where_wrong(error)}") from error
-    return overrides
+    return values
 
 
 def read_config(path: Path, overrides: Sequence[str] | None) -> RunConfig:

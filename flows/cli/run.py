@@ -99,7 +99,7 @@ def run(
     print_notices(console, guide_notices(path))
     check_here(read, selection)
     if read.tracking.uri is not None:
-        answering(read.tracking, read.place())  # told now, not when footage is read and weights are downloaded
+        answering(read.tracking, read.place())  # an error now, not when footage has been read and weights downloaded
     planned = list(planned_stages(read, selection, downloads(read, selection)))
     print_notices(console, (notice for stage in planned for notice in stage.notices))
     if not any(stage.will_run for stage in planned):

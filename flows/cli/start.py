@@ -99,17 +99,17 @@ def configure(
     console.print(f"next: ltx2-lora plan {output}", style="bold")
 
 
-def _answered(given: Mapping[str, Any], console: Console) -> dict[str, Any]:
+def _answered(options: Mapping[str, Any], console: Console) -> dict[str, Any]:
     """An answer to each question: the options given, and what a person says to the rest.
 
     Raises:
         ConfigError: something is missing and nobody can be asked, or an answer has no meaning.
     """
-    missing = [name for name, value in given.items() if value is None]
+    missing = [name for name, value in options.items() if value is None]
     if missing and not sys.stdin.isatty():
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
         raise ConfigError(f"nobody can be asked here; give {flags}")
-    checked = {name: CHECKS[name](value) for name, value in given.items() if name not in missing}
+    checked = {name: CHECKS[name](value) for name, value in options.items() if name not in missing}
     return checked | {name: _ask(name, console) for name in missing}
 
 
