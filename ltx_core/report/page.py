@@ -125,7 +125,7 @@ def gallery(
         DataError: a video does not exist.
         StorageError: the disk is full or read-only.
     """
-    shown = [
+    shown: list[dict[str, Any]] = [
         {
             "prompt": row.prompt,
             "settings": {"Seed": str(row.seed), **row.settings},
@@ -230,14 +230,14 @@ def _compared(figures: Figures, other: Figures | None) -> list[tuple[str, str, s
     is_louder = other is not None and other.loudness_db > -120 and not is_silent
     louder = f"{figures.loudness_db - other.loudness_db:+.1f} dB" if other and is_louder else ""
     rows = [
-        ("Sharpness", f"{figures.sharpness:.4g}", _change(figures.sharpness, other and other.sharpness)),
-        ("Motion", f"{figures.motion:.4f}", _change(figures.motion, other and other.motion)),
+        ("Sharpness", f"{figures.sharpness:.4g}", _change(figures.sharpness, other.sharpness if other else None)),
+        ("Motion", f"{figures.motion:.4f}", _change(figures.motion, other.motion if other else None)),
         ("Loudness", loudness, louder),
     ]
     if figures.difference_from_base is not None:
         rows.append(("From base", f"{figures.difference_from_base:.4f}", ""))
     if figures.clip_score is not None:
-        change = _change(figures.clip_score, other and other.clip_score)
+        change = _change(figures.clip_score, other.clip_score if other else None)
         rows.append(("CLIP score", f"{figures.clip_score:.2f}", change))
     return rows
 
