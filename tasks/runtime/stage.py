@@ -24,9 +24,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 from pydantic import BaseModel
 
 from datasets_spec import Manifest, Quarantined, Record
+from ltx_core.checkpoint.model import Model
 from ltx_core.io.digest import DigestMemo
 from ltx_core.progress import SILENT, Progress
 from tasks.runtime.shared import Shared
+from tasks.runtime.weights import open_model
 from tasks.runtime.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -152,6 +154,15 @@ class StageRun(Generic[ConfigT_co]):
     def num_ranks(self) -> int:
         """As how many processes on this machine the body runs."""
         return self.stage.num_ranks(self)
+
+    @cached_property
+    def model(self) -> Model:
+        """The model, opened once for the body. An identity asks `open_model` anew, which sees whether files changed.
+
+        Raises:
+            LtxError: as for `tasks.runtime.weights.open_model`.
+        """
+        return open_model(self.shared.model)
 
     @cached_property
     def memo(self) -> DigestMemo:

@@ -29,7 +29,6 @@ from ltx_core.store.index import Entry
 from ltx_core.store.samples import ShardReader
 from tasks.runtime.device import prepare_device, torch_dtype
 from tasks.runtime.stage import StageRun
-from tasks.runtime.weights import open_model
 from tasks.stages.encode_latents import EncodeLatentsConfig
 from tasks.stages.encode_missing import ClipShardConfig
 from tasks.stages.file_reading import read_file
@@ -94,7 +93,7 @@ def clip_encoder(clips: Sequence[Clip], run: StageRun[EncodeLatentsConfig]) -> C
     Raises:
         OutOfMemory: a shape does not fit the device.
     """
-    checkpoint, device = open_model(run.shared.model), prepare_device(run.shared.memory)
+    checkpoint, device = run.model, prepare_device(run.shared.memory)
     dtype = torch_dtype(run.config.dtype)
     vae = load_video_vae(checkpoint, device=device, dtype=dtype)
     audio_vae = load_audio_vae(checkpoint, device=device, dtype=torch.float32)
@@ -188,7 +187,7 @@ def resounded(
     if not clips:
         return
     run.progress.note(f"{len(clips)} clips have known video and other audio or another mask: only these are encoded")
-    checkpoint, device = open_model(run.shared.model), prepare_device(run.shared.memory)
+    checkpoint, device = run.model, prepare_device(run.shared.memory)
     audio_vae, mel = load_audio_vae(checkpoint, device=device, dtype=torch.float32), mel_config(checkpoint.config)
     run.memo.check()
     reader = ShardReader(run.workspace.root)

@@ -16,7 +16,7 @@ from ltx_core.text.packing import PACK_TOKENS
 from tasks.runtime.device import loading, planned_card
 from tasks.runtime.shared import PromptConfig
 from tasks.runtime.stage import Observed, Outcome, Stage, StageRun
-from tasks.runtime.weights import component_identities, open_model
+from tasks.runtime.weights import component_identities
 from tasks.stages.encode_missing import Encoded, Refused, ShardConfig, encode_missing, stored_at
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class EmbedText(Stage[EmbedTextConfig, Text]):
         gpu_gib, asked = planned_card(run.shared.memory), run.shared.memory.stream_text_encoder
         if gpu_gib is None:
             return ()
-        memory = _encoder_memory(run.config, open_model(run.shared.model))
+        memory = _encoder_memory(run.config, run.model)
         streamed = not memory.fits(usable_bytes(gpu_gib)) if asked == "auto" else asked
         how = "its layers are copied from host memory one by one" if streamed else "it stays on the card"
         return (f"{gpu_gib:g} GiB card: the text encoder takes {memory.needed_bytes / GIB:.1f} GiB; {how}",)
@@ -138,7 +138,7 @@ def _models(run: StageRun[EmbedTextConfig]) -> "tuple[TextEncoder, TextProjectio
         from ltx_core.text.gemma import load_gemma, load_text_projection
         from tasks.runtime.device import prepare_device, torch_dtype
 
-    model, device = open_model(run.shared.model), prepare_device(run.shared.memory)
+    model, device = run.model, prepare_device(run.shared.memory)
     int8 = run.config.dtype == "int8"
     dtype = torch_dtype("bf16" if int8 else run.config.dtype)
     projection = load_text_projection(model, device=device, dtype=dtype)

@@ -26,7 +26,7 @@ from ltx_core.training.soundless import as_heard
 from tasks.runtime.device import loading
 from tasks.runtime.shared import Shared
 from tasks.runtime.stage import TRANSFORMER, Inputs, Observed, Outcome, Stage, StageRun
-from tasks.runtime.weights import component_identities, open_model
+from tasks.runtime.weights import component_identities
 from tasks.stages import low_precision
 from tasks.stages.low_precision import quantised_folder
 from tasks.stages.memory import buckets_of, feature_width, memory_lines, plan_on_gpu, training_work
@@ -69,7 +69,7 @@ class TrainLora(Stage[TrainSettings, Checkpoint]):
         Raises:
             ConfigError: it has not.
         """
-        num_blocks = int(open_model(run.shared.model).arguments("transformer")["num_layers"])
+        num_blocks = int(run.model.arguments("transformer")["num_layers"])
         block_routes(run.config.tread_routes, num_blocks)
         if run.config.crepa is not None:
             check_block(run.config.crepa, num_blocks)
@@ -180,7 +180,7 @@ def _job(run: StageRun[TrainSettings], source: "PoolSource", ranks: "Ranks", dev
     from ltx_core.training.run import TrainJob
     from tasks.runtime.device import torch_dtype
 
-    checkpoint = open_model(run.shared.model)
+    checkpoint = run.model
     layers = _layers(run, source, ranks, device)
     settings, memory_advice = _planned(run, source, ranks, device, layers)
     dtype = torch_dtype(settings.dtype)
@@ -232,7 +232,7 @@ def _layers(run: StageRun[TrainSettings], source: "PoolSource", ranks: "Ranks", 
         from ltx_core.training.compared import compared_clip
         from tasks.runtime.device import torch_dtype
 
-        checkpoint, dtype = open_model(run.shared.model), torch_dtype(settings.dtype)
+        checkpoint, dtype = run.model, torch_dtype(settings.dtype)
         assert settings.base_precision != "native"  # nothing is compared for it
         clip = compared_clip(settings, source, load_connectors(checkpoint, device=device, dtype=dtype), device=device)
         found = compare_in_8_bits(

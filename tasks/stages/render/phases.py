@@ -33,7 +33,6 @@ from ltx_core.text.contexts import text_contexts
 from ltx_core.training.samples import PoolSource
 from tasks.runtime.device import prepare_device, torch_dtype
 from tasks.runtime.stage import StageRun
-from tasks.runtime.weights import open_model
 from tasks.stages.low_precision import quantised_folder
 from tasks.stages.memory import vae_options
 from tasks.stages.render.config import RenderValidationConfig, picture_crf
@@ -136,7 +135,7 @@ def sample_missing(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConf
         return 0
     device = prepare_device(run.shared.memory)
     dtype = torch_dtype(run.config.dtype)
-    checkpoint = open_model(run.shared.model)
+    checkpoint = run.model
     source = PoolSource(run.inputs["encode_latents"], run.inputs["embed_text"], run.workspace.root)
     prompts = _prompts(todo, run, source, load_connectors(checkpoint, device=device, dtype=dtype), device)
     crf = picture_crf(run.config, run.shared)
@@ -205,7 +204,7 @@ def decode_missing(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConf
         return
     device = prepare_device(run.shared.memory)
     dtype = torch_dtype(run.config.dtype)
-    checkpoint = open_model(run.shared.model)
+    checkpoint = run.model
     vae = load_video_vae(checkpoint, device=device, dtype=dtype)
     audio_vae = load_audio_vae(checkpoint, device=device, dtype=torch.float32)
     vocoder = load_vocoder(checkpoint, device=device, dtype=torch.float32)
