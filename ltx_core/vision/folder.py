@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ltx_core.checkpoint.stored import StoredTensor
+from ltx_core.checkpoint.stored import StoredTensor, tensors_of
 from ltx_core.checkpoint.text_encoder import shards
 from ltx_core.errors import CheckpointError, ConfigError
 from ltx_core.hub.repository import PendingFile, Repository, is_repository
@@ -67,8 +67,8 @@ def open_encoder(folder: Path) -> StoredEncoder:
     if config.get("model_type") != MODEL_TYPE:
         raise CheckpointError(f"{folder} holds a {config.get('model_type')} model; {MODEL_TYPE} is wanted")
     weights = _weight_files(folder)
-    stored = {name: StoredTensor(path, name, entry) for path in weights for name, entry in _entries(path)}
-    body = {name.removeprefix(BODY): tensor for name, tensor in stored.items() if not name.startswith(HEAD)}
+    stored = tensors_of(*weights).items()
+    body = {name.removeprefix(BODY): tensor for name, tensor in stored if not name.startswith(HEAD)}
     return StoredEncoder(folder, config, (config_file, *weights), body)
 
 
@@ -100,10 +100,6 @@ def _weight_files(folder: Path) -> tuple[Path, ...]:
             f"they can run code."
         )
     return found
-
-
-def _entries(path: Path) -> list[tuple[str, Any]]:
-    return list(read_header(path).tensors.items())
 
 
 WEIGHTS = "model.safetensors"
