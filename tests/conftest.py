@@ -157,16 +157,3 @@ def written_once(tmp_path_factory: pytest.TempPathFactory) -> WriteOnce:
         return folder
 
     return once
-
-
-@pytest.fixture(scope="session")
-def miniature(written_once: WriteOnce) -> Path:
-    """The whole miniature, as `ltx2-lora miniature` writes it (some 20 s): its `ltx2-lora.yaml`. Do not change it."""
-
-    def write(folder: Path) -> None:
-        from flows.tiny_config import write_config
-        from ltx_core.tiny.write import write_miniature
-
-        write_config(folder, write_miniature(folder))
-
-    return written_once("miniature", write) / "ltx2-lora.yaml"

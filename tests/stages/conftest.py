@@ -1,10 +1,12 @@
 """Tiny footage, the miniature model, and workspaces in which all stages ran; each made once for all test processes."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.processes import Forked
 from tests.stages.bench import EVERY_STAGE, SCENES, Bench, Results, copied, write_clip
 
 WriteOnce = Callable[[str, Callable[[Path], object]], Path]
@@ -71,3 +73,9 @@ def own(finished: Bench, tmp_path: Path) -> Bench:
     workspace = tmp_path / "workspace"
     copied(finished.workspace / "pool", workspace / "pool")
     return finished.but(footage=copied(finished.footage, tmp_path / "footage"), workspace=workspace)
+
+
+@pytest.fixture
+def forked_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of stages are forks of this one, which has loaded torch already."""
+    monkeypatch.setattr(subprocess, "Popen", Forked)

@@ -14,7 +14,7 @@ from tasks.runtime.stage import StageRun
 from tests.stages.bench import Bench, Results
 from tests.stages.small_disk import fill, mounted
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.whole, pytest.mark.timeout(600), pytest.mark.usefixtures("forked_children")]
 
 PAGE = 4096
 LEFT = 3 * PAGE

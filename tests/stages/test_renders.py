@@ -242,6 +242,7 @@ def test_pictures_are_kept_in_part_where_that_is_asked(bench: Bench, tmp_path: P
 
 def test_official_guidance_is_that_of_the_checkpoints_release(bench: Bench) -> None:
     """The same render as by its numbers, and the gallery shows them."""
+    bench = bench.set(render_validation__render_base=False)  # one of so many steps is enough
     results = bench.set(render_validation__guidance="official", render_validation__num_steps=30).run(
         "render_validation"
     )

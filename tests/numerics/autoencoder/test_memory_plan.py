@@ -11,6 +11,7 @@ from ltx_core.tiny.header import Generation
 from tests.unit.autoencoder.allocations import Allocations
 from tests.unit.autoencoder.video_vaes import released_vae
 
+pytestmark = pytest.mark.extra
 CLIP = PixelShape(25, 256, 384)
 TOO_HIGH = 1.7
 

@@ -23,7 +23,7 @@ from ltx_core.engine.assemble import assemble, set_policies
 from ltx_core.engine.low_precision import SMALLEST_INT8_ROWS, Format, QuantisedLinear
 from ltx_core.engine.options import EngineOptions, Precision
 
-pytestmark = pytest.mark.numerics
+pytestmark = pytest.mark.extra
 PRODUCTS = 6
 ERROR = {"int8": 0.0125, "fp8": 0.0375}
 VIDEO, SOUND, TEXT = 18, 17, 17

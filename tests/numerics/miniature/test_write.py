@@ -21,5 +21,5 @@ def test_writes_all_three_parts_and_says_how_far_it_is(miniature: Miniature, pro
     sound = decode_sound(miniature.sound, 0.0, 2.0)
     assert sound is not None
     assert loudness_db(sound) > -40
-    assert progress_seen.seen[-1] == (len(DECLARED), len(DECLARED), "files")
+    assert progress_seen[-1] == (len(DECLARED), len(DECLARED), "files")
     assert not list(folder.rglob("*partial*"))

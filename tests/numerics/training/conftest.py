@@ -25,9 +25,9 @@ SMALL, LARGE = "64x32@9", "64x64@9"
 SIZES = {SMALL: PixelShape(9, 32, 64), LARGE: PixelShape(9, 64, 64)}
 
 
-def build_transformer(dtype: torch.dtype = torch.float32) -> LTX2VideoTransformer3DModel:
+def build_transformer(dtype: torch.dtype = torch.float32, **sizes: int) -> LTX2VideoTransformer3DModel:
     """A tiny LTX-2.5: gates, prompt modulation and keyframe marks, the same at every call."""
-    made = build("2.5", channels=CHANNELS, audio_channels=AUDIO_CHANNELS, width=TEXT, audio_width=AUDIO_TEXT)
+    made = build("2.5", channels=CHANNELS, audio_channels=AUDIO_CHANNELS, width=TEXT, audio_width=AUDIO_TEXT, **sizes)
     return made.to(dtype)
 
 

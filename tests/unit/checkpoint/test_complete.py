@@ -18,6 +18,8 @@ from ltx_core.checkpoint.text_encoder import open_text_encoder
 from ltx_core.errors import CheckpointError
 from tests.layouts import GOLDEN
 
+pytestmark = pytest.mark.whole
+
 Tensors = dict[str, torch.Tensor]
 Changed = Callable[[Callable[[Tensors, dict[str, str]], None]], Path]
 ONE_OF_EACH = {

@@ -19,6 +19,8 @@ from ltx_core.errors import ChangedError, CheckpointError
 from ltx_core.io import digest as digest_module
 from ltx_core.io.digest import DigestMemo
 
+pytestmark = pytest.mark.whole
+
 Tensors = dict[str, torch.Tensor]
 Changed = Callable[[Callable[[Tensors, dict[str, str]], None]], Path]
 

@@ -21,7 +21,7 @@ from ltx_core.checkpoint.architecture import (
 )
 from ltx_core.checkpoint.layouts import open_combined
 
-pytestmark = pytest.mark.whole
+pytestmark = pytest.mark.extra
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 WIDTHS = {

@@ -14,6 +14,8 @@ from ltx_core.errors import ConfigError, ShapeError
 Streams = Callable[..., tuple[Stream, Stream]]
 Transformer = LTX2VideoTransformer3DModel
 
+pytestmark = pytest.mark.whole
+
 
 def both(transformer: Transformer, video: Stream, audio: Stream, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:
     found = denoise(transformer, video, audio, **options)

@@ -22,6 +22,8 @@ from ltx_core.engine.low_precision import (
 from ltx_core.errors import ConfigError
 from tests.unit.engine.conftest import ARGUMENTS
 
+pytestmark = pytest.mark.whole
+
 FORMATS = get_args(Format)
 ROUNDING = {"int8": 0.02, "fp8": 0.05}
 """Largest relative error of one product of Gaussian factors: see tests/numerics/engine."""

@@ -23,6 +23,8 @@ from ltx_core.tiny.header import Generation
 from tests.released_header import transformer_shapes
 from tests.unit.engine.conftest import build
 
+pytestmark = pytest.mark.whole
+
 MEASURED = json.loads(Path(__file__).with_name("measured_peaks.json").read_text(encoding="utf-8"))
 ROWS = MEASURED["rows"]
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
