@@ -10,10 +10,10 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from flows.signals import Ended, ended_by_signals, lasting_output
 from ltx_core.errors import LtxError, Stopped
@@ -48,11 +48,11 @@ class Command:
         function: Function = getattr(import_module(f"flows.cli.{module}"), name)
         return function
 
-    def load(self) -> typer.core.TyperCommand:
+    def load(self) -> TyperCommand:
         """The command with all that it takes."""
         app = typer.Typer(add_completion=False, **PLAIN)
         app.command(self.name, help=self.summary)(_called(self.function()))
-        return typer.main.get_command(app)
+        return cast(TyperCommand, typer.main.get_command(app))
 
 
 COMMANDS = (
@@ -126,7 +126,7 @@ def application() -> TyperGroup:
     app = typer.Typer(cls=Commands, callback=_options, no_args_is_help=True, **PLAIN)
     for command in COMMANDS:
         app.command(command.name, help=command.summary, hidden=command.hidden)(lambda: None)
-    return typer.main.get_command(app)
+    return cast(TyperGroup, typer.main.get_command(app))
 
 
 def import_given(words: Sequence[str]) -> None:

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 import yaml
@@ -29,7 +29,9 @@ QUESTIONS = {
 
 def miniature(
     folder: Annotated[Path, path_argument("DIR", "Folder to write to; it is created if it does not exist.")],
-    generation: Annotated[str, one_of(("2.0", "2.3", "2.5"), "--generation", "Generation of LTX-2.")] = "2.0",
+    generation: Annotated[
+        Literal["2.0", "2.3", "2.5"], one_of(("2.0", "2.3", "2.5"), "--generation", "Generation of LTX-2.")
+    ] = "2.0",
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the random weights.")] = 0,
 ) -> None:
     """Write a toy LTX-2 of the real architecture, a corpus of media files, and a configuration."""

@@ -64,7 +64,7 @@ def test_runs_with_adapters(bench: Bench, tmp_path: Path) -> None:
     assert not torch.equal(base, plain["base"]), "the adapter does something"
     page = (results["render_validation"].run.out / "gallery.html").read_text()
     assert "candidate with fast" in page
-    assert "8 steps, guidance 1 picture, 1 sound" in page
+    assert "8 steps, guidance 1 video, 1 audio" in page
 
 
 def test_adapters_are_known_by_content(bench: Bench, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_files_that_cannot_be_given_are_told_before_anything_runs(own: Bench, tm
     (tmp_path / "notes.txt").write_text("no picture")
     Image.new("RGB", (64, 64)).save(tmp_path / "mute.png")
     for name, kind, message in (
-        ("absent.png", "pictures", "there is no picture"),
+        ("absent.png", "pictures", "there is no image"),
         ("notes.txt", "pictures", "is no image that can be opened"),
         ("absent.wav", "sounds", "cannot be read"),
         ("notes.txt", "sounds", "no container"),
@@ -256,7 +256,7 @@ def test_official_guidance_is_that_of_the_checkpoints_release(bench: Bench) -> N
         "modality": 3,
     }
     page = (results["render_validation"].run.out / "gallery.html").read_text()
-    assert f"{numbers['num_steps']} steps, guidance 3 picture, 7 sound" in page
+    assert f"{numbers['num_steps']} steps, guidance 3 video, 7 audio" in page
     own = {f"render_validation__{name}": value for name, value in numbers.items()}
     spelled = bench.set(prompts__negative=NEGATIVE_PROMPT, **own).run("render_validation")["render_validation"]
     assert spelled.built
