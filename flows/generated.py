@@ -13,7 +13,7 @@ from flows.simpletuner.page import guide_page
 from tasks import STAGES
 from tasks.runtime.stage import Stage
 
-POOL = "ltx2-lora"
+STORE = "ltx2-lora"
 FOOTAGE_EVENT = "ltx2.footage.added"
 HEADER = "# Made by `ltx2-lora docs`; edit flows/generated.py instead. A test compares.\n"
 
@@ -38,7 +38,7 @@ def _deployment(name: str, entrypoint: str, description: str, **more: Any) -> di
         "entrypoint": entrypoint,
         "description": description,
         "tags": ["ltx2-lora"],
-        "work_pool": {"name": POOL},
+        "work_pool": {"name": STORE},
         "enforce_parameter_schema": False,  # the run itself says what is wrong, in better words
         **more,
     }

@@ -79,7 +79,7 @@ def audio_latent_frames(seconds: float) -> int:
     return max(round(seconds * (AUDIO_RATE / MEL_HOP / AUDIO_STRIDE)), 1)  # in this order: 9.3 s are 233
 
 
-def sound_samples(seconds: float, rate: int = AUDIO_RATE) -> int:
+def audio_samples(seconds: float, rate: int = AUDIO_RATE) -> int:
     """Samples that a sound of `seconds` is cut to: the nearest number with as many audio latent frames as `seconds`.
 
     281 frames at 47.952 a second are 146.5007 latent frames, and their nearest number of samples at 16 kHz is 146.5,

@@ -97,7 +97,7 @@ def motions(found: Objects) -> list[str | None]:
 
 def audio_kinds(audio: Tensor) -> list[str | None]:
     """The sound by its level, how its power lies over time and pitch, and how its pitch moves."""
-    return [_sound(one) for one in audio]
+    return [_audio(one) for one in audio]
 
 
 def pitch(audio: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def sides(audio: Tensor) -> Tensor:
     return (power[..., 1] - power[..., 0]) / (power.sum(-1) + 1e-9)
 
 
-def _sound(stereo: Tensor) -> str | None:
+def _audio(stereo: Tensor) -> str | None:
     mono = stereo.square().sum(0).sqrt() * stereo.mean(0).sign()  # the level does not depend on the side
     level = 10 * math.log10(float(mono.square().mean()) + 1e-12)
     if level < SILENT_DB:

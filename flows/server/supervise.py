@@ -19,7 +19,7 @@ from rich.console import Console
 
 from flows.config import load_config
 from flows.flows import CONFIG_VARIABLE
-from flows.generated import POOL, prefect_yaml
+from flows.generated import STORE, prefect_yaml
 from flows.in_flow import crash_dead_runs
 from flows.run import UI_VARIABLE
 from flows.server.answers import LOOPBACK, answers, api_url, prefect_answers
@@ -64,7 +64,7 @@ tasks/runtime/device.py are all that holds one, and nothing asks for this."""
 
 async def _make_pool() -> None:
     async with get_client() as client:
-        await client.create_work_pool(WorkPoolCreate(name=POOL, type="process"), overwrite=True)
+        await client.create_work_pool(WorkPoolCreate(name=STORE, type="process"), overwrite=True)
         with suppress(ObjectNotFound):
             await client.delete_global_concurrency_limit_by_name(FORMER_GPU_LIMIT)
 
@@ -188,7 +188,7 @@ def _add(services: list[Service], service: Service) -> None:
 def _start_worker(environment: dict[str, str]) -> Service:
     """Plugins off: they are for the command line, and the worker's event loop complains of them."""
     quiet = {**environment, "PREFECT_PLUGINS_ENABLED": "0", "PREFECT_WORKER_QUERY_SECONDS": "5"}
-    return start("worker", [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL], quiet)
+    return start("worker", [sys.executable, "-m", "prefect", "worker", "start", "--pool", STORE], quiet)
 
 
 def _start_mlflow(path: Path, port: int, environment: dict[str, str]) -> Service:

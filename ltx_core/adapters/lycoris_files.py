@@ -122,7 +122,7 @@ def load_lycoris(
     found = lycoris_parts(path, tensors, shapes)
     layers = {}
     for module, parts in found.items():
-        if odd := [name for name, part in parts.items() if not _is_sound(part)]:
+        if odd := [name for name, part in parts.items() if not _is_audio(part)]:
             raise CheckpointError(f"{path} has {odd} for {module} that are no finite float numbers; make it again")
         alpha = float(parts[ALPHA].item()) if ALPHA in parts else None
         own = {name: tuple(part.shape) for name, part in parts.items()}
@@ -139,7 +139,7 @@ def load_lycoris(
     return metadata
 
 
-def _is_sound(tensor: torch.Tensor) -> bool:
+def _is_audio(tensor: torch.Tensor) -> bool:
     return tensor.is_floating_point() and bool(torch.isfinite(tensor).all())
 
 

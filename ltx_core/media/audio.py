@@ -24,7 +24,7 @@ from ltx_core.media.container import audio_stream, decode_errors, has_video, ope
 from ltx_core.media.errors import MediaError
 from ltx_core.media.reading import is_loose, listed_packets
 from ltx_core.media.timeline import first_frame_seconds
-from ltx_core.shapes import AUDIO_RATE, sound_samples
+from ltx_core.shapes import AUDIO_RATE, audio_samples
 
 HALF_POWER = math.sqrt(0.5)
 WEIGHTS: dict[str, tuple[float, float]] = {
@@ -190,7 +190,7 @@ class Span(NamedTuple):
 
 
 def decode_sound(path: Path, start_seconds: float, seconds: float, *, rate: int = AUDIO_RATE) -> Sound | None:
-    """The sound of a span: float32 [2, sound_samples(seconds, rate)] in about [-1, 1]; None without an audio stream.
+    """The sound of a span: float32 [2, audio_samples(seconds, rate)] in about [-1, 1]; None without an audio stream.
 
     Zero of the clock is the first video frame; in a file of audio alone, the container's. Where the file has no audio
     (the stream starts later, ends earlier, has a gap) there is silence. Any layout is mixed to stereo as
@@ -199,11 +199,11 @@ def decode_sound(path: Path, start_seconds: float, seconds: float, *, rate: int 
     Raises:
         MediaError: DECODE_ERROR, there is an audio stream that cannot be decoded; or the file itself is unusable.
     """
-    found = sound_and_gaps(path, start_seconds, seconds, rate=rate)
+    found = audio_and_gaps(path, start_seconds, seconds, rate=rate)
     return None if found is None else found[0]
 
 
-def sound_and_gaps(
+def audio_and_gaps(
     path: Path, start_seconds: float, seconds: float, *, rate: int = AUDIO_RATE
 ) -> tuple[Sound, list[Span]] | None:
     """As `decode_sound`, and where in it the file has no audio, in order, counted from the span's start.
@@ -215,9 +215,9 @@ def sound_and_gaps(
         stream = preferred_audio(container)
         if stream is None:
             return None
-        has_picture, padding = has_video(container), _padding(container, stream)
-    begin = (first_frame_seconds(path) if has_picture else 0.0) + start_seconds
-    out = np.zeros((2, sound_samples(seconds, rate)), dtype=np.float32)
+        has_frame, padding = has_video(container), _padding(container, stream)
+    begin = (first_frame_seconds(path) if has_frame else 0.0) + start_seconds
+    out = np.zeros((2, audio_samples(seconds, rate)), dtype=np.float32)
     is_gap = np.ones(out.shape[1], dtype=bool)
     begin += padding
     for run in unbroken(_pieces(_audio_frames(path, begin), begin, seconds + PREROLL_SECONDS, path)):

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from datasets_spec.quarantine import QuarantineReason
 from datasets_spec.rows import AudioKind, Clip
 from ltx_core.io.digest import text_digest
-from ltx_core.media.audio import Span, decode_sound, sound_and_gaps, to_channels
+from ltx_core.media.audio import Span, audio_and_gaps, decode_sound, to_channels
 from ltx_core.media.buckets import cover_size
 from ltx_core.media.errors import MediaError
 from ltx_core.media.frames import decode_frames
@@ -33,12 +33,12 @@ def keyed(clip: Clip, crop: str = CROP) -> str:
     return text_digest(own, *parts) if parts else own
 
 
-def picture_key(clip: Clip) -> str:
+def image_key(clip: Clip) -> str:
     """The key that the clip would have without audio and mask: equal for clips that differ in these alone."""
     return keyed(clip.model_copy(update={"audio_channels": 0, "sound_key": None, "mask_key": None}))
 
 
-def sound_file(clip: Clip) -> Path:
+def audio_file(clip: Clip) -> Path:
     """The file that the clip's audio is cut from."""
     return Path(clip.sound_path or clip.path)
 
@@ -87,7 +87,7 @@ def clip_frames(clip: Clip, check: Callable[[], None] | None = None) -> npt.NDAr
     return frames
 
 
-def clip_sound(clip: Clip) -> npt.NDArray[np.float32] | None:
+def clip_audio(clip: Clip) -> npt.NDArray[np.float32] | None:
     """The clip's samples: float32 [2, N] at 16 kHz, for exactly its seconds; None where no audio is wanted or there is
     none.
 
@@ -96,7 +96,7 @@ def clip_sound(clip: Clip) -> npt.NDArray[np.float32] | None:
     """
     if clip.audio_channels == 0:
         return None
-    sound = decode_sound(sound_file(clip), clip.start_seconds, clip_seconds(clip))
+    sound = decode_sound(audio_file(clip), clip.start_seconds, clip_seconds(clip))
     return None if sound is None else to_channels(sound, clip.audio_channels)
 
 
@@ -131,7 +131,7 @@ def heard(path: Path, start_seconds: float, seconds: float, channels: int) -> He
         MediaError: the file went away or changed since it was probed.
     """
     try:
-        found = sound_and_gaps(path, start_seconds, seconds)
+        found = audio_and_gaps(path, start_seconds, seconds)
     except MediaError as error:
         if error.reason is not QuarantineReason.DECODE_ERROR:
             raise
@@ -157,7 +157,7 @@ def absent_latent_frames(gaps: Sequence[Span], seconds: float) -> tuple[int, ...
     return tuple(n for n, (start, end) in enumerate(spans) if any(g.start < end and start < g.end for g in long))
 
 
-def with_sound(clip: Clip, sound: Heard, *, path: str, key: str, channels: int) -> Clip:
+def with_audio(clip: Clip, sound: Heard, *, path: str, key: str, channels: int) -> Clip:
     """The clip with the audio of the same seconds of another file, `key` of whose bytes; as `heard` there."""
     changes = {"sound_path": path, "sound_key": key, "audio_channels": channels}
     made = clip.model_copy(update=changes | sound.of_clip())

@@ -233,7 +233,7 @@ def video_stream(container: Any, path: Path) -> Any:
     Raises:
         MediaError: NO_VIDEO, there is none; DECODE_ERROR, there is no decoder for it.
     """
-    streams = _pictures(container)
+    streams = _frame_files(container)
     if not streams:
         raise MediaError(
             QuarantineReason.NO_VIDEO,
@@ -248,10 +248,10 @@ def video_stream(container: Any, path: Path) -> Any:
 
 def has_video(container: Any) -> bool:
     """Return whether there is a video stream that is not a cover image."""
-    return bool(_pictures(container))
+    return bool(_frame_files(container))
 
 
-def _pictures(container: Any) -> list[Any]:
+def _frame_files(container: Any) -> list[Any]:
     stills = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
     return [stream for stream in container.streams.video if not stream.disposition & stills]
 

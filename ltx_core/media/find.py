@@ -90,7 +90,7 @@ VIDEO_SUFFIXES = frozenset(
 )
 """Suffixes of video containers, lower case; whether the bytes are video is for `probe` to say."""
 
-SOUND_SUFFIXES = frozenset({".aac", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".weba"})
+AUDIO_SUFFIXES = frozenset({".aac", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".weba"})
 """Suffixes of audio alone, lower case."""
 
 MASK_SUFFIXES = VIDEO_SUFFIXES | {".jpeg", ".jpg", ".png", ".webp"}
@@ -119,7 +119,7 @@ def find_media(root: Path, left_out: LeftOut = nothing) -> list[Path]:
     return _files(root, VIDEO_SUFFIXES, left_out)
 
 
-def find_sounds(root: Path, left_out: LeftOut = nothing) -> dict[str, list[Path]]:
+def find_audios(root: Path, left_out: LeftOut = nothing) -> dict[str, list[Path]]:
     """Every audio file under `root`, as `find_media` finds videos, by its relative path without the suffix.
 
     Raises:
@@ -128,7 +128,7 @@ def find_sounds(root: Path, left_out: LeftOut = nothing) -> dict[str, list[Path]
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; audio files are searched in one. Correct `audio.sound_dir`.")
     found: dict[str, list[Path]] = {}
-    for path in _files(root, SOUND_SUFFIXES, left_out):
+    for path in _files(root, AUDIO_SUFFIXES, left_out):
         found.setdefault(path.relative_to(root).with_suffix("").as_posix(), []).append(path)
     return found
 

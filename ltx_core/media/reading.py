@@ -41,13 +41,13 @@ def _listed(path: Path, _size: int, _mtime_ns: int) -> Packets:
     with open_media(path) as container:
         packets = read_packets(container)
         if container.format.name in UNORDERED:
-            _count_pictures(container, packets)
+            _count_frames(container, packets)
         if is_loose(container):
             continue_clock(packets, video_stream(container, path).index if has_video(container) else None)
         return packets
 
 
-def _count_pictures(container: Any, packets: Packets) -> None:
+def _count_frames(container: Any, packets: Packets) -> None:
     for stream in container.streams.video:
         track, decoder = packets.tracks.get(stream.index), stream.codec_context
         if track is None or decoder is None or UNSTAMPED in track.dts:

@@ -10,7 +10,7 @@ from datasets_spec.quarantine import QuarantineReason
 from datasets_spec.rows import Clip
 from ltx_core.errors import DataError, ShapeError
 from ltx_core.media.buckets import Size, cover_size
-from ltx_core.media.clip import clip_frames, clip_sound, frame_times, middle
+from ltx_core.media.clip import clip_audio, clip_frames, frame_times, middle
 from ltx_core.media.errors import MediaError
 from ltx_core.media.find import VIDEO_SUFFIXES
 from ltx_core.media.frames import decode_frames
@@ -62,7 +62,7 @@ def mask_weights(clip: Clip) -> Cells | None:
         frames = decode_frames(path, frame_times(clip), resize=lambda width, height: cover_size(width, height, size))
         weights = over_time(np.stack([cells(middle(frame, size)) for frame in frames]))
     else:
-        still = cells(_picture(path, size))
+        still = cells(_image(path, size))
         weights = np.repeat(still[None], (clip.num_frames - 1) // TIME_STRIDE + 1, axis=0)
     if not weights.any():
         raise MediaError(
@@ -72,7 +72,7 @@ def mask_weights(clip: Clip) -> Cells | None:
     return weights
 
 
-def _picture(path: Path, size: Size) -> npt.NDArray[np.uint8]:
+def _image(path: Path, size: Size) -> npt.NDArray[np.uint8]:
     try:
         return read_picture(path, size)
     except DataError as error:
@@ -114,16 +114,16 @@ def whole_clip(clip: Clip) -> WholeClip:
     Raises:
         MediaError: one of its files cannot be read or decoded.
     """
-    return WholeClip(clip_frames(clip), *beside_pictures(clip))
+    return WholeClip(clip_frames(clip), *beside_images(clip))
 
 
-def beside_pictures(clip: Clip) -> tuple[Floats | None, Floats | None]:
+def beside_images(clip: Clip) -> tuple[Floats | None, Floats | None]:
     """The sound and the mask's weights of a `WholeClip`.
 
     Raises:
         MediaError: one of their files cannot be read or decoded.
     """
-    return clip_sound(clip) if clip.has_sound else None, mask_weights(clip)
+    return clip_audio(clip) if clip.has_sound else None, mask_weights(clip)
 
 
 def latent_clip(clip: Clip) -> WholeClip:

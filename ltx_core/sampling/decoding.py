@@ -70,10 +70,10 @@ def decode(
     if list(frames.shape) != wanted:
         raise ShapeError(f"decoded frames are {list(frames.shape)}; the request wants {wanted}. Delete its latents.")
     sound, rate = decode_audio(audio_vae, vocoder, latents.audio)
-    return frames, fit_sound(sound.float().cpu(), round(request.seconds * rate)), rate
+    return frames, fit_audio(sound.float().cpu(), round(request.seconds * rate)), rate
 
 
-def fit_sound(sound: Tensor, num_samples: int) -> Tensor:
+def fit_audio(sound: Tensor, num_samples: int) -> Tensor:
     """[2, N] cut or followed by silence to [2, `num_samples`]."""
     missing = max(num_samples - sound.shape[-1], 0)
     return torch.nn.functional.pad(sound, (0, missing))[..., :num_samples].contiguous()

@@ -35,7 +35,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class PoolIndex:
+class StoreIndex:
     """What was found in a folder: usable samples, and shards that are not whole, with what is wrong with each."""
 
     entries: Mapping[str, Entry]
@@ -60,7 +60,7 @@ def write_index(shard: Path, digest: str, entries: list[Entry]) -> None:
     write_table(shard.with_suffix(".parquet"), table)
 
 
-def read_index(folder: Path, memo: DigestMemo) -> PoolIndex:
+def read_index(folder: Path, memo: DigestMemo) -> StoreIndex:
     """Read every index of `folder` and check its shard: there, of the right size, of the right bytes.
 
     Bytes are read once for each change of a shard (see `DigestMemo`). A sample in two shards is taken from the first.
@@ -80,10 +80,10 @@ def read_index(folder: Path, memo: DigestMemo) -> PoolIndex:
         for row in table.to_pylist():
             info = json.loads(row.pop("info"))
             entries.setdefault(row["key"], Entry(shard=shard, info=info, **row))
-    return PoolIndex(entries, damaged)
+    return StoreIndex(entries, damaged)
 
 
-def mended_index(folder: Path, memo: DigestMemo, progress: Progress, remade: str) -> PoolIndex:
+def mended_index(folder: Path, memo: DigestMemo, progress: Progress, remade: str) -> StoreIndex:
     """`read_index`, saying what is damaged and removing it; the caller holds the folder's lock and makes it again.
 
     `remade`: what happens to the samples of a damaged shard, as a clause for people.

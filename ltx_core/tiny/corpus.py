@@ -22,7 +22,7 @@ class Audio:
     rate: int
     """Samples per second."""
     sound: str
-    """Name in `sounds.SOUNDS`."""
+    """Name in `sounds.AUDIO_BY_NAME`."""
 
     @property
     def is_silent(self) -> bool:

@@ -43,7 +43,7 @@ def write_whole(footage: Footage, path: Path) -> None:
     with av.open(str(path), "w", format=footage.muxer, options=options) as container:
         streams = [video_frames(footage, add_video(container, footage))]
         if footage.audio:
-            streams.append(sound_chunks(footage, footage.audio, add_audio(container, footage.audio)))
+            streams.append(audio_chunks(footage, footage.audio, add_audio(container, footage.audio)))
         for _, stream, frame in heapq.merge(*streams, key=itemgetter(0)):
             container.mux(stream.encode(frame))
         for stream in container.streams:
@@ -83,7 +83,7 @@ def video_frames(footage: Footage, stream: Any) -> Iterator[Timed]:
         yield time, stream, frame
 
 
-def sound_chunks(footage: Footage, audio: Audio, stream: Any) -> Iterator[Timed]:
+def audio_chunks(footage: Footage, audio: Audio, stream: Any) -> Iterator[Timed]:
     """The sound of the whole file in pieces of `CHUNK_SECONDS`."""
     samples = spread(play(audio.sound, footage.seconds, audio.rate), audio.layout)
     length = round(CHUNK_SECONDS * audio.rate)
@@ -94,28 +94,28 @@ def sound_chunks(footage: Footage, audio: Audio, stream: Any) -> Iterator[Timed]
         yield begin / audio.rate, stream, frame
 
 
-PICTURE, PICTURE_SIZE = "talking_face", (200, 150)
-SOUND, SOUND_SECONDS, SOUND_RATE = "birds", 2.0, 48_000
+IMAGE, PICTURE_SIZE = "talking_face", (200, 150)
+SOUND, AUDIO_SECONDS, SOUND_RATE = "birds", 2.0, 48_000
 
 
-def write_picture(path: Path) -> Path:
+def write_image(path: Path) -> Path:
     """Write a PNG of another shape than renders have, so that it is cropped.
 
     Raises:
         StorageError: the disk is full or read-only.
     """
     with atomic_path(path) as partial:
-        Image.fromarray(draw(PICTURE, 0.3, 1.0, PICTURE_SIZE)).save(partial, format="PNG")
+        Image.fromarray(draw(IMAGE, 0.3, 1.0, PICTURE_SIZE)).save(partial, format="PNG")
     return path
 
 
-def write_sound(path: Path) -> Path:
+def write_audio(path: Path) -> Path:
     """Write a WAV file of 16 bits, stereo.
 
     Raises:
         StorageError: the disk is full or read-only.
     """
-    samples = np.round(play(SOUND, SOUND_SECONDS, SOUND_RATE) * 32767).astype("<i2")
+    samples = np.round(play(SOUND, AUDIO_SECONDS, SOUND_RATE) * 32767).astype("<i2")
     with atomic_path(path) as partial, wave.open(str(partial), "wb") as file:
         file.setnchannels(2)
         file.setsampwidth(2)

@@ -110,13 +110,13 @@ def set_spectrum(vocoder: LTX2VocoderWithBWE, section: Mapping[str, Any]) -> Non
 
 
 SCENES = ("rolling_ball", "passing_hills", "talking_face", "drifting_clouds", "rising_bubbles", "zooming_tunnel")
-SOUNDS = ("hum_and_clicks", "voice", "wind", "birds", "thuds", "train_clacks")
+AUDIO_BY_NAME = ("hum_and_clicks", "voice", "wind", "birds", "thuds", "train_clacks")
 SECONDS = 0.5
 EDGE = 64
 NUM_FRAMES = 9
 PIXEL_SPREAD = 0.4
 """Standard deviation of decoded pixels in [-1, 1]."""
-SOUND_SPREAD = 0.1
+AUDIO_SPREAD = 0.1
 """Of decoded audio: -20 dBFS."""
 EXTENSION_SPREAD = 0.02
 """Of what the bandwidth extension adds."""
@@ -144,7 +144,7 @@ def calibrate_video(vae: Any) -> None:
 def calibrate_audio(vae: Any, config: Mapping[str, Any]) -> Tensor:
     """Latent statistics over a few sounds, then decoded spectrograms of the sounds' own mean and spread: these."""
     mel = mel_config(config)
-    sounds = [torch.from_numpy(play(sound, SECONDS, mel.sample_rate)) for sound in SOUNDS]
+    sounds = [torch.from_numpy(play(sound, SECONDS, mel.sample_rate)) for sound in AUDIO_BY_NAME]
     heard = log_mel(torch.stack(sounds), mel).double()
     tokens = set_statistics(vae, encode_mel(vae, heard), (0, 1))
     last = vae.decoder.conv_out.conv
@@ -156,12 +156,12 @@ def calibrate_vocoder(vocoder: Any, spectrograms: Tensor) -> None:
     """Audio of an ordinary level without an offset, from the first stage and, where there is one, the extension."""
     extended = hasattr(vocoder, "bwe_generator")
     first = vocoder.vocoder if extended else vocoder
-    set_sound_level(first.conv_out, lambda: first(spectrograms), SOUND_SPREAD)
+    set_audio_level(first.conv_out, lambda: first(spectrograms), AUDIO_SPREAD)
     if extended:
-        set_sound_level(vocoder.bwe_generator.conv_out, lambda: vocoder(spectrograms), EXTENSION_SPREAD)
+        set_audio_level(vocoder.bwe_generator.conv_out, lambda: vocoder(spectrograms), EXTENSION_SPREAD)
 
 
-def set_sound_level(layer: Any, run: Callable[[], Any], spread: float) -> None:
+def set_audio_level(layer: Any, run: Callable[[], Any], spread: float) -> None:
     """As `set_level`; the layer may lack a bias, so its weights are made to answer a constant with zero."""
     layer.weight.sub_(layer.weight.mean(-1, keepdim=True))
     set_level(layer, outputs_of(layer, run), mean=0.0, spread=spread)

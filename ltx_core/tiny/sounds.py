@@ -69,10 +69,10 @@ def play(sound: str, seconds: float, rate: int) -> Stereo:
     """The whole sound of a clip of `seconds` at `rate` samples per second: float32 [2, round(seconds * rate)].
 
     Args:
-        sound: a name in `SOUNDS`.
+        sound: a name in `AUDIO_BY_NAME`.
     """
     times = np.arange(round(seconds * rate)) / rate
-    return np.clip(SOUNDS[sound](times, seconds), -1, 1).astype(np.float32)
+    return np.clip(AUDIO_BY_NAME[sound](times, seconds), -1, 1).astype(np.float32)
 
 
 def spread(sound: Stereo, layout: str) -> NDArray[np.float32]:
@@ -230,7 +230,7 @@ def four_sounds(times: Wave, seconds: float) -> Wave:
     return np.concatenate([sound(part - part[0], quarter) for sound, part in zip(sounds, parts, strict=True)], axis=1)
 
 
-SOUNDS: dict[str, Callable[[Wave, float], Wave]] = {
+AUDIO_BY_NAME: dict[str, Callable[[Wave, float], Wave]] = {
     sound.__name__: sound
     for sound in (
         hum_and_clicks,

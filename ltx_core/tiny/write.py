@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ltx_core.progress import SILENT, Progress, stop_if_asked
-from ltx_core.tiny.footage import write_footage, write_picture, write_sound
+from ltx_core.tiny.footage import write_audio, write_footage, write_image
 from ltx_core.tiny.gemma import write_gemma
 from ltx_core.tiny.header import Generation
 from ltx_core.tiny.model import write_checkpoint, write_pack
@@ -46,7 +46,7 @@ def write_miniature(
     footage = folder / "footage"
     write_footage(footage, progress=progress)
     given = folder / "given"
-    picture, sound = write_picture(given / "face.png"), write_sound(given / "birds.wav")
+    picture, sound = write_image(given / "face.png"), write_audio(given / "birds.wav")
     return Miniature(checkpoint, text_encoder, footage, picture, sound)
 
 

@@ -138,8 +138,8 @@ def collate(
     counted = torch.stack([_counted(s, x, shape) for s, x in zip(samples, loaded, strict=True)])
     video = _noisy_video(clean, counted, draws, shape, samples[0].frame_rate)
     audio = None
-    if audio_channels is not None and _have_sound(samples, loaded):
-        sounds = [_sound(s, x, (num_audio, audio_channels)) for s, x in zip(samples, loaded, strict=True)]
+    if audio_channels is not None and _have_audio(samples, loaded):
+        sounds = [_audio(s, x, (num_audio, audio_channels)) for s, x in zip(samples, loaded, strict=True)]
         audio = _noisy_audio(sounds, samples, draws)
     clip_ids, captions = tuple(s.clip_id for s in samples), tuple(d.caption for d in draws)
     batch = TrainBatch(clip_ids, captions, video, audio, shape)
@@ -192,8 +192,8 @@ def _noisy_audio(sounds: Sequence[Tensor], samples: Sequence[SampleInfo], draws:
     """Sound that is given is a whole stream at sigma 0, as in sampling: clean tokens, and a gate that knows it."""
     tokens = torch.stack(list(sounds))
     noise = torch.stack([draw_noise(tuple(tokens.shape[1:]), d.audio_noise) for d in draws])
-    sigma = torch.tensor([0.0 if d.sound_given else d.audio_sigma for d in draws])
-    learnt = torch.tensor([s.has_audio_loss and not d.sound_given for s, d in zip(samples, draws, strict=True)])
+    sigma = torch.tensor([0.0 if d.audio_given else d.audio_sigma for d in draws])
+    learnt = torch.tensor([s.has_audio_loss and not d.audio_given for s, d in zip(samples, draws, strict=True)])
     weight = learnt.float()[:, None].repeat(1, tokens.shape[1])
     for row, sample in zip(weight, samples, strict=True):
         row[list(sample.absent_sound)] = 0.0
@@ -219,7 +219,7 @@ def _common_shape(samples: Sequence[SampleInfo], loaded: Sequence[dict[str, Tens
     return LatentShape(frames, height, width)
 
 
-def _have_sound(samples: Sequence[SampleInfo], loaded: Sequence[dict[str, Tensor]]) -> bool:
+def _have_audio(samples: Sequence[SampleInfo], loaded: Sequence[dict[str, Tensor]]) -> bool:
     """Whether these clips have sound: all of them, or none."""
     for sample, tensors in zip(samples, loaded, strict=True):
         if sample.has_audio_loss and "audio" not in tensors:
@@ -233,7 +233,7 @@ def _have_sound(samples: Sequence[SampleInfo], loaded: Sequence[dict[str, Tensor
     return not without
 
 
-def _sound(sample: SampleInfo, loaded: dict[str, Tensor], wanted: tuple[int, int]) -> Tensor:
+def _audio(sample: SampleInfo, loaded: dict[str, Tensor], wanted: tuple[int, int]) -> Tensor:
     """Audio tokens [A, D]."""
     if tuple(loaded["audio"].shape) != wanted:
         raise DataError(

@@ -83,7 +83,7 @@ def eval_loss(
 def _mode(clip: SampleInfo, sigma: float, objective: Objective) -> str:
     """What is given of a clip at a noise level."""
     draw = eval_draw(clip, sigma, objective.settings)
-    heard = draw.sound_given and clip.has_sound and objective.audio_channels is not None
+    heard = draw.audio_given and clip.has_sound and objective.audio_channels is not None
     return f"{draw.picture_given}_and_sound" if heard else draw.picture_given
 
 

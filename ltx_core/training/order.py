@@ -33,7 +33,7 @@ class EpochPlan:
     """The batches of a run, numbered from 0 without end.
 
     An epoch visits every clip `repeats` times. A batch holds clips of one bucket and one frame rate, so that video and
-    audio lengths agree, and with `by_sound` clips that have sound or clips that have none, because a forward runs the
+    audio lengths agree, and with `by_audio` clips that have sound or clips that have none, because a forward runs the
     sound's stream for all of them or for none. A bucket's last batch may be short; no clip is dropped to fill it or
     repeated beyond its count.
     """
@@ -41,7 +41,7 @@ class EpochPlan:
     samples: tuple[SampleInfo, ...]
     batch_size: int
     seed: int
-    by_sound: bool = True
+    by_audio: bool = True
     """False where only video is trained: then it is all one."""
 
     def __post_init__(self) -> None:
@@ -72,7 +72,7 @@ class EpochPlan:
 
     def _kind(self, sample: SampleInfo) -> tuple[str, ...]:
         """With sound it is named as before there were others, so that the order of such clips stays what it was."""
-        without = self.by_sound and not sample.has_sound
+        without = self.by_audio and not sample.has_sound
         return sample.bucket, str(sample.frame_rate), *(["without sound"] if without else [])
 
 
@@ -95,7 +95,7 @@ def epoch_plan(settings: TrainSettings, samples: Sequence[SampleInfo]) -> EpochP
         DataError: there is none.
     """
     trained = tuple(sample for sample in samples if sample.split == "train")
-    return EpochPlan(trained, settings.batch_size, settings.seed, by_sound=settings.modalities != "video")
+    return EpochPlan(trained, settings.batch_size, settings.seed, by_audio=settings.modalities != "video")
 
 
 def in_steps(settings: TrainSettings, samples: Sequence[SampleInfo]) -> TrainSettings:

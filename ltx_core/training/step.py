@@ -154,7 +154,7 @@ def _group(name: str) -> str:
     return method_of(name) or stream_of(name)
 
 
-def drop_sound_gradients(parameters: Mapping[str, torch.nn.Parameter]) -> None:
+def drop_audio_gradients(parameters: Mapping[str, torch.nn.Parameter]) -> None:
     """Drop what a step without sound left on the adapters of sound, and of the attention between the streams.
 
     Run eagerly they got nothing; a compiled block gives zeros, which are no gradient either, but would let the
@@ -290,7 +290,7 @@ def take_step(
     of_methods = _complete(objective, rates.methods)
     done = _backwards(objective, batches, ranks, load, backward, of_methods)
     if not any(objective.hears(batch) for batch in batches):
-        drop_sound_gradients(parameters)
+        drop_audio_gradients(parameters)
     ranks.add_gradients(parameters)
     joint = grad_norms(parameters)
     seen, num_tokens, figures = gathered(batches, done, objective.methods, of_methods, ranks)

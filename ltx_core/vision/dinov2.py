@@ -50,7 +50,7 @@ class FrameEncoder:
         return torch.cat([self._part(part, grid) for part in to_device(frames, self.device).split(self.frames_at_once)])
 
     def _part(self, frames: Tensor, grid: tuple[int, int]) -> Tensor:
-        pixels = _pictures(frames, self.image_size).to(next(self.model.parameters()).dtype)
+        pixels = _frame_files(frames, self.image_size).to(next(self.model.parameters()).dtype)
         patches = self.model(pixel_values=pixels).last_hidden_state[:, 1:]  # the first token stands for the whole
         side = self.image_size // self.model.config.patch_size
         grids = patches.float().transpose(1, 2).unflatten(2, (side, side))
@@ -97,7 +97,7 @@ def _loaded(stored: StoredEncoder, dtype: torch.dtype) -> Any:
     return model
 
 
-def _pictures(frames: Tensor, edge: int) -> Tensor:
+def _frame_files(frames: Tensor, edge: int) -> Tensor:
     """uint8 [F, H, W, 3] to what DINOv2 takes: [F, 3, edge, edge], float32."""
     scaled = frames.permute(0, 3, 1, 2).float() / 255
     square = functional.interpolate(scaled, (edge, edge), mode="bilinear", align_corners=False, antialias=True)

@@ -21,7 +21,7 @@ from ltx_core.io.json_file import read_json
 from ltx_core.io.lock import try_folder_lock
 from tasks import STAGES
 from tasks.runtime.stage import Stage
-from tasks.runtime.workspace import POOL_FILE, QUANTISED_FILE, Workspace
+from tasks.runtime.workspace import QUANTISED_FILE, STORE_FILE, Workspace
 
 DAY_SECONDS = 86_400.0
 SHARDED = ("pool/text/*/", "pool/latents/*/", "pool/frames/*/")
@@ -123,7 +123,7 @@ def _keep_for_unfinished(stage: Stage[Any, Any], folder: Path, kept: _Kept, work
         for made in find_whole(workspace.root / "stages" / name, "*/"):
             if makes.manifest(made).exists() and (name in stage.reads or _digest(makes, made) in (digest, None)):
                 kept.keys.add((name, made.name))
-    if noted := _json(folder / POOL_FILE):
+    if noted := _json(folder / STORE_FILE):
         kept.folders.add(str(noted["folder"]))
     if noted := _json(folder / QUANTISED_FILE):
         kept.folders.add(f"pool/quantised/{noted['key']}")
@@ -135,7 +135,7 @@ def _keep_for_finished(stage: Stage[Any, Any], folder: Path, kept: _Kept) -> Non
     try:
         columns = stage.manifest(folder).table().to_pydict()
     except DamagedError:  # it will be made again, from what is in the store
-        if noted := _json(folder / POOL_FILE):
+        if noted := _json(folder / STORE_FILE):
             kept.folders.add(str(noted["folder"]))
         return
     kept.files |= {str(name) for field in ("shard", "file") for name in columns.get(field, ())}

@@ -51,7 +51,7 @@ class ModelConfig(ConfigModel):
         return value
 
 
-class PicturePrompt(ConfigModel):
+class ImagePrompt(ConfigModel):
     """Image to video from a picture of one's own."""
 
     picture: Path = Field(
@@ -61,7 +61,7 @@ class PicturePrompt(ConfigModel):
     seed: int | None = Field(default=None, ge=0, description="Seed. Default: the seeds of all renders.")
 
 
-class SoundPrompt(ConfigModel):
+class AudioPrompt(ConfigModel):
     """Audio to video from a file of one's own."""
 
     sound: Path = Field(description="An audio file, or a video whose audio is used.")
@@ -79,8 +79,8 @@ class PromptConfig(ConfigModel):
     library: Path | None = Field(
         default=None, description="JSON file that maps names to prompts. They are rendered after those of `validation`."
     )
-    pictures: tuple[PicturePrompt, ...] = Field(default=(), description="Images that renders start from.")
-    sounds: tuple[SoundPrompt, ...] = Field(default=(), description="Audio that renders follow and keep.")
+    pictures: tuple[ImagePrompt, ...] = Field(default=(), description="Images that renders start from.")
+    sounds: tuple[AudioPrompt, ...] = Field(default=(), description="Audio that renders follow and keep.")
     negative: str = Field(
         default=NEGATIVE_PROMPT,
         description="Text that guidance steers away from, used where guidance is above 1. With "

@@ -9,7 +9,7 @@ from ltx_core.io.json_file import read_json, write_json
 
 OWN = ("cache", "mlartifacts", "pool", "runs", "stages")
 """Folders of a workspace. Nothing in them is anybody's footage."""
-POOL_FILE = "pool.json"
+STORE_FILE = "pool.json"
 """In a stage's folder: the store's folder that its items lie in, so that nothing there is deleted before it is done."""
 QUANTISED_FILE = "quantised.json"
 """In a stage's folder: the key of the 8-bit weights that it reads."""

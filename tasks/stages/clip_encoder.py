@@ -19,7 +19,7 @@ from ltx_core.checkpoint.load import load_audio_vae, load_video_vae
 from ltx_core.media.clip import clip_files, clip_seconds
 from ltx_core.media.errors import MediaError
 from ltx_core.media.unchanged import read_unchanged
-from ltx_core.media.whole_clip import WholeClip, beside_pictures, whole_clip
+from ltx_core.media.whole_clip import WholeClip, beside_images, whole_clip
 from ltx_core.media.workers import Leaving, Window, default_workers, limits_of, read_apart, run_ahead
 from ltx_core.memory.plan import free_bytes, plan
 from ltx_core.memory.video_vae import VaeMemory, VaeWork, auto_batch_size
@@ -34,7 +34,7 @@ from tasks.stages.encode_missing import ClipShardConfig
 from tasks.stages.file_reading import read_file
 from tasks.stages.memory import vae_options
 
-SOUND_BYTES = 2 * 4 * 16_000
+AUDIO_BYTES = 2 * 4 * 16_000
 """A second of it."""
 MIB = 2**20
 
@@ -84,7 +84,7 @@ def _tensor(array: npt.NDArray[np.float32] | None) -> torch.Tensor | None:
 
 def _num_bytes(item: tuple[str, Clip]) -> int:
     _, clip = item
-    return 3 * clip.num_frames * clip.height * clip.width + round(SOUND_BYTES * clip_seconds(clip))
+    return 3 * clip.num_frames * clip.height * clip.width + round(AUDIO_BYTES * clip_seconds(clip))
 
 
 def clip_encoder(clips: Sequence[Clip], run: StageRun[EncodeLatentsConfig]) -> ClipEncoder:
@@ -177,7 +177,7 @@ def _compiled_shapes(
     return compiled
 
 
-def resounded(
+def with_other_audio_rows(
     clips: Sequence[tuple[str, Clip, Entry]], run: StageRun[EncodeLatentsConfig], refused: dict[str, MediaError]
 ) -> Generator[tuple[str, dict[str, Tensor]], None, None]:
     """Each (key, clip) with the video latent of an earlier sample of the same picture, which its own would equal.
@@ -193,7 +193,7 @@ def resounded(
     reader = ShardReader(run.workspace.root)
     for key, clip, entry in clips:
         try:
-            sound, mask = read_file(run, "decoding audio", clip_files(clip), beside_pictures, clip)
+            sound, mask = read_file(run, "decoding audio", clip_files(clip), beside_images, clip)
         except MediaError as error:
             refused[key] = error
             continue

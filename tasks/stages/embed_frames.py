@@ -12,7 +12,7 @@ from datasets_spec import Clip, Frames
 from ltx_core.errors import CheckpointError
 from ltx_core.hub.repository import is_repository
 from ltx_core.io.digest import text_digest
-from ltx_core.media.clip import picture_key
+from ltx_core.media.clip import image_key
 from ltx_core.media.whole_clip import latent_clip
 from ltx_core.memory.encoders import frame_encoder_memory
 from ltx_core.memory.plan import GIB
@@ -195,7 +195,7 @@ class EmbedFrames(Stage[EmbedFramesConfig, Frames]):
         """Features of each clip that is trained on."""
         encoder = text_digest(_identity(run), str(run.config.image_size), run.config.dtype, run.version)
         clips: list[Clip] = [clip for clip in run.inputs["split"] if clip.split == "train"]
-        keys = {clip.clip_id: text_digest(encoder, picture_key(clip)) for clip in clips}
+        keys = {clip.clip_id: text_digest(encoder, image_key(clip)) for clip in clips}
         folder = run.workspace.pool / "frames" / encoder[:16]
         return encode_clips(run, folder, keys, clips, partial(_embed, run), partial(_row, run=run))
 

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from datasets_spec import Clip, Latent
 from ltx_core.io.digest import text_digest
-from ltx_core.media.clip import clip_seconds, picture_key
+from ltx_core.media.clip import clip_seconds, image_key
 from ltx_core.memory.plan import usable_bytes
 from ltx_core.shapes import audio_latent_frames
 from ltx_core.store.index import Entry
@@ -115,16 +115,16 @@ def _encode(
 ) -> Generator[Encoded, None, None]:
     """Latents of clips; those that differ in audio alone from one that is known get its video's."""
     with loading():
-        from tasks.stages.clip_encoder import encoded, info, is_finite, resounded
+        from tasks.stages.clip_encoder import encoded, info, is_finite, with_other_audio_rows
 
     pictures = {entry.info["picture"]: entry for entry in known.values() if "picture" in entry.info}
     ordered = by_shape(missing)
-    seen = [(key, clip, pictures[picture_key(clip)]) for key, clip in ordered if picture_key(clip) in pictures]
-    unseen = [(key, clip) for key, clip in ordered if picture_key(clip) not in pictures]
-    with closing(resounded(seen, run, refused)) as again, closing(encoded(unseen, run, refused)) as anew:
+    seen = [(key, clip, pictures[image_key(clip)]) for key, clip in ordered if image_key(clip) in pictures]
+    unseen = [(key, clip) for key, clip in ordered if image_key(clip) not in pictures]
+    with closing(with_other_audio_rows(seen, run, refused)) as again, closing(encoded(unseen, run, refused)) as anew:
         for key, tensors in chain(again, anew):
             if is_finite(tensors):
-                yield Encoded(key, partial(dict, tensors), info(tensors) | {"picture": picture_key(missing[key])})
+                yield Encoded(key, partial(dict, tensors), info(tensors) | {"picture": image_key(missing[key])})
             else:
                 refused[key] = non_finite(f"{missing[key].clip_id} encodes to")
 

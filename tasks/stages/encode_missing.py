@@ -18,7 +18,7 @@ from ltx_core.store.writer import ShardLimits, ShardWriter
 from tasks.runtime.device import loading
 from tasks.runtime.shared import ConfigModel
 from tasks.runtime.stage import Outcome, StageRun
-from tasks.runtime.workspace import POOL_FILE
+from tasks.runtime.workspace import STORE_FILE
 
 
 class ShardConfig(ConfigModel):
@@ -36,7 +36,7 @@ class ShardConfig(ConfigModel):
 def note_folder(run: StageRun[Any], folder: Path) -> None:
     """Say in the stage's folder which one of the store it uses; before its lock is taken; see
     `tasks.runtime.collect`."""
-    write_json(run.out / POOL_FILE, {"folder": run.workspace.relative(folder)})
+    write_json(run.out / STORE_FILE, {"folder": run.workspace.relative(folder)})
 
 
 class ClipShardConfig(ShardConfig):

@@ -11,7 +11,7 @@ from ltx_core.errors import ChangedError, DataError
 from ltx_core.io.digest import DigestMemo, file_digest
 from ltx_core.io.regular import is_plain_name, open_regular, shown_name
 from ltx_core.media.errors import MediaError
-from ltx_core.media.find import caption_file, count_others, find_masks, find_media, find_sounds, is_mask_name
+from ltx_core.media.find import caption_file, count_others, find_audios, find_masks, find_media, is_mask_name
 from tasks.runtime.workspace import is_own_folder, workspace_around
 
 UNREADABLE, CHANGING = "unreadable", "changing"
@@ -74,7 +74,7 @@ def find_files(dataset: DatasetSpec) -> Found:
             f"dataset {dataset.id!r}: no media files under {root}; put .mp4, .mov, .webm or .mkv files there, or set "
             f"instance_data_dir to the folder that holds them"
         )
-    sounds = {} if dataset.audio.sound_dir is None else find_sounds(dataset.audio.sound_dir, is_own_folder)
+    sounds = {} if dataset.audio.sound_dir is None else find_audios(dataset.audio.sound_dir, is_own_folder)
     masks = (
         {}
         if dataset.mask_dir is None
@@ -138,7 +138,7 @@ def ignored_files(dataset: DatasetSpec) -> dict[str, int]:
         known |= {caption_file(path) for path in known}
     sounds, masks = dataset.audio.sound_dir, dataset.mask_dir
     if sounds is not None and sounds.is_dir():
-        known |= {path for paths in find_sounds(sounds, is_own_folder).values() for path in paths}
+        known |= {path for paths in find_audios(sounds, is_own_folder).values() for path in paths}
     if masks is not None and masks.is_dir():
         found = find_masks(masks, beside=masks == root, left_out=is_own_folder)
         known |= {path for paths in found.values() for path in paths}

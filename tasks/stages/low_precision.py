@@ -61,7 +61,7 @@ def compared(run: StageRun[TrainSettings], ranks: "Ranks", make: Callable[[], Co
                 f"checkpoint"
             )
             found = make()
-            _write(_pool_file(settings, run.shared, run.workspace), found)
+            _write(_store_file(settings, run.shared, run.workspace), found)
         _write(run.out / FILE, found)
         for line in found.lines():
             progress.note(f"8 bits: {line}")
@@ -76,7 +76,7 @@ def known(
     pool knows of any: a plan of a new workspace reads headers alone."""
     if not _is_compared(settings) or not find_whole(workspace.compared, "*.json"):
         return None
-    return _read(_pool_file(settings, shared, workspace), progress)
+    return _read(_store_file(settings, shared, workspace), progress)
 
 
 def plan_lines(settings: TrainSettings, found: Comparison | None) -> Sequence[str]:
@@ -102,7 +102,7 @@ def forget(folder: Path) -> None:
     (folder / FILE).unlink(missing_ok=True)
 
 
-def _pool_file(settings: TrainSettings, shared: Shared, workspace: Workspace) -> Path:
+def _store_file(settings: TrainSettings, shared: Shared, workspace: Workspace) -> Path:
     """Where it is kept for a transformer, a precision and the streams that run."""
     identity = component_identities(shared.model, workspace.digest_memo(), "transformer")["transformer"]
     what = (settings.base_precision, settings.dtype, settings.modalities, str(settings.low_precision_backward))

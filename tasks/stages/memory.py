@@ -33,7 +33,7 @@ from tasks.runtime.workspace import Workspace
 from tasks.stages.low_precision import known, plan_lines
 
 Inputs = Mapping[str, Manifest[Any]]
-BUCKETS_TOLD = 3
+BUCKETS_SHOWN = 3
 """Buckets whose peaks a plan lists."""
 DOUBT = 1.1
 """A prediction may be above the truth by that; what is asked for by name is refused only beyond it."""
@@ -191,7 +191,7 @@ def _expected(dataset: DatasetSpec) -> Bucket:
 def _peaks(
     settings: TrainSettings, work: TrainingStep, choice: Plan[EngineOptions], buckets: Sequence[Bucket]
 ) -> list[tuple[str, int]]:
-    told = largest_first(settings, buckets)[:BUCKETS_TOLD]
+    told = largest_first(settings, buckets)[:BUCKETS_SHOWN]
     return [(b.name, of_bucket(work, settings, b).estimate(choice.options).peak_bytes) for b in told]
 
 
@@ -200,7 +200,7 @@ def _num_ranks(memory: MemoryConfig) -> int:
     return memory.num_gpus if isinstance(memory.num_gpus, int) else 1
 
 
-SOUND_BYTES = 2**29
+AUDIO_BYTES = 2**29
 """Of the audio VAE and the vocoder in float32, which lie beside the video VAE."""
 
 
@@ -230,6 +230,6 @@ def encoding_line(
 def _vae_line(shared: Shared, shape: PixelShape, dtype: str, budget_bytes: int, **work: Any) -> str:
     """The plan for a VAE as the header describes it, beside its weights and the audio's."""
     arguments, item_bytes = open_model(shared.model).arguments("video_vae"), ITEM_BYTES[dtype]
-    weights = SOUND_BYTES + item_bytes * sum(map(math.prod, flat(video_vae(arguments)).values()))
+    weights = AUDIO_BYTES + item_bytes * sum(map(math.prod, flat(video_vae(arguments)).values()))
     found = plan(VaeWork(arguments, item_bytes, shape, **work), budget_bytes - weights)
     return f"{found.why}; its weights take {weights / GIB:.1f} GiB beside"

@@ -40,7 +40,7 @@ PLACEHOLDER = {"media_id": SOURCE, "relpath": SOURCE, "path": SOURCE, "caption":
 """Stands for what is not in a file's bytes, so that renaming it or editing its caption decodes nothing."""
 
 
-PICTURES = frozenset({".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+IMAGES = frozenset({".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 class ProbeConfig(ConfigModel):
@@ -87,7 +87,7 @@ class Probe(Stage[ProbeConfig, Media]):
         ]
         return within + [
             f"dataset {dataset.id}: {count} {_kind(suffix)} ignored: "
-            f"{'images are not trained on' if suffix in PICTURES else 'not known as video'}"
+            f"{'images are not trained on' if suffix in IMAGES else 'not known as video'}"
             for dataset in run.shared.datasets
             for suffix, count in ignored_files(dataset).items()
         ]
@@ -235,10 +235,10 @@ def files_beside(source: Source, info: MediaInfo, store: ItemStore, run: StageRu
     Raises:
         MediaError: NO_SOUND or BAD_MASK, one is missing, ambiguous or not what it should be; or it cannot be read.
     """
-    return _sound(source, store, run) | _mask(source, info, store, run)
+    return _audio(source, store, run) | _mask(source, info, store, run)
 
 
-def _sound(source: Source, store: ItemStore, run: StageRun[Any]) -> dict[str, str]:
+def _audio(source: Source, store: ItemStore, run: StageRun[Any]) -> dict[str, str]:
     """What the row says of the audio file that the dataset has for this video; nothing if it has no such folder.
 
     Raises:

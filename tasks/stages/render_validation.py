@@ -27,7 +27,7 @@ from tasks.stages.render.jobs import (
     pending_adapters,
     plan_jobs,
     prepare_adapters,
-    small_pictures,
+    small_frames,
 )
 from tasks.stages.render.memory import memory_lines
 from tasks.stages.render.results import (
@@ -111,7 +111,7 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
             found.append(
                 f"render_validation.num_frames {config.num_frames} becomes {frames}: the VAE takes 8k+1 frames"
             )
-        return [*found, *_rates(config, shared), *_still(shared), *small_pictures(config, shared)]
+        return [*found, *_rates(config, shared), *_still(shared), *small_frames(config, shared)]
 
     def run(self, run: StageRun[RenderValidationConfig]) -> Outcome:
         """A render of each request by the base model and the LoRA, with its figures."""

@@ -12,7 +12,7 @@ from pydantic import Field
 from datasets_spec import AudioSpec, Clip, DatasetSpec, Media, Quarantined
 from datasets_spec.rows import AudioKind
 from ltx_core.io.digest import text_digest
-from ltx_core.media.clip import Heard, clip_files, clip_seconds, heard, with_sound
+from ltx_core.media.clip import Heard, clip_files, clip_seconds, heard, with_audio
 from ltx_core.media.errors import MediaError
 from ltx_core.media.quality import QualityThresholds, assign_splits, mark_duplicates
 from ltx_core.media.split import split_media
@@ -148,7 +148,7 @@ def _cut_files(media: Sequence[Media], run: StageRun[SplitConfig], store: ItemSt
     keys: list[str] = []
     jobs: dict[str, FileJob] = {}
     for row in media:
-        spec = _pictures_alone(run.shared.dataset(row.dataset))
+        spec = _images_alone(run.shared.dataset(row.dataset))
         settings = json.dumps(_settings(spec, SPLIT_FIELDS), separators=(",", ":"), ensure_ascii=False)
         key = text_digest(row.media_key, settings, repr(thresholds), run.version)
         keys.append(key)
@@ -169,12 +169,12 @@ def _clips_of(row: Media, cut: Cut, run: StageRun[SplitConfig]) -> tuple[list[Cl
     clips = [named(Clip.model_validate(clip), row, spec) for clip in cut.known["clips"]]
     refused = [renamed(Quarantined.model_validate(one), row) for one in cut.known["refused"]]
     if spec.audio.sound_dir is not None and row.sound_key is not None:
-        clips, heard_anew = resound(clips, row, run)
+        clips, heard_anew = with_other_audio(clips, row, run)
         is_new |= heard_anew
     return clips, refused, is_new
 
 
-def _pictures_alone(spec: DatasetSpec) -> DatasetSpec:
+def _images_alone(spec: DatasetSpec) -> DatasetSpec:
     """How the frames are cut, whatever the audio becomes if it comes from elsewhere."""
     if spec.audio.sound_dir is None:
         return spec
@@ -225,7 +225,7 @@ def _figures(media: Sequence[Media], clips: Sequence[Clip]) -> dict[str, float]:
     }
 
 
-def resound(clips: Sequence[Clip], media: Media, run: StageRun[SplitConfig]) -> tuple[list[Clip], bool]:
+def with_other_audio(clips: Sequence[Clip], media: Media, run: StageRun[SplitConfig]) -> tuple[list[Clip], bool]:
     """The clips with the audio of the same seconds of `media`'s audio file, and whether any was heard anew.
 
     Raises:
@@ -244,7 +244,7 @@ def resound(clips: Sequence[Clip], media: Media, run: StageRun[SplitConfig]) -> 
         listen = partial(read_file, run, "listening", {path: sound_key}, heard, *span_of, is_doubtful=_is_broken)
         known, anew = store.get_or_compute(key, listen, anew=run.force)
         is_new |= anew
-        made.append(with_sound(clip, Heard(*known), path=str(path), key=sound_key, channels=channels))
+        made.append(with_audio(clip, Heard(*known), path=str(path), key=sound_key, channels=channels))
     return made, is_new
 
 

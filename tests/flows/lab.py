@@ -29,7 +29,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from prefect.states import Cancelling
 
 from flows import NO_TELEMETRY
-from flows.generated import POOL, deployment_names
+from flows.generated import STORE, deployment_names
 from flows.server.answers import answers
 from flows.server.services import Service, start, wait_until
 from tests.connections import watched
@@ -120,7 +120,7 @@ class Lab:
         seen = {**watched({**os.environ, **ours}, self.watched), **NO_TELEMETRY}
         unwanted = [word for name in os.environ if name not in seen for word in ("-u", name)]
         with self.settings():
-            return start("worker", ["env", *unwanted, "prefect", "worker", "start", "--pool", POOL], seen)
+            return start("worker", ["env", *unwanted, "prefect", "worker", "start", "--pool", STORE], seen)
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Type a command in the project's folder."""

@@ -15,7 +15,7 @@ from ltx_core.adapters.lycoris_layout import check_adapter, is_lycoris_file
 from ltx_core.errors import ConfigError, DataError
 from ltx_core.io.digest import DigestMemo, text_digest
 from ltx_core.media.buckets import is_too_small
-from ltx_core.media.clip import sound_file
+from ltx_core.media.clip import audio_file
 from ltx_core.progress import Progress
 from ltx_core.sampling.request import Mode, RenderRequest
 from ltx_core.shapes import PixelShape, floor_frames
@@ -46,7 +46,7 @@ class Given:
         """The file whose audio the render keeps."""
         if self.mode != "s2v":
             return None
-        return sound_file(self.clip) if self.clip else self.file
+        return audio_file(self.clip) if self.clip else self.file
 
 
 def given_clips(run: StageRun[RenderValidationConfig]) -> Iterator[tuple[Given, Clip]]:
@@ -124,7 +124,7 @@ def check_files(config: RenderValidationConfig, shared: Shared) -> None:
             raise DataError(f"{entry.sound} has no audio; give an audio file or a video with audio to prompts.sounds")
 
 
-def small_pictures(config: RenderValidationConfig, shared: Shared) -> Iterator[str]:
+def small_frames(config: RenderValidationConfig, shared: Shared) -> Iterator[str]:
     """A warning for each picture that would be enlarged more than twice."""
     from ltx_core.media.image import picture_size
 

@@ -56,7 +56,7 @@ def encode_files(jobs: Sequence[RenderJob], checkpoint: Any, *, crf: int, device
         assert job.given is not None
         mode = job.given.mode
         if mode not in encoders:
-            make = partial(_picture_encoder, crf=crf) if mode == "i2v" else _sound_encoder
+            make = partial(_image_encoder, crf=crf) if mode == "i2v" else _audio_encoder
             encoders[mode] = make(checkpoint, device=device, dtype=dtype)
         found[place] = encoders[mode](job.given, job.request).cpu()
     return found
@@ -100,7 +100,7 @@ def _place(given: Given, request: RenderRequest) -> tuple[str, int, int, float]:
     return given.key, 0, 0, request.seconds
 
 
-def _picture_encoder(
+def _image_encoder(
     checkpoint: Any, *, crf: int, device: str, dtype: torch.dtype
 ) -> Callable[[Given, RenderRequest], Tensor]:
     vae = load_video_vae(checkpoint, device=device, dtype=dtype)
@@ -113,7 +113,7 @@ def _picture_encoder(
     return encode
 
 
-def _sound_encoder(checkpoint: Any, *, device: str, dtype: torch.dtype) -> Callable[[Given, RenderRequest], Tensor]:
+def _audio_encoder(checkpoint: Any, *, device: str, dtype: torch.dtype) -> Callable[[Given, RenderRequest], Tensor]:
     """The audio VAE is always in float32, as for footage."""
     vae = load_audio_vae(checkpoint, device=device, dtype=torch.float32)
     mel = mel_config(checkpoint.config)
@@ -220,7 +220,7 @@ def decode_missing(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConf
             frames, sound, rate = decode(vae, audio_vae, vocoder, latents, job.request, memory=plans[shape])
         samples = sound.numpy()
         if job.given is not None and job.given.sound is not None:
-            samples, rate = _given_sound(job.given, job.request.seconds, run), SOURCE_RATE
+            samples, rate = _given_audio(job.given, job.request.seconds, run), SOURCE_RATE
         write_mp4(job.video, frames.numpy(), job.request.frame_rate, samples, rate)
         vouch(job.video)
         run.progress.advance(number + 1, len(jobs), "renders decoded")
@@ -233,7 +233,7 @@ def _planned(vae: Any, shape: PixelShape, run: StageRun[RenderValidationConfig])
     return found.options
 
 
-def _given_sound(given: Given, seconds: float, run: StageRun[RenderValidationConfig]) -> np.ndarray:
+def _given_audio(given: Given, seconds: float, run: StageRun[RenderValidationConfig]) -> np.ndarray:
     """The sound that was given: the render follows it, so that is what is heard.
 
     Raises:

@@ -24,7 +24,7 @@ def visits_of(objective: Objective, given: dict[str, bool]) -> list[Visit]:
     found = []
     for name, wanted in given.items():
         visits = (Visit(by_name[name], number) for number in range(50))
-        found.append(next(v for v in visits if train_draw(v, objective.settings, 4, 9).sound_given == wanted))
+        found.append(next(v for v in visits if train_draw(v, objective.settings, 4, 9).audio_given == wanted))
     return found
 
 

@@ -11,7 +11,7 @@ import pytest
 from ltx_core.errors import ConfigError
 from ltx_core.tiny.corpus import DECLARED
 from ltx_core.tiny.scenes import SCENES, draw
-from ltx_core.tiny.sounds import SOUNDS, SYLLABLE_SECONDS, mouth_opening, play, spread
+from ltx_core.tiny.sounds import AUDIO_BY_NAME, SYLLABLE_SECONDS, mouth_opening, play, spread
 
 GOOD = [footage for footage in DECLARED if footage.broken is None]
 
@@ -66,7 +66,7 @@ def test_rolling_ball_goes_from_left_to_right() -> None:
     np.testing.assert_allclose(places, [40, 80, 120], atol=10)
 
 
-@pytest.mark.parametrize("sound", SOUNDS)
+@pytest.mark.parametrize("sound", AUDIO_BY_NAME)
 def test_sound_is_in_range_and_of_the_right_length(sound: str) -> None:
     wave = play(sound, 1.5, 16_000)
     assert wave.shape == (2, 24_000)

@@ -19,7 +19,7 @@ from ltx_core.autoencoder.audio import (
 )
 from ltx_core.checkpoint.model import Model
 from ltx_core.errors import ShapeError
-from ltx_core.shapes import audio_latent_frames, sound_samples
+from ltx_core.shapes import audio_latent_frames, audio_samples
 
 
 def tone(hertz: float, samples: int = 8000) -> torch.Tensor:
@@ -85,7 +85,7 @@ def test_tokens_are_as_many_as_inference_counts(audio_vae: Any, samples: int) ->
 def test_a_sound_of_any_clip_has_as_many_tokens_as_its_seconds(frames: int, rate: float) -> None:
     """Training and sampling count by seconds, the VAE by the samples that they were cut to."""
     seconds = frames / rate
-    samples = sound_samples(seconds)
+    samples = audio_samples(seconds)
     wanted = audio_latent_frames(seconds)
     assert wanted == max(round(25 * seconds), 1)
     assert audio_latent_frames(samples / 16_000) == wanted
@@ -95,7 +95,7 @@ def test_a_sound_of_any_clip_has_as_many_tokens_as_its_seconds(frames: int, rate
 
 def test_an_odd_rate_is_encoded_to_what_training_wants(audio_vae: Any) -> None:
     assert audio_latent_frames(281 / 47.952) == 147
-    assert len(encode_audio(audio_vae, tone(440, sound_samples(281 / 47.952)), MelConfig())) == 147
+    assert len(encode_audio(audio_vae, tone(440, audio_samples(281 / 47.952)), MelConfig())) == 147
 
 
 def test_channels_lie_before_mel_bins_in_a_token(audio_vae: Any) -> None:

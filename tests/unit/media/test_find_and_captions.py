@@ -5,7 +5,7 @@ import pytest
 from datasets_spec import DatasetSpec, QuarantineReason
 from ltx_core.errors import ConfigError, DataError
 from ltx_core.media.errors import MediaError
-from ltx_core.media.find import find_media, find_sounds, read_caption
+from ltx_core.media.find import find_audios, find_media, read_caption
 from tasks.runtime.shared import Shared
 from tasks.runtime.stage import StageRun
 from tasks.runtime.workspace import Workspace
@@ -102,7 +102,7 @@ def test_sounds_are_found_by_the_name_of_their_video(tmp_path: Path) -> None:
     for name in ("a.WAV", "deep/b.flac", "deep/b.mp3", "c.mp4", "c.txt", ".d.wav"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = {name: [path.name for path in paths] for name, paths in find_sounds(tmp_path).items()}
+    found = {name: [path.name for path in paths] for name, paths in find_audios(tmp_path).items()}
     assert found == {"a": ["a.WAV"], "deep/b": ["b.flac", "b.mp3"]}
     with pytest.raises(DataError, match=r"audio\.sound_dir"):
-        find_sounds(tmp_path / "nowhere")
+        find_audios(tmp_path / "nowhere")
