@@ -1,7 +1,4 @@
-"""A run as a Prefect flow run: each stage a task, progress and results in Prefect's UI.
-
-The only module outside flows/ that imports Prefect.
-"""
+"""A run as a Prefect flow run: each stage a task, progress and results in Prefect's UI."""
 
 import base64
 import io
