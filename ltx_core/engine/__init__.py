@@ -1,2 +1,1 @@
-"""How the denoiser's blocks are computed: fused, quantised, recomputed, offloaded, compiled. Never what they
-compute."""
+"""How the denoiser's blocks are computed: fused, quantised, recomputed, streamed, compiled. Never what they compute."""

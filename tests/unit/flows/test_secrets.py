@@ -8,12 +8,11 @@ import pytest
 from pydantic import TypeAdapter
 
 from flows.config import RunConfig, load_config
-from flows.flows import kept_secret, resolve
-from flows.generated import options
-from flows.plan import as_configured
+from flows.describe import options
+from flows.parameters import kept_secret, resolve
 from ltx_core.errors import ConfigError
-from tasks import stage_named
-from tasks.tracking.address import WHOLE
+from tasks.address import WHOLE
+from tasks.registry import stage_named
 from tests.unit.flows.conftest import Write
 
 SECRET = "hunter2"
@@ -57,8 +56,7 @@ def test_there_is_an_option_that_keeps_one_and_its_child_is_told_it_whole(write:
     shared = config.shared()
     assert SECRET not in shared.model_dump_json()
     assert type(shared).model_validate_json(shared.model_dump_json(context=dict(WHOLE))) == shared
-    register = stage_named("register")
-    identity = register.observe(as_configured(register, config))
+    identity = stage_named("register").observe(config.register, shared, None)
     assert identity["uri"] == "https://host.example/file.safetensors?X-Amz-Signature=***"
     assert load_config(config, {}).tracking.uri == config.tracking.uri, "a configuration that a flow is given is whole"
 

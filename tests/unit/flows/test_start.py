@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ PRESSED = """
 import os, signal, sys
 
 moment, mode = sys.argv[1:]
-sys.argv[1:] = [*(["stages"] if moment == "flows.cli.run" else []), "--help"]
+sys.argv[1:] = [*moment.split(".")[2:], "--help"]
 
 class Pressed:
     def find_spec(self, name, path=None, target=None):
@@ -30,14 +31,14 @@ finally:
         os.kill(os.getpid(), signal.SIGINT)
 """
 UNRAISABLE = """
-import os, signal, sys, time, weakref
-from flows.cli.app import carried_out
+import argparse, os, signal, sys, time, weakref
+from flows import cli
 from flows.signals import ended_by_signals
 
 class Thing:
     pass
 
-def run():
+def run(args):
     thing = Thing()
     reference = weakref.ref(thing, lambda _: os.kill(os.getpid(), getattr(signal, sys.argv[1])))
     del thing
@@ -45,7 +46,7 @@ def run():
     return 0
 
 with ended_by_signals():
-    sys.exit(carried_out(run))
+    sys.exit(cli._run(argparse.Namespace(run=run)))
 """
 
 
@@ -57,7 +58,7 @@ def test_a_signal_that_comes_in_a_destructor_is_heard(name: str) -> None:
     assert ended.stderr == "interrupted; what was finished is kept, run again to go on\n"
 
 
-@pytest.mark.parametrize("moment", ["flows.cli", "flows.cli.app", "flows.cli.run", "at the end"])
+@pytest.mark.parametrize("moment", ["flows.cli", "flows.commands", "flows.commands.stages", "at the end"])
 def test_ctrl_c_outside_the_command_ends_it_without_a_traceback(moment: str) -> None:
     ended = _press(moment, "heard")
     assert ended.returncode == -signal.SIGINT
@@ -65,7 +66,7 @@ def test_ctrl_c_outside_the_command_ends_it_without_a_traceback(moment: str) -> 
 
 
 def test_a_background_job_that_ignores_ctrl_c_goes_on() -> None:
-    ended = _press("flows.cli.app", "ignored")
+    ended = _press("flows.commands", "ignored")
     assert ended.returncode == 0
     assert "COMMAND" in ended.stdout
 
@@ -73,3 +74,10 @@ def test_a_background_job_that_ignores_ctrl_c_goes_on() -> None:
 def _press(moment: str, mode: str) -> subprocess.CompletedProcess[str]:
     words = [sys.executable, "-c", PRESSED, moment, mode]
     return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    words = [sys.executable, "-m", "flows", "--version"]
+    said = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert said == f"{project['name']} {project['version']}\n"

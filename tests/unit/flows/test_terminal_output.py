@@ -6,7 +6,8 @@ import time
 import pytest
 from rich.console import Console
 
-from flows.listeners import StagePace, TerminalBars, TerminalLines, spoken
+from flows.listeners import TerminalBars, TerminalLines
+from flows.pace import StagePace, spoken
 
 
 class Clock:

@@ -1,0 +1,1 @@
+"""Files that are whole or absent, digests that are computed once, locks the kernel frees."""

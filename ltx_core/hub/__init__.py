@@ -1,1 +1,0 @@
-"""The Hugging Face hub: repositories, downloads and uploads, and what to do where they fail."""

@@ -1,0 +1,1 @@
+"""The content-addressed pool: immutable WebDataset shards with Parquet indexes, and small JSON items."""

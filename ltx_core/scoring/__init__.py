@@ -1,0 +1,1 @@
+"""How well renders fit their prompts, as other models see it."""

@@ -1,0 +1,50 @@
+"""The exponential moving average of the adapter over steps (Polyak and Juditsky 1992; warm-up as in TensorFlow's)."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+WARMUP = 10
+"""The first steps have less of a past: the decay is at most (1 + n) / (WARMUP + n) after n steps."""
+
+
+class Average:
+    """Averages of parameters, in float32 whatever the parameters are; a function of the steps taken alone."""
+
+    def __init__(self, parameters: Mapping[str, torch.nn.Parameter], decay: float) -> None:
+        self._parameters = parameters
+        self._decay = decay
+        self._values = {name: parameter.detach().float().clone() for name, parameter in parameters.items()}
+
+    def update(self, step: int) -> None:
+        """Take in the parameters after optimizer step `step`, counted from 0."""
+        decay = min(self._decay, (1 + step) / (WARMUP + step))
+        values = list(self._values.values())
+        new = [parameter.detach().float() for parameter in self._parameters.values()]
+        torch._foreach_lerp_(values, new, 1 - decay)
+
+    def state(self) -> dict[str, Tensor]:
+        """The averages by parameter, float32."""
+        return dict(self._values)
+
+    def restore(self, stored: Mapping[str, Tensor]) -> None:
+        """Put averages back, of the same parameters."""
+        for name, value in self._values.items():
+            value.copy_(stored[name])
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """While inside, the parameters have the averages' values, at the same addresses; afterwards their own again."""
+        own = {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
+        _fill(self._parameters, self._values)
+        try:
+            yield
+        finally:
+            _fill(self._parameters, own)
+
+
+def _fill(parameters: Mapping[str, torch.nn.Parameter], values: Mapping[str, Tensor]) -> None:
+    for name, parameter in parameters.items():
+        parameter.data.copy_(values[name])
