@@ -1,11 +1,12 @@
 # make install   .venv with everything constraints.txt pins; the CPU build of torch where there is no NVIDIA GPU
 # make demo      miniature model and footage to a trained LoRA, renders and an MLflow run, on any machine
-# make test      every test
+# make test      every test but those of benchmarks, of disturbances at random, and at the real model's width
+# make test-all  those too
 # make check     format, lint, types, and the default tier of tests (a minute on two cores)
 # make lock      pin this environment: constraints.txt, and uv.lock, for which it needs uv
 # make docs      write the generated docs and prefect.yaml
 BIN := .venv/bin
-.PHONY: install demo test check docs lock clean
+.PHONY: install demo test test-all check docs lock clean
 
 install: .venv/.installed
 
@@ -18,6 +19,9 @@ demo: install
 	$(BIN)/python scripts/verify_demo.py demo
 
 test: install
+	$(BIN)/python -m pytest -m "not extra" -n 3
+
+test-all: install
 	$(BIN)/python -m pytest -m "" -n 3
 
 check: install

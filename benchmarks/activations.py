@@ -26,15 +26,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks import engine
 from benchmarks.lines import say
-from ltx_core.denoiser.inputs import Stream
+from ltx_core.adapters.lora import add_lora, target_modules
 from ltx_core.denoiser.prepare import prepare
+from ltx_core.denoiser.tokens import Stream
 from ltx_core.engine import low_precision
 from ltx_core.engine.attention import FusedAttnProcessor
-from ltx_core.engine.gelu import use_quick_gelu
+from ltx_core.engine.compiling import ATTENTIONS, keeping_attention, use_quick_gelu
 from ltx_core.engine.low_precision import Format, LowPrecision, quantise_linears
-from ltx_core.engine.selective import ATTENTIONS, keeping_attention
-from ltx_core.lora.inject import add_lora
-from ltx_core.lora.targets import target_modules
 
 GIB = 2**30
 PRODUCTS = ("aten.mm", "aten.addmm", "aten._scaled_mm", "aten._int_mm")

@@ -20,17 +20,18 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.engine import DEVICE, SHAPES, batch, empty_transformer, forward_backward, random_tensors, steps
 from benchmarks.engine_table import collect
 from benchmarks.lines import say
+from ltx_core.adapters.lora import ADAPTER
+from ltx_core.adapters.lycoris import remove_lycoris
 from ltx_core.engine.assemble import assemble, set_policies
-from ltx_core.engine.footprint import GIB, BatchShape, Training, predict
+from ltx_core.engine.dropout import set_dropout_key
 from ltx_core.engine.graphs import StepGraphs
-from ltx_core.engine.model_sizes import Shapes, model_sizes
 from ltx_core.engine.options import EngineOptions
-from ltx_core.lora.dropout import set_dropout_key
-from ltx_core.lora.inject import ADAPTER
-from ltx_core.lycoris.adapter import remove_lycoris
-from ltx_core.training.adapter import put_on
+from ltx_core.memory.plan import GIB
+from ltx_core.memory.training import Training, TrainingStep
+from ltx_core.memory.transformer import BatchShape, Shapes, model_sizes
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.trained_weights import trained_weights
+from ltx_core.training.memory_plan import trained_weights
+from ltx_core.training.run import put_on
 
 LOKR = {"algo": "lokr", "linear_dim": 10000, "factor": 16}
 KINDS: dict[str, dict[str, Any]] = {
@@ -59,7 +60,7 @@ def rows(
         trained, adapter = trained_weights(settings, shapes)
         tokens = BatchShape(len(data["video"]), data["video"].shape[1], data["audio"].shape[1], args.text)
         training = Training(trained, "adamw", 2, adapter=adapter)
-        peak = predict(model_sizes(shapes), tokens, training, options).peak_bytes / GIB
+        peak = TrainingStep(model_sizes(shapes), tokens, training).estimate(options).peak_bytes / GIB
         yield {"row": kind, "shape": args.shape, "trained": trained, "predicted_gib": round(peak, 2), **found}
         del parameters, data
         if settings.lycoris is None:

@@ -37,16 +37,16 @@ from benchmarks.engine import (
 )
 from benchmarks.engine_table import collect
 from benchmarks.lines import say
-from ltx_core.denoiser.forward import denoise
-from ltx_core.denoiser.inputs import Stream
-from ltx_core.denoiser.tap import Tap
+from ltx_core.adapters.lora import lora_parameters
+from ltx_core.denoiser.forward import HiddenStateHook, denoise
+from ltx_core.denoiser.tokens import Stream
 from ltx_core.engine.assemble import assemble, set_policies
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions
-from ltx_core.lora.inject import lora_parameters
 from ltx_core.shapes import TIME_STRIDE, PixelShape
-from ltx_core.training.crepa import Crepa, batch_alignment, make_projector
-from ltx_core.training.crepa_settings import CrepaSettings
+from ltx_core.training.config import TrainSettings
+from ltx_core.training.methods.crepa import Crepa, batch_alignment, make_projector
+from ltx_core.training.methods.settings import CrepaSettings
 from ltx_core.vision.dinov2 import FrameEncoder
 
 GIANT: dict[str, Any] = {
@@ -66,15 +66,15 @@ def aligned(transformer: Any, crepa: Crepa) -> Work:
     def work(b: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         video = Stream(b["video"], b["sigma"], b["sigma"], b["video_context"], b["video_positions"])
         audio = Stream(b["audio"], b["sigma"], b["sigma"], b["audio_context"], b["audio_positions"])
-        tap = Tap(crepa.settings.block_index)
-        found = denoise(transformer, video, audio, tap=tap)
+        hook = HiddenStateHook(crepa.own.block_index)
+        found = denoise(transformer, video, audio, hooks=[hook])
         assert found[0] is not None
         assert found[1] is not None
-        assert tap.video is not None
+        assert hook.video is not None
         loss = (found[0].float() - b["video"].float()).square().mean()
         loss = loss + (found[1].float() - b["audio"].float()).square().mean()
-        scores = batch_alignment(crepa, tap.video, b["features"], b["weight"]).score
-        (loss - crepa.settings.weight * scores.mean()).backward()
+        scores = batch_alignment(crepa.own, crepa.projector, hook.video, b["features"], b["weight"]).score
+        (loss - crepa.own.weight * scores.mean()).backward()
         return {"loss": loss.detach(), "score": scores.mean().detach()}
 
     return work
@@ -93,7 +93,7 @@ def step_rows(transformer: Any, args: argparse.Namespace) -> Iterator[dict[str, 
     """Every shape without and with alignment; `longer` is the share of the time that it adds."""
     lora = list(lora_parameters(transformer).values())
     width = int(transformer.proj_in.weight.shape[0])
-    settings = CrepaSettings(block_index=min(8, args.blocks - 1))
+    settings = TrainSettings(crepa=CrepaSettings(block_index=min(8, args.blocks - 1)))
     for shape in args.shapes:
         whole = 0.0
         for way in ("off", "on"):

@@ -26,16 +26,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import released
 from benchmarks.lines import say
-from ltx_core.checkpoint.text_projection import TextProjection
-from ltx_core.pool.transfer import PACKING_THREADS
-from ltx_core.text.attention import PACKED
-from ltx_core.text.compiled import compile_layers
-from ltx_core.text.features import embed_captions
-from ltx_core.text.gemma import TextEncoder
-from ltx_core.text.int8 import quantise_linears
+from ltx_core.store.features import store_features
+from ltx_core.text.assemble import PACKED, compile_layers, quantise_linears, stream_layers
+from ltx_core.text.gemma import TextEncoder, TextProjection, embed_captions
 from ltx_core.text.packing import PACK_TOKENS, pack_captions
-from ltx_core.text.storage import store_features
-from ltx_core.text.streaming import stream_layers
+from ltx_core.transfer import PACKING_THREADS
 
 GIB = 2**30
 CAPTION_TOKENS = 200

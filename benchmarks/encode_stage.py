@@ -27,11 +27,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.lines import say
 from benchmarks.vae_memory import build
-from ltx_core.autoencoder.compiled import compiled_encoder
 from ltx_core.autoencoder.encoding import ClipEncoder, Decoded, encode_clips
-from ltx_core.autoencoder.tiling import difference
-from ltx_core.autoencoder.video import encode_pixels
-from ltx_core.media.ahead import Leaving, Window, default_workers, run_ahead
+from ltx_core.autoencoder.video import compiled_encoder, difference, encode_pixels
+from ltx_core.media.workers import Leaving, Window, default_workers, run_ahead
 from ltx_core.shapes import PixelShape
 
 GIB = 2**30

@@ -5,7 +5,7 @@
 A variant is a precision (`bf16`, `int8`, `fp8`, `int8-weights`, `fp8-weights`) or `peft` (plain diffusers + peft), then
 options: `eager`, `graphs`,
 `recompute=F`, `budget=F`, `offload=GIB`, `streamed=N`, `slots=N`, `bf16grad`, `profile`, `shape=17|121`,
-`deterministic` (in a process that has the environment of `ltx_core.engine.deterministic`).
+`deterministic` (in a process that has the environment of `ltx_core.engine.compiling`).
 Needs torch, diffusers and peft; no Prefect, no MLflow, no PyAV.
 """
 
@@ -28,17 +28,15 @@ from peft.tuners.lora.layer import Linear
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import released
+from ltx_core.adapters.lora import add_lora, lora_layers, lora_parameters, target_modules
 from ltx_core.checkpoint.architecture import transformer_arguments
+from ltx_core.denoiser.blocks import TokenRoute
 from ltx_core.denoiser.forward import denoise
-from ltx_core.denoiser.inputs import Stream
-from ltx_core.denoiser.positions import audio_positions, video_positions
-from ltx_core.denoiser.routing import TokenRoute
+from ltx_core.denoiser.tokens import Stream, audio_positions, video_positions
 from ltx_core.engine.assemble import assemble, set_policies, weight_stream
-from ltx_core.engine.deterministic import deterministic_kernels
+from ltx_core.engine.compiling import deterministic_kernels
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions
-from ltx_core.lora.inject import add_lora, lora_layers, lora_parameters
-from ltx_core.lora.targets import target_modules
 from ltx_core.shapes import LatentShape
 
 SHAPES = {

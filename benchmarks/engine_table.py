@@ -41,17 +41,16 @@ from benchmarks.engine import (
 )
 from benchmarks.engine_rows import Row, rows
 from benchmarks.lines import say
+from ltx_core.adapters.lora import lora_parameters
 from ltx_core.denoiser.blocks import set_runner
 from ltx_core.engine.arena import HostArena
 from ltx_core.engine.assemble import assemble, set_policies
-from ltx_core.engine.footprint import BatchShape, Training, predict
+from ltx_core.engine.block_offload import BlockStream
 from ltx_core.engine.graphs import StepGraphs
-from ltx_core.engine.model_sizes import model_sizes
-from ltx_core.engine.options import EngineOptions
+from ltx_core.engine.options import EngineOptions, recomputed_blocks, streamed_blocks
 from ltx_core.engine.runner import PolicyRunner
-from ltx_core.engine.shares import recomputed_blocks, streamed_blocks
-from ltx_core.engine.streaming import BlockStream
-from ltx_core.lora.inject import lora_parameters
+from ltx_core.memory.training import Training, TrainingStep
+from ltx_core.memory.transformer import BatchShape, model_sizes
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.optimizer import make_optimizer
 
@@ -149,7 +148,7 @@ class Bench:
         tokens = ((frames - 1) // 8 + 1) * (height // 32) * (width // 32)
         shape = BatchShape(size, tokens, max(1, frames), self.args.text)
         training = Training(sum(p.numel() for p in self.parameters), row.optimizer)
-        return predict(self.sizes, shape, training, self._options(row, recompute)).peak_bytes / GIB
+        return TrainingStep(self.sizes, shape, training).estimate(self._options(row, recompute)).peak_bytes / GIB
 
     def _recompute(self, row: Row) -> float:
         """The smallest share of blocks that is predicted to fit; all, if none is."""

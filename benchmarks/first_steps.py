@@ -37,11 +37,11 @@ from benchmarks.engine import (
 )
 from benchmarks.engine_table import collect
 from benchmarks.lines import say
+from ltx_core.adapters.lora import lora_parameters
 from ltx_core.engine import projection
 from ltx_core.engine.assemble import assemble, set_policies
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions
-from ltx_core.lora.inject import lora_parameters
 
 LEARNING_RATE = 1e-4
 REFERENCE = "float32"

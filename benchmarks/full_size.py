@@ -29,12 +29,12 @@ from ltx_core.checkpoint.architecture import (
     audio_vae_arguments,
     connector_arguments,
     transformer_arguments,
+    video_vae_arguments,
     vocoder_arguments,
 )
-from ltx_core.checkpoint.combined import open_checkpoint
 from ltx_core.checkpoint.keys import to_original_keys
+from ltx_core.checkpoint.layouts import open_combined
 from ltx_core.checkpoint.load import load_connectors, load_transformer, load_video_vae
-from ltx_core.checkpoint.video_architecture import video_vae_arguments
 
 GIB = 2**30
 CAPTION_TOKENS = 200
@@ -102,7 +102,7 @@ def load(path: Path) -> dict[str, Any]:
     torch.zeros(1, device="cuda")  # the CUDA context is not the loader's
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.monotonic()
-    checkpoint = open_checkpoint(path)
+    checkpoint = open_combined(path)
     figures: dict[str, Any] = {}
     kept = []
     for name, loader in (

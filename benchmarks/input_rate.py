@@ -22,10 +22,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.lines import say
-from ltx_core.pool.samples import ShardReader, pack_sample
 from ltx_core.shapes import audio_latent_frames
-from ltx_core.training.batch import TrainBatch
-from ltx_core.training.collate import collate
+from ltx_core.store.samples import ShardReader, pack_sample
+from ltx_core.training.batch import TrainBatch, collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import train_draw
 from ltx_core.training.order import EpochPlan, Visit

@@ -32,8 +32,8 @@ from benchmarks.lines import say
 from benchmarks.multi_gpu import TINY, Bench, RandomSource, connectors
 from ltx_core.checkpoint.architecture import transformer_arguments
 from ltx_core.engine.assemble import assemble
-from ltx_core.engine.deterministic import ENVIRONMENT
-from ltx_core.files.digest import file_digest
+from ltx_core.engine.compiling import ENVIRONMENT
+from ltx_core.io.digest import file_digest
 from ltx_core.progress import Silent
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.run import TrainJob, train_lora

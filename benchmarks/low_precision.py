@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks.engine import DEVICE, SHAPES, batch, empty_transformer, random_tensors, synchronize
 from benchmarks.lines import say
 from ltx_core.denoiser.forward import denoise
-from ltx_core.denoiser.inputs import Stream
+from ltx_core.denoiser.tokens import Stream
 from ltx_core.engine.assemble import fill_block, fill_outside
 from ltx_core.engine.compare import compare
 from ltx_core.engine.options import EngineOptions

@@ -31,8 +31,7 @@ from torch import Tensor
 from benchmarks import released
 from benchmarks.lines import say
 from ltx_core.checkpoint.architecture import connector_arguments, transformer_arguments
-from ltx_core.distributed.join import joined
-from ltx_core.distributed.ranks import ALONE, Ranks
+from ltx_core.distributed.ranks import ALONE, Ranks, joined
 from ltx_core.progress import Silent
 from ltx_core.shapes import PixelShape, audio_latent_frames
 from ltx_core.training.config import TrainSettings

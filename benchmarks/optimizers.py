@@ -17,11 +17,11 @@ from diffusers import LTX2VideoTransformer3DModel
 
 from benchmarks import released
 from benchmarks.lines import say
+from ltx_core.adapters.lora import target_modules
 from ltx_core.checkpoint.architecture import transformer_arguments
-from ltx_core.lora.targets import target_modules
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.optimizer import MAKERS, make_optimizer
-from ltx_core.training.update import grad_norms, update
+from ltx_core.training.step import grad_norms, update
 
 GIB = 2**30
 WARM_UPS, STEPS = 2, 5

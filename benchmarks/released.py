@@ -6,7 +6,7 @@ built is what would be loaded.
 
 from typing import Any
 
-from ltx_core.miniature.header import (
+from ltx_core.tiny.header import (
     TRANSFORMER_AS_RELEASED,
     Generation,
     audio_vae_section,

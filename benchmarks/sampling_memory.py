@@ -21,7 +21,7 @@ from benchmarks import engine
 from benchmarks.activations import TRACED, without_values
 from benchmarks.lines import say
 from ltx_core.denoiser.forward import denoise
-from ltx_core.denoiser.inputs import Stream
+from ltx_core.denoiser.tokens import Stream
 
 GIB = 2**30
 SHAPES = {"17": (480, 832, 17, 1), "121": (512, 768, 121, 1), "121 wide": (704, 1280, 121, 1)}

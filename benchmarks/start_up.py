@@ -34,12 +34,12 @@ from benchmarks.engine import (
     with_lora,
 )
 from benchmarks.lines import say
+from ltx_core.adapters.lora import lora_parameters
 from ltx_core.checkpoint.read import TensorReader
 from ltx_core.engine.assemble import assemble, set_policies, weight_stream
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.quantised_cache import QuantisedFolder, opened
-from ltx_core.lora.inject import lora_parameters
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.optimizer import make_optimizer
 

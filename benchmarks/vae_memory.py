@@ -20,16 +20,14 @@ from diffusers import AutoencoderKLLTX2Video
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.released import GENERATIONS, video_vae_section
-from ltx_core.autoencoder.memory import PATCH_CONV, TEMPORAL_ROLL, WHOLE, VaeMemory
-from ltx_core.autoencoder.memory_plan import predict_decode_bytes, predict_encode_bytes
-from ltx_core.autoencoder.tiling import Difference, difference
-from ltx_core.autoencoder.video import decode_pixels, decode_video, encode_pixels, encode_video
-from ltx_core.checkpoint.video_architecture import video_vae_arguments
+from ltx_core.autoencoder.video import Difference, decode_pixels, decode_video, difference, encode_pixels, encode_video
+from ltx_core.checkpoint.architecture import video_vae_arguments
 from ltx_core.errors import ShapeError
-from ltx_core.miniature.header import Generation
-from ltx_core.miniature.header import video_vae_section as miniature_section
-from ltx_core.miniature.weights import draw
+from ltx_core.memory.video_vae import PATCH_CONV, TEMPORAL_ROLL, WHOLE, VaeMemory, VaeWork
 from ltx_core.shapes import PixelShape
+from ltx_core.tiny.header import Generation
+from ltx_core.tiny.header import video_vae_section as miniature_section
+from ltx_core.tiny.weights import draw
 
 GIB = 2**30
 FULL_SIZE, TINY_SIZE = PixelShape(121, 704, 1280), PixelShape(17, 128, 192)
@@ -109,18 +107,18 @@ def measure(generation: Generation, vae: Any, shape: PixelShape, tiny: bool) -> 
     device = vae.device
     frames = torch.randint(0, 256, (*shape, 3), dtype=torch.uint8, device=device)
     latent = torch.randn(vae.config.latent_channels, *shape.latent(), device=device)
-    jobs: dict[str, tuple[Callable[[VaeMemory], torch.Tensor], Callable[..., int]]] = {
-        "encode": (lambda memory: encode_video(vae, frames, memory=memory), predict_encode_bytes),
-        "decode": (lambda memory: decode_video(vae, latent, memory=memory), predict_decode_bytes),
+    jobs: dict[str, tuple[Callable[[VaeMemory], torch.Tensor], bool]] = {
+        "encode": (lambda memory: encode_video(vae, frames, memory=memory), False),
+        "decode": (lambda memory: decode_video(vae, latent, memory=memory), True),
     }
-    for job, (work, predict) in jobs.items():
+    for job, (work, decodes) in jobs.items():
         reference: torch.Tensor | None = None
         for option, memory in options(tiny).items():
             result, seconds, peak = timed(lambda work=work, memory=memory: work(memory), device)
             reference = result if memory == WHOLE else reference
             off = None if result is None or reference is None else difference(result, reference)
             lost = result is None
-            expected = predict(vae, shape, memory) / GIB
+            expected = VaeWork.of(vae, shape, decodes=decodes).clip_bytes(memory) / GIB
             yield Measured(generation, job, option, peak, expected, None if lost else seconds, off, lost)
     result = reference = None
     yield from measure_slicing(generation, vae, shape)
@@ -132,20 +130,20 @@ def measure_slicing(generation: Generation, vae: Any, shape: PixelShape) -> Iter
     small = PixelShape(shape.frames, shape.height // 2, shape.width // 2).floored()
     pixels = torch.rand(BATCH, 3, *small, device=device) * 2 - 1
     latents = torch.randn(BATCH, vae.config.latent_channels, *small.latent(), device=device)
-    jobs: dict[str, tuple[Callable[[VaeMemory], torch.Tensor], Callable[..., int]]] = {
-        "encode": (lambda memory: encode_pixels(vae, pixels, memory=memory), predict_encode_bytes),
-        "decode": (lambda memory: decode_pixels(vae, latents, memory=memory), predict_decode_bytes),
+    jobs: dict[str, tuple[Callable[[VaeMemory], torch.Tensor], bool]] = {
+        "encode": (lambda memory: encode_pixels(vae, pixels, memory=memory), False),
+        "decode": (lambda memory: decode_pixels(vae, latents, memory=memory), True),
     }
-    for job, (work, predict) in jobs.items():
+    for job, (work, decodes) in jobs.items():
         reference: torch.Tensor | None = None
         for name, memory in (("at once", WHOLE), ("slicing", VaeMemory(slicing=True))):
             result, seconds, peak = timed(lambda work=work, memory=memory: work(memory), device)
             reference = result if memory == WHOLE else reference
             off = None if result is None or reference is None else difference(result, reference)
             clips = 1 if memory.slicing else BATCH
-            size = "x".join(map(str, small))
+            size, expected = "x".join(map(str, small)), VaeWork.of(vae, small, decodes=decodes).clip_bytes(WHOLE)
             yield Measured(
-                generation, job, f"{BATCH} clips {size} {name}", peak, clips * predict(vae, small) / GIB,
+                generation, job, f"{BATCH} clips {size} {name}", peak, clips * expected / GIB,
                 None if result is None else seconds, off, result is None,
             )  # fmt: skip
 

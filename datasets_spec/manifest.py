@@ -12,10 +12,9 @@ from typing import Generic, TypeVar
 
 import pyarrow as pa
 
-from datasets_spec.arrow import arrow_schema
 from datasets_spec.errors import damaged
 from datasets_spec.record import Record
-from datasets_spec.sealed_table import read_sealed, sealed
+from datasets_spec.sealed_table import arrow_schema, read_sealed, sealed
 
 R = TypeVar("R", bound=Record)
 SCHEMA_VERSION = 1

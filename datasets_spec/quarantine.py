@@ -1,4 +1,4 @@
-"""Items that a stage set aside, each with a reason from a fixed list."""
+"""Items that a stage quarantined, each with a reason from a fixed list."""
 
 from enum import StrEnum
 from typing import ClassVar
@@ -36,12 +36,12 @@ class QuarantineReason(StrEnum):
 
     @property
     def may_pass(self) -> bool:
-        """Whether it is a fault of the moment and not of the content: it is never kept, the next run looks again."""
+        """True if it is a fault of the moment and not of the content: it is never kept, the next run looks again."""
         return self in (QuarantineReason.UNREADABLE, QuarantineReason.CHANGED)
 
 
 class Quarantined(Record):
-    """One item set aside by one stage."""
+    """One item quarantined by one stage."""
 
     KEY: ClassVar[str] = "item"
 

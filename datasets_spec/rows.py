@@ -37,14 +37,14 @@ class Media(Record):
     usual_rate: float = Field(
         gt=0, description="Frames per second at the usual interval, pauses left out; of telecined film, the film's."
     )
-    scan: Scan = Field(description="How lines become a picture, as its frames show; whole pictures are made of fields.")
+    scan: Scan = Field(description="Scan of the frames, as measured. Interlaced and telecined footage is deinterlaced.")
     colors: Colors = Field(description="What its colours are stored as; all but `sdr` are mapped to BT.709.")
     has_alpha: bool = Field(description="Whether anything in it is transparent, and is laid on black.")
     audio_codec: str | None = Field(description="Codec of the audio stream, if there is one.")
     audio_channels: int = Field(ge=0, description="Channels of the audio stream; 0 without one.")
     audio_rate: int = Field(ge=0, description="Samples per second; 0 without an audio stream.")
-    sound_key: str | None = Field(default=None, description="SHA-256 of the sound file beside it, if there is one.")
-    sound_path: str | None = Field(default=None, description="Absolute path of that sound file.")
+    sound_key: str | None = Field(default=None, description="SHA-256 of the audio file beside it, if there is one.")
+    sound_path: str | None = Field(default=None, description="Absolute path of that audio file.")
     mask_key: str | None = Field(default=None, description="SHA-256 of its mask's file, if there is one.")
     mask_path: str | None = Field(default=None, description="Absolute path of that mask.")
 
@@ -65,8 +65,8 @@ class Clip(Record):
     media_key: str = Field(description="SHA-256 of that file's bytes.")
     dataset: str = Field(description="Id of the dataset.")
     path: str = location("Absolute path of the file.")
-    sound_key: str | None = Field(default=None, description="SHA-256 of the file that its sound is cut from instead.")
-    sound_path: str | None = location("Absolute path of that sound file.", default=None)
+    sound_key: str | None = Field(default=None, description="SHA-256 of the file that its audio is cut from instead.")
+    sound_path: str | None = location("Absolute path of that audio file.", default=None)
     mask_key: str | None = Field(default=None, description="SHA-256 of the file that says where it is trained on.")
     mask_path: str | None = location("Absolute path of that mask.", default=None)
     caption: str = Field(description="The caption.")
@@ -80,23 +80,23 @@ class Clip(Record):
     )
     scan: Scan = Field(default="progressive", description="As its file's.")
     num_frames: int = Field(ge=1, description="8k+1 frames.")
-    width: int = Field(ge=32, description="Pixels, a multiple of 32.")
-    height: int = Field(ge=32, description="Pixels, a multiple of 32.")
+    width: int = Field(ge=32, description="Width in pixels, a multiple of 32.")
+    height: int = Field(ge=32, description="Height in pixels, a multiple of 32.")
     bucket: str = Field(description="`WxH@F`; a batch never mixes buckets.")
     audio: AudioKind = Field(
         description="What is heard in the span; absence carries no audio loss, and silence none unless asked to."
     )
     absent_sound: list[int] = Field(
-        default=[], description="Audio latent frames at which the sound is missing; they carry no loss."
+        default=[], description="Audio latent frames at which the audio is missing; they have no loss."
     )
     audio_channels: int = Field(ge=0, le=2, description="1: down-mix, then duplicate. 2: stereo. 0: no audio wanted.")
     split: Split = Field(description="Held out for the eval loss or trained on; the same for all clips of a file.")
-    repeats: int = Field(ge=1, description="Visits an epoch.")
+    repeats: int = Field(ge=1, description="Samples in an epoch.")
     sharpness: float = Field(description="Variance of the Laplacian of luma in [0,1], mean over frames.")
     motion: float = Field(description="Mean absolute luma difference between frames, in [0,1].")
-    black_fraction: float = Field(description="Share of frames with mean luma under 0.03.")
-    frozen_fraction: float = Field(description="Share of frames equal to the one before.")
-    loudness_db: float = Field(description="RMS level of the sound in dBFS; -120 for none.")
+    black_fraction: float = Field(description="Fraction of frames with mean luma under 0.03.")
+    frozen_fraction: float = Field(description="Fraction of frames equal to the one before.")
+    loudness_db: float = Field(description="RMS level of the audio in dBFS; -120 for none.")
     perceptual_hash: str = Field(description="64-bit difference hash of the middle frame, 16 hex digits.")
 
     def content(self) -> dict[str, Any]:
@@ -105,7 +105,7 @@ class Clip(Record):
 
     @property
     def has_sound(self) -> bool:
-        """Whether there is sound to encode: silence is, what is broken is not."""
+        """True if there is audio to encode: silence is, what is broken is not."""
         return self.audio in ("voiced", "other", "silent")
 
 
@@ -134,13 +134,15 @@ class Latent(Record):
     caption: str = Field(description="The caption; its embedding is found by this text.")
     bucket: str = Field(description="`WxH@F`.")
     split: Split = Field(description="`train` or `eval`.")
-    repeats: int = Field(ge=1, description="Visits an epoch.")
+    repeats: int = Field(ge=1, description="Samples in an epoch.")
     frame_rate: float = Field(gt=0, description="Frames per second; positions depend on it.")
     video_shape: list[int] = Field(description="[C, F, H, W] of the video latent.")
-    audio_tokens: int = Field(ge=0, description="Audio latent frames stored; 0 without sound.")
-    has_audio_loss: bool = Field(description="Whether the sound is trained on: voiced or other, silence if asked to.")
+    audio_tokens: int = Field(ge=0, description="Audio latent frames stored; 0 without audio.")
+    has_audio_loss: bool = Field(
+        description="True if the audio is trained on: voiced or other; silence only if asked for."
+    )
     absent_sound: list[int] = Field(
-        default=[], description="Audio latent frames at which the sound is missing; they carry no loss."
+        default=[], description="Audio latent frames at which the audio is missing; they have no loss."
     )
     sha256: str = Field(description="Digest of the stored sample.")
     shard: str = location("Shard file, relative to the workspace.")
@@ -153,7 +155,7 @@ class Latent(Record):
 
     @property
     def has_sound(self) -> bool:
-        """Whether sound is stored; without, the clip is trained as a picture alone."""
+        """True if sound is stored; without, the clip is trained as a picture alone."""
         return self.audio_tokens > 0
 
 
@@ -165,7 +167,7 @@ class Frames(Record):
     clip_id: str = Field(description="The clip.")
     clip_key: str = Field(description="Content key of the clip.")
     feature_key: str = Field(
-        description="Digest of the clip's picture key, encoder, picture size, dtype and feature version."
+        description="Digest of the clip's video key, encoder, image size, dtype and feature version."
     )
     shape: list[int] = Field(description="[F, H, W, D]: latent frames, rows and columns, and the encoder's width.")
     sha256: str = Field(description="Digest of the stored sample.")
@@ -195,19 +197,19 @@ class Render(Record):
     render_key: str = Field(description="Digest of weights, LoRA, prompt, seed and settings.")
     variant: Literal["base", "candidate", "champion"] = Field(description="Which weights made it.")
     mode: Literal["t2v", "i2v", "s2v", "extend", "inpaint"] = Field(
-        description="Given beside text: nothing, a first frame, a sound, a beginning, a part of the picture."
+        description="Conditioning beside the text: none, a first frame, audio, a prefix, or a part of the frames."
     )
     adapters: str = Field(default="", description="Name of the run of published adapters; empty without.")
     clip_id: str | None = Field(description="The held-out clip that gives it.")
-    given_file: str | None = location("The picture or sound file that gives it.", default=None)
-    given_start_seconds: float = Field(default=0.0, ge=0, description="Where the sound begins in its file.")
+    given_file: str | None = location("Image or audio file that it comes from.", default=None)
+    given_start_seconds: float = Field(default=0.0, ge=0, description="Start of the audio in its file.")
     prompt: str = Field(description="The prompt.")
     seed: int = Field(description="The seed; the same for every variant.")
     num_frames: int = Field(ge=1, description="Frames.")
     width: int = Field(ge=32, description="Pixels.")
     height: int = Field(ge=32, description="Pixels.")
     frame_rate: float = Field(gt=0, description="Frames per second.")
-    audio_rate: int = Field(ge=0, description="Samples per second; 0 without sound.")
+    audio_rate: int = Field(ge=0, description="Samples per second; 0 without audio.")
     sharpness: float = Field(description="Variance of the Laplacian of luma, mean over frames.")
     motion: float = Field(description="Mean absolute luma difference between frames.")
     loudness_db: float = Field(description="RMS level in dBFS.")

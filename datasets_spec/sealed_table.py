@@ -1,4 +1,4 @@
-"""Parquet files that name the SHA-256 of their own bytes, so that no changed bit is ever read as other rows.
+"""Parquet tables of typed rows: their schema from the row type, and the digest of their own bytes in the file.
 
 The pages' own checksums, which Parquet offers, leave out the footer: names, types, counts and metadata. So a digest of
 the whole file, taken with zeros in its place, stands in the file's metadata. It is compared before Arrow sees a byte.
@@ -7,12 +7,52 @@ Any Parquet reader reads such a file.
 
 import hashlib
 import io
+import types
+from enum import Enum
 from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from datasets_spec.errors import damaged
+from datasets_spec.record import Record
+
+SCALARS: dict[type, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+}
+
+
+def arrow_type(annotation: Any) -> pa.DataType:
+    """Arrow type of one annotation.
+
+    Raises:
+        TypeError: the annotation is none of the kinds a row may hold.
+    """
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        (inner,) = [a for a in arguments if a is not type(None)]
+        return arrow_type(inner)
+    if origin is list or origin is tuple:
+        return pa.list_(arrow_type(arguments[0]))
+    if origin is Literal:
+        return pa.string()
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return pa.string()
+    if annotation in SCALARS:
+        return SCALARS[annotation]
+    raise TypeError(
+        f"a row cannot hold {annotation!r}; use str, int, float, bool, an enum, a Literal, a list or tuple of these"
+    )
+
+
+def arrow_schema(record: type[Record]) -> pa.Schema:
+    """A field for each field of the row, in order."""
+    return pa.schema([pa.field(name, arrow_type(field.annotation)) for name, field in record.model_fields.items()])
+
 
 SEAL = "ltx2.file_sha256"
 DIGITS = 64

@@ -15,36 +15,40 @@ class SpecModel(BaseModel):
 
 
 class VideoSpec(SpecModel):
-    """How frames are taken from a video. The VAE takes 8k+1 frames; other counts are floored with a notice."""
+    """How frames are taken from a video. The VAE takes 8k+1 frames; other counts are floored with a warning."""
 
-    num_frames: int = Field(default=121, ge=1, description="Frames of a clip; floored to 8k+1.")
+    num_frames: int = Field(default=121, ge=1, description="Frames of a clip. Rounded down to 8k+1.")
     min_frames: int | None = Field(
-        default=None, ge=1, description="Shortest usable length in frames at `frame_rate`; default `num_frames`."
+        default=None, ge=1, description="Shortest usable length, in frames at `frame_rate`. Default: `num_frames`."
     )
     max_frames: int | None = Field(
-        default=None, ge=1, description="Longest usable source in frames at `frame_rate`; default no limit."
+        default=None, ge=1, description="Longest usable file, in frames at `frame_rate`. Default: no limit."
     )
     frame_rate: Literal["native"] | FrameRate = Field(
         default="native",
-        description="`native`: clips keep their file's own rate, or its largest whole part up to 30, as 25 of 50 and "
-        "29.97 of 59.94. A number: clips are resampled to it by presentation time, which repeats or drops frames.",
+        description="`native`: clips keep the frame rate of their file. Above 30, it is divided by the smallest "
+        "whole number that brings it to 30 or below, such as 25 for 50 and 29.97 for 59.94. A number: "
+        "clips are resampled to it by presentation time, which repeats or drops frames.",
     )
     bucket_strategy: Literal["aspect_ratio", "resolution_frames"] = Field(
         default="aspect_ratio",
         description="`aspect_ratio`: all clips have `num_frames`. `resolution_frames`: a clip keeps its own length.",
     )
     frame_interval: int = Field(
-        default=8, ge=1, description="With `resolution_frames`, lengths are floored to a multiple of this, plus one."
+        default=8,
+        ge=1,
+        description="With `resolution_frames`, lengths are rounded down to a multiple of this, plus one.",
     )
     hdr: Literal["map", "quarantine"] = Field(
-        default="map", description="Footage in PQ, HLG or colours beyond BT.709: mapped to BT.709, or set aside."
+        default="map",
+        description="Footage in PQ, HLG or with colours outside BT.709: map it to BT.709, or quarantine it.",
     )
     interlaced: Literal["deinterlace", "quarantine"] = Field(
         default="deinterlace",
-        description="Footage in fields, telecined film too: made whole pictures of, or set aside.",
+        description="Interlaced footage, including telecined film: deinterlace it, or quarantine it.",
     )
     alpha: Literal["black", "quarantine"] = Field(
-        default="black", description="Footage with transparent parts: laid on black, or set aside."
+        default="black", description="Footage with transparent parts: put it on a black background, or quarantine it."
     )
 
     @model_validator(mode="after")
@@ -62,22 +66,24 @@ class VideoSpec(SpecModel):
 class AudioSpec(SpecModel):
     """How sound is taken from a video. The audio VAE takes 16 kHz stereo."""
 
-    auto_split: bool = Field(default=True, description="Take the sound of the same seconds as each clip's frames.")
+    auto_split: bool = Field(default=True, description="Use the audio of the same seconds as each clip's frames.")
     channels: Literal[1, 2] = Field(
-        default=2, description="1: down-mix to mono, then duplicate. 2: down-mix to stereo."
+        default=2, description="1: mix down to mono, then duplicate the channel. 2: mix down to stereo."
     )
     sound_dir: Path | None = Field(
         default=None,
-        description="Folder of sound files, each the sound of the video of the same relative path but for the suffix, "
-        "from its first frame on; the videos' own sound is left out. Default: the videos' own.",
+        description="Folder of audio files. Each has the relative path of its video, except for the suffix, and "
+        "starts at the video's first frame. The audio inside the videos is then ignored. Default: the "
+        "audio inside the videos.",
     )
     missing_sound: Literal["quarantine", "without"] = Field(
         default="quarantine",
-        description="With `sound_dir`, of a video that has no file there: set it aside, or train it without sound.",
+        description="With `sound_dir`, for a video that has no file there: quarantine it, or train it without audio.",
     )
     silence: Literal["ignore", "train"] = Field(
         default="ignore",
-        description="What a silent sound teaches: nothing, or to be silent. Sound that is missing never teaches that.",
+        description="What silent audio teaches the model: nothing, or to be silent. Missing audio is never treated "
+        "as silence.",
     )
 
     @model_validator(mode="after")
@@ -103,37 +109,51 @@ class DatasetSpec(SpecModel):
     """One folder of footage."""
 
     id: str = Field(
-        min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_.-]+$", description="Name of the dataset, unique in a run."
+        min_length=1,
+        max_length=100,
+        pattern=r"^[A-Za-z0-9_.-]+$",
+        description="Name of the dataset, unique in a configuration.",
     )
-    instance_data_dir: Path = Field(description="Folder that holds the media files, searched recursively.")
-    type: Literal["local"] = Field(default="local", description="Where the files lie.")
+    instance_data_dir: Path = Field(description="Folder with the media files. It is searched recursively.")
+    type: Literal["local"] = Field(default="local", description="Where the files are.")
     dataset_type: Literal["video"] = Field(default="video", description="What the files are.")
     caption_strategy: Literal["textfile", "filename", "instanceprompt"] = Field(
-        default="textfile", description="Caption from NAME.txt beside the file, from its name, or `instance_prompt`."
+        default="textfile",
+        description="Where captions come from: from NAME.txt beside the file, from the file's name, or from "
+        "`instance_prompt`.",
     )
-    instance_prompt: str | None = Field(default=None, description="The caption of every clip, with `instanceprompt`.")
+    instance_prompt: str | None = Field(
+        default=None, description="Caption of every clip, with `caption_strategy: instanceprompt`."
+    )
     resolution: float = Field(
-        default=512, gt=0, description="Target size; pixels for `pixel` and `pixel_area`, megapixels for `area`."
+        default=512, gt=0, description="Target size: in pixels for `pixel` and `pixel_area`, in megapixels for `area`."
     )
     resolution_type: Literal["pixel", "pixel_area", "area"] = Field(
         default="pixel_area",
-        description="`pixel`: length of the shorter edge. `pixel_area`: edge of the square of equal area. "
-        "`area`: megapixels.",
+        description="`pixel`: length of the shorter edge. `pixel_area`: edge of a square with the same area. `area`: "
+        "megapixels.",
     )
     mask_dir: Path | None = Field(
         default=None,
-        description="Folder of masks, NAME.png, NAME.mp4 or NAME_mask.* for the video NAME: white is trained on, black "
-        "carries no loss. In the footage's own folder NAME_mask.* alone. A video without a mask is trained on whole.",
+        description="Folder of masks: NAME.png, NAME.mp4 or NAME_mask.* for the video NAME. White parts are trained "
+        "on, black parts have no loss. If this is the footage's own folder, only NAME_mask.* is used. A "
+        "video without a mask is trained on completely.",
     )
     minimum_image_size: float = Field(
         default=0,
         ge=0,
-        description="Smaller footage is set aside: pixels of its shorter edge, or megapixels for `area`.",
+        description="Smaller footage is quarantined. Pixels of the shorter edge, or megapixels with "
+        "`resolution_type: area`.",
     )
-    crop: Literal["center"] = Field(default="center", description="Which part is kept when the bucket's shape differs.")
-    repeats: int = Field(default=1, ge=1, description="How often an epoch visits each clip.")
+    crop: Literal["center"] = Field(
+        default="center", description="Part that is kept if the shape of the bucket differs."
+    )
+    repeats: int = Field(default=1, ge=1, description="Samples of each clip in an epoch.")
     eval_fraction: float = Field(
-        default=0.1, ge=0, le=1, description="Share of source files held out for the eval loss, chosen by hash; 1: all."
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Fraction of the source files that is held out for the eval loss, chosen by hash. 1: all files.",
     )
     video: VideoSpec = Field(default=VideoSpec(), description="Frames.")
     audio: AudioSpec = Field(default=AudioSpec(), description="Sound.")

@@ -18,8 +18,8 @@ def main() -> int:
     handler = signal.getsignal(signal.SIGINT)
     outside = signal.SIG_DFL if handler is signal.default_int_handler else handler
     signal.signal(signal.SIGINT, outside)
-    from flows.cli import import_given
-    from flows.cli import main as command_line
+    from flows.cli.app import import_given
+    from flows.cli.app import main as command_line
 
     import_given(sys.argv[1:])
     try:

@@ -10,25 +10,61 @@ from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 
-from flows.config_errors import explain
-from flows.documents import check_values, exists, read_document
-from flows.guide.read import is_guide, translate
-from flows.overrides import override
+from flows.documents import check_values, exists, explain, read_document
 from flows.prompt_library import with_library, with_negative
-from ltx_core.checkpoint.location import absolute_location
+from flows.simpletuner.read import is_guide, translate
 from ltx_core.errors import ConfigError
-from tasks.address import WHOLE, hide_secrets
-from tasks.embed_frames import EmbedFramesConfig
-from tasks.embed_text import EmbedTextConfig
-from tasks.encode_latents import EncodeLatentsConfig
-from tasks.probe import ProbeConfig
-from tasks.publish import PublishConfig
-from tasks.register import RegisterConfig
-from tasks.render_config import RenderValidationConfig
-from tasks.shared import ConfigModel, Shared
-from tasks.split import SplitConfig
-from tasks.train_lora import TrainLoraConfig
-from tasks.workspace import Workspace
+from ltx_core.hub.repository import absolute_location
+from ltx_core.training.config import TrainSettings
+from tasks.runtime.shared import ConfigModel, Shared
+from tasks.runtime.workspace import Workspace
+from tasks.stages.embed_frames import EmbedFramesConfig
+from tasks.stages.embed_text import EmbedTextConfig
+from tasks.stages.encode_latents import EncodeLatentsConfig
+from tasks.stages.probe import ProbeConfig
+from tasks.stages.publish import PublishConfig
+from tasks.stages.register import RegisterConfig
+from tasks.stages.render.config import RenderValidationConfig
+from tasks.stages.split import SplitConfig
+from tasks.tracking.address import WHOLE, hide_secrets
+
+DEFAULT_CONFIG = "ltx2-lora.yaml"
+"""A configuration that is not named lies here, in the folder that a command is given in."""
+
+
+def override(values: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set `values["a"]["b"]` for "a.b"; a number in the path is a list index, as in `datasets.0.repeats`.
+
+    Raises:
+        ConfigError: there is no such place.
+    """
+    *way, last = dotted.split(".")
+    here: Any = values
+    for name in way:
+        here = here[_place(here, name, dotted)] if isinstance(here, list) else _section(here, name, dotted)
+    if isinstance(here, list):
+        here[_place(here, last, dotted)] = value
+    elif isinstance(here, dict):
+        here[last] = value
+    else:
+        raise ConfigError(_outside(dotted, last))
+
+
+def _place(here: list[Any], name: str, dotted: str) -> int:
+    if not (name.isdigit() and int(name) < len(here)):
+        raise ConfigError(f"override {dotted!r}: {name!r} is not one of the places 0 to {len(here) - 1} of that list")
+    return int(name)
+
+
+def _section(here: Any, name: str, dotted: str) -> Any:
+    if not isinstance(here, dict):
+        raise ConfigError(_outside(dotted, name))
+    return here.setdefault(name, {})
+
+
+def _outside(dotted: str, name: str) -> str:
+    return f"override {dotted!r}: {name!r} is not inside a section; use names as in the configuration file"
+
 
 MOST_SHOWN = 120
 """Characters of a path in a message."""
@@ -40,7 +76,7 @@ with warnings.catch_warnings():
     class RunConfig(Shared):
         """Everything that decides what a run makes."""
 
-        workspace: Path = Field(default=Path("workspace"), description="Where results, caches and tracking live.")
+        workspace: Path = Field(default=Path("workspace"), description="Folder for results, caches and tracking data.")
         probe: ProbeConfig = Field(default=ProbeConfig(), description="Finding and reading media.")
         split: SplitConfig = Field(default=SplitConfig(), description="Cutting clips.")
         embed_text: EmbedTextConfig = Field(default=EmbedTextConfig(), description="Text features.")
@@ -48,7 +84,7 @@ with warnings.catch_warnings():
         embed_frames: EmbedFramesConfig = Field(
             default=EmbedFramesConfig(), description="Features of frames; only with `train_lora.crepa`."
         )
-        train_lora: TrainLoraConfig = Field(default=TrainLoraConfig(), description="Training.")
+        train_lora: TrainSettings = Field(default=TrainSettings(), description="Training.")
         render_validation: RenderValidationConfig = Field(default=RenderValidationConfig(), description="Renders.")
         register: RegisterConfig = Field(default=RegisterConfig(), description="Model registry.")
         publish: PublishConfig = Field(default=PublishConfig(), description="Upload to the hub.")
@@ -130,7 +166,7 @@ def guide_notices(path: Path) -> tuple[str, ...]:
         ConfigError: as for `load_config`.
     """
     values = _read(path)
-    return translate(values, path).notices if is_guide(values, RunConfig.model_fields) else ()
+    return translate(values, path).warnings if is_guide(values, RunConfig.model_fields) else ()
 
 
 def _read(path: Path) -> dict[str, Any]:

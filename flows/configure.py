@@ -4,10 +4,75 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.goals import GOALS, fit
 from ltx_core.checkpoint.flavours import FLAVOURS
 from ltx_core.errors import ConfigError
-from ltx_core.files.atomic import write_bytes
+from ltx_core.io.atomic import write_bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """What a LoRA is for, and what suits that."""
+
+    meaning: str
+    num_frames: int
+    steps: int
+    rank: int
+    prompt: str
+
+
+GOALS = {
+    "try": Goal(
+        meaning="see all steps once, in little time",
+        num_frames=17,
+        steps=200,
+        rank=16,
+        prompt="A dog runs over wet sand from left to right, waves and barking.",
+    ),
+    "subject": Goal(
+        meaning="a person, an animal or a thing",
+        num_frames=49,
+        steps=2000,
+        rank=32,
+        prompt="The subject walks towards the camera and turns round, footsteps on gravel.",
+    ),
+    "style": Goal(
+        meaning="a look",
+        num_frames=49,
+        steps=2000,
+        rank=16,
+        prompt="A train enters a station and slows down, brakes squeal.",
+    ),
+    "motion": Goal(
+        meaning="a movement, of the camera or of what it sees",
+        num_frames=121,
+        steps=3000,
+        rank=32,
+        prompt="The camera pans right over a harbour while boats rock, ropes creak.",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fit:
+    """What makes training fit a GPU, from this much memory on."""
+
+    gib: float
+    base_precision: str
+    resolution: int
+    why: str
+
+
+FITS = (
+    Fit(gib=64, base_precision="native", resolution=768, why="the base fits in bfloat16"),
+    Fit(gib=22, base_precision="int8", resolution=512, why="8 bits take half of the base's memory, 18 GiB"),
+    Fit(gib=0, base_precision="int8", resolution=480, why="8 bits, with most blocks offloaded to the host"),
+)
+
+
+def fit(gpu_gib: float) -> Fit:
+    """What makes training fit so much GPU memory."""
+    return next(one for one in FITS if gpu_gib >= one.gib)
+
 
 GEMMA = "google/gemma-3-12b-it-qat-q4_0-unquantized"
 """LTX-2's text encoder; LTX-2.5 brings its own."""
@@ -33,29 +98,29 @@ def annotated(answers: Answers) -> str:
     encoder_line = f"  text_encoder: {_text(encoder)}   # a folder, or a repository\n" if encoder else ""
     return f"""\
 # Made by `ltx2-lora configure` for {answers.gpu_gib:g} GiB of GPU memory; goal: {answers.goal}, {goal.meaning}.
-# docs/config.md lists every option. Next: ltx2-lora plan THIS_FILE, then ltx2-lora train THIS_FILE.
+# docs/config.md lists every option. Next: ltx2-lora plan THIS_FILE, then ltx2-lora run THIS_FILE.
 # Paths are relative to this file.
 
 workspace: workspace   # results, caches and tracking
 
 datasets:
   - id: footage
-    instance_data_dir: {_text(str(answers.footage))}   # videos; beside each a caption of the same name, .txt
+    instance_data_dir: {_text(str(answers.footage))}   # videos, each with a caption of the same name, .txt
     caption_strategy: textfile   # or filename; or instanceprompt with instance_prompt
-    resolution: {fits.resolution}   # edge of the square of equal area; lower it first if memory runs out
+    resolution: {fits.resolution}   # edge of a square of equal area; lower it first if memory runs out
     video:
       num_frames: {goal.num_frames}   # 8k+1; fewer take less memory and time
-      frame_rate: native   # each file's own, up to 30; a number resamples to it
+      frame_rate: native   # that of each file, up to 30; a number resamples to it
     audio:
-      auto_split: true   # train sound as well
-    repeats: 1   # visits of each clip in an epoch
+      auto_split: true   # train audio as well
+    repeats: 1   # samples of each clip in an epoch
 
 model:
   checkpoint: {_text(answers.checkpoint or flavour.repository)}   # a repository, a .safetensors file, or a folder
   flavour: {_text(answers.flavour)}
 {encoder_line}
 prompts:
-  validation:   # rendered by the base model and by the LoRA; say what moves, and what is heard
+  validation:   # rendered with the base model and with the LoRA; say what moves, and what can be heard
     - {_text(goal.prompt)}
 
 train_lora:
@@ -63,23 +128,23 @@ train_lora:
   rank: {goal.rank}
   learning_rate: 1.0e-4
   batch_size: 1
-  optimizer: adamw_bf16   # the least memory; adamw keeps 32 bits
+  optimizer: adamw_bf16   # needs the least memory; adamw keeps 32 bits
   # for {answers.gpu_gib:g} GiB: {fits.why}
   base_precision: {fits.base_precision}   # native or int8; fp8 from Hopper on
-  streamed_blocks: auto   # as many of 48 wait on the host as the GPU needs; `plan` says how many
-  recompute: auto   # the least share of the blocks computed again in the backward that fits
+  streamed_blocks: auto   # block offload: as many of 48 blocks as necessary; `plan` says how many
+  recompute: auto   # activation checkpointing in as few blocks as possible
 
 memory:
-  gpu_gib: {answers.gpu_gib:g}   # planned for that, also where no GPU is; leave it out for what is free
+  gpu_gib: {answers.gpu_gib:g}   # memory to plan for; without it, the free memory is used
 
 render_validation:
   width: 768
   height: 512
   num_frames: {goal.num_frames}
-  frame_rate: 25   # as most of the footage's
+  frame_rate: 25   # the rate of most footage
   num_steps: 30
   video_cfg: 3.0   # guidance; 2 to 6
-  base_precision: {fits.base_precision}   # as trained; native is closer and, on a card that cannot hold it, slower
+  base_precision: {fits.base_precision}   # as in training; native is more exact, and slower if it does not fit
 """
 
 

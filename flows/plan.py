@@ -13,22 +13,21 @@ from flows.wandb_mirror import require_wandb
 from ltx_core.errors import ConfigError, DamagedError
 from ltx_core.progress import SILENT, Progress
 from tasks import STAGES
-from tasks.decide import decide
-from tasks.shared import Shared
-from tasks.stage import Stage
-from tasks.stage_run import StageRun
-from tasks.weights import check_weights_here, pending_weights, prepare_weights
-from tasks.workspace import Workspace
+from tasks.runtime.decide import decide
+from tasks.runtime.shared import Shared
+from tasks.runtime.stage import Stage, StageRun
+from tasks.runtime.weights import check_weights_here, pending_weights, prepare_weights
+from tasks.runtime.workspace import Workspace
 
 if TYPE_CHECKING:
-    from ltx_core.checkpoint.pending import PendingFile
+    from ltx_core.hub.repository import PendingFile
 
 
 @dataclass(frozen=True)
 class PlannedStage:
     """One line of a plan. The key is unknown where an earlier stage must run first."""
 
-    stage: Stage
+    stage: Stage[Any, Any]
     key: str | None
     will_run: bool
     why: str
@@ -49,13 +48,12 @@ def check_here(config: RunConfig, selection: Selection) -> None:
     selection = selection.wanted(config)
     if selection.needs_weights:
         check_weights_here(config.model)
-    shared = config.shared()
     for stage in selection.stages:
-        stage.check(config.stage_config(stage.name), shared)
+        stage.check(as_configured(stage, config))
 
 
 def downloads(config: RunConfig, selection: Selection) -> "tuple[PendingFile, ...]":
-    """What a run would download first: weights, and what its stages need beside them.
+    """Return what a run would download first: weights, and what its stages need beside them.
 
     Raises:
         LtxError: a location leads nowhere, or the hub cannot be asked for what is not here.
@@ -63,8 +61,7 @@ def downloads(config: RunConfig, selection: Selection) -> "tuple[PendingFile, ..
     check_here(config, selection)
     selection = selection.wanted(config)
     weights = pending_weights(config.model) if selection.needs_weights else ()
-    shared = config.shared()
-    others = (file for stage in selection.stages for file in stage.pending(config.stage_config(stage.name), shared))
+    others = (file for stage in selection.stages for file in stage.downloads(as_configured(stage, config)))
     return (*weights, *dict.fromkeys(others))
 
 
@@ -84,8 +81,14 @@ def prepare(
     shared = config.shared()
     if selection.needs_weights:
         shared = shared.model_copy(update={"model": prepare_weights(shared.model, progress)})
-    sections = {s.name: s.prepare(config.stage_config(s.name), shared, progress) for s in selection.stages}
-    return shared, sections
+    runs = (replace(as_configured(s, config), shared=shared, progress=progress) for s in selection.stages)
+    return shared, {run.stage.name: run.stage.prepare(run) for run in runs}
+
+
+def as_configured(stage: Stage[Any, Any], config: RunConfig) -> StageRun[Any]:
+    """The run of a stage that nothing is known of but its options: for what it is asked before any is decided."""
+    section = config.stage_config(stage.name)
+    return StageRun(stage=stage, config=section, shared=config.shared(), inputs={}, workspace=config.place())
 
 
 def plan(config: RunConfig, selection: Selection, pending: "Sequence[PendingFile]" = ()) -> Iterator[PlannedStage]:
@@ -100,10 +103,11 @@ def plan(config: RunConfig, selection: Selection, pending: "Sequence[PendingFile
     shared, sections = (config.shared(), {}) if pending else prepare(config, selection)
     done: dict[str, Manifest[Any]] = {}
     for planned in _decided(config, selection, shared, sections, done):
-        stage, section = planned.stage, config.stage_config(planned.stage.name)
+        stage = planned.stage
+        run = replace(as_configured(stage, config), shared=shared, inputs=done)
         readable = planned.will_run and (bool(sections) or not stage.needs_weights)
-        memory = stage.memory(section, shared, done, config.place()) if readable else ()
-        yield replace(planned, notices=tuple(stage.notices(section, shared)), memory=tuple(memory))
+        memory = stage.memory(run) if readable else ()
+        yield replace(planned, notices=tuple(stage.warnings(run)), memory=tuple(memory))
 
 
 def _decided(
@@ -115,7 +119,6 @@ def _decided(
 ) -> Iterator[PlannedStage]:
     """`sections`: none while a download is pending. `done` takes what need not run."""
     workspace = config.place()
-    memo = workspace.digest_memo()
     for stage in STAGES:
         if not selection.covers(stage):
             if manifest := latest_manifest(stage, workspace):
@@ -135,8 +138,7 @@ def _decided(
             inputs={name: done[name] for name in needs},
             workspace=workspace,
         )
-        decision = decide(run, memo)
-        memo.save()
+        decision = decide(run)
         forced = stage.name in selection.forced
         if decision.reusable and not forced:
             done[stage.name] = stage.manifest(workspace.stage(stage.name, decision.key))
@@ -144,8 +146,8 @@ def _decided(
         yield PlannedStage(stage, decision.key, forced or not decision.reusable, why)
 
 
-def latest_manifest(stage: Stage, workspace: Workspace) -> Manifest[Any] | None:
-    """What the stage last made, if it is still there."""
+def latest_manifest(stage: Stage[Any, Any], workspace: Workspace) -> Manifest[Any] | None:
+    """Return what the stage last made, if it is still there."""
     try:
         key = workspace.latest(stage.name)
     except DamagedError:  # written anew by the next run that finds the result good
@@ -154,8 +156,8 @@ def latest_manifest(stage: Stage, workspace: Workspace) -> Manifest[Any] | None:
     return manifest if manifest and manifest.exists() else None
 
 
-def required_manifest(stage: Stage, workspace: Workspace) -> Manifest[Any]:
-    """What the stage last made.
+def required_manifest(stage: Stage[Any, Any], workspace: Workspace) -> Manifest[Any]:
+    """Return what the stage last made.
 
     Raises:
         ConfigError: it never finished in this workspace.

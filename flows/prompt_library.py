@@ -4,9 +4,9 @@ from pathlib import Path
 
 from flows.documents import read_document
 from ltx_core.errors import ConfigError
-from ltx_core.sampling import official
-from tasks.sampling_config import SamplingConfig
-from tasks.shared import NEGATIVE_PROMPT, PromptConfig
+from ltx_core.sampling.guidance import NEGATIVE_PROMPT as RELEASED_NEGATIVE_PROMPT
+from tasks.runtime.shared import NEGATIVE_PROMPT, PromptConfig
+from tasks.stages.render.config import SamplingConfig
 
 
 def with_library(prompts: PromptConfig) -> PromptConfig:
@@ -25,7 +25,7 @@ def with_negative(prompts: PromptConfig, sampling: SamplingConfig) -> PromptConf
     """The prompts with the negative one that goes with official guidance, where that is asked for and none is given."""
     if sampling.guidance != "official" or prompts.negative != NEGATIVE_PROMPT:
         return prompts
-    return prompts.model_copy(update={"negative": official.NEGATIVE_PROMPT})
+    return prompts.model_copy(update={"negative": RELEASED_NEGATIVE_PROMPT})
 
 
 def _read(path: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """What every run does, with Prefect or without: run stages, tell those who watch and MLflow, leave a report."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,24 +8,119 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from rich.console import Console
 
+from datasets_spec import Manifest
 from flows.config import RunConfig
 from flows.listeners import Downloading, TerminalBars, TerminalLines
-from flows.pipeline import run_stages
-from flows.report import write_report
-from flows.selection import Selection
+from flows.plan import prepare, required_manifest
+from flows.selection import Selection, inputs_of
 from flows.tracked import Tracked
 from ltx_core.errors import Stopped
-from tasks.events import Everyone, Listener
-from tasks.perform import StageResult, perform
-from tasks.retry import with_retries
-from tasks.stage_run import StageRun
-from tasks.tracking import TrackedRun
+from ltx_core.io.json_file import write_json
+from ltx_core.progress import SILENT, Progress
+from ltx_core.report.page import Badge, Cell, Section, run_report, table
+from tasks import STAGES
+from tasks.runtime.execute import read_quarantine
+from tasks.runtime.launch import StageResult, perform, with_retries
+from tasks.runtime.messages import Everyone, Listener
+from tasks.runtime.stage import StageRun
+from tasks.stages.low_precision import lines_in
+from tasks.tracking.mlflow import TrackedRun
 
-Around = Callable[[StageRun, Callable[[], StageResult]], StageResult]
+UI_VARIABLE = "LTX2_MLFLOW_UI"
+"""Address of the MLflow UI that `ltx2-lora up` started; its worker passes it on to flow runs."""
+DEFAULT_UI = "http://127.0.0.1:5000"
+
+
+def run_address(config: RunConfig, run: TrackedRun) -> str:
+    """Link to one run: on the tracking server if one is configured, else on the UI that `ltx2-lora up` starts."""
+    uri = config.tracking.uri
+    server = str(uri) if uri is not None and uri.is_http else os.environ.get(UI_VARIABLE, DEFAULT_UI)
+    return f"{server.rstrip('/')}/#/experiments/{run.experiment}/runs/{run.run_id}"
+
+
+STAGE_HEADERS = ("stage", "result", "in", "out", "quarantined", "computed", "reused", "unit", "seconds", "key")
+QUARANTINE_HEADERS = ("stage", "item", "reason", "detail")
+
+
+def write_report(config: RunConfig, name: str, results: list[StageResult], run: TrackedRun) -> Path:
+    """Write `run.json` (stage to key) and `report.html`; give the page's path."""
+    folder = config.place().runs / name
+    keys = {result.run.stage.name: result.run.decided.key for result in results}
+    write_json(folder / "run.json", {"stages": keys, "mlflow_run_id": run.run_id}, indent=2)
+    facts: dict[str, Cell] = {"run": name, "workspace": str(config.workspace), "MLflow run": run.run_id}
+    sections = [
+        Section("Stages", table(STAGE_HEADERS, stage_rows(results))),
+        Section("Quarantine", table(QUARANTINE_HEADERS, quarantine_rows(results), empty="Nothing was quarantined.")),
+    ]
+    if held := [[line] for result in results for line in lines_in(result.run.out)]:
+        sections.append(Section("The base in 8 bits", table(("compared with full precision",), held)))
+    page = folder / "report.html"
+    run_report(page, f"ltx2-lora: {name}", facts, sections)
+    return page
+
+
+def stage_rows(results: list[StageResult]) -> list[list[Cell]]:
+    """One row a stage: what it did, with its counts."""
+    rows: list[list[Cell]] = []
+    for result in results:
+        s = result.summary
+        badge = Badge(result.state_name, "good" if result.built else "plain")
+        computed, reused = (s.computed, s.reused) if result.built else (0, s.num_out)
+        rows.append(
+            [s.stage, badge, s.num_in, s.num_out, s.num_quarantined, computed, reused, s.unit, s.seconds, s.key]
+        )
+    return rows
+
+
+def quarantine_rows(results: list[StageResult]) -> list[list[Cell]]:
+    """One row for each item that was set aside, by any stage."""
+    return [
+        [result.summary.stage, item.item, item.reason.value, item.detail]
+        for result in results
+        for item in read_quarantine(result.manifest)
+    ]
+
+
+Perform = Callable[[StageRun[Any]], StageResult]
+
+
+def run_stages(
+    config: RunConfig, selection: Selection, perform: Perform, downloading: Progress = SILENT
+) -> list[StageResult]:
+    """Download what is missing, then perform each selected stage on what the earlier ones made.
+
+    Raises:
+        LtxError: a stage failed; earlier results are kept.
+    """
+    workspace, selection = config.place(), selection.wanted(config)
+    shared, sections = prepare(config, selection, downloading)
+    done: dict[str, Manifest[Any]] = {}
+    results = []
+    for stage in STAGES:
+        if not selection.covers(stage):
+            if any(stage.name in inputs_of(later, config) for later in selection.stages):
+                done[stage.name] = required_manifest(stage, workspace)
+            continue
+        run = StageRun(
+            stage=stage,
+            config=sections[stage.name],
+            shared=shared,
+            inputs={name: done[name] for name in inputs_of(stage, config)},
+            workspace=workspace,
+            force=stage.name in selection.forced,
+        )
+        result = perform(run)
+        done[stage.name] = result.manifest
+        results.append(result)
+    return results
+
+
+Around = Callable[[StageRun[Any], Callable[[], StageResult]], StageResult]
 """Calls what performs one stage: as it is, or as a Prefect task."""
 
 
@@ -72,7 +168,7 @@ def terminal() -> Iterator[Listener]:
         yield listener
 
 
-def _plainly(_run: StageRun, body: Callable[[], StageResult]) -> StageResult:
+def _plainly(_run: StageRun[Any], body: Callable[[], StageResult]) -> StageResult:
     return body()
 
 
@@ -81,7 +177,7 @@ def _run(
 ) -> list[StageResult]:
     listener = Everyone(watching, tracked)
 
-    def performed(run: StageRun) -> StageResult:
+    def performed(run: StageRun[Any]) -> StageResult:
         def attempt() -> StageResult:
             tracked.begin(run)
             result = perform(run, listener)

@@ -1,23 +1,23 @@
 """Which stages a run covers."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from flows.config import RunConfig
 from ltx_core.errors import ConfigError
-from tasks import STAGES
-from tasks.registry import stage_named
-from tasks.stage import Stage
+from tasks import STAGES, stage_named
+from tasks.runtime.stage import Stage
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Stages to cover, and those whose finished results are set aside and made anew."""
+    """Stages to cover, and those of them whose finished results are replaced."""
 
-    stages: tuple[Stage, ...]
+    stages: tuple[Stage[Any, Any], ...]
     forced: frozenset[str]
 
-    def covers(self, stage: Stage) -> bool:
-        """Whether the run covers this stage; others are taken as they were last made."""
+    def covers(self, stage: Stage[Any, Any]) -> bool:
+        """Return whether the run covers this stage; others are taken as they were last made."""
         return stage in self.stages
 
     def wanted(self, config: RunConfig) -> "Selection":
@@ -34,16 +34,16 @@ class Selection:
 
     @property
     def needs_weights(self) -> bool:
-        """Whether any covered stage reads the model."""
+        """True if any covered stage reads the model."""
         return any(stage.needs_weights for stage in self.stages)
 
 
-def reason_off(stage: Stage, config: RunConfig) -> str | None:
+def reason_off(stage: Stage[Any, Any], config: RunConfig) -> str | None:
     """Why the configuration leaves a stage out; None if it does not."""
-    return stage.off(config.stage_config(stage.name), config.stage_config)
+    return stage.off_reason(config.stage_config)
 
 
-def inputs_of(stage: Stage, config: RunConfig) -> tuple[str, ...]:
+def inputs_of(stage: Stage[Any, Any], config: RunConfig) -> tuple[str, ...]:
     """Names of the stages whose results a stage reads as configured."""
     return stage.read_of([name for name in stage.uses if reason_off(stage_named(name), config) is None])
 

@@ -7,25 +7,52 @@ import time
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
 
 from flows.config import RunConfig
-from flows.dead_runs import beginning, end_dead_runs
-from flows.tracked_settings import mirrored_settings, tracked_settings
+from flows.server.processes import beginning, end_dead_runs
 from flows.wandb_mirror import WandbMirror, start_mirror
 from ltx_core.errors import ConfigError, DamagedError
-from ltx_core.files.atomic import find_whole
-from ltx_core.files.json_file import read_json
-from tasks.perform import StageResult
-from tasks.register import RUN_ID_VARIABLE
-from tasks.register import STAGE as REGISTER
-from tasks.stage_run import StageRun
-from tasks.tracking import TrackedRun, answering, tracking_errors
-from tasks.tracking_kept import kept_folder
-from tasks.tracking_log import LoggedRun, Say, TrackingLog, tell_kept
+from ltx_core.io.atomic import find_whole
+from ltx_core.io.json_file import read_json
+from tasks.runtime.launch import StageResult
+from tasks.runtime.shared import ConfigModel
+from tasks.runtime.stage import StageRun
+from tasks.stages.register import RUN_ID_VARIABLE, Register
+from tasks.tracking.log import LoggedRun, Say, TrackingLog, kept_folder, tell_kept
+from tasks.tracking.mlflow import TrackedRun, answering, tracking_errors
 
 if TYPE_CHECKING:
-    from flows.system_metrics import SystemMetrics
+    from tasks.tracking.system_metrics import SystemMetrics
+
+
+def tracked_settings(config: RunConfig) -> dict[str, Any]:
+    """For MLflow, which is the user's own: everything, addresses without their secrets."""
+    return config.model_dump(mode="json", exclude={"workspace"})
+
+
+def mirrored_settings(config: RunConfig) -> dict[str, Any]:
+    """For a service of others: no tracking server, and the last name of each path alone."""
+    named: RunConfig = _last_names(config)
+    return named.model_dump(mode="json", exclude={"workspace": True, "tracking": {"uri"}})
+
+
+def _last_names(value: Any) -> Any:
+    """A copy in which paths, and locations that are paths, are their last name; repositories of the hub stay."""
+    if isinstance(value, Path):
+        return Path(value.name)
+    if isinstance(value, tuple):
+        return tuple(_last_names(item) for item in value)
+    if not isinstance(value, BaseModel):
+        return value
+    fields = {name: _last_names(getattr(value, name)) for name in type(value).model_fields}
+    for name in value.LOCATIONS if isinstance(value, ConfigModel) else ():
+        if fields[name] is not None and Path(fields[name]).is_absolute():
+            fields[name] = Path(fields[name]).name
+    return value.model_copy(update=fields)
+
 
 FLUSH_SECONDS = 2.0
 BEGUN_SECONDS = 30.0
@@ -71,7 +98,7 @@ class Tracked:
             self._log.close()
             raise
 
-    def begin(self, run: StageRun) -> None:
+    def begin(self, run: StageRun[Any]) -> None:
         """A stage may be built: its child run is made when it starts."""
         self._run = run
         self.child = None
@@ -86,7 +113,7 @@ class Tracked:
         self.child.tags({"ltx2.why": why})
         for name, manifest in run.inputs.items():
             self.child.dataset(name, manifest.digest, json.dumps({"manifest": str(manifest.path)}))
-        if stage == REGISTER.name and (run_id := self.child.run_id(BEGUN_SECONDS)):
+        if stage == Register.name and (run_id := self.child.run_id(BEGUN_SECONDS)):
             os.environ[RUN_ID_VARIABLE] = run_id  # its child process logs into this run
 
     def advanced(self, stage: str, done: int, total: int, unit: str) -> None:
@@ -191,7 +218,7 @@ def _counts(result: StageResult) -> dict[str, float]:
 
 def _system_metrics(run: LoggedRun, run_id: str) -> "SystemMetrics":
     """Processor, memory, disk, network and GPU figures, logged by a thread until `finish`."""
-    from flows.system_metrics import SystemMetrics
+    from tasks.tracking.system_metrics import SystemMetrics  # imports MLflow
 
     monitor = SystemMetrics(run, run_id)
     monitor.start()

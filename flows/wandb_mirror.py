@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ltx_core.errors import ConfigError
-from tasks.address import hide_secrets
-from tasks.tracking import flatten
+from tasks.tracking.address import hide_secrets
+from tasks.tracking.mlflow import flatten
 
 if TYPE_CHECKING:
     from wandb import Run

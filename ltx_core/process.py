@@ -1,7 +1,8 @@
 """Which process it was: told apart from a later one of the same number, and from one of another machine."""
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -56,12 +57,12 @@ class ProcessRecord:
 
     @property
     def is_here(self) -> bool:
-        """Whether it is or was a process of this machine or container since that started; of others nothing can be
+        """True if it is or was a process of this machine or container since that started; of others nothing can be
         known."""
         return self.host == os.uname().nodename and self.table in ("", process_table())
 
     def is_alive(self) -> bool:
-        """Whether that very process still runs on this machine."""
+        """Return whether that very process still runs on this machine."""
         try:
             process = psutil.Process(self.pid)
             same = abs(process.create_time() - self.started_at) < 1.0
@@ -70,10 +71,46 @@ class ProcessRecord:
             return False
 
     def is_gone(self) -> bool:
-        """Whether it surely ended: it was of this machine or container, and runs no more."""
+        """Return whether it surely ended: it was of this machine or container, and runs no more."""
         return self.is_here and not self.is_alive()
 
     def is_past(self) -> bool:
-        """Whether it is gone, or was of a machine or container of this name before a restart. One of another container
-        of this name that runs now cannot be told from those: where that would do harm, ask a lock too."""
+        """Return whether it is gone, or was of a machine or container of this name before a restart. One of another
+        container of this name that runs now cannot be told from those: where that would do harm, ask a lock too."""
         return self.host == os.uname().nodename and not (self.is_here and self.is_alive())
+
+
+CONTROL_GROUPS = Path("/sys/fs/cgroup")
+OWN_GROUPS = Path("/proc/self/cgroup")
+MACHINE = Path("/proc/vmstat")
+
+
+def oom_kills() -> int | None:
+    """Return how many processes of this one's control group, its descendants too, or where that is unknown of the whole
+    machine, the kernel has ended for want of memory; None where the kernel does not say."""
+    for file in (*_group_files(), MACHINE):
+        try:
+            counted = re.search(r"^oom_kill (\d+)$", file.read_text(), re.MULTILINE)
+        except OSError:  # another way to mount control groups, or the root group, which has no such file
+            continue
+        if counted:
+            return int(counted[1])
+    return None
+
+
+def killed_since(before: int | None) -> bool:
+    """Return whether the kernel ended another process since `oom_kills` gave `before`."""
+    now = oom_kills()
+    return before is not None and now is not None and now > before
+
+
+def _group_files() -> Iterator[Path]:
+    """Where the counter may be: of control groups of version 2, then 1; inside a container the root is its own."""
+    for line in OWN_GROUPS.read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            yield CONTROL_GROUPS / path.lstrip("/") / "memory.events"
+            yield CONTROL_GROUPS / "memory.events"
+        elif "memory" in controllers.split(","):
+            yield CONTROL_GROUPS / "memory" / path.lstrip("/") / "memory.oom_control"
+            yield CONTROL_GROUPS / "memory" / "memory.oom_control"

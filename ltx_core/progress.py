@@ -20,7 +20,7 @@ class Progress(Protocol):
 
     @property
     def stopping(self) -> bool:
-        """Whether the work should commit what is finished and leave."""
+        """True if the work should commit what is finished and leave."""
 
 
 class Silent:

@@ -1,7 +1,7 @@
 """The shapes of LTX-2, by name. Letters used in every shape comment of this package:
 
 B batch    C channels    F latent frames    H W latent height and width    T tokens (F*H*W)    D model width
-S text tokens    A audio latent frames    M mel bins    N samples of sound
+S text tokens    A audio latent frames    M mel bins    N samples of audio
 
 Canonical: latents [B, C, F, H, W]; tokens [B, T, D], order frame, height, width; positions [B, 3, T, 2] (seconds, pixel
 row, pixel column; [start, end)); sigma [B] from 0 (data) to 1 (noise); timesteps [B] or [B, T], sigma by token.
@@ -79,7 +79,7 @@ def audio_latent_frames(seconds: float) -> int:
     return max(round(seconds * (AUDIO_RATE / MEL_HOP / AUDIO_STRIDE)), 1)  # in this order: 9.3 s are 233
 
 
-def sound_samples(seconds: float, rate: int = AUDIO_RATE) -> int:
+def audio_samples(seconds: float, rate: int = AUDIO_RATE) -> int:
     """Samples that a sound of `seconds` is cut to: the nearest number with as many audio latent frames as `seconds`.
 
     281 frames at 47.952 a second are 146.5007 latent frames, and their nearest number of samples at 16 kHz is 146.5,

@@ -38,11 +38,11 @@ from media_makers import (
 )
 
 from flows.config import load_config
-from flows.pipeline import run_stages
+from flows.run import run_stages
 from flows.selection import Selection
 from tasks import STAGES
-from tasks.execute import execute, read_quarantine
-from tasks.perform import reuse_or_build
+from tasks.runtime.execute import execute, read_quarantine
+from tasks.runtime.launch import reuse_or_build
 
 SHORT_GOPS = X264 | {"g": "25", "x264-params": "scenecut=0"}
 TS_PACKET = 188

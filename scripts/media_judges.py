@@ -11,13 +11,13 @@ import numpy as np
 from media_makers import ROUND_SECONDS, beeps, combing, number_in, patch_errors
 
 from datasets_spec import Clip, DatasetSpec, Media
-from ltx_core.files.digest import file_digest
-from ltx_core.media.clip import clip_frames, clip_sound
+from ltx_core.io.digest import file_digest
+from ltx_core.media.audio import decode_sound
+from ltx_core.media.clip import clip_audio, clip_frames
 from ltx_core.media.errors import MediaError
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.probe import probe_media
 from ltx_core.media.quality import QualityThresholds
-from ltx_core.media.sound import decode_sound
 from ltx_core.media.split import split_media
 from ltx_core.shapes import AUDIO_RATE
 
@@ -144,7 +144,7 @@ def sound_faults(found: Read, begin: float = 0.0) -> tuple[float, float]:
     seconds of the beeps at which the file begins."""
     worst = lost = 0.0
     for clip in found.clips:
-        heard = clip_sound(clip)
+        heard = clip_audio(clip)
         if heard is None:
             return 1e9, 1.0
         lag, missing = compared(heard.mean(axis=0), begin + clip.start_seconds)

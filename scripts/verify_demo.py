@@ -9,14 +9,14 @@ from verify_given import check, pictures, sounds
 
 from flows.config import RunConfig, load_config
 from flows.plan import required_manifest
+from ltx_core.media.audio import decode_sound
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.measure import loudness_db, motion
 from ltx_core.media.probe import probe_media
-from ltx_core.media.sound import decode_sound
-from tasks.checkpoints import final_checkpoint
-from tasks.execute import read_quarantine
-from tasks.registry import stage_named
-from tasks.tracking import connect
+from tasks import stage_named
+from tasks.runtime.execute import read_quarantine
+from tasks.stages.render.jobs import final_checkpoint
+from tasks.tracking.mlflow import connect
 
 SILENCE_DB = -60.0
 

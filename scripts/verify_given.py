@@ -10,13 +10,13 @@ from datasets_spec import Clip, Render
 from flows.config import RunConfig
 from ltx_core.autoencoder.video import decode_video, encode_video
 from ltx_core.checkpoint.load import load_video_vae
-from ltx_core.media.clip import clip_frames, sound_file
+from ltx_core.media.audio import decode_sound
+from ltx_core.media.clip import audio_file, clip_frames
 from ltx_core.media.frames import decode_frames
-from ltx_core.media.picture import read_picture
-from ltx_core.media.sound import decode_sound
-from ltx_core.sampling.latents import load_latents
-from tasks.render_release import picture_crf
-from tasks.weights import open_weights
+from ltx_core.media.image import read_picture
+from ltx_core.sampling.decoding import load_latents
+from tasks.runtime.weights import open_model
+from tasks.stages.render.config import picture_crf
 
 LATENT_TOLERANCE = 0.02
 """Relative: clips' latents are kept in bf16."""
@@ -33,7 +33,7 @@ SOUND_SNR_DB = 15.0
 def pictures(config: RunConfig, rows: Iterable[Render], clips: Mapping[str, Clip]) -> Iterator[str]:
     """In every image to video render the first latent is the given frame's, and the first frame what the VAE makes of
     it."""
-    vae = load_video_vae(open_weights(config.model).checkpoint, device="cpu", dtype=torch.float32)
+    vae = load_video_vae(open_model(config.model), device="cpu", dtype=torch.float32)
     for row in (row for row in rows if row.mode == "i2v"):
         path = config.workspace / row.file
         given = torch.from_numpy(_given_frame(config, row, clips))
@@ -55,7 +55,7 @@ def sounds(config: RunConfig, rows: Iterable[Render], clips: Mapping[str, Clip])
     """In every sound to video render the sound is the given one, at the same time, up to AAC."""
     for row in (row for row in rows if row.mode == "s2v"):
         path, seconds = config.workspace / row.file, row.num_frames / row.frame_rate
-        source = sound_file(clips[row.clip_id]) if row.clip_id else row.given_file
+        source = audio_file(clips[row.clip_id]) if row.clip_id else row.given_file
         given = decode_sound(Path(str(source)), row.given_start_seconds, seconds, rate=SOUND_RATE)
         heard = decode_sound(path, 0.0, seconds, rate=SOUND_RATE)
         snr = -np.inf if given is None or heard is None else snr_db(heard, given)

@@ -1,26 +1,40 @@
-"""The pipeline, in order. To add a stage: write tasks/<name>.py with a STAGE, add it here, add a field in RunConfig."""
+"""The pipeline, in order. To add a stage: write a subclass of `Stage` in tasks/stages/<name>.py, list an instance of it
+here, and add its options to RunConfig."""
 
-from tasks import (
-    embed_frames,
-    embed_text,
-    encode_latents,
-    probe,
-    publish,
-    register,
-    render_validation,
-    split,
-    train_lora,
-)
-from tasks.stage import Stage
+from typing import Any
 
-STAGES: tuple[Stage, ...] = (
-    probe.STAGE,
-    split.STAGE,
-    embed_text.STAGE,
-    encode_latents.STAGE,
-    embed_frames.STAGE,
-    train_lora.STAGE,
-    render_validation.STAGE,
-    register.STAGE,
-    publish.STAGE,
+from ltx_core.errors import ConfigError
+from tasks.runtime.stage import Stage
+from tasks.stages.embed_frames import EmbedFrames
+from tasks.stages.embed_text import EmbedText
+from tasks.stages.encode_latents import EncodeLatents
+from tasks.stages.probe import Probe
+from tasks.stages.publish import Publish
+from tasks.stages.register import Register
+from tasks.stages.render_validation import RenderValidation
+from tasks.stages.split import Split
+from tasks.stages.train_lora import TrainLora
+
+STAGES: tuple[Stage[Any, Any], ...] = (
+    Probe(),
+    Split(),
+    EmbedText(),
+    EncodeLatents(),
+    EmbedFrames(),
+    TrainLora(),
+    RenderValidation(),
+    Register(),
+    Publish(),
 )
+
+
+def stage_named(name: str) -> Stage[Any, Any]:
+    """The stage of that name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for stage in STAGES:
+        if stage.name == name:
+            return stage
+    raise ConfigError(f"there is no stage {name!r}; the stages are {', '.join(s.name for s in STAGES)}")

@@ -12,12 +12,21 @@ from typing import Any
 
 import pytest
 
-from ltx_core.files.lock import folder_lock
+from ltx_core.io.lock import folder_lock
 from ltx_core.progress import Silent
-from tasks.tracking import SETTINGS
+from tasks.tracking.mlflow import SETTINGS
 from tests.process_state import differences, process_state
 
-PREFECT_HOME = Path(tempfile.mkdtemp(prefix="ltx2-lora-tests-"))
+WORKER = os.environ.get("PYTEST_XDIST_WORKER")
+"""The name of this process, if it is one of several that share the tests; they inherit the first one's environment."""
+if WORKER is None:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # where pytest keeps its own folders
+    os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="ltx2-lora-tests-")
+    tempfile.tempdir = None  # found anew, from the line above
+TEMPORARY = Path(os.environ["TMPDIR"])
+"""Where tests, the processes they start and all libraries put what they leave behind; deleted at the end."""
+PREFECT_HOME = TEMPORARY / f"prefect-{WORKER or 'home'}"
+PREFECT_HOME.mkdir()
 QUIET = {
     "OMP_NUM_THREADS": "1",
     # glibc keeps freed memory up to here: else large tensors, and what was freed at the heap's end, are new pages again
@@ -45,9 +54,11 @@ os.environ.update(QUIET)
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it, and so would children
 
 FLOWS = "flows"
+EXTRA = "extra"
 WITHOUT_THE_SERVER = ("test_terminal.py", "test_up_down.py")
 """Of the flows; so another process can have them."""
-MARKED_FOLDERS = {"numerics": "numerics", FLOWS: "flow"}
+MARKED_FOLDERS = {"numerics": "numerics", FLOWS: "flow", "numerics/benchmarks": EXTRA}
+HERE = Path(__file__).parent
 LOOPBACK = ("127.", "::1", "localhost")
 WriteOnce = Callable[[str, Callable[[Path], object]], Path]
 
@@ -67,15 +78,16 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """A folder whose marker is not asked for is not imported."""
-    marker = MARKED_FOLDERS.get(collection_path.name) if collection_path.parent == Path(__file__).parent else None
+    marker = MARKED_FOLDERS.get(collection_path.relative_to(HERE).as_posix())
     return True if marker and f"not {marker}" in config.option.markexpr else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test by its folder, so that no one forgets it."""
+    """Mark each test by its folders, so that no one forgets it."""
     for item in items:
-        if marker := MARKED_FOLDERS.get(item.path.relative_to(Path(__file__).parent).parts[0]):
-            item.add_marker(marker)
+        for folder in item.path.relative_to(HERE).parents:
+            if marker := MARKED_FOLDERS.get(folder.as_posix()):
+                item.add_marker(marker)
 
 
 @pytest.hookimpl(optionalhook=True)  # without xdist there is nothing to share out
@@ -96,8 +108,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_unconfigure() -> None:
-    """Take Prefect's folder away again."""
-    shutil.rmtree(PREFECT_HOME, ignore_errors=True)
+    """Take away what was left behind, once every process is done."""
+    if WORKER is None:
+        shutil.rmtree(TEMPORARY, ignore_errors=True)
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +145,7 @@ def _local_only(connect: Callable[[socket.socket, Any], Any]) -> Callable[[socke
 def written_once(tmp_path_factory: pytest.TempPathFactory) -> WriteOnce:
     """`written_once(name, write)`: a folder that `write` fills in one test process; the others wait and read it."""
     base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    shared = base.parent if WORKER else base
 
     def once(name: str, write: Callable[[Path], object]) -> Path:
         folder, whole = shared / name, shared / f"{name}.lock" / "whole"
@@ -144,16 +157,3 @@ def written_once(tmp_path_factory: pytest.TempPathFactory) -> WriteOnce:
         return folder
 
     return once
-
-
-@pytest.fixture(scope="session")
-def miniature(written_once: WriteOnce) -> Path:
-    """The whole miniature, as `ltx2-lora miniature` writes it (some 20 s): its `ltx2-lora.yaml`. Do not change it."""
-
-    def write(folder: Path) -> None:
-        from flows.miniature_config import write_config
-        from ltx_core.miniature.write import write_miniature
-
-        write_config(folder, write_miniature(folder))
-
-    return written_once("miniature", write) / "ltx2-lora.yaml"

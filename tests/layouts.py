@@ -10,7 +10,7 @@ from diffusers.pipelines.ltx2 import LTX2TextConnectors
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ltx_core.checkpoint.combined import open_checkpoint
+from ltx_core.checkpoint.layouts import open_combined
 from ltx_core.checkpoint.load import load_audio_vae, load_transformer, load_video_vae, load_vocoder
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -41,7 +41,7 @@ def write_pack(root: Path) -> Path:
 
 def write_diffusers(root: Path) -> Path:
     """The whole of 2.3 as diffusers saves it."""
-    checkpoint = open_checkpoint(GOLDEN / "2.3" / "checkpoint.safetensors")
+    checkpoint = open_combined(GOLDEN / "2.3" / "checkpoint.safetensors")
     loaders: Mapping[str, Callable[..., Any]] = {
         "transformer": load_transformer,
         "vae": load_video_vae,

@@ -11,8 +11,8 @@ import torch
 from benchmarks import released
 from benchmarks.engine import empty_transformer
 from ltx_core.checkpoint.keys import to_original_keys
-from ltx_core.miniature.header import Generation, config
-from ltx_core.miniature.modules import build_modules
+from ltx_core.tiny.header import Generation, config
+from ltx_core.tiny.model import build_modules
 
 BLOCK = "transformer_blocks.0."
 BFLOAT16_BYTES = 2

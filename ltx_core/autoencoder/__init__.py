@@ -1,4 +1,4 @@
-"""Pixels and sound to latents and back, normalised as the transformer wants them.
+"""Pixels and audio to latents and back, normalised as the transformer wants them.
 
-A change after which the same input gives other numbers raises `AUTOENCODERS` in tasks/subjects.py.
+A change after which the same input gives other numbers raises `AUTOENCODERS` in tasks/runtime/stage.py.
 """

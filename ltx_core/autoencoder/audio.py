@@ -1,12 +1,116 @@
-"""Sound to normalised audio tokens and back. Tokens are channel-major: index channel * mel + mel bin."""
+"""Audio to normalised audio tokens and back. Tokens are channel-major: index channel * mel + mel bin."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKLLTX2Audio
 from diffusers.pipelines.ltx2 import LTX2Vocoder, LTX2VocoderWithBWE
 
-from ltx_core.autoencoder.mel import MelConfig, log_mel
+from ltx_core.checkpoint.architecture import mel_section, wanted
 from ltx_core.errors import ShapeError
 from ltx_core.shapes import audio_latent_frames
+
+FLOOR = 1e-5
+"""Magnitudes below this count as this, so that silence has a logarithm."""
+
+
+@dataclass(frozen=True)
+class MelConfig:
+    """How sound becomes a spectrogram; the released models use the defaults."""
+
+    sample_rate: int = 16_000
+    fft_size: int = 1024
+    hop: int = 160
+    mel_bins: int = 64
+    lowest_hertz: float = 0.0
+    highest_hertz: float = 8000.0
+
+
+def mel_config(config: Mapping[str, Any]) -> MelConfig:
+    """The spectrogram that the header's config describes.
+
+    Raises:
+        CheckpointError: the config lacks a value.
+    """
+    section = mel_section(config)
+    return MelConfig(
+        sample_rate=wanted(section["audio"], "sampling_rate"),
+        fft_size=wanted(section["stft"], "filter_length"),
+        hop=wanted(section["stft"], "hop_length"),
+        mel_bins=wanted(section["mel"], "n_mel_channels"),
+        lowest_hertz=float(wanted(section["mel"], "mel_fmin")),
+        highest_hertz=float(wanted(section["mel"], "mel_fmax")),
+    )
+
+
+def log_mel(sound: torch.Tensor, config: MelConfig) -> torch.Tensor:
+    """Audio [B, channels, N] in [-1, 1] to log-mel [B, channels, N // hop + 1, M], in float32.
+
+    Magnitude (not power) of a centred Hann STFT padded by reflection, Slaney mel scale with Slaney normalisation,
+    natural logarithm.
+
+    Raises:
+        ShapeError: fewer samples than half a window, which cannot be padded by reflection.
+    """
+    if sound.ndim != 3 or sound.shape[-1] <= config.fft_size // 2:
+        raise ShapeError(
+            f"audio is {list(sound.shape)}; [B, channels, N] with more than {config.fft_size // 2} samples is wanted"
+        )
+    waves = sound.float().flatten(0, 1)
+    spectrum = torch.stft(
+        waves,
+        n_fft=config.fft_size,
+        hop_length=config.hop,
+        window=torch.hann_window(config.fft_size, device=sound.device),
+        center=True,
+        pad_mode="reflect",
+        return_complex=True,
+    )
+    mel = mel_filters(config).to(sound.device) @ spectrum.abs()
+    return mel.clamp(min=FLOOR).log().transpose(1, 2).unflatten(0, sound.shape[:2])
+
+
+@cache
+def mel_filters(config: MelConfig) -> torch.Tensor:
+    """[M, fft_size // 2 + 1] triangular filters of equal area on the Slaney mel scale (Auditory Toolbox, 1998).
+
+    On the CPU, whatever default device or inference mode is in force where they are first asked for: they are kept for
+    all later askers.
+    """
+    with torch.device("cpu"), torch.inference_mode(mode=False):
+        return _mel_filters(config)
+
+
+def _mel_filters(config: MelConfig) -> torch.Tensor:
+    bins = torch.linspace(0, config.sample_rate / 2, config.fft_size // 2 + 1, dtype=torch.float64)
+    low, high = (
+        _mel(torch.tensor(hertz, dtype=torch.float64)) for hertz in (config.lowest_hertz, config.highest_hertz)
+    )
+    edges = _hertz(low + (high - low) * torch.linspace(0, 1, config.mel_bins + 2, dtype=torch.float64))
+    left, centre, right = (edges[i : i + config.mel_bins, None] for i in range(3))
+    rising, falling = (bins - left) / (centre - left), (right - bins) / (right - centre)
+    return (torch.minimum(rising, falling).clamp(min=0) * 2 / (right - left)).float()
+
+
+LINEAR_STEP = 200 / 3
+"""Hertz a mel below the break."""
+BREAK_HERTZ = 1000.0
+BREAK_MEL = BREAK_HERTZ / LINEAR_STEP
+LOG_STEP = 0.06875177742094912
+"""ln(6.4) / 27: above the break 27 mels are a factor of 6.4."""
+
+
+def _mel(hertz: torch.Tensor) -> torch.Tensor:
+    above = BREAK_MEL + torch.log(hertz.clamp(min=BREAK_HERTZ) / BREAK_HERTZ) / LOG_STEP
+    return torch.where(hertz < BREAK_HERTZ, hertz / LINEAR_STEP, above)
+
+
+def _hertz(mel: torch.Tensor) -> torch.Tensor:
+    above = BREAK_HERTZ * torch.exp(LOG_STEP * (mel - BREAK_MEL))
+    return torch.where(mel < BREAK_MEL, mel * LINEAR_STEP, above)
 
 
 def encode_audio(audio_vae: AutoencoderKLLTX2Audio, sound: torch.Tensor, mel: MelConfig) -> torch.Tensor:
@@ -16,10 +120,10 @@ def encode_audio(audio_vae: AutoencoderKLLTX2Audio, sound: torch.Tensor, mel: Me
     training sees the lengths that sampling asks for.
 
     Raises:
-        ShapeError: the sound is not stereo, or shorter than half a window.
+        ShapeError: the audio is not stereo, or shorter than half a window.
     """
     if sound.ndim != 2 or sound.shape[0] != 2:
-        raise ShapeError(f"sound is {list(sound.shape)}; [2, N] is wanted. Duplicate a mono channel.")
+        raise ShapeError(f"audio is {list(sound.shape)}; [2, N] is wanted. Duplicate a mono channel.")
     spectrogram = log_mel(sound[None].to(audio_vae.device), mel)
     wanted = audio_latent_frames(sound.shape[1] / mel.sample_rate)
     return encode_mel(audio_vae, spectrogram)[0, :wanted]
@@ -28,7 +132,7 @@ def encode_audio(audio_vae: AutoencoderKLLTX2Audio, sound: torch.Tensor, mel: Me
 def decode_audio(
     audio_vae: AutoencoderKLLTX2Audio, vocoder: LTX2Vocoder | LTX2VocoderWithBWE, tokens: torch.Tensor
 ) -> tuple[torch.Tensor, int]:
-    """Normalised tokens [A, C] to sound [2, N], float32 in [-1, 1], and its samples a second."""
+    """Normalised tokens [A, C] to audio [2, N], float32 in [-1, 1], and its samples a second."""
     sound = vocode(vocoder, decode_mel(audio_vae, tokens[None]))[0]
     return sound, int(vocoder.config.output_sampling_rate)
 
@@ -51,6 +155,6 @@ def decode_mel(audio_vae: AutoencoderKLLTX2Audio, tokens: torch.Tensor) -> torch
 
 @torch.no_grad()
 def vocode(vocoder: LTX2Vocoder | LTX2VocoderWithBWE, spectrogram: torch.Tensor) -> torch.Tensor:
-    """Log-mel [B, 2, T, M] to sound [B, 2, N], float32."""
+    """Log-mel [B, 2, T, M] to audio [B, 2, N], float32."""
     sound: torch.Tensor = vocoder(spectrogram.to(vocoder.device, vocoder.dtype))
     return sound.float()

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ltx_core.pool.transfer import Arriving, one_behind, to_device, to_host
 from ltx_core.shapes import PixelShape
+from ltx_core.transfer import Arriving, one_behind, to_device, to_host
 
 
 class Decoded(NamedTuple):
@@ -42,7 +42,7 @@ class ClipEncoder:
 
 
 def encode_clips(clips: Iterable[Decoded], encoder: ClipEncoder) -> Iterator[tuple[Decoded, dict[str, Tensor]]]:
-    """(clip, tensors) in order: `video` [C, F', H', W'] in bfloat16 and, with sound, `audio` [A, D] in float32, and the
+    """(clip, tensors) in order: `video` [C, F', H', W'] in bfloat16 and, with audio, `audio` [A, D] in float32, and the
     clip's own `mask`.
 
     Clips of equal shape that follow one another are one batch. A batch is always full, the last clip standing in for

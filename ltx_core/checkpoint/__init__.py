@@ -1,1 +1,1 @@
-"""Lightricks' combined checkpoint files: what is in them, whether they fit, and how they become diffusers modules."""
+"""Models as files: where they are, what is in them, whether they are whole, and how they become modules."""

@@ -1,4 +1,4 @@
-"""Whether a model or a text encoder has every tensor that it needs, told from headers before anything is read.
+"""See from headers that a model and its text encoder have every tensor that they need, and belong together.
 
 No torch. What is wanted comes from arithmetic (ltx_core/checkpoint/expected); where a module is built anyway, its own
 names and shapes are compared by the same function.
@@ -7,11 +7,10 @@ names and shapes are compared by the same function.
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ltx_core.checkpoint.expected import gemma, sound, transformer, video_vae
+from ltx_core.checkpoint.expected import audio, gemma, transformer, video_vae
 from ltx_core.checkpoint.expected.tree import Shape, Tree, flat
-from ltx_core.checkpoint.model import Checkpoint
-from ltx_core.checkpoint.quantised.group import grouped
-from ltx_core.checkpoint.quantised.reader import Weight
+from ltx_core.checkpoint.model import Model
+from ltx_core.checkpoint.stored import Weight, grouped
 from ltx_core.checkpoint.text_encoder import StoredTextEncoder
 from ltx_core.errors import CheckpointError
 
@@ -21,23 +20,25 @@ BUILT = {
     "transformer": transformer.transformer,
     "connectors": transformer.connectors,
     "video_vae": video_vae.video_vae,
-    "audio_vae": sound.audio_vae,
+    "audio_vae": audio.audio_vae,
 }
+ENCODERS = {"2.0": "gemma3", "2.3": "gemma3", "2.5": "gemma4_unified"}
+"""The kind of text encoder that each generation was trained with."""
 GEMMA = {"gemma3": gemma.gemma3, "gemma4_unified": gemma.gemma4}
 
 
-def check_checkpoint(checkpoint: Checkpoint) -> None:
-    """Hold every component that the checkpoint has against what its config says.
+def check_model(model: Model) -> None:
+    """Hold every component that the model has against what its config says.
 
     Raises:
         CheckpointError: tensors are missing, unknown or of another shape; names the first ones of each component, and
             says how many there are. Or the config describes what no model can be.
     """
     problems = {
-        component: "; ".join(_problems(checkpoint.weights(component), _wanted(checkpoint, component)))
-        for component in checkpoint.stored
+        component: "; ".join(_problems(model.weights(component), _wanted(model, component)))
+        for component in model.stored
     }
-    if found := [f"the {component} in {checkpoint.path} {told}" for component, told in problems.items() if told]:
+    if found := [f"the {component} in {model.path} {told}" for component, told in problems.items() if told]:
         raise _incomplete("; ".join(found))
 
 
@@ -45,10 +46,52 @@ def check_text_encoder(encoder: StoredTextEncoder) -> None:
     """The same of a text encoder, of which the text model alone is used.
 
     Raises:
-        CheckpointError: as for `check_checkpoint`.
+        CheckpointError: as for `check_model`.
     """
     wanted = _built(f"the text encoder in {encoder.path}", GEMMA[encoder.kind], encoder.text_config)
     compare_shapes(f"the text encoder in {encoder.path}", grouped(encoder.weights), wanted)
+
+
+def check_fit(model: Model, encoder: StoredTextEncoder) -> None:
+    """Hold a text encoder against what the model was trained with.
+
+    LTX-2.5 names its Gemma in its header; a Gemma of the same sizes by Google gives other hidden states. The text
+    projection takes the states of all layers and of the embedding, so hidden_size * (num_hidden_layers + 1) wide.
+
+    Raises:
+        CheckpointError: the encoder is incomplete (tensors included), of another kind or version, or of another width.
+    """
+    _same_gemma(model, encoder)
+    hidden, layers = encoder.size("hidden_size"), encoder.size("num_hidden_layers")
+    shapes = model.shapes("text_projection")
+    wanted = {shape[1] for name, shape in shapes.items() if name.endswith(".weight")}
+    if wanted != {hidden * (layers + 1)}:
+        raise CheckpointError(
+            f"the text encoder in {encoder.path} gives {hidden} x ({layers} + 1) = {hidden * (layers + 1)} "
+            f"values a token and the text projection in {model.path} takes {' or '.join(map(str, wanted))}. "
+            f"{_encoder_wanted(model)}"
+        )
+    check_text_encoder(encoder)
+
+
+def _same_gemma(model: Model, encoder: StoredTextEncoder) -> None:
+    kind = ENCODERS[model.generation]
+    wanted = model.gemma_version or ("one of Lightricks' own" if model.generation == "2.5" else None)
+    same = encoder.gemma_version == wanted
+    if model.gemma_version is None and model.generation == "2.5":
+        same = encoder.gemma_version is not None
+    if encoder.kind != kind or not same:
+        raise CheckpointError(
+            f"{encoder.path} holds {encoder.kind}, version {encoder.gemma_version or 'of Google'}; the LTX-"
+            f"{model.generation} checkpoint {model.path} was trained with {kind}, version "
+            f"{wanted or 'of Google'}. {_encoder_wanted(model)}"
+        )
+
+
+def _encoder_wanted(model: Model) -> str:
+    if model.generation == "2.5":
+        return "Set `text_encoder` to the text encoder file of the LTX-2.5 pack."
+    return "Set `text_encoder` to the folder that this checkpoint was trained with: Gemma 3 12B for LTX-2.0 and 2.3."
 
 
 def compare_shapes(what: str, weights: Mapping[str, Weight], wanted: Mapping[str, Shape]) -> None:
@@ -61,24 +104,24 @@ def compare_shapes(what: str, weights: Mapping[str, Weight], wanted: Mapping[str
         raise _incomplete(f"{what} {problems}")
 
 
-def _wanted(checkpoint: Checkpoint, component: str) -> dict[str, Shape]:
-    what = f"the {component} in {checkpoint.path}"
+def _wanted(model: Model, component: str) -> dict[str, Shape]:
+    what = f"the {component} in {model.path}"
     if component == "text_projection":
-        return _projection(checkpoint)
-    arguments = checkpoint.arguments(component)
+        return _projection(model)
+    arguments = model.arguments(component)
     if component == "vocoder":
-        return _built(what, sound.extended_vocoder if "bwe_in_channels" in arguments else sound.vocoder, arguments)
+        return _built(what, audio.extended_vocoder if "bwe_in_channels" in arguments else audio.vocoder, arguments)
     return _built(what, BUILT[component], arguments)
 
 
-def _projection(checkpoint: Checkpoint) -> dict[str, Shape]:
+def _projection(model: Model) -> dict[str, Shape]:
     """How many values it takes of a token is for the text encoder to say, so here they need only be equally many; nor
     does a diffusers folder's config say of whom the projection has biases."""
-    stored = checkpoint.shapes("text_projection")
+    stored = model.shapes("text_projection")
     states = max((shape[-1] for name, shape in stored.items() if name.endswith(".weight") and shape), default=0)
-    per_modality = checkpoint.generation != "2.0"
-    bias = any(name.endswith(".bias") for name in stored) if checkpoint.modules else per_modality
-    streams = checkpoint.arguments("connectors")
+    per_modality = model.generation != "2.0"
+    bias = any(name.endswith(".bias") for name in stored) if model.modules else per_modality
+    streams = model.arguments("connectors")
     return flat(transformer.text_projection(streams, states, per_modality=per_modality, bias=bias))
 
 

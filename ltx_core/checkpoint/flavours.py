@@ -42,7 +42,7 @@ FLAVOURS = {
 ALIASES = {"2": "dev", "2.0": "dev", "2.3": "2.3-dev", "2.5": "2.5-dev"}
 
 
-def flavour(name: str) -> Flavour:
+def published(name: str) -> Flavour:
     """The model of that name.
 
     Raises:

@@ -1,177 +1,98 @@
-"""Fetch from the Hugging Face hub, with its progress bar, and say what to do where that fails. No torch."""
+"""Models and text encoders on the hub: which files make one, fetched or only counted. No torch."""
 
-import errno
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-from huggingface_hub import constants, hf_hub_download, snapshot_download
-from huggingface_hub.errors import (  # type: ignore[attr-defined] # HTTPError: the client's HTTP library, not named
-    EntryNotFoundError,
-    FileMetadataError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    HTTPError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
+from ltx_core.checkpoint.flavours import Flavour, default_flavour, published
+from ltx_core.checkpoint.layouts import FOLDERS, INDEX, TEXT_ENCODER
+from ltx_core.errors import CheckpointError
+from ltx_core.hub.fetch import (
+    fetch_files,
+    fetch_folder,
+    has_file,
+    is_absent,
+    pending_files,
+    pending_folder,
+    reporting_bar,
 )
-from huggingface_hub.utils.tqdm import tqdm
+from ltx_core.hub.repository import PendingFile, Repository
+from ltx_core.progress import Progress
 
-from ltx_core.errors import CheckpointError, LtxError, TransientError
-from ltx_core.files.atomic import storage_errors
-
-Bar = type[tqdm]
-"""A class of progress bars."""
-DISK_FULL = f"os error {errno.ENOSPC}"
-"""How hf_xet, which downloads large files, words a full disk."""
-
-RETRIED = (408, 425, 429)
-"""Statuses besides 5xx that pass by themselves."""
+OWN = (["*.json", "*.safetensors", "tokenizer.model"], ["*/*"])
+BESIDE = ([f"{TEXT_ENCODER}/*", "tokenizer/*"], ["*/*/*"])
+"""Files of a text encoder in a repository of its own, and in a model's: what to take, what to leave."""
+Found = TypeVar("Found")
 
 
-@dataclass(frozen=True)
-class Repository:
-    """A repository on the hub and where its files are kept here."""
-
-    name: str
-    revision: str | None = None
-    """Branch, tag or commit; default main."""
-    cache: Path | None = None
-    """Default: the cache that all Hugging Face tools share."""
-    here_only: bool = False
-    """Take what was downloaded before and ask nobody."""
-
-    def asked(self, revision: str | None = None) -> dict[str, Any]:
-        """How the client is asked for it."""
-        return {
-            "repo_id": self.name,
-            "revision": revision or self.revision,
-            "cache_dir": self.cache,
-            "local_files_only": self.here_only,
-        }
+def fetch_model(
+    repository: Repository, flavour: str | None = None, progress: Progress | None = None
+) -> tuple[Path, ...]:
+    """`source.locate` of what is not on this machine."""
+    bar = None if progress is None else reporting_bar(progress)
+    return _model(
+        repository,
+        flavour,
+        lambda names: fetch_files(repository, names, bar),
+        lambda allow: (fetch_folder(repository, allow, bar=bar),),
+    )
 
 
-def fetch_files(repository: Repository, names: Sequence[str], bar: Bar | None = None) -> tuple[Path, ...]:
-    """Download files, all of one commit; what is already here is not fetched again. `bar`: default the hub's own.
+def pending_model(repository: Repository, flavour: str | None = None) -> tuple[PendingFile, ...]:
+    """Return what `fetch_model` would download.
 
     Raises:
-        CheckpointError: offline, not allowed, or not there; says which and what to do.
-        TransientError: the network or the hub failed.
-        StorageError: the disk is full.
+        CheckpointError, ConfigError, TransientError: as for `source.open_model`.
     """
-    paths: list[Path] = []
-    revision = repository.revision
-    for name in names:
-        with hub_errors(repository, name):
-            paths.append(Path(hf_hub_download(filename=name, tqdm_class=bar, **repository.asked(revision))))
-        revision = commit_of(paths[0]) or revision
-    return tuple(paths)
+    return _model(
+        repository,
+        flavour,
+        lambda names: pending_files(repository, names),
+        lambda allow: pending_folder(repository, allow),
+    )
 
 
-def has_file(repository: Repository, name: str) -> bool:
-    """Whether the repository has a file, small enough to be fetched in order to know.
+def fetch_text_encoder(repository: Repository, progress: Progress | None = None) -> Path:
+    """`source.locate_text_encoder` of what is not on this machine."""
+    bar = None if progress is None else reporting_bar(progress)
+    if has_file(repository, "config.json"):
+        return fetch_folder(repository, *OWN, bar)
+    return fetch_folder(repository, *BESIDE, bar) / TEXT_ENCODER
+
+
+def pending_text_encoder(repository: Repository) -> tuple[PendingFile, ...]:
+    """Return what `fetch_text_encoder` would download.
 
     Raises:
-        CheckpointError, TransientError: as for `fetch_files`, but not for a file that is not there.
+        CheckpointError, TransientError: as for `source.open_model`.
     """
+    return pending_folder(repository, *(OWN if has_file(repository, "config.json") else BESIDE))
+
+
+def has_text_encoder(repository: Repository, flavour: str | None = None) -> bool:
+    """Return whether the repository has a text encoder beside the model, and the model's own files bring none.
+
+    Raises:
+        CheckpointError, ConfigError, TransientError: as for `source.open_model`.
+    """
+    packed = any(name.startswith(f"{TEXT_ENCODER}s/") for name in _flavour(repository, flavour).files)
+    return not packed and has_file(repository, f"{TEXT_ENCODER}/config.json")
+
+
+def _model(
+    repository: Repository,
+    flavour: str | None,
+    files: Callable[[Sequence[str]], Found],
+    folder: Callable[[Sequence[str]], Found],
+) -> Found:
+    """Do what is asked with a repository's files: the flavour's own or, if it has none such, diffusers' folders."""
     try:
-        with hub_errors(repository, name):
-            hf_hub_download(filename=name, **repository.asked())
+        return files(_flavour(repository, flavour).files)
     except CheckpointError as error:
-        if is_absent(error):
-            return False
-        raise
-    return True
+        if not is_absent(error) or not has_file(repository, INDEX):
+            raise
+    return folder([INDEX, *(f"{name}/*" for name in dict.fromkeys(FOLDERS.values()))])
 
 
-def is_absent(error: CheckpointError) -> bool:
-    """Whether what failed is a file that the repository, or offline its cache, does not have."""
-    return isinstance(error.__cause__, EntryNotFoundError)
-
-
-def fetch_folder(
-    repository: Repository, allow: Sequence[str], ignore: Sequence[str] = (), bar: Bar | None = None
-) -> Path:
-    """Download the files that match `allow` and not `ignore`; the folder they are in.
-
-    Raises:
-        CheckpointError, TransientError, StorageError: as for `fetch_files`.
-    """
-    asked = {"allow_patterns": list(allow), "ignore_patterns": list(ignore), **repository.asked()}
-    with hub_errors(repository, ", ".join(allow)):
-        return Path(snapshot_download(tqdm_class=bar, **asked))
-
-
-def commit_of(path: Path) -> str | None:
-    """The commit that a file of the cache is of: .../snapshots/<commit>/<name>."""
-    parts = path.parts
-    return parts[parts.index("snapshots") + 1] if "snapshots" in parts else None
-
-
-@contextmanager
-def hub_errors(repository: Repository, what: str) -> Iterator[None]:
-    """Say what the client's errors mean for `what` of a repository, and what to do.
-
-    Raises:
-        CheckpointError, TransientError, StorageError: as for `fetch_files`.
-    """
-    with storage_errors(repository.cache or Path(constants.HF_HUB_CACHE)):
-        try:
-            yield
-        except (HfHubHTTPError, EntryNotFoundError, FileMetadataError, HFValidationError) as error:
-            raise _explained(error, repository, what) from error
-        except (
-            HTTPError,
-            ConnectionError,
-            TimeoutError,
-            RuntimeError,
-        ) as error:  # RuntimeError: all that hf_xet raises
-            if DISK_FULL in str(error):
-                raise OSError(errno.ENOSPC, str(error)) from error
-            raise TransientError(f"fetching {what} of {repository.name} failed: {error!r}; run it again") from error
-
-
-def _explained(error: Exception, repository: Repository, what: str) -> LtxError:
-    if isinstance(error, LocalEntryNotFoundError):
-        return _not_here(error, repository, what)
-    name, page = repository.name, f"{constants.ENDPOINT}/{repository.name}"
-    login = "log in here with `hf auth login` or set HF_TOKEN"
-    known = (
-        (
-            GatedRepoError,
-            f"{name} is gated and this account may not read it. Accept the licence at {page}, then {login}.",
-        ),
-        (RepositoryNotFoundError, f"{name} is not on the hub, or private. Check the name; if it is private, {login}."),
-        (RevisionNotFoundError, f"{name} has no revision {repository.revision}; see {page}"),
-        (EntryNotFoundError, f"{name} has no file {what}; set another flavour, file or repository, see {page}"),
-    )
-    if message := next((message for kind, message in known if isinstance(error, kind)), None):
-        return CheckpointError(message)
-    status = error.response.status_code if isinstance(error, HfHubHTTPError) else 0
-    if status in (401, 403):
-        return CheckpointError(f"the hub refused {what} of {name}. Accept the licence at {page}, then {login}.")
-    if status >= 500 or status in RETRIED:
-        return TransientError(f"the hub answered {status} to {what} of {name}; it may work later")
-    return CheckpointError(f"the hub did not give {what} of {name}: {error}")
-
-
-def _not_here(error: Exception, repository: Repository, what: str) -> LtxError:
-    """Neither in the cache nor reachable."""
-    if repository.here_only:
-        return CheckpointError(f"{what} of {repository.name} is not downloaded yet; `ltx2-lora run` downloads it")
-    if constants.HF_HUB_OFFLINE:
-        return CheckpointError(
-            f"{what} of {repository.name} is not in {repository.cache or constants.HF_HUB_CACHE} and HF_HUB_OFFLINE "
-            f"forbids to download it. Unset HF_HUB_OFFLINE, run `hf download {repository.name}` where there is a "
-            "network, or give a local path."
-        )
-    if isinstance(error.__cause__, HfHubHTTPError | FileMetadataError):
-        return _explained(error.__cause__, repository, what)
-    return TransientError(
-        f"{what} of {repository.name} is not in {repository.cache or constants.HF_HUB_CACHE} and the hub cannot be "
-        f"reached ({error.__cause__}). Check the network, or give a local path."
-    )
+def _flavour(repository: Repository, flavour: str | None) -> Flavour:
+    return published(flavour or default_flavour(repository.name))

@@ -10,12 +10,12 @@ from diffusers.pipelines.ltx2 import LTX2Vocoder, LTX2VocoderWithBWE
 from diffusers.pipelines.ltx2.connectors import LTX2ConnectorTransformer1d
 from diffusers.pipelines.ltx2.vocoder import UpSample1d
 
-from ltx_core.checkpoint.fill import filled
-from ltx_core.checkpoint.model import Checkpoint
+from ltx_core.checkpoint.model import Model
+from ltx_core.checkpoint.read import filled
 from ltx_core.errors import CheckpointError
 
 
-def load_transformer(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -> LTX2VideoTransformer3DModel:
+def load_transformer(checkpoint: Model, *, device: str, dtype: torch.dtype) -> LTX2VideoTransformer3DModel:
     """The denoiser, frozen and in eval mode.
 
     Raises:
@@ -24,7 +24,7 @@ def load_transformer(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype)
     return filled(lambda: _transformer(checkpoint), checkpoint, "transformer", device, dtype)
 
 
-def empty_transformer(checkpoint: Checkpoint) -> LTX2VideoTransformer3DModel:
+def empty_transformer(checkpoint: Model) -> LTX2VideoTransformer3DModel:
     """The denoiser on the meta device, to be filled.
 
     Raises:
@@ -34,7 +34,7 @@ def empty_transformer(checkpoint: Checkpoint) -> LTX2VideoTransformer3DModel:
         return _transformer(checkpoint)
 
 
-def load_connectors(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -> torch.nn.ModuleDict:
+def load_connectors(checkpoint: Model, *, device: str, dtype: torch.dtype) -> torch.nn.ModuleDict:
     """`video_connector` and `audio_connector`, which turn features into contexts; without the text projection.
 
     Raises:
@@ -48,7 +48,7 @@ def load_connectors(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) 
     return filled(build, checkpoint, "connectors", device, dtype)
 
 
-def load_video_vae(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -> AutoencoderKLLTX2Video:
+def load_video_vae(checkpoint: Model, *, device: str, dtype: torch.dtype) -> AutoencoderKLLTX2Video:
     """The video VAE with its convolutional decoder.
 
     Raises:
@@ -58,7 +58,7 @@ def load_video_vae(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -
     return filled(lambda: _built(AutoencoderKLLTX2Video, arguments), checkpoint, "video_vae", device, dtype)
 
 
-def load_audio_vae(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -> AutoencoderKLLTX2Audio:
+def load_audio_vae(checkpoint: Model, *, device: str, dtype: torch.dtype) -> AutoencoderKLLTX2Audio:
     """The audio VAE; Lightricks runs it in float32.
 
     Raises:
@@ -68,7 +68,7 @@ def load_audio_vae(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -
     return filled(lambda: _built(AutoencoderKLLTX2Audio, arguments), checkpoint, "audio_vae", device, dtype)
 
 
-def load_vocoder(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -> LTX2Vocoder | LTX2VocoderWithBWE:
+def load_vocoder(checkpoint: Model, *, device: str, dtype: torch.dtype) -> LTX2Vocoder | LTX2VocoderWithBWE:
     """The vocoder, from log-mel to sound; 2.3 and later with bandwidth extension.
 
     Raises:
@@ -84,7 +84,7 @@ def load_vocoder(checkpoint: Checkpoint, *, device: str, dtype: torch.dtype) -> 
     return vocoder
 
 
-def _transformer(checkpoint: Checkpoint) -> LTX2VideoTransformer3DModel:
+def _transformer(checkpoint: Model) -> LTX2VideoTransformer3DModel:
     transformer: LTX2VideoTransformer3DModel = _built(LTX2VideoTransformer3DModel, checkpoint.arguments("transformer"))
     return transformer
 

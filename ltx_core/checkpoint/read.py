@@ -1,19 +1,27 @@
-"""Read stored tensors straight to a device and dtype, a piece at a time; no file is ever mapped or held whole."""
+"""Read stored weights straight to a device and dtype, a piece at a time; no file is ever mapped or held whole."""
 
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import torch
 
-from ltx_core.checkpoint.quantised.reader import Weight
-from ltx_core.checkpoint.stored import StoredTensor
+from ltx_core.checkpoint.complete import compare_shapes
+from ltx_core.checkpoint.model import Model
+from ltx_core.checkpoint.stored import BLOCK, TILE_COLUMNS, TILE_ROWS, Nvfp4Weight, StoredTensor, Weight, num_tiles
 from ltx_core.errors import CheckpointError
-from ltx_core.files.tensors import extremes, not_finite, torch_dtype
+from ltx_core.io.tensors import extremes, not_finite, torch_dtype
 
 PIECE_BYTES = 2**26
 """Host memory that a read takes beside its result: 64 MiB."""
+GROUPS = 4
+"""Groups of 32 rows that are interleaved in a tile of nvfp4's block scales, which is the order that cuBLAS wants
+(Lightricks' NVFP4 document)."""
+E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0)
+"""Values of nvfp4's 16 codes: a sign bit, two bits of exponent, one of mantissa."""
 
 
 class TensorReader:
@@ -40,27 +48,35 @@ class TensorReader:
         if kind is None:
             self._refuse_what_is_not_finite()
 
-    def wanted(self, stored: StoredTensor, scale: torch.Tensor | None = None) -> torch.Tensor:
-        """In the wanted dtype; times `scale` in float32 first, where one is given."""
-        return self._read(stored, self.dtype, scale)
+    def weights(self, weights: Mapping[str, Weight]) -> dict[str, torch.Tensor]:
+        """All of them by name, read in the order of their file."""
+        ordered = sorted(weights.items(), key=lambda item: item[1].values.entry.begin)
+        return {name: self.weight(weight) for name, weight in ordered}
 
-    def exact(self, stored: StoredTensor) -> torch.Tensor:
-        """In float32."""
-        return self._read(stored, torch.float32, None)
-
-    def raw(self, stored: StoredTensor) -> torch.Tensor:
-        """Bytes, uint8, as stored."""
-        return self._read(stored, torch.uint8, None)
+    def weight(self, weight: Weight) -> torch.Tensor:
+        """A weight in the wanted dtype; fp8 is multiplied by its scale in float32 first."""
+        if isinstance(weight, Nvfp4Weight):
+            return self._nvfp4(weight)
+        scale = None if weight.scale is None else self._read(weight.scale, torch.float32)
+        return self._read(weight.values, self.dtype, scale)
 
     def as_stored(self, stored: StoredTensor) -> torch.Tensor:
         """In the dtype that it has in the file; whether numbers are finite is for the caller, who has checksums."""
         return self._filled(stored, torch_dtype(stored.path, stored.name, stored.dtype), None)
 
-    def cast(self, tensor: torch.Tensor) -> torch.Tensor:
-        """A computed tensor in the wanted dtype."""
-        return tensor.to(self.dtype)
+    def _nvfp4(self, weight: Nvfp4Weight) -> torch.Tensor:
+        """e2m1 * (block scale * tensor scale), the two scales multiplied first."""
+        rows, columns = weight.shape
+        packed = self._read(weight.values, torch.uint8)
+        scales = unswizzled(self._read(weight.block_scales, torch.float32), rows, columns // BLOCK)
+        scales = scales * self._read(weight.tensor_scale, torch.float32).reshape(())
+        codes = scales.new_tensor(E2M1)
+        values = scales.new_empty(rows, columns // 2, 2)
+        values[..., 0] = codes[(packed >> 4).int()]
+        values[..., 1] = codes[(packed & 15).int()]
+        return values.view(rows, -1, BLOCK).mul_(scales[..., None]).view(rows, columns).to(self.dtype)
 
-    def _read(self, stored: StoredTensor, dtype: torch.dtype, scale: torch.Tensor | None) -> torch.Tensor:
+    def _read(self, stored: StoredTensor, dtype: torch.dtype, scale: torch.Tensor | None = None) -> torch.Tensor:
         result = self._filled(stored, dtype, scale)
         self._look_at(stored, result)
         return result
@@ -104,12 +120,34 @@ class TensorReader:
         return self._files[path]
 
 
-def read_weights(weights: dict[str, Weight], *, device: str, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+def unswizzled(scales: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+    """Block scales [rows, columns] of nvfp4 in plain order, without the padding."""
+    tiles = scales.reshape(-1, num_tiles(columns, TILE_COLUMNS), TILE_ROWS // GROUPS, GROUPS, TILE_COLUMNS)
+    plain = tiles.permute(0, 3, 2, 1, 4).reshape(num_tiles(rows, TILE_ROWS) * TILE_ROWS, -1)
+    return plain[:rows, :columns]
+
+
+def read_weights(weights: Mapping[str, Weight], *, device: str, dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """All of them by name, read in the order of their file.
 
     Raises:
         CheckpointError: a file ends early, or a number in it is not finite.
     """
-    ordered = sorted(weights.items(), key=lambda item: item[1].begin)
     with TensorReader(device=device, dtype=dtype) as reader:
-        return {name: weight.read(reader) for name, weight in ordered}
+        return reader.weights(weights)
+
+
+def filled(build: Callable[[], Any], checkpoint: Model, component: str, device: str, dtype: torch.dtype) -> Any:
+    """Build on the meta device, hold every name and shape against the file, then read straight to `device`; frozen and
+    in eval mode.
+
+    Raises:
+        CheckpointError: tensors are missing, unknown or of another shape than the module's; names them.
+    """
+    with torch.device("meta"):
+        module = build()
+    weights = checkpoint.weights(component)
+    expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    compare_shapes(f"the {component} in {checkpoint.path}", weights, expected)
+    module.load_state_dict(read_weights(weights, device=device, dtype=dtype), strict=True, assign=True)
+    return module.requires_grad_(False).eval()

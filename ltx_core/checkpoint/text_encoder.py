@@ -1,15 +1,18 @@
 """A text encoder as it is stored: a Hugging Face folder (Gemma 3), or LTX-2.5's packed file (Gemma 4). No torch."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ltx_core.checkpoint.stored import StoredTensor
+from ltx_core.checkpoint.stored import StoredTensor, tensors_digest, tensors_of
 from ltx_core.errors import CheckpointError
-from ltx_core.files.json_file import parse_object
-from ltx_core.files.safetensors import read_header
+from ltx_core.io.digest import DigestMemo, text_digest
+from ltx_core.io.json_file import parse_object
+from ltx_core.io.safetensors import read_header
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -91,6 +94,21 @@ class StoredTextEncoder:
             file.seek(stored.entry.begin)
             return file.read(stored.entry.end - stored.entry.begin)
 
+    def identities(self, memo: DigestMemo) -> dict[str, str]:
+        """Digests of `text_encoder` (config and weights) and `tokenizer`. Unchanged files are read once, as long as
+        `memo` is saved."""
+        if (files := self.folder) is not None:
+            parts = {"text_encoder": (files.config, *files.weights), "tokenizer": files.tokenizer}
+            return {
+                part: text_digest(*(word for path in paths for word in (path.name, memo.get(path))))
+                for part, paths in parts.items()
+            }
+        weights, tokenizer = (
+            memo.get(self.path, f"tensors:{part}", partial(tensors_digest, self.path, sorted(tensors.items())))
+            for part, tensors in (("text_encoder", self.weights), ("tokenizer", self.assets))
+        )
+        return {"text_encoder": text_digest(json.dumps(self.config, sort_keys=True), weights), "tokenizer": tokenizer}
+
 
 def open_text_encoder(path: Path) -> StoredTextEncoder:
     """Open a folder or a packed file.
@@ -105,8 +123,7 @@ def open_text_encoder(path: Path) -> StoredTextEncoder:
         config = parse_object(files.config.read_bytes())
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{files.config} cannot be read ({error}); download it again") from error
-    shards = [file for file in files.weights if file.suffix == ".safetensors"]
-    tensors = {name: stored for shard in shards for name, stored in _tensors(shard).items()}
+    tensors = tensors_of(*(file for file in files.weights if file.suffix == ".safetensors"))
     return StoredTextEncoder(path, _checked(path, config), _language_model(tensors), folder=files)
 
 
@@ -153,7 +170,7 @@ def _tokenizer(folder: Path) -> tuple[Path, ...]:
 
 def _packed(path: Path) -> StoredTextEncoder:
     raw = read_header(path).metadata.get("gemma_config")
-    tensors = _tensors(path)
+    tensors = tensors_of(path)
     if raw is None or TOKENIZER_TENSOR not in tensors:
         raise CheckpointError(
             f"{path} is no packed text encoder: it lacks `gemma_config` in its header or `{TOKENIZER_TENSOR}` among "
@@ -168,10 +185,6 @@ def _packed(path: Path) -> StoredTextEncoder:
     }
     assets["tokenizer.json"] = tensors[TOKENIZER_TENSOR]
     return StoredTextEncoder(path, _checked(path, config), _language_model(tensors), assets=assets)
-
-
-def _tensors(path: Path) -> dict[str, StoredTensor]:
-    return {name: StoredTensor(path, name, entry) for name, entry in read_header(path).tensors.items()}
 
 
 def _language_model(tensors: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:

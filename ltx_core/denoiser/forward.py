@@ -1,17 +1,42 @@
 """One forward of diffusers' LTX-2 transformer with Lightricks' semantics."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from diffusers import LTX2VideoTransformer3DModel
+from torch import Tensor
 
-from ltx_core.denoiser.blocks import runner_of
-from ltx_core.denoiser.inputs import Stream
-from ltx_core.denoiser.prepare import finish, prepare
-from ltx_core.denoiser.routing import TokenRoute, run_routed
-from ltx_core.denoiser.tap import Tap
+from ltx_core.denoiser.blocks import BlockRunner, TokenRoute, run_routed, runner_of
+from ltx_core.denoiser.prepare import BlockCall, Hidden, finish, prepare
+from ltx_core.denoiser.tokens import Stream
 from ltx_core.errors import ConfigError, ShapeError
+
+
+@dataclass
+class HiddenStateHook:
+    """Keeps the hidden states of the video as they are after one block of one forward.
+
+    The blocks run in two spans and not in one, which changes no arithmetic: recomputed, offloaded and compiled blocks
+    stay what they are, and what is kept is an input of the next block, which is there anyway.
+    """
+
+    block: int
+    video: Tensor | None = None
+    """[B, T, D] after the forward; inside a route [B, K, D], the tokens it keeps in the order of `TokenRoute.kept`."""
+
+    def on(self, run: BlockRunner) -> BlockRunner:
+        """Runs blocks by `run`, and keeps the stream on the way."""
+
+        def hooked(blocks: Sequence[Any], hidden: Hidden, call: BlockCall, span: range) -> Hidden:
+            if self.block not in span:
+                return run(blocks, hidden, call, span)
+            hidden = run(blocks, hidden, call, range(span.start, self.block + 1))
+            self.video = hidden.video
+            return run(blocks, hidden, call, range(self.block + 1, span.stop))
+
+        return hooked
 
 
 def denoise(
@@ -22,13 +47,14 @@ def denoise(
     isolate: bool = False,
     stg_blocks: Sequence[int] = (),
     routes: Sequence[TokenRoute] = (),
-    tap: Tap | None = None,
+    hooks: Sequence[HiddenStateHook] = (),
 ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """Predict the velocity (noise minus data) of each stream, in the dtype of its tokens; None for an absent stream.
 
     `isolate` turns attention between the streams off (the weak pass of modality guidance). `stg_blocks` are blocks
     whose self-attention is replaced by its values (the weak pass of spatio-temporal guidance). `routes`, in order, are
-    runs of blocks that compute a part of the video tokens: for training. `tap` gets the video stream after its block.
+    runs of blocks that compute a part of the video tokens: for training. `hooks` get the video stream after their
+    blocks.
 
     Without one stream the result equals Lightricks' inference without it: the streams are isolated and the absent one
     is a single token whose output is dropped.
@@ -43,7 +69,9 @@ def denoise(
     video_in = video if video is not None else _absent_video(transformer, audio)
     audio_in = audio if audio is not None else _absent_audio(transformer, video)
     hidden, call, output = prepare(transformer, video_in, audio_in, isolate=isolate, stg_blocks=frozenset(stg_blocks))
-    run = runner_of(transformer) if tap is None else tap.on(runner_of(transformer))
+    run = runner_of(transformer)
+    for hook in hooks:
+        run = hook.on(run)
     hidden = run_routed(transformer.transformer_blocks, hidden, call, routes, run)
     velocities = finish(transformer, hidden, output)
     return (

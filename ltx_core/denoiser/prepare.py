@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from diffusers import LTX2VideoTransformer3DModel
 
-from ltx_core.denoiser.inputs import Stream
+from ltx_core.denoiser.tokens import Stream
 
 
 @dataclass(frozen=True)

@@ -1,26 +1,46 @@
 """The processes of a run, called ranks, and the few things that they tell each other.
 
 PyTorch's `DistributedDataParallel` is not used. It averages over ranks, where a step's mean is over all its clips
-wherever they lie; it wants each parameter to get a gradient in each backward, where a batch without sound gives none to
+wherever they lie; it wants each parameter to get a gradient in each backward, where a batch without audio gives none to
 some; it owns the forward, which here is cut into policies over blocks (recompute, streaming, compiled regions); and
 nothing but the adapter has gradients: for a LoRA of 214 M weights one sum after the last backward, 0.86 GB, 2.7 ms over
 NVLink of two H200s in a step of half a second. Over PCIe it would be 35 to 70 ms: there it would pay to sum beside the
 backward, which is not built.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ltx_core.distributed.fingerprint import fingerprint
-from ltx_core.engine.adjacent import pieces
-from ltx_core.errors import CheckpointError, Stopped, TransientError
+from ltx_core.engine.arena import pieces
+from ltx_core.errors import CheckpointError, ConfigError, Stopped, TransientError
+from ltx_core.io.digest import text_digest
 from ltx_core.progress import Progress
+
+INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+def fingerprint(parts: Sequence[str | Mapping[str, Tensor]]) -> int:
+    """63 bits. Equal parts give equal numbers; tensors that differ in one bit give others."""
+    names = [part if isinstance(part, str) else _tensors(part) for part in parts]
+    return int(text_digest(*names)[:16], 16) >> 1
+
+
+def _tensors(tensors: Mapping[str, Tensor]) -> str:
+    """Names and the sum of each tensor's bits, read as integers."""
+    if not tensors:
+        return ""
+    bits = [tensor.detach().contiguous().view(INTEGERS[tensor.element_size()]) for tensor in tensors.values()]
+    sums = torch.stack([part.sum(dtype=torch.int64) for part in bits]).tolist()
+    return repr(sorted(zip(tensors, sums, strict=True)))
+
 
 BUCKET_SIZE = 2**25
 """Gradients summed at once: 128 MiB in float32, enough to fill a link and little beside the weights."""
@@ -39,7 +59,7 @@ class Ranks:
 
     @property
     def is_first(self) -> bool:
-        """Whether this one writes and reports."""
+        """True if this one writes and reports."""
         return self.rank == 0
 
     def share(self, items: Sequence[Item]) -> Sequence[Item]:
@@ -58,7 +78,7 @@ class Ranks:
         return values
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag is set anywhere.
+        """Return whether the flag is set anywhere.
 
         Raises:
             TransientError: another rank is gone.
@@ -152,3 +172,58 @@ def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
         bucket.append(gradient)
     if bucket:
         yield bucket
+
+
+RANK, WORLD_SIZE, LOCAL_RANK = "RANK", "WORLD_SIZE", "LOCAL_RANK"
+MASTER_ADDRESS, MASTER_PORT = "MASTER_ADDR", "MASTER_PORT"
+WAIT = timedelta(minutes=30)
+"""How long a rank waits for another that lives: one may still read its weights from a cold disk."""
+
+
+def is_one_of_several() -> bool:
+    """Return whether the environment says that this process is a rank among others."""
+    return int(os.environ.get(WORLD_SIZE, "1")) > 1
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Ranks]:
+    """Meet the other ranks and part from them at the end; `ALONE` if the environment names no others.
+
+    `device` is `cuda` or `cpu`; on `cuda` each rank takes the GPU of its number on its machine as current device.
+
+    Raises:
+        ConfigError: the environment is incomplete, or the machine has fewer GPUs than ranks.
+        TransientError: the others cannot be reached.
+    """
+    if not is_one_of_several():
+        yield ALONE
+        return
+    if missing := [name for name in (RANK, LOCAL_RANK, MASTER_ADDRESS, MASTER_PORT) if name not in os.environ]:
+        raise ConfigError(f"{WORLD_SIZE} is set but {missing} are not; start the ranks with torchrun")
+    ranks = Ranks(int(os.environ[RANK]), int(os.environ[WORLD_SIZE]))
+    backend = "gloo"
+    if device == "cuda":
+        _take_gpu(int(os.environ[LOCAL_RANK]))
+        backend = "cpu:gloo,cuda:nccl"
+    try:
+        dist.init_process_group(backend, rank=ranks.rank, world_size=ranks.size, timeout=WAIT)
+    except RuntimeError as error:
+        raise TransientError(
+            f"rank {ranks.rank} of {ranks.size} cannot reach {os.environ[MASTER_ADDRESS]}:{os.environ[MASTER_PORT]} "
+            f"({str(error).splitlines()[0]}); see that every rank runs and the port is open, then run again"
+        ) from error
+    try:
+        yield ranks
+        ranks.wait()
+    finally:
+        dist.destroy_process_group()
+
+
+def _take_gpu(local_rank: int) -> None:
+    found = torch.cuda.device_count()
+    if local_rank >= found:
+        raise ConfigError(
+            f"local rank {local_rank} wants a GPU of its own, and this machine shows {found}; lower memory.num_gpus or "
+            f"torchrun's --nproc-per-node, or set CUDA_VISIBLE_DEVICES"
+        )
+    torch.cuda.set_device(local_rank)

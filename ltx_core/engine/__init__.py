@@ -1,1 +1,2 @@
-"""How the denoiser's blocks are computed: fused, quantised, recomputed, streamed, compiled. Never what they compute."""
+"""How the denoiser's blocks are computed: fused, quantised, recomputed, offloaded, compiled. Never what they
+compute."""

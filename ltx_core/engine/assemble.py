@@ -9,17 +9,20 @@ import torch
 from torch._dynamo import config as dynamo_config
 
 from ltx_core.denoiser.blocks import runner_of, set_runner
+from ltx_core.engine.activation_offload import ActivationOffload
 from ltx_core.engine.arena import HostArena
 from ltx_core.engine.attention import FusedAttnProcessor
-from ltx_core.engine.compiling import importing_the_compiler, keep_compiled_functions, keep_rows_in_registers
-from ltx_core.engine.gelu import use_quick_gelu
-from ltx_core.engine.low_precision import LowPrecision, precision_on, quantise_linears
-from ltx_core.engine.offload import ActivationOffload
-from ltx_core.engine.options import EngineOptions
+from ltx_core.engine.block_offload import BlockStream, Travel
+from ltx_core.engine.compiling import (
+    importing_the_compiler,
+    keep_compiled_functions,
+    keep_rows_in_registers,
+    use_quick_gelu,
+)
+from ltx_core.engine.low_precision import LowPrecision, QuantisedLinear, dequantise, precision_on, quantise_linears
+from ltx_core.engine.options import EngineOptions, recomputed_blocks, streamed_blocks
 from ltx_core.engine.quantised_cache import OUTSIDE, Cache, NoCache
 from ltx_core.engine.runner import PolicyRunner
-from ltx_core.engine.shares import recomputed_blocks, streamed_blocks
-from ltx_core.engine.streaming import BlockStream, Travel
 from ltx_core.errors import ConfigError
 
 BLOCKS = "transformer_blocks"
@@ -39,8 +42,8 @@ def assemble(
     `cache` of weights in 8 bits has is not read.
 
     Raises:
-        OutOfMemory: the host has no room for the streamed blocks.
-        ConfigError: more streamed blocks than there are.
+        OutOfMemory: the host has no room for the offloaded blocks.
+        ConfigError: more offloaded blocks than there are.
     """
     blocks, kept = transformer.transformer_blocks, cache or NoCache()
     fill_outside(transformer, read, kept)
@@ -82,7 +85,7 @@ def set_policies(transformer: Any, options: EngineOptions, stream: BlockStream |
 
 
 def weight_stream(transformer: Any) -> BlockStream | None:
-    """What streams this transformer's weights, if anything does."""
+    """Return what streams this transformer's weights, if anything does."""
     runner = runner_of(transformer)
     return runner.stream if isinstance(runner, PolicyRunner) else None
 
@@ -144,8 +147,8 @@ def _offload(keeping: Sequence[int], num_bytes: int, block: torch.nn.Module) -> 
     """For the blocks that keep activations, each an equal part."""
     if not keeping:
         raise ConfigError(
-            "every block is computed again or streamed, so none keeps activations that could wait on the host; set "
-            "activation_offload to 0"
+            "every block uses checkpointing or is offloaded, so none keeps activations that could wait on the host; "
+            "set activation_offload to 0"
         )
     device = next(block.parameters()).device
     return ActivationOffload(device, HostArena(pinned=device.type == "cuda"), keeping, num_bytes // len(keeping))
@@ -157,3 +160,22 @@ def _stream(options: EngineOptions, device: torch.device) -> BlockStream | None:
     arena = HostArena(pinned=device.type == "cuda" and options.stream_folder is None, folder=options.stream_folder)
     travel: Travel = "round" if options.forward_only else "there and back"
     return BlockStream(device, arena, num_slots=options.num_slots, travel=travel)
+
+
+def frozen_weight(layer: torch.nn.Module) -> torch.Tensor:
+    """[out, in] in float32 of the layer under any adapters. Of an offloaded block: while it computes."""
+    while isinstance(inner := getattr(layer, "base_layer", None), torch.nn.Module):
+        layer = inner
+    weight = layer.weight
+    assert isinstance(weight, torch.Tensor)  # adapters lie on linear layers alone
+    return dequantise(weight, layer.scale, torch.float32) if isinstance(layer, QuantisedLinear) else weight.float()
+
+
+def bring_weights(transformer: Any, module: str) -> None:
+    """Copy the weights of the block that `module` lies in to the device, if they are offloaded."""
+    stream = weight_stream(transformer)
+    if stream is None or not module.startswith(f"{BLOCKS}."):
+        return
+    index = int(module.split(".")[1])
+    if index in stream:
+        stream.enter(index)

@@ -15,7 +15,6 @@ from torch import Tensor
 from ltx_core.denoiser.blocks import set_runner
 from ltx_core.engine.assemble import BLOCKS
 from ltx_core.engine.comparison import Comparison, LayerLoss, Whole, chosen, kind_of, worst_of
-from ltx_core.engine.loaded_in_turn import Felt, LoadedInTurn
 from ltx_core.engine.low_precision import (
     SMALLEST_INT8_ROWS,
     Format,
@@ -27,7 +26,8 @@ from ltx_core.engine.low_precision import (
     supported,
 )
 from ltx_core.engine.options import EngineOptions, LayerChoice
-from ltx_core.flow_matching.random import named_generator
+from ltx_core.engine.runner import Felt, LoadedInTurn
+from ltx_core.rng import named_generator
 
 OUTLYING = 6.0
 """A column is an outlier if it is so many times as large as the middle one."""

@@ -21,7 +21,7 @@ GRADIENT_BOUND = 0.10
 """No layer is multiplied in 8 bits if a LoRA's gradients over the whole model are off by more."""
 LOSS_BOUND = 0.01
 """Nor if the loss is, relative."""
-NUM_TOLD = 5
+MOST_NAMED = 5
 
 
 class LayerLoss(BaseModel):
@@ -50,7 +50,7 @@ class Whole(BaseModel):
 
     @property
     def is_harmless(self) -> bool:
-        """Whether it is within the bounds."""
+        """True if it is within the bounds."""
         off = abs(self.loss - self.native_loss)
         return self.gradient_error <= GRADIENT_BOUND and off <= LOSS_BOUND * abs(self.native_loss)
 
@@ -124,8 +124,8 @@ def chosen(losses: list[LayerLoss]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def worst_of(losses: list[LayerLoss]) -> tuple[LayerLoss, ...]:
     """Those that lose most either way, each once."""
-    by_products = sorted(losses, key=lambda loss: -(loss.products or 0.0))[:NUM_TOLD]
-    by_weights = sorted(losses, key=lambda loss: -loss.weights)[:NUM_TOLD]
+    by_products = sorted(losses, key=lambda loss: -(loss.products or 0.0))[:MOST_NAMED]
+    by_weights = sorted(losses, key=lambda loss: -loss.weights)[:MOST_NAMED]
     return tuple(dict.fromkeys([*by_products, *by_weights]))
 
 

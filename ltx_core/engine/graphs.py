@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ltx_core.engine.streaming import BlockStream, StreamState
+from ltx_core.engine.block_offload import BlockStream, StreamState
 
 Tensors = Mapping[str, torch.Tensor]
 Work = Callable[[Tensors], dict[str, torch.Tensor]]

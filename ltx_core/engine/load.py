@@ -10,7 +10,7 @@ from diffusers import LTX2VideoTransformer3DModel
 
 from ltx_core.checkpoint.complete import compare_shapes
 from ltx_core.checkpoint.load import empty_transformer
-from ltx_core.checkpoint.model import Checkpoint
+from ltx_core.checkpoint.model import Model
 from ltx_core.checkpoint.read import TensorReader
 from ltx_core.engine.assemble import Read, assemble, fill_block, fill_outside
 from ltx_core.engine.compare import compare
@@ -21,7 +21,7 @@ from ltx_core.engine.quantised_cache import NoCache, QuantisedFolder, opened
 
 
 def load_denoiser(
-    checkpoint: Checkpoint,
+    checkpoint: Model,
     options: EngineOptions,
     *,
     device: str,
@@ -35,7 +35,7 @@ def load_denoiser(
     Raises:
         StorageError: quantised weights cannot be written.
         CheckpointError: tensors are missing, unknown or of another shape than the header's config says; names them.
-        OutOfMemory: the host has no room for the streamed blocks.
+        OutOfMemory: the host has no room for the offloaded blocks.
     """
     transformer = empty_transformer(checkpoint)
     with _reader(checkpoint, transformer, device=device, dtype=dtype) as (reader, read), opened(cache, reader) as kept:
@@ -44,7 +44,7 @@ def load_denoiser(
 
 
 def compare_in_8_bits(
-    checkpoint: Checkpoint,
+    checkpoint: Model,
     kind: Format,
     loss: Callable[[Any], torch.Tensor],
     *,
@@ -53,8 +53,9 @@ def compare_in_8_bits(
     device: str,
     dtype: torch.dtype,
 ) -> Comparison:
-    """What 8 bits lose of this transformer, and how its layers are to be held and multiplied. `loss` runs one batch,
-    which is of `clip`, through the transformer it is given. The device holds a block and its activations at a time.
+    """Return what 8 bits lose of this transformer, and how its layers are to be held and multiplied. `loss` runs one
+    batch, which is of `clip`, through the transformer it is given. The device holds a block and its activations at a
+    time.
 
     Raises:
         CheckpointError: as `load_denoiser`.
@@ -82,7 +83,7 @@ def compare_in_8_bits(
 
 @contextmanager
 def _reader(
-    checkpoint: Checkpoint, transformer: Any, *, device: str, dtype: torch.dtype
+    checkpoint: Model, transformer: Any, *, device: str, dtype: torch.dtype
 ) -> Iterator[tuple[TensorReader, Read]]:
     """What reads the transformer's tensors by their names, once their shapes are known to be right."""
     weights = checkpoint.weights("transformer")
@@ -91,7 +92,6 @@ def _reader(
     with TensorReader(device=device, dtype=dtype) as reader:
 
         def read(names: Sequence[str]) -> Mapping[str, torch.Tensor]:
-            ordered = sorted(names, key=lambda name: weights[name].begin)
-            return {name: weights[name].read(reader) for name in ordered}
+            return reader.weights({name: weights[name] for name in names})
 
         yield reader, read

@@ -2,10 +2,13 @@
 
 A weight [N, K] is stored as 8-bit values with a float32 scale for each of its N rows; an input's rows are scaled the
 same way when it comes. Products accumulate in 32 bits, so the error is that of rounding the two factors.
+
+Why so: docs/decisions/float32_epilogue.md.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal, TypeGuard
 
@@ -126,7 +129,7 @@ class FrozenProduct(torch.autograd.Function):
 
 
 def supported(kind: Format, device: torch.device) -> bool:
-    """Whether the device multiplies this format: int8 from Turing on, e4m3 with row scales from Hopper on."""
+    """Return whether the device multiplies this format: int8 from Turing on, e4m3 with row scales from Hopper on."""
     if device.type != "cuda":
         return True
     capability = torch.cuda.get_device_capability(device)
@@ -134,7 +137,8 @@ def supported(kind: Format, device: torch.device) -> bool:
 
 
 def precision_on(device: torch.device, kind: Format, *, products: bool = True, low_backward: bool) -> LowPrecision:
-    """How a device computes with 8-bit weights: dequantised without `products`, or where it has none of that format."""
+    """Return how a device computes with 8-bit weights: dequantised without `products`, or where it has none of that
+    format."""
     fast = products and supported(kind, device)
     return LowPrecision(kind, low_backward=low_backward and fast, low_forward=fast)
 
@@ -200,3 +204,21 @@ def quantisable(block: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Linear]]
 def is_quantisable(module: torch.nn.Module) -> TypeGuard[torch.nn.Linear]:
     """Whether 8 bits can hold it: a plain linear layer that is not narrow, as gates are."""
     return type(module) is torch.nn.Linear and not (module.in_features % MULTIPLE or module.out_features % MULTIPLE)
+
+
+@contextmanager
+def unrounded_inputs(model: torch.nn.Module) -> Iterator[None]:
+    """8-bit layers multiply in the dtype of their input for the length of the block.
+
+    Rounding inputs to 8 bits is a staircase: inputs that differ by one part in a million fall on other steps, so two
+    equal models, whose adapters are rounded differently, differ by as much as the steps are high.
+    """
+    layers = [module for module in model.modules() if isinstance(module, QuantisedLinear)]
+    before = [layer.precision for layer in layers]
+    try:
+        for layer in layers:
+            layer.precision = replace(layer.precision, low_forward=False)
+        yield
+    finally:
+        for layer, precision in zip(layers, before, strict=True):
+            layer.precision = precision

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from ltx_core.errors import ConfigError
-from ltx_core.files.digest import text_digest
+from ltx_core.io.digest import text_digest
 
 Precision = Literal["native", "int8", "fp8"]
 Products = Literal["all", "none"] | frozenset[str]
@@ -41,17 +41,17 @@ class EngineOptions:
     streamed_blocks: int = 0
     """How many blocks' frozen weights live on the host."""
     num_slots: int = 2
-    """Blocks' worth of device memory for streamed weights."""
+    """Blocks' worth of device memory for offloaded weights."""
     stream_folder: Path | None = None
     """Stream from files here and not from page-locked memory."""
     forward_only: bool = False
-    """No backward comes, as in sampling: streamed weights go round and round, not there and back."""
+    """No backward comes, as in sampling: offloaded weights go round and round, not there and back."""
     recompute: float = 0.0
-    """Share of the blocks that are computed again in the backward, 0 to 1. Streamed blocks always are."""
+    """Fraction of the blocks with activation checkpointing, 0 to 1. Offloaded blocks always have it."""
     activation_budget: float = 1.0
     """Inside compiled blocks: share of the activations that is kept, 0 to 1."""
     activation_offload: int = 0
-    """Bytes of a step's activations that wait in host memory for the backward; those of recomputed blocks cannot."""
+    """Bytes of a step's activations that wait in host memory for the backward; blocks with checkpointing have none."""
     fused: bool = False
     """Project query, key and value of one input together, and LoRAs in the base's dtype."""
     compiled: bool = False
@@ -66,9 +66,9 @@ class EngineOptions:
             ConfigError: a value is out of range, or would do nothing.
         """
         if not 0 <= self.recompute <= 1:
-            raise ConfigError(f"recompute is {self.recompute}; a share of the blocks from 0 to 1 is wanted")
+            raise ConfigError(f"recompute is {self.recompute}; a fraction of the blocks from 0 to 1 is wanted")
         if not 0 <= self.activation_budget <= 1:
-            raise ConfigError(f"activation_budget is {self.activation_budget}; a share from 0 to 1 is wanted")
+            raise ConfigError(f"activation_budget is {self.activation_budget}; a fraction from 0 to 1 is wanted")
         if self.activation_budget < 1 and not self.compiled:
             raise ConfigError("activation_budget works inside compiled blocks; set compiled, or use recompute")
         if self.activation_offload < 0:
@@ -82,9 +82,31 @@ class EngineOptions:
 
     @property
     def multiplies(self) -> bool:
-        """Whether any layer multiplies in 8 bits."""
+        """True if any layer multiplies in 8 bits."""
         return self.precision != "native" and self.products not in ("none", frozenset())
 
     def replaced(self, **changes: Any) -> Self:
         """The same with some options changed, and held to each other again."""
         return replace(self, **changes)
+
+
+def recomputed_blocks(num_blocks: int, fraction: float) -> frozenset[int]:
+    """Return which blocks have activation checkpointing: a fraction of them, evenly spread."""
+    return frozenset(spread(num_blocks, round(num_blocks * fraction)))
+
+
+def streamed_blocks(num_blocks: int, num_streamed: int) -> list[int]:
+    """Return which blocks to offload: evenly spread, so that the computing of resident ones hides the copies of the
+    others.
+
+    Raises:
+        ConfigError: more blocks than there are.
+    """
+    if not 0 <= num_streamed <= num_blocks:
+        raise ConfigError(f"{num_streamed} offloaded blocks; the model has {num_blocks}")
+    return spread(num_blocks, num_streamed)
+
+
+def spread(num_blocks: int, wanted: int) -> list[int]:
+    """`wanted` of `num_blocks` indices, evenly spread, the last among them."""
+    return [i for i in range(num_blocks) if (i + 1) * wanted // num_blocks > i * wanted // num_blocks]

@@ -5,10 +5,34 @@ from typing import Any
 
 import torch
 from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import Linear
 from torch.nn import functional
 
+from ltx_core.engine.dropout import KeyedDropout
 from ltx_core.engine.low_precision import FrozenProduct
-from ltx_core.lora.dropout import KeyedDropout
+
+
+class AddedLora(Linear):
+    """As peft's layer, bit for bit in float32; in shorter dtypes the sum of all is rounded once."""
+
+    def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """[..., in] to [..., out] in the dtype of x."""
+        names = [name for name in self.active_adapters if name in self.lora_A]
+        plain = not (args or kwargs or self.disable_adapters or self.merged or self.lora_variant)
+        if not names or not plain or x.dtype == torch.float32:
+            whole: torch.Tensor = super().forward(x, *args, **kwargs)
+            return whole
+        added = self._of(names[0], x)
+        for name in names[1:]:
+            added = added + self._of(name, x)
+        return with_added(self.base_layer, x, added)
+
+    def _of(self, name: str, x: torch.Tensor) -> torch.Tensor:
+        """Return what one adapter adds, in the dtype of its weights."""
+        down, up = self.lora_A[name], self.lora_B[name]
+        cast = self._cast_input_dtype(x, down.weight.dtype)
+        made: torch.Tensor = up(down(self.lora_dropout[name](cast))) * self.scaling[name]
+        return made
 
 
 def unrounded(layer: Any, x: torch.Tensor) -> torch.Tensor | None:
@@ -60,7 +84,7 @@ def project_together(layers: Sequence[Any], x: torch.Tensor) -> list[torch.Tenso
 
 
 def _hidden(layers: Sequence[Any], adapters: Sequence[str], x: torch.Tensor) -> Sequence[torch.Tensor]:
-    """What the down-projections make of x, by layer; with dropout each sees another part of it."""
+    """Return what the down-projections make of x, by layer; with dropout each sees another part of it."""
     downs = [layer.lora_A[name].weight for layer, name in zip(layers, adapters, strict=True)]
     dropouts = [layer.lora_dropout[name] for layer, name in zip(layers, adapters, strict=True)]
     if any(isinstance(dropout, KeyedDropout) for dropout in dropouts):

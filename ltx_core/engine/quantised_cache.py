@@ -20,12 +20,12 @@ from ltx_core.checkpoint.read import TensorReader
 from ltx_core.checkpoint.stored import StoredTensor
 from ltx_core.engine.options import Precision
 from ltx_core.errors import CheckpointError
-from ltx_core.files.atomic import remove_partials
-from ltx_core.files.digest import text_digest
-from ltx_core.files.json_file import parse_object
-from ltx_core.files.lock import folder_lock
-from ltx_core.files.safetensors import read_header
-from ltx_core.files.tensors import NAMES, write_tensors
+from ltx_core.io.atomic import remove_partials
+from ltx_core.io.digest import text_digest
+from ltx_core.io.json_file import parse_object
+from ltx_core.io.lock import folder_lock
+from ltx_core.io.safetensors import read_header
+from ltx_core.io.tensors import NAMES, write_tensors
 from ltx_core.progress import SILENT, Progress
 
 WORD_BYTES = 8

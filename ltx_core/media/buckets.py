@@ -42,12 +42,14 @@ def fit_size(width: int, height: int, longest: int) -> Size:
 
 
 def measured_size(width: int, height: int, resolution_type: str) -> float:
-    """How large a source is, as a least size is given: megapixels for `area`, else pixels of the shorter edge."""
+    """Return how large a source is, as a least size is given: megapixels for `area`, else pixels of the shorter
+    edge."""
     return width * height / 1e6 if resolution_type == "area" else float(min(width, height))
 
 
 def is_too_small(width: int, height: int, bucket: Size) -> bool:
-    """Whether filling `bucket` would more than double the source: its shorter edge is under half the bucket's."""
+    """Return whether filling `bucket` would more than double the source: its shorter edge is under half the
+    bucket's."""
     return min(width, height) * 2 < min(bucket)
 
 

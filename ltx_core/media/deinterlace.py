@@ -1,4 +1,4 @@
-"""Whole pictures from interlaced and telecined footage, on the clock of the frames they came from."""
+"""Whole frames from interlaced and telecined footage, on the clock of the frames they came from."""
 
 import itertools
 from collections import deque
@@ -129,7 +129,7 @@ def _cycles(frames: Iterable[TimedFrame], step: float) -> Iterator[tuple[int, Ti
 
 
 def _filtered(frames: Iterable[TimedFrame], chain: str) -> Iterator[Any]:
-    """The chain's pictures, with a filter of its own for each size and format that the frames have."""
+    """The chain's frames, with a filter of its own for each size and format that the frames have."""
     for _, alike in groupby(frames, key=lambda t: (t.frame.width, t.frame.height, t.frame.format.name)):
         first = next(alike)
         made = Filter(first.frame, chain)

@@ -1,11 +1,84 @@
-"""Which files of a folder are footage, and which are sounds and masks that belong to it."""
+"""Which files of a folder are footage, which audio files, masks and captions belong to them."""
 
 import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from itertools import product
 from pathlib import Path
 
-from ltx_core.errors import DataError
+from datasets_spec.quarantine import QuarantineReason
+from ltx_core.errors import ConfigError, DataError
+from ltx_core.io.regular import open_regular
+from ltx_core.media.errors import MediaError
+
+MAX_BYTES = 2**20
+"""Of a caption; a longer file was named so by mistake."""
+
+
+def read_caption(path: Path, strategy: str, instance_prompt: str | None) -> str:
+    """The caption of the media file `path`, one line, exactly as it will be embedded.
+
+    `textfile` reads NAME.txt beside the file, `filename` takes the name without its suffix, with underscores and
+    dashes for spaces, `instanceprompt` gives every file the same words. Runs of white space become one space.
+
+    Raises:
+        MediaError: NO_CAPTION, there is none or it is empty; BAD_CAPTION, it cannot be read as UTF-8.
+        ConfigError: no such strategy, or `instanceprompt` without a prompt.
+    """
+    if strategy == "textfile":
+        caption, origin = _read_text(caption_file(path)), str(caption_file(path))
+    elif strategy == "filename":
+        caption, origin = path.stem.replace("_", " ").replace("-", " "), f"the name of {path}"
+    elif strategy == "instanceprompt" and instance_prompt is not None:
+        caption, origin = instance_prompt, "`instance_prompt`"
+    else:
+        raise ConfigError(
+            f"caption_strategy is {strategy!r} and instance_prompt {instance_prompt!r}; wanted textfile, filename, or "
+            f"instanceprompt with a prompt."
+        )
+    caption = " ".join(caption.split())
+    if not caption:
+        raise MediaError(
+            QuarantineReason.NO_CAPTION, f"{origin} holds no words; a caption is wanted. Write what is to be seen."
+        )
+    return caption
+
+
+def caption_file(path: Path) -> Path:
+    """The text file beside a media file: NAME.txt, its suffix in any case; `.txt` where there is none."""
+    suffixes = ("".join(letters) for letters in product(".", "tT", "xX", "tT"))
+    found = (path.with_suffix(suffix) for suffix in suffixes if os.path.lexists(path.with_suffix(suffix)))
+    return next(found, path.with_suffix(".txt"))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with open_regular(path) as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise MediaError(
+                QuarantineReason.BAD_CAPTION, f"{path} is longer than 1 MiB, so it is no caption. Shorten it."
+            )
+        text = data.decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise MediaError(
+            QuarantineReason.NO_CAPTION,
+            f"{path} does not exist; with `textfile` every media file has a caption beside it. Write it, or choose "
+            f"another caption_strategy.",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise MediaError(
+            QuarantineReason.BAD_CAPTION,
+            f"{path} is not UTF-8: {error.reason} at byte {error.start}. Save it as UTF-8.",
+        ) from error
+    except OSError as error:
+        raise MediaError(
+            QuarantineReason.BAD_CAPTION, f"{path} cannot be read: {error.strerror}. Make it a readable text file."
+        ) from error
+    if "\0" in text:
+        raise MediaError(QuarantineReason.BAD_CAPTION, f"{path} holds zero bytes, so it is not text. Save it as UTF-8.")
+    return text
+
 
 VIDEO_SUFFIXES = frozenset(
     {
@@ -17,8 +90,8 @@ VIDEO_SUFFIXES = frozenset(
 )
 """Suffixes of video containers, lower case; whether the bytes are video is for `probe` to say."""
 
-SOUND_SUFFIXES = frozenset({".aac", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".weba"})
-"""Suffixes of sound alone, lower case."""
+AUDIO_SUFFIXES = frozenset({".aac", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".weba"})
+"""Suffixes of audio alone, lower case."""
 
 MASK_SUFFIXES = VIDEO_SUFFIXES | {".jpeg", ".jpg", ".png", ".webp"}
 MASK_ENDING = "_mask"
@@ -46,16 +119,16 @@ def find_media(root: Path, left_out: LeftOut = nothing) -> list[Path]:
     return _files(root, VIDEO_SUFFIXES, left_out)
 
 
-def find_sounds(root: Path, left_out: LeftOut = nothing) -> dict[str, list[Path]]:
-    """Every sound file under `root`, as `find_media` finds videos, by its relative path without the suffix.
+def find_audios(root: Path, left_out: LeftOut = nothing) -> dict[str, list[Path]]:
+    """Every audio file under `root`, as `find_media` finds videos, by its relative path without the suffix.
 
     Raises:
         DataError: `root` is not a folder.
     """
     if not root.is_dir():
-        raise DataError(f"{root} is not a folder; sounds are searched in one. Correct `audio.sound_dir`.")
+        raise DataError(f"{root} is not a folder; audio files are searched in one. Correct `audio.sound_dir`.")
     found: dict[str, list[Path]] = {}
-    for path in _files(root, SOUND_SUFFIXES, left_out):
+    for path in _files(root, AUDIO_SUFFIXES, left_out):
         found.setdefault(path.relative_to(root).with_suffix("").as_posix(), []).append(path)
     return found
 
@@ -79,13 +152,13 @@ def find_masks(root: Path, *, beside: bool, left_out: LeftOut = nothing) -> dict
 
 
 def is_mask_name(name: str) -> bool:
-    """Whether a name without its suffix is that of a mask beside videos, in any case."""
+    """Return whether a name without its suffix is that of a mask beside videos, in any case."""
     return name.lower().endswith(MASK_ENDING)
 
 
 def count_others(root: Path, known: Collection[Path], left_out: LeftOut = nothing) -> dict[str, int]:
-    """How many files under `root` are not `known`, by their suffix in lower case, or an empty string; hidden ones, and
-    what is no file, left out."""
+    """Return how many files under `root` are not `known`, by their suffix in lower case, or an empty string; hidden
+    ones, and what is no file, left out."""
     others = (path for path in _all_files(root, left_out) if path not in known and path.is_file())
     return dict(sorted(Counter(path.suffix.lower() for path in others).items()))
 
@@ -104,7 +177,7 @@ def _all_files(root: Path, left_out: LeftOut) -> Iterator[Path]:
 
 
 def _leads_into(link: Path, left_out: LeftOut) -> bool:
-    """Whether a link to a file leads into a folder that is left out."""
+    """Return whether a link to a file leads into a folder that is left out."""
     return any(left_out(folder) for folder in Path(os.path.realpath(link)).parents)
 
 

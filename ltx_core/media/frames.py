@@ -11,7 +11,7 @@ from av.video.reformatter import VideoReformatter
 from datasets_spec.rows import Scan
 from ltx_core.media.container import truncated
 from ltx_core.media.deinterlace import whole_pictures
-from ltx_core.media.orientation import picture
+from ltx_core.media.display import picture
 from ltx_core.media.timeline import TimedFrame
 
 Resize = Callable[[int, int], tuple[int, int]]
@@ -28,12 +28,12 @@ def decode_frames(
     luma: bool = False,
     scan: Scan = "progressive",
 ) -> Iterator[npt.NDArray[np.uint8]]:
-    """One uint8 [H, W, 3] RGB picture, as displayed, for each time; with `luma`, [H, W].
+    """One uint8 [H, W, 3] RGB frame, as displayed, for each time; with `luma`, [H, W].
 
-    The picture at time t is the last frame shown at or before t, so the same seconds pass whatever the file's rate,
+    The frame at time t is the last frame shown at or before t, so the same seconds pass whatever the file's rate,
     constant or not. `times` are seconds since the file's first frame was shown, not decreasing. The file is read once,
     forward, from the keyframe before the first time. `scan`: how the file is scanned, if not progressively; then its
-    pictures are put together from fields first. A frame asked for twice is the same array: do not write to it.
+    frames are put together from fields first. A frame asked for twice is the same array: do not write to it.
 
     Raises:
         MediaError: the file cannot be opened or decoded, or ends more than `HOLD_SECONDS` before a time.

@@ -33,7 +33,7 @@ class Numbering(NamedTuple):
     bits: int
     may_have_gaps: bool
     has_planes: bool
-    """Whether each slice says which of three separate colour planes it is of."""
+    """True if each slice says which of three separate colour planes it is of."""
     may_be_fields: bool
 
 
@@ -46,7 +46,7 @@ class Number(NamedTuple):
     numbering: Numbering
 
     def follows(self, last: "Number") -> bool:
-        """Whether nothing is missing since `last`, which others refer to."""
+        """Return whether nothing is missing since `last`, which others refer to."""
         step = (self.value - last.value) % (1 << self.numbering.bits)
         return step == 1 or (step == 0 and self.is_field) or self.numbering.may_have_gaps
 

@@ -1,4 +1,4 @@
-"""Write frames and sound as an MP4 that plays everywhere and is the same bytes for the same input."""
+"""Write frames and audio as an MP4 that plays everywhere and is the same bytes for the same input."""
 
 from collections.abc import Iterator
 from fractions import Fraction
@@ -12,7 +12,7 @@ from av.codec.context import Flags
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 
 from ltx_core.errors import ShapeError
-from ltx_core.files.atomic import atomic_path
+from ltx_core.io.atomic import atomic_path
 
 MUXER_OPTIONS = {
     "movflags": "+faststart",  # the index first, so that a player starts before it has the whole file
@@ -38,7 +38,7 @@ def write_mp4(
     whole or not at all.
 
     Raises:
-        ShapeError: frames or sound are not of these shapes, or an edge is odd, which yuv420p cannot hold.
+        ShapeError: frames or audio are not of these shapes, or an edge is odd, which yuv420p cannot hold.
         StorageError: the disk is full or cannot be written.
     """
     _check_shapes(frames, sound)
@@ -66,7 +66,7 @@ def _check_shapes(frames: npt.NDArray[np.uint8], sound: npt.NDArray[np.float32] 
             f"frames are {frames.dtype} {list(frames.shape)}; uint8 [F, H, W, 3] with even H and W is wanted"
         )
     if sound is not None and (sound.ndim != 2 or sound.shape[0] != 2):
-        raise ShapeError(f"sound is {list(sound.shape)}; [2, N] is wanted. Duplicate a single channel.")
+        raise ShapeError(f"audio is {list(sound.shape)}; [2, N] is wanted. Duplicate a single channel.")
 
 
 def _video_stream(container: Any, frames: npt.NDArray[np.uint8], rate: Fraction) -> Any:
@@ -109,7 +109,7 @@ def _sound_frames(sound: npt.NDArray[np.float32], sound_rate: int) -> Iterator[A
 
 
 def _mux_until(container: Any, audio: Any, pieces: Iterator[Any], end: Fraction) -> None:
-    """Write the sound that begins before `end`, so that both streams lie side by side in the file."""
+    """Write the audio that begins before `end`, so that both streams lie side by side in the file."""
     for frame in pieces:
         for packet in audio.encode(frame):
             container.mux(packet)

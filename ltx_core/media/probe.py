@@ -11,17 +11,15 @@ from typing import Any
 
 from datasets_spec.quarantine import QuarantineReason
 from datasets_spec.rows import Colors, Scan
-from ltx_core.media.clock import BACK_SECONDS
-from ltx_core.media.container import decode_errors, open_media, preferred_audio, truncated, video_stream
+from ltx_core.media.container import decode_errors, num_indexes, open_media, preferred_audio, truncated, video_stream
 from ltx_core.media.deinterlace import CYCLE, KEPT
 from ltx_core.media.errors import MediaError
-from ltx_core.media.look import look_at
 from ltx_core.media.lost import lost_picture
-from ltx_core.media.packets import UNSTAMPED, Packets, Track
-from ltx_core.media.rates import usual_rate
+from ltx_core.media.packets import BACK_SECONDS, UNSTAMPED, Packets, Track
 from ltx_core.media.reading import is_loose, packets_of
+from ltx_core.media.scan import look_at
 from ltx_core.media.timeline import clock_tolerance, first_frame_seconds, frame_step, timed_frames
-from ltx_core.media.truncation import num_indexes
+from ltx_core.media.windows import usual_rate
 
 HIDDEN_FRAME_CODECS = frozenset({"vp8"})
 """Codecs whose packets may hold frames that are never shown, so that counting packets counts too many."""
@@ -67,7 +65,7 @@ class Times:
 
     @property
     def is_variable(self) -> bool:
-        """Whether intervals differ by more than rounding explains."""
+        """True if intervals differ by more than rounding explains."""
         steps = _intervals(self.shown)
         return bool(steps) and max(steps) - min(steps) > 2 * self.tolerance + 0.02 * median(steps)
 
@@ -135,7 +133,7 @@ def _check_whole(container: Any, stream: Any, packets: Packets, path: Path) -> N
 
 def _check_single(container: Any, packets: Packets, path: Path) -> None:
     """See that a file of one clock is one recording; of several, stored one after another, ffmpeg would show the first
-    alone, or with the sound of the others.
+    alone, or with the audio of the others.
 
     Raises:
         MediaError: DECODE_ERROR.
@@ -154,7 +152,7 @@ def _check_single(container: Any, packets: Packets, path: Path) -> None:
 
 
 def _check_unbroken(container: Any, stream: Any, packets: Packets, path: Path) -> None:
-    """See that no picture was lost on the way from the encoder.
+    """See that no frame was lost on the way from the encoder.
 
     Raises:
         MediaError: DECODE_ERROR.
@@ -164,7 +162,7 @@ def _check_unbroken(container: Any, stream: Any, packets: Packets, path: Path) -
         begin = min(stamp for stamp, _ in track.shown() if stamp is not None)
         raise MediaError(
             QuarantineReason.DECODE_ERROR,
-            f"{path} lacks a picture at about {lost - float(begin * track.time_base):.2f} s, and others are made from "
+            f"{path} lacks a frame at about {lost - float(begin * track.time_base):.2f} s, and others are made from "
             f"it; all are wanted. Copy or record it again, or cut it there.",
         )
 
@@ -182,7 +180,7 @@ def _end(track: Track) -> float:
 def _packet_times(path: Path, stream: Any, track: Track) -> Times | None:
     """Times from packets alone; None where they do not tell (missing or equal stamps, frames that are not shown).
 
-    Where a recording begins amid pictures that refer to earlier ones, those are not shown: it begins with the first
+    Where a recording begins amid frames that refer to earlier ones, those are not shown: it begins with the first
     that can be decoded.
     """
     base: Fraction = stream.time_base

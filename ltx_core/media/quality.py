@@ -1,17 +1,19 @@
-"""Which clips are hopeless."""
+"""Which clips are hopeless, which show the same as another, and which source files are held out for the eval loss."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from datasets_spec.quarantine import Quarantined, QuarantineReason
-from datasets_spec.rows import Clip
+from datasets_spec.rows import Clip, Split
+from ltx_core.io.digest import text_digest
 from ltx_core.media.clip import clip_seconds
 
 
 @dataclass(frozen=True)
 class QualityThresholds:
-    """Above these a clip is set aside. The defaults remove only what no one would train on."""
+    """Above these a clip is quarantined. The defaults remove only what no one would train on."""
 
     max_black_fraction: float = 0.9
     max_frozen_fraction: float = 0.98
@@ -19,7 +21,7 @@ class QualityThresholds:
 
 def judged(clips: Sequence[Clip], thresholds: QualityThresholds) -> tuple[list[Clip], list[Quarantined]]:
     """The clips of one file, in order of time, that are good enough; and a row for each span that is not: clips without
-    a good one between them that are black, or frozen, share theirs, so that an hour's still picture is one row."""
+    a good one between them that are black, or frozen, share theirs, so that an hour's still frame is one row."""
     kept: list[Clip] = []
     refused: list[Quarantined] = []
     for reason, group in groupby(clips, lambda clip: _fault(clip, thresholds)):
@@ -49,6 +51,78 @@ def _refused(clips: Sequence[Clip], reason: QuarantineReason, thresholds: Qualit
 
 
 def quarantined_clip(clip: Clip, reason: QuarantineReason, detail: str) -> Quarantined:
-    """A clip's row among the items set aside."""
+    """A clip's row among the items quarantined."""
     source = clip.media_id.removeprefix(f"{clip.dataset}/")
     return Quarantined(item=clip.clip_id, source=source, reason=reason, detail=detail, path=clip.path)
+
+
+RELATIVE = 0.05
+"""Share by which sharpness and motion of two encodings of one thing may differ."""
+ABSOLUTE = 5e-4
+"""The same, for figures near zero."""
+LOUDNESS_DB = 1.5
+
+
+def mark_duplicates(clips: Sequence[Clip]) -> tuple[list[Clip], list[Quarantined]]:
+    """Clips to keep, sorted by `clip_id`, and those that repeat an earlier one from a file of other bytes.
+
+    A repeat has the same perceptual hash of its middle frame, the same shape, and nearly the same figures. Files of
+    equal bytes are no duplicates here: the user put them there twice, and they share their latents.
+    """
+    kept: list[Clip] = []
+    repeats: list[Quarantined] = []
+    by_hash: dict[str, list[Clip]] = defaultdict(list)
+    for clip in sorted(clips, key=lambda clip: clip.clip_id):
+        first = next((other for other in by_hash[clip.perceptual_hash] if _repeats(clip, other)), None)
+        if first is None:
+            kept.append(clip)
+            by_hash[clip.perceptual_hash].append(clip)
+        else:
+            detail = f"shows the same as {first.clip_id}, which is kept; each scene is wanted once. Remove one of them."
+            repeats.append(quarantined_clip(clip, QuarantineReason.DUPLICATE, detail))
+    return kept, repeats
+
+
+def _repeats(clip: Clip, other: Clip) -> bool:
+    return (
+        clip.media_key != other.media_key
+        and clip.bucket == other.bucket
+        and _near(clip.sharpness, other.sharpness)
+        and _near(clip.motion, other.motion)
+        and abs(clip.black_fraction - other.black_fraction) <= RELATIVE
+        and abs(clip.frozen_fraction - other.frozen_fraction) <= RELATIVE
+        and abs(clip.loudness_db - other.loudness_db) <= LOUDNESS_DB
+    )
+
+
+def _near(a: float, b: float) -> bool:
+    return abs(a - b) <= max(RELATIVE * max(abs(a), abs(b)), ABSOLUTE)
+
+
+MIN_SOURCES = 4
+"""From this many files on, one is held out even if chance picked none."""
+
+
+def eval_split(media_key: str, fraction: float) -> Split:
+    """The side of a file, by its bytes alone; `fraction` of all files, in the long run, is held out."""
+    return "eval" if _draw(media_key) < fraction else "train"
+
+
+def assign_splits(clips: Sequence[Clip], fraction: float) -> list[Clip]:
+    """The clips in their order, each with the side of its source file.
+
+    All clips of a file, and files of equal bytes, are on one side. With a fraction over 0 and at least `MIN_SOURCES`
+    different files, at least one is held out; below 1, at least one is trained on.
+    """
+    keys = sorted({clip.media_key for clip in clips}, key=lambda key: (_draw(key), key))
+    held_out = {key for key in keys if eval_split(key, fraction) == "eval"}
+    if fraction > 0 and not held_out and len(keys) >= MIN_SOURCES:
+        held_out = {keys[0]}
+    if keys and len(held_out) == len(keys) and fraction < 1:
+        held_out.remove(keys[-1])
+    return [clip.model_copy(update={"split": "eval" if clip.media_key in held_out else "train"}) for clip in clips]
+
+
+def _draw(media_key: str) -> float:
+    """A number in [0, 1) that only the key decides."""
+    return int(text_digest("eval split", media_key)[:13], 16) / 16**13

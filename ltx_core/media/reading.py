@@ -8,14 +8,13 @@ from typing import Any
 import av
 
 from datasets_spec.quarantine import QuarantineReason
-from ltx_core.media.clock import continue_clock
 from ltx_core.media.container import demuxed, has_video, open_media, video_stream
 from ltx_core.media.errors import MediaError
-from ltx_core.media.packets import UNSTAMPED, Packets, Track, read_packets
+from ltx_core.media.packets import UNSTAMPED, Packets, Track, continue_clock, read_packets
 
 LOOSE = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc", "m4v", "ogg", "flv", "avi"})
 UNORDERED = frozenset({"avi", "m4v"})
-"""Containers that give no times of showing, so that pictures which are stored in another order are counted."""
+"""Containers that give no times of showing, so that frames which are stored in another order are counted."""
 """Containers without an index, or whose clock may start again, or that stamp only some packets: ffmpeg's times after a
 seek are guesses in them. Their packets are listed once, and found again by place and size."""
 SEARCHED_PACKETS = 256
@@ -42,13 +41,13 @@ def _listed(path: Path, _size: int, _mtime_ns: int) -> Packets:
     with open_media(path) as container:
         packets = read_packets(container)
         if container.format.name in UNORDERED:
-            _count_pictures(container, packets)
+            _count_frames(container, packets)
         if is_loose(container):
             continue_clock(packets, video_stream(container, path).index if has_video(container) else None)
         return packets
 
 
-def _count_pictures(container: Any, packets: Packets) -> None:
+def _count_frames(container: Any, packets: Packets) -> None:
     for stream in container.streams.video:
         track, decoder = packets.tracks.get(stream.index), stream.codec_context
         if track is None or decoder is None or UNSTAMPED in track.dts:
@@ -57,7 +56,7 @@ def _count_pictures(container: Any, packets: Packets) -> None:
 
 
 def is_loose(container: Any) -> bool:
-    """Whether the container is one of `LOOSE`."""
+    """Return whether the container is one of `LOOSE`."""
     return container.format.name in LOOSE
 
 
@@ -65,7 +64,7 @@ def listed_packets(container: Any, stream: Any, path: Path, seconds: float | Non
     """Packets of a stream, on the continued clock, then the empty one that flushes; found without an index.
 
     From the start; or from the last packet that decoding can begin at and that is shown not after container time
-    `seconds`. Nothing is kept. Pictures whose references were lost at a jump are left out.
+    `seconds`. Nothing is kept. Frames whose references were lost at a jump are left out.
 
     Raises:
         MediaError: DECODE_ERROR, the file changed meanwhile.
@@ -91,7 +90,7 @@ def key_seconds(path: Path, stream: Any, seconds: float) -> float | None:
 
 
 def _start(track: Track, seconds: float) -> int:
-    """Number of the packet to start from: the latest key packet that has a time, not after `seconds`. Pictures that are
+    """Number of the packet to start from: the latest key packet that has a time, not after `seconds`. Frames that are
     counted are counted from the first."""
     if track.is_counted:
         return 0

@@ -1,23 +1,29 @@
 """Whether a file is interlaced or telecined, whatever it says of itself.
 
 The rule. ffmpeg's `idet` says of each frame which field comes first, or that it is progressive. It is deceived by sharp
-patterns, so what it calls interlaced is checked: where pictures move, the two fields of a frame must fit each other no
+patterns, so what it calls interlaced is checked: where frames move, the two fields of a frame must fit each other no
 better than each fits the neighbouring frame's, as fields of different times do. A file is interlaced if a fifth of the
 frames are by both tests, and one field comes first in nearly all of these; of files flagged as interlaced a twentieth
 is enough. It is telecined if fields are also repeated, the top and the bottom one in turns, as in film spread over 60
-fields. Flags alone decide nothing: progressive pictures are often stored as two fields, and are left as they are.
+fields. Flags alone decide nothing: progressive frames are often stored as two fields, and are left as they are.
 """
 
 from collections import Counter, deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
-from datasets_spec.rows import Scan
+from datasets_spec.rows import Colors, Scan
 from ltx_core.media.deinterlace import Filter
+from ltx_core.media.display import check_mappable, color_kind, is_transparent
+from ltx_core.media.errors import MediaError
+from ltx_core.media.timeline import TimedFrame, timed_frames
 
 INTERLACED_SHARE, FLAGGED_SHARE = 0.2, 0.05
 """Of the frames that were looked at: in files that say nothing, and in those flagged as interlaced."""
@@ -52,7 +58,7 @@ class Tally:
     """How badly the fields of the frames called interlaced fit each other, and their neighbours' fields."""
 
     def verdict(self, *, may_be_film: bool) -> Scan:
-        """What the file is; `may_be_film`: whether its rate is that of telecined film."""
+        """Return what the file is; `may_be_film`: whether its rate is that of telecined film."""
         parity = max(PARITIES, key=lambda name: self.interlaced[name])
         count = self.interlaced[parity]
         share = FLAGGED_SHARE if self.flagged * 2 > self.frames else INTERLACED_SHARE
@@ -108,8 +114,8 @@ class FieldJudge:
 
 
 def field_fit(before: Luma, frame: Luma, after: Luma) -> tuple[int, int]:
-    """How badly the lines of a frame [H, W], where it moves, fit between the lines around them: its own lines, and
-    those of the nearer of its neighbours, taken for either order of fields."""
+    """Return how badly the lines of a frame [H, W], where it moves, fit between the lines around them: its own lines,
+    and those of the nearer of its neighbours, taken for either order of fields."""
     around = frame[:-2] + frame[2:]
     moves = np.maximum(np.abs(frame - before), np.abs(after - frame))[1:-1] > MOVING_LEVELS
     inside, earlier, later = (
@@ -119,3 +125,53 @@ def field_fit(before: Luma, frame: Luma, after: Luma) -> tuple[int, int]:
     top_first = int(earlier[0::2].sum() + later[1::2].sum())
     bottom_first = int(later[0::2].sum() + earlier[1::2].sum())
     return int(inside.sum()), min(top_first, bottom_first)
+
+
+SPANS, SPAN_FRAMES = 5, 24
+"""How many places of a file are looked at, and how many frames in each; all of a file that has no more."""
+FILM_RATES = (29.5, 30.5)
+"""Frames a second of telecined film, which is 23.976 or 24 of its own."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """As the fields of `datasets_spec.Media` of the same names."""
+
+    scan: Scan
+    colors: Colors
+    has_alpha: bool
+
+
+def look_at(path: Path, num_frames: int, seconds: float, rate: float, codec_tag: str) -> Look:
+    """Decode some frames of a file of so many frames in so many seconds, usually `rate` a second.
+
+    What cannot be decoded beyond the first frame is passed over: cutting clips says what is wrong with it.
+
+    Raises:
+        MediaError: HDR, the colours cannot be mapped; or the file cannot be opened or its first frame decoded.
+    """
+    first = next(timed_frames(path)).frame
+    check_mappable(first, codec_tag, str(path))
+    tally, has_alpha = Tally(), False
+    for start, count in _spans(num_frames, seconds):
+        judge = FieldJudge(tally)
+        try:
+            for timed in _frames(path, start, count):
+                judge.add(timed.frame)
+                has_alpha = has_alpha or is_transparent(timed.frame)
+        except MediaError:
+            continue
+    may_be_film = FILM_RATES[0] < rate < FILM_RATES[1]
+    return Look(tally.verdict(may_be_film=may_be_film), color_kind(first), has_alpha)
+
+
+def _spans(num_frames: int, seconds: float) -> list[tuple[float, int]]:
+    """Start in seconds and number of frames of each place to look at."""
+    if num_frames <= SPANS * SPAN_FRAMES:
+        return [(0.0, num_frames)]
+    return [((n + 0.5) / SPANS * seconds, SPAN_FRAMES) for n in range(SPANS)]
+
+
+def _frames(path: Path, start: float, count: int) -> Iterator[TimedFrame]:
+    wanted = (timed for timed in timed_frames(path, start) if timed.end > start)
+    return islice(wanted, count)

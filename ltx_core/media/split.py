@@ -1,24 +1,211 @@
-"""A file to clips: cut at scene changes, then in windows; judge each clip's pictures and sound."""
+"""A file to clips: cut at scene changes, then in windows; judge each clip's video and audio."""
 
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from datasets_spec.quarantine import Quarantined, QuarantineReason
 from datasets_spec.rows import Clip, Media
 from datasets_spec.spec import DatasetSpec
-from ltx_core.media.analysis import Analysis, analyse
-from ltx_core.media.buckets import Size, bucket_size, is_too_small, measured_size
-from ltx_core.media.clip import clip_id, clip_seconds, keyed
+from ltx_core.media.buckets import Size, bucket_size, fit_size, is_too_small, measured_size
+from ltx_core.media.clip import clip_id, clip_seconds, heard, keyed
 from ltx_core.media.errors import MediaError
-from ltx_core.media.heard import heard
-from ltx_core.media.holdout import eval_split
-from ltx_core.media.measure import SILENCE_DB
-from ltx_core.media.quality import QualityThresholds, judged, quarantined_clip
-from ltx_core.media.rates import sampling
-from ltx_core.media.windows import Lengths, Window, clip_lengths, scene_windows, whole_frames
+from ltx_core.media.frames import decode_frames
+from ltx_core.media.measure import SILENCE_DB, frame_luma, is_same, laplacian_variance, perceptual_hash
+from ltx_core.media.quality import QualityThresholds, eval_split, judged, quarantined_clip
+from ltx_core.media.windows import Lengths, Sampling, Window, clip_lengths, sampling, scene_windows, whole_frames
+
+THUMBNAIL = (8, 8)
+"""Cells of luma, rows and columns, that frames are compared by: coarse, so that small movements do not count."""
+HISTOGRAM_BINS = 16
+LOOKAHEAD = 3
+"""Frames for which a cut's old frame stood and its new one stays. A flash or a damaged frame is gone before."""
+MIN_CHANGE = 0.06
+"""Changes under this are never cuts."""
+TIMES_NEIGHBOURS = 3.0
+"""A cut changes at least this many times as much as the frames around it do, so that shaking is no cut."""
+NEIGHBOURHOOD = 6
+"""Frames on either side that count as around."""
+
+
+class ChangeMeter:
+    """Takes frames in order and keeps how much each differs from the ones 1, 2 and 3 before it."""
+
+    def __init__(self) -> None:
+        self._recent: deque[npt.NDArray[np.float32]] = deque(maxlen=LOOKAHEAD)
+        self._changes: list[tuple[float, ...]] = []
+
+    def add(self, frame: npt.NDArray[np.uint8]) -> None:
+        """Add a frame [H, W] of luma, or [H, W, 3]."""
+        self._compare(_signature(frame))
+
+    def _compare(self, signature: npt.NDArray[np.float32]) -> None:
+        changes = [_difference(signature, earlier) for earlier in reversed(self._recent)]
+        self._changes.append((*changes, *([0.0] * (LOOKAHEAD - len(changes)))))
+        self._recent.append(signature)
+
+    def repeat(self) -> None:
+        """Add the frame before once more."""
+        self._compare(self._recent[-1])
+
+    def cuts(self) -> list[int]:
+        """Frames that begin a new scene, the first frame left out, in order.
+
+        Frame n begins one if the last frame before it differs from n, n+1 and n+2, and n from n-2 and n-3 too, all by
+        at least `MIN_CHANGE`, and by `TIMES_NEIGHBOURS` times the mean step between the frames around n.
+
+        Not found: fades and dissolves, so a clip may hold one; cuts between frames of equal brightness everywhere.
+        """
+        changes = np.array(self._changes, dtype=np.float64).reshape(-1, LOOKAHEAD)
+        found: list[int] = []
+        for n in range(1, len(changes)):
+            if changes[n, 0] < MIN_CHANGE:
+                continue
+            stays = min(changes[n + k, k] for k in range(LOOKAHEAD) if n + k < len(changes))
+            stayed = float(changes[n, : min(n, LOOKAHEAD)].min())
+            low, high = max(n - NEIGHBOURHOOD, 1), n + NEIGHBOURHOOD + 1
+            around = np.delete(changes[low:high, 0], n - low)
+            usual = float(np.sort(around)[: -1 if len(around) > 3 else None].mean()) if len(around) else 0.0
+            if min(stays, stayed) >= max(MIN_CHANGE, TIMES_NEIGHBOURS * usual):
+                found.append(n)
+        return found
+
+
+def _signature(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Mean luma of each cell and the square roots of the luma histogram's shares, one vector."""
+    luma = frame_luma(frame)
+    rows, columns = (_edges(edge, cells) for edge, cells in zip(luma.shape, THUMBNAIL, strict=True))
+    sums = np.add.reduceat(np.add.reduceat(luma, rows[:-1], axis=0), columns[:-1], axis=1)
+    counts = np.outer(np.diff(rows), np.diff(columns))
+    levels = np.minimum(luma * HISTOGRAM_BINS, HISTOGRAM_BINS - 1).astype(np.intp)
+    shares = np.bincount(levels.ravel(), minlength=HISTOGRAM_BINS) / luma.size
+    return np.concatenate([(sums / counts).ravel(), np.sqrt(shares)]).astype(np.float32)
+
+
+def _edges(length: int, cells: int) -> npt.NDArray[np.intp]:
+    return np.linspace(0, length, cells + 1).astype(np.intp)
+
+
+def _difference(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
+    """Mean of two distances in [0, 1]: of the cells' luma, and of the histograms (Hellinger)."""
+    cells = THUMBNAIL[0] * THUMBNAIL[1]
+    luma = float(np.abs(a[:cells] - b[:cells]).mean())
+    histogram = float(np.sqrt(np.square(a[cells:] - b[cells:]).sum() / 2))
+    return (luma + histogram) / 2
+
+
+ANALYSIS_EDGE = 256
+"""Longest edge of the frames that are judged. Sharpness is that of frames of this size."""
+BLACK_LUMA = 0.03
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What `datasets_spec.Clip` says of a clip's frames, under the same names."""
+
+    sharpness: float
+    motion: float
+    black_fraction: float
+    frozen_fraction: float
+    perceptual_hash: str
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """One number a frame; the frames themselves are not kept. `change` and `same` compare with the frame before."""
+
+    sharpness: Floats
+    brightness: Floats
+    change: Floats
+    same: npt.NDArray[np.bool_]
+    hashes: tuple[str, ...]
+    cuts: tuple[int, ...]
+    """Among them frames at which the displayed size changes."""
+    sizes: tuple[Size, ...]
+    """Displayed (width, height) of each frame."""
+
+    def scenes(self) -> list[tuple[int, int]]:
+        """Spans [start, end) between cuts, in frames."""
+        borders = [0, *self.cuts, len(self.hashes)]
+        return list(pairwise(borders))
+
+    def figures(self, window: Window) -> Figures:
+        """The figures of the frames in `window`."""
+        frames = slice(window.start, window.start + window.num_frames)
+        steps = slice(window.start + 1, window.start + window.num_frames)
+        has_steps = window.num_frames > 1
+        return Figures(
+            sharpness=float(self.sharpness[frames].mean()),
+            motion=float(self.change[steps].mean()) if has_steps else 0.0,
+            black_fraction=float((self.brightness[frames] < BLACK_LUMA).mean()),
+            frozen_fraction=float(self.same[steps].mean()) if has_steps else 0.0,
+            perceptual_hash=self.hashes[window.start + window.num_frames // 2],
+        )
+
+
+def analyse(path: Path, num_frames: int, sampling: Sampling) -> Analysis:
+    """Decode `num_frames` frames from the start, once, small and without colour.
+
+    Raises:
+        MediaError: the file cannot be decoded to that time.
+    """
+    times = [n / sampling.rate + sampling.phase_seconds for n in range(num_frames)]
+    sizes: list[Size] = []
+
+    def small(width: int, height: int) -> Size:
+        sizes.append((width, height))
+        return fit_size(width, height, ANALYSIS_EDGE)
+
+    return _analyse(decode_frames(path, times, resize=small, luma=True, scan=sampling.scan), sizes)
+
+
+def _analyse(frames: Iterable[npt.NDArray[np.uint8]], seen: Sequence[Size]) -> Analysis:
+    """`seen`: the displayed size of each different frame so far, filled while the frames come."""
+    meter = ChangeMeter()
+    sharpness, brightness, change, same, hashes, sizes = [], [], [], [], [], []
+    last = last_luma = None
+    for frame in frames:
+        sizes.append(seen[-1])
+        if frame is last:  # still on screen: an hour's pause is no hour's work
+            meter.repeat()
+            for figures, figure in ((sharpness, sharpness[-1]), (brightness, brightness[-1]), (change, 0.0)):
+                figures.append(figure)
+            same.append(True)
+            hashes.append(hashes[-1])
+            continue
+        luma = frame_luma(frame)
+        meter.add(frame)
+        sharpness.append(laplacian_variance(luma))
+        brightness.append(float(luma.mean()))
+        if last is None or last_luma is None or sizes[-1] != sizes[-2]:
+            change.append(0.0)
+            same.append(False)
+        else:
+            change.append(float(np.abs(luma - last_luma).mean()))
+            same.append(is_same(last, frame))
+        hashes.append(perceptual_hash(frame))
+        last, last_luma = frame, luma
+    resized = {n for n in range(1, len(sizes)) if sizes[n] != sizes[n - 1]}
+    return Analysis(
+        sharpness=np.array(sharpness),
+        brightness=np.array(brightness),
+        change=np.array(change),
+        same=np.array(same, dtype=np.bool_),
+        hashes=tuple(hashes),
+        cuts=tuple(sorted(resized | set(meter.cuts()))),
+        sizes=tuple(sizes),
+    )
 
 
 def split_media(media: Media, spec: DatasetSpec, thresholds: QualityThresholds) -> tuple[list[Clip], list[Quarantined]]:
-    """The clips of one file, in order of time, and what is set aside: the file itself, or single clips.
+    """The clips of one file, in order of time, and what is quarantined: the file itself, or single clips.
 
     No clip crosses a scene cut. The side (`train` or `eval`) is by hash alone; `assign_splits` sees all files.
 
@@ -57,7 +244,7 @@ def _size(clip: Clip) -> Size:
 
 def _smaller(clip: Clip) -> str:
     return (
-        f"the pictures of {clip.clip_id} are under half of the {clip.width}x{clip.height} they would be trained at, "
+        f"the frames of {clip.clip_id} are under half of the {clip.width}x{clip.height} they would be trained at, "
         f"smaller than those before them. Lower resolution, or use larger footage."
     )
 
@@ -78,7 +265,7 @@ def _unwanted(media: Media, spec: DatasetSpec) -> Quarantined | None:
 
 
 def _fault(media: Media, spec: DatasetSpec, total: int, lengths: Lengths, bucket: Size) -> Quarantined | None:
-    """What is wrong with the file as a whole, from its figures alone."""
+    """Return what is wrong with the file as a whole, from its figures alone."""
     rate, limit = sampling(media, spec.video.frame_rate).rate, spec.video.max_frames
     if limit is not None and total > limit:
         return _set_aside(
@@ -121,7 +308,7 @@ def _set_aside(media: Media, reason: QuarantineReason, detail: str) -> Quarantin
 
 
 def _clip(media: Media, spec: DatasetSpec, analysis: Analysis, window: Window) -> Clip:
-    """The clip, its size that of the pictures in it, and nothing heard of it yet."""
+    """The clip, its size that of the frames in it, and nothing heard of it yet."""
     taken = sampling(media, spec.video.frame_rate)
     rate = taken.rate
     bucket = bucket_size(*analysis.sizes[window.start], spec.resolution, spec.resolution_type)
@@ -160,7 +347,7 @@ def _clip(media: Media, spec: DatasetSpec, analysis: Analysis, window: Window) -
 
 
 def _listened(clip: Clip, media: Media) -> Clip:
-    """The clip with what is heard of the file's own sound, if that is wanted and there is any."""
+    """The clip with what is heard of the file's own audio, if that is wanted and there is any."""
     if clip.audio_channels == 0 or media.audio_codec is None:
         return clip
     found = heard(Path(media.path), clip.start_seconds, clip_seconds(clip), clip.audio_channels)

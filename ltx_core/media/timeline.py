@@ -9,12 +9,10 @@ from typing import Any, NamedTuple
 import av
 
 from datasets_spec.quarantine import QuarantineReason
-from ltx_core.media.colors import ColorTags, color_tags, tag
 from ltx_core.media.container import decode_errors, open_media, video_stream
+from ltx_core.media.display import ColorTags, Display, alpha_decoder, color_tags, display_of, tag
 from ltx_core.media.errors import MediaError
-from ltx_core.media.orientation import Display, display_of
 from ltx_core.media.reading import is_loose, key_seconds, listed_packets, packets_of
-from ltx_core.media.transparency import alpha_decoder
 
 SEEK_FROM_SECONDS = 3.0
 """Up to here decoding from the start is as quick as seeking."""
@@ -98,7 +96,7 @@ def _timed_listed(container: Any, stream: Any, path: Path, start_seconds: float)
         begin = key_seconds(path, stream, origin + start_seconds)
         if begin is not None:
             frames = _listed_frames(container, stream, path, origin + start_seconds)
-            # Pictures before the key picture refer to others before it, which are not decoded.
+            # Frames before the key frame refer to others before it, which are not decoded.
             decodable = (f for f in frames if f.pts is None or float(f.pts * stream.time_base) >= begin)
             yield from _timed(decodable, stream, path, origin)
             return
@@ -126,7 +124,7 @@ def _zero(first: Any, stream: Any, path: Path) -> float:
     known = [pts for pts in stamps if pts is not None]
     if not known:
         return 0.0
-    # Loose containers lack stamps anywhere; of others, pictures from before the first stamp may be stored after it.
+    # Loose containers lack stamps anywhere; of others, frames from before the first stamp may be stored after it.
     unstamped = stamps.index(known[0]) if is_loose(stream.container) else len(stamps) - len(known)
     return float(min(known) * stream.time_base) - unstamped * frame_step(stream)
 

@@ -6,12 +6,12 @@ from typing import TypeVar
 
 from datasets_spec.quarantine import QuarantineReason
 from ltx_core.errors import ChangedError, DataError, TransientError
-from ltx_core.files.digest import DigestMemo, FileState
+from ltx_core.io.digest import DigestMemo, FileState
 from ltx_core.media.errors import MediaError
 
 T = TypeVar("T")
 TRIES = 2
-"""A file that was touched, or away for a moment, is read again; one that goes on changing is set aside."""
+"""A file that was touched, or away for a moment, is read again; one that goes on changing is quarantined."""
 
 
 def never(_result: object) -> bool:
@@ -25,7 +25,7 @@ def read_unchanged(
     read: Callable[[], T],
     is_doubtful: Callable[[T], bool] = never,
 ) -> T:
-    """What `read` makes of files that had the bytes of these digests before, after and all the while.
+    """Return what `read` makes of files that had the bytes of these digests before, after and all the while.
 
     Size, times and inode are looked at before and after; bytes where they differ from what `memo` knows. So the result
     may be kept by the digests. Bad news is believed only if the bytes, read whole once more, are still those: what

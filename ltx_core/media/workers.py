@@ -1,4 +1,4 @@
-"""Work on files from outside in processes of their own: one that crashes, hangs or raises is that file's verdict."""
+"""Decode ahead in threads; work on files in processes, so that one that crashes or hangs is that file's verdict."""
 
 import os
 import signal
@@ -6,18 +6,123 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from datasets_spec.quarantine import QuarantineReason
 from ltx_core.errors import OutOfMemory, Stopped
 from ltx_core.media.errors import MediaError
 from ltx_core.media.worker_process import BROKE, RAISED
-from ltx_core.oom import killed_since, oom_kills
+from ltx_core.process import killed_since, oom_kills
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Failure = TypeVar("Failure", bound=Exception)
+
+MOST_WORKERS = 16
+"""ffmpeg uses several cores for a file by itself; more files at once mostly take memory."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """How far ahead."""
+
+    workers: int
+    """Threads; ffmpeg and NumPy let others run while they work."""
+    max_bytes: int
+    """Of results that wait or are being made; a single item may be larger."""
+
+    @property
+    def max_items(self) -> int:
+        """Items that wait or are being made."""
+        return 2 * self.workers
+
+
+def default_workers() -> int:
+    """One for each core that this process may use, up to `MOST_WORKERS`."""
+    return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+
+
+class Leaving(threading.Event):
+    """Set once nobody wants results any more."""
+
+    def check(self) -> None:
+        """For the work to call now and then.
+
+        Raises:
+            Stopped: nobody wants the result.
+        """
+        if self.is_set():
+            raise Stopped("nobody waits for this any more")
+
+
+@dataclass
+class _Ahead(Generic[Item, Result]):
+    """What was begun and not yet taken, oldest first."""
+
+    waiting: deque[tuple[Item, Future[Result], int]]
+    num_bytes: int = 0
+
+    def has_room(self, size: int, window: Window) -> bool:
+        fits = len(self.waiting) < window.max_items and self.num_bytes + size <= window.max_bytes
+        return fits or not self.waiting
+
+    def oldest(self, check: Callable[[], None], apart: type[Failure]) -> tuple[Item, Result | Failure]:
+        item, future, num_bytes = self.waiting[0]
+        while True:
+            check()
+            try:
+                result: Result | Failure = future.result(timeout=WAIT_SECONDS)
+            except NotYet:
+                continue
+            except apart as error:
+                result = error
+            break
+        self.waiting.popleft()
+        self.num_bytes -= num_bytes
+        return item, result
+
+
+def run_ahead(
+    items: Iterable[Item],
+    work: Callable[[Item, Leaving], Result],
+    *,
+    size: Callable[[Item], int],
+    window: Window,
+    check: Callable[[], None],
+    apart: type[Failure],
+) -> Generator[tuple[Item, Result | Failure], None, None]:
+    """(item, result) in the items' order, whichever is ready first; an item whose work raised `apart` gives that.
+
+    `size` says how many bytes a result takes; `check` is called while waiting and may raise to end it all. Closing
+    the iterator (use `contextlib.closing`) ends every thread: work that calls `Leaving.check` ends at once.
+
+    Raises:
+        Exception: whatever else the work or `check` raises.
+    """
+    leaving = Leaving()
+    ahead: _Ahead[Item, Result] = _Ahead(deque())
+    threads = ThreadPoolExecutor(window.workers, thread_name_prefix="decode ahead")
+    try:
+        for item in items:
+            num_bytes = size(item)
+            while not ahead.has_room(num_bytes, window):
+                yield ahead.oldest(check, apart)
+            ahead.waiting.append((item, threads.submit(work, item, leaving), num_bytes))
+            ahead.num_bytes += num_bytes
+        while ahead.waiting:
+            yield ahead.oldest(check, apart)
+    finally:
+        leaving.set()
+        threads.shutdown(wait=True, cancel_futures=True)
+
 
 WAIT_SECONDS = 0.1
 """How often it is looked whether to leave, while a worker is busy."""
@@ -47,7 +152,7 @@ class Worker:
         self._connection: Connection[Any, Any] | None = None
 
     def call(self, file: FileLimits, check: Callable[[], None], function: Callable[..., Any], *arguments: Any) -> Any:
-        """What `function(*arguments)` gives in the worker. Both travel by pickle: the function by its name.
+        """Return what `function(*arguments)` gives in the worker. Both travel by pickle: the function by its name.
 
         `check` is called meanwhile and may raise, which ends the worker.
 

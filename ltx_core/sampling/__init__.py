@@ -1,1 +1,1 @@
-"""From prompts to latents to pixels and sound: the schedule, guidance, the Euler loop, and the requests they serve."""
+"""From prompts to latents to pixels and audio: the schedule, guidance, the Euler loop, and the requests they serve."""

@@ -1,4 +1,7 @@
-"""Latents to pixels and samples of sound; the second phase, which needs the VAEs and the vocoder alone."""
+"""Latents to pixels and samples of audio; the second phase, which needs the VAEs and the vocoder alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video
@@ -6,11 +9,43 @@ from diffusers.pipelines.ltx2 import LTX2Vocoder, LTX2VocoderWithBWE
 from torch import Tensor
 
 from ltx_core.autoencoder.audio import decode_audio
-from ltx_core.autoencoder.memory import WHOLE, VaeMemory
 from ltx_core.autoencoder.video import decode_video
-from ltx_core.errors import ShapeError
-from ltx_core.sampling.latents import SampledLatents
+from ltx_core.errors import DataError, ShapeError
+from ltx_core.io.tensors import read_tensors, write_tensors
+from ltx_core.memory.video_vae import WHOLE, VaeMemory
 from ltx_core.sampling.request import RenderRequest
+
+
+@dataclass(frozen=True)
+class SampledLatents:
+    """What sampling made of one request."""
+
+    video: Tensor
+    """[C, F, H, W] fp32, normalised."""
+    audio: Tensor
+    """[A, D] fp32, normalised and packed."""
+
+
+def save_latents(path: Path, latents: SampledLatents) -> None:
+    """Write to `path`, whole or not at all.
+
+    Raises:
+        StorageError: the disk is full or read-only.
+    """
+    write_tensors(path, {"video": latents.video, "audio": latents.audio}, {})
+
+
+def load_latents(path: Path) -> SampledLatents:
+    """Read what `save_latents` wrote.
+
+    Raises:
+        CheckpointError: the file is no safetensors file.
+        DataError: the file holds something else.
+    """
+    tensors, _ = read_tensors(path)
+    if tensors.keys() != {"video", "audio"}:
+        raise DataError(f"{path} holds {sorted(tensors)}, not sampled latents (video, audio); delete it, render again")
+    return SampledLatents(tensors["video"], tensors["audio"])
 
 
 def decode(
@@ -22,9 +57,9 @@ def decode(
     *,
     memory: VaeMemory = WHOLE,
 ) -> tuple[Tensor, Tensor, int]:
-    """Frames uint8 [F, H, W, 3], sound float32 [2, N], and the sound's samples per second, all on the CPU.
+    """Frames uint8 [F, H, W, 3], sound float32 [2, N], and the audio's samples per second, all on the CPU.
 
-    The sound is exactly as long as the picture: N = round(frames / frame_rate * rate). A latents give
+    The sound is exactly as long as the video: N = round(frames / frame_rate * rate). A latents give
     4 A - 3 mel frames of 10 ms, so the vocoder's sound is 10 to 50 ms short, and is followed by silence.
 
     Raises:
@@ -35,10 +70,10 @@ def decode(
     if list(frames.shape) != wanted:
         raise ShapeError(f"decoded frames are {list(frames.shape)}; the request wants {wanted}. Delete its latents.")
     sound, rate = decode_audio(audio_vae, vocoder, latents.audio)
-    return frames, fit_sound(sound.float().cpu(), round(request.seconds * rate)), rate
+    return frames, fit_audio(sound.float().cpu(), round(request.seconds * rate)), rate
 
 
-def fit_sound(sound: Tensor, num_samples: int) -> Tensor:
+def fit_audio(sound: Tensor, num_samples: int) -> Tensor:
     """[2, N] cut or followed by silence to [2, `num_samples`]."""
     missing = max(num_samples - sound.shape[-1], 0)
     return torch.nn.functional.pad(sound, (0, missing))[..., :num_samples].contiguous()

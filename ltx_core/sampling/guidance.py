@@ -1,10 +1,14 @@
 """Guidance scales of each stream, and the forwards that they call for. The arithmetic is in combine.py.
 
 Source of the defaults: Lightricks' inference. No torch here: requests are checked without loading it.
+
+Source: the defaults of Lightricks' inference, which go by the release that a checkpoint's header names.
 """
 
 import math
+import re
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Literal
 
 from ltx_core.errors import ConfigError
@@ -23,7 +27,7 @@ class StreamGuidance:
     stg: float = 0.0
     """Away from the perturbed pass; 0 is off."""
     modality: float = 1.0
-    """Away from the isolated pass, towards agreement of picture and sound; 1 is off."""
+    """Away from the isolated pass, towards agreement of video and audio; 1 is off."""
     rescale: float = 0.0
     """0 to 1: how far the result's standard deviation is brought back to that of the conditional prediction."""
 
@@ -67,3 +71,50 @@ class Guidance:
         needed = {*self.video.passes(), *self.audio.passes()}
         order: tuple[Pass, ...] = ("unconditional", "perturbed", "isolated")
         return ("conditional", *(name for name in order if name in needed))
+
+
+PUBLISHED_BLOCKS = 48
+"""Of every published model; the miniature has fewer."""
+NEGATIVE_PROMPT = (
+    "worst quality, blurry, out of focus, jittery or inconsistent motion, flickering, distorted faces and hands, extra "
+    "limbs, unreadable text, burnt colors, hard cuts, muffled or crackling sound, clipping, hiss, hum, robotic or "
+    "doubled voices, echo, lips that do not match the speech, sounds that come too early or too late, sound that "
+    "breaks off, missing sound"
+)
+"""Faults of video and audio; in our own words."""
+
+
+@dataclass(frozen=True)
+class Official:
+    """Settings of one release."""
+
+    num_steps: int
+    guidance: Guidance
+    picture_crf: int
+    """H.264 constant rate factor that a given picture is compressed at."""
+
+
+def official(generation: str, model_version: str, num_blocks: int = PUBLISHED_BLOCKS) -> Official:
+    """The settings of a release: of the newest that is not newer.
+
+    Args:
+        generation: `2.0`, `2.3` or `2.5`; decides where there is no version.
+        model_version: of the checkpoint's header, such as `2.4-rc1`; may be empty.
+        num_blocks: of the transformer. The perturbed block is 29 or 28 of 48, and of fewer the one as deep.
+    """
+    release = _release(model_version) or _release(generation) or (2, 0)
+    num_steps, block = (40, 29) if release < (2, 3) else (30, 28)
+    return Official(
+        num_steps=num_steps,
+        guidance=Guidance(
+            video=StreamGuidance(cfg=3.0, stg=1.0, modality=3.0, rescale=0.7),
+            audio=StreamGuidance(cfg=7.0, stg=1.0, modality=3.0, rescale=0.7),
+            stg_blocks=(int(block * Fraction(num_blocks, PUBLISHED_BLOCKS)),),
+        ),
+        picture_crf=33 if release < (2, 4) else 18,
+    )
+
+
+def _release(text: str) -> tuple[int, int] | None:
+    found = re.match(r"v?(\d+)[.-](\d+)", text)
+    return None if found is None else (int(found[1]), int(found[2]))

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Literal, get_args
 
 from ltx_core.errors import ConfigError, ShapeError
-from ltx_core.files.digest import text_digest
+from ltx_core.io.digest import text_digest
 from ltx_core.sampling.guidance import Guidance
 from ltx_core.sampling.schedule import ScheduleName, check_steps
 from ltx_core.shapes import LatentShape, PixelShape, audio_latent_frames
@@ -35,8 +35,8 @@ class RenderRequest:
     num_steps: int = 30
     guidance: Guidance = field(default_factory=Guidance)
     mode: Mode = "t2v"
-    """`t2v`: text alone. Given are: in `i2v` the first frame, in `s2v` the sound track, in `extend` the first frames,
-    in `inpaint` places of the picture."""
+    """`t2v`: text alone. Given are: in `i2v` the first frame, in `s2v` the audio track, in `extend` the first frames,
+    in `inpaint` places of the video."""
     conditioning_key: str | None = None
     """Digest of what is given beside the text; with, and only with, a mode other than `t2v`."""
     schedule: ScheduleName = "dev"
@@ -55,7 +55,7 @@ class RenderRequest:
         if (self.mode == "t2v") != (self.conditioning_key is None):
             raise ConfigError(
                 f"mode is {self.mode!r} and conditioning_key {self.conditioning_key!r}; "
-                f"give the digest of the frame, sound or places with, and only with, a mode other than 't2v'"
+                f"give the digest of the frame, audio or places with, and only with, a mode other than 't2v'"
             )
 
     @property
@@ -74,7 +74,7 @@ class RenderRequest:
 
     @property
     def needs_negative(self) -> bool:
-        """Whether any stream is guided away from the negative prompt."""
+        """True if any stream is guided away from the negative prompt."""
         return "unconditional" in self.guidance.passes()
 
     def key(self, weights: Mapping[str, str], adapters: Sequence[tuple[str, float]] = ()) -> str:

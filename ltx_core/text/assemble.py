@@ -1,13 +1,169 @@
-"""Build a text model on the meta device and fill it layer by layer, straight to where and how each is kept."""
+"""Build a text model on the meta device and fill it layer by layer, straight to where and how each is kept.
 
-from collections.abc import Callable, Mapping
-from typing import Any
+Inputs are not quantised: Gemma's have outliers that row scales would drown the rest for. A pack has so many rows that
+unpacking a weight costs a few per cent of the product that it is for.
+
+Compiled once for all layers, because a pack has one shape. Equal to eager to rounding.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
+import torch._dynamo
+from torch import Tensor
+from torch.nn import functional
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from ltx_core.checkpoint.quantised.reader import Weight
 from ltx_core.checkpoint.read import read_weights
-from ltx_core.text.attention import PACKED
+from ltx_core.checkpoint.stored import Weight
+from ltx_core.engine.arena import HostArena
+from ltx_core.engine.block_offload import BlockStream
+
+PACKED = "ltx2_packed_captions"
+"""What transformers knows this attention by."""
+
+
+def packed_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    runs: Sequence[tuple[int, int]],
+    sliding_window: int | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Query [1, H, T, D], key and value [1, G, T, D] to [1, T, H, D]; `runs` is `Pack.runs`. Filler gets zeros.
+
+    Called by transformers' attention modules; `attention_mask` is None, since a pack says by itself who sees whom.
+    """
+    result = query.new_zeros(1, query.shape[2], query.shape[1], value.shape[3])
+    start = 0
+    for count, length in runs:
+        end = start + count * length
+        parts = (_captions(states[0, :, start:end], count) for states in (query, key, value))
+        mask = _window(module, length, sliding_window, query.device)
+        seen, _ = sdpa_attention_forward(module, *parts, mask, **_only(options, "dropout", "scaling"))
+        result[0, start:end] = seen.flatten(0, 1)
+        start = end
+    return result, None
+
+
+def _captions(states: Tensor, count: int) -> Tensor:
+    """[H, count * S, D] to [count, H, S, D]."""
+    return states.unflatten(1, (count, -1)).transpose(0, 1)
+
+
+def _window(module: Any, length: int, window: int | None, device: torch.device) -> Tensor | None:
+    """Who sees whom in a caption longer than a sliding layer's window; None where causality says it all."""
+    if window is None or length <= window:
+        return None
+    places = torch.arange(length, device=device)
+    before = places[:, None] - places
+    seen = before.abs() < window
+    return (seen & (before >= 0) if module.is_causal else seen)[None, None]
+
+
+def _only(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: options[name] for name in names if name in options}
+
+
+AttentionInterface.register(PACKED, packed_attention)
+
+
+LARGEST = 127
+
+
+class Int8Linear(torch.nn.Module):
+    """A frozen linear layer: int8 [N, K] and one scale for each of its N rows."""
+
+    weight: Tensor
+    scale: Tensor
+
+    def __init__(self, linear: torch.nn.Linear) -> None:
+        super().__init__()
+        values, scale = quantise_rows(linear.weight.data)
+        self.register_buffer("weight", values)
+        self.register_buffer("scale", scale)
+        self.bias = linear.bias
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """[..., K] to [..., N]."""
+        product = functional.linear(inputs, self.weight.to(inputs.dtype)) * self.scale.to(inputs.dtype)
+        return product if self.bias is None else product + self.bias
+
+
+def quantise_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """[N, K] to int8 [N, K] and scales [N] in the weight's dtype, in which they are exact: a row is values times scale.
+
+    The largest error of a value is half a scale, and a scale is a row's largest value over 127, a little more for its
+    own rounding.
+    """
+    largest = weight.abs().amax(dim=1).float().clamp(min=torch.finfo(torch.bfloat16).tiny * LARGEST)
+    scale = (largest / LARGEST).to(weight.dtype)
+    values = (weight.float() / scale.float()[:, None]).round().clamp(-LARGEST, LARGEST)
+    return values.to(torch.int8), scale
+
+
+def quantise_linears(layer: Any) -> int:
+    """Replace every linear layer in a module; says how many."""
+    replaced = 0
+    for parent in list(layer.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, torch.nn.Linear):
+                setattr(parent, name, Int8Linear(child))
+                replaced += 1
+    return replaced
+
+
+COMPILE_SECONDS = 7.0
+"""What it costs, about, on the machine of docs/benchmarks.md."""
+SAVED_SECONDS_PER_TOKEN = 1.36e-5
+MOST_FORMS = 32
+"""Kinds of modules and shapes among them; all count as one function to PyTorch, which gives up after 8 by itself."""
+COMPILED = ("MLP", "RMSNorm")
+"""Ends of the names of transformers' classes."""
+
+
+def worth_compiling(num_tokens: int, wanted: bool | Literal["auto"], device: torch.device) -> bool:
+    """`auto`: on a GPU, where what compiling saves for so many tokens is more than what it costs."""
+    if wanted == "auto":
+        return device.type == "cuda" and num_tokens * SAVED_SECONDS_PER_TOKEN > COMPILE_SECONDS
+    return wanted
+
+
+def compile_layers(model: Any) -> int:
+    """Compile in place; says how many modules."""
+    chosen = [module for module in model.layers.modules() if type(module).__name__.endswith(COMPILED)]
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MOST_FORMS)
+    for module in chosen:
+        module.compile(fullgraph=True, dynamic=False)
+    return len(chosen)
+
+
+class LayerStream:
+    """Streams the layers that were handed to it, in order and over again; a hook brings each layer's weights."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.blocks = BlockStream(device, HostArena(pinned=device.type == "cuda"), travel="round")
+
+    def adopt(self, layer: torch.nn.Module) -> None:
+        """Take a frozen layer's weights to the host; from now on they are on the device only while it computes."""
+        index = len(self.blocks)
+        self.blocks.adopt(index, layer)
+        layer.register_forward_pre_hook(lambda _module, _inputs: self.blocks.enter(index))
+
+
+def stream_layers(layers: Sequence[torch.nn.Module], device: torch.device) -> LayerStream:
+    """Hand over all of them."""
+    stream = LayerStream(device)
+    for layer in layers:
+        stream.adopt(layer)
+    return stream
+
 
 LAYERS = "layers."
 Finish = Callable[[torch.nn.Module], object]

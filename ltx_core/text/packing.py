@@ -1,4 +1,4 @@
-"""Captions end to end in packs of one size, so that no token is padding and no result depends on the company. No torch.
+"""Captions packed without padding, so that they are computed at once. No torch.
 
 Every pack has the same number of tokens whatever it holds: the last captions are followed by filler, which nothing
 attends to. Matrix products of one shape run the same kernel, whose sums do not depend on the row, so a caption's

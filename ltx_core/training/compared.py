@@ -1,4 +1,5 @@
-"""The batch that 8 bits are compared with full precision on: a clip of the run, without what makes a step random."""
+"""The batch that 8 bits are compared with full precision on: a clip of the run, without training methods and without
+what makes a step random."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,23 +9,17 @@ import torch
 
 from ltx_core.training.captions import ContextCache
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.objective import Objective
+from ltx_core.training.objective import Objective, loss_shares, total_loss
 from ltx_core.training.order import EpochPlan
 from ltx_core.training.samples import SampleSource
 from ltx_core.training.soundless import as_heard
-from ltx_core.training.total import loss_shares, total_loss
 
 PLAIN: dict[str, Any] = {
     "batch_size": 1,
-    "dropout": 0.0,
     "caption_dropout": 0.0,
     "first_frame_probability": 0.0,
     "prefix_probability": 0.0,
     "audio_given_probability": 0.0,
-    "tread_routes": (),
-    "rollout": None,
-    "crepa": None,
-    "lycoris": None,
 }
 
 

@@ -5,11 +5,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ltx_core.files.digest import text_digest
-from ltx_core.lycoris.settings import LycorisSettings
-from ltx_core.training.crepa_settings import CrepaSettings
-from ltx_core.training.rollout_settings import RolloutSettings
-from ltx_core.training.tread import Route
+from ltx_core.adapters.lycoris_settings import LycorisSettings
+from ltx_core.io.digest import text_digest
+from ltx_core.training.methods.settings import CrepaSettings, RolloutSettings, Route
 
 Preset = Literal["video", "audio", "audio+video"]
 Suffix = Annotated[str, Field(min_length=1, pattern=r"^[a-z0-9_.]+$")]
@@ -39,113 +37,134 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    seed: int = Field(default=42, ge=0, lt=2**63, description="Fixes order, noise, sigmas, dropout and LoRA start.")
+    seed: int = Field(
+        default=42, ge=0, lt=2**63, description="Determines the order, noise, sigmas, dropout and the initial LoRA."
+    )
     steps: int = Field(default=DEFAULT_STEPS, ge=1, le=1_000_000, description="Optimizer steps.")
     epochs: int | None = Field(
-        default=None, ge=1, le=1_000_000, description="Instead of `steps`: how often all clips are gone through."
+        default=None, ge=1, le=1_000_000, description="Number of passes over all clips. Replaces `steps`."
     )
     batch_size: int = Field(
         default=1,
         ge=1,
         le=1024,
-        description="Most clips of one forward. Buckets never mix, nor clips with and without sound; a step of fewer "
-        "clips than there could be counts by their number.",
+        description="Largest number of clips in a forward pass. Clips of different buckets are never mixed, nor "
+        "clips with and without audio. A step with fewer clips than possible counts in proportion to "
+        "their number.",
     )
     gradient_accumulation_steps: int = Field(
         default=1, ge=1, le=1024, description="Batches whose gradients make one optimizer step."
     )
 
     learning_rate: float = Field(default=1e-4, gt=0, le=1, description="Highest learning rate of the run.")
-    scheduler: Scheduler = Field(default="constant", description="How the learning rate goes over the steps.")
+    scheduler: Scheduler = Field(default="constant", description="Schedule of the learning rate.")
     warmup_steps: int = Field(
-        default=0, ge=0, description="Steps of linear rise to `learning_rate`; not with `constant`."
+        default=0, ge=0, description="Steps in which the learning rate rises linearly. Not with `constant`."
     )
     final_learning_rate: float = Field(
         default=0.0, ge=0, le=1, description="Lowest learning rate of the schedules that fall."
     )
-    polynomial_power: float = Field(default=1.0, gt=0, le=10, description="Power of `polynomial`; 1 is linear.")
+    polynomial_power: float = Field(
+        default=1.0, gt=0, le=10, description="Power of the `polynomial` schedule. 1 is linear."
+    )
     scheduler_cycles: int = Field(
-        default=1, ge=1, le=1000, description="Falls of `cosine_with_restarts`, rises and falls of `sine`."
+        default=1,
+        ge=1,
+        le=1000,
+        description="Number of falls with `cosine_with_restarts`; number of rises and falls with `sine`.",
     )
 
     optimizer: Literal["adamw", "adamw_bf16", "adamw8bit"] = Field(
         default="adamw",
-        description="`adamw` keeps LoRA and moments in float32, 16 bytes a weight; `adamw_bf16` both in bfloat16, "
-        "rounded by chance, 8 bytes; `adamw8bit` moments in 8 bits, 10 bytes.",
+        description="`adamw` keeps the LoRA and the moments in float32, 16 bytes per weight. `adamw_bf16` keeps both "
+        "in bfloat16 with stochastic rounding, 8 bytes. `adamw8bit` keeps the moments in 8 bits, 10 "
+        "bytes.",
     )
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
         default=(0.9, 0.999), description="Decay of AdamW's first and second moment."
     )
-    epsilon: float = Field(default=1e-8, gt=0, le=1, description="AdamW's guard against division by zero.")
+    epsilon: float = Field(default=1e-8, gt=0, le=1, description="AdamW's protection against division by zero.")
     weight_decay: float = Field(default=1e-2, ge=0, le=1, description="AdamW's decoupled weight decay.")
     max_grad_norm: float = Field(
         default=1.0,
         gt=0,
-        description="Gradients are scaled down to this joint norm; those of CREPA's projector by themselves.",
+        description="Gradients are scaled down to this norm. Those of CREPA's projector are clipped separately.",
     )
 
     ema_decay: float | None = Field(
         default=None,
         gt=0,
         lt=1,
-        description="Average the LoRA over steps, as with 0.999; the average is what is measured and exported.",
+        description="Average the LoRA over the steps with this decay, such as 0.999. The average is evaluated and "
+        "exported.",
     )
     rank: int = Field(default=DEFAULT_RANK, ge=1, le=1024, description="Rank of the LoRA.")
     alpha: float | None = Field(
-        default=None, gt=0, description="LoRA scale times rank; default the rank. Folded into the exported weights."
+        default=None,
+        gt=0,
+        description="Scale of the LoRA, multiplied by the rank. Default: the rank. It is folded into the exported "
+        "weights.",
     )
     dropout: float = Field(
         default=0.0,
         ge=0,
         lt=1,
         exclude_if=lambda value: value == 0,  # so that keys of runs without it stay what they were
-        description="Share of the values of a layer's input that its LoRA does not see, drawn by visit and layer.",
+        description="Fraction of a layer's input values that its LoRA does not see, drawn for each sample and layer.",
     )
     modalities: Literal["audio+video", "video"] = Field(
         default="audio+video",
-        description="Which streams run and carry loss; a run of which no clip has sound is one of `video`.",
+        description="Modalities that are computed and have a loss. If no clip has audio, the run uses `video`.",
     )
     targets: Preset | tuple[Suffix, ...] | None = Field(
         default=None,
-        description="Which weights train: a preset of attention projections, or suffixes of layer names such as "
-        "`attn1.to_q`. Default: as `modalities`.",
+        description="Weights that are trained: a preset of attention projections, or suffixes of layer names such as "
+        "`attn1.to_q`. Default: the preset named like `modalities`.",
     )
     lycoris: LycorisSettings | None = Field(
         default=None,
         exclude_if=lambda value: value is None,  # so that keys of runs without it stay what they were
-        description="Train a LyCORIS adapter (LoKr, LoHa, LoCon, each with or without DoRA) instead of the plain LoRA, "
-        "set up as in the library's own configuration; `rank` and `alpha` are then its `linear_dim`, `linear_alpha`.",
+        description="Train a LyCORIS adapter (LoKr, LoHa or LoCon, each with or without DoRA) instead of a plain "
+        "LoRA. The options are those of the library's own configuration; `linear_dim` and `linear_alpha` "
+        "replace `rank` and `alpha`.",
     )
     independent_sigmas: bool = Field(
-        default=True, description="Sound gets its own noise level; else the picture's. No effect on `video` alone."
+        default=True,
+        description="Draw a separate noise level for the audio; otherwise it has that of the video. No effect with "
+        "`modalities: video`.",
     )
     audio_loss_weight: float = Field(
         default=1.0,
         ge=0,
         le=1000,
-        description="What a sound's loss counts beside a picture's, in training and in the eval loss.",
+        description="Weight of the audio loss relative to the video loss, in training and in the eval loss.",
     )
-    caption_dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of visits that see the empty caption.")
+    caption_dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="Fraction of samples that are trained with an empty caption."
+    )
     first_frame_probability: float = Field(
-        default=0.0, ge=0, le=1, description="Share of visits with a clean first frame, as image-to-video is given."
+        default=0.0, ge=0, le=1, description="Probability that a sample has a clean first frame, as in image-to-video."
     )
     prefix_probability: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="Share of visits with a clean beginning, to go on from a clip; never with a clean first frame.",
+        description="Probability that a sample has a clean prefix, so that the model learns to continue a clip. "
+        "Never together with a clean first frame.",
     )
     prefix_latent_frames: int = Field(
         default=DEFAULT_PREFIX,
         ge=1,
         le=1024,
-        description="Latent frames of that beginning: n are 8(n-1)+1 pixel frames. A clip keeps its last one to learn.",
+        description="Latent frames of that prefix: n latent frames are 8(n-1)+1 pixel frames. At least one latent "
+        "frame of a clip stays noisy.",
     )
     audio_given_probability: float = Field(
         default=0.0,
         ge=0,
         le=1,
-        description="Share of visits whose sound is given clean and carries no loss, to make pictures for sound.",
+        description="Probability that the audio of a sample is clean and has no loss, so that the model learns to "
+        "generate video for audio.",
     )
 
     tread_routes: tuple[Route, ...] = Field(
@@ -157,85 +176,105 @@ class TrainSettings(BaseModel):
     rollout: RolloutSettings | None = Field(
         default=None,
         exclude_if=_is_off,
-        description="Train some visits on states that the model reached itself (scheduled sampling); `{}`: defaults.",
+        description="Train some samples on states that the model has reached itself (scheduled sampling). `{}`: the "
+        "defaults.",
     )
 
     crepa: CrepaSettings | None = Field(
         default=None,
         exclude_if=_is_off,
-        description="Draw hidden states of the picture towards what a vision encoder sees in the clip's frames and "
-        "their neighbours (CREPA); `{}` for its defaults. The stage `embed_frames` runs only with it.",
+        description="Align hidden states of the video with a vision encoder's features of the clip's frames and "
+        "their neighbours (CREPA). `{}`: the defaults. The stage `embed_frames` runs only with this "
+        "option.",
     )
 
-    dtype: Literal["bf16", "fp32"] = Field(default="bf16", description="Arithmetic of the frozen base model.")
+    dtype: Literal["bf16", "fp32"] = Field(
+        default="bf16", description="Precision in which the frozen base model is computed."
+    )
     base_precision: Literal["native", "int8", "fp8"] = Field(
         default="native",
-        description="Frozen weights of the blocks: as `dtype`, or in 8 bits with a scale a row, half the memory.",
+        description="Storage of the frozen block weights: in `dtype`, or in 8 bits with one scale per row, which "
+        "takes half the memory.",
     )
     low_precision: Literal["auto", "weights", "products"] = Field(
         default="auto",
         exclude_if=lambda value: value == "auto",  # so that keys of runs without it stay what they were
-        description="With `base_precision` in 8 bits: `weights` dequantises them for each product; `products` "
-        "multiplies in 8 bits, inputs rounded too, faster where the GPU can (int8: Turing on, fp8: Hopper on). "
-        "`auto`: at the first start with a checkpoint one clip is computed both ways and in full "
-        "precision, and each layer is multiplied, dequantised or kept in `dtype` by what it loses.",
+        description="With 8-bit `base_precision`: `weights` dequantises the weights for each product. `products` "
+        "multiplies in 8 bits and also rounds the inputs, which is faster on GPUs that support it (int8: "
+        "since Turing, fp8: since Hopper). `auto`: at the first start with a checkpoint, one clip is "
+        "computed in both ways and in full precision; depending on the loss of precision, each layer is "
+        "multiplied in 8 bits, dequantised, or kept in `dtype`.",
     )
     low_precision_backward: bool = Field(
-        default=True, description="With 8-bit products: gradients through them in 8 bits too; else in `dtype`, slower."
+        default=True,
+        description="With 8-bit products: also compute the gradients through them in 8 bits; otherwise in `dtype`, "
+        "which is slower.",
     )
     recompute: Literal["auto"] | Share = Field(
         default="auto",
-        description="Share of the blocks computed again in the backward: memory for time. `auto`: the least that fits "
-        "the GPU (or `memory.gpu_gib`), 0 on the CPU.",
+        description="Fraction of the blocks with activation checkpointing: less memory, more time. `auto`: the "
+        "smallest fraction that fits on the GPU (or in `memory.gpu_gib`), 0 on the CPU.",
     )
     activation_budget: Literal["auto"] | Share = Field(
         default="auto",
-        description="Inside compiled blocks: share of the activations kept for the backward; 0.99 makes again what "
-        "is cheap, attentions never are. `auto`: the most that fits, before whole blocks are computed again; a run "
-        "that is resumed keeps its choice.",
+        description="Inside compiled blocks: fraction of the activations that is kept for the backward pass. 0.99 "
+        "recomputes only what is cheap; attention is never recomputed. `auto`: the largest fraction that "
+        "fits, before whole blocks use activation checkpointing. A resumed run keeps its choice.",
     )
     activation_offload: Literal["auto"] | Annotated[float, Field(ge=0)] = Field(
         default="auto",
-        description="GiB of a step's kept activations that wait in page-locked host memory for the backward, copied "
-        "beside the computing; gradients stay the same bits. `auto`: what fits the GPU then, before products are "
-        "computed again, at most what travels in time and half of the host's free memory; 0 on the CPU.",
+        description="GiB of a step's kept activations that are stored in page-locked host memory until the backward "
+        "pass, and copied in parallel with the computation. Gradients have the same bits. `auto`: what "
+        "is needed to fit on the GPU, before products are recomputed; at most what can be copied in "
+        "time, and half of the free host memory. 0 on the CPU.",
     )
     streamed_blocks: Literal["auto", "all"] | Annotated[int, Field(ge=0)] = Field(
         default="auto",
-        description="Blocks whose frozen weights wait on the host and are copied when their turn comes. `auto`: the "
-        "fewest with which training fits the GPU once all blocks are computed again, 0 on the CPU.",
+        description="Block offload: number of blocks whose frozen weights are kept on the host and copied when they "
+        "are needed. `auto`: the smallest number with which training fits on the GPU after all blocks "
+        "use activation checkpointing, 0 on the CPU.",
     )
     stream_from: Literal["memory", "disk"] = Field(
-        default="memory", description="Where they wait: page-locked memory, or files in the stage's folder."
+        default="memory",
+        description="Where offloaded weights are kept: in page-locked memory, or in files in the stage's folder.",
     )
     compile_blocks: Literal["auto", "on", "off"] = Field(
-        default="auto", description="Fuse and compile the blocks; `auto`: on a GPU. Results differ by rounding."
+        default="auto", description="Fuse and compile the blocks. `auto`: on a GPU. Results differ by rounding."
     )
     cuda_graphs: Literal["auto", "on", "off"] = Field(
         default="auto",
-        description="Start a step's kernels with one call; `auto`: on a GPU, unless `stream_from: disk`.",
+        description="Launch the kernels of a step with one call. `auto`: on a GPU, unless `stream_from` is `disk`.",
     )
     deterministic: bool = Field(
         default=False,
         exclude_if=lambda value: not value,  # so that keys of runs without it stay what they were
-        description="Only kernels that add in the same order at every run: on a GPU too, a run that was stopped and "
-        "went on ends in the same bytes. Slower there, attention above all; the CPU has no others.",
+        description="Use only kernels that add in the same order in every run. Then a run that was stopped on a GPU "
+        "and continued also ends with the same bytes. It is slower, above all in attention. The CPU has "
+        "only such kernels.",
     )
-    checkpoint_interval: int = Field(default=250, ge=1, description="Steps between checkpoints; the last step has one.")
-    keep_checkpoints: int = Field(default=3, ge=1, description="Newest checkpoints kept.")
+    checkpoint_interval: int = Field(
+        default=250, ge=1, description="Steps between checkpoints. The last step always has one."
+    )
+    keep_checkpoints: int = Field(default=3, ge=1, description="Number of newest checkpoints that are kept.")
     keep_best: int = Field(
-        default=1, ge=0, description="Checkpoints of lowest eval loss kept beside the newest, of steps that have one."
+        default=1,
+        ge=0,
+        description="Number of checkpoints with the lowest eval loss that are kept in addition to the newest ones.",
     )
-    eval_interval: int = Field(default=250, ge=1, description="Steps between eval losses; first and last step too.")
+    eval_interval: int = Field(
+        default=250, ge=1, description="Steps between eval losses. The first and the last step also have one."
+    )
     eval_sigmas: int = Field(
         default=4,
         ge=1,
         le=64,
-        description="Fixed noise levels of the eval loss, at which clips are given what training gives: sound, a first "
-        "frame, a beginning.",
+        description="Number of fixed noise levels of the eval loss. Clips have the same conditioning as in training: "
+        "audio, a first frame, a prefix.",
     )
-    max_eval_clips: int = Field(default=16, ge=1, description="Most held-out clips of an eval loss, chosen by hash.")
-    log_interval: int = Field(default=10, ge=1, description="Steps that one logged value is the mean of.")
+    max_eval_clips: int = Field(
+        default=16, ge=1, description="Largest number of held-out clips in an eval loss, chosen by hash."
+    )
+    log_interval: int = Field(default=10, ge=1, description="Steps that are averaged for one logged value.")
 
     @model_validator(mode="after")
     def _low_precision_agrees(self) -> Self:
@@ -295,7 +334,7 @@ class TrainSettings(BaseModel):
         if both > 1:
             raise ValueError(
                 f"first_frame_probability {self.first_frame_probability} and prefix_probability "
-                f"{self.prefix_probability} make {both:g}; a visit has one or the other, so lower them to 1 in all"
+                f"{self.prefix_probability} make {both:g}; a sample has one or the other, so lower them to 1 in all"
             )
         if not self.prefix_probability and self.prefix_latent_frames != DEFAULT_PREFIX:
             raise ValueError(
@@ -304,11 +343,11 @@ class TrainSettings(BaseModel):
             )
         if self.audio_loss_weight != 1 and self.modalities == "video":
             raise ValueError(
-                f"audio_loss_weight is {self.audio_loss_weight} but modalities 'video' has no sound; leave it out"
+                f"audio_loss_weight is {self.audio_loss_weight} but modalities 'video' has no audio; leave it out"
             )
         if self.audio_given_probability and self.modalities == "video":
             raise ValueError(
-                f"audio_given_probability is {self.audio_given_probability} but modalities 'video', which has no sound "
+                f"audio_given_probability is {self.audio_given_probability} but modalities 'video', which has no audio "
                 f"to give; set modalities to 'audio+video'"
             )
         return self

@@ -5,14 +5,14 @@ from typing import Literal, TypedDict
 
 import torch
 
-from ltx_core.flow_matching.random import named_generator, visit_generator
-from ltx_core.flow_matching.sigmas import SigmaDraws, shifted_logit_normal
+from ltx_core.flow_matching.path import SigmaDraws, shifted_logit_normal
+from ltx_core.rng import named_generator, visit_generator
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.order import Visit
 from ltx_core.training.samples import SampleInfo
 
 NO_CAPTION = ""
-PictureGiven = Literal["nothing", "first_frame", "prefix"]
+ImageGiven = Literal["nothing", "first_frame", "prefix"]
 
 
 @dataclass(frozen=True)
@@ -28,16 +28,16 @@ class Draw:
     """So many of the first latent frames are given clean and carry no loss: 1 is a first frame, more are a prefix."""
     given_mask: torch.Tensor | None = None
     """[F, H, W]; places above 0.5 are given likewise."""
-    sound_given: bool = False
+    audio_given: bool = False
     """The clip's sound is given clean at sigma 0 and carries no loss: sound to video."""
-    picture_given: PictureGiven = "nothing"
+    picture_given: ImageGiven = "nothing"
     """The same of the picture by its name: one latent frame may be a first frame or a short prefix."""
 
 
-class _PictureDraw(TypedDict):
+class _ImageDraw(TypedDict):
     """What is given of the picture, as `Draw` has it."""
 
-    picture_given: PictureGiven
+    picture_given: ImageGiven
     given_frames: int
 
 
@@ -64,14 +64,14 @@ def train_draw(visit: Visit, settings: TrainSettings, video_tokens: int, audio_t
         audio_sigma=sigma("audio", audio_tokens) if settings.independent_sigmas else video_sigma,
         video_noise=generator("noise/video"),
         audio_noise=generator("noise/audio"),
-        sound_given=_sound_is_given(visit, settings),
+        audio_given=_audio_is_given(visit, settings),
         **_given(_chance(visit, settings, "first_frame"), settings),
     )
 
 
 def carries_audio_loss(visit: Visit, settings: TrainSettings) -> bool:
     """Whether this visit's sound is trained on: the clip has some that is, and it is not given."""
-    return visit.sample.has_audio_loss and not _sound_is_given(visit, settings)
+    return visit.sample.has_audio_loss and not _audio_is_given(visit, settings)
 
 
 def most_given_frames(settings: TrainSettings) -> int:
@@ -100,7 +100,7 @@ def eval_draw(sample: SampleInfo, sigma: float, settings: TrainSettings) -> Draw
         audio_sigma=sigma,
         video_noise=generator("noise/video"),
         audio_noise=generator("noise/audio"),
-        sound_given=chance("audio_given") < settings.audio_given_probability,
+        audio_given=chance("audio_given") < settings.audio_given_probability,
         **_given(chance("first_frame"), settings),
     )
 
@@ -111,7 +111,7 @@ def _chance(visit: Visit, settings: TrainSettings, purpose: str) -> float:
     return torch.rand((), generator=generator).item()
 
 
-def _given(chance: float, settings: TrainSettings) -> _PictureDraw:
+def _given(chance: float, settings: TrainSettings) -> _ImageDraw:
     if chance < settings.first_frame_probability:
         return {"picture_given": "first_frame", "given_frames": 1}
     if chance < settings.first_frame_probability + settings.prefix_probability:
@@ -119,5 +119,5 @@ def _given(chance: float, settings: TrainSettings) -> _PictureDraw:
     return {"picture_given": "nothing", "given_frames": 0}
 
 
-def _sound_is_given(visit: Visit, settings: TrainSettings) -> bool:
+def _audio_is_given(visit: Visit, settings: TrainSettings) -> bool:
     return _chance(visit, settings, "audio_given") < settings.audio_given_probability

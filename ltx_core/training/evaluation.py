@@ -1,15 +1,15 @@
 """The eval loss: held-out clips, fixed noise levels, fixed noise. Only the weights differ between two of them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import NamedTuple
 
 import torch
 
 from ltx_core.distributed.ranks import ALONE, Ranks
-from ltx_core.files.digest import text_digest
-from ltx_core.flow_matching.loss import carries_loss
-from ltx_core.flow_matching.sigmas import fixed_sigmas
+from ltx_core.flow_matching.path import carries_loss, fixed_sigmas
+from ltx_core.io.digest import text_digest
 from ltx_core.progress import Progress
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import eval_draw
@@ -51,8 +51,8 @@ def eval_loss(
 ) -> EvalLoss | None:
     """The loss of the transformer as it is on `clips`; None without clips. Clips run one by one, so none sways another.
 
-    It is the loss that training takes down: each clip at each noise level is given what `eval_draw` says, and what
-    carries no loss in training carries none here.
+    It is the loss that training takes down, without any training method: each clip at each noise level has the
+    conditioning of `eval_draw`, and what carries no loss in training carries none here.
 
     Several ranks share the forwards and end with the same figures, to the last bit those of one. Each takes as many,
     because weights that are cut among ranks come together only when all run: where the clips run out, a rank repeats
@@ -62,6 +62,7 @@ def eval_loss(
         Stopped: asked to stop; nothing was changed.
         TransientError: another rank is gone.
     """
+    objective = replace(objective, methods=())
     forwards = [(clip, sigma) for clip in clips for sigma in fixed_sigmas(objective.settings.eval_sigmas)]
     found = torch.zeros(len(forwards), COLUMNS, dtype=torch.float64)
     for first in range(0, len(forwards), ranks.size):
@@ -82,7 +83,7 @@ def eval_loss(
 def _mode(clip: SampleInfo, sigma: float, objective: Objective) -> str:
     """What is given of a clip at a noise level."""
     draw = eval_draw(clip, sigma, objective.settings)
-    heard = draw.sound_given and clip.has_sound and objective.audio_channels is not None
+    heard = draw.audio_given and clip.has_sound and objective.audio_channels is not None
     return f"{draw.picture_given}_and_sound" if heard else draw.picture_given
 
 

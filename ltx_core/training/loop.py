@@ -1,19 +1,18 @@
 """The order of things in a run, and nothing else."""
 
+import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 
 import torch
 
+from ltx_core.adapters.trained import TrainedAdapter
 from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.errors import Stopped
-from ltx_core.lora.trained import TrainedAdapter
 from ltx_core.progress import Progress
-from ltx_core.training.average import Average
-from ltx_core.training.backward import Backward
-from ltx_core.training.crepa_weight import crepa_weight, smoothed
 from ltx_core.training.evaluation import eval_loss
 from ltx_core.training.memory import dry_run, out_of_memory_errors, peak_mebibytes
 from ltx_core.training.metrics import History
@@ -21,14 +20,44 @@ from ltx_core.training.objective import Objective
 from ltx_core.training.optimizer import Optimizer
 from ltx_core.training.order import EpochPlan, Visit
 from ltx_core.training.prefetch import Feed, prefetched
-from ltx_core.training.provenance import lora_metadata
-from ltx_core.training.prune import prune
-from ltx_core.training.rollout import rollout_share
 from ltx_core.training.samples import SampleInfo
 from ltx_core.training.schedule import learning_rate
-from ltx_core.training.state import TrainState, save_state
-from ltx_core.training.step import Rates, step_visits, take_step
-from ltx_core.training.stopwatch import Stopwatch
+from ltx_core.training.state import TrainState, lora_metadata, prune, save_state
+from ltx_core.training.step import Backward, Rates, step_visits, take_step
+
+
+class Stopwatch:
+    """Sums up steps since the last report; a step is a `with` block."""
+
+    def __init__(self) -> None:
+        self._began = 0.0
+        self._waited = 0.0
+        self._seconds = 0.0
+        self._steps = 0
+        self._tokens = 0
+
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._seconds += time.monotonic() - self._began
+        self._steps += 1
+
+    def add(self, num_tokens: int) -> None:
+        """Count the tokens of a step."""
+        self._tokens += num_tokens
+
+    def report(self, waited: float) -> dict[str, float]:
+        """Means since the last report; `waited` are all seconds so far that steps waited for data."""
+        seconds, wait = max(self._seconds, 1e-9), waited - self._waited
+        values = {
+            "step_seconds": seconds / self._steps,
+            "tokens_per_second": self._tokens / seconds,
+            "data/wait_seconds": wait / self._steps,
+            "data/wait_share": wait / seconds,
+        }
+        self._waited, self._seconds, self._steps, self._tokens = waited, 0.0, 0, 0
+        return values
 
 
 @dataclass(frozen=True)
@@ -51,11 +80,14 @@ class Run:
     ranks: Ranks = ALONE
     memory_advice: str = ""
     """What to change, and by how much it helps, if the device is full."""
-    average: Average | None = None
 
-    def exported(self) -> AbstractContextManager[None]:
-        """While inside, the adapter has the weights that are measured and exported: its average, if there is one."""
-        return nullcontext() if self.average is None else self.average.in_place()
+    @contextmanager
+    def exported(self) -> Iterator[None]:
+        """While inside, the adapter has the weights that are measured and exported; afterwards those that train."""
+        with ExitStack() as stack:
+            for method in self.objective.methods:
+                stack.enter_context(method.exported())
+            yield
 
 
 def train(run: Run, start: int) -> None:
@@ -78,8 +110,6 @@ def train(run: Run, start: int) -> None:
         for step in range(start, settings.steps):
             _pause(run, step, saved)
             _step(run, step, feed, watch)
-            if run.average is not None:
-                run.average.update(step)
             if (step + 1) % settings.checkpoint_interval == 0 or step + 1 == settings.steps:
                 save(run, step + 1)
                 saved = step + 1
@@ -115,7 +145,7 @@ def save(run: Run, step: int) -> None:
         history=run.history,
         adapter={name: parameter.detach() for name, parameter in run.parameters.items()},
         moments=run.optimizer.state(),
-        average=run.average.state() if run.average is not None else {},
+        methods={method.state_file: method.state() for method in run.objective.methods if method.state_file},
     )
     save_state(run.checkpoints, state, lora, lora_metadata(settings, step, run.config_digest, run.provenance))
     prune(run.checkpoints, step, run.history, settings)
@@ -159,24 +189,22 @@ def _step(run: Run, step: int, feed: Feed, watch: Stopwatch) -> None:
     """One optimizer step and what is told of it."""
     settings = run.objective.settings
     batches = step_visits(run.plan, step, settings.gradient_accumulation_steps)
+    rates = {method.name: method.rate(step, run.history.memory) for method in run.objective.methods}
     with out_of_memory_errors(f"training, at step {step + 1}", run.memory_advice), watch:
         record, num_tokens = take_step(
             run.objective,
             batches,
             run.optimizer,
             run.parameters,
-            Rates(
-                learning_rate(step, settings),
-                crepa_weight(step, settings, run.history.similarity),
-                rollout_share(step, settings),
-            ),
+            Rates(learning_rate(step, settings), rates),
             ranks=run.ranks,
             load=feed,
             backward=run.backward,
         )
     watch.add(num_tokens)
     run.history.pending.append(record)
-    run.history.similarity = smoothed(run.history.similarity, record.crepa.get("self_similarity"))
+    for method in run.objective.methods:
+        method.after_step(step, record.methods.get(method.name, {}), run.history.memory)
     done = step + 1
     if done % settings.log_interval == 0 or done == settings.steps:
         peak = peak_mebibytes()

@@ -7,11 +7,10 @@ from dataclasses import replace
 import torch
 
 from ltx_core.errors import OutOfMemory
-from ltx_core.training.backward import Backward
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.objective import Objective
 from ltx_core.training.order import EpochPlan, Visit
-from ltx_core.training.step import backward_step
+from ltx_core.training.step import Backward, backward_step
 
 IN_THIS_ORDER = (
     "In this order: set recompute to 1, base_precision to int8 or fp8, streamed_blocks to all; then lower batch_size "
@@ -48,7 +47,8 @@ def dry_run(
     *,
     advice: str = "",
 ) -> None:
-    """Forward and backward of the largest batch of the run, so that too little memory shows at once.
+    """Forward and backward of the largest batch of the run, with every method at its highest rate, so that too little
+    memory shows at once.
 
     Nothing is kept: no gradient, and no random number that training would miss.
 
@@ -60,9 +60,7 @@ def dry_run(
     objective = replace(objective, settings=_hungriest(objective.settings))
     what = f"trying the largest batch, {len(visits)} clips of {visits[0].sample.bucket}"
     with out_of_memory_errors(what, advice):
-        crepa, rollout = objective.settings.crepa, objective.settings.rollout
-        weight, share = 0.0 if crepa is None else crepa.weight, 0.0 if rollout is None else 1.0
-        backward_step(objective, [visits], backward=backward, crepa_weight=weight, rollout_share=share)
+        backward_step(objective, [visits], backward=backward)
     for parameter in parameters.values():
         parameter.grad = None
 

@@ -1,20 +1,143 @@
-"""What a run's settings and clips mean for the memory plan, and the plan's choices as settings again. No torch."""
+"""What a run's settings and clips mean for the memory plan, and the plan's choices as settings again. No torch.
+
+`gradient_accumulation_steps` counts the batches of an optimizer step, whoever computes them: with 2 GPUs each takes
+half of them. So the clips of a step, their order and the learning rates depend on the settings and never on the
+machine, and a run begun on one GPU goes on with eight.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from ltx_core.engine.candidates import Workload
-from ltx_core.engine.footprint import GIB, BatchShape, Training
-from ltx_core.engine.model_sizes import Shapes, model_sizes
+from ltx_core.adapters.lora_layout import target_layers
+from ltx_core.adapters.lycoris_layout import extra_work, lycoris_layers, most_in_a_block, num_weights
 from ltx_core.engine.options import EngineOptions, LayerChoice
-from ltx_core.engine.plan import Choice, choose
 from ltx_core.errors import ConfigError
+from ltx_core.memory.plan import GIB, Plan, plan
+from ltx_core.memory.training import AdapterWork, Training, TrainingStep
+from ltx_core.memory.transformer import BatchShape, Shapes, linear_shapes, model_sizes, num_trained
 from ltx_core.shapes import PixelShape, audio_latent_frames
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.crepa_settings import num_projected
-from ltx_core.training.engine import PLANNED, engine_options
-from ltx_core.training.trained_weights import trained_weights
+from ltx_core.training.methods.settings import block_routes, check_block, num_projected
+
+if TYPE_CHECKING:
+    from ltx_core.distributed.ranks import Ranks
+
+
+def trained_weights(settings: TrainSettings, transformer: Shapes) -> tuple[int, AdapterWork]:
+    """Trained weights, and what the adapter's layers take beyond a plain LoRA's.
+
+    Raises:
+        ConfigError: targets that match no layer.
+    """
+    video_only = settings.modalities == "video"
+    linear = linear_shapes(transformer)
+    if settings.lycoris is None:
+        rank = settings.rank
+        trained = num_trained(transformer, settings.lora_targets, rank=rank, video_only=video_only)
+        if not settings.dropout:
+            return trained, AdapterWork()
+        masked = target_layers(sorted(linear), settings.lora_targets, video_only=video_only)
+        return trained, AdapterWork(0, *most_in_a_block({layer: linear[layer][1] for layer in masked}))
+    layers = lycoris_layers(sorted(linear), settings.lycoris, settings.lora_targets, video_only=video_only)
+    built, video, audio = extra_work(layers, linear)
+    return num_weights(layers, linear), AdapterWork(built, video, audio)
+
+
+def most_ranks(settings: TrainSettings, available: int) -> int:
+    """The most ranks, of `available`, that share a step's batches evenly."""
+    batches = settings.gradient_accumulation_steps
+    return max(size for size in range(1, max(available, 1) + 1) if batches % size == 0)
+
+
+def check_shares(settings: TrainSettings, ranks: "Ranks") -> None:
+    """See that every rank gets as many batches of a step.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    batches = settings.gradient_accumulation_steps
+    if batches % ranks.size:
+        raise ConfigError(
+            f"a step of {batches} batches (gradient_accumulation_steps) cannot be shared evenly by {ranks.size} GPUs; "
+            f"set gradient_accumulation_steps to a multiple of {ranks.size}, or memory.num_gpus to a divisor of "
+            f"{batches}"
+        )
+
+
+Switch = Literal["auto", "on", "off"]
+PLANNED = ("recompute", "activation_budget", "activation_offload", "streamed_blocks")
+"""Settings whose `auto` the memory plan replaces for a GPU."""
+
+
+def engine_options(
+    settings: TrainSettings,
+    *,
+    device: str,
+    num_blocks: int,
+    folder: Path | None,
+    sharded: bool = False,
+    layers: LayerChoice | None = None,
+) -> EngineOptions:
+    """What the settings ask for. `auto` compiles and captures graphs on CUDA devices alone. `folder` is for `disk`.
+    `auto` of what is planned changes nothing on the CPU; for a GPU the memory plan has replaced it.
+    `layers` is what a comparison chose for `low_precision: auto`; until there is one, 8 bits hold weights alone.
+    Blocks that are `sharded` among GPUs are gathered by hooks, which neither a compiled block nor a graph takes along.
+
+    Raises:
+        ConfigError: graphs without a CUDA device, options that exclude each other, routes or a hook at blocks that are
+            not there, or an `auto` that nobody planned.
+    """
+    on_gpu = device.startswith("cuda")
+    block_routes(settings.tread_routes, num_blocks)  # refused here, before anything is loaded
+    if settings.crepa is not None:
+        check_block(settings.crepa, num_blocks)
+    if settings.cuda_graphs == "on" and not on_gpu:
+        raise ConfigError(f"cuda_graphs is on but the device is {device}; set it to auto or off")
+    if sharded:
+        _check_sharded(settings)
+    compiled = _on(settings.compile_blocks, on_gpu and not sharded)
+    from_disk = settings.stream_from == "disk"
+    if on_gpu and (unplanned := [name for name in PLANNED if getattr(settings, name) == "auto"]):
+        raise ConfigError(f"auto is left in {unplanned}; plan it first (ltx_core.training.memory_plan.planned)")
+    streamed = 0 if settings.streamed_blocks == "auto" else settings.streamed_blocks
+    chosen = {"products": LayerChoice("all"), "auto": layers}.get(settings.low_precision) or LayerChoice()
+    return EngineOptions(
+        precision=settings.base_precision,
+        products=chosen.products,
+        native_layers=chosen.native,
+        low_backward=settings.low_precision_backward,
+        streamed_blocks=num_blocks if streamed == "all" else streamed,
+        stream_folder=folder if from_disk else None,
+        recompute=0.0 if settings.recompute == "auto" else settings.recompute,
+        activation_budget=1.0 if settings.activation_budget == "auto" else settings.activation_budget,
+        activation_offload=0 if settings.activation_offload == "auto" else round(settings.activation_offload * GIB),
+        fused=compiled,
+        compiled=compiled,
+        graphs=_on(settings.cuda_graphs, on_gpu and not from_disk and not sharded),
+    )
+
+
+def _check_sharded(settings: TrainSettings) -> None:
+    wrong = {
+        "base_precision": settings.base_precision != "native",
+        "streamed_blocks": settings.streamed_blocks not in (0, "auto"),
+        "activation_offload": settings.activation_offload not in (0, "auto"),
+        "compile_blocks": settings.compile_blocks == "on",
+        "cuda_graphs": settings.cuda_graphs == "on",
+        "lycoris.dora_wd": settings.lycoris is not None and settings.lycoris.dora_wd,
+    }
+    if named := [name for name, given in wrong.items() if given]:
+        raise ConfigError(
+            f"memory.sharding is full and {', '.join(named)} is set; they exclude each other. Sharding is for a base "
+            f"in full precision that fits no GPU: 8-bit weights or block offload need no sharding."
+        )
+
+
+def _on(switch: Switch, automatic: bool) -> bool:
+    return automatic if switch == "auto" else switch == "on"
+
 
 TEXT_TOKENS = 1024
 """Of a context: what the connectors fill captions up to."""
@@ -70,7 +193,7 @@ def workload(
     *,
     shards: int = 1,
     feature_width: int = WIDEST_FEATURES,
-) -> Workload:
+) -> TrainingStep:
     """The largest batch of `buckets` on a model whose `transformer` and `connectors` have these shapes. With CREPA,
     `feature_width` is that of the features of frames.
 
@@ -83,7 +206,7 @@ def workload(
     sizes, aligned = model_sizes(transformer, shapes["connectors"]), feature_width if settings.crepa else 0
     if aligned:
         trained += num_projected(sizes.width, aligned)
-    return Workload(
+    return TrainingStep(
         sizes=sizes,
         batch=max((batch_shape(settings, bucket) for bucket in buckets), key=lambda b: b.size * b.video_tokens),
         training=Training(
@@ -109,7 +232,7 @@ def largest_first(settings: TrainSettings, buckets: Sequence[Bucket]) -> list[Bu
     return sorted(buckets, key=tokens, reverse=True)
 
 
-def of_bucket(work: Workload, settings: TrainSettings, bucket: Bucket) -> Workload:
+def of_bucket(work: TrainingStep, settings: TrainSettings, bucket: Bucket) -> TrainingStep:
     """The same work on the clips of one bucket."""
     return replace(work, batch=batch_shape(settings, bucket))
 
@@ -135,12 +258,12 @@ def is_planned(settings: TrainSettings) -> bool:
 
 def planned(
     settings: TrainSettings,
-    work: Workload,
+    work: TrainingStep,
     budget_bytes: int,
     host_bytes: int = 0,
     *,
     layers: LayerChoice | None = None,
-) -> tuple[TrainSettings, Choice]:
+) -> tuple[TrainSettings, Plan[EngineOptions]]:
     """The settings with every `auto` of the blocks replaced by the fastest that fits `budget_bytes`, and why. So many
     bytes of the host are free for a process.
 
@@ -148,16 +271,14 @@ def planned(
         OutOfMemory: nothing fits; says what would help.
     """
     sharded = work.training.shards > 1
-    choice = choose(
+    open_ones = {name for name in PLANNED if getattr(settings, name) == "auto"}
+    step = replace(
         work,
-        asked_options(settings, work.sizes.num_blocks, sharded=sharded, layers=layers),
-        budget_bytes,
-        recompute=settings.recompute == "auto",
-        budget=settings.activation_budget == "auto",
-        offload=settings.activation_offload == "auto" and not sharded,
+        asked=asked_options(settings, work.sizes.num_blocks, sharded=sharded, layers=layers),
+        open=frozenset(open_ones - {"activation_offload", "streamed_blocks"} if sharded else open_ones),
         host_bytes=host_bytes,
-        stream=settings.streamed_blocks == "auto" and not sharded,
     )
+    choice = plan(step, budget_bytes)
     return _closed(settings, choice.options), choice
 
 

@@ -1,12 +1,20 @@
-"""What is measured, as rows that depend on settings and data alone; times go to the listener and are not kept."""
+"""Figures of a run, as rows that depend on settings and data alone; times go to the listener and are not kept."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from statistics import fmean
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ltx_core.training.methods.registry import METHODS
+
 NUM_SIGMA_PARTS = 4
+OF_STREAMS = [name for name, method in METHODS.items() if method.stream_measures]
+"""Methods with figures of single streams, in the order in which a checkpoint has them."""
+OF_STEPS = [name for name, method in METHODS.items() if method.clip_measures]
+"""Methods with figures of steps."""
+FIRST_MEMORY = {name: value for method in METHODS.values() for name, value in method.remembers.items()}
 
 
 class Metric(NamedTuple):
@@ -17,37 +25,47 @@ class Metric(NamedTuple):
     value: float
 
 
-class RolloutMeasures(NamedTuple):
-    """Of one sample that was rolled out; its loss is of where the model brought it."""
-
-    offset: float
-    """Noise that the model took away, in sigma."""
-    drift: float
-    """Root mean square of the distance to the straight path."""
-    anti_drift: float | None
-    compensated: float | None
-    """ReflexFlow's two losses, not weighted yet; None without it."""
-
-
 class SampleLoss(NamedTuple):
-    """The loss of one sample that carried one."""
+    """The loss of one stream of a sample that carried one."""
 
     modality: str
     sigma: float
     loss: float
-    rollout: RolloutMeasures | None = None
+    measures: Mapping[str, tuple[float | None, ...]] = MappingProxyType({})
+    """By method, its `stream_measures`; methods that had no part in it are absent."""
+
+    def to_json(self) -> list[Any]:
+        return [self.modality, self.sigma, self.loss, *(self.measures.get(name) for name in OF_STREAMS)]
+
+    @classmethod
+    def from_json(cls, stored: Sequence[Any]) -> "SampleLoss":
+        """Checkpoints from before a method end with those that there were."""
+        modality, sigma, loss, *found = stored
+        return cls(modality, sigma, loss, {n: tuple(x) for n, x in zip(OF_STREAMS, found, strict=False) if x})
 
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What one optimizer step gave."""
+    """The figures of one optimizer step."""
 
     learning_rate: float
     grad_norms: dict[str, float]
-    """Joint norm before clipping, by `all`, `video`, `audio`, `cross`; a group without trained layers is absent."""
+    """Joint norm before clipping, by `all`, `video`, `audio`, `cross` and methods with parameters; a group without
+    trained layers is absent."""
     losses: tuple[SampleLoss, ...]
-    crepa: dict[str, float] = field(default_factory=dict)
-    """`alignment`, `self_similarity`, `weight` and `loss` of hidden states; empty where none are aligned."""
+    methods: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Figures of methods by method and name; a method without any in this step is absent."""
+
+    def to_json(self) -> dict[str, Any]:
+        figures = {name: self.methods.get(name, {}) for name in OF_STEPS}
+        losses = [loss.to_json() for loss in self.losses]
+        return {"learning_rate": self.learning_rate, "grad_norms": self.grad_norms, "losses": losses, **figures}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> "StepRecord":
+        figures = {name: stored[name] for name in OF_STEPS if stored.get(name)}
+        losses = tuple(SampleLoss.from_json(loss) for loss in stored["losses"])
+        return cls(stored["learning_rate"], stored["grad_norms"], losses, figures)
 
 
 @dataclass
@@ -56,8 +74,8 @@ class History:
 
     rows: list[Metric] = field(default_factory=list)
     pending: list[StepRecord] = field(default_factory=list)
-    similarity: float | None = None
-    """Average self-similarity of hidden states, as `crepa_weight.smoothed` makes it; None before CREPA's first step."""
+    memory: dict[str, float | None] = field(default_factory=lambda: dict(FIRST_MEMORY))
+    """What methods remember from step to step."""
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         self.rows.extend(Metric(step, name, value) for name, value in values.items())
@@ -73,20 +91,19 @@ class History:
         return next((row.value for row in reversed(self.rows) if (row.step, row.name) == (step, name)), None)
 
     def to_json(self) -> dict[str, Any]:
-        pending = [asdict(record) for record in self.pending]
-        return {"rows": self.rows, "pending": pending, "similarity": self.similarity}
+        return {"rows": self.rows, "pending": [record.to_json() for record in self.pending], **self.memory}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "History":
-        pending = [
-            StepRecord(**{**r, "losses": tuple(_sample_loss(*loss) for loss in r["losses"])}) for r in stored["pending"]
-        ]
-        return cls([Metric(*row) for row in stored["rows"]], pending, stored.get("similarity"))
+        pending = [StepRecord.from_json(record) for record in stored["pending"]]
+        memory = {name: stored.get(name, first) for name, first in FIRST_MEMORY.items()}
+        return cls([Metric(*row) for row in stored["rows"]], pending, memory)
 
 
 def summarise(records: Sequence[StepRecord]) -> dict[str, float]:
-    """Means over steps: `loss`, `loss/video`, `loss/video/sigma_q1` (sigma below 0.25) to `_q4`, `grad_norm/...`,
-    `crepa/...`. `loss` is that of the velocities alone, so that runs with and without CREPA compare.
+    """Means over steps: `loss`, `loss/video`, `loss/video/sigma_q1` (sigma below 0.25) to `_q4`, `grad_norm/...`, and
+    those of methods, `<method>/...`. `loss` is that of the streams alone, so that runs with and without a method that
+    adds a term compare.
 
     A modality without a loss-carrying sample, or a part of the sigma range without one, has no value.
     """
@@ -100,34 +117,28 @@ def summarise(records: Sequence[StepRecord]) -> dict[str, float]:
             inside = [loss.loss for loss in own if _sigma_part(loss.sigma) == part]
             if inside:
                 values[f"loss/{modality}/sigma_q{part + 1}"] = fmean(inside)
-        values |= _rollout_values(modality, own)
+        for name in OF_STREAMS:
+            values |= _stream_values(name, modality, own)
     values["loss"] = values.get("loss/video", 0.0) + values.get("loss/audio", 0.0)
     for group in sorted({group for record in records for group in record.grad_norms}):
         values[f"grad_norm/{group}"] = fmean(r.grad_norms[group] for r in records if group in r.grad_norms)
-    aligned = [record.crepa for record in records if record.crepa]
-    values |= {
-        f"crepa/{name}": fmean(found[name] for found in aligned) for name in sorted(aligned[0] if aligned else ())
-    }
+    for name in OF_STEPS:
+        found = [record.methods[name] for record in records if name in record.methods]
+        values |= {f"{name}/{what}": fmean(one[what] for one in found) for what in sorted(found[0] if found else ())}
     values["learning_rate"] = records[-1].learning_rate
     return values
 
 
-def _rollout_values(modality: str, losses: Sequence[SampleLoss]) -> dict[str, float]:
-    """`rollout/video/share` of the samples, and means over those: `offset`, `drift`, ReflexFlow's two parts."""
-    rolled = [loss.rollout for loss in losses if loss.rollout is not None]
-    if not rolled:
+def _stream_values(method: str, modality: str, losses: Sequence[SampleLoss]) -> dict[str, float]:
+    """`<method>/<modality>/share` of the samples that it had a part in, and the means of its figures over those."""
+    found = [loss.measures[method] for loss in losses if method in loss.measures]
+    if not found:
         return {}
-    values = {f"rollout/{modality}/share": len(rolled) / len(losses)}
-    for name in RolloutMeasures._fields:
-        found = [value for measures in rolled if (value := getattr(measures, name)) is not None]
-        if found:
-            values[f"rollout/{modality}/{name}"] = fmean(found)
+    values = {f"{method}/{modality}/share": len(found) / len(losses)}
+    for number, name in enumerate(METHODS[method].stream_measures):
+        if known := [value for measures in found if (value := measures[number]) is not None]:
+            values[f"{method}/{modality}/{name}"] = fmean(known)
     return values
-
-
-def _sample_loss(modality: str, sigma: float, loss: float, rollout: Sequence[float] | None = None) -> SampleLoss:
-    """As JSON has it; checkpoints from before there were rollouts end with the loss."""
-    return SampleLoss(modality, sigma, loss, None if rollout is None else RolloutMeasures(*rollout))
 
 
 def _sigma_part(sigma: float) -> int:

@@ -1,15 +1,101 @@
 """The optimizer that the settings name, and its moments by parameter, so that they can be stored and put back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 
+from ltx_core.engine.arena import adjacent, joined, lay_end_to_end
 from ltx_core.errors import CheckpointError
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.optimizers.adamw import AdamW
-from ltx_core.training.optimizers.low_precision import adamw8bit, adamw_bf16
+from ltx_core.training.low_precision_adamw import adamw8bit, adamw_bf16
+
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+class AdamW:
+    """Weights and moments in float32: 16 bytes a trained weight, gradient included. One fused kernel on a GPU.
+
+    Parameters are laid end to end, so that those whose gradients are too are updated as one.
+    """
+
+    moments: tuple[str, ...] = MOMENTS
+
+    def __init__(self, parameters: Mapping[str, torch.nn.Parameter], settings: TrainSettings) -> None:
+        self.parameters, self.settings = parameters, settings
+        lay_end_to_end(list(parameters.values()))
+        self._first, self._second = _zeros(parameters), _zeros(parameters)
+        self._steps = dict.fromkeys(parameters, 0)
+        """Updates of each parameter."""
+        self._fused = all(parameter.is_cuda for parameter in parameters.values())
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        """Update every parameter that has a gradient."""
+        runs = list(self._runs())
+        if not runs:
+            return
+        weights, gradients, first, second = zip(*(map(joined, self._of(names)) for names in runs), strict=True)
+        taken = torch.tensor([float(self._steps[names[0]]) for names in runs], device=weights[0].device)
+        adamw(
+            list(weights),
+            list(gradients),
+            list(first),
+            list(second),
+            max_exp_avg_sqs=[],
+            state_steps=list(taken.unbind()),
+            foreach=False,
+            fused=self._fused,
+            amsgrad=False,
+            beta1=self.settings.betas[0],
+            beta2=self.settings.betas[1],
+            lr=learning_rate,
+            weight_decay=self.settings.weight_decay,
+            eps=self.settings.epsilon,
+            maximize=False,
+        )
+        for name in (name for names in runs for name in names):
+            self._steps[name] += 1
+
+    def state(self) -> dict[str, Tensor]:
+        """Moments as `<parameter>.<moment>`; parameters that never had a gradient have none."""
+        found: dict[str, Tensor] = {}
+        for name in (name for name, taken in self._steps.items() if taken):
+            parts = (self._first[name], self._second[name], torch.tensor(float(self._steps[name])))
+            found |= {f"{name}.{moment}": part for moment, part in zip(MOMENTS, parts, strict=True)}
+        return found
+
+    def restore(self, stored: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Put moments back, given by parameter and moment."""
+        for name, found in stored.items():
+            self._first[name].copy_(found["exp_avg"])
+            self._second[name].copy_(found["exp_avg_sq"])
+            self._steps[name] = int(found["step"])
+
+    def _runs(self) -> Iterator[list[str]]:
+        """Names of parameters that are updated as one: they and their gradients are adjacent, and updated as often."""
+        names = [name for name, parameter in self.parameters.items() if parameter.grad is not None]
+        ends = {run.stop for tensors in self._of(names) for run in adjacent(tensors)}
+        ends |= {i for i in range(1, len(names)) if self._steps[names[i]] != self._steps[names[i - 1]]}
+        begin = 0
+        for end in sorted(ends):
+            yield names[begin:end]
+            begin = end
+
+    def _of(self, names: Sequence[str]) -> tuple[list[Tensor], ...]:
+        """Weights, gradients and moments, as PyTorch's function takes them."""
+        weights: list[Tensor] = [self.parameters[name] for name in names]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        return weights, gradients, [self._first[name] for name in names], [self._second[name] for name in names]
+
+
+def _zeros(parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, Tensor]:
+    """Of the parameters' shapes, end to end."""
+    made = {name: torch.nn.Parameter(torch.zeros_like(p), requires_grad=False) for name, p in parameters.items()}
+    lay_end_to_end(list(made.values()))
+    return {name: zeros.data for name, zeros in made.items()}
 
 
 class Optimizer(Protocol):

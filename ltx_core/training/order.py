@@ -1,11 +1,16 @@
 """Which clips make which batch: a function of the samples, the seed and the batch's number, so resuming is exact."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
-from ltx_core.errors import DataError
-from ltx_core.files.digest import text_digest
+from pydantic import ValidationError
+
+from ltx_core.errors import ConfigError, DataError
+from ltx_core.io.digest import text_digest
+from ltx_core.training.config import TrainSettings
 from ltx_core.training.samples import SampleInfo
 
 
@@ -28,7 +33,7 @@ class EpochPlan:
     """The batches of a run, numbered from 0 without end.
 
     An epoch visits every clip `repeats` times. A batch holds clips of one bucket and one frame rate, so that video and
-    audio lengths agree, and with `by_sound` clips that have sound or clips that have none, because a forward runs the
+    audio lengths agree, and with `by_audio` clips that have sound or clips that have none, because a forward runs the
     sound's stream for all of them or for none. A bucket's last batch may be short; no clip is dropped to fill it or
     repeated beyond its count.
     """
@@ -36,12 +41,12 @@ class EpochPlan:
     samples: tuple[SampleInfo, ...]
     batch_size: int
     seed: int
-    by_sound: bool = True
+    by_audio: bool = True
     """False where only video is trained: then it is all one."""
 
     def __post_init__(self) -> None:
         if not self.samples:
-            raise DataError("no clip is left to train on: all are held out or set aside. Add footage.")
+            raise DataError("no clip is left to train on: all are held out or quarantined. Add footage.")
 
     @cached_property
     def batches_per_epoch(self) -> int:
@@ -67,7 +72,7 @@ class EpochPlan:
 
     def _kind(self, sample: SampleInfo) -> tuple[str, ...]:
         """With sound it is named as before there were others, so that the order of such clips stays what it was."""
-        without = self.by_sound and not sample.has_sound
+        without = self.by_audio and not sample.has_sound
         return sample.bucket, str(sample.frame_rate), *(["without sound"] if without else [])
 
 
@@ -81,3 +86,34 @@ def _epoch(plan: EpochPlan, epoch: int) -> tuple[tuple[Visit, ...], ...]:
             key = text_digest("batch", str(plan.seed), str(epoch), *kind, str(start))
             batches.append((key, tuple(visits[start : start + plan.batch_size])))
     return tuple(batch for _, batch in sorted(batches, key=lambda item: item[0]))
+
+
+def epoch_plan(settings: TrainSettings, samples: Sequence[SampleInfo]) -> EpochPlan:
+    """The batches of a run, of those samples that are trained on.
+
+    Raises:
+        DataError: there is none.
+    """
+    trained = tuple(sample for sample in samples if sample.split == "train")
+    return EpochPlan(trained, settings.batch_size, settings.seed, by_audio=settings.modalities != "video")
+
+
+def in_steps(settings: TrainSettings, samples: Sequence[SampleInfo]) -> TrainSettings:
+    """The same settings with `steps` in the place of `epochs`, so that both give the same run.
+
+    An epoch visits every clip of the train split `repeats` times; the last step may begin another.
+
+    Raises:
+        ConfigError: there are fewer steps than another setting needs.
+        DataError: no clip is left to train on.
+    """
+    if settings.epochs is None:
+        return settings
+    plan = epoch_plan(settings, samples)
+    batches = settings.epochs * plan.batches_per_epoch
+    steps = math.ceil(batches / settings.gradient_accumulation_steps)
+    try:
+        return type(settings).model_validate(settings.model_dump() | {"steps": steps, "epochs": None})
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{settings.epochs} epochs are {steps} steps: {reason}; raise epochs") from error

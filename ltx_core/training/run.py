@@ -8,37 +8,67 @@ from typing import Any, Literal
 
 import torch
 
+from ltx_core.adapters.lora import add_lora, linear_layers, target_modules
+from ltx_core.adapters.lycoris_layout import lycoris_layers
+from ltx_core.adapters.trained import PlainLora, TrainedAdapter, check_export
 from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.engine.assemble import set_policies, weight_stream
-from ltx_core.engine.deterministic import deterministic_kernels
+from ltx_core.engine.compiling import deterministic_kernels
+from ltx_core.engine.low_precision import unrounded_inputs
 from ltx_core.engine.options import EngineOptions, LayerChoice
-from ltx_core.engine.unrounded import unrounded_inputs
 from ltx_core.errors import ConfigError
-from ltx_core.files.atomic import remove_partials, write_bytes
-from ltx_core.files.lock import folder_lock
-from ltx_core.lora.gate import check_export
-from ltx_core.lora.trained import TrainedAdapter
+from ltx_core.io.atomic import remove_partials, write_bytes
+from ltx_core.io.lock import folder_lock
 from ltx_core.progress import Progress
-from ltx_core.training.adapter import put_on
-from ltx_core.training.average import Average
-from ltx_core.training.backward import Backward, EagerBackward, GraphedBackward
 from ltx_core.training.captions import ContextCache
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.crepa import Crepa, make_projector
 from ltx_core.training.draws import NO_CAPTION
-from ltx_core.training.engine import engine_options
-from ltx_core.training.epochs import epoch_plan, in_steps
 from ltx_core.training.evaluation import eval_clips
 from ltx_core.training.loop import Run, train
+from ltx_core.training.memory_plan import check_shares, engine_options
+from ltx_core.training.methods.method import Setup
+from ltx_core.training.methods.registry import make_methods
 from ltx_core.training.metrics import History, Metric
 from ltx_core.training.objective import Objective
 from ltx_core.training.optimizer import make_optimizer, restore_moments
-from ltx_core.training.order import EpochPlan
-from ltx_core.training.provenance import config_digest
+from ltx_core.training.order import epoch_plan, in_steps
 from ltx_core.training.samples import SampleSource
-from ltx_core.training.shares import check_shares
 from ltx_core.training.soundless import as_heard
-from ltx_core.training.state import LORA_FILE, checkpoint_folder, checkpoints, newest_state, restore_adapter, step_of
+from ltx_core.training.state import (
+    LORA_FILE,
+    checkpoint_folder,
+    checkpoints,
+    config_digest,
+    newest_state,
+    restore_adapter,
+    step_of,
+)
+from ltx_core.training.step import Backward, EagerBackward, GraphedBackward
+
+
+def put_on(transformer: Any, settings: TrainSettings) -> TrainedAdapter:
+    """Add a fresh adapter; the transformer then does what its base does.
+
+    Raises:
+        ConfigError: the settings' targets match no layer.
+    """
+    video_only = settings.modalities == "video"
+    if settings.lycoris is None:
+        modules = target_modules(transformer, settings.lora_targets, video_only=video_only)
+        add_lora(
+            transformer,
+            modules,
+            rank=settings.rank,
+            alpha=settings.lora_alpha,
+            seed=settings.seed,
+            dropout=settings.dropout,
+        )
+        return PlainLora(transformer)
+    from ltx_core.adapters.lycoris_files import TrainedLycoris  # the library takes seconds to import
+
+    layers = lycoris_layers(linear_layers(transformer), settings.lycoris, settings.lora_targets, video_only=video_only)
+    return TrainedLycoris(transformer, layers, seed=settings.seed, multiplier=settings.lycoris.multiplier)
+
 
 DTYPES = {"bf16": torch.bfloat16, "fp32": torch.float32}
 PROBE_SIGMA = 0.5
@@ -115,7 +145,7 @@ class TrainResult:
 
 def train_lora(job: TrainJob, progress: Progress) -> TrainResult:
     """Train, check and write a LoRA. Killed at any point and run again, it gives the same bytes; on a GPU if the
-    settings are `deterministic` and `ltx_core.engine.deterministic.set_environment` was called first.
+    settings are `deterministic` and `ltx_core.engine.compiling.set_environment` was called first.
 
     Raises:
         ConfigError: the settings do not fit the model.
@@ -149,8 +179,9 @@ def _train(job: TrainJob, root: Path, progress: Progress) -> TrainResult:
         start = state.step
         restore_adapter(run.parameters, state.adapter)
         restore_moments(run.optimizer, run.parameters, state.moments)
-        if run.average is not None:
-            run.average.restore(state.average)
+        for method in run.objective.methods:
+            if method.state_file:
+                method.restore(state.methods[method.state_file])
         progress.note(f"going on from step {start} of {job.settings.steps}")
     train(run, start)
     lora = _export(job, run)
@@ -169,12 +200,14 @@ def prepare(job: TrainJob, root: Path, digest: str, history: History, progress: 
         job.source.text(NO_CAPTION)  # an empty caption that was never embedded shows now, not at some later step
     adapter = _load_adapted(job)
     transformer, trained = adapter.transformer, adapter.parameters()
-    crepa = _crepa(job, transformer, plan)
-    parameters = {**trained, **(crepa.projector if crepa is not None else {})}
+    methods = make_methods(Setup(settings, transformer, job.source, plan.samples, trained, job.device))
+    parameters = trained | {name: own for method in methods for name, own in method.parameters().items()}
     optimizer = make_optimizer(parameters, settings)  # first: it decides the weights' dtype, and graphs the gradients'
+    for method in methods:
+        method.start()
     contexts = ContextCache(job.source, job.load_connectors(), job.context_length)
     objective = Objective(
-        transformer, job.source, contexts, settings, job.device, crepa, sharded=job.sharding == "full"
+        transformer, job.source, contexts, settings, job.device, methods, sharded=job.sharding == "full"
     )
     return Run(
         objective=objective,
@@ -191,22 +224,7 @@ def prepare(job: TrainJob, root: Path, digest: str, history: History, progress: 
         progress=progress,
         ranks=job.ranks,
         memory_advice=job.memory_advice,
-        average=Average(trained, settings.ema_decay) if settings.ema_decay else None,
     )
-
-
-def _crepa(job: TrainJob, transformer: Any, plan: EpochPlan) -> Crepa | None:
-    """The projector at its start, as wide as the features of the first clip."""
-    settings = job.settings.crepa
-    if settings is None:
-        return None
-    first = plan.samples[0].clip_id
-    features = job.source.load(first).get("features")
-    if features is None:
-        raise ConfigError(f"crepa is set and clip {first} has no features of its frames; run `--from embed_frames`")
-    width = int(transformer.proj_in.weight.shape[0])
-    projector = make_projector(width, features.shape[-1], seed=job.settings.seed, device=job.device)
-    return Crepa(settings, projector)
 
 
 def _load_adapted(job: TrainJob) -> TrainedAdapter:

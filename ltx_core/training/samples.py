@@ -1,10 +1,16 @@
-"""What training asks of the data, whoever stores it."""
+"""What training asks of the data, and how the store answers it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 from torch import Tensor
+
+from datasets_spec import Frames, Latent, Text
+from ltx_core.errors import DataError
+from ltx_core.store.features import stored_features
+from ltx_core.store.samples import ShardReader
 
 
 @dataclass(frozen=True)
@@ -16,7 +22,7 @@ class SampleInfo:
     """`WxH@F`; clips of one bucket have latents of one shape."""
     split: Literal["train", "eval"]
     repeats: int
-    """Visits an epoch."""
+    """Samples in an epoch."""
     frame_rate: float
     """Frames per second after resampling."""
     has_audio_loss: bool
@@ -41,3 +47,56 @@ class SampleSource(Protocol):
 
     def text(self, caption: str) -> dict[str, Tensor]:
         """Text features of a caption, as `ltx_core.text.contexts` takes them; "" is the empty caption."""
+
+
+class PoolSource:
+    """Encoded clips and texts of two manifests, and of a third features of frames; a `SampleSource`."""
+
+    def __init__(
+        self, latents: Iterable[Latent], texts: Iterable[Text], root: Path, frames: Iterable[Frames] = ()
+    ) -> None:
+        self._latents = {row.clip_id: row for row in latents}
+        self._texts = {row.text: row for row in texts}
+        self._frames = {row.clip_id: row for row in frames}
+        self._reader = ShardReader(root)
+        self.samples = [_info(row) for row in self._latents.values()]
+
+    def load(self, clip_id: str) -> dict[str, Tensor]:
+        """`video` [C, F, H, W] and, for a clip with sound, `audio` [A, D]; with frames' features, `features`
+        [F, H, W, D']. A sample may hold more sound than its row says: one that was encoded as silence, and is absence.
+
+        Raises:
+            DataError: the shard is gone or damaged.
+        """
+        row, frames = self._latents[clip_id], self._frames.get(clip_id)
+        tensors = self._reader.read(row.shard, row.offset, row.size, row.sha256)
+        if not row.has_sound:
+            tensors.pop("audio", None)
+        if frames is not None:
+            tensors |= self._reader.read(frames.shard, frames.offset, frames.size, frames.sha256)
+        return tensors
+
+    def text(self, caption: str) -> dict[str, Tensor]:
+        """Text features of a caption, valid tokens only.
+
+        Raises:
+            DataError: the caption was not embedded.
+        """
+        row = self._texts.get(caption)
+        if row is None:
+            raise DataError(f"no features for the caption {caption[:60]!r}; run `--from embed_text`")
+        return stored_features(self._reader.read(row.shard, row.offset, row.size, row.sha256))
+
+
+def _info(row: Latent) -> SampleInfo:
+    return SampleInfo(
+        clip_id=row.clip_id,
+        bucket=row.bucket,
+        split=row.split,
+        repeats=row.repeats,
+        frame_rate=row.frame_rate,
+        has_audio_loss=row.has_audio_loss,
+        caption=row.caption,
+        has_sound=row.has_sound,
+        absent_sound=tuple(row.absent_sound),
+    )

@@ -34,8 +34,8 @@ def as_heard(settings: TrainSettings, samples: Iterable[Heard]) -> AsHeard:
         return AsHeard(settings)
     if settings.targets == "audio":
         raise ConfigError(
-            "targets is 'audio' and no clip has sound, so there is nothing to train these layers on; add footage with "
-            "sound, check audio.auto_split and audio.sound_dir, or set targets to 'video'"
+            "targets is 'audio' and no clip has audio, so there is nothing to train these layers on; add footage with "
+            "audio, check audio.auto_split and audio.sound_dir, or set targets to 'video'"
         )
     changes: dict[str, Any] = {"modalities": "video"}
     changes |= {
@@ -46,7 +46,7 @@ def as_heard(settings: TrainSettings, samples: Iterable[Heard]) -> AsHeard:
     given = settings.model_dump()
     told = [f"{name} {new}" for name, new in changes.items() if given[name] != new]
     why = (
-        f"no clip that is trained on has sound, so the picture is trained alone ({', '.join(told)}): the layers of "
-        f"sound, and those between sound and picture, stay what they are in the base"
+        f"no clip that is trained on has audio, so only the video is trained ({', '.join(told)}): the layers of "
+        f"audio, and those between audio and video, stay what they are in the base"
     )
     return AsHeard(type(settings).model_validate(given | changes), why)

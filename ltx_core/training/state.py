@@ -4,30 +4,72 @@
 load) and `state.json`. No generator state: randomness is a function of seed and position.
 """
 
+import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ltx_core.adapters.lycoris_layout import NORM_OF_FROZEN
 from ltx_core.errors import CheckpointError, DamagedError
-from ltx_core.files.atomic import atomic_folder, find_whole
-from ltx_core.files.digest import file_digest
-from ltx_core.files.json_file import json_bytes, read_json
-from ltx_core.files.tensors import finite_tensors, write_tensors
+from ltx_core.io.atomic import atomic_folder, find_whole
+from ltx_core.io.digest import file_digest, text_digest
+from ltx_core.io.json_file import json_bytes, read_json
+from ltx_core.io.tensors import finite_tensors, write_tensors
 from ltx_core.progress import Progress
+from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
 from ltx_core.training.metrics import History
 from ltx_core.training.order import Position
+from ltx_core.training.samples import SampleInfo
+
+USUAL = {field.name: field.default for field in fields(SampleInfo) if field.default is not MISSING}
+"""What most clips are, by field."""
+
+
+def config_digest(settings: TrainSettings, samples: Sequence[SampleInfo], provenance: Mapping[str, str]) -> str:
+    """Names everything that decides the LoRA: settings, data, and what `provenance` says of the base."""
+    data = sorted((_named(sample, settings) for sample in samples), key=lambda sample: str(sample["clip_id"]))
+    return text_digest(
+        settings.digest(), json.dumps(data, sort_keys=True), json.dumps(dict(provenance), sort_keys=True)
+    )
+
+
+def _named(sample: SampleInfo, settings: TrainSettings) -> dict[str, Any]:
+    """All that decides what a clip teaches. That it has sound, and all of it, is not said, so that such runs keep their
+    names; where only video is trained it says nothing."""
+    known = asdict(sample) | (USUAL if settings.modalities == "video" else {})
+    return {name: value for name, value in known.items() if name not in USUAL or value != USUAL[name]}
+
+
+def lora_metadata(settings: TrainSettings, step: int, digest: str, provenance: Mapping[str, str]) -> dict[str, str]:
+    """Header strings of a LoRA file; no time, no path, no host."""
+    chosen = settings.model_dump(mode="json", exclude=set(FREE_TO_CHANGE))
+    return {
+        **provenance,
+        "format": "pt",
+        **_adapter(settings),
+        "ltx2.step": str(step),
+        "ltx2.config_digest": digest,
+        "ltx2.settings": json.dumps(chosen, sort_keys=True),
+    }
+
+
+def _adapter(settings: TrainSettings) -> dict[str, str]:
+    """What kind it is."""
+    if settings.lycoris is not None:
+        kind = {"ltx2.lycoris": json.dumps(settings.lycoris.model_dump(mode="json"), sort_keys=True)}
+        return kind | (NORM_OF_FROZEN if settings.lycoris.dora_wd else {})
+    return {"ltx2.rank": str(settings.rank), "ltx2.alpha": f"{settings.lora_alpha:g}, folded into lora_B"}
+
 
 VERSION = 1
 ADAPTER_FILE, OPTIMIZER_FILE, LORA_FILE = "adapter.safetensors", "optimizer.safetensors", "lora.safetensors"
 STATE_FILE = "state.json"
 FILES = (ADAPTER_FILE, OPTIMIZER_FILE, LORA_FILE)
-AVERAGE_FILE = "average.safetensors"
-"""Beside them where the adapter is averaged."""
 NAME = re.compile(r"step-\d{6,}")
 
 
@@ -44,8 +86,8 @@ class TrainState:
     history: History
     adapter: Mapping[str, torch.Tensor]
     moments: Mapping[str, torch.Tensor]
-    average: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    """Of the adapter over steps; empty without."""
+    methods: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
+    """What training methods keep in files of their own, by file."""
 
 
 def checkpoint_folder(root: Path, step: int) -> Path:
@@ -76,9 +118,9 @@ def save_state(root: Path, state: TrainState, lora: Mapping[str, torch.Tensor], 
         write_tensors(partial / ADAPTER_FILE, state.adapter, {})
         write_tensors(partial / OPTIMIZER_FILE, state.moments, {})
         write_tensors(partial / LORA_FILE, lora, metadata)
-        if state.average:
-            write_tensors(partial / AVERAGE_FILE, state.average, {})
-        files = (*FILES, AVERAGE_FILE) if state.average else FILES
+        for name, tensors in state.methods.items():
+            write_tensors(partial / name, tensors, {})
+        files = (*FILES, *state.methods)
         summary = {
             "version": VERSION,
             "step": state.step,
@@ -118,7 +160,7 @@ def newest_state(root: Path, config_digest: str, progress: Progress) -> TrainSta
             history=History.from_json(summary["history"]),
             adapter=finite_tensors(folder / ADAPTER_FILE),
             moments=finite_tensors(folder / OPTIMIZER_FILE),
-            average=finite_tensors(folder / AVERAGE_FILE) if AVERAGE_FILE in summary["files"] else {},
+            methods={name: finite_tensors(folder / name) for name in summary["files"].keys() - set(FILES)},
         )
     return None
 
@@ -172,3 +214,23 @@ def _problem(folder: Path, digests: Mapping[str, str], names: Sequence[str]) -> 
         if file_digest(folder / name) != digests[name]:
             return f"{name} has other bytes than were written"
     return ""
+
+
+def prune(root: Path, step: int, history: History, settings: TrainSettings) -> None:
+    """Delete checkpoints of a run at `step` that are neither among the newest nor among the best.
+
+    Those of later steps go too: a run that stands at `step` passed them over as damaged. A folder is renamed before it
+    is deleted, so whatever kills this leaves whole checkpoints and leftovers that the next start removes.
+    """
+    for folder in stale(root, step, history, settings):
+        remove_checkpoint(folder)
+
+
+def stale(root: Path, step: int, history: History, settings: TrainSettings) -> list[Path]:
+    """Folders that are not to be kept, newest first. Equal eval losses: the earlier step is the better one."""
+    found = checkpoints(root)
+    past = [folder for folder in found if step_of(folder) <= step]
+    measured = {folder: history.at(step_of(folder), "eval/loss") for folder in past}
+    best = sorted((loss, step_of(folder), folder) for folder, loss in measured.items() if loss is not None)
+    kept = {*past[: settings.keep_checkpoints], *(folder for *_, folder in best[: settings.keep_best])}
+    return [folder for folder in found if folder not in kept]

@@ -4,41 +4,212 @@ A GPU is given all work up to the norms of the gradients before it is waited for
 matrices, it does while the GPU still computes.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import fields
+from typing import NamedTuple, Protocol
 
 import torch
+from torch import Tensor
 
+from ltx_core.adapters.lora_layout import stream_of
 from ltx_core.distributed.ranks import ALONE, Ranks
-from ltx_core.training.backward import Backward, EagerBackward
+from ltx_core.engine.arena import pieces
+from ltx_core.engine.assemble import weight_stream
+from ltx_core.engine.graphs import StepGraphs
+from ltx_core.errors import DataError
+from ltx_core.training.batch import NoisyStream, TrainBatch
 from ltx_core.training.draws import carries_audio_loss
-from ltx_core.training.losses import Done, step_alignment, step_losses
-from ltx_core.training.metrics import SampleLoss, StepRecord
-from ltx_core.training.objective import Objective
+from ltx_core.training.gather import Done, StepLosses, gathered
+from ltx_core.training.methods.method import BatchLosses, Step
+from ltx_core.training.methods.registry import method_of
+from ltx_core.training.metrics import StepRecord
+from ltx_core.training.objective import Objective, loss_shares, total_loss
 from ltx_core.training.optimizer import Optimizer
 from ltx_core.training.order import EpochPlan, Visit
 from ltx_core.training.prefetch import Load
-from ltx_core.training.rollout import any_rolls, roll_out
-from ltx_core.training.update import drop_sound_gradients, grad_norms, update
+
+VIDEO, AUDIO, TERM, MEASURE = "video.", "audio.", "term.", "measure."
 
 
-class StepLosses(NamedTuple):
-    """What the batches of an optimizer step gave."""
+class Backward(Protocol):
+    """Adds the gradients of a batch's part of a step to those of the parameters."""
 
-    losses: list[SampleLoss]
-    """Of the whole step, in the order of its batches."""
-    num_tokens: int
-    crepa: dict[str, float]
-    """As in `StepRecord`."""
+    def __call__(
+        self, batch: TrainBatch, num_video: int, num_audio: int, weights: Mapping[str, float] = {}
+    ) -> BatchLosses:
+        """Losses by sample, detached. The step's mean is over `num_video` and `num_audio` samples; `weights` are those
+        of the terms that methods add."""
+        ...
+
+
+class EagerBackward:
+    """Forward and backward as PyTorch runs them."""
+
+    def __init__(self, objective: Objective) -> None:
+        self._objective = objective
+
+    def __call__(
+        self, batch: TrainBatch, num_video: int, num_audio: int, weights: Mapping[str, float] = {}
+    ) -> BatchLosses:
+        """As the protocol says."""
+        losses = self._objective.losses(batch)
+        audio_weight = self._objective.settings.audio_loss_weight
+        total_loss(losses, loss_shares(num_video, num_audio, audio_weight, weights)).backward()
+        return losses.detach()
+
+
+class GraphedBackward:
+    """A CUDA graph for each form of batch. Contexts of captions are looked up outside, being a cache."""
+
+    def __init__(self, objective: Objective, parameters: Sequence[torch.nn.Parameter]) -> None:
+        self._objective = objective
+        self._graphs = StepGraphs(self._work, parameters, weight_stream(objective.transformer))
+
+    def __call__(
+        self, batch: TrainBatch, num_video: int, num_audio: int, weights: Mapping[str, float] = {}
+    ) -> BatchLosses:
+        """As the protocol says."""
+        batch = batch.to(self._objective.device)
+        contexts = self._objective.contexts(batch.captions, self._objective.device)
+        audio_weight = self._objective.settings.audio_loss_weight
+        if batch.audio is None:
+            num_audio = 0  # or such batches would have two forms, by whether others of their step have audio
+        shares = loss_shares(num_video, num_audio, audio_weight, weights)
+        on_device = {name: torch.tensor(share, device=self._objective.device) for name, share in shares.items()}
+        found = {name: tensor.clone() for name, tensor in self._graphs(_inputs(batch, contexts) | on_device).items()}
+        return BatchLosses(found["video"], found.get("audio"), _under(TERM, found), _under(MEASURE, found))
+
+    def _work(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        video, audio = _stream(inputs, VIDEO), _stream(inputs, AUDIO)
+        assert video is not None  # every batch has video
+        prefixes = tuple(f"{method.name}." for method in self._objective.methods)
+        extras = {name: tensor for name, tensor in inputs.items() if name.startswith(prefixes)}
+        losses = self._objective.losses_of(video, audio, (inputs["video_context"], inputs["audio_context"]), extras)
+        total_loss(losses, inputs).backward()
+        return _results(losses.detach())
+
+
+def _results(losses: BatchLosses) -> dict[str, Tensor]:
+    """Losses by name."""
+    results = {"video": losses.video}
+    if losses.audio is not None:
+        results["audio"] = losses.audio
+    for prefix, tensors in ((TERM, losses.terms), (MEASURE, losses.measures)):
+        results |= {prefix + name: tensor for name, tensor in tensors.items()}
+    return results
+
+
+def _inputs(batch: TrainBatch, contexts: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+    """Everything that differs from batch to batch, by name; a graph reads it from fixed addresses."""
+    inputs = {"video_context": contexts[0], "audio_context": contexts[1], **batch.extras}
+    for prefix, stream in ((VIDEO, batch.video), (AUDIO, batch.audio)):
+        if stream is not None:
+            parts = {field.name: getattr(stream, field.name) for field in fields(stream)}
+            inputs |= {prefix + name: tensor for name, tensor in parts.items() if tensor is not None}
+    return inputs
+
+
+def _stream(inputs: Mapping[str, Tensor], prefix: str) -> NoisyStream | None:
+    parts = _under(prefix, inputs)
+    return NoisyStream(**parts) if parts else None
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those whose names begin with the prefix, by the rest of their names."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+STREAMS = ("video", "audio", "cross")
+"""Groups of an adapter's layers."""
+
+
+class JointNorms(NamedTuple):
+    """Gradient norms where they were computed, perhaps still to come."""
+
+    names: tuple[str, ...]
+    values: torch.Tensor
+    """[len(names)], float32."""
+
+
+def grad_norms(parameters: Mapping[str, torch.nn.Parameter]) -> JointNorms:
+    """Gradient norm of each stream's adapters (`video`, `audio`, `cross`), joint of `all` of these, and by name of
+    methods' own parameters, which are no part of what is trained for and have nothing to do with how far that may go in
+    a step."""
+    groups: dict[str, list[torch.Tensor]] = {}
+    for name, parameter in parameters.items():
+        if parameter.grad is not None:
+            groups.setdefault(_group(name), []).append(parameter.grad)
+    norms = {
+        group: torch.linalg.vector_norm(torch.stack(list(torch._foreach_norm(found, 2, torch.float32))))
+        for group, found in groups.items()
+    }
+    adapters = [norm for group, norm in norms.items() if group in STREAMS]
+    if not adapters:  # audio alone is trained, and the step has none
+        adapters = [torch.zeros((), device=next(iter(parameters.values())).device)]
+    return JointNorms(("all", *norms), torch.stack([torch.linalg.vector_norm(torch.stack(adapters)), *norms.values()]))
+
+
+def _group(name: str) -> str:
+    return method_of(name) or stream_of(name)
+
+
+def drop_audio_gradients(parameters: Mapping[str, torch.nn.Parameter]) -> None:
+    """Drop what a step without sound left on the adapters of sound, and of the attention between the streams.
+
+    Run eagerly they got nothing; a compiled block gives zeros, which are no gradient either, but would let the
+    optimizer decay the weights and go on with its momentum.
+    """
+    for name, parameter in parameters.items():
+        if _group(name) in ("audio", "cross"):
+            parameter.grad = None
+
+
+def update(
+    optimizer: Optimizer,
+    parameters: Mapping[str, torch.nn.Parameter],
+    joint: JointNorms,
+    *,
+    learning_rate: float,
+    max_grad_norm: float,
+    clip_ids: Sequence[str],
+    share: float = 1.0,
+) -> dict[str, float]:
+    """Clip the gradients, take the optimizer step, drop the gradients. Gives the norms before clipping.
+
+    The adapters are clipped by their joint norm, methods' own parameters by theirs. `share`: the clips of the step as a
+    fraction of those of a full one. What is left of a step's mean after clipping counts so much, so that every clip
+    weighs alike, whatever batch it falls into.
+
+    Raises:
+        DataError: a gradient is not finite; names the clips of the step. No weight has been changed.
+    """
+    norms = dict(zip(joint.names, joint.values.tolist(), strict=True))
+    if not all(math.isfinite(norm) for norm in norms.values()):
+        raise DataError(
+            f"gradients are not finite ({norms}) after clips {list(clip_ids)}; the step was not taken. Look at these "
+            f"clips, or lower learning_rate; the last checkpoint is whole."
+        )
+    clipped: dict[str, list[Tensor]] = {}
+    for name, parameter in parameters.items():
+        if parameter.grad is not None:
+            clipped.setdefault(method_of(name) or "all", []).append(parameter.grad)
+    for group, gradients in clipped.items():
+        shrink = (max_grad_norm / (joint.values[joint.names.index(group)] + 1e-6)).clamp(max=1.0) * share
+        for piece in pieces(gradients):
+            piece.mul_(shrink)
+    optimizer.step(learning_rate)
+    for parameter in parameters.values():
+        parameter.grad = None
+    return dict(sorted(norms.items()))
 
 
 class Rates(NamedTuple):
-    """What depends on an optimizer step's number alone."""
+    """What depends on an optimizer step's number, and on what methods remember of the steps before."""
 
     learning_rate: float
-    crepa_weight: float = 0.0
-    rollout_share: float = 0.0
-    """Of its visits."""
+    methods: Mapping[str, float] = {}
+    """By method; one that is absent has its highest rate."""
 
 
 def step_visits(plan: EpochPlan, step: int, accumulation: int) -> list[tuple[Visit, ...]]:
@@ -53,21 +224,25 @@ def backward_step(
     ranks: Ranks = ALONE,
     load: Load | None = None,
     backward: Backward | None = None,
-    crepa_weight: float = 0.0,
-    rollout_share: float = 0.0,
+    rates: Mapping[str, float] | None = None,
 ) -> StepLosses:
-    """Leave the gradients of this rank's share of an optimizer step on the parameters.
+    """Leave the gradients of this rank's part of an optimizer step on the parameters.
 
     Means are taken over all clips of the step, so cutting it into other batches, or among other ranks, gives the same
-    gradients once those of the ranks are added up. That `rollout_share` of its visits is rolled out, all by the weights
-    that the step begins with. The GPU is waited for once, after the last backward.
+    gradients once those of the ranks are added up. Methods have their `rates`, or their highest ones. The GPU is waited
+    for once, after the last backward.
 
     Raises:
         DataError: a loss is not finite; names the clips. No weight has been changed.
         TransientError: another rank is gone.
     """
-    done = _backwards(objective, batches, ranks, load, backward, Rates(0.0, crepa_weight, rollout_share))
-    return _losses(batches, done, ranks, crepa_weight)
+    rates = _complete(objective, rates or {})
+    done = _backwards(objective, batches, ranks, load, backward, rates)
+    return gathered(batches, done, objective.methods, rates, ranks)
+
+
+def _complete(objective: Objective, rates: Mapping[str, float]) -> dict[str, float]:
+    return {method.name: rates.get(method.name, method.highest_rate) for method in objective.methods}
 
 
 def _backwards(
@@ -76,7 +251,7 @@ def _backwards(
     ranks: Ranks,
     load: Load | None,
     backward: Backward | None,
-    rates: Rates,
+    rates: Mapping[str, float],
 ) -> list[Done]:
     """Forward and backward of this rank's batches."""
     load, backward = load or objective.train_batch, backward or EagerBackward(objective)
@@ -84,20 +259,15 @@ def _backwards(
     num_audio = 0
     if objective.audio_channels is not None:
         num_audio = sum(carries_audio_loss(visit, objective.settings) for batch in batches for visit in batch)
-    together = objective.sharded and any_rolls(objective, batches, rates.rollout_share)
+    weights = {m.name: rates[m.name] for m in objective.methods if m.adds_term and rates[m.name]}
     done: list[Done] = []
     for number in ranks.share(range(len(batches))):
-        batch = load(batches[number])
-        rolled, *travel = roll_out(objective, batch, rates.rollout_share, in_any_case=together)
-        done.append(Done(number, batch, backward(rolled, num_video, num_audio, rates.crepa_weight), *travel))
+        batch = ready = load(batches[number])
+        for method in objective.methods:
+            ready = method.before_forward(ready, Step(rates[method.name], batches), objective)
+        losses = backward(ready, num_video, num_audio, weights)
+        done.append(Done(number, batch, losses._replace(measures={**ready.measures, **losses.measures})))
     return done
-
-
-def _losses(batches: Sequence[Sequence[Visit]], done: Sequence[Done], ranks: Ranks, crepa_weight: float) -> StepLosses:
-    """What the batches gave, on every rank; the GPU is waited for."""
-    losses, num_tokens = step_losses(batches, done, ranks)
-    crepa = step_alignment(len(batches), done, ranks, crepa_weight) if crepa_weight else {}
-    return StepLosses(losses, num_tokens, crepa)
 
 
 def take_step(
@@ -117,12 +287,13 @@ def take_step(
         DataError: a loss or gradient is not finite; names the clips. No weight has been changed.
         TransientError: another rank is gone.
     """
-    done = _backwards(objective, batches, ranks, load, backward, rates)
+    of_methods = _complete(objective, rates.methods)
+    done = _backwards(objective, batches, ranks, load, backward, of_methods)
     if not any(objective.hears(batch) for batch in batches):
-        drop_sound_gradients(parameters)
+        drop_audio_gradients(parameters)
     ranks.add_gradients(parameters)
     joint = grad_norms(parameters)
-    seen, num_tokens, crepa = _losses(batches, done, ranks, rates.crepa_weight)
+    seen, num_tokens, figures = gathered(batches, done, objective.methods, of_methods, ranks)
     norms = update(
         optimizer,
         parameters,
@@ -132,4 +303,4 @@ def take_step(
         clip_ids=[visit.sample.clip_id for batch in batches for visit in batch],
         share=sum(len(batch) for batch in batches) / (objective.settings.batch_size * len(batches)),
     )
-    return StepRecord(rates.learning_rate, norms, tuple(seen), crepa), num_tokens
+    return StepRecord(rates.learning_rate, norms, tuple(seen), figures), num_tokens

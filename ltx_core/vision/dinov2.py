@@ -1,5 +1,6 @@
 """DINOv2 (Oquab et al. 2023, arXiv 2304.07193): features of the frames that a clip's latent frames stand for."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,11 @@ from torch.nn import functional
 from transformers import Dinov2Model
 from transformers.utils import logging
 
+from ltx_core.autoencoder.encoding import Decoded
 from ltx_core.errors import CheckpointError
-from ltx_core.files.tensors import not_finite
-from ltx_core.pool.transfer import to_device
+from ltx_core.io.tensors import not_finite
 from ltx_core.shapes import SPACE_STRIDE
+from ltx_core.transfer import one_behind, to_device, to_host
 from ltx_core.vision.folder import HEAD, StoredEncoder, check_image_size
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -48,7 +50,7 @@ class FrameEncoder:
         return torch.cat([self._part(part, grid) for part in to_device(frames, self.device).split(self.frames_at_once)])
 
     def _part(self, frames: Tensor, grid: tuple[int, int]) -> Tensor:
-        pixels = _pictures(frames, self.image_size).to(next(self.model.parameters()).dtype)
+        pixels = _frame_files(frames, self.image_size).to(next(self.model.parameters()).dtype)
         patches = self.model(pixel_values=pixels).last_hidden_state[:, 1:]  # the first token stands for the whole
         side = self.image_size // self.model.config.patch_size
         grids = patches.float().transpose(1, 2).unflatten(2, (side, side))
@@ -95,9 +97,15 @@ def _loaded(stored: StoredEncoder, dtype: torch.dtype) -> Any:
     return model
 
 
-def _pictures(frames: Tensor, edge: int) -> Tensor:
+def _frame_files(frames: Tensor, edge: int) -> Tensor:
     """uint8 [F, H, W, 3] to what DINOv2 takes: [F, 3, edge, edge], float32."""
     scaled = frames.permute(0, 3, 1, 2).float() / 255
     square = functional.interpolate(scaled, (edge, edge), mode="bilinear", align_corners=False, antialias=True)
     mean, deviation = (torch.tensor(values, device=frames.device)[:, None, None] for values in (MEAN, DEVIATION))
     return (square - mean) / deviation
+
+
+def embed_clips(clips: Iterable[Decoded], encoder: FrameEncoder) -> Iterator[tuple[Decoded, Tensor]]:
+    """(clip, features [F, H, W, D]) in order, from clips of latent frames; the next clip is computed meanwhile."""
+    for clip, made in one_behind(clips, lambda clip: to_host({"features": encoder.features(clip.frames)})):
+        yield clip, made["features"]

@@ -126,7 +126,7 @@ def run_and_wait(*words: str | Path, environment: Mapping[str, str] | None = Non
 
 def stage_process(pid: int) -> psutil.Process | None:
     """The process of a stage among those that `pid` started, if there is one."""
-    return next((child for child in tree(pid) if "tasks.child" in words_of(child)), None)
+    return next((child for child in tree(pid) if "tasks.runtime.child" in words_of(child)), None)
 
 
 def tree(pid: int) -> list[psutil.Process]:

@@ -14,9 +14,8 @@ import yaml
 from flows.config import load_config
 from flows.plan import required_manifest
 from scripts.chaos.command import run_and_wait
-from tasks import STAGES
-from tasks.registry import stage_named
-from tasks.workspace import Workspace
+from tasks import STAGES, stage_named
+from tasks.runtime.workspace import Workspace
 
 FOOTAGE = ("ball_bounces", "ball_rolls", "bar_turns", "bubbles_rise", "hills_pass")
 """Files of the miniature that are kept: each holds few clips, so that a stage takes seconds."""
@@ -143,13 +142,13 @@ def _members(shard: Path) -> Iterator[tuple[str, str]]:
 
 def _stages_on(config: Path) -> list[str]:
     loaded = load_config(config, {})
-    return [stage.name for stage in STAGES if not stage.off(loaded.stage_config(stage.name), loaded.stage_config)]
+    return [stage.name for stage in STAGES if not stage.off_reason(loaded.stage_config)]
 
 
 def _write(folder: Path) -> None:
     """The miniature with few files and few steps."""
-    from flows.miniature_config import write_config
-    from ltx_core.miniature.write import write_miniature
+    from flows.tiny_config import write_config
+    from ltx_core.tiny.write import write_miniature
 
     made = write_miniature(folder, generation="2.0", seed=0)
     path = write_config(folder, made)

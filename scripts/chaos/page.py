@@ -17,8 +17,8 @@ disturbance the next run must start its first stage within ten seconds, and end 
 run or in one message that says what to do, without having stored anything wrong. A damaged file that the run had no
 need of may stay as it is, if `verify --repair` finds it and takes it away; such cases are counted with the messages. A
 case is wrong if it did not: a traceback, a hang, a wrong byte. Its seed repeats it. A few cases with fixed seeds are
-part of `make test`. Wrong cases stay in the table: what they showed was mended, with a test, before the commits that
-are named after theirs, on which the same kind was run again.
+part of `make test-all`. Wrong cases stay in the table: what they showed was mended, with a test, before the commits
+that are named after theirs, on which the same kind was run again.
 """
 
 

@@ -19,7 +19,7 @@ from scripts.chaos.command import Command, kill_tree, run_and_wait, tree, words_
 from scripts.chaos.ground import Ground
 from scripts.chaos.verdict import Case
 
-VICTIMS = {"server": "flows.api_server", "worker": "worker start", "mlflow": "mlflow ui"}
+VICTIMS = {"server": "flows.server.api_server", "worker": "worker start", "mlflow": "mlflow ui"}
 """Services by what their command line holds."""
 WAYS = (*VICTIMS, "up", "down", "all")
 UP_SECONDS = 180.0

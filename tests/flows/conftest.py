@@ -9,8 +9,8 @@ import pytest
 from mlflow import MlflowClient
 from rich.console import Console
 
-from flows.services import Service
-from flows.setup_server import FORMER_GPU_LIMIT, deploy_all, set_up
+from flows.server.services import Service
+from flows.server.supervise import FORMER_GPU_LIMIT, deploy_all, set_up
 from tests.flows.lab import Lab
 from tests.flows.toy import Toy, toy_in, write_toy
 

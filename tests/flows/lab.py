@@ -29,9 +29,9 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from prefect.states import Cancelling
 
 from flows import NO_TELEMETRY
-from flows.deployments import POOL, deployment_names
-from flows.server import answers
-from flows.services import Service, start, wait_until
+from flows.generated import STORE, deployment_names
+from flows.server.answers import answers
+from flows.server.services import Service, start, wait_until
 from tests.connections import watched
 
 PATIENCE = 400.0
@@ -106,7 +106,7 @@ class Lab:
     def start_server(self) -> Service:
         """Start it, as `ltx2-lora up` does; it takes a while to answer."""
         with self.settings():
-            return start("server", [sys.executable, "-m", "flows.api_server"], self.environment)
+            return start("server", [sys.executable, "-m", "flows.server.api_server"], self.environment)
 
     def wait_until_ready(self, server: Service) -> None:
         """Migrations of a new database are what takes so long."""
@@ -120,7 +120,7 @@ class Lab:
         seen = {**watched({**os.environ, **ours}, self.watched), **NO_TELEMETRY}
         unwanted = [word for name in os.environ if name not in seen for word in ("-u", name)]
         with self.settings():
-            return start("worker", ["env", *unwanted, "prefect", "worker", "start", "--pool", POOL], seen)
+            return start("worker", ["env", *unwanted, "prefect", "worker", "start", "--pool", STORE], seen)
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Type a command in the project's folder."""
@@ -187,6 +187,6 @@ def children(workspace: Path) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline"]):
         words: list[str] = process.info["cmdline"] or []
-        if "tasks.child" in words and any(word.startswith(f"{workspace}/") for word in words):
+        if "tasks.runtime.child" in words and any(word.startswith(f"{workspace}/") for word in words):
             found.append(process)
     return found

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.config import load_config
-from flows.pipeline import run_stages
+from flows.run import run_stages
 from flows.selection import Selection
-from tasks import STAGES
-from tasks.registry import stage_named
+from tasks import STAGES, stage_named
 from tests.flows.lab import PATIENCE, PROGRAMS, QUIET, children, free_port, wait_for
 from tests.flows.toy import Toy
 from tests.stages.bench import perform
@@ -63,10 +62,10 @@ class Terminal:
     def start(self, *words: str) -> "subprocess.Popen[str]":
         """Type it; in a session of its own, whose processes all get ctrl-C, as in a real terminal.
 
-        `flows.bound` lets it hear ctrl-C though the tests were started in the background, and ends it with them.
+        `flows.server.bound` lets it hear ctrl-C though the tests were started in the background, and ends it with them.
         """
         return subprocess.Popen(
-            [sys.executable, "-m", "flows.bound", str(os.getpid()), str(PROGRAMS / "ltx2-lora"), *words],
+            [sys.executable, "-m", "flows.server.bound", str(os.getpid()), str(PROGRAMS / "ltx2-lora"), *words],
             cwd=self.folder,
             env=self._environment,
             stdout=subprocess.PIPE,
@@ -77,7 +76,7 @@ class Terminal:
 
     def start_at(self, terminal: int, *words: str) -> "subprocess.Popen[bytes]":
         """Type it at a terminal, given by its file descriptor: its keys and its end send the signals."""
-        bound = [sys.executable, "-m", "flows.bound", str(os.getpid()), str(PROGRAMS / "ltx2-lora"), *words]
+        bound = [sys.executable, "-m", "flows.server.bound", str(os.getpid()), str(PROGRAMS / "ltx2-lora"), *words]
         return subprocess.Popen(
             ["env", "--default-signal=HUP", "setsid", "--ctty", *bound],  # the tests may run under `nohup`
             cwd=self.folder,

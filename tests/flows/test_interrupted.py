@@ -12,9 +12,9 @@ import pytest
 from mlflow import MlflowClient
 from prefect.client.schemas.objects import FlowRun
 
-from flows.processes import records_folder
-from flows.reconcile import crash_dead_runs
-from flows.services import Service
+from flows.in_flow import crash_dead_runs
+from flows.server.processes import records_folder
+from flows.server.services import Service
 from tests.flows.lab import Lab, children, wait_for
 from tests.flows.toy import TRAIN, Toy
 

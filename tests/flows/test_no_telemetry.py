@@ -15,7 +15,7 @@ from tests.connections import asked_for, leaving, looked_at, watched
 from tests.flows.lab import Lab
 from tests.flows.toy import COVERED
 
-IMPORTS = "import flows.cli, prefect, time; time.sleep(2)"
+IMPORTS = "import flows.cli.app, prefect, time; time.sleep(2)"
 """What a run in a terminal imports, and time for a thread that would tell of it."""
 OPTED_IN = {"DO_NOT_TRACK": "0", "MLFLOW_DISABLE_TELEMETRY": "false", "PREFECT_SERVER_ANALYTICS_ENABLED": "true"}
 SHOW = f"import flows, os; print(*(os.environ[name] for name in {tuple(NO_TELEMETRY)!r}))"

@@ -9,8 +9,8 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 from rich.console import Console
 
-from flows.deployments import deployment_names
-from flows.setup_server import FORMER_GPU_LIMIT, set_up
+from flows.generated import deployment_names
+from flows.server.supervise import FORMER_GPU_LIMIT, set_up
 from tests.flows.lab import Lab, wait_for
 
 

@@ -10,9 +10,9 @@ from mlflow import MlflowClient
 
 from flows.config import load_config
 from flows.plan import required_manifest
-from ltx_core.files.lock import folder_lock
+from ltx_core.io.lock import folder_lock
 from ltx_core.progress import SILENT
-from tasks.registry import stage_named
+from tasks import stage_named
 from tests.flows.lab import PATIENCE
 from tests.flows.terminal import STEPS, Played, Terminal, play
 from tests.flows.toy import Toy

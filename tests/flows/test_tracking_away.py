@@ -13,8 +13,8 @@ import pytest
 from mlflow import MlflowClient
 
 from flows.config import load_config
-from flows.pipeline import run_stages
-from flows.server import answers
+from flows.run import run_stages
+from flows.server.answers import answers
 from tests.flows.lab import Lab, free_port, wait_for
 from tests.flows.terminal import BEFORE, Ended, Terminal, ended
 from tests.flows.toy import Toy

@@ -14,7 +14,7 @@ from uuid import UUID
 import pytest
 from mlflow import MlflowClient
 
-from flows.services import Service
+from flows.server.services import Service
 from tests.flows.lab import Lab, wait_for
 from tests.flows.terminal import Ended, Terminal, ended
 from tests.flows.toy import FOOTAGE, Toy
@@ -69,7 +69,7 @@ def test_a_user_s_error_is_one_message_and_all_else_is_in_prefect_s_log(lab: Lab
     said = terminal.type("run", str(wrong.config))
     assert (said.code, said.out) == (1, ""), said.err
     *before, last = said.err.splitlines()
-    assert last.startswith("DataError: probe set aside 1 of 1 files (1 empty_file); at most 25% is allowed.")
+    assert last.startswith("DataError: probe quarantined 1 of 1 files (1 empty_file); at most 25% is allowed.")
     assert all(OURS.fullmatch(line) for line in before), said.err
     (run,) = _runs_of(lab, wrong)
     assert "Finished in state Failed" in lab.log(run)

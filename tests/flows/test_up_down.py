@@ -13,8 +13,8 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.deployments import POOL, deployment_names
-from flows.server import answers
+from flows.generated import STORE, deployment_names
+from flows.server.answers import answers
 from tests.connections import asked_for, leaving, watched
 from tests.flows.lab import PATIENCE, PROGRAMS, QUIET, REPOSITORY, free_port, wait_for
 from tests.flows.toy import Toy
@@ -74,7 +74,7 @@ def test_everything_is_there(up: Up) -> None:
         assert {one.name for one in client.read_deployments()} == deployment_names().keys()
 
         def online() -> list[Any]:
-            return client.request("POST", "/work_pools/{name}/workers/filter", path_params={"name": POOL}).json()
+            return client.request("POST", "/work_pools/{name}/workers/filter", path_params={"name": STORE}).json()
 
         assert [worker["status"] for worker in wait_for("worker", online)] == ["ONLINE"]
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import yaml
 
-from flows.miniature_config import write_config
-from ltx_core.files.digest import file_digest
-from ltx_core.miniature.corpus import DECLARED
-from ltx_core.miniature.footage import write_footage
-from ltx_core.miniature.gemma import write_gemma
-from ltx_core.miniature.model import write_checkpoint
-from ltx_core.miniature.write import CHECKPOINT_NAME, Miniature
+from flows.tiny_config import write_config
+from ltx_core.io.digest import file_digest
+from ltx_core.tiny.corpus import DECLARED
+from ltx_core.tiny.footage import write_footage
+from ltx_core.tiny.gemma import write_gemma
+from ltx_core.tiny.model import write_checkpoint
+from ltx_core.tiny.write import CHECKPOINT_NAME, Miniature
 from tasks import STAGES
 
 COVERED = tuple(stage for stage in STAGES if stage.name not in ("embed_frames", "publish"))

@@ -9,6 +9,20 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 LAYERS = ("datasets_spec", "ltx_core", "tasks", "flows")
 """From the bottom up: a layer may import itself and those before it."""
+CORE_LAYERS = (
+    ("errors",),
+    ("shapes", "progress", "process"),
+    ("io",),
+    ("rng", "transfer"),
+    ("hub", "store", "media", "flow_matching"),
+    ("checkpoint", "denoiser"),
+    ("engine", "conditioning"),
+    ("adapters", "distributed"),
+    ("memory",),
+    ("autoencoder", "text"),
+    ("vision", "sampling", "training", "tiny", "report"),
+)
+"""Inside `ltx_core`, from the bottom up: what is in one row knows the rows before it, and nothing beside it."""
 SOURCES = sorted(path.relative_to(ROOT) for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
 
 

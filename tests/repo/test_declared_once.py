@@ -9,11 +9,11 @@ import yaml
 from pydantic import BaseModel
 
 from flows.config import RunConfig
-from flows.describe import generated_files, options
+from flows.generated import generated_files, options
+from flows.in_flow import as_task
 from tasks import STAGES
-from tasks.binding import as_task
-from tasks.shared import Shared
-from tasks.stage import Stage
+from tasks.runtime.shared import Shared
+from tasks.runtime.stage import Stage
 from tests.repo.source import ROOT
 
 GENERATED = generated_files()
@@ -33,13 +33,18 @@ def test_section_is_the_class_that_the_stage_declares(stage: Stage) -> None:
 
 @each_stage
 def test_every_stage_is_declared_in_a_file_of_its_name(stage: Stage) -> None:
-    module = importlib.import_module(f"tasks.{stage.name}")
-    assert module.STAGE is stage
-    assert stage.summary == module.__doc__
+    module = importlib.import_module(f"tasks.stages.{stage.name}")
+    assert type(stage).__module__ == module.__name__
+    assert module.__doc__ is not None
+    assert stage.summary == module.__doc__.splitlines()[0]
 
 
 def test_every_declared_stage_is_listed() -> None:
-    declaring = {path.stem for path in (ROOT / "tasks").glob("*.py") if re.search(r"^STAGE = ", path.read_text(), re.M)}
+    declaring = {
+        path.stem
+        for path in (ROOT / "tasks" / "stages").glob("*.py")
+        if re.search(r"^class \w+\(Stage\[", path.read_text(), re.M)
+    }
     assert declaring == {stage.name for stage in STAGES}
 
 

@@ -48,3 +48,17 @@ def test_pages_that_code_names_are_there() -> None:
         if not (ROOT / page).exists()
     ]
     assert not missing
+
+
+def test_code_that_pages_name_is_there() -> None:
+    """A page names the file that has the answer; when that is moved, the page is too. What was is left as it was."""
+    named = re.compile(r"`((?:flows|tasks|ltx_core|datasets_spec|tests|scripts|benchmarks)/[\w/.]+)")
+    histories = {Path("CHANGELOG.md"), Path("docs/dev/LOG.md")}
+    missing = [
+        f"{page}: {place}"
+        for page in PAGES
+        if page not in histories
+        for place in named.findall((ROOT / page).read_text())
+        if "NAME" not in place and not (ROOT / place.rstrip(".")).exists()
+    ]
+    assert not missing

@@ -8,9 +8,9 @@ import pytest
 
 from tests.repo.source import ROOT, SOURCES, called, nodes, top_packages, tracked_files
 
-PROCESS_BOUNDARIES = ["ltx_core/media/worker_process.py", "tasks/child.py"]
+PROCESS_BOUNDARIES = ["ltx_core/media/worker_process.py", "tasks/runtime/child.py"]
 """Files whose process ends there or answers: of a worker that reads files from anywhere, and of a stage."""
-LISTS_FOLDERS = "ltx_core/files/atomic.py"
+LISTS_FOLDERS = "ltx_core/io/atomic.py"
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 MACHINE_PATHS = re.compile(r"/(?:root|work|home/[a-z][\w-]*|Users/[A-Z]?[a-z]\w*|tmp/w|mnt/[a-z]+)/[\w.]")
 INDEX_URLS = re.compile(r"https?://([\w.-]+)[^\s\"']*/(?:simple|whl|pypi)\b")

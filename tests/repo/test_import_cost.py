@@ -10,16 +10,16 @@ pytestmark = pytest.mark.whole
 
 HEAVY = ("torch", "transformers", "diffusers", "peft", "mlflow", "huggingface_hub")
 
-CHILD = "import tasks.child, tasks.execute, tasks.request"
+CHILD = "import tasks.runtime.child, tasks.runtime.execute, tasks.runtime.messages"
 STAGES_WITHOUT_TORCH = (
-    "import tasks.child, tasks.execute, tasks.contact_sheets, tasks.tracking, tasks.register, tasks.model_card\n"
-    "import ltx_core.media.split, ltx_core.media.clip, ltx_core.pool.items, ltx_core.text.fit, mlflow"
+    "import tasks.runtime.child, tasks.stages.split, tasks.tracking.mlflow, tasks.stages.register\n"
+    "import ltx_core.media.split, ltx_core.media.clip, ltx_core.store.items, ltx_core.text.packing, mlflow"
 )
 GOLDEN = Path(__file__).parents[1] / "golden" / "2.3"
 PLAN_FOR_A_CARD = f"""
 import json, sys, tempfile
 from pathlib import Path
-from flows.cli import main
+from flows.cli.app import main
 weights = {{"checkpoint": {str(GOLDEN / "checkpoint.safetensors")!r}, "text_encoder": {str(GOLDEN / "text_encoder")!r}}}
 with tempfile.TemporaryDirectory() as name:
     folder = Path(name)
@@ -30,11 +30,9 @@ with tempfile.TemporaryDirectory() as name:
     if main(["plan", str(folder / "run.json")]):
         sys.exit("the plan failed")
 """
-EMBEDDING_TEXT = (
-    "import tasks.embed_text, ltx_core.text.features, ltx_core.text.compiled, ltx_core.checkpoint.text_projection"
-)
-COMMANDS = "import flows.cli, flows.commands.run, flows.commands.plan, flows.plan, flows.config"
-HELP = "from contextlib import suppress\nfrom flows.cli import main\nwith suppress(SystemExit):\n    main(['--help'])"
+EMBEDDING_TEXT = "import tasks.stages.embed_text, ltx_core.text.gemma, ltx_core.text.assemble"
+COMMANDS = "import flows.cli.app, flows.cli.run, flows.cli.server, flows.cli.start, flows.cli.workspace"
+HELP = "from flows.cli.app import main\nmain(['--help'])"
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.repo.source import LAYERS, ROOT, SOURCES, imports, nodes, top_packages
+from tests.repo.source import CORE_LAYERS, LAYERS, ROOT, SOURCES, imports, nodes, top_packages
 
 HEAVY = ("torch", "diffusers", "transformers", "peft", "mlflow")
-LIGHT_MODULES = ("datasets_spec", "tasks", "flows.config", "flows.cli", "flows.ltx2_lora")
+LIGHT_MODULES = ("datasets_spec", "tasks", "flows.config", "flows.cli.run", "flows.flows")
 """What `--help`, `plan`, forms and deployments import; in the order in which they are imported here."""
-PREFECT_ALLOWED = ("flows/", "tasks/binding.py")
-NOT_IN_CORE = {"yaml", "argparse", "mlflow"}
+PREFECT_ALLOWED = ("flows/", "flows/in_flow.py")
+NOT_IN_CORE = {"yaml", "argparse", "typer", "mlflow"}
 TESTING = ("tests", "pytest", "unittest", "prefect.testing")
 
 
@@ -24,6 +24,23 @@ def test_there_is_something_to_look_at() -> None:
 def test_imports_point_down() -> None:
     upward = [(str(s), found) for s in SOURCES if (found := top_packages(s) & set(LAYERS[_level(s) + 1 :]))]
     assert not upward, "a layer may import itself and those before it in LAYERS"
+
+
+def test_every_part_of_the_core_has_its_row() -> None:
+    parts = {_part(source.with_suffix("").as_posix().replace("/", ".")) for source in SOURCES}
+    assert parts - {""} == {part for row in CORE_LAYERS for part in row}
+
+
+def test_the_core_points_down_too() -> None:
+    row_of = {part: index for index, row in enumerate(CORE_LAYERS) for part in row}
+    upward = [
+        f"{source} imports {name}"
+        for source in SOURCES
+        if (own := _part(source.with_suffix("").as_posix().replace("/", ".")))
+        for name in imports(source)
+        if (other := _part(name)) and other != own and row_of[other] >= row_of[own]
+    ]
+    assert not upward, "a row of CORE_LAYERS may import those before it"
 
 
 def test_imports_are_absolute() -> None:
@@ -66,3 +83,9 @@ def test_import_is_light(module: str, loaded: dict[str, list[str]]) -> None:
 
 def _level(source: Path) -> int:
     return LAYERS.index(source.parts[0])
+
+
+def _part(module: str) -> str:
+    """The package or module of the core that a dotted name lies in; nothing for the core itself and for others."""
+    names = module.split(".")
+    return names[1] if names[0] == "ltx_core" and len(names) > 1 and names[1] != "__init__" else ""

@@ -70,12 +70,14 @@ def test_readme_and_ci_run_the_same_command() -> None:
     assert re.search(rf"^{command}$", readme, re.M), "README does not name the command that CI runs"
 
 
-def test_make_test_runs_every_tier() -> None:
-    """Its empty marker expression takes the place of the one in pyproject.toml, and leaves nothing out."""
+@pytest.mark.parametrize(("target", "chosen"), [("test", "not extra"), ("test-all", "")])
+def test_make_runs_the_tiers_that_readme_says(target: str, chosen: str) -> None:
+    """Its marker expression takes the place of the one in pyproject.toml; an empty one leaves nothing out."""
     makefile = (ROOT / "Makefile").read_text()
-    recipe = re.search(r"^test:.*\n((?:\t.*\n)+)", makefile, re.M)
+    recipe = re.search(rf"^{target}:.*\n((?:\t.*\n)+)", makefile, re.M)
     assert recipe is not None
-    assert re.findall(r"pytest -m (\S+)", recipe.group(1)) == ['""']
+    assert re.findall(r'pytest -m "(.*?)"', recipe.group(1)) == [chosen]
+    assert re.search(rf"`make\s{target}`", (ROOT / "README.md").read_text())
 
 
 def test_ruff_and_mypy_make_no_exceptions_for_single_files() -> None:

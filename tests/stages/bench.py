@@ -10,18 +10,17 @@ from typing import Any
 
 from datasets_spec import Quarantined
 from flows.config import RunConfig, load_config
-from flows.pipeline import run_stages
+from flows.run import run_stages
 from flows.selection import Selection
-from ltx_core.miniature.corpus import Footage, aac
-from ltx_core.miniature.footage import write_footage
 from ltx_core.progress import SILENT, Progress, Silent
+from ltx_core.tiny.corpus import Footage, aac
+from ltx_core.tiny.footage import write_footage
 from tasks import STAGES
-from tasks.decide import decide
-from tasks.execute import execute, read_quarantine
-from tasks.perform import StageResult, reuse_or_build
-from tasks.stage import Stage
-from tasks.stage_run import StageRun
-from tasks.workspace import Workspace
+from tasks.runtime.decide import decide
+from tasks.runtime.execute import execute, read_quarantine
+from tasks.runtime.launch import StageResult, reuse_or_build
+from tasks.runtime.stage import Stage, StageRun
+from tasks.runtime.workspace import Workspace
 
 SCENES = ("bouncing_ball", "passing_hills", "rising_bubbles", "rolling_ball", "turning_bar")
 """One file each; at 12 frames a file holds one clip of 9."""
@@ -142,17 +141,21 @@ class Bench:
         results = run_stages(self.config, Selection(covered, forced), self._perform, downloading)
         return {result.summary.stage: result for result in results}
 
-    def due(self, stage: Stage, done: Results) -> StageRun:
+    def due(self, stage: Stage[Any, Any], done: Results) -> StageRun[Any]:
         """The run of a stage as it would be now, decided, on what the stages it needs made."""
+        run = self.asked(stage, done)
+        return replace(run, decision=decide(run))
+
+    def asked(self, stage: Stage[Any, Any], done: Results) -> StageRun[Any]:
+        """The same before it is decided."""
         config = self.config
-        run = StageRun(
+        return StageRun(
             stage=stage,
             config=config.stage_config(stage.name),
             shared=config.shared(),
             inputs={need: done[need].manifest for need in stage.read_of(done)},
             workspace=self.place,
         )
-        return replace(run, decision=decide(run, self.place.digest_memo()))
 
     def _perform(self, run: StageRun) -> StageResult:
         return perform(run, self.progress)

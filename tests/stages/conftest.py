@@ -1,10 +1,12 @@
 """Tiny footage, the miniature model, and workspaces in which all stages ran; each made once for all test processes."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.processes import Forked
 from tests.stages.bench import EVERY_STAGE, SCENES, Bench, Results, copied, write_clip
 
 WriteOnce = Callable[[str, Callable[[Path], object]], Path]
@@ -27,8 +29,8 @@ def model(written_once: WriteOnce) -> Path:
     not change it."""
 
     def write(folder: Path) -> None:
-        from ltx_core.miniature.gemma import write_gemma
-        from ltx_core.miniature.model import write_checkpoint
+        from ltx_core.tiny.gemma import write_gemma
+        from ltx_core.tiny.model import write_checkpoint
         from tests.vision import write_dinov2
 
         write_checkpoint(folder / "checkpoint.safetensors", "2.0", 0)
@@ -71,3 +73,9 @@ def own(finished: Bench, tmp_path: Path) -> Bench:
     workspace = tmp_path / "workspace"
     copied(finished.workspace / "pool", workspace / "pool")
     return finished.but(footage=copied(finished.footage, tmp_path / "footage"), workspace=workspace)
+
+
+@pytest.fixture
+def forked_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of stages are forks of this one, which has loaded torch already."""
+    monkeypatch.setattr(subprocess, "Popen", Forked)

@@ -13,10 +13,10 @@ import pytest
 from datasets_spec import Manifest, Quarantined, QuarantineReason
 from flows.config import load_config
 from ltx_core.errors import CheckpointError, ConfigError, DataError, LtxError, StorageError, TransientError
-from ltx_core.files.digest import file_digest, text_digest
-from ltx_core.files.leftovers import owner_mark
-from ltx_core.files.table_file import write_table
-from tasks.registry import stage_named
+from ltx_core.io.atomic import owner_mark
+from ltx_core.io.digest import file_digest, text_digest
+from ltx_core.io.table_file import write_table
+from tasks import stage_named
 from tests.stages.bench import SCENES, Bench, Results, computed, moved_away, set_aside, write_clip
 from tests.stages.small_disk import fill, mounted
 
@@ -175,7 +175,9 @@ class TestQuarantine:
 
     def test_too_many_bad_files_stop_the_stage_and_name_the_reasons(self, own: Bench) -> None:
         expected = _break_some(own.footage)
-        with pytest.raises(DataError, match=r"probe set aside \d+ of \d+ files \(.*1 no_caption.*unreadable") as caught:
+        with pytest.raises(
+            DataError, match=r"probe quarantined \d+ of \d+ files \(.*1 no_caption.*unreadable"
+        ) as caught:
             own.run()
         assert "limits.max_quarantined_fraction" in str(caught.value)
         (folder,) = (own.workspace / "stages" / "probe").glob("*/")
@@ -190,7 +192,7 @@ class TestQuarantine:
     def test_nothing_usable_is_an_error_whatever_the_limit(self, own: Bench) -> None:
         for caption in own.footage.glob("*.txt"):
             caption.unlink()
-        with pytest.raises(DataError, match=rf"set aside {len(SCENES)} of {len(SCENES)} files"):
+        with pytest.raises(DataError, match=rf"quarantined {len(SCENES)} of {len(SCENES)} files"):
             own.set(limits__max_quarantined_fraction=1.0).run()
 
     def test_clips_that_are_too_short_are_told_with_what_is_wanted(self, own: Bench) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from datasets_spec import Checkpoint, Manifest, write_manifest
-from tasks.checkpoints import best_checkpoint, final_checkpoint
+from tasks.stages.render.jobs import best_checkpoint, final_checkpoint
 
 
 def manifest(path: Path, losses: dict[str, float | None]) -> Manifest[Checkpoint]:

@@ -11,14 +11,14 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from datasets_spec import QuarantineReason
-from flows.pipeline import run_stages
+from flows.run import run_stages
 from flows.selection import Selection
 from ltx_core.errors import ChangedError
-from ltx_core.files.atomic import find_whole
+from ltx_core.io.atomic import find_whole
 from tasks import STAGES
-from tasks.decide import UNSETTLED
-from tasks.perform import StageResult
-from tasks.stage_run import StageRun
+from tasks.runtime.decide import UNSETTLED
+from tasks.runtime.launch import StageResult
+from tasks.runtime.stage import StageRun
 from tests.stages.bench import EVERY_STAGE, Bench, Results, copied, perform, set_aside, write_clip
 
 pytestmark = pytest.mark.whole
@@ -42,6 +42,16 @@ def lead_elsewhere(path: Path, content: bytes) -> None:
     path.unlink()
     path.symlink_to(other)
 
+
+POOLS = {
+    "split": "split",
+    "embed_text": "text",
+    "encode_latents": "latents",
+    "embed_frames": "frames",
+    "train_lora": "none",
+    "render_validation": "renders",
+}
+"""Where the items of a stage lie."""
 
 CHANGES: Mapping[str, Change] = {
     "overwritten": Path.write_bytes,
@@ -82,9 +92,11 @@ def other_video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     [("split", "overwritten"), ("embed_frames", "overwritten"), *(("encode_latents", how) for how in CHANGES)],
 )
 def test_footage_that_changes_between_stages_is_set_aside_and_poisons_nothing(
-    stage: str, how: str, fresh: Bench, other_video: bytes, results: Results
+    stage: str, how: str, fresh: Bench, finished: Bench, other_video: bytes, results: Results
 ) -> None:
     file = fresh.footage / NAME
+    for other in {"probe", *POOLS.values()} - {"none", "text", POOLS[stage]}:  # what other stages made is known
+        copied(finished.workspace / "pool" / other, fresh.workspace / "pool" / other)
     original, disturbed = file.read_bytes(), run(fresh, stage, stage, lambda: CHANGES[how](file, other_video))
     aside = set_aside(disturbed[stage])
     assert [(row.source, row.reason) for row in aside] == [(NAME, QuarantineReason.CHANGED)]
@@ -127,7 +139,7 @@ def test_a_file_that_is_still_copied_is_not_taken_for_truncated(
 
         return reading
 
-    around(monkeypatch, "tasks.file_reading", "read_apart", more)
+    around(monkeypatch, "tasks.stages.file_reading", "read_apart", more)
     (row,) = set_aside(fresh.run("probe")["probe"])
     assert (row.source, row.reason) == (NAME, QuarantineReason.CHANGED)
     file.write_bytes(whole)
@@ -158,7 +170,7 @@ def test_a_file_that_is_away_is_looked_at_again(
         return reading
 
     with monkeypatch.context() as patch:
-        around(patch, "tasks.file_reading", "read_apart", away)
+        around(patch, "tasks.stages.file_reading", "read_apart", away)
         disturbed = fresh.run(stage)[stage]
     found = [(row.source, row.reason) for row in set_aside(disturbed)]
     assert found == ([] if times == 1 else [(NAME, QuarantineReason.UNREADABLE)])
@@ -196,7 +208,7 @@ def test_a_caption_edited_while_it_is_read_stops_the_stage(
         return reading
 
     with monkeypatch.context() as patch:
-        around(patch, "tasks.probe", "read_caption", edited)
+        around(patch, "tasks.stages.probe", "read_caption", edited)
         with pytest.raises(ChangedError, match=rf"{caption} changed while it was read.*run again"):
             own.run("probe")
     caption.write_text(before)
@@ -211,31 +223,50 @@ def content(result: StageResult) -> list[dict[str, Any]]:
 WEIGHTS = "model/checkpoint.safetensors"
 LOADS = [
     ("embed_text", "ltx_core.text.gemma", "load_gemma", "model/gemma/model.safetensors"),
-    ("embed_text", "ltx_core.checkpoint.text_projection", "load_text_projection", WEIGHTS),
-    ("encode_latents", "tasks.clip_encoder", "load_video_vae", WEIGHTS),
+    ("embed_text", "ltx_core.text.gemma", "load_text_projection", WEIGHTS),
+    ("encode_latents", "tasks.stages.clip_encoder", "load_video_vae", WEIGHTS),
     ("embed_frames", "ltx_core.vision.dinov2", "load_frame_encoder", "model/dinov2/model.safetensors"),
     ("train_lora", "ltx_core.engine.load", "load_denoiser", WEIGHTS),
-    ("render_validation", "tasks.render_sample", "load_denoiser", WEIGHTS),
-    ("render_validation", "tasks.render_decode", "load_video_vae", WEIGHTS),
-    ("render_validation", "tasks.render_sample", "stacked", "adapter.safetensors"),
-    ("render_validation", "tasks.render_conditions", "read_picture", "picture.png"),
+    ("render_validation", "tasks.stages.render.phases", "load_denoiser", WEIGHTS),
+    ("render_validation", "tasks.stages.render.phases", "load_video_vae", WEIGHTS),
+    ("render_validation", "tasks.stages.render.phases", "stacked", "adapter.safetensors"),
+    ("render_validation", "tasks.stages.render.phases", "read_picture", "picture.png"),
 ]
+
+
+@pytest.fixture(scope="module")
+def replaceable(finished: Bench, results: Results, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """A bench whose weights, adapter and picture may be replaced for a time; every stage is done."""
+    folder = tmp_path_factory.mktemp("replaceable")
+    model = copied(Path(finished.checkpoint).parent, folder / "model")
+    shutil.copy(results["train_lora"].run.out / "lora.safetensors", folder / "adapter.safetensors")
+    draw(folder / "picture.png", 90)
+    adapter = {"path": str(folder / "adapter.safetensors"), "strength": 0.5}
+    bench = finished.but(
+        workspace=copied(finished.workspace, folder / "workspace"),
+        checkpoint=model / "checkpoint.safetensors",
+        text_encoder=model / "gemma",
+        vision=model / "dinov2",
+    ).set(
+        render_validation__adapters=[{"name": "half", "adapters": [adapter]}],
+        prompts__pictures=[{"picture": str(folder / "picture.png"), "prompt": "A ball rolls."}],
+        render_validation__render_base=False,
+    )
+    bench.run("render_validation")
+    return bench
 
 
 @pytest.mark.parametrize("case", LOADS, ids=lambda case: f"{case[0]}: {case[2]}")
 def test_weights_replaced_before_they_are_loaded_stop_the_stage_and_are_kept_nowhere(
-    case: tuple[str, str, str, str],
-    finished: Bench,
-    results: Results,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    case: tuple[str, str, str, str], replaceable: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Named by one file's digest and made of another: that must not be. The old file comes back, and all is well."""
     stage, module, function, name = case
-    bench = with_own_files(finished, results, tmp_path)
-    if EVERY_STAGE.index(stage) > 0:
-        bench.run(EVERY_STAGE[EVERY_STAGE.index(stage) - 1])
-    file = tmp_path / name
+    undisturbed = replaceable.run(stage)[stage]
+    bench = replaceable.but(workspace=copied(replaceable.workspace, tmp_path / "workspace"))
+    shutil.rmtree(bench.workspace / "stages" / stage)
+    shutil.rmtree(bench.workspace / "pool" / POOLS[stage], ignore_errors=True)
+    file = replaceable.workspace.parent / name
     aside, kept = file.with_name(f"{file.name}.aside"), pooled(bench)
 
     def swapped(load: Callable[..., Any]) -> Callable[..., Any]:
@@ -247,39 +278,19 @@ def test_weights_replaced_before_they_are_loaded_stop_the_stage_and_are_kept_now
 
         return loading
 
-    with monkeypatch.context() as patch:
-        around(patch, module, function, swapped)
-        with pytest.raises(ChangedError, match=rf"{file} changed while it was read.*run again"):
-            bench.run(stage)
+    try:
+        with monkeypatch.context() as patch:
+            around(patch, module, function, swapped)
+            with pytest.raises(ChangedError, match=rf"{file} changed while it was read.*run again"):
+                bench.run(stage)
+    finally:
+        aside.replace(file)
     sampled = {path for path in pooled(bench) if ".safetensors" in path}  # by the right transformer, before
-    assert pooled(bench) - kept == (sampled - kept if module == "tasks.render_decode" else set())
-    aside.replace(file)
+    decoding = (stage, function) == ("render_validation", "load_video_vae")
+    assert pooled(bench) - kept == (sampled - kept if decoding else set())
     again = bench.run(stage)[stage]
-    undisturbed = with_own_files(finished, results, tmp_path, "undisturbed").run(stage)[stage]
+    assert again.built
     assert [row.content() for row in again.manifest] == [row.content() for row in undisturbed.manifest]
-
-
-def with_own_files(finished: Bench, results: Results, folder: Path, name: str = "workspace") -> Bench:
-    """A bench whose weights, adapter and picture may be replaced."""
-    if not (folder / "model").exists():
-        copied(Path(finished.checkpoint).parent, folder / "model")
-        shutil.copy(results["train_lora"].run.out / "lora.safetensors", folder / "adapter.safetensors")
-        draw(folder / "picture.png", 90)
-    model = folder / "model"
-    bench = finished.but(
-        workspace=folder / name,
-        checkpoint=model / "checkpoint.safetensors",
-        text_encoder=model / "gemma",
-        vision=model / "dinov2",
-    )
-    picture = {"picture": str(folder / "picture.png"), "prompt": "A ball rolls."}
-    return bench.set(
-        render_validation__adapters=[
-            {"name": "half", "adapters": [{"path": str(folder / "adapter.safetensors"), "strength": 0.5}]}
-        ],
-        prompts__pictures=[picture],
-        render_validation__render_base=False,
-    )
 
 
 def draw(path: Path, grey: int) -> None:

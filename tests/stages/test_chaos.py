@@ -11,7 +11,7 @@ from scripts.chaos.ground import Ground, make_ground
 from scripts.chaos.kills import kill_once
 from scripts.chaos.verdict import Case, Tally, table
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.extra, pytest.mark.timeout(600)]
 STAGES = ("probe", "split")
 SLOW = "first stage after"
 """How fast a stage starts is measured by the script on an idle machine, and not here."""

@@ -16,11 +16,11 @@ import psutil
 import pytest
 
 from ltx_core.errors import DataError, OutOfMemory, Stopped
-from tasks.launch import launch
-from tasks.registry import stage_named
-from tasks.request import write_request
-from tasks.stage_run import StageRun
-from tasks.summary import read_summary
+from tasks import stage_named
+from tasks.runtime.execute import read_summary
+from tasks.runtime.launch import launch
+from tasks.runtime.messages import write_request
+from tasks.runtime.stage import StageRun
 from tests.processes import children_of
 from tests.stages.bench import Bench, write_clip
 
@@ -136,7 +136,7 @@ def test_after_ctrl_c_all_it_still_says_is_told(
 ) -> None:
     """It comes while the child is at its fourth file, which is finished and kept: no later try tells of it."""
     patch(
-        "import itertools, os, signal, time, tasks.reporter as r, tasks.split as s\n"
+        "import itertools, os, signal, time, tasks.runtime.messages as r, tasks.stages.split as s\n"
         "kept, calls, stop, asked = s.as_kept, itertools.count(1), r.Reporter._stop, []\n"
         "def heard(*a): asked.append(stop(*a))\n"
         "def interrupting(*a):\n"
@@ -185,7 +185,7 @@ def test_only_the_kernel_says_that_memory_ran_out(execution: StageRun, patch: Pa
     """The child takes more than there is, and asks to be the one that is ended for it. Another process launches it:
     this one, which holds more, the kernel would end in its stead."""
     patch(
-        "import pathlib, tasks.split as s\n"
+        "import pathlib, tasks.stages.split as s\n"
         "def greedy(*a):\n"
         "    pathlib.Path('/proc/self/oom_score_adj').write_text('1000')\n"
         "    kept = [b'x' * 2**24 for _ in range(64)]\n"
@@ -200,7 +200,7 @@ def test_only_the_kernel_says_that_memory_ran_out(execution: StageRun, patch: Pa
 def test_sigterm_that_nothing_hears_ends_it_with_stopped_too(execution: StageRun, patch: Patch) -> None:
     """A library keeps it for good, within one call; the time it is given to commit is cut short here."""
     patch(
-        "import ctypes, time, tasks.split as s\n"
+        "import ctypes, time, tasks.stages.split as s\n"
         "sleep = time.sleep\n"
         "time.sleep = lambda seconds: sleep(min(seconds, 0.3))\n"
         "def stuck(*a):\n"
@@ -236,7 +236,7 @@ def test_what_killed_runs_left_goes_at_the_next_run_of_the_stage(execution: Stag
 
 
 def test_a_crash_is_told_with_its_signal_and_the_end_of_the_log(execution: StageRun, patch: Patch) -> None:
-    patch("import faulthandler, tasks.split as s\ns.as_kept = lambda *a: faulthandler._sigsegv()\n")
+    patch("import faulthandler, tasks.stages.split as s\ns.as_kept = lambda *a: faulthandler._sigsegv()\n")
     with pytest.raises(RuntimeError, match=r"the process of split ended with signal SIGSEGV and no word. End of .*log"):
         launch(execution, Listener())
 
@@ -249,7 +249,7 @@ def test_it_ends_with_its_parent_however_that_ends(execution: StageRun) -> None:
 def test_a_child_that_hears_nothing_ends_with_its_parent_too(execution: StageRun, patch: Patch) -> None:
     """The second file keeps it in a library for good; the time it is given to commit is cut short here."""
     patch(
-        "import itertools, time, tasks.split as s\n"
+        "import itertools, time, tasks.stages.split as s\n"
         "kept, calls, sleep = s.as_kept, itertools.count(), time.sleep\n"
         "time.sleep = lambda seconds: sleep(min(seconds, 0.3))\n"
         "def stuck(*a):\n"
@@ -266,7 +266,7 @@ def test_of_two_at_once_one_computes_and_the_other_waits_and_reuses(
     """The first goes on with its second file only once the second child said that it waits."""
     told = tmp_path / "told"
     patch(
-        "import itertools, pathlib, time, tasks.split as s\n"
+        "import itertools, pathlib, time, tasks.stages.split as s\n"
         "kept, calls = s.as_kept, itertools.count()\n"
         "def held(*a):\n"
         f"    while next(calls) and not pathlib.Path({str(told)!r}).exists(): time.sleep(0.01)\n"
@@ -294,12 +294,14 @@ def test_of_two_at_once_one_computes_and_the_other_waits_and_reuses(
 def test_an_error_of_ours_arrives_as_what_it_was(many: Bench, tmp_path: Path) -> None:
     """More is too short for this than may be set aside."""
     bench = many.but(workspace=tmp_path / "workspace").set(datasets__0__video__num_frames=33)
-    with pytest.raises(DataError, match=rf"split set aside {NUM_FILES} of {NUM_FILES} clips \({NUM_FILES} too_short\)"):
+    with pytest.raises(
+        DataError, match=rf"split quarantined {NUM_FILES} of {NUM_FILES} clips \({NUM_FILES} too_short\)"
+    ):
         launch(_split(bench), Listener())
 
 
 def test_a_defect_is_told_with_the_end_of_the_log(execution: StageRun, patch: Patch) -> None:
-    patch("import tasks.split as s\ns.as_kept = lambda *a: 1 / 0\n")
+    patch("import tasks.stages.split as s\ns.as_kept = lambda *a: 1 / 0\n")
     with pytest.raises(RuntimeError, match="split failed with ZeroDivisionError: division by zero") as caught:
         launch(execution, Listener())
     assert f"End of {execution.out / 'log.txt'}" in str(caught.value)
@@ -307,7 +309,7 @@ def test_a_defect_is_told_with_the_end_of_the_log(execution: StageRun, patch: Pa
 
 
 def test_host_memory_that_runs_out_is_told_as_such(execution: StageRun, patch: Patch) -> None:
-    patch("import tasks.split as s\ns.as_kept = lambda *a: bytearray(1 << 62)\n")
+    patch("import tasks.stages.split as s\ns.as_kept = lambda *a: bytearray(1 << 62)\n")
     with pytest.raises(OutOfMemory, match="host memory ran out"):
         launch(execution, Listener())
 
@@ -320,7 +322,7 @@ def test_a_child_that_cannot_start_is_told_with_the_end_of_the_log(execution: St
 
 def test_what_libraries_print_reaches_the_log_and_not_the_events(execution: StageRun, patch: Patch) -> None:
     patch(
-        "import os, tasks.split as s\n"
+        "import os, tasks.stages.split as s\n"
         "kept = s.as_kept\n"
         "def talkative(*a):\n"
         "    print('from python', flush=True); os.write(1, b'from C\\n'); os.system('echo from a program')\n"
@@ -336,7 +338,7 @@ def test_what_libraries_print_reaches_the_log_and_not_the_events(execution: Stag
 def test_the_log_of_an_earlier_try_is_kept(execution: StageRun, patch: Patch) -> None:
     (execution.out).mkdir(parents=True)
     (execution.out / "log.txt").write_text("an earlier try\n")
-    patch("import tasks.split as s\ns.as_kept = lambda *a: 1 / 0\n")
+    patch("import tasks.stages.split as s\ns.as_kept = lambda *a: 1 / 0\n")
     with pytest.raises(RuntimeError):
         launch(execution, Listener())
     assert (execution.out / "log.txt").read_text().startswith("an earlier try\n")
@@ -352,8 +354,8 @@ def test_the_request_holds_all_that_the_child_needs(execution: StageRun) -> None
 LEAVING = """
 import os, signal, sys
 from pathlib import Path
-from ltx_core.files.atomic import atomic_folder, atomic_path
-from tasks.request import read_request, write_request
+from ltx_core.io.atomic import atomic_folder, atomic_path
+from tasks.runtime.messages import read_request, write_request
 run = read_request(Path(sys.argv[1]))
 write_request(run)
 folder = run.out
@@ -367,8 +369,8 @@ with atomic_path(folder.parent / "latest.json") as one, atomic_path(run.workspac
 LAUNCHING = """
 import os, sys
 from pathlib import Path
-from tasks.launch import launch
-from tasks.request import read_request
+from tasks.runtime.launch import launch
+from tasks.runtime.messages import read_request
 class Listener:
     def started(self, *a): pass
     def noted(self, *a): pass
@@ -383,8 +385,8 @@ PARENT = """
 import sys
 from pathlib import Path
 import psutil
-from tasks.launch import launch
-from tasks.request import read_request
+from tasks.runtime.launch import launch
+from tasks.runtime.messages import read_request
 class Listener:
     def started(self, *a): pass
     def noted(self, *a): pass
@@ -406,7 +408,7 @@ def own_group(controller: str) -> str:
 
 
 def _child() -> psutil.Process:
-    (child,) = children_of(psutil.Process(), "tasks.child")
+    (child,) = children_of(psutil.Process(), "tasks.runtime.child")
     return child
 
 

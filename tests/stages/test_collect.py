@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from ltx_core.errors import Stopped
-from ltx_core.files.atomic import find_whole
-from ltx_core.files.lock import folder_lock, try_folder_lock
+from ltx_core.io.atomic import find_whole
+from ltx_core.io.lock import folder_lock, try_folder_lock
 from ltx_core.progress import SILENT
-from tasks.collect import DAY_SECONDS, Garbage, delete_garbage, find_garbage
+from tasks.runtime.collect import DAY_SECONDS, Garbage, delete_garbage, find_garbage
 from tests.stages.bench import EVERY_STAGE, Bench, Notes, Results, write_clip
 
 pytestmark = pytest.mark.whole
@@ -58,8 +58,8 @@ def test_collections_during_a_run_change_nothing_of_it(bench: Bench, results: Re
 
 def test_collections_of_other_processes_during_a_run(own: Bench, results: Results) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from tasks.workspace import Workspace;"
-        "from tasks.collect import delete_garbage\n"
+        "import sys, time; from pathlib import Path; from tasks.runtime.workspace import Workspace;"
+        "from tasks.runtime.collect import delete_garbage\n"
         "while True: list(delete_garbage(Workspace(Path(sys.argv[1])), 0, 0.0)); time.sleep(0.02)"
     )
     collectors = [subprocess.Popen([sys.executable, "-c", code, str(own.workspace)]) for _ in range(2)]
@@ -139,7 +139,7 @@ def test_who_waits_for_a_folder_that_is_deleted_meanwhile_makes_it_anew(tmp_path
     """The lock that it waited for belongs to no folder any more."""
     folder = tmp_path / "key"
     code = (
-        "import sys; from pathlib import Path; from ltx_core.files.lock import folder_lock;"
+        "import sys; from pathlib import Path; from ltx_core.io.lock import folder_lock;"
         "from ltx_core.progress import SILENT\n"
         "with folder_lock(Path(sys.argv[1]), SILENT): Path(sys.argv[1], 'made').write_text('yes')"
     )

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pydantic import BaseModel
 from flows.config import load_config
 from ltx_core.errors import ConfigError
 from tasks import STAGES
-from tasks.stage import Stage, identity_key
+from tasks.runtime.stage import Stage, identity_key
 from tests.stages.bench import EVERY_STAGE, Bench, Results, set_aside, tree
 
 pytestmark = pytest.mark.whole
@@ -127,9 +128,8 @@ def test_where_it_runs_does_not_change_the_key(
 @each_stage
 def test_needs_decide_the_key(stage: Stage, finished: Bench, results: Results) -> None:
     """Whatever a stage reads of what it needs, another content of it is another key."""
-    shared, section = finished.config.shared(), finished.config.stage_config(stage.name)
-    inputs = {name: results[name].manifest for name in stage.read_of(results)}
-    identity = stage.identity(section, shared, inputs, finished.place.digest_memo())
+    run = finished.due(stage, results)
+    inputs, identity = run.inputs, run.identity()
     whole = {name: results[name].manifest.digest for name in stage.read_of(results)}
     assert identity["inputs"].keys() == whole.keys()
     assert {n: d for n, d in identity["inputs"].items() if n not in stage.reads} == {
@@ -147,10 +147,8 @@ def test_force_makes_it_anew_and_the_same(stage: Stage, bench: Bench, results: R
 
 
 def _key(stage: Stage, bench: Bench, results: Results, *, section: BaseModel | None = None) -> str:
-    config = bench.config
-    inputs = {name: results[name].manifest for name in stage.read_of(results)}
-    own = section or config.stage_config(stage.name)
-    return identity_key(stage.identity(own, config.shared(), inputs, bench.place.digest_memo()))
+    run = bench.asked(stage, results)
+    return identity_key(replace(run, config=section or run.config).identity())
 
 
 def _other(value: Any) -> Any:

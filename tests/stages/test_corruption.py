@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 import yaml
 
-from flows.cli import main
-from flows.pipeline import run_stages
+from flows.cli.app import main
+from flows.run import run_stages
 from flows.selection import select
 from ltx_core.errors import DamagedError, LtxError
 from ltx_core.progress import SILENT
 from scripts.corrupt import corrupt
-from tasks.perform import reuse_or_build
-from tasks.stage_run import StageRun
-from tasks.summary import Summary
-from tasks.verify import repair, verify
+from tasks.runtime.execute import Summary
+from tasks.runtime.launch import reuse_or_build
+from tasks.runtime.stage import StageRun
+from tasks.runtime.verify import repair, verify
 from tests.stages.bench import EVERY_STAGE, Bench, Results, tree
 
 pytestmark = pytest.mark.whole

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ltx_core.pool.samples import ShardReader
-from ltx_core.text.storage import stored_features
+from ltx_core.store.features import stored_features
+from ltx_core.store.samples import ShardReader
 from tests.stages.bench import Bench, Results
 
 pytestmark = pytest.mark.whole
@@ -25,9 +25,9 @@ def features(bench: Bench, results: Results) -> dict[str, torch.Tensor]:
 
 def test_streamed_features_are_the_same_bits(finished: Bench, results: Results, tmp_path: Path) -> None:
     bench, found = embedded(finished, tmp_path / "workspace", memory__stream_text_encoder=True)
-    assert any("streamed from host memory" in note for note in bench.progress.told)
+    assert any("copied from host memory one by one" in note for note in bench.progress.told)
     assert found["embed_text"].manifest.digest == results["embed_text"].manifest.digest
-    assert not any("streamed" in note for note in finished.progress.told)
+    assert not any("from host memory" in note for note in finished.progress.told)
 
 
 def test_larger_packs_change_no_more_than_rounding(finished: Bench, results: Results, tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ def test_int8_is_another_encoder_with_near_features(finished: Bench, results: Re
 
 
 def test_stored_features_are_what_training_reads(finished: Bench, results: Results) -> None:
-    from ltx_core.pool.source import PoolSource
+    from ltx_core.training.samples import PoolSource
 
     rows = list(results["embed_text"].manifest)
     source = PoolSource(results["encode_latents"].manifest, rows, finished.workspace)

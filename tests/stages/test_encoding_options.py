@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from datasets_spec import Latent
-from flows.pipeline import run_stages
+from flows.run import run_stages
 from flows.selection import select
 from ltx_core.autoencoder import video
-from ltx_core.pool.samples import ShardReader
+from ltx_core.store.samples import ShardReader
 from tests.stages.bench import SCENES, Bench, Results, set_aside
 
 pytestmark = pytest.mark.whole
@@ -107,6 +107,6 @@ def test_the_stage_runs_the_loop_that_is_measured(
         shapes.append(tuple(pixels.shape))
         return real(vae, pixels, **options)
 
-    monkeypatch.setattr("tasks.clip_encoder.encode_pixels", spy)
+    monkeypatch.setattr("tasks.stages.clip_encoder.encode_pixels", spy)
     encoded(finished, tmp_path / "workspace")
     assert shapes == [(1, 3, 9, 64, 64)] * len(SCENES)

@@ -11,16 +11,16 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from datasets_spec import Clip, Frames
-from flows.pipeline import run_stages
-from flows.plan import plan
+from flows.plan import as_configured, plan
+from flows.run import run_stages
 from flows.selection import select
 from ltx_core.errors import CheckpointError, ConfigError, DataError
 from ltx_core.media.clip import clip_frames
-from ltx_core.pool.samples import ShardReader
-from ltx_core.pool.source import PoolSource
+from ltx_core.store.samples import ShardReader
+from ltx_core.training.samples import PoolSource
 from ltx_core.vision.dinov2 import load_frame_encoder
 from ltx_core.vision.folder import open_encoder
-from tasks.embed_frames import STAGE
+from tasks import stage_named
 from tests.loopback_hub import COMMIT, serving, settings
 from tests.stages.bench import SCENES, Bench, Results, computed, copied, set_aside, write_clip
 from tests.vision import WIDTH, write_dinov2
@@ -80,8 +80,8 @@ def test_the_plan_says_what_the_encoder_takes_of_the_card(empty: Bench) -> None:
     card = empty.set(memory__device="auto", memory__gpu_gib=0.001, embed_frames__image_size=518)
 
     def told(bench: Bench) -> list[str]:
-        config = bench.config
-        return list(STAGE.memory(config.embed_frames, config.shared(), {}, config.place()))
+        stage = stage_named("embed_frames")
+        return list(stage.memory(as_configured(stage, bench.config)))
 
     (line,) = told(card)
     assert "takes about 0.0 GiB; it does not fit; lower embed_frames.frames_at_once" in line
@@ -120,7 +120,7 @@ def test_features_that_are_not_finite_are_not_kept(own: Bench, tmp_path: Path) -
     tensors = load_file(broken / "model.safetensors")
     tensors["layernorm.weight"][:] = 3e38  # finite, and what it multiplies is not
     save_file(tensors, broken / "model.safetensors", {"format": "pt"})
-    with pytest.raises(DataError, match=r"embed_frames set aside 4 of 4 clips \(4 non_finite\)"):
+    with pytest.raises(DataError, match=r"embed_frames quarantined 4 of 4 clips \(4 non_finite\)"):
         own.but(vision=broken).run("embed_frames")
 
 
@@ -158,7 +158,7 @@ FETCH = """
 import json, sys
 from ltx_core.errors import LtxError
 from ltx_core.progress import SILENT
-from tasks.frame_encoder import fetch_encoder, pending_encoder
+from tasks.stages.embed_frames import fetch_encoder, pending_encoder
 pending = pending_encoder(sys.argv[1], None)
 folder = fetch_encoder(sys.argv[1], None, 28, SILENT)
 print(json.dumps({

@@ -8,18 +8,18 @@ from pathlib import Path
 import pytest
 
 from ltx_core.errors import StorageError
-from tasks.launch import launch
-from tasks.registry import stage_named
-from tasks.stage_run import StageRun
+from tasks import stage_named
+from tasks.runtime.launch import launch
+from tasks.runtime.stage import StageRun
 from tests.stages.bench import Bench, Results
 from tests.stages.small_disk import fill, mounted
 
-pytestmark = [pytest.mark.whole, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.whole, pytest.mark.timeout(600), pytest.mark.usefixtures("forked_children")]
 
 PAGE = 4096
 LEFT = 3 * PAGE
 """Room for the request, the child's folder and its log, so that it is the child, not its parent, that meets the end."""
-POOL = {"split": "split", "train_lora": "none", "render_validation": "renders"}
+STORE = {"split": "split", "train_lora": "none", "render_validation": "renders"}
 """Where the items of some stages lie: one without PyTorch, the one that trains, the one that writes videos."""
 FULL = r"the disk of .* is full .*Finished items are kept: free some space"
 
@@ -40,7 +40,7 @@ def disk(tmp_path_factory: pytest.TempPathFactory, finished: Bench) -> Iterator[
         yield folder
 
 
-@pytest.mark.parametrize("name", POOL)
+@pytest.mark.parametrize("name", STORE)
 def test_the_message_arrives_though_the_log_cannot_be_written(
     disk: Path, finished: Bench, results: Results, name: str
 ) -> None:
@@ -59,5 +59,5 @@ def _due_again(own: Bench, results: Results, name: str) -> StageRun:
     """A stage whose results are gone."""
     run = own.due(stage_named(name), results)
     shutil.rmtree(run.out)
-    shutil.rmtree(own.workspace / "pool" / POOL[name], ignore_errors=True)
+    shutil.rmtree(own.workspace / "pool" / STORE[name], ignore_errors=True)
     return replace(run, force=True)

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from datasets_spec import Latent
-from ltx_core.miniature.header import Generation
+from ltx_core.tiny.header import Generation
 from tests.stages.bench import EVERY_STAGE, Bench
 
 pytestmark = pytest.mark.whole
@@ -18,7 +18,7 @@ WriteOnce = Callable[[str, Callable[[Path], object]], Path]
 @pytest.mark.parametrize("generation", get_args(Generation))
 def test_footage_to_a_registered_lora(generation: Generation, own: Bench, written_once: WriteOnce) -> None:
     def write(folder: Path) -> None:
-        from ltx_core.miniature.write import write_model
+        from ltx_core.tiny.write import write_model
 
         write_model(folder, generation)
 

@@ -147,7 +147,7 @@ def test_a_forced_stage_that_was_stopped_is_not_taken_for_finished(bench: Bench)
 
 
 def test_another_text_encoder_redoes_all_texts_and_no_latents(own: Bench, tmp_path: Path) -> None:
-    from ltx_core.miniature.gemma import write_gemma
+    from ltx_core.tiny.gemma import write_gemma
 
     own.run()
     again = own.but(text_encoder=write_gemma(tmp_path / "gemma", 1)).run()

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ltx_core.checkpoint.source import ModelSource, open_model
-from ltx_core.lora.locate import locate_adapter
-from tasks.collect import find_garbage
+from ltx_core.adapters.locate import locate_adapter
+from ltx_core.checkpoint.source import open_model
+from tasks.runtime.collect import find_garbage
 from tests.stages.bench import EVERY_STAGE, Bench, Results, computed, write_clip
 
 pytestmark = pytest.mark.whole
@@ -54,4 +54,4 @@ def test_leftovers_of_copying_weights_are_no_weights(model: Path, results: Resul
         (folder / f"._{file.name}").write_bytes(b"Mac OS X")
         (folder / f".partial-{file.name}").write_bytes(file.read_bytes()[:100])
     assert locate_adapter(adapter).name == "lora.safetensors"
-    assert open_model(ModelSource(str(pack))).generation == "2.0"
+    assert open_model(pack).generation == "2.0"

@@ -8,10 +8,10 @@ import pytest
 from flows.plan import plan
 from flows.selection import Selection
 from ltx_core.engine.comparison import Comparison
-from ltx_core.files.digest import file_digest
-from ltx_core.files.json_file import read_json, write_json
+from ltx_core.io.digest import file_digest
+from ltx_core.io.json_file import read_json, write_json
 from tasks import STAGES
-from tasks.low_precision import FILE
+from tasks.stages.low_precision import FILE
 from tests.stages.bench import Bench, Results
 
 pytestmark = pytest.mark.whole

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from datasets_spec import Render
-from ltx_core.files.tensors import read_tensors
-from ltx_core.sampling.latents import load_latents
-from tasks.checkpoints import final_checkpoint
+from ltx_core.io.tensors import read_tensors
+from ltx_core.sampling.decoding import load_latents
+from tasks.stages.render.jobs import final_checkpoint
 from tests.stages.bench import Bench
 
 pytestmark = pytest.mark.whole

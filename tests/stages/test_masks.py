@@ -8,13 +8,13 @@ import torch
 from PIL import Image
 
 from datasets_spec import QuarantineReason
-from ltx_core.files.tensors import read_tensors
-from ltx_core.pool.samples import ShardReader
-from ltx_core.pool.source import PoolSource
-from ltx_core.training.collate import collate
+from ltx_core.io.tensors import read_tensors
+from ltx_core.store.samples import ShardReader
+from ltx_core.training.batch import collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import eval_draw
-from tasks.checkpoints import final_checkpoint
+from ltx_core.training.samples import PoolSource
+from tasks.stages.render.jobs import final_checkpoint
 from tests.stages.bench import SCENES, Bench, Results, computed, set_aside, write_clip
 
 pytestmark = pytest.mark.whole

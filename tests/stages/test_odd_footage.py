@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.execute import read_quarantine
+from tasks.runtime.execute import read_quarantine
 from tests.stages.bench import Bench, write_clip
 
 pytestmark = pytest.mark.whole

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.plan import plan
+from flows.plan import as_configured, plan
 from flows.selection import select
 from ltx_core.errors import ConfigError
-from tasks.publish import STAGE
+from tasks import stage_named
 from tests.loopback_hub import COMMIT, digest, files, serving, settings
 from tests.loopback_upload import ACCOUNT, TOKEN, WritableHub
 from tests.stages.bench import EVERY_STAGE, PROMPT, Bench, Results
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.whole
 RUN = """
 import json, os, sys
 from pathlib import Path
-from flows.pipeline import run_stages
+from flows.run import run_stages
 from flows.selection import select
 from ltx_core.errors import LtxError
 from tests.stages.bench import Bench
@@ -122,7 +122,8 @@ def test_off_it_is_left_out(empty: Bench) -> None:
 def test_the_plan_says_what_will_leave_this_machine(empty: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     def told(**options: Any) -> list[str]:
         config = empty.set(**{f"publish__{name}": value for name, value in options.items()}).config
-        return list(STAGE.notices(config.publish, config.shared()))
+        stage = stage_named("publish")
+        return list(stage.warnings(as_configured(stage, config)))
 
     monkeypatch.setenv("HF_TOKEN", "")
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", "/nowhere")

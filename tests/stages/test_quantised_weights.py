@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ltx_core.files.digest import file_digest
-from tasks.collect import find_garbage
+from ltx_core.io.digest import file_digest
+from tasks.runtime.collect import find_garbage
 from tests.stages.bench import Bench, Results
 
 pytestmark = pytest.mark.whole

@@ -9,21 +9,23 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from ltx_core.errors import ConfigError, DataError, Stopped
-from tasks.launch import launch
-from tasks.registry import stage_named
-from tasks.request import write_request
-from tasks.stage_run import StageRun
-from tasks.summary import read_summary
+from ltx_core.training.samples import PoolSource
+from tasks import stage_named
+from tasks.runtime.execute import read_summary
+from tasks.runtime.launch import launch
+from tasks.runtime.messages import write_request
+from tasks.runtime.stage import StageRun
 from tests.processes import children_of
 from tests.stages.bench import Bench
 from tests.stages.test_child import Listener
 
-pytestmark = pytest.mark.whole
+pytestmark = [pytest.mark.whole, pytest.mark.usefixtures("forked_children")]
 END_SECONDS = 15.0
 
 
@@ -50,8 +52,8 @@ def one_result(execution: StageRun) -> list[str]:
 
 def processes() -> list[psutil.Process]:
     """Processes of the stage: the first rank, then the other."""
-    (first,) = children_of(psutil.Process(), "tasks.child")
-    return [first, *children_of(first, "tasks.follow")]
+    (first,) = children_of(psutil.Process(), "tasks.runtime.child")
+    return [first, *children_of(first, "tasks.runtime.ranks")]
 
 
 def test_a_killed_rank_ends_the_stage_within_seconds_and_is_named(training: Callable[..., StageRun]) -> None:
@@ -98,20 +100,17 @@ def test_others_end_with_the_first(training: Callable[..., StageRun]) -> None:
 
 
 def test_what_another_rank_finds_wrong_arrives_as_what_it_was(
-    training: Callable[..., StageRun], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    training: Callable[..., StageRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = (
-        "import os, ltx_core.pool.source as s\n"
-        "from ltx_core.errors import DataError\n"
-        "kept = s.PoolSource.load\n"
-        "def load(self, clip_id):\n"
-        "    if os.environ.get('RANK') == '1': raise DataError('the shard is gone')\n"
-        "    return kept(self, clip_id)\n"
-        "s.PoolSource.load = load\n"
-    )
-    (tmp_path / "sitecustomize.py").write_text(code)
+    kept = PoolSource.load
+
+    def load(self: PoolSource, clip_id: str) -> Any:
+        if os.environ.get("RANK") == "1":
+            raise DataError("the shard is gone")
+        return kept(self, clip_id)
+
     execution = training()
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{Path(__file__).parents[2]}")
+    monkeypatch.setattr(PoolSource, "load", load)  # of the forks too
     with pytest.raises(DataError, match="on rank 1: the shard is gone"):
         launch(execution, Listener())
 
@@ -121,18 +120,27 @@ def test_several_machines_are_told_what_to_start_and_torchrun_does_it(training: 
     execution = training(memory__num_nodes=2, memory__sharding="full")
     with pytest.raises(ConfigError, match="start this on every machine") as caught:
         launch(execution, Listener())
-    request = re.findall(r"tasks\.torchrun (\S+)", str(caught.value))[0]
+    request = re.findall(r"tasks\.runtime\.torchrun (\S+)", str(caught.value))[0]
     assert json.loads(Path(request).read_text())["stage"] == "train_lora"
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "tasks.torchrun", request]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "tasks.runtime.torchrun",
+        request,
+    ]
     clean = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
-    ended = subprocess.run(command, env=clean, capture_output=True, text=True, check=False, timeout=100)
+    ended = subprocess.run(command, env=clean, capture_output=True, text=True, check=False, timeout=300)
     assert ended.returncode == 0, ended.stderr
     assert one_result(execution) == ["final", "step-000001", "step-000002"]
     assert read_summary(execution.manifest).figures["steps"] == 2
 
 
 def test_a_request_outlives_its_round_trip(training: Callable[..., StageRun]) -> None:
-    from tasks.request import read_request
+    from tasks.runtime.messages import read_request
 
     execution = training()
     assert read_request(write_request(execution)).num_ranks == 2

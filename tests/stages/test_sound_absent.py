@@ -10,14 +10,14 @@ from datasets_spec import Latent
 from flows.config import load_config
 from flows.plan import plan
 from flows.selection import select
+from ltx_core.adapters.lora_layout import stream_of
 from ltx_core.errors import ConfigError
-from ltx_core.files.tensors import read_tensors
-from ltx_core.lora.names import stream_of
-from ltx_core.miniature.corpus import Audio, Footage, aac
-from ltx_core.miniature.footage import write_footage
-from ltx_core.pool.source import PoolSource
+from ltx_core.io.tensors import read_tensors
+from ltx_core.tiny.corpus import Audio, Footage, aac
+from ltx_core.tiny.footage import write_footage
+from ltx_core.training.samples import PoolSource
 from tests.stages.bench import SCENES, Bench, Results, computed, write_clip
-from tests.stages.test_sound_dir import write_sound
+from tests.stages.test_sound_dir import write_audio
 
 pytestmark = pytest.mark.whole
 
@@ -89,7 +89,7 @@ def test_silence_is_trained_on_if_asked(own: Bench) -> None:
 def test_sound_that_ends_early_is_learnt_as_far_as_it_goes(own: Bench, tmp_path: Path) -> None:
     """0.2 of a clip's 0.36 seconds; and a file of two clips, the second of which lies beyond its sound."""
     for scene, seconds in zip(SCENES, (0.2, 0.3, 0.4, 0.4, 0.4), strict=True):
-        write_sound(tmp_path / "sounds" / f"{scene}.wav", seconds=seconds)
+        write_audio(tmp_path / "sounds" / f"{scene}.wav", seconds=seconds)
     (own.footage / f"{SCENES[1]}.mp4").unlink()
     write_clip(own.footage, f"{SCENES[1]}.mp4", SCENES[1], num_frames=24)
     bench = own.set(datasets__0__audio={"sound_dir": str(tmp_path / "sounds")}, datasets__0__eval_fraction=0.0)

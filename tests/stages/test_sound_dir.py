@@ -13,9 +13,9 @@ from PIL import Image
 from datasets_spec import Clip, DatasetSpec, Latent, QuarantineReason
 from flows.config import load_config
 from ltx_core.errors import ConfigError
-from ltx_core.media.clip import clip_sound
-from ltx_core.pool.samples import ShardReader
-from tasks.split import SPLIT_FIELDS, _settings
+from ltx_core.media.clip import clip_audio
+from ltx_core.store.samples import ShardReader
+from tasks.stages.split import SPLIT_FIELDS, _settings
 from tests.stages.bench import SCENES, Bench, Results, computed, set_aside
 
 pytestmark = pytest.mark.whole
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.whole
 RATE = 16_000
 
 
-def write_sound(path: Path, *, tone: float = 440.0, seconds: float = 1.0, begins: float = 0.0) -> Path:
+def write_audio(path: Path, *, tone: float = 440.0, seconds: float = 1.0, begins: float = 0.0) -> Path:
     """A tone from `begins` on, mono."""
     path.parent.mkdir(parents=True, exist_ok=True)
     times = np.arange(round(seconds * RATE)) / RATE
@@ -40,7 +40,7 @@ def write_sound(path: Path, *, tone: float = 440.0, seconds: float = 1.0, begins
 def sounds(tmp_path: Path) -> Path:
     """A folder with a tone for each video of the bench."""
     for number, scene in enumerate(SCENES):
-        write_sound(tmp_path / "sounds" / f"{scene}.wav", tone=300.0 + 100 * number)
+        write_audio(tmp_path / "sounds" / f"{scene}.wav", tone=300.0 + 100 * number)
     return tmp_path / "sounds"
 
 
@@ -63,7 +63,7 @@ def test_another_sound_redoes_that_sound_alone(own: Bench, sounds: Path) -> None
 
     changed = f"set/{SCENES[1]}.mp4"
     pictures = {path: path.stat().st_mtime_ns for path in (bench.workspace / "pool" / "split").rglob("*.json")}
-    write_sound(sounds / f"{SCENES[1]}.wav", tone=900.0)
+    write_audio(sounds / f"{SCENES[1]}.wav", tone=900.0)
     second = bench.but().run()
     assert computed(second) == {"probe": 0, "split": 1, "embed_text": 0, "encode_latents": 1}
     assert pictures == {path: path.stat().st_mtime_ns for path in pictures}, "no picture is looked at again"
@@ -78,10 +78,10 @@ def test_the_picture_of_a_known_clip_is_not_encoded_again(own: Bench, sounds: Pa
     """What is kept of it is, to the bit, what another workspace encodes anew."""
     bench = with_sounds(own, sounds)
     bench.run()
-    write_sound(sounds / f"{SCENES[0]}.wav", tone=700.0)
+    write_audio(sounds / f"{SCENES[0]}.wav", tone=700.0)
     again = bench.but()
     results = again.run()
-    assert [note for note in again.progress.told if "1 clips have known pictures and another sound or mask" in note]
+    assert [note for note in again.progress.told if "1 clips have known video and other audio or another mask" in note]
     assert not [note for note in again.progress.told if note.startswith("video VAE")]
     elsewhere = bench.but(workspace=tmp_path / "elsewhere")
     anew = samples(elsewhere, elsewhere.run())
@@ -119,10 +119,10 @@ def test_media_without_files_beside_have_the_content_of_before(own: Bench) -> No
 
 def test_sound_is_cut_on_the_clock_of_the_video(own: Bench, sounds: Path) -> None:
     """A tone that begins 0.2 s after the video's first frame begins there in the clip; what is missing is silence."""
-    write_sound(sounds / f"{SCENES[2]}.wav", begins=0.2, seconds=0.3)
+    write_audio(sounds / f"{SCENES[2]}.wav", begins=0.2, seconds=0.3)
     clips: list[Clip] = list(with_sounds(own, sounds).run("split")["split"].manifest)
     (clip,) = [clip for clip in clips if SCENES[2] in clip.clip_id]
-    sound = clip_sound(clip)
+    sound = clip_audio(clip)
     assert sound is not None
     loud = np.flatnonzero(np.abs(sound[0]) > 0.1)
     assert sound.shape == (2, round(9 / 25 * RATE))
@@ -143,7 +143,7 @@ def test_a_video_without_its_sound_is_set_aside_or_trained_without(own: Bench, s
 
 
 def test_sounds_that_cannot_be_used(own: Bench, sounds: Path) -> None:
-    write_sound(sounds / f"{SCENES[0]}.flac")
+    write_audio(sounds / f"{SCENES[0]}.flac")
     (sounds / f"{SCENES[1]}.wav").write_bytes(b"RIFFnothing")
     (sounds / f"{SCENES[2]}.wav").write_bytes(b"")
     bench = with_sounds(own, sounds).set(limits__max_quarantined_fraction=0.9)

@@ -12,11 +12,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ltx_core.checkpoint.flavours import flavour
-from ltx_core.checkpoint.identity import model_identities
+from ltx_core.checkpoint.flavours import published
 from ltx_core.errors import CheckpointError, ConfigError
-from ltx_core.files.digest import DigestMemo
-from tasks.weights import open_weights
+from ltx_core.io.digest import DigestMemo
+from tasks.runtime.weights import open_model
 from tests.layouts import GOLDEN, TEXT_ENCODER, write_diffusers, write_pack
 from tests.loopback_hub import COMMIT, FakeHub, serving, settings
 from tests.stages.bench import Bench, Results, computed, copied
@@ -80,7 +79,7 @@ def test_a_pack_brings_its_own_text_encoder(at: Callable[..., Bench], served: Pa
     bench = at(served / PACK, None)
     texts = trained(bench)["embed_text"]
     assert texts.summary.computed == texts.summary.num_out
-    assert open_weights(bench.config.model).text_encoder == served / PACK / TEXT_ENCODER
+    assert open_model(bench.config.model).text_encoder == served / PACK / TEXT_ENCODER
 
 
 def test_a_diffusers_folder(at: Callable[..., Bench], served: Path) -> None:
@@ -97,7 +96,7 @@ def test_an_fp8_file_with_the_text_encoder_beside_it(
     assert computed(made) == computed(made) | {"embed_text": 0, "encode_latents": 0, "train_lora": 5}
     assert made["train_lora"].run.decided.key != results["train_lora"].run.decided.key
     memo = DigestMemo(tmp_path / "digests.parquet")
-    fp8, bf16 = (model_identities(open_weights(one.config.model).checkpoint, memo) for one in (bench, finished))
+    fp8, bf16 = (open_model(one.config.model).identities(memo) for one in (bench, finished))
     assert {name for name in bf16 if fp8[name] != bf16[name]} == {"transformer"}, "only its blocks are other bytes"
 
 
@@ -122,7 +121,7 @@ def test_a_file_replaced_in_place_is_read_again(at: Callable[..., Bench], served
     tensors["per_channel_statistics.mean-of-means"] += 1
     save_file(tensors, vae, metadata=metadata)  # longer, so that every tensor lies elsewhere in it
     after = bench.run("encode_latents")["encode_latents"]
-    opened = open_weights(bench.config.model).checkpoint.tensors("video_vae")
+    opened = open_model(bench.config.model).stored["video_vae"]
     assert {stored.dtype for stored in opened.values()} == {"F32"}
     assert after.run.decided.key != before.run.decided.key
     assert after.summary.computed == 5
@@ -144,7 +143,7 @@ from pathlib import Path
 from flows.plan import downloads, plan
 from flows.selection import select
 from ltx_core.progress import Silent
-from tasks.weights import open_weights, prepare_weights
+from tasks.runtime.weights import open_model, prepare_weights
 from tests.stages.bench import Bench
 
 class Told(Silent):
@@ -163,7 +162,7 @@ def answer(command):
     if command == "pin":
         return prepare_weights(bench.config.model).model_dump(mode="json")
     if command == "open":
-        return str(open_weights(bench.config.model).checkpoint.path)
+        return str(open_model(bench.config.model).path)
     results = bench.run("train_lora", downloading=Told())
     built = [name for name, result in results.items() if result.built]
     return [Told.lines, built, {name: result.run.decided.key for name, result in results.items()}]
@@ -235,7 +234,7 @@ def test_a_pack_of_the_hub_in_one_commit(ask: Ask) -> None:
     ((_, built, _),) = ask("run", PACK, None)
     assert built[-1] == "train_lora"
     fetched = [path for path in FakeHub.asked if "/resolve/" in path and path.endswith(".safetensors")]
-    assert {Path(path).name for path in fetched} == {Path(name).name for name in flavour("2.5").files}
+    assert {Path(path).name for path in fetched} == {Path(name).name for name in published("2.5").files}
 
 
 def test_what_is_nowhere_on_the_hub_is_one_message(ask: Ask) -> None:

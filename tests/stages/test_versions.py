@@ -4,6 +4,7 @@ another result. Generated over STAGES and SUBJECTS, so that a new one is covered
 
 import json
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,15 @@ from typing import Any
 import av
 import pytest
 
-from flows import pipeline as pipeline_module
+import tasks as tasks_module
+from flows import run as pipeline_module
 from flows.plan import plan
 from flows.selection import Selection
-from ltx_core.files.atomic import find_whole
-from tasks import STAGES, clip_decoding, file_reading
-from tasks import registry as registry_module
-from tasks.stage import Stage
-from tasks.subjects import DECODING, SUBJECTS, Subject
+from ltx_core.io.atomic import find_whole
+from tasks import STAGES
+from tasks.runtime.stage import DECODING, SUBJECTS, Stage, Subject
+from tasks.stages import clip_encoder as clip_decoding
+from tasks.stages import file_reading
 from tests.stages import bench as bench_module
 from tests.stages.bench import EVERY_STAGE, Bench, Results, set_aside
 
@@ -39,21 +41,28 @@ POOLED = {
 def release(patch: pytest.MonkeyPatch, *stages: Stage) -> None:
     """The program from now on: these stages instead of those of the same names."""
     newer = {stage.name: stage for stage in stages}
-    for module in (registry_module, pipeline_module, bench_module):
+    for module in (tasks_module, pipeline_module, bench_module):
         patch.setattr(module, "STAGES", tuple(newer.get(stage.name, stage) for stage in STAGES))
 
 
 def raised(stage: Stage, subject: Subject) -> Stage:
     """The stage with the next version of one of its subjects."""
     newer = replace(subject, version=subject.version + 1)
-    return replace(stage, subjects=tuple(newer if one == subject else one for one in stage.subjects))
+    return changed(stage, subjects=tuple(newer if one == subject else one for one in stage.subjects))
+
+
+def changed(stage: Stage[Any, Any], **attributes: Any) -> Stage[Any, Any]:
+    """A stage that differs in these attributes alone."""
+    other = copy(stage)
+    vars(other).update(attributes)
+    return other
 
 
 @each_stage
 def test_another_version_of_a_stage_makes_it_and_its_items_anew(
     stage: Stage, bench: Bench, results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    newer = replace(stage, version=stage.version + 1)
+    newer = changed(stage, version=stage.version + 1)
     decision = bench.due(newer, results).decided
     assert not decision.reusable
     assert decision.why == f"the program's version of this stage changed: {stage.version} -> {stage.version + 1}"
@@ -98,7 +107,7 @@ def test_who_opens_media_says_so(finished: Bench, tmp_path: Path, monkeypatch: p
 
         return reading
 
-    def asked(stage: Stage) -> str:  # what every execution asks of its stage first
+    def asked(stage: Stage[Any, Any]) -> str:  # what every execution asks of its stage first
         running.append(stage.name)
         return str(run(stage))
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.registry import stage_named
+from tasks import stage_named
 from tests.stages.bench import Bench, write_clip
 
 pytestmark = pytest.mark.whole

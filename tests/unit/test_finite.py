@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ltx_core.errors import CheckpointError
-from ltx_core.files.tensors import finite_tensors, not_finite, write_tensors
+from ltx_core.io.tensors import finite_tensors, not_finite, write_tensors
 
 KINDS = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 

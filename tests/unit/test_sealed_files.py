@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from datasets_spec import DamagedError, Manifest, Quarantined, QuarantineReason, write_manifest
-from ltx_core.files.digest import DigestMemo
-from ltx_core.files.json_file import parse_json, parse_object, read_json, write_json
-from ltx_core.files.table_file import read_table, write_table
-from ltx_core.pool.items import ItemStore
+from ltx_core.io.digest import DigestMemo
+from ltx_core.io.json_file import parse_json, parse_object, read_json, write_json
+from ltx_core.io.table_file import read_table, write_table
+from ltx_core.store.items import ItemStore
 from tests.stages.bench import Notes
 
 VALUES: list[dict[str, Any]] = [
@@ -115,7 +115,7 @@ def test_a_damaged_item_is_made_again_and_said(tmp_path: Path) -> None:
 def test_a_damaged_memo_is_made_again_and_said_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ltx_core.files.digest.GRANULARITY_NS", -1)  # else a file this young is not remembered
+    monkeypatch.setattr("ltx_core.io.digest.GRANULARITY_NS", -1)  # else a file this young is not remembered
     file, store = tmp_path / "file", tmp_path / "memo.parquet"
     file.write_bytes(b"content")
     memo = DigestMemo(store)

@@ -151,7 +151,7 @@ def decoder(arguments: Mapping[str, Any]) -> Network:
     sizes = known(DecoderSizes, arguments)
     if sizes.timestep_conditioning:
         raise CheckpointError(
-            "the video VAE's decoder is told a timestep, which no LTX-2 decoder is and nothing here does; give a "
+            "the video VAE's decoder takes a timestep, which no LTX-2 decoder is and nothing here does; give a "
             "checkpoint as Lightricks published it"
         )
     widths, layers = list(sizes.decoder_block_out_channels)[::-1], list(sizes.decoder_layers_per_block)[::-1]

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 
-from ltx_core.autoencoder.memory import PATCH_CONV, TEMPORAL_ROLL, VaeMemory
 from ltx_core.autoencoder.video import decode_pixels, encode_pixels
-from ltx_core.miniature.header import Generation
+from ltx_core.memory.video_vae import PATCH_CONV, TEMPORAL_ROLL, VaeMemory
+from ltx_core.tiny.header import Generation
 from tests.unit.autoencoder.video_vaes import build, pixels
 
 FRAMES = 121

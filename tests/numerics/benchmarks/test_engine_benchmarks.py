@@ -8,7 +8,7 @@ import pytest
 
 from tests.numerics.benchmarks.one_process import ROOT, run_scripts
 
-pytestmark = [pytest.mark.numerics, pytest.mark.timeout(600)]  # all scripts run for the first test
+pytestmark = pytest.mark.timeout(600)  # all scripts run for the first test
 
 NOT_THERE = ("av", "webdataset", "prefect", "mlflow")
 WITHOUT = f"""

@@ -8,8 +8,6 @@ import pytest
 
 from tests.numerics.benchmarks.one_process import run_scripts
 
-pytestmark = pytest.mark.numerics
-
 NOT_THERE = ("av", "pyarrow", "pydantic", "webdataset", "prefect", "mlflow")
 """What the machine with the GPU may lack."""
 END = "a script's end"

@@ -8,8 +8,6 @@ import pytest
 
 from benchmarks.tread import main
 
-pytestmark = pytest.mark.numerics
-
 
 def test_every_way_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out.jsonl"

@@ -19,8 +19,8 @@ LOAD = """
 import json, resource, sys
 from pathlib import Path
 import torch
-from ltx_core.files.safetensors import read_header
-from ltx_core.checkpoint.quantised.group import grouped
+from ltx_core.io.safetensors import read_header
+from ltx_core.checkpoint.stored import grouped
 from ltx_core.checkpoint.read import read_weights
 from ltx_core.checkpoint.stored import StoredTensor
 

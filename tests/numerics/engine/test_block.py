@@ -18,12 +18,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.engine import batch, empty_transformer, forward_backward, with_lora
+from ltx_core.adapters.lora import lora_parameters
 from ltx_core.engine.assemble import assemble, set_policies
 from ltx_core.engine.low_precision import SMALLEST_INT8_ROWS, Format, QuantisedLinear
 from ltx_core.engine.options import EngineOptions, Precision
-from ltx_core.lora.inject import lora_parameters
 
-pytestmark = pytest.mark.numerics
+pytestmark = pytest.mark.extra
 PRODUCTS = 6
 ERROR = {"int8": 0.0125, "fp8": 0.0375}
 VIDEO, SOUND, TEXT = 18, 17, 17

@@ -4,7 +4,7 @@ Dynamo forgets all it knows between two calls, as a new process would; what is f
 """
 
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 import pytest
@@ -12,16 +12,18 @@ import torch
 from torch._dynamo.utils import counters
 from torch._functorch import config as functorch_config
 from torch._inductor import compile_fx, config
+from torch._inductor.cpu_vec_isa import valid_vec_isa_list
 from torch._inductor.exc import InductorError
 from torch._inductor.utils import fresh_cache
 from torch.compiler import config as compiler_config
 from torch.nn.functional import scaled_dot_product_attention
 
-from ltx_core.engine import compiling, gelu, low_precision
+from ltx_core.engine import compiling, low_precision
+from ltx_core.engine import compiling as gelu
+from ltx_core.engine.activation_offload import ActivationOffload
 from ltx_core.engine.arena import HostArena
+from ltx_core.engine.compiling import keeping_attention
 from ltx_core.engine.low_precision import LowPrecision, QuantisedLinear
-from ltx_core.engine.offload import ActivationOffload
-from ltx_core.engine.selective import keeping_attention
 
 pytestmark = pytest.mark.numerics
 BUDGET = 0.5
@@ -59,10 +61,19 @@ def run(budget: float = BUDGET, offload: ActivationOffload | None = None) -> tup
     return said, video.grad
 
 
+@contextmanager
+def scalar_code() -> Iterator[None]:
+    """What vectors the processor has is not asked, which would compile and start a program for each, nor remembered."""
+    valid_vec_isa_list.cache_clear()
+    yield
+    valid_vec_isa_list.cache_clear()
+
+
 @pytest.fixture(scope="module")
 def made() -> Iterator[torch.Tensor]:
     """The gradient by a block that was compiled; the only time that code is written."""
-    with fresh_cache(), config.patch({"aot_inductor.debug_compile": True}), pytest.MonkeyPatch.context() as patch:
+    quick = config.patch({"aot_inductor.debug_compile": True, "cpp.vec_isa_ok": False})
+    with fresh_cache(), quick, scalar_code(), pytest.MonkeyPatch.context() as patch:
         said, gradient = run()
         assert said == "miss"
         assert gradient is not None

@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.activations import partition
 
-pytestmark = pytest.mark.numerics
+pytestmark = pytest.mark.extra
 
 
 def test_a_budget_computes_no_attention_again() -> None:

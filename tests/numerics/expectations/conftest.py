@@ -10,13 +10,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from ltx_core.checkpoint.combined import Checkpoint, open_checkpoint
+from ltx_core.adapters.lora import add_lora, lora_parameters, target_modules
+from ltx_core.checkpoint.layouts import open_combined
 from ltx_core.checkpoint.load import load_connectors, load_transformer
-from ltx_core.lora.inject import add_lora, lora_parameters
-from ltx_core.lora.targets import target_modules
+from ltx_core.checkpoint.model import Model
 from ltx_core.shapes import LatentShape, audio_latent_frames
 from ltx_core.training.captions import ContextCache
 from ltx_core.training.config import TrainSettings
+from ltx_core.training.methods.method import Setup
+from ltx_core.training.methods.registry import make_methods
 from ltx_core.training.objective import Objective
 from ltx_core.training.samples import SampleInfo
 from tests.forwards import watched
@@ -27,8 +29,8 @@ SHAPE = LatentShape(2, 1, 2)
 FRAME_RATE = 24.0
 
 
-def checkpoint_of(generation: str, *components: str) -> Checkpoint:
-    return open_checkpoint(GOLDEN / generation / "checkpoint.safetensors", components=components)
+def checkpoint_of(generation: str, *components: str) -> Model:
+    return open_combined(GOLDEN / generation / "checkpoint.safetensors", components=components)
 
 
 @cache
@@ -68,7 +70,7 @@ def clip() -> Callable[[str], SampleInfo]:
 
 
 @pytest.fixture
-def checkpoint() -> Callable[..., Checkpoint]:
+def checkpoint() -> Callable[..., Model]:
     """`checkpoint(generation, *components)`"""
     return checkpoint_of
 
@@ -92,7 +94,9 @@ def objective_of(clip: Callable[[str], SampleInfo]) -> Callable[..., Objective]:
             add_lora(model, target_modules(model, adapted), rank=2, alpha=2, seed=0)
             for parameter in lora_parameters(model).values():
                 parameter.data.fill_(0.05)
-        return Objective(model, source, contexts, TrainSettings(**changes), "cpu")
+        settings = TrainSettings(**changes)
+        methods = make_methods(Setup(settings, model, source, source.samples, {}, "cpu"))
+        return Objective(model, source, contexts, settings, "cpu", methods)
 
     return make
 

@@ -15,33 +15,27 @@ from pydantic import ValidationError
 
 from datasets_spec import Clip, DatasetSpec
 from datasets_spec.spec import AudioSpec, VideoSpec
-from ltx_core.autoencoder.audio import encode_audio
-from ltx_core.autoencoder.mel import mel_config
-from ltx_core.autoencoder.memory import PATCH_CONV, TEMPORAL_ROLL, VaeMemory
+from ltx_core.adapters.lora_files import export_tensors
+from ltx_core.autoencoder.audio import encode_audio, mel_config
 from ltx_core.autoencoder.video import encode_pixels, encode_video
 from ltx_core.checkpoint.keys import diffusers_name
 from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_transformer, load_video_vae
-from ltx_core.checkpoint.text_projection import load_text_projection
-from ltx_core.conditioning.prefix import Prefix
-from ltx_core.conditioning.sound import Sound
-from ltx_core.conditioning.text import Text
+from ltx_core.checkpoint.text_encoder import open_text_encoder
+from ltx_core.conditioning.kinds import Prefix, Sound, Text
 from ltx_core.errors import ShapeError
-from ltx_core.flow_matching.loss import carries_loss, sample_losses
-from ltx_core.flow_matching.sigmas import SigmaDraws, shift, shifted_logit_normal
-from ltx_core.lora.files import export_tensors
+from ltx_core.flow_matching.path import SigmaDraws, carries_loss, sample_losses, shift, shifted_logit_normal
+from ltx_core.media.audio import to_channels
 from ltx_core.media.clip import frame_times
-from ltx_core.media.sound import to_channels
+from ltx_core.memory.video_vae import PATCH_CONV, TEMPORAL_ROLL, VaeMemory
 from ltx_core.sampling.guidance import Guidance
-from ltx_core.sampling.noise import initial_state
-from ltx_core.sampling.walk import Prompts, Walk
+from ltx_core.sampling.sampler import Prompts, Walk, initial_state
 from ltx_core.shapes import LatentShape, PixelShape
 from ltx_core.text.contexts import text_contexts
-from ltx_core.text.features import embed_text
-from ltx_core.text.gemma import load_gemma
+from ltx_core.text.gemma import embed_text, load_gemma, load_text_projection
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.objective import BatchLosses, Objective
+from ltx_core.training.methods.method import BatchLosses
+from ltx_core.training.objective import Objective, loss_shares, total_loss
 from ltx_core.training.order import Visit
-from ltx_core.training.total import loss_shares, total_loss
 
 pytestmark = pytest.mark.numerics
 
@@ -106,10 +100,10 @@ def test_d04_routed_tokens_take_their_modulation_along(given: bool, objective_of
         lambda _, inputs, arguments: seen.append({"tokens": inputs[0], **arguments}), with_kwargs=True
     )
     objective.predict(batch)
-    objective.predict(replace(batch, kept=()))
+    objective.predict(replace(batch, extras={}))
     hook.remove()
     routed, whole = seen
-    (kept,) = batch.kept[0]
+    (kept,) = batch.extras["tread.000"]
     assert len(kept) < whole["tokens"].shape[1]
     assert routed["tokens"].equal(whole["tokens"][:, kept])
     for name in ("temb", "temb_ca_scale_shift"):
@@ -225,7 +219,7 @@ def test_d17_features_reach_the_connectors_as_they_are_stored(checkpoint: Checkp
 
 
 def test_d18_only_valid_tokens_are_stored(checkpoint: Checkpoints) -> None:
-    encoder = load_gemma(GOLDEN / "2.3" / "text_encoder", **CPU)
+    encoder = load_gemma(open_text_encoder(GOLDEN / "2.3" / "text_encoder"), **CPU)
     projection = load_text_projection(checkpoint("2.3", "text_projection"), **CPU)
     prompt = "a robot dancing"
     features = embed_text(encoder, projection, prompt)

@@ -7,18 +7,16 @@ import pytest
 import torch
 from diffusers.pipelines.ltx2.connectors import LTX2ConnectorTransformer1d
 
-from ltx_core.autoencoder.audio import decode_mel, encode_audio, encode_mel
-from ltx_core.autoencoder.mel import mel_config
-from ltx_core.autoencoder.memory import PATCH_CONV, TEMPORAL_ROLL, VaeMemory
+from ltx_core.adapters.lora import lora_parameters, target_modules
+from ltx_core.adapters.lora_layout import original_name
+from ltx_core.autoencoder.audio import decode_mel, encode_audio, encode_mel, mel_config
 from ltx_core.autoencoder.video import decode_pixels, decode_video, encode_pixels, encode_video
 from ltx_core.checkpoint.keys import PREFIXES, diffusers_name
 from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_transformer, load_video_vae
-from ltx_core.denoiser.packing import pack_video, unpack_video
-from ltx_core.files.safetensors import read_header
-from ltx_core.flow_matching.loss import sample_losses
-from ltx_core.lora.inject import lora_parameters
-from ltx_core.lora.layout import original_name
-from ltx_core.lora.targets import target_modules
+from ltx_core.denoiser.tokens import pack_video, unpack_video
+from ltx_core.flow_matching.path import sample_losses
+from ltx_core.io.safetensors import read_header
+from ltx_core.memory.video_vae import PATCH_CONV, TEMPORAL_ROLL, VaeMemory
 from ltx_core.shapes import LatentShape, PixelShape, audio_latent_frames, floor_frames
 from ltx_core.text.contexts import text_contexts
 from ltx_core.training.objective import Objective
@@ -189,7 +187,7 @@ def test_e10_routing_works_with_timesteps_by_token_and_restores_the_order(
     objective.predict(batch)
     for hook in hooks:
         hook.remove()
-    aside = torch.ones(batch.video.weight.shape, dtype=torch.bool).scatter(1, batch.kept[0], False)
+    aside = torch.ones(batch.video.weight.shape, dtype=torch.bool).scatter(1, batch.extras["tread.000"], False)
     assert aside.any()
     assert batch.video.weight[aside].all()
     changed = (leaving[0] != entering[0]).any(dim=2)

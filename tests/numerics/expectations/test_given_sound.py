@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from ltx_core.lora.inject import lora_parameters
+from ltx_core.adapters.lora import lora_parameters
 from ltx_core.training.draws import train_draw
 from ltx_core.training.objective import Objective
 from ltx_core.training.order import Visit
@@ -24,7 +24,7 @@ def visits_of(objective: Objective, given: dict[str, bool]) -> list[Visit]:
     found = []
     for name, wanted in given.items():
         visits = (Visit(by_name[name], number) for number in range(50))
-        found.append(next(v for v in visits if train_draw(v, objective.settings, 4, 9).sound_given == wanted))
+        found.append(next(v for v in visits if train_draw(v, objective.settings, 4, 9).audio_given == wanted))
     return found
 
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ltx_core.checkpoint.combined import Checkpoint, open_checkpoint
+from ltx_core.checkpoint.layouts import open_combined
+from ltx_core.checkpoint.model import Model
 
 DEFAULT = Path(__file__).parents[2] / "golden"
 GOLDEN = Path(os.environ.get("LTX2_GOLDEN_DIR", DEFAULT))
@@ -41,8 +42,8 @@ class Golden:
     about: dict[str, Any]
     tensors: dict[str, torch.Tensor]
 
-    def checkpoint(self, *components: str) -> Checkpoint:
-        return open_checkpoint(self.folder / "checkpoint.safetensors", components=components)
+    def checkpoint(self, *components: str) -> Model:
+        return open_combined(self.folder / "checkpoint.safetensors", components=components)
 
 
 @cache

@@ -9,13 +9,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ltx_core.checkpoint.combined import open_checkpoint
+from ltx_core.adapters.lora_files import Lora, load_lora, read_lora
+from ltx_core.checkpoint.layouts import open_combined
 from ltx_core.checkpoint.load import load_transformer
 from ltx_core.denoiser.forward import denoise
-from ltx_core.denoiser.inputs import Stream
-from ltx_core.lora.files import load_lora
-from ltx_core.lora.fuse import fuse_lora
-from ltx_core.lora.read import Lora, read_lora
+from ltx_core.denoiser.tokens import Stream
+from tests.fused_lora import fuse_lora
 
 pytestmark = pytest.mark.numerics
 
@@ -107,7 +106,7 @@ def velocities(transformer: Any, case: dict[str, torch.Tensor]) -> dict[str, tor
 
 
 def transformer_of(folder: Path) -> Any:
-    checkpoint = open_checkpoint(folder / "checkpoint.safetensors", components=("transformer",))
+    checkpoint = open_combined(folder / "checkpoint.safetensors", components=("transformer",))
     return load_transformer(checkpoint, device="cpu", dtype=torch.float32)
 
 

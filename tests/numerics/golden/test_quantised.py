@@ -6,10 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ltx_core.checkpoint.quantised.group import grouped
 from ltx_core.checkpoint.read import read_weights
-from ltx_core.checkpoint.stored import StoredTensor
-from ltx_core.files.safetensors import read_header
+from ltx_core.checkpoint.stored import StoredTensor, grouped
+from ltx_core.io.safetensors import read_header
 from tests.numerics.golden.conftest import GOLDEN
 
 pytestmark = pytest.mark.numerics

@@ -5,12 +5,11 @@ from typing import Any
 import pytest
 import torch
 
+from ltx_core.checkpoint.complete import check_fit
 from ltx_core.checkpoint.load import load_connectors
-from ltx_core.checkpoint.text_projection import load_text_projection
+from ltx_core.checkpoint.text_encoder import open_text_encoder
 from ltx_core.text.contexts import text_contexts
-from ltx_core.text.features import text_features
-from ltx_core.text.fit import fits
-from ltx_core.text.gemma import load_gemma
+from ltx_core.text.gemma import load_gemma, load_text_projection, text_features
 
 pytestmark = pytest.mark.numerics
 
@@ -38,8 +37,8 @@ def test_features_and_contexts_equal_lightricks(text_golden: Any, compare: Any) 
 def test_prompts_equal_lightricks(text_golden: Any, compare: Any) -> None:
     folder, tensors = text_golden.folder / text_golden.about["text_encoder"].split()[0], text_golden.tensors
     checkpoint = text_golden.checkpoint("connectors", "text_projection")
-    fits(checkpoint, folder)
-    encoder, projection = load_gemma(folder, **FULL), load_text_projection(checkpoint, **FULL)
+    check_fit(checkpoint, open_text_encoder(folder))
+    encoder, projection = load_gemma(open_text_encoder(folder), **FULL), load_text_projection(checkpoint, **FULL)
     features = []
     for index, prompt in enumerate(text_golden.about["prompts"]):
         valid = tensors["prompt_attention_mask"][index].bool()

@@ -8,11 +8,10 @@ import pytest
 import torch
 from diffusers import LTX2VideoTransformer3DModel
 
-from ltx_core.checkpoint.combined import open_checkpoint
+from ltx_core.checkpoint.layouts import open_combined
 from ltx_core.checkpoint.load import load_transformer
 from ltx_core.denoiser.forward import denoise
-from ltx_core.denoiser.inputs import Stream
-from ltx_core.denoiser.positions import audio_positions, first_frame_keyframes, video_positions
+from ltx_core.denoiser.tokens import Stream, audio_positions, first_frame_keyframes, video_positions
 from ltx_core.shapes import LatentShape
 
 pytestmark = pytest.mark.numerics
@@ -20,7 +19,7 @@ pytestmark = pytest.mark.numerics
 
 @cache
 def transformer_of(folder: Path, dtype: torch.dtype = torch.float32) -> LTX2VideoTransformer3DModel:
-    checkpoint = open_checkpoint(folder / "checkpoint.safetensors", components=("transformer",))
+    checkpoint = open_combined(folder / "checkpoint.safetensors", components=("transformer",))
     return load_transformer(checkpoint, device="cpu", dtype=dtype)
 
 

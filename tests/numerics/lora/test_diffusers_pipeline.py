@@ -10,15 +10,13 @@ from diffusers import LTX2Pipeline
 from peft.utils import get_peft_model_state_dict
 from safetensors import safe_open
 
+from ltx_core.adapters.lora_files import load_lora, read_lora
 from ltx_core.denoiser.forward import denoise
-from ltx_core.denoiser.inputs import Stream
-from ltx_core.denoiser.positions import audio_positions, first_frame_keyframes, video_positions
-from ltx_core.lora.files import load_lora
-from ltx_core.lora.fuse import fuse_lora
-from ltx_core.lora.read import read_lora
+from ltx_core.denoiser.tokens import Stream, audio_positions, first_frame_keyframes, video_positions
 from ltx_core.progress import Silent
 from ltx_core.shapes import LatentShape
 from ltx_core.training.run import TrainJob, train_lora
+from tests.fused_lora import fuse_lora
 
 pytestmark = pytest.mark.numerics
 

@@ -6,7 +6,7 @@ control has the same seeds, clips, noise and steps, and no alignment. Both are m
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from ltx_core.denoiser.tap import Tap
+from ltx_core.denoiser.forward import HiddenStateHook
 from ltx_core.progress import Silent
 from ltx_core.shapes import LatentShape
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.loop import Run, train
+from ltx_core.training.methods.method import Forward
 from ltx_core.training.metrics import History
 from ltx_core.training.run import TrainJob, prepare
 from ltx_core.training.samples import SampleInfo
@@ -87,15 +88,15 @@ def trained(folder: Path, seed: int, crepa: dict[str, Any] | None) -> Run:
 
 @torch.no_grad()
 def states_and_features(run: Run, sigma: float) -> tuple[Tensor, Tensor]:
-    """Tapped states and features of every clip at one noise level with fixed noise: [clips, F, H * W, D] each."""
+    """Hidden states and features of every clip at one noise level with fixed noise: [clips, F, H * W, D] each."""
     states, features = [], []
     for sample in run.plan.samples:
         batch = run.objective.eval_batch(sample, sigma)
-        tap = Tap(BLOCK)
-        objective = replace(run.objective, crepa=None)
-        objective._predict(batch.video, None, objective.contexts(batch.captions, "cpu"), (), tap)
-        assert tap.video is not None
-        states.append(tap.video.view(SHAPE.frames, -1, TEXT))
+        hook = HiddenStateHook(BLOCK)
+        forward = Forward(run.objective.transformer, batch.video, None, {}, hooks=[hook])
+        run.objective._run(forward, run.objective.contexts(batch.captions, "cpu"))
+        assert hook.video is not None
+        states.append(hook.video.view(SHAPE.frames, -1, TEXT))
         features.append(run.objective.source.load(sample.clip_id)["features"].float().flatten(1, 2))
     return torch.stack(states), torch.stack(features)
 

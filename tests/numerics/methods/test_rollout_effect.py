@@ -18,9 +18,9 @@ from ltx_core.progress import Silent
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.evaluation import eval_loss
 from ltx_core.training.loop import Run, train
+from ltx_core.training.methods.rollout import RolloutTrajectory
+from ltx_core.training.methods.settings import RolloutSettings
 from ltx_core.training.metrics import History
-from ltx_core.training.rollout_settings import RolloutSettings
-from ltx_core.training.rollout_way import Way
 from ltx_core.training.run import TrainJob, prepare
 from tests.numerics.training.conftest import REGISTERS, MemorySource, build_connectors, build_transformer, make_clip
 
@@ -72,13 +72,13 @@ def own_error(run: Run) -> float:
     for clip in run.held_out:
         for sigma in SIGMAS:
             batch = run.objective.eval_batch(clip, sigma)
-            way = Way(batch.video, torch.ones(1))
-            tokens = way.start()
+            path = RolloutTrajectory(batch.video, torch.ones(1))
+            tokens = path.start()
             for step in range(NUM_STEPS):
                 done, then = step / NUM_STEPS, (step + 1) / NUM_STEPS
-                velocity, _ = run.objective.predict(replace(batch, video=way.at(tokens, done)))
-                tokens = way.step(tokens, velocity, done, then)
-            velocity, _ = run.objective.predict(replace(batch, video=way.at(tokens, 1.0)))
+                velocity, _ = run.objective.predict(replace(batch, video=path.at(tokens, done)))
+                tokens = path.step(tokens, velocity, done, then)
+            velocity, _ = run.objective.predict(replace(batch, video=path.at(tokens, 1.0)))
             clean = batch.video.noisy - sigma * batch.video.target
             errors.append((tokens - sigma * velocity - clean).square().mean().item())
     return fmean(errors)

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from ltx_core.errors import ConfigError
-from ltx_core.miniature.corpus import DECLARED
-from ltx_core.miniature.events import SYLLABLE_SECONDS, mouth_opening
-from ltx_core.miniature.scenes import SCENES, draw
-from ltx_core.miniature.sounds import SOUNDS, play, spread
+from ltx_core.tiny.corpus import DECLARED
+from ltx_core.tiny.scenes import SCENES, draw
+from ltx_core.tiny.sounds import AUDIO_BY_NAME, SYLLABLE_SECONDS, mouth_opening, play, spread
 
 GOOD = [footage for footage in DECLARED if footage.broken is None]
 
@@ -67,7 +66,7 @@ def test_rolling_ball_goes_from_left_to_right() -> None:
     np.testing.assert_allclose(places, [40, 80, 120], atol=10)
 
 
-@pytest.mark.parametrize("sound", SOUNDS)
+@pytest.mark.parametrize("sound", AUDIO_BY_NAME)
 def test_sound_is_in_range_and_of_the_right_length(sound: str) -> None:
     wave = play(sound, 1.5, 16_000)
     assert wave.shape == (2, 24_000)
@@ -89,5 +88,5 @@ def test_unknown_layout_is_refused() -> None:
 
 
 def test_drawing_and_muxing_need_no_torch() -> None:
-    code = "import sys, ltx_core.miniature.footage; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    code = "import sys, ltx_core.tiny.footage; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from ltx_core.errors import Stopped
-from ltx_core.miniature.corpus import DECLARED, Footage
-from ltx_core.miniature.footage import write_footage
-from ltx_core.miniature.scenes import draw
-from ltx_core.miniature.sounds import LAYOUTS
 from ltx_core.progress import Silent
+from ltx_core.tiny.corpus import DECLARED, Footage
+from ltx_core.tiny.footage import write_footage
+from ltx_core.tiny.scenes import draw
+from ltx_core.tiny.sounds import LAYOUTS
 
 GOOD = [footage for footage in DECLARED if footage.broken is None]
 BY_NAME = {footage.name: footage for footage in DECLARED}

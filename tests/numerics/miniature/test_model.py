@@ -9,32 +9,28 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ltx_core.autoencoder.audio import decode_audio, encode_audio
-from ltx_core.autoencoder.mel import mel_config
+from ltx_core.autoencoder.audio import decode_audio, encode_audio, mel_config
 from ltx_core.autoencoder.video import decode_video, encode_video
+from ltx_core.checkpoint.complete import check_fit
 from ltx_core.checkpoint.flavours import FLAVOURS
 from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_transformer, load_video_vae, load_vocoder
-from ltx_core.checkpoint.model import Checkpoint
-from ltx_core.checkpoint.source import ModelSource, open_model
-from ltx_core.checkpoint.text_projection import load_text_projection
+from ltx_core.checkpoint.model import Model
+from ltx_core.checkpoint.source import open_model
+from ltx_core.checkpoint.text_encoder import open_text_encoder
 from ltx_core.denoiser.forward import denoise
-from ltx_core.denoiser.inputs import Stream
-from ltx_core.denoiser.packing import pack_video
-from ltx_core.denoiser.positions import audio_positions, first_frame_keyframes, video_positions
-from ltx_core.files.safetensors import read_header
-from ltx_core.miniature.corpus import DECLARED
-from ltx_core.miniature.gemma import write_gemma
-from ltx_core.miniature.header import Generation, config
-from ltx_core.miniature.model import TRANSFORMER, write_checkpoint
-from ltx_core.miniature.scenes import draw
-from ltx_core.miniature.sounds import play
-from ltx_core.miniature.weights import save_tensors
-from ltx_core.miniature.write import Miniature, write_model
+from ltx_core.denoiser.tokens import Stream, audio_positions, first_frame_keyframes, pack_video, video_positions
+from ltx_core.io.safetensors import read_header
 from ltx_core.shapes import LatentShape
 from ltx_core.text.contexts import text_contexts
-from ltx_core.text.features import embed_text
-from ltx_core.text.fit import fits
-from ltx_core.text.gemma import load_gemma
+from ltx_core.text.gemma import embed_text, load_gemma, load_text_projection
+from ltx_core.tiny.corpus import DECLARED
+from ltx_core.tiny.gemma import write_gemma
+from ltx_core.tiny.header import Generation, config
+from ltx_core.tiny.model import TRANSFORMER, write_checkpoint
+from ltx_core.tiny.scenes import draw
+from ltx_core.tiny.sounds import play
+from ltx_core.tiny.weights import save_tensors
+from ltx_core.tiny.write import Miniature, write_model
 
 GENERATIONS: tuple[Generation, ...] = ("2.0", "2.3", "2.5")
 CPU: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}
@@ -46,8 +42,8 @@ class Written(NamedTuple):
     text_encoder: Path
 
     @property
-    def checkpoint(self) -> Checkpoint:
-        return open_model(ModelSource(str(self.path)))
+    def checkpoint(self) -> Model:
+        return open_model(self.path)
 
 
 @pytest.fixture(scope="module", params=GENERATIONS)
@@ -83,25 +79,27 @@ def test_2_5_is_a_pack_of_four_files(written: Written, tmp_path: Path) -> None:
     names = {path.relative_to(pack).as_posix() for path in pack.rglob("*.safetensors")}
     released = FLAVOURS["2.5-dev"].files
     assert sorted(Path(name).parts[0] for name in names) == sorted(Path(name).parts[0] for name in released)
-    checkpoint = open_model(ModelSource(str(pack), "2.5-dev"))
+    checkpoint = open_model(pack, "2.5-dev")
     assert checkpoint.text_encoder == written.text_encoder
-    assert {stored.path for stored in checkpoint.tensors("text_projection").values()} == {written.text_encoder}
+    assert {stored.path for stored in checkpoint.stored["text_projection"].values()} == {written.text_encoder}
     again, _ = write_model(tmp_path / "again", "2.5")
     assert all((again / name).read_bytes() == (pack / name).read_bytes() for name in names)
-    assert checkpoint.tensors("transformer")["model.diffusion_model.keyframes_abs_pos_embedding"].shape
+    assert checkpoint.stored["transformer"]["model.diffusion_model.keyframes_abs_pos_embedding"].shape
     marker = load_file(pack / TRANSFORMER)["model.diffusion_model.keyframes_abs_pos_embedding"]
     assert float(marker.abs().max()) > 0, "a marker of zeros would hide that nobody sets it"
 
 
 def test_whole_way_from_clip_to_picture_and_sound(written: Written) -> None:
     checkpoint = written.checkpoint
-    fits(checkpoint, written.text_encoder)
+    check_fit(checkpoint, open_text_encoder(written.text_encoder))
     video_vae, audio_vae = load_video_vae(checkpoint, **CPU), load_audio_vae(checkpoint, **CPU)
     frames = torch.from_numpy(np.stack([draw("talking_face", k / 25, 1.0, (96, 64)) for k in range(17)]))
     latent = encode_video(video_vae, frames)
     tokens = encode_audio(audio_vae, torch.from_numpy(play("voice", 0.68, 16_000)), mel_config(checkpoint.config))
     features = embed_text(
-        load_gemma(written.text_encoder, **CPU), load_text_projection(checkpoint, **CPU), DECLARED[0].caption
+        load_gemma(open_text_encoder(written.text_encoder), **CPU),
+        load_text_projection(checkpoint, **CPU),
+        DECLARED[0].caption,
     )
     contexts = text_contexts(load_connectors(checkpoint, **CPU), [features], length=128)
     sigma = torch.tensor([0.7])
@@ -172,7 +170,7 @@ def test_text_encoder_folder_is_as_released(gemma: Path) -> None:
 
 
 def test_tokenizer_spells_what_it_does_not_know(gemma: Path) -> None:
-    tokenizer = load_gemma(gemma, **CPU).tokenizer
+    tokenizer = load_gemma(open_text_encoder(gemma), **CPU).tokenizer
     text = "A red ball, 窓 ñ \U0001f3b5"
     ids = tokenizer(text)["input_ids"]
     assert ids[0] == tokenizer.bos_token_id
@@ -182,7 +180,10 @@ def test_tokenizer_spells_what_it_does_not_know(gemma: Path) -> None:
 
 def test_different_captions_have_different_contexts(written: Written) -> None:
     checkpoint = written.checkpoint
-    encoder, projection = load_gemma(written.text_encoder, **CPU), load_text_projection(checkpoint, **CPU)
+    encoder, projection = (
+        load_gemma(open_text_encoder(written.text_encoder), **CPU),
+        load_text_projection(checkpoint, **CPU),
+    )
     features = [embed_text(encoder, projection, DECLARED[i].caption) for i in (0, 2)]
     contexts = text_contexts(load_connectors(checkpoint, **CPU), features, length=128)
     for context in contexts:

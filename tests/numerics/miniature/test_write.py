@@ -2,11 +2,11 @@
 
 from typing import Any
 
+from ltx_core.media.audio import decode_sound
+from ltx_core.media.image import read_picture
 from ltx_core.media.measure import loudness_db
-from ltx_core.media.picture import read_picture
-from ltx_core.media.sound import decode_sound
-from ltx_core.miniature.corpus import DECLARED
-from ltx_core.miniature.write import Miniature
+from ltx_core.tiny.corpus import DECLARED
+from ltx_core.tiny.write import Miniature
 
 
 def test_writes_all_three_parts_and_says_how_far_it_is(miniature: Miniature, progress_seen: Any) -> None:
@@ -21,5 +21,5 @@ def test_writes_all_three_parts_and_says_how_far_it_is(miniature: Miniature, pro
     sound = decode_sound(miniature.sound, 0.0, 2.0)
     assert sound is not None
     assert loudness_db(sound) > -40
-    assert progress_seen.seen[-1] == (len(DECLARED), len(DECLARED), "files")
+    assert progress_seen[-1] == (len(DECLARED), len(DECLARED), "files")
     assert not list(folder.rglob("*partial*"))

@@ -6,8 +6,7 @@ from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video
 from diffusers.pipelines.ltx2 import LTX2Vocoder
 
 from ltx_core.errors import ShapeError
-from ltx_core.sampling.decoding import decode, fit_sound
-from ltx_core.sampling.latents import SampledLatents
+from ltx_core.sampling.decoding import SampledLatents, decode, fit_audio
 from ltx_core.sampling.request import RenderRequest
 
 pytestmark = pytest.mark.numerics
@@ -61,7 +60,7 @@ def test_latents_of_another_request_are_refused(
 @pytest.mark.parametrize("num_samples", [3, 5, 8])
 def test_fit_sound(num_samples: int) -> None:
     sound = torch.arange(1.0, 11.0).view(2, 5)
-    fitted = fit_sound(sound, num_samples)
+    fitted = fit_audio(sound, num_samples)
     kept = min(num_samples, 5)
     assert fitted.shape == (2, num_samples)
     assert torch.equal(fitted[:, :kept], sound[:, :kept])

@@ -25,16 +25,13 @@ from diffusers import FlowMatchEulerDiscreteScheduler, LTX2ImageToVideoPipeline,
 from torch import Tensor
 
 from ltx_core.autoencoder.video import encode_pixels
-from ltx_core.conditioning.first_frame import FirstFrame
-from ltx_core.conditioning.text import Text
-from ltx_core.denoiser.packing import unpack_video
+from ltx_core.conditioning.kinds import FirstFrame, Text
+from ltx_core.denoiser.tokens import unpack_video
 from ltx_core.progress import Silent
 from ltx_core.sampling.guidance import Guidance, StreamGuidance
-from ltx_core.sampling.noise import initial_state
 from ltx_core.sampling.request import RenderRequest
-from ltx_core.sampling.sampler import sample
+from ltx_core.sampling.sampler import Prompts, initial_state, sample
 from ltx_core.sampling.schedule import schedule_sigmas
-from ltx_core.sampling.walk import Prompts
 from tests.numerics.lora.conftest import AUDIO_CHANNELS, CHANNELS, REGISTERS, TEXT, build_pipeline
 
 pytestmark = pytest.mark.numerics

@@ -15,17 +15,15 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ltx_core.autoencoder.video import decode_video, encode_video
-from ltx_core.checkpoint.combined import open_checkpoint
+from ltx_core.checkpoint.layouts import open_combined
 from ltx_core.checkpoint.load import load_transformer, load_video_vae
-from ltx_core.conditioning.first_frame import FirstFrame
-from ltx_core.conditioning.text import Text
+from ltx_core.conditioning.kinds import FirstFrame, Text
 from ltx_core.media.frames import decode_frames
+from ltx_core.media.image import read_picture
 from ltx_core.media.mp4 import write_mp4
-from ltx_core.media.picture import read_picture
 from ltx_core.progress import Silent
 from ltx_core.sampling.request import RenderRequest
-from ltx_core.sampling.sampler import sample
-from ltx_core.sampling.walk import Prompts
+from ltx_core.sampling.sampler import Prompts, sample
 
 pytestmark = pytest.mark.numerics
 
@@ -53,7 +51,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="module")
 def vae(pictures: list[Path]) -> Any:
     """The tiny VAE of the golden data, its decoder taught these pictures as first frames."""
-    checkpoint = open_checkpoint(CHECKPOINT, components=("video_vae",))
+    checkpoint = open_combined(CHECKPOINT, components=("video_vae",))
     vae = load_video_vae(checkpoint, device="cpu", dtype=torch.float32)
     shown = torch.stack([seen(path) for path in pictures])
     latents = torch.stack([encode_video(vae, frame[None]) for frame in shown])
@@ -79,7 +77,7 @@ def seen(path: Path) -> Tensor:
 
 def rendered(vae: Any, latent: Tensor) -> Tensor:
     """Frames [F, H, W, 3] of an image to video render."""
-    checkpoint = open_checkpoint(CHECKPOINT, components=("transformer",))
+    checkpoint = open_combined(CHECKPOINT, components=("transformer",))
     transformer = load_transformer(checkpoint, device="cpu", dtype=torch.float32)
     generator = torch.Generator().manual_seed(2)
     text = Text(torch.randn(1, 5, 32, generator=generator), torch.randn(1, 5, 16, generator=generator))

@@ -17,15 +17,17 @@ from ltx_core.training.run import TrainJob
 from ltx_core.training.samples import SampleInfo
 from tests.tiny_transformer import build
 
+FEATURES = 12
+"""Width of frames' features."""
 CHANNELS, AUDIO_CHANNELS, TEXT, AUDIO_TEXT, REGISTERS = 8, 16, 32, 16, 8
 FRAME_RATE = 24.0
 SMALL, LARGE = "64x32@9", "64x64@9"
 SIZES = {SMALL: PixelShape(9, 32, 64), LARGE: PixelShape(9, 64, 64)}
 
 
-def build_transformer(dtype: torch.dtype = torch.float32) -> LTX2VideoTransformer3DModel:
+def build_transformer(dtype: torch.dtype = torch.float32, **sizes: int) -> LTX2VideoTransformer3DModel:
     """A tiny LTX-2.5: gates, prompt modulation and keyframe marks, the same at every call."""
-    made = build("2.5", channels=CHANNELS, audio_channels=AUDIO_CHANNELS, width=TEXT, audio_width=AUDIO_TEXT)
+    made = build("2.5", channels=CHANNELS, audio_channels=AUDIO_CHANNELS, width=TEXT, audio_width=AUDIO_TEXT, **sizes)
     return made.to(dtype)
 
 
@@ -88,6 +90,21 @@ class MemorySource:
             "video_features": torch.randn(3, TEXT, generator=generator).bfloat16(),
             "audio_features": torch.randn(3, AUDIO_TEXT, generator=generator).bfloat16(),
         }
+
+
+class WithFeatures:
+    """Another source's clips with features of their frames, as the store gives them: of trained clips alone."""
+
+    def __init__(self, source: Any) -> None:
+        self.source, self.samples, self.text = source, source.samples, source.text
+
+    def load(self, clip_id: str) -> dict[str, torch.Tensor]:
+        loaded: dict[str, torch.Tensor] = self.source.load(clip_id)
+        if "held" in clip_id:
+            return loaded
+        grid, channels = loaded["video"].movedim(0, -1), loaded["video"].shape[0]
+        mixed = grid @ torch.randn(channels, FEATURES, generator=torch.Generator().manual_seed(5))
+        return {**loaded, "features": mixed.half()}
 
 
 def make_clip(clip_id: str, bucket: str = SMALL, split: Any = "train") -> SampleInfo:

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from ltx_core.progress import Silent
-from ltx_core.training import backward
-from ltx_core.training.backward import Backward, EagerBackward, GraphedBackward
+from ltx_core.training import step as backward
 from ltx_core.training.loop import Run
+from ltx_core.training.methods.dropout import KEY
 from ltx_core.training.metrics import History
 from ltx_core.training.order import Visit
 from ltx_core.training.run import TrainJob, prepare, train_lora
-from ltx_core.training.step import backward_step
+from ltx_core.training.step import Backward, EagerBackward, GraphedBackward, backward_step
 
 pytestmark = pytest.mark.numerics
 JobOf = Callable[..., TrainJob]
@@ -53,8 +53,8 @@ def test_masks_belong_to_visits(job_of: JobOf, tmp_path: Path) -> None:
     assert same(found, gradients(run, [clips]))
     assert not same(found, gradients(plain, [clips]))
     torch.testing.assert_close(found, gradients(run, [clips[:1], clips[1:]]), rtol=1e-4, atol=1e-7)
-    keys = [run.objective.train_batch(visits(run, "a", "b", number=number)).video.dropout_key for number in (0, 1)]
-    assert len({int(key) for both in keys if both is not None for key in both}) == 4
+    keys = [run.objective.train_batch(visits(run, "a", "b", number=number)).extras[KEY] for number in (0, 1)]
+    assert len({int(key) for both in keys for key in both}) == 4
 
 
 def test_recompute_and_graphs_see_the_same_masks(

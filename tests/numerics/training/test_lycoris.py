@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 import torch
 
-from ltx_core.files.tensors import read_tensors
+from ltx_core.io.tensors import read_tensors
 from ltx_core.progress import Silent
-from ltx_core.training import backward
-from ltx_core.training.backward import EagerBackward, GraphedBackward
+from ltx_core.training import step as backward
 from ltx_core.training.metrics import History
 from ltx_core.training.run import TrainJob, prepare, train_lora
+from ltx_core.training.step import EagerBackward, GraphedBackward
 from tests.numerics.training.test_precisions import with_engine
 
 pytestmark = pytest.mark.numerics

@@ -15,12 +15,11 @@ import torch
 from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 
-from ltx_core.distributed.join import joined
-from ltx_core.distributed.ranks import Ranks
+from ltx_core.adapters.lora import add_lora, lora_parameters
+from ltx_core.distributed.ranks import Ranks, joined
 from ltx_core.distributed.sharding import shard_base, sharded_bytes
 from ltx_core.errors import CheckpointError, ConfigError, DataError, LtxError, Stopped, TransientError
-from ltx_core.files.tensors import read_tensors
-from ltx_core.lora.inject import add_lora, lora_parameters
+from ltx_core.io.tensors import read_tensors
 from ltx_core.progress import Silent
 from ltx_core.training.metrics import Metric
 from ltx_core.training.run import TrainJob, TrainResult, train_lora
@@ -67,7 +66,7 @@ def together(work: Work) -> dict[int, tuple[type, str]]:
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(300)
     found: dict[int, tuple[type, str]] = {}
     for rank, process in enumerate(processes):
         assert process.exitcode is not None

@@ -8,30 +8,28 @@ from typing import Any
 import pytest
 import torch
 
-from ltx_core.engine.assemble import weight_stream
-from ltx_core.files.tensors import read_tensors
-from ltx_core.flow_matching.loss import sample_losses
+from ltx_core.flow_matching.path import sample_losses
 from ltx_core.flow_matching.reflexflow import reflex_losses
+from ltx_core.io.tensors import read_tensors
 from ltx_core.progress import Silent
-from ltx_core.training import backward
-from ltx_core.training.backward import EagerBackward, GraphedBackward
-from ltx_core.training.evaluation import eval_loss
+from ltx_core.training import step as backward
+from ltx_core.training.batch import TrainBatch
 from ltx_core.training.loop import Run
 from ltx_core.training.memory import dry_run
+from ltx_core.training.methods.rollout import CHANCE, CLEAN, chosen, roll_out
 from ltx_core.training.metrics import Metric
 from ltx_core.training.order import Visit
-from ltx_core.training.rollout import roll_out
 from ltx_core.training.run import TrainJob, train_lora
-from ltx_core.training.step import backward_step
-from tests.numerics.training.test_precisions import with_engine
+from ltx_core.training.step import EagerBackward, GraphedBackward, backward_step
 from tests.numerics.training.test_ranks import check_alike, together
-from tests.numerics.training.test_tread import GIVEN, HALF, equal, run_of, visits
+from tests.numerics.training.test_tread import GIVEN, equal, run_of, visits
+from tests.numerics.training.test_tread import HALF as ROUTE
 
 pytestmark = pytest.mark.numerics
 JobOf = Callable[..., TrainJob]
 ALWAYS: dict[str, Any] = {"probability": 1.0, "max_sigma_offset": 0.4, "num_model_calls": 2}
 SOMETIMES: dict[str, Any] = ALWAYS | {"probability": 0.6, "ramp_steps": 4}
-HALF_SHARE = 0.5
+HALF = 0.5
 REFLEX: dict[str, Any] = {"reflexflow": True, "reflexflow_alpha": 2.0}
 
 
@@ -41,8 +39,14 @@ def gradients(
     """Of a step that rolls half of its visits out."""
     for parameter in run.parameters.values():
         parameter.grad = None
-    backward_step(run.objective, batches, backward=made_by, rollout_share=HALF_SHARE)
+    backward_step(run.objective, batches, backward=made_by, rates={"rollout": HALF})
     return {name: p.grad.clone() for name, p in run.parameters.items() if p.grad is not None}
+
+
+def rolled_out(run: Run, batch: TrainBatch, rate: float = 1.0) -> TrainBatch:
+    settings = run.objective.settings.rollout
+    assert settings is not None
+    return roll_out(settings, run.objective, batch, rate)
 
 
 def values(metrics: tuple[Metric, ...], name: str) -> dict[int, float]:
@@ -50,8 +54,8 @@ def values(metrics: tuple[Metric, ...], name: str) -> dict[int, float]:
 
 
 def test_a_run_tells_of_its_rollouts(job_of: JobOf, tmp_path: Path) -> None:
-    """While the share rises. That a run which is resumed tells the same: numerics/methods/test_all_together.py."""
-    whole = train_lora(job_of(tmp_path, rollout=SOMETIMES | REFLEX, tread_routes=[HALF], **GIVEN), Silent())
+    """While the share rises. That a run which is resumed tells the same: numerics/methods/test_contract.py."""
+    whole = train_lora(job_of(tmp_path, rollout=SOMETIMES | REFLEX, tread_routes=[ROUTE], **GIVEN), Silent())
     assert set(values(whole.metrics, "rollout/video/share")) <= {2, 4, 6, 7}
     for name in ("offset", "drift", "anti_drift", "compensated"):
         assert all(value > 0 for value in values(whole.metrics, f"rollout/video/{name}").values())
@@ -59,7 +63,7 @@ def test_a_run_tells_of_its_rollouts(job_of: JobOf, tmp_path: Path) -> None:
 
 def test_two_ranks_train_as_one_does(job_of: JobOf, tmp_path: Path) -> None:
     """Cut among ranks, the base comes together only if both make as many forwards, whoever's visits are rolled out.
-    Of whole copies: numerics/methods/test_all_together.py.
+    Of whole copies: numerics/methods/test_contract.py.
     """
     changes = {"rollout": ALWAYS | REFLEX | {"probability": 0.3}, "steps": 3}
     alone = train_lora(job_of(tmp_path / "one", **changes), Silent())
@@ -72,9 +76,7 @@ def test_gradients_do_not_depend_on_how_a_step_is_cut(job_of: JobOf, tmp_path: P
     run = run_of(job_of, tmp_path, rollout=ALWAYS | REFLEX)
     for number in range(9):
         clips = visits(run, "a", "b", "silent", number=number)
-        draws = run.objective.train_batch(clips).rollout
-        assert draws is not None
-        if 0 < draws.chosen(HALF_SHARE).sum() < 3:
+        if 0 < chosen(run.objective.train_batch(clips), HALF).sum() < 3:
             break
     torch.testing.assert_close(gradients(run, [clips]), gradients(run, [clips[:1], clips[1:]]), rtol=1e-4, atol=1e-6)
 
@@ -94,7 +96,7 @@ def test_a_graph_gets_the_states_as_inputs(
         return run
 
     monkeypatch.setattr(backward, "StepGraphs", graphs)  # the real one wants a GPU
-    run = run_of(job_of, tmp_path, rollout=ALWAYS | reflex, tread_routes=[HALF])
+    run = run_of(job_of, tmp_path, rollout=ALWAYS | reflex, tread_routes=[ROUTE])
     clips = [visits(run, "large", "large2", number=number) for number in range(5)]
     for some in clips:
         graphed = gradients(run, [some], GraphedBackward(run.objective, list(run.parameters.values())))
@@ -102,28 +104,16 @@ def test_a_graph_gets_the_states_as_inputs(
     forms = {tuple((name, tuple(tensor.shape)) for name, tensor in sorted(inputs.items())) for inputs in seen}
     assert len(forms) == 1
     made = GraphedBackward(run.objective, list(run.parameters.values()))
-    losses = [backward_step(run.objective, clips, backward=by, rollout_share=HALF_SHARE).losses for by in (made, None)]
+    losses = [backward_step(run.objective, clips, backward=by, rates={"rollout": HALF}).losses for by in (made, None)]
     assert losses[0] == losses[1]
-    rolled = [loss.rollout is not None for loss in losses[0]]
+    rolled = ["rollout" in loss.measures for loss in losses[0]]
     assert 0 < sum(rolled) < len(rolled)
-
-
-def test_streamed_weights_are_there_for_rollouts_and_steps(job_of: JobOf, tmp_path: Path) -> None:
-    """Forwards without gradients go through the blocks between forwards and backwards."""
-    changes = {"rollout": SOMETIMES | REFLEX, "tread_routes": [HALF], "steps": 4}
-    resident = train_lora(with_engine(job_of(tmp_path / "resident", **changes)), Silent())
-    job = with_engine(job_of(tmp_path / "streamed", streamed_blocks="all", recompute=1.0, **changes))
-    transformer = job.load_transformer()
-    assert weight_stream(transformer) is not None
-    streamed = train_lora(job, Silent())
-    assert streamed.lora_path.read_bytes() == resident.lora_path.read_bytes()
-    assert streamed.metrics == resident.metrics
 
 
 def test_what_is_given_stays_bit_for_bit(job_of: JobOf, tmp_path: Path) -> None:
     run = run_of(job_of, tmp_path, rollout=ALWAYS, first_frame_probability=1.0, audio_given_probability=1.0)
     batch = run.objective.train_batch(visits(run, "large", "large2"))
-    rolled = roll_out(run.objective, batch, 1.0).batch
+    rolled = rolled_out(run, batch)
     for before, after in ((batch.video, rolled.video), (batch.audio, rolled.audio)):
         assert before is not None
         assert after is not None
@@ -136,21 +126,21 @@ def test_all_of_a_step_is_rolled_out_by_the_weights_it_begins_with(job_of: JobOf
     """The LoRA of that step counts; gradients of the batches before do not."""
     run = run_of(job_of, tmp_path, rollout=ALWAYS)
     batch = run.objective.train_batch(visits(run, "a", "b"))
-    first = roll_out(run.objective, batch, 1.0).batch.video.noisy
-    backward_step(run.objective, [visits(run, "large")])
-    assert roll_out(run.objective, batch, 1.0).batch.video.noisy.equal(first)
+    first = rolled_out(run, batch).video.noisy
+    backward_step(run.objective, [visits(run, "large")], rates={"rollout": 0.0})
+    assert rolled_out(run, batch).video.noisy.equal(first)
     for name, parameter in run.parameters.items():
         if "lora_B" in name:
             parameter.data.mul_(2)
-    assert not roll_out(run.objective, batch, 1.0).batch.video.noisy.equal(first)
+    assert not rolled_out(run, batch).video.noisy.equal(first)
 
 
 def test_rollouts_take_no_route_and_leave_no_graph(job_of: JobOf, tmp_path: Path) -> None:
-    run = run_of(job_of, tmp_path, rollout=ALWAYS, tread_routes=[HALF])
+    run = run_of(job_of, tmp_path, rollout=ALWAYS, tread_routes=[ROUTE])
     lengths: list[int] = []
     for block in run.objective.transformer.transformer_blocks:
         block.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[1]))
-    rolled = roll_out(run.objective, run.objective.train_batch(visits(run, "large")), 1.0).batch
+    rolled = rolled_out(run, run.objective.train_batch(visits(run, "large")))
     assert lengths == [8, 8] * 2  # all of them
     assert not rolled.video.noisy.requires_grad
     assert not rolled.video.target.requires_grad
@@ -160,29 +150,25 @@ def test_samples_that_were_rolled_out_have_reflexflows_loss_and_no_others(job_of
     changes = ALWAYS | REFLEX | {"reflexflow_beta1": 3.0, "reflexflow_beta2": 0.5}
     run = run_of(job_of, tmp_path, rollout=changes, first_frame_probability=0.5)
     batch = run.objective.train_batch(visits(run, "a", "b", "silent"))
-    assert batch.rollout is not None
-    share = batch.rollout.chance.median().item() + 1e-6
-    rolled = roll_out(run.objective, batch, share).batch
+    share = batch.extras[CHANCE].median().item() + 1e-6
+    rolled = rolled_out(run, batch, share)
     losses = run.objective.losses(rolled)
-    chosen = batch.rollout.chosen(share)
-    assert 0 < chosen.sum() < 3
-    for stream, velocity, found in zip(
-        (rolled.video, rolled.audio), run.objective.predict(rolled), (losses.video, losses.audio), strict=True
+    marked = chosen(batch, share)
+    assert 0 < marked.sum() < 3
+    for name, stream, velocity, found in zip(
+        ("video", "audio"),
+        (rolled.video, rolled.audio),
+        run.objective.predict(rolled),
+        (losses.video, losses.audio),
+        strict=True,
     ):
         assert stream is not None
         assert velocity is not None
         assert found is not None
-        assert stream.clean_velocity is not None
+        clean = rolled.extras[CLEAN.format(name)]
         plain = sample_losses(velocity, stream.target, stream.weight)
-        parts = reflex_losses(velocity, stream.target, stream.weight, stream.clean_velocity, alpha=2.0)
-        torch.testing.assert_close(found, torch.where(chosen, 3 * parts.anti_drift + 0.5 * parts.compensated, plain))
-
-
-def test_eval_loss_has_no_rollout(job_of: JobOf, tmp_path: Path) -> None:
-    plain = run_of(job_of, tmp_path / "plain")
-    rolled = run_of(job_of, tmp_path / "rolled", rollout=ALWAYS | REFLEX)
-    found = [eval_loss(run.objective, run.held_out, Silent()) for run in (plain, rolled)]
-    assert found[0] == found[1]
+        parts = reflex_losses(velocity, stream.target, stream.weight, clean, alpha=2.0)
+        torch.testing.assert_close(found, torch.where(marked, 3 * parts.anti_drift + 0.5 * parts.compensated, plain))
 
 
 def test_the_dry_run_rolls_out_though_the_first_step_does_not(job_of: JobOf, tmp_path: Path) -> None:

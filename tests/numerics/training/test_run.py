@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from ltx_core.adapters.lora_files import load_lora
 from ltx_core.errors import CheckpointError, ConfigError, DataError
-from ltx_core.files.tensors import read_tensors
-from ltx_core.lora.files import load_lora
+from ltx_core.io.tensors import read_tensors
 from ltx_core.progress import Silent
 from ltx_core.training.run import TrainJob, train_lora
 

@@ -8,26 +8,26 @@ from typing import Any
 import pytest
 import torch
 
-from ltx_core.checkpoint.combined import open_checkpoint
+from ltx_core.adapters.lora import without_lora
+from ltx_core.adapters.lora_layout import stream_of
+from ltx_core.checkpoint.layouts import open_combined
 from ltx_core.checkpoint.load import load_transformer
 from ltx_core.denoiser.forward import denoise
 from ltx_core.errors import ConfigError
-from ltx_core.files.tensors import read_tensors
-from ltx_core.lora.inject import without_lora
-from ltx_core.lora.names import stream_of
+from ltx_core.io.tensors import read_tensors
 from ltx_core.progress import Silent
-from ltx_core.training.backward import EagerBackward
 from ltx_core.training.batch import NoisyStream, TrainBatch
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.crepa import PREFIX
 from ltx_core.training.evaluation import eval_loss
 from ltx_core.training.loop import Run, train
 from ltx_core.training.memory import largest_batch
+from ltx_core.training.methods.crepa import PREFIX
+from ltx_core.training.methods.method import BatchLosses
 from ltx_core.training.metrics import History
-from ltx_core.training.objective import BatchLosses, Objective
+from ltx_core.training.objective import Objective
 from ltx_core.training.order import Visit
 from ltx_core.training.run import TrainJob, prepare, train_lora
-from ltx_core.training.step import Rates, backward_step, take_step
+from ltx_core.training.step import EagerBackward, Rates, backward_step, take_step
 from tests.numerics.training.test_run import Listener
 
 pytestmark = pytest.mark.numerics
@@ -96,11 +96,10 @@ class CompiledBackward(EagerBackward):
 @pytest.mark.parametrize("method", METHODS)
 def test_no_gradient_reaches_the_layers_of_sound(method: str, run_of: Callable[..., Run]) -> None:
     run = run_of(**METHODS[method])
-    share = {"rollout_share": 1.0} if "rollout" in METHODS[method] else {}
-    found = gradients(run, visits(run, "mute", "mute too"), **share)
+    found = gradients(run, visits(run, "mute", "mute too"))
     assert any(bool(gradient.any()) for gradient in found.values())
     assert not of_sound(found)
-    assert of_sound(gradients(run, visits(run, "a", "b"), **share))
+    assert of_sound(gradients(run, visits(run, "a", "b")))
 
 
 @pytest.mark.parametrize("backward", [EagerBackward, CompiledBackward])
@@ -147,7 +146,7 @@ def test_in_a_step_with_others_each_clip_weighs_the_same(run_of: Callable[..., R
 def test_the_picture_is_what_lightricks_computes_without_audio(generation: str) -> None:
     """The loss against their velocity is that of rounding; with a silence of zeros beside it, it is not."""
     golden = read_tensors(GOLDEN / generation / "transformer_video_only.safetensors")[0]
-    opened = open_checkpoint(GOLDEN / generation / "checkpoint.safetensors", components=("transformer",))
+    opened = open_combined(GOLDEN / generation / "checkpoint.safetensors", components=("transformer",))
     transformer = load_transformer(opened, device="cpu", dtype=torch.float32)
     tokens = golden["video_latent"]
     keyframes = golden.get("video_keyframes_mask", torch.zeros(*tokens.shape[:2], 1))
@@ -190,14 +189,14 @@ def test_a_run_without_any_sound_is_a_run_of_the_picture_and_says_so(
     listener = Listener()
     given = {"audio_given_probability": 0.5, "audio_loss_weight": 2.0, "targets": "audio+video"}
     result = train_lora(job_of(tmp_path / "became", source_of(clips), steps=2, **given), listener)
-    (note,) = (note for note in listener.notes if "no clip that is trained on has sound" in note)
+    (note,) = (note for note in listener.notes if "no clip that is trained on has audio" in note)
     assert "modalities video, audio_loss_weight 1.0, audio_given_probability 0.0, targets video" in note
     tensors, header = read_tensors(result.lora_path)
     assert not any("audio" in name for name in tensors)
     assert json.loads(header["ltx2.settings"])["modalities"] == "video"
     asked = job_of(tmp_path / "asked", source_of(clips), steps=2, modalities="video", targets="video")
     assert train_lora(asked, Silent()).lora_path.read_bytes() == result.lora_path.read_bytes()
-    with pytest.raises(ConfigError, match="targets is 'audio' and no clip has sound"):
+    with pytest.raises(ConfigError, match="targets is 'audio' and no clip has audio"):
         train_lora(job_of(tmp_path / "sound", source_of(clips), targets="audio"), Silent())
 
 

@@ -6,18 +6,27 @@ import torch
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ltx_core.autoencoder.audio import decode_audio, decode_mel, encode_audio, encode_mel
-from ltx_core.autoencoder.mel import FLOOR, MelConfig, log_mel, mel_config, mel_filters
-from ltx_core.checkpoint.combined import Checkpoint
+from ltx_core.autoencoder.audio import (
+    FLOOR,
+    MelConfig,
+    decode_audio,
+    decode_mel,
+    encode_audio,
+    encode_mel,
+    log_mel,
+    mel_config,
+    mel_filters,
+)
+from ltx_core.checkpoint.model import Model
 from ltx_core.errors import ShapeError
-from ltx_core.shapes import audio_latent_frames, sound_samples
+from ltx_core.shapes import audio_latent_frames, audio_samples
 
 
 def tone(hertz: float, samples: int = 8000) -> torch.Tensor:
     return torch.sin(2 * math.pi * hertz * torch.arange(samples) / 16_000).expand(2, -1)
 
 
-def test_the_header_describes_the_released_spectrogram(checkpoint: Checkpoint) -> None:
+def test_the_header_describes_the_released_spectrogram(checkpoint: Model) -> None:
     assert mel_config(checkpoint.config) == MelConfig()
 
 
@@ -76,7 +85,7 @@ def test_tokens_are_as_many_as_inference_counts(audio_vae: Any, samples: int) ->
 def test_a_sound_of_any_clip_has_as_many_tokens_as_its_seconds(frames: int, rate: float) -> None:
     """Training and sampling count by seconds, the VAE by the samples that they were cut to."""
     seconds = frames / rate
-    samples = sound_samples(seconds)
+    samples = audio_samples(seconds)
     wanted = audio_latent_frames(seconds)
     assert wanted == max(round(25 * seconds), 1)
     assert audio_latent_frames(samples / 16_000) == wanted
@@ -86,7 +95,7 @@ def test_a_sound_of_any_clip_has_as_many_tokens_as_its_seconds(frames: int, rate
 
 def test_an_odd_rate_is_encoded_to_what_training_wants(audio_vae: Any) -> None:
     assert audio_latent_frames(281 / 47.952) == 147
-    assert len(encode_audio(audio_vae, tone(440, sound_samples(281 / 47.952)), MelConfig())) == 147
+    assert len(encode_audio(audio_vae, tone(440, audio_samples(281 / 47.952)), MelConfig())) == 147
 
 
 def test_channels_lie_before_mel_bins_in_a_token(audio_vae: Any) -> None:

@@ -7,11 +7,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltx_core.autoencoder.carry import Waiting
-from ltx_core.autoencoder.chunked import pixel_spans
-from ltx_core.autoencoder.memory import PATCH_CONV, TEMPORAL_ROLL, VaeMemory
+from ltx_core.autoencoder.chunked import Waiting, pixel_spans
 from ltx_core.autoencoder.video import decode_pixels, decode_video, encode_pixels, encode_video
 from ltx_core.errors import ConfigError
+from ltx_core.memory.video_vae import PATCH_CONV, TEMPORAL_ROLL, VaeMemory
 from ltx_core.shapes import TIME_STRIDE, LatentShape
 from tests.unit.autoencoder.allocations import Allocations
 from tests.unit.autoencoder.video_vaes import build, pixels

@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ltx_core.autoencoder.compiled import MOST_COMPILED, compiled_encoder, shapes_to_compile
 from ltx_core.autoencoder.encoding import ClipEncoder, Decoded, encode_clips
-from ltx_core.autoencoder.memory import MOST_BATCHED, auto_batch_size
-from ltx_core.autoencoder.video import encode_pixels, encode_video
+from ltx_core.autoencoder.video import MOST_COMPILED, compiled_encoder, encode_pixels, encode_video, shapes_to_compile
+from ltx_core.memory.video_vae import MOST_BATCHED, auto_batch_size
 from ltx_core.shapes import PixelShape
 
 SMALL, TALL = PixelShape(9, 64, 64), PixelShape(1, 96, 64)
@@ -81,10 +80,10 @@ def test_one_batch_is_launched_ahead(each_vae: Any) -> None:
 
 
 def test_small_clips_are_batched_on_a_gpu() -> None:
-    assert auto_batch_size(PixelShape(121, 512, 768), CUDA) == 1
-    assert auto_batch_size(PixelShape(9, 512, 768), CUDA) == 2
-    assert auto_batch_size(PixelShape(1, 512, 768), CUDA) == MOST_BATCHED
-    assert auto_batch_size(PixelShape(1, 512, 768), CPU) == 1
+    assert auto_batch_size(PixelShape(121, 512, 768), on_gpu=True) == 1
+    assert auto_batch_size(PixelShape(9, 512, 768), on_gpu=True) == 2
+    assert auto_batch_size(PixelShape(1, 512, 768), on_gpu=True) == MOST_BATCHED
+    assert auto_batch_size(PixelShape(1, 512, 768), on_gpu=False) == 1
 
 
 def test_shapes_with_many_clips_are_compiled() -> None:

@@ -9,9 +9,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ltx_core.autoencoder.memory import VaeMemory
-from ltx_core.autoencoder.tiling import DECODING, ENCODING, fades, in_tiles, tile_spans
-from ltx_core.autoencoder.video import decode_pixels, encode_pixels, tiling_error
+from ltx_core.autoencoder.video import (
+    DECODING,
+    ENCODING,
+    decode_pixels,
+    encode_pixels,
+    fades,
+    in_tiles,
+    tile_spans,
+    tiling_error,
+)
+from ltx_core.memory.video_vae import VaeMemory
 from tests.unit.autoencoder.video_vaes import build, local, pixels
 
 pytestmark = pytest.mark.whole

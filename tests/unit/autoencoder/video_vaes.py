@@ -6,9 +6,9 @@ import torch
 from diffusers import AutoencoderKLLTX2Video
 
 from benchmarks.released import video_vae_section
-from ltx_core.checkpoint.video_architecture import video_vae_arguments
-from ltx_core.miniature import header
-from ltx_core.miniature.weights import draw, seeded
+from ltx_core.checkpoint.architecture import video_vae_arguments
+from ltx_core.tiny import header
+from ltx_core.tiny.weights import draw, seeded
 
 
 def build(generation: header.Generation) -> Any:

@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ltx_core.files.digest import DigestMemo
+from ltx_core.io.digest import DigestMemo
 from tests.layouts import GOLDEN, write_diffusers, write_pack
 
 Change = Callable[[dict[str, torch.Tensor], dict[str, str]], None]

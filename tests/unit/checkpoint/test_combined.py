@@ -7,14 +7,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ltx_core.checkpoint.combined import generation, open_checkpoint
+from ltx_core.checkpoint.layouts import generation, open_combined
 from ltx_core.errors import CheckpointError
 
 Changed = Callable[[Callable[[dict[str, torch.Tensor], dict[str, str]], None]], Path]
 
 
 def test_generation_follows_the_config_not_the_name(changed: Changed) -> None:
-    checkpoint = open_checkpoint(changed(lambda tensors, metadata: None))
+    checkpoint = open_combined(changed(lambda tensors, metadata: None))
     assert checkpoint.path.name == "renamed-2.5.safetensors"
     assert (checkpoint.generation, checkpoint.model_version) == ("2.3", "2.3.0")
 
@@ -41,7 +41,7 @@ def test_a_wrong_file_is_told_by_what_it_is(tmp_path: Path, name: str, clause: s
     path = tmp_path / "file.safetensors"
     save_file({name: torch.zeros(2)}, path)
     with pytest.raises(CheckpointError, match=clause):
-        open_checkpoint(path)
+        open_combined(path)
 
 
 def test_a_missing_component_is_named(changed: Changed) -> None:
@@ -51,8 +51,8 @@ def test_a_missing_component_is_named(changed: Changed) -> None:
 
     path = changed(drop)
     with pytest.raises(CheckpointError, match="lacks text_projection, vocoder"):
-        open_checkpoint(path)
-    assert open_checkpoint(path, components=("transformer",)).shapes("vocoder") == {}
+        open_combined(path)
+    assert open_combined(path, components=("transformer",)).shapes("vocoder") == {}
 
 
 @pytest.mark.parametrize("dtype", [torch.float8_e5m2, torch.uint8])
@@ -64,11 +64,11 @@ def test_weights_that_no_scheme_explains_are_refused(changed: Changed, dtype: to
 
     path = changed(quantise)
     with pytest.raises(CheckpointError, match=rf"{name} as (U8|F8_E5M2), which no supported.*Give the bf16 file"):
-        open_checkpoint(path)
+        open_combined(path)
 
 
 @pytest.mark.parametrize("config", ["{", "[1]", json.dumps({"vae": {}})])
 def test_an_unusable_config_is_refused(changed: Changed, config: str) -> None:
     path = changed(lambda tensors, metadata: metadata.update(config=config))
     with pytest.raises(CheckpointError, match="config"):
-        open_checkpoint(path)
+        open_combined(path)

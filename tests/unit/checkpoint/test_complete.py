@@ -11,12 +11,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ltx_core.checkpoint.combined import open_checkpoint
-from ltx_core.checkpoint.complete import check_checkpoint, check_text_encoder
-from ltx_core.checkpoint.source import ModelSource, open_model
+from ltx_core.checkpoint.complete import check_model, check_text_encoder
+from ltx_core.checkpoint.layouts import open_combined
+from ltx_core.checkpoint.source import open_model
 from ltx_core.checkpoint.text_encoder import open_text_encoder
 from ltx_core.errors import CheckpointError
 from tests.layouts import GOLDEN
+
+pytestmark = pytest.mark.whole
 
 Tensors = dict[str, torch.Tensor]
 Changed = Callable[[Callable[[Tensors, dict[str, str]], None]], Path]
@@ -33,35 +35,35 @@ each_component = pytest.mark.parametrize(("component", "name"), ONE_OF_EACH.item
 
 @pytest.mark.parametrize("generation", ["2.0", "2.3", "2.5"])
 def test_what_is_whole_passes(generation: str) -> None:
-    check_checkpoint(open_checkpoint(GOLDEN / generation / "checkpoint.safetensors", components=()))
+    check_model(open_combined(GOLDEN / generation / "checkpoint.safetensors", components=()))
 
 
 def test_other_layouts_that_are_whole_pass(layouts: Path) -> None:
     for name in ("pack", "diffusers"):
-        checkpoint = open_model(ModelSource(str(layouts / name)))
+        checkpoint = open_model(layouts / name)
         assert len(checkpoint.stored) == 6
-        check_checkpoint(checkpoint)
+        check_model(checkpoint)
 
 
 @each_component
 def test_a_missing_tensor(changed: Changed, component: str, name: str) -> None:
     path = changed(lambda tensors, _: tensors.__delitem__(name))
     with pytest.raises(CheckpointError, match=rf"the {component} in \S+ lacks \S+ \(names in the module\)\. Give"):
-        check_checkpoint(open_checkpoint(path))
+        check_model(open_combined(path))
 
 
 @each_component
 def test_a_misshapen_tensor(changed: Changed, component: str, name: str) -> None:
     path = changed(lambda tensors, _: tensors.__setitem__(name, torch.zeros(3, 5)))
     with pytest.raises(CheckpointError, match=rf"the {component} in .* its config says: \S+ \[3, 5\] for \["):
-        check_checkpoint(open_checkpoint(path))
+        check_model(open_combined(path))
 
 
 @each_component
 def test_an_unknown_tensor(changed: Changed, component: str, name: str) -> None:
     path = changed(lambda tensors, _: tensors.__setitem__(f"{name}.more", torch.zeros(1)))
     with pytest.raises(CheckpointError, match=rf"the {component} in \S+ has unknown \S+\.more"):
-        check_checkpoint(open_checkpoint(path))
+        check_model(open_combined(path))
 
 
 def test_all_faults_are_one_message_with_their_number(changed: Changed) -> None:
@@ -71,7 +73,7 @@ def test_all_faults_are_one_message_with_their_number(changed: Changed) -> None:
         tensors["vocoder.vocoder.more"] = torch.zeros(1)
 
     with pytest.raises(CheckpointError) as told:
-        check_checkpoint(open_checkpoint(changed(spoil)))
+        check_model(open_combined(changed(spoil)))
     assert re.search(
         r"the transformer in \S+ lacks (transformer_blocks\.0\.attn1\.\S+, ){4}\S+ and 7 more;", str(told.value)
     )
@@ -86,7 +88,7 @@ def test_a_shard_of_a_diffusers_folder_that_holds_less(folder: Path) -> None:
     del tensors[gone]
     save_file(tensors, shard)
     with pytest.raises(CheckpointError, match=f"the transformer in .* lacks {gone}"):
-        check_checkpoint(open_model(ModelSource(str(folder))))
+        check_model(open_model(folder))
 
 
 def test_a_file_of_a_pack_that_holds_less(pack: Path) -> None:
@@ -97,7 +99,7 @@ def test_a_file_of_a_pack_that_holds_less(pack: Path) -> None:
     del tensors["audio_vae.encoder.conv_in.conv.bias"]
     save_file(tensors, path, metadata=metadata)
     with pytest.raises(CheckpointError, match=r"the audio_vae in .* lacks encoder\.conv_in\.conv\.bias"):
-        check_checkpoint(open_model(ModelSource(str(pack))))
+        check_model(open_model(pack))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +112,7 @@ def test_a_config_that_no_model_can_have(changed: Changed, section: dict[str, ob
         metadata["config"] = json.dumps({**config, "transformer": {**config["transformer"], **section}})
 
     with pytest.raises(CheckpointError, match=r"a config that no model can have|lacks|has unknown"):
-        check_checkpoint(open_checkpoint(changed(spoil)))
+        check_model(open_combined(changed(spoil)))
 
 
 def test_a_text_encoder_with_other_tensors(gemma: Path, tmp_path: Path) -> None:
@@ -149,10 +151,10 @@ def test_the_stored_dtype_is_that_of_the_flavour(changed: Changed, whole: Path) 
         name = "model.diffusion_model.transformer_blocks.0.attn1.to_q.weight"
         tensors[name] = tensors[name].to(torch.float8_e4m3fn)
 
-    assert open_model(ModelSource(str(whole), "2.3-dev")).generation == "2.3"
+    assert open_model(whole, "2.3-dev").generation == "2.3"
     with pytest.raises(CheckpointError, match=r"stored unquantised and the flavour 2\.3-dev-fp8 is fp8; set"):
-        open_model(ModelSource(str(whole), "2.3-dev-fp8"))
+        open_model(whole, "2.3-dev-fp8")
     quantised = str(changed(quantise))
-    assert open_model(ModelSource(quantised, "2.3-dev-fp8")).generation == "2.3"
+    assert open_model(Path(quantised), "2.3-dev-fp8").generation == "2.3"
     with pytest.raises(CheckpointError, match=r"stored in fp8 and the flavour 2\.3-dev is unquantised; set"):
-        open_model(ModelSource(quantised, "2.3-dev"))
+        open_model(Path(quantised), "2.3-dev")

@@ -5,7 +5,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from ltx_core.errors import CheckpointError
-from ltx_core.files.safetensors import read_header
+from ltx_core.io.safetensors import read_header
 
 
 @pytest.fixture

@@ -9,14 +9,14 @@ import pytest
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ltx_core.checkpoint.combined import open_checkpoint
+from ltx_core.adapters.lora_files import read_lora
+from ltx_core.checkpoint.layouts import open_combined
 from ltx_core.checkpoint.text_encoder import open_text_encoder
 from ltx_core.errors import CheckpointError
-from ltx_core.files.safetensors import read_header
-from ltx_core.files.tensors import read_tensors
-from ltx_core.lora.read import read_lora
-from ltx_core.pool.samples import ShardReader, sample_digest
-from ltx_core.sampling.latents import load_latents
+from ltx_core.io.safetensors import read_header
+from ltx_core.io.tensors import read_tensors
+from ltx_core.sampling.decoding import load_latents
+from ltx_core.store.samples import ShardReader, sample_digest
 
 DATA = bytes(range(24))
 
@@ -127,7 +127,7 @@ def as_sample(path: Path) -> None:
 
 READERS: dict[str, Callable[[Path], Any]] = {
     "header": read_header,
-    "base model": open_checkpoint,
+    "base model": open_combined,
     "text encoder": open_text_encoder,
     "adapter": read_lora,
     "checkpoint": read_tensors,

@@ -16,18 +16,19 @@ pytestmark = pytest.mark.whole
 ASK = """
 import json, sys, time
 time.sleep = lambda seconds: None  # the client waits between its own retries
-from ltx_core.checkpoint.source import ModelSource, locate_text_encoder, open_model
+from ltx_core.checkpoint.source import locate_text_encoder, open_model
+from ltx_core.hub.repository import path_or_repository
 from ltx_core.errors import LtxError
 
 answers = {}
 for case in json.loads(sys.argv[1]):
-    source = ModelSource(case[1], flavour=case[2])
+    place = path_or_repository(case[1])
     try:
         if case[0] == "model":
-            found = open_model(source)
+            found = open_model(place, case[2])
             answers["|".join(map(str, case))] = [found.generation, str(found.path), str(found.text_encoder)]
         else:
-            answers["|".join(map(str, case))] = ["", str(locate_text_encoder(source)), ""]
+            answers["|".join(map(str, case))] = ["", str(locate_text_encoder(place)), ""]
     except LtxError as error:
         answers["|".join(map(str, case))] = [type(error).__name__, str(error), ""]
 print(json.dumps(answers))

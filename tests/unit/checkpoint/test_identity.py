@@ -11,13 +11,15 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ltx_core.checkpoint import identity
-from ltx_core.checkpoint.combined import open_checkpoint
-from ltx_core.checkpoint.identity import checkpoint_identities, model_identities, text_encoder_identities
+from ltx_core.checkpoint import model
 from ltx_core.checkpoint.keys import COMPONENTS
+from ltx_core.checkpoint.layouts import open_combined
+from ltx_core.checkpoint.text_encoder import open_text_encoder
 from ltx_core.errors import ChangedError, CheckpointError
-from ltx_core.files import digest as digest_module
-from ltx_core.files.digest import DigestMemo
+from ltx_core.io import digest as digest_module
+from ltx_core.io.digest import DigestMemo
+
+pytestmark = pytest.mark.whole
 
 Tensors = dict[str, torch.Tensor]
 Changed = Callable[[Callable[[Tensors, dict[str, str]], None]], Path]
@@ -28,7 +30,7 @@ def differing(one: dict[str, str], other: dict[str, str]) -> set[str]:
 
 
 def test_every_component_has_its_own_digest(whole: Path, memo: DigestMemo) -> None:
-    found = checkpoint_identities(whole, memo)
+    found = open_combined(whole).identities(memo)
     assert tuple(found) == COMPONENTS
     assert len(set(found.values())) == len(COMPONENTS)
 
@@ -48,7 +50,7 @@ def test_one_changed_value_changes_its_component_alone(
     whole: Path, changed: Changed, memo: DigestMemo, name: str, component: str
 ) -> None:
     path = changed(lambda tensors, metadata: tensors[name].view(-1)[0].add_(1))
-    assert differing(checkpoint_identities(whole, memo), checkpoint_identities(path, memo)) == {component}
+    assert differing(open_combined(whole).identities(memo), open_combined(path).identities(memo)) == {component}
 
 
 def test_order_and_other_tensors_do_not_matter(whole: Path, changed: Changed, memo: DigestMemo) -> None:
@@ -58,7 +60,7 @@ def test_order_and_other_tensors_do_not_matter(whole: Path, changed: Changed, me
 
     path = changed(shift)
     assert path.read_bytes()[:100] != whole.read_bytes()[:100]
-    assert checkpoint_identities(path, memo) == checkpoint_identities(whole, memo)
+    assert open_combined(path).identities(memo) == open_combined(whole).identities(memo)
 
 
 def test_a_changed_config_changes_what_it_builds(whole: Path, changed: Changed, memo: DigestMemo) -> None:
@@ -68,7 +70,7 @@ def test_a_changed_config_changes_what_it_builds(whole: Path, changed: Changed, 
         metadata["config"] = json.dumps(config)
 
     path = changed(edit)
-    assert differing(checkpoint_identities(whole, memo), checkpoint_identities(path, memo)) == {"video_vae"}
+    assert differing(open_combined(whole).identities(memo), open_combined(path).identities(memo)) == {"video_vae"}
 
 
 def test_unchanged_files_are_read_once(
@@ -77,16 +79,16 @@ def test_unchanged_files_are_read_once(
     monkeypatch.setattr(digest_module, "GRANULARITY_NS", -1)  # as if the file had been written long ago
     path = tmp_path / "copy.safetensors"
     shutil.copyfile(whole, path)
-    found, stat = checkpoint_identities(path, memo), path.stat()
+    found, stat = open_combined(path).identities(memo), path.stat()
     memo.save()
     with monkeypatch.context() as patch:
-        patch.setattr(identity, "tensors_digest", lambda *_, **__: pytest.fail("it is read again"))
-        assert checkpoint_identities(path, DigestMemo(memo.store)) == found
+        patch.setattr(model, "tensors_digest", lambda *_, **__: pytest.fail("it is read again"))
+        assert open_combined(path).identities(DigestMemo(memo.store)) == found
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    assert checkpoint_identities(path, DigestMemo(memo.store)) != found, "of the same size and time"
+    assert open_combined(path).identities(DigestMemo(memo.store)) != found, "of the same size and time"
 
 
 def test_a_file_replaced_after_its_header_was_read_has_no_identity(
@@ -95,12 +97,12 @@ def test_a_file_replaced_after_its_header_was_read_has_no_identity(
     """The places of the old file's tensors say nothing of the new one's."""
     path = tmp_path / "copy.safetensors"
     shutil.copyfile(whole, path)
-    opened = open_checkpoint(path)
+    opened = open_combined(path)
     tensors = load_file(whole)
     with safe_open(whole, "pt") as file:
         save_file(tensors | {"aaa": torch.zeros(8)}, path, metadata=file.metadata())
     with pytest.raises(ChangedError, match="run again"):
-        model_identities(opened, memo)
+        opened.identities(memo)
 
 
 @pytest.mark.parametrize(
@@ -112,12 +114,12 @@ def test_text_encoder_and_tokenizer_are_told_apart(
 ) -> None:
     folder = tmp_path / "gemma"
     shutil.copytree(gemma, folder)
-    before = text_encoder_identities(folder, memo)
-    assert before == text_encoder_identities(gemma, memo)
+    before = open_text_encoder(folder).identities(memo)
+    assert before == open_text_encoder(gemma).identities(memo)
     content = (folder / file).read_bytes()
     changed = content[:-1] + bytes([content[-1] ^ 1]) if file.endswith(".safetensors") else content + b" "
     (folder / file).write_bytes(changed)
-    assert differing(before, text_encoder_identities(folder, memo)) == {part}
+    assert differing(before, open_text_encoder(folder).identities(memo)) == {part}
 
 
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
@@ -126,7 +128,7 @@ def test_an_incomplete_folder_names_what_is_missing(gemma: Path, tmp_path: Path,
     shutil.copytree(gemma, folder)
     (folder / file).unlink()
     with pytest.raises(CheckpointError, match=f"lacks {file};"):
-        text_encoder_identities(folder, memo)
+        open_text_encoder(folder).identities(memo)
 
 
 def test_a_missing_shard_is_named(gemma: Path, tmp_path: Path, memo: DigestMemo) -> None:
@@ -136,12 +138,12 @@ def test_a_missing_shard_is_named(gemma: Path, tmp_path: Path, memo: DigestMemo)
     weights = {"a": "model-1.safetensors", "b": "model-2.safetensors"}
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
     with pytest.raises(CheckpointError, match=r"lacks model-2\.safetensors;"):
-        text_encoder_identities(folder, memo)
+        open_text_encoder(folder).identities(memo)
 
 
 def test_nothing_of_this_needs_torch() -> None:
     code = (
-        "import sys, ltx_core.checkpoint.identity, ltx_core.checkpoint.source, ltx_core.text.fit;"
+        "import sys, ltx_core.checkpoint.model, ltx_core.checkpoint.source, ltx_core.text.packing;"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

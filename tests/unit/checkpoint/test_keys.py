@@ -4,7 +4,7 @@ import pytest
 
 from ltx_core.checkpoint.keys import COMPONENTS, FRAGMENTS, belongs_to, from_original_keys, to_original_keys
 from ltx_core.errors import CheckpointError
-from ltx_core.files.safetensors import read_header
+from ltx_core.io.safetensors import read_header
 
 GENERATIONS = sorted(path.parent for path in (Path(__file__).parents[2] / "golden").glob("*/checkpoint.safetensors"))
 

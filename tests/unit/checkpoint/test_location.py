@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ltx_core.checkpoint.location import absolute_location, is_repository
+from ltx_core.hub.repository import absolute_location, is_repository
 
 
 @pytest.mark.parametrize("location", ["Lightricks/LTX-2", "google/gemma-3-12b-it-qat-q4_0-unquantized"])

@@ -8,15 +8,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ltx_core.checkpoint.combined import open_checkpoint
-from ltx_core.checkpoint.identity import model_identities, text_encoder_identities
 from ltx_core.checkpoint.keys import COMPONENTS
+from ltx_core.checkpoint.layouts import open_combined
 from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_transformer, load_video_vae, load_vocoder
-from ltx_core.checkpoint.model import Checkpoint
-from ltx_core.checkpoint.source import ModelSource, open_model
-from ltx_core.checkpoint.text_projection import load_text_projection
+from ltx_core.checkpoint.model import Model
+from ltx_core.checkpoint.source import open_model
+from ltx_core.checkpoint.text_encoder import open_text_encoder
 from ltx_core.errors import CheckpointError, ConfigError
-from ltx_core.files.digest import DigestMemo
+from ltx_core.hub.repository import path_or_repository
+from ltx_core.io.digest import DigestMemo
+from ltx_core.text.gemma import load_text_projection
 
 pytestmark = pytest.mark.whole
 
@@ -24,11 +25,11 @@ FULL = {"device": "cpu", "dtype": torch.float32}
 LOADERS = (load_transformer, load_connectors, load_video_vae, load_audio_vae, load_vocoder)
 
 
-def opened(path: Path, flavour: str | None = None) -> Checkpoint:
-    return open_model(ModelSource(str(path), flavour))
+def opened(path: Path, flavour: str | None = None) -> Model:
+    return open_model(path, flavour)
 
 
-def values(load: Callable[..., Any], checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+def values(load: Callable[..., Any], checkpoint: Model) -> dict[str, torch.Tensor]:
     return dict(load(checkpoint, **FULL).state_dict())
 
 
@@ -37,7 +38,7 @@ def test_a_pack_is_one_model(pack: Path, whole: Path) -> None:
     assert (checkpoint.generation, checkpoint.gemma_version) == ("2.5", "gemma4-12b-ltx-v1")
     assert checkpoint.text_encoder is not None
     assert checkpoint.text_encoder.name == "gemma4-12b-with-proj-ltx-2.5-bf16.safetensors"
-    combined = open_checkpoint(whole)
+    combined = open_combined(whole)
     for load in (load_video_vae, load_audio_vae, load_vocoder):
         expected = values(load, combined)
         found = values(load, checkpoint)
@@ -49,18 +50,18 @@ def test_a_pack_is_one_model(pack: Path, whole: Path) -> None:
 
 
 def test_identities_do_not_depend_on_the_layout(pack: Path, whole: Path, memo: DigestMemo) -> None:
-    split, combined = (model_identities(checkpoint, memo) for checkpoint in (opened(pack), open_checkpoint(whole)))
+    split, combined = (checkpoint.identities(memo) for checkpoint in (opened(pack), open_combined(whole)))
     assert tuple(split) == COMPONENTS
     same = {name for name in split if split[name] == combined[name]}
     assert same == {"video_vae", "audio_vae", "vocoder"}
 
 
 def test_a_files_name_means_nothing(pack: Path, memo: DigestMemo) -> None:
-    before = model_identities(opened(pack), memo)
+    before = opened(pack).identities(memo)
     for index, file in enumerate(sorted(pack.rglob("*.safetensors"))):
         file.rename(pack / f"{index}.safetensors")
     checkpoint = opened(pack)
-    assert model_identities(checkpoint, memo) == before
+    assert checkpoint.identities(memo) == before
     assert checkpoint.generation == "2.5"
 
 
@@ -75,7 +76,7 @@ def test_two_transformers_need_a_flavour(pack: Path) -> None:
     shutil.copyfile(dev, dev.with_name("ltx-2.5-22b-distilled-transformer-bf16.safetensors"))
     with pytest.raises(CheckpointError, match=r"several files with a transformer: .*dev.*distilled.*Set the flavour"):
         opened(pack)
-    stored = opened(pack, "2.5-distilled").tensors("transformer")
+    stored = opened(pack, "2.5-distilled").stored["transformer"]
     assert {tensor.path.name for tensor in stored.values()} == {"ltx-2.5-22b-distilled-transformer-bf16.safetensors"}
 
 
@@ -87,19 +88,19 @@ def test_a_lora_beside_does_not_matter(pack: Path) -> None:
 def test_packed_text_encoders_have_identities(pack: Path, memo: DigestMemo) -> None:
     path = opened(pack).text_encoder
     assert path is not None
-    before = text_encoder_identities(path, memo)
+    before = open_text_encoder(path).identities(memo)
     tensors = load_file(path)
     tensors["tokenizer_json"][-2] += 1
     config = json.dumps({"model_type": "gemma4_unified", "text_config": {}})
     changed = path.with_name("changed.safetensors")
     save_file(tensors, changed, metadata={"gemma_config": config})
-    after = text_encoder_identities(changed, memo)
+    after = open_text_encoder(changed).identities(memo)
     assert before["tokenizer"] != after["tokenizer"]
     assert before["text_encoder"] != after["text_encoder"]
 
 
 def test_a_diffusers_folder_is_the_same_model(folder: Path, whole: Path) -> None:
-    checkpoint, combined = opened(folder, "2.3-dev"), open_checkpoint(whole)
+    checkpoint, combined = opened(folder, "2.3-dev"), open_combined(whole)
     assert checkpoint.generation == "2.3"
     for load in LOADERS:
         expected, found = values(load, combined), values(load, checkpoint)
@@ -114,19 +115,19 @@ def test_a_diffusers_folder_is_the_same_model(folder: Path, whole: Path) -> None
 
 
 def test_a_folder_says_how_sound_is_read(folder: Path, whole: Path) -> None:
-    from ltx_core.autoencoder.mel import mel_config
+    from ltx_core.autoencoder.audio import mel_config
 
-    assert mel_config(opened(folder).config) == mel_config(open_checkpoint(whole).config)
+    assert mel_config(opened(folder).config) == mel_config(open_combined(whole).config)
 
 
 def test_a_folders_components_have_identities(folder: Path, memo: DigestMemo) -> None:
-    before = model_identities(opened(folder), memo)
+    before = opened(folder).identities(memo)
     assert tuple(before) == COMPONENTS
     path = folder / "vae" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(path)
     tensors["latents_mean"][0] += 1
     save_file(tensors, path, metadata={"format": "pt"})
-    after = model_identities(opened(folder), memo)
+    after = opened(folder).identities(memo)
     assert {name for name in before if before[name] != after[name]} == {"video_vae"}
 
 
@@ -175,7 +176,7 @@ def test_a_missing_path_is_no_repository(location: str) -> None:
     with pytest.raises(
         CheckpointError, match=r"does not exist; a combined \.safetensors file, a folder or a repository"
     ):
-        open_model(ModelSource(location))
+        open_model(path_or_repository(location))
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:

@@ -6,13 +6,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ltx_core.checkpoint.combined import open_checkpoint
-from ltx_core.checkpoint.identity import checkpoint_identities
+from ltx_core.checkpoint.layouts import open_combined
 from ltx_core.checkpoint.load import load_transformer
-from ltx_core.checkpoint.quantised.nvfp4 import unswizzled
-from ltx_core.checkpoint.read import PIECE_BYTES, read_weights
+from ltx_core.checkpoint.read import PIECE_BYTES, read_weights, unswizzled
 from ltx_core.errors import CheckpointError
-from ltx_core.files.digest import DigestMemo
+from ltx_core.io.digest import DigestMemo
 
 pytestmark = pytest.mark.whole
 
@@ -33,8 +31,8 @@ def fp8(tensors: Tensors, metadata: dict[str, str]) -> None:
 
 
 def test_an_fp8_checkpoint_loads_near_the_original(whole: Path, changed: Changed) -> None:
-    original = load_transformer(open_checkpoint(whole), **FULL).state_dict()
-    found = load_transformer(open_checkpoint(changed(fp8)), **FULL).state_dict()
+    original = load_transformer(open_combined(whole), **FULL).state_dict()
+    found = load_transformer(open_combined(changed(fp8)), **FULL).state_dict()
     assert found.keys() == original.keys()
     for name, most in ((f"{FOUND}.weight", 0.04), (f"{FOUND}.bias", 0.05)):
         difference = (found[name] - original[name]).norm() / original[name].norm()
@@ -49,12 +47,12 @@ def test_a_plain_cast_has_scale_one(changed: Changed) -> None:
     def cast(tensors: Tensors, metadata: dict[str, str]) -> None:
         tensors[WEIGHT] = kept["weight"] = tensors[WEIGHT].to(torch.float8_e4m3fn)
 
-    module = load_transformer(open_checkpoint(changed(cast)), device="cpu", dtype=torch.bfloat16)
+    module = load_transformer(open_combined(changed(cast)), device="cpu", dtype=torch.bfloat16)
     assert module.get_parameter(f"{FOUND}.weight").equal(kept["weight"].to(torch.bfloat16))
 
 
 def test_quantised_weights_are_another_transformer_only(whole: Path, changed: Changed, memo: DigestMemo) -> None:
-    one, other = checkpoint_identities(whole, memo), checkpoint_identities(changed(fp8), memo)
+    one, other = open_combined(whole).identities(memo), open_combined(changed(fp8)).identities(memo)
     assert {name for name in one if one[name] != other[name]} == {"transformer"}
 
 
@@ -66,8 +64,8 @@ def test_a_scale_is_part_of_the_identity(changed: Changed, tmp_path: Path, memo:
         fp8(tensors, metadata)
         tensors[f"{MODULE}.weight_scale"] = tensors[f"{MODULE}.weight_scale"] * 2
 
-    one = checkpoint_identities(tmp_path / "first.safetensors", memo)
-    assert one["transformer"] != checkpoint_identities(changed(doubled), memo)["transformer"]
+    one = open_combined(tmp_path / "first.safetensors").identities(memo)
+    assert one["transformer"] != open_combined(changed(doubled)).identities(memo)["transformer"]
 
 
 @pytest.mark.parametrize(
@@ -82,13 +80,13 @@ def test_another_kind_of_scale_is_refused(changed: Changed, scale: torch.Tensor,
 
     path = changed(change)
     with pytest.raises(CheckpointError, match=rf"scale {MODULE}\.weight_scale as {described}; one number in F32"):
-        open_checkpoint(path)
+        open_combined(path)
 
 
 def test_a_scale_without_quantised_values_is_unknown(changed: Changed) -> None:
     path = changed(lambda tensors, metadata: tensors.update({f"{MODULE}.weight_scale": torch.ones(())}))
     with pytest.raises(CheckpointError, match=rf"has unknown {FOUND}\.weight_scale"):
-        load_transformer(open_checkpoint(path), **FULL)
+        load_transformer(open_combined(path), **FULL)
 
 
 def nvfp4(tensors: Tensors, metadata: dict[str, str]) -> None:
@@ -100,7 +98,7 @@ def nvfp4(tensors: Tensors, metadata: dict[str, str]) -> None:
 
 def test_the_even_element_is_in_the_high_nibble(changed: Changed) -> None:
     """0x2F: code 2 is 1.0, code 15 is -6.0; both times 0.5."""
-    weight = load_transformer(open_checkpoint(changed(nvfp4)), **FULL).get_parameter(f"{FOUND}.weight")
+    weight = load_transformer(open_combined(changed(nvfp4)), **FULL).get_parameter(f"{FOUND}.weight")
     assert weight[:, 0::2].eq(0.5).all()
     assert weight[:, 1::2].eq(-3.0).all()
 
@@ -121,7 +119,7 @@ def test_scales_of_another_size_are_refused(changed: Changed, name: str, value: 
 
     path = changed(change)
     with pytest.raises(CheckpointError, match=message):
-        open_checkpoint(path)
+        open_combined(path)
 
 
 def test_every_block_scale_is_found_where_cublas_has_it() -> None:
@@ -135,9 +133,8 @@ def test_every_block_scale_is_found_where_cublas_has_it() -> None:
 
 
 def test_large_tensors_are_read_in_pieces(tmp_path: Path, changed: Changed) -> None:
-    from ltx_core.checkpoint.quantised.plain import PlainWeight
-    from ltx_core.checkpoint.stored import StoredTensor
-    from ltx_core.files.safetensors import read_header
+    from ltx_core.checkpoint.stored import PlainWeight, StoredTensor
+    from ltx_core.io.safetensors import read_header
 
     values = torch.arange(PIECE_BYTES // 4 + 1000, dtype=torch.int32).view(torch.float32)
     path = tmp_path / "large.safetensors"

@@ -16,12 +16,12 @@ from ltx_core.checkpoint.architecture import (
     audio_vae_arguments,
     connector_arguments,
     transformer_arguments,
+    video_vae_arguments,
     vocoder_arguments,
 )
-from ltx_core.checkpoint.combined import open_checkpoint
-from ltx_core.checkpoint.video_architecture import video_vae_arguments
+from ltx_core.checkpoint.layouts import open_combined
 
-pytestmark = pytest.mark.whole
+pytestmark = pytest.mark.extra
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 WIDTHS = {
@@ -51,7 +51,7 @@ LAYERS = {"2.0": ((4, 6, 6, 2, 2), (5, 5, 5, 5)), "2.3": ((4, 6, 4, 2, 2), (4, 6
 
 def released(generation: str) -> dict[str, Any]:
     path = GOLDEN / generation / "checkpoint.safetensors"
-    config = copy.deepcopy(open_checkpoint(path, components=()).config)
+    config = copy.deepcopy(open_combined(path, components=()).config)
     config["transformer"].update(WIDTHS, **CONNECTORS.get(generation, CONNECTORS["2.3"]))
     for name in ("audio_in_channels", "audio_out_channels"):
         del config["transformer"][name]

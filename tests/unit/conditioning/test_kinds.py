@@ -3,15 +3,21 @@
 import pytest
 import torch
 
-from ltx_core.conditioning.first_frame import FirstFrame
-from ltx_core.conditioning.kinds import Conditioning
-from ltx_core.conditioning.mask import Mask, kept_places, mask_tokens, outside
-from ltx_core.conditioning.prefix import Prefix, prefix_tokens
-from ltx_core.conditioning.sound import Sound
+from ltx_core.conditioning.kinds import (
+    Conditioning,
+    FirstFrame,
+    Mask,
+    Prefix,
+    Sound,
+    kept_places,
+    mask_tokens,
+    outside,
+    prefix_tokens,
+)
 from ltx_core.conditioning.state import SampleState
-from ltx_core.denoiser.packing import pack_video
+from ltx_core.denoiser.tokens import pack_video
 from ltx_core.errors import ShapeError
-from ltx_core.sampling.noise import initial_state
+from ltx_core.sampling.sampler import initial_state
 from ltx_core.shapes import LatentShape
 
 GRID = LatentShape(3, 2, 2)

@@ -7,10 +7,9 @@ import pytest
 import torch
 from diffusers import LTX2VideoTransformer3DModel
 
-from ltx_core.denoiser.inputs import Stream
-from ltx_core.denoiser.positions import audio_positions, first_frame_keyframes, video_positions
-from ltx_core.miniature.header import Generation
+from ltx_core.denoiser.tokens import Stream, audio_positions, first_frame_keyframes, video_positions
 from ltx_core.shapes import LatentShape
+from ltx_core.tiny.header import Generation
 from tests.tiny_transformer import build as tiny
 
 SHAPE = LatentShape(frames=2, height=2, width=3)

@@ -8,11 +8,13 @@ from diffusers import LTX2VideoTransformer3DModel
 from peft import LoraConfig
 
 from ltx_core.denoiser.forward import denoise
-from ltx_core.denoiser.inputs import Stream
+from ltx_core.denoiser.tokens import Stream
 from ltx_core.errors import ConfigError, ShapeError
 
 Streams = Callable[..., tuple[Stream, Stream]]
 Transformer = LTX2VideoTransformer3DModel
+
+pytestmark = pytest.mark.whole
 
 
 def both(transformer: Transformer, video: Stream, audio: Stream, **options: Any) -> tuple[torch.Tensor, torch.Tensor]:

@@ -4,9 +4,14 @@ from typing import Any
 import pytest
 import torch
 
-from ltx_core.denoiser.inputs import Stream
-from ltx_core.denoiser.packing import pack_video, unpack_video
-from ltx_core.denoiser.positions import audio_positions, first_frame_keyframes, video_positions
+from ltx_core.denoiser.tokens import (
+    Stream,
+    audio_positions,
+    first_frame_keyframes,
+    pack_video,
+    unpack_video,
+    video_positions,
+)
 from ltx_core.errors import ShapeError
 from ltx_core.shapes import LatentShape
 

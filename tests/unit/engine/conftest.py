@@ -1,19 +1,19 @@
 """A tiny transformer under any policy, a LoRA on it, and a batch."""
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
+from functools import cache
 
 import pytest
 import torch
 from diffusers import LTX2VideoTransformer3DModel
 
+from ltx_core.adapters.lora import add_lora, lora_parameters, target_modules
+from ltx_core.denoiser.blocks import TokenRoute
 from ltx_core.denoiser.forward import denoise
-from ltx_core.denoiser.inputs import Stream
-from ltx_core.denoiser.positions import audio_positions, video_positions
-from ltx_core.denoiser.routing import TokenRoute
+from ltx_core.denoiser.tokens import Stream, audio_positions, video_positions
 from ltx_core.engine.assemble import assemble, set_policies, weight_stream
 from ltx_core.engine.options import EngineOptions
-from ltx_core.lora.inject import add_lora, lora_parameters
-from ltx_core.lora.targets import target_modules
 from ltx_core.shapes import LatentShape
 from tests.tiny_transformer import arguments
 
@@ -26,15 +26,36 @@ Gradients = dict[str, torch.Tensor]
 
 
 def weights() -> dict[str, torch.Tensor]:
-    """The same every time."""
-    torch.manual_seed(0)
-    return dict(LTX2VideoTransformer3DModel(**ARGUMENTS).state_dict())
+    """The same every time, to change."""
+    return {name: tensor.clone() for name, tensor in _weights().items()}
+
+
+@cache
+def _weights() -> dict[str, torch.Tensor]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return dict(LTX2VideoTransformer3DModel(**ARGUMENTS).state_dict())
+
+
+def empty() -> LTX2VideoTransformer3DModel:
+    """On the meta device."""
+    return deepcopy(_empty())
+
+
+def empty_block(index: int) -> torch.nn.Module:
+    """One block of it."""
+    return deepcopy(_empty().transformer_blocks[index])
+
+
+@cache
+def _empty() -> LTX2VideoTransformer3DModel:
+    """A copy takes a tenth of the time."""
+    with torch.device("meta"):
+        return LTX2VideoTransformer3DModel(**ARGUMENTS)
 
 
 def build(options: EngineOptions, *, with_lora: bool = True) -> LTX2VideoTransformer3DModel:
-    stored = weights()
-    with torch.device("meta"):
-        transformer = LTX2VideoTransformer3DModel(**ARGUMENTS)
+    stored, transformer = weights(), empty()
     assemble(transformer, lambda names: {n: stored[n].clone() for n in names}, options, device=torch.device("cpu"))
     if with_lora:
         add_lora(transformer, target_modules(transformer, "audio+video"), rank=2, alpha=2, seed=0)

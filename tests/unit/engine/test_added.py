@@ -11,9 +11,9 @@ import pytest
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 
+from ltx_core.adapters.lora import add_lora, lora_layers
 from ltx_core.engine.low_precision import Format, LowPrecision, QuantisedLinear
 from ltx_core.engine.projection import project, project_together
-from ltx_core.lora.inject import add_lora, lora_layers
 from tests.tiny_transformer import build
 
 WIDTH, ROWS = 128, 1024

@@ -2,9 +2,9 @@
 
 import torch
 
-from ltx_core.engine.adjacent import adjacent, joined, lay_end_to_end, pieces
+from ltx_core.engine.arena import adjacent, joined, lay_end_to_end, pieces
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.optimizers.adamw import AdamW
+from ltx_core.training.optimizer import AdamW
 
 SHAPES = [(3, 5), (7,), (2, 2, 2), (4,)]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import LTX2VideoTransformer3DModel
 
+from ltx_core.adapters.lora import add_lora, lora_parameters, target_modules
 from ltx_core.denoiser.blocks import run_plainly, set_runner
 from ltx_core.denoiser.forward import denoise
 from ltx_core.engine import compare as module
@@ -19,12 +19,10 @@ from ltx_core.engine import comparison
 from ltx_core.engine.assemble import assemble, fill_block
 from ltx_core.engine.compare import compare
 from ltx_core.engine.comparison import LAYER_BOUND, Comparison
-from ltx_core.engine.loaded_in_turn import LoadedInTurn
 from ltx_core.engine.low_precision import Format, QuantisedLinear, is_quantisable
 from ltx_core.engine.options import EngineOptions, LayerChoice
-from ltx_core.lora.inject import add_lora, lora_parameters
-from ltx_core.lora.targets import target_modules
-from tests.unit.engine.conftest import ARGUMENTS, NUM_BLOCKS, streams, weights
+from ltx_core.engine.runner import LoadedInTurn
+from tests.unit.engine.conftest import NUM_BLOCKS, empty, empty_block, streams, weights
 
 pytestmark = pytest.mark.whole
 CPU = torch.device("cpu")
@@ -39,11 +37,6 @@ def with_outlier(size: float, block: int = 2) -> Weights:
     return stored
 
 
-def empty() -> LTX2VideoTransformer3DModel:
-    with torch.device("meta"):
-        return LTX2VideoTransformer3DModel(**ARGUMENTS)
-
-
 def outside(stored: Weights) -> Any:
     """A transformer without blocks, and what fills one."""
     whole = assembled(stored, EngineOptions())
@@ -53,7 +46,7 @@ def outside(stored: Weights) -> Any:
 
 def filling(stored: Weights) -> Callable[[int, EngineOptions], torch.nn.Module]:
     def fill(index: int, options: EngineOptions) -> torch.nn.Module:
-        block = empty().transformer_blocks[index]
+        block = empty_block(index)
         fill_block(block, index, lambda names: {n: stored[n].clone() for n in names}, options, device=CPU)
         return block
 

@@ -5,8 +5,8 @@ import torch
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.functional import gelu
 
-from ltx_core.engine.gelu import gelu as quick
-from ltx_core.engine.gelu import gelu_tanh, use_quick_gelu
+from ltx_core.engine.compiling import gelu as quick
+from ltx_core.engine.compiling import gelu_tanh, use_quick_gelu
 from ltx_core.engine.options import EngineOptions
 from tests.unit.engine.conftest import build
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from diffusers import LTX2VideoTransformer3DModel
 
+from ltx_core.adapters.lora import add_lora
 from ltx_core.engine.low_precision import (
     Format,
     FrozenProduct,
@@ -16,11 +17,12 @@ from ltx_core.engine.low_precision import (
     multiply,
     quantise_linears,
     quantise_rows,
+    unrounded_inputs,
 )
-from ltx_core.engine.unrounded import unrounded_inputs
 from ltx_core.errors import ConfigError
-from ltx_core.lora.inject import add_lora
 from tests.unit.engine.conftest import ARGUMENTS
+
+pytestmark = pytest.mark.whole
 
 FORMATS = get_args(Format)
 ROUNDING = {"int8": 0.02, "fp8": 0.05}

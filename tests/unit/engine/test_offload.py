@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from ltx_core.engine import offload
+from ltx_core.engine import activation_offload as offload
+from ltx_core.engine.activation_offload import ActivationOffload
 from ltx_core.engine.arena import HostArena
-from ltx_core.engine.offload import ActivationOffload
 from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import ConfigError
 from tests.unit.engine.conftest import NUM_BLOCKS, build, loss_and_gradients
@@ -133,5 +133,5 @@ def test_what_could_not_wait_is_refused() -> None:
         EngineOptions(activation_offload=1, recompute=1.0)
     with pytest.raises(ConfigError, match="-1 bytes; 0 or more"):
         EngineOptions(activation_offload=-1)
-    with pytest.raises(ConfigError, match="every block is computed again or streamed"):
+    with pytest.raises(ConfigError, match="every block uses checkpointing or is offloaded"):
         build(EngineOptions(activation_offload=ROOM, streamed_blocks=NUM_BLOCKS))

@@ -59,7 +59,7 @@ def test_options_without_effect_are_refused(tmp_path: Path) -> None:
         EngineOptions(activation_budget=0.5)
     with pytest.raises(ConfigError, match="page-locked"):
         EngineOptions(graphs=True, streamed_blocks=1, stream_folder=tmp_path)
-    with pytest.raises(ConfigError, match="share of the blocks"):
+    with pytest.raises(ConfigError, match="fraction of the blocks"):
         EngineOptions(recompute=1.5)
 
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from ltx_core.checkpoint.combined import open_checkpoint
-from ltx_core.checkpoint.model import Checkpoint
+from ltx_core.checkpoint.layouts import open_combined
+from ltx_core.checkpoint.model import Model
 from ltx_core.engine import quantised_cache
 from ltx_core.engine.load import load_denoiser
 from ltx_core.engine.low_precision import QuantisedLinear
 from ltx_core.engine.options import EngineOptions, Precision
 from ltx_core.engine.quantised_cache import QuantisedFolder, cache_key, checksums
-from ltx_core.miniature.model import write_checkpoint
 from ltx_core.progress import Silent
+from ltx_core.tiny.model import write_checkpoint
 
 pytestmark = pytest.mark.numerics
 
@@ -31,14 +31,14 @@ class Notes(Silent):
 
 
 @pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Model:
     path = tmp_path_factory.mktemp("model") / "checkpoint.safetensors"
     write_checkpoint(path, "2.0", 0)
-    return open_checkpoint(path)
+    return open_combined(path)
 
 
 def load(
-    checkpoint: Checkpoint, folder: QuantisedFolder | None, precision: Precision = "int8", streamed: int = 0
+    checkpoint: Model, folder: QuantisedFolder | None, precision: Precision = "int8", streamed: int = 0
 ) -> dict[str, torch.Tensor]:
     options = EngineOptions(precision=precision, streamed_blocks=streamed)
     transformer = load_denoiser(checkpoint, options, device="cpu", dtype=torch.bfloat16, cache=folder)
@@ -59,7 +59,7 @@ def files(folder: Path) -> dict[str, int]:
 
 @pytest.mark.parametrize("precision", ["int8", "fp8"])
 def test_second_start_reads_the_files_alone(
-    precision: Precision, checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    precision: Precision, checkpoint: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = load(checkpoint, None, precision)
     folder = QuantisedFolder(tmp_path)
@@ -71,7 +71,7 @@ def test_second_start_reads_the_files_alone(
     def refuse(*_: object) -> None:
         raise AssertionError("the checkpoint's weights are not to be read")
 
-    monkeypatch.setattr(quantised_cache.TensorReader, "wanted", refuse)
+    monkeypatch.setattr(quantised_cache.TensorReader, "weight", refuse)
     assert same(load(checkpoint, folder, precision), wanted)
     assert files(tmp_path) == made
 
@@ -91,7 +91,7 @@ def empty(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [flip, tear, empty])
-def test_damaged_file_is_named_and_made_again(damage: object, checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_damaged_file_is_named_and_made_again(damage: object, checkpoint: Model, tmp_path: Path) -> None:
     assert callable(damage)
     wanted = load(checkpoint, QuantisedFolder(tmp_path))
     made, victim = files(tmp_path), tmp_path / "block-001.safetensors"
@@ -105,7 +105,7 @@ def test_damaged_file_is_named_and_made_again(damage: object, checkpoint: Checkp
     assert [note for note in quiet.told if "0 made" in note] == quiet.told
 
 
-def test_killed_while_writing(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_killed_while_writing(checkpoint: Model, tmp_path: Path) -> None:
     """What is there is read, what is not is made."""
     wanted = load(checkpoint, QuantisedFolder(tmp_path))
     (tmp_path / "block-001.safetensors").rename(tmp_path / ".partial-1-2-block-001.safetensors")
@@ -114,14 +114,12 @@ def test_killed_while_writing(checkpoint: Checkpoint, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".partial-*"))
 
 
-def test_other_ranks_write_nothing(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_other_ranks_write_nothing(checkpoint: Model, tmp_path: Path) -> None:
     load(checkpoint, QuantisedFolder(tmp_path, writes=False))
     assert files(tmp_path) == {}
 
 
-def test_disk_without_room_is_told_once(
-    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_disk_without_room_is_told_once(checkpoint: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(2**40, 2**40, 2**30))
     notes = Notes()
     load(checkpoint, QuantisedFolder(tmp_path, progress=notes))
@@ -131,7 +129,7 @@ def test_disk_without_room_is_told_once(
     assert files(tmp_path) == {}
 
 
-def test_streamed_blocks_are_read_from_it_too(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_streamed_blocks_are_read_from_it_too(checkpoint: Model, tmp_path: Path) -> None:
     load(checkpoint, QuantisedFolder(tmp_path))
     made = files(tmp_path)
     load(checkpoint, QuantisedFolder(tmp_path), streamed=1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers.models.transformers.transformer_ltx2 import apply_interleaved_rotary_emb, apply_split_rotary_emb
 
-from ltx_core.engine.rotary import rotate_interleaved, rotate_split
+from ltx_core.engine.attention import rotate_interleaved, rotate_split
 
 BATCH, HEADS, TOKENS, HALF = 2, 3, 5, 4
 WIDTH = HEADS * 2 * HALF

@@ -8,11 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from ltx_core.denoiser.blocks import run_plainly
+from ltx_core.denoiser.blocks import TokenRoute, run_plainly, run_routed
 from ltx_core.denoiser.forward import denoise
-from ltx_core.denoiser.inputs import Stream
 from ltx_core.denoiser.prepare import Hidden, prepare
-from ltx_core.denoiser.routing import TokenRoute, run_routed
+from ltx_core.denoiser.tokens import Stream
 from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import ShapeError
 

@@ -2,18 +2,17 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ltx_core.engine.footprint import GIB, BatchShape
-from ltx_core.engine.model_sizes import ModelSizes, model_sizes
 from ltx_core.engine.options import EngineOptions
-from ltx_core.engine.plan import needed_bytes
-from ltx_core.engine.sampling_plan import Sampling, choose_sampling
 from ltx_core.errors import OutOfMemory
+from ltx_core.memory.plan import GIB, plan
+from ltx_core.memory.transformer import BatchShape, ModelSizes, Sampling, model_sizes
 from tests.released_header import transformer_shapes
 
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
@@ -36,34 +35,34 @@ def work(shape: str = "121", *, by_token: bool = False, adapter_bytes: int = 0) 
 @pytest.mark.parametrize("line", TRACED, ids=lambda line: f"{line['row']} {line['shape']} {line['by_token']}")
 def test_a_blocks_work_is_as_traced(line: Mapping[str, Any]) -> None:
     precision = line["row"].removesuffix("-weights")
-    found = work(line["shape"], by_token=line["by_token"]).predict(EngineOptions(precision=precision, products="none"))
+    found = work(line["shape"], by_token=line["by_token"]).estimate(EngineOptions(precision=precision, products="none"))
     assert found.terms["one block's work"] / GIB == pytest.approx(line["peak_gib"], rel=0.10)
 
 
 @pytest.mark.parametrize("gib", [12, 24, 36])
 def test_no_block_more_is_streamed_than_must_be(gib: int) -> None:
-    choice = choose_sampling(work(), EngineOptions(forward_only=True), gib * GIB)
+    choice = plan(work(), gib * GIB)
     streamed = choice.options.streamed_blocks
     assert 0 < streamed <= 48
     assert choice.options.forward_only
-    assert needed_bytes(choice.estimate) <= gib * GIB
-    fewer = work().predict(EngineOptions(streamed_blocks=streamed - 1))
-    assert needed_bytes(fewer) > gib * GIB
-    assert f"{streamed} of 48 blocks streamed" in choice.why
+    assert choice.estimate.needed_bytes <= gib * GIB
+    fewer = work().estimate(EngineOptions(streamed_blocks=streamed - 1))
+    assert fewer.needed_bytes > gib * GIB
+    assert f"{streamed} of 48 blocks offloaded" in choice.why
     assert choice.estimate.host_bytes == streamed * work().sizes.block_bytes(in_8_bits=False, item_bytes=2)
 
 
 def test_what_is_asked_for_stays() -> None:
     asked = EngineOptions(streamed_blocks=3)
-    assert choose_sampling(work(), asked, GIB, stream=False).options == asked
-    assert choose_sampling(work(), EngineOptions(), 141 * GIB).options.streamed_blocks == 0
+    assert plan(replace(work(), asked=asked, chooses=False), GIB).options == asked
+    assert plan(work(), 141 * GIB).options.streamed_blocks == 0
 
 
 def test_what_cannot_fit_is_refused_with_numbers() -> None:
-    with pytest.raises(OutOfMemory, match=r"needs \d\.\d GiB with all blocks streamed, and 3\.0 GiB can be had"):
-        choose_sampling(work(), EngineOptions(), 3 * GIB)
+    with pytest.raises(OutOfMemory, match=r"needs \d\.\d GiB with all blocks offloaded, and 3\.0 GiB can be had"):
+        plan(work(), 3 * GIB)
 
 
 def test_adapters_are_counted() -> None:
     options = EngineOptions()
-    assert work(adapter_bytes=GIB).predict(options).peak_bytes == work().predict(options).peak_bytes + GIB
+    assert work(adapter_bytes=GIB).estimate(options).peak_bytes == work().estimate(options).peak_bytes + GIB

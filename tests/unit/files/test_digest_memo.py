@@ -7,8 +7,8 @@ from typing import BinaryIO
 import pytest
 
 from ltx_core.errors import ChangedError
-from ltx_core.files import digest as digest_module
-from ltx_core.files.digest import DigestMemo, FileState, content_digest, file_digest
+from ltx_core.io import digest as digest_module
+from ltx_core.io.digest import DigestMemo, FileState, content_digest, file_digest
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ltx_core.files.leftovers import DAY_SECONDS, owner_mark, remove_leftovers
+from ltx_core.io.atomic import DAY_SECONDS, owner_mark, remove_leftovers
 from ltx_core.process import ProcessRecord
 
 pytestmark = pytest.mark.whole
@@ -19,13 +19,13 @@ ROOT = Path(__file__).parents[3]
 IN_ANOTHER = """
 import json, sys
 from pathlib import Path
-from ltx_core.files.leftovers import remove_leftovers
+from ltx_core.io.atomic import remove_leftovers
 from ltx_core.process import ProcessRecord
 remove_leftovers(Path(sys.argv[1]))
 other = ProcessRecord.of(json.loads(sys.argv[2]))
 print(other.is_here, other.is_gone())
 """
-MARKED = "import os; from ltx_core.files.leftovers import owner_mark; print(owner_mark())"
+MARKED = "import os; from ltx_core.io.atomic import owner_mark; print(owner_mark())"
 
 
 def _python(*words: str) -> list[str]:

@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from ltx_core.errors import ShapeError
-from ltx_core.flow_matching.loss import carries_loss, sample_losses
-from ltx_core.flow_matching.noise import add_noise, draw_noise, velocity_target
-from ltx_core.flow_matching.random import named_generator, visit_generator
+from ltx_core.flow_matching.path import add_noise, carries_loss, draw_noise, sample_losses, velocity_target
+from ltx_core.rng import named_generator, visit_generator
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ltx_core.flow_matching.loss import sample_losses
+from ltx_core.flow_matching.path import sample_losses
 from ltx_core.flow_matching.reflexflow import reflex_losses
 
 Parts = tuple[Tensor, Tensor, Tensor, Tensor]

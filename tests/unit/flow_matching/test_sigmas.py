@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ltx_core.flow_matching.sigmas import SMALLEST_SIGMA, SigmaDraws, fixed_sigmas, shift, shifted_logit_normal
+from ltx_core.flow_matching.path import SMALLEST_SIGMA, SigmaDraws, fixed_sigmas, shift, shifted_logit_normal
 
 PERCENTILES = {
     93: (0.1405, 0.4093, 0.6103, 0.7742, 0.9207),

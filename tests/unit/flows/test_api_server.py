@@ -9,7 +9,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_API_PORT, get_curre
 from prefect.settings import PREFECT_SERVER_CORS_ALLOWED_ORIGINS as ORIGINS
 from starlette.types import Message, Receive, Scope, Send
 
-from flows.api_server import allowed_origins, guarded
+from flows.server.api_server import allowed_origins, guarded
 
 OWN = ("http://127.0.0.1:4200", "http://localhost:4200", "http://[::1]:4200", "http://gpu-box:4200")
 

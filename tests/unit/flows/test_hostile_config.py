@@ -11,7 +11,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from flows.cli import main
+from flows.cli.app import main
 from flows.config import RunConfig, load_config
 from ltx_core.errors import ConfigError
 from tests.unit.flows.conftest import Write

@@ -9,7 +9,7 @@ from typing import TextIO
 
 import pytest
 
-from flows.cli import main
+from flows.cli.app import main
 from tests.unit.flows.conftest import Write
 
 FULL = Path("/dev/full")

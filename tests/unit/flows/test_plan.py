@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from flows.commands.plan import plan_table
+from flows.cli.run import plan_table
 from flows.config import RunConfig, load_config
 from flows.plan import PlannedStage, downloads, latest_manifest, plan, required_manifest
 from flows.selection import select
 from ltx_core.errors import CheckpointError, ConfigError, DataError, LtxError
-from ltx_core.miniature.gemma import write_gemma
-from ltx_core.miniature.model import write_checkpoint
+from ltx_core.tiny.gemma import write_gemma
+from ltx_core.tiny.model import write_checkpoint
 from tasks import STAGES
 from tests.unit.flows.conftest import Write
 
@@ -135,5 +135,5 @@ def test_the_table_says_what_would_happen() -> None:
         console.print(plan_table(rows))
     lines = [line.split() for line in captured.get().splitlines() if "│" in line]
     assert [line[1::2][0] for line in lines] == ["probe", "split"]
-    assert "be reused" in captured.get()
+    assert [line[5] for line in lines] == ["reuse", "run"]
     assert "0123456789abcdef" in captured.get()

@@ -9,11 +9,11 @@ import pytest
 from flows.config import load_config
 from flows.plan import PlannedStage, plan
 from flows.selection import select
-from ltx_core.engine.footprint import GIB
 from ltx_core.errors import OutOfMemory
-from ltx_core.miniature.gemma import write_gemma
+from ltx_core.memory.plan import GIB
 from ltx_core.shapes import PixelShape
-from tasks.vae_memory import decoding_line
+from ltx_core.tiny.gemma import write_gemma
+from tasks.stages.memory import decoding_line
 from tests.released_header import write_released_header
 from tests.unit.flows.conftest import Write
 
@@ -57,19 +57,19 @@ def planned(write: Write, weights: dict[str, str], tmp_path: Path) -> Any:
 
 def test_weights_in_8_bits_are_planned_by_headers_alone(planned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their digest, of 38 GB, is wanted where a comparison of them is known, and nowhere else."""
-    monkeypatch.setattr("tasks.low_precision.component_identities", lambda *_: pytest.fail("weights are read"))
+    monkeypatch.setattr("tasks.stages.low_precision.component_identities", lambda *_: pytest.fail("weights are read"))
     assert "is compared with full precision when training starts" in "".join(planned(80, base_precision="int8").memory)
 
 
 def test_the_guides_smallest_configuration_fits_a_card_of_16_gib(planned: Any) -> None:
     why, bucket, *rest = planned(16, **SMALLEST_OF_THE_GUIDE).memory
-    assert re.match(r"16 GiB card: 48 of 48 blocks computed again \(recompute 1\.00\) and [1-9]\d? streamed", why)
+    assert re.match(r"16 GiB card: 48 of 48 blocks with checkpointing \(recompute 1\.00\) and [1-9]\d? offloaded", why)
     taken = re.search(r"takes (\d+\.\d) GiB, with the allocator's reserve 1[45]\.\d, of 15\.2 that can be had", why)
     assert taken
     assert 10 < float(taken[1]) < 15.2
     assert bucket == f"864x480@17: {taken[1]} GiB"
     assert any("not cut yet" in line for line in rest)
-    assert any(re.match(r"streamed weights take \d+\.\d of \d+\.\d GiB host memory", line) for line in rest)
+    assert any(re.match(r"offloaded weights take \d+\.\d of \d+\.\d GiB host memory", line) for line in rest)
 
 
 def test_the_text_encoders_room_is_told(write: Write, weights: dict[str, str], tmp_path: Path) -> None:
@@ -81,14 +81,14 @@ def test_the_text_encoders_room_is_told(write: Write, weights: dict[str, str], t
         return next(stage.memory for stage in stages if stage.stage.name == "embed_text")
 
     assert re.fullmatch(r"24 GiB card: the text encoder takes \d\.\d GiB; it stays on the card", told(gpu_gib=24)[0])
-    assert told(gpu_gib=24, stream_text_encoder=True)[0].endswith("its layers are streamed from host memory")
-    assert told(gpu_gib=0.75)[0].endswith("its layers are streamed from host memory")
+    assert told(gpu_gib=24, stream_text_encoder=True)[0].endswith("its layers are copied from host memory one by one")
+    assert told(gpu_gib=0.75)[0].endswith("its layers are copied from host memory one by one")
     assert told(gpu_gib=24, device="cpu") == ()
 
 
 def test_a_card_that_holds_everything_streams_nothing(planned: Any) -> None:
     memory = planned(80, **SMALLEST_OF_THE_GUIDE).memory
-    assert "0 of 48 blocks computed again (recompute 0.00) and 0 streamed" in memory[0]
+    assert "0 of 48 blocks with checkpointing (recompute 0.00) and 0 offloaded" in memory[0]
     assert not any("host memory" in line for line in memory)
 
 
@@ -109,11 +109,11 @@ def test_what_was_asked_for_and_hardly_fits_is_told(planned: Any) -> None:
 
 def test_weights_on_disk_take_no_host_memory(planned: Any) -> None:
     memory = planned(16, **SMALLEST_OF_THE_GUIDE, stream_from="disk").memory
-    assert any(re.match(r"\d+\.\d GiB of streamed weights lie in files", line) for line in memory)
+    assert any(re.match(r"\d+\.\d GiB of offloaded weights are in files", line) for line in memory)
 
 
 def test_too_little_host_memory_is_refused(planned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.train_memory.available_bytes", lambda: 2**30)
+    monkeypatch.setattr("tasks.stages.memory.available_bytes", lambda: 2**30)
     with pytest.raises(
         OutOfMemory, match=r"of page-locked host memory and 1\.0 GiB are available; .*stream_from: disk"
     ):
@@ -124,7 +124,7 @@ def test_renders_that_do_not_fit_are_streamed_and_what_cannot_fit_is_refused(pla
     def streamed(gpu_gib: float, **section: Any) -> int:
         section |= {"stream_from": "disk", "width": 864, "height": 480, "num_frames": 121}
         found = re.match(
-            r"[\d.]+ GiB card: (\d+) of 48 blocks streamed", planned(gpu_gib, "render_validation", **section).memory[0]
+            r"[\d.]+ GiB card: (\d+) of 48 blocks offloaded", planned(gpu_gib, "render_validation", **section).memory[0]
         )
         assert found
         return int(found[1])
@@ -132,7 +132,7 @@ def test_renders_that_do_not_fit_are_streamed_and_what_cannot_fit_is_refused(pla
     assert streamed(80) == 0
     assert 0 < streamed(24) < streamed(16) < 48
     assert streamed(24, base_precision="int8") == 0
-    with pytest.raises(OutOfMemory, match=r"with all blocks streamed, and 2\.2 GiB can be had.*int8"):
+    with pytest.raises(OutOfMemory, match=r"with all blocks offloaded, and 2\.2 GiB can be had.*int8"):
         planned(3, "render_validation")
 
 

@@ -15,9 +15,8 @@ import psutil
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
-from flows.ports import require_free
-from flows.server import prefect_answers
-from flows.services import end_leftovers, up_record
+from flows.server.answers import prefect_answers
+from flows.server.services import end_leftovers, require_free, up_record
 from ltx_core.errors import ConfigError
 from tests.flows.lab import PROGRAMS, REPOSITORY, free_port
 
@@ -32,7 +31,7 @@ with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
 """
 UP = """
 import os, sys, time
-from flows.services import record_up, start
+from flows.server.services import record_up, start
 service = start("mlflow", [sys.executable, "-c", sys.argv[1], sys.argv[2], "deaf"], {})
 while "listening" not in service.log.read_text(): time.sleep(0.05)
 record_up([service])
@@ -203,7 +202,7 @@ while os.getppid() == first:
     pass
 os.setpgid(0, 0)  # a signal to its group would end it, and not the test
 from prefect.settings import PREFECT_HOME, temporary_settings
-from flows.services import end_leftovers
+from flows.server.services import end_leftovers
 with temporary_settings({PREFECT_HOME: Path(sys.argv[1])}):
     from tests.unit.flows.test_ports import write_record
     write_record(Path(sys.argv[1]), os.getsid(0))

@@ -5,7 +5,7 @@ from importlib.metadata import entry_points
 
 import pytest
 
-from flows.deployments import deployment_names
+from flows.generated import deployment_names
 from flows.prefect_plugin import expand, setup_environment
 
 

@@ -7,11 +7,12 @@ import pytest
 from PIL import Image
 
 from flows.config import RunConfig, load_config
+from flows.plan import as_configured
+from ltx_core.adapters.locate import HubAdapter
 from ltx_core.errors import ConfigError
-from ltx_core.lora.locate import HubAdapter
-from ltx_core.sampling import official
-from tasks.render_validation import STAGE
-from tasks.shared import NEGATIVE_PROMPT
+from ltx_core.sampling import guidance as official
+from tasks.runtime.shared import NEGATIVE_PROMPT
+from tasks.stages.render_validation import RenderValidation
 from tests.unit.flows.conftest import Write
 
 DISTILLED = "Lightricks/LTX-2-19b-distilled-lora-384:ltx-2-19b-distilled-lora-384.safetensors"
@@ -19,7 +20,8 @@ FAST = {"num_steps": 8, "schedule": "distilled", "video_cfg": 1, "audio_cfg": 1}
 
 
 def notices(config: RunConfig) -> list[str]:
-    return list(STAGE.notices(config.render_validation, config.shared()))
+    stage = RenderValidation()
+    return list(stage.warnings(as_configured(stage, config)))
 
 
 def test_one_adapter_is_a_text(write: Write, tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ import pytest
 from pydantic import TypeAdapter
 
 from flows.config import RunConfig, load_config
-from flows.describe import options
-from flows.parameters import kept_secret, resolve
+from flows.flows import kept_secret, resolve
+from flows.generated import options
+from flows.plan import as_configured
 from ltx_core.errors import ConfigError
-from tasks.address import WHOLE
-from tasks.registry import stage_named
+from tasks import stage_named
+from tasks.tracking.address import WHOLE
 from tests.unit.flows.conftest import Write
 
 SECRET = "hunter2"
@@ -56,7 +57,8 @@ def test_there_is_an_option_that_keeps_one_and_its_child_is_told_it_whole(write:
     shared = config.shared()
     assert SECRET not in shared.model_dump_json()
     assert type(shared).model_validate_json(shared.model_dump_json(context=dict(WHOLE))) == shared
-    identity = stage_named("register").observe(config.register, shared, None)
+    register = stage_named("register")
+    identity = register.observe(as_configured(register, config))
     assert identity["uri"] == "https://host.example/file.safetensors?X-Amz-Signature=***"
     assert load_config(config, {}).tracking.uri == config.tracking.uri, "a configuration that a flow is given is whole"
 

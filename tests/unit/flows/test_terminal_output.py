@@ -6,8 +6,7 @@ import time
 import pytest
 from rich.console import Console
 
-from flows.listeners import TerminalBars, TerminalLines
-from flows.pace import StagePace, spoken
+from flows.listeners import StagePace, TerminalBars, TerminalLines, spoken
 
 
 class Clock:

@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from flows.config import RunConfig, load_config
-from flows.tracked_settings import mirrored_settings, tracked_settings
+from flows.tracked import mirrored_settings, tracked_settings
 from tests.unit.flows.conftest import Write
 from tests.wandb_records import Kept, kept_runs
 
@@ -20,7 +20,7 @@ RUN = """
 import sys
 from flows import tracked
 from flows.config import load_config
-from tasks.tracking import answering
+from tasks.tracking.mlflow import answering
 
 def in_a_database(tracking, place):
     return answering(tracking.model_copy(update={"uri": None}), place)
@@ -82,7 +82,7 @@ def test_no_secret_and_no_folder_leaves_this_machine(kept: Kept, tmp_path: Path)
 def test_where_mlflow_cannot_be_reached_nothing_is_begun_beside_it(config: Path, tmp_path: Path) -> None:
     once = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
     begun = RUN.replace('{"uri": None}', '{"uri": Address("http://127.0.0.1:9")}').replace(
-        "import sys\n", "import sys\nfrom tasks.address import Address\n"
+        "import sys\n", "import sys\nfrom tasks.tracking.address import Address\n"
     )
     offline = os.environ | once | {"WANDB_MODE": "offline", "HOME": str(tmp_path)}
     ended = subprocess.run(

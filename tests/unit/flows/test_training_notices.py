@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from flows.config import load_config
+from flows.plan import as_configured
 from ltx_core.errors import ConfigError
 from tasks import STAGES
 from tests.unit.flows.conftest import Write
@@ -12,7 +13,7 @@ from tests.unit.flows.conftest import Write
 
 def told(write: Write, **sections: Any) -> list[str]:
     config = load_config(write(**sections), {})
-    return [line for stage in STAGES for line in stage.notices(config.stage_config(stage.name), config.shared())]
+    return [line for stage in STAGES for line in stage.warnings(as_configured(stage, config))]
 
 
 def dataset(**video: Any) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def test_batches_on_small_cards_are_told(write: Write) -> None:
 
 def test_what_rollouts_cost_is_told(write: Write) -> None:
     (line,) = told(write, train_lora={"rollout": {"probability": 0.5, "num_model_calls": 2, "reflexflow": True}})
-    assert "3 forwards without gradients to 50% of the visits: expect steps of 1.50" in line
+    assert "3 forwards without gradients to 50% of the samples: expect steps of 1.50" in line
     assert "to 1.75 times the time" in line
     (line,) = told(write, train_lora={"rollout": {}})
     assert "adds 1 forward without gradients to 50%" in line
@@ -54,15 +55,15 @@ def test_a_plan_without_any_sound_says_that_pictures_are_trained_alone(write: Wr
     def of_training(**sections: Any) -> list[str]:
         config = load_config(write(**sections), {})
         (stage,) = (stage for stage in STAGES if stage.name == "train_lora")
-        return list(stage.memory(config.train_lora, config.shared(), {}, config.place()))
+        return list(stage.memory(as_configured(stage, config)))
 
     mute = {**dataset(), "audio": {"auto_split": False}}
     (line,) = of_training(datasets=[mute])
-    assert line.startswith("no clip that is trained on has sound, so the picture is trained alone")
+    assert line.startswith("no clip that is trained on has audio, so only the video is trained")
     assert "modalities video" in line
     assert not of_training(datasets=[mute], train_lora={"modalities": "video"})
     assert not of_training(datasets=[mute, {**dataset(), "id": "others"}])
-    with pytest.raises(ConfigError, match="targets is 'audio' and no clip has sound"):
+    with pytest.raises(ConfigError, match="targets is 'audio' and no clip has audio"):
         of_training(datasets=[mute], train_lora={"targets": "audio"})
 
 

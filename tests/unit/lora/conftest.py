@@ -7,10 +7,9 @@ import pytest
 import torch
 from diffusers import LTX2VideoTransformer3DModel
 
+from ltx_core.adapters.lora import lora_parameters
 from ltx_core.denoiser.forward import denoise
-from ltx_core.denoiser.inputs import Stream
-from ltx_core.denoiser.positions import audio_positions, first_frame_keyframes, video_positions
-from ltx_core.lora.inject import lora_parameters
+from ltx_core.denoiser.tokens import Stream, audio_positions, first_frame_keyframes, video_positions
 from ltx_core.shapes import LatentShape
 from tests.tiny_transformer import build as tiny
 

@@ -10,13 +10,12 @@ from diffusers import LTX2Pipeline
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from ltx_core.adapters.lora import add_lora, lora_layers, lora_parameters, target_modules
+from ltx_core.adapters.lora_files import export_tensors, load_lora, save_lora
+from ltx_core.adapters.trained import check_export
 from ltx_core.errors import CheckpointError
-from ltx_core.files.digest import file_digest
-from ltx_core.files.tensors import read_tensors, write_tensors
-from ltx_core.lora.files import export_tensors, load_lora, save_lora
-from ltx_core.lora.gate import check_export
-from ltx_core.lora.inject import add_lora, lora_layers, lora_parameters
-from ltx_core.lora.targets import target_modules
+from ltx_core.io.digest import file_digest
+from ltx_core.io.tensors import read_tensors, write_tensors
 
 pytestmark = pytest.mark.whole
 

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 import torch
 
+from ltx_core.adapters.lora import add_lora, lora_parameters, target_modules, without_lora
 from ltx_core.errors import ConfigError
-from ltx_core.lora.inject import add_lora, lora_parameters, without_lora
-from ltx_core.lora.targets import target_modules
 
 
 def start(transformer: Any, targets: str = "audio+video", seed: int = 3) -> dict[str, torch.Tensor]:

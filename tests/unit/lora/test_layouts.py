@@ -9,13 +9,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from ltx_core.adapters.lora import add_lora, lora_layers, target_modules
+from ltx_core.adapters.lora_files import export_tensors, load_lora, read_lora
+from ltx_core.adapters.lora_layout import original_name
 from ltx_core.errors import CheckpointError
-from ltx_core.lora.files import export_tensors, load_lora
-from ltx_core.lora.fuse import fuse_lora
-from ltx_core.lora.inject import add_lora, lora_layers
-from ltx_core.lora.layout import original_name
-from ltx_core.lora.read import read_lora
-from ltx_core.lora.targets import target_modules
+from tests.fused_lora import fuse_lora
 
 pytestmark = pytest.mark.whole
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from ltx_core.adapters.locate import DIFFUSERS_NAME, HubAdapter, hub_adapter, locate_adapter
+from ltx_core.adapters.lora_layout import check_fits, header_shapes
 from ltx_core.errors import CheckpointError
-from ltx_core.lora.fit import check_fits, header_shapes
-from ltx_core.lora.locate import DIFFUSERS_NAME, HubAdapter, hub_adapter, locate_adapter
 from tests.loopback_hub import COMMIT, serving, settings
 
 MODULE = "diffusion_model.transformer_blocks.0.attn1.to_q"
@@ -60,7 +60,7 @@ ASK = """
 import json, sys
 from dataclasses import replace
 from ltx_core.errors import LtxError
-from ltx_core.lora.locate import hub_adapter, locate_adapter, pending_adapter
+from ltx_core.adapters.locate import hub_adapter, locate_adapter, pending_adapter
 from ltx_core.progress import Silent
 
 class Told(Silent):

@@ -7,16 +7,14 @@ from typing import Any
 import pytest
 import torch
 
+from ltx_core.adapters.lora import add_lora, lora_layers, target_modules
+from ltx_core.adapters.lora_files import read_lora, save_lora
+from ltx_core.adapters.lora_layout import Adapter
+from ltx_core.adapters.trained import stacked
 from ltx_core.errors import CheckpointError, ConfigError
-from ltx_core.files.digest import file_digest
-from ltx_core.files.tensors import write_tensors
-from ltx_core.lora.adapter import Adapter
-from ltx_core.lora.files import save_lora
-from ltx_core.lora.fuse import fuse_lora
-from ltx_core.lora.inject import add_lora, lora_layers
-from ltx_core.lora.read import read_lora
-from ltx_core.lora.stack import stacked
-from ltx_core.lora.targets import target_modules
+from ltx_core.io.digest import file_digest
+from ltx_core.io.tensors import write_tensors
+from tests.fused_lora import fuse_lora
 
 pytestmark = pytest.mark.whole
 

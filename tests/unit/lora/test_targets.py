@@ -4,10 +4,9 @@ from typing import Any
 
 import pytest
 
+from ltx_core.adapters.lora import add_lora, target_modules
+from ltx_core.adapters.lora_layout import stream_of
 from ltx_core.errors import ConfigError
-from ltx_core.lora.inject import add_lora
-from ltx_core.lora.names import stream_of
-from ltx_core.lora.targets import target_modules
 
 
 def streams(modules: list[str]) -> set[str]:

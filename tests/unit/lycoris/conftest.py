@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from ltx_core.lora.targets import linear_layers
-from ltx_core.lycoris.layers import lycoris_layers
-from ltx_core.lycoris.settings import LycorisSettings
-from ltx_core.lycoris.trained import TrainedLycoris
+from ltx_core.adapters.lora import linear_layers
+from ltx_core.adapters.lycoris_files import TrainedLycoris
+from ltx_core.adapters.lycoris_layout import lycoris_layers
+from ltx_core.adapters.lycoris_settings import LycorisSettings
 from tests.unit.lora.conftest import build, run_forward
 
 __all__ = ["build", "run_forward"]

@@ -12,14 +12,13 @@ from typing import Any
 import pytest
 import torch
 
-from ltx_core.files.tensors import read_tensors, write_tensors
-from ltx_core.lora.layout import PREFIX, original_name
-from ltx_core.lycoris.adapter import adapted_layers
-from ltx_core.lycoris.files import load_lycoris
-from ltx_core.lycoris.layout import NORM_OF_FROZEN
-from ltx_core.lycoris.trained import TrainedLycoris
+from ltx_core.adapters.lora_layout import PREFIX, original_name
+from ltx_core.adapters.lycoris import adapted_layers
+from ltx_core.adapters.lycoris_files import TrainedLycoris, load_lycoris
+from ltx_core.adapters.lycoris_layout import NORM_OF_FROZEN
+from ltx_core.io.tensors import read_tensors, write_tensors
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.provenance import lora_metadata
+from ltx_core.training.state import lora_metadata
 from tests.unit.lycoris.conftest import KINDS, every_kind
 
 pytestmark = pytest.mark.whole

@@ -8,20 +8,16 @@ import pytest
 import torch
 from lycoris import create_lycoris_from_weights
 
+from ltx_core.adapters.lora import add_lora, lora_parameters
+from ltx_core.adapters.lora_files import save_lora
+from ltx_core.adapters.lora_layout import Adapter, original_name
+from ltx_core.adapters.lycoris import adapted_layers, remove_lycoris
+from ltx_core.adapters.lycoris_files import TrainedLycoris, check_lycoris, library_tensors, load_lycoris
+from ltx_core.adapters.lycoris_layout import NORM_OF_FROZEN, check_adapter
+from ltx_core.adapters.trained import check_export, stacked
 from ltx_core.errors import CheckpointError
-from ltx_core.files.digest import file_digest
-from ltx_core.files.tensors import read_tensors, write_tensors
-from ltx_core.lora.adapter import Adapter
-from ltx_core.lora.files import save_lora
-from ltx_core.lora.gate import check_export
-from ltx_core.lora.inject import add_lora, lora_parameters
-from ltx_core.lora.layout import original_name
-from ltx_core.lora.stack import stacked
-from ltx_core.lycoris.adapter import adapted_layers, remove_lycoris
-from ltx_core.lycoris.files import check_lycoris, library_tensors, load_lycoris
-from ltx_core.lycoris.fit import check_adapter
-from ltx_core.lycoris.layout import NORM_OF_FROZEN
-from ltx_core.lycoris.trained import TrainedLycoris
+from ltx_core.io.digest import file_digest
+from ltx_core.io.tensors import read_tensors, write_tensors
 from tests.unit.lycoris.conftest import every_kind, pretend_training, put_on
 
 pytestmark = pytest.mark.whole

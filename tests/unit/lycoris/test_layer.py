@@ -6,16 +6,13 @@ import pytest
 import torch
 from lycoris.modules.base import LycorisBaseModule
 
+from ltx_core.adapters.lycoris import LycorisLayer, adapted_layers, add_lycoris, new_module, product, weight_change
+from ltx_core.adapters.lycoris_layout import LayerOptions
 from ltx_core.denoiser.forward import denoise
-from ltx_core.engine.assemble import set_policies, weight_stream
-from ltx_core.engine.frozen_weight import bring_weights, frozen_weight
+from ltx_core.engine.assemble import bring_weights, frozen_weight, set_policies, weight_stream
 from ltx_core.engine.low_precision import LowPrecision, QuantisedLinear
 from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.projection import with_added
-from ltx_core.lycoris.adapter import adapted_layers, add_lycoris
-from ltx_core.lycoris.layer import LycorisLayer
-from ltx_core.lycoris.layers import LayerOptions
-from ltx_core.lycoris.modules import new_module, product, weight_change
 from tests.unit.engine.conftest import build as engine_build
 from tests.unit.engine.conftest import streams
 from tests.unit.lycoris.conftest import KINDS, pretend_training, put_on

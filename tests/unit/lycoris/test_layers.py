@@ -1,19 +1,20 @@
 """Which layers, and the tensors on them: the library's own, counted without it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from lycoris.functional import factorization
 
-from ltx_core.engine.footprint import AdapterWork, Training, predict
-from ltx_core.engine.model_sizes import linear_shapes
+from ltx_core.adapters.lora import linear_layers
+from ltx_core.adapters.lycoris import new_module
+from ltx_core.adapters.lycoris_layout import LayerOptions, factor_pair, lycoris_layers, num_weights, tensor_shapes
+from ltx_core.adapters.lycoris_settings import LycorisSettings
 from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import ConfigError
-from ltx_core.lora.targets import linear_layers
-from ltx_core.lycoris.layers import LayerOptions, factor_pair, lycoris_layers, num_weights, tensor_shapes
-from ltx_core.lycoris.modules import new_module
-from ltx_core.lycoris.settings import LycorisSettings
+from ltx_core.memory.training import AdapterWork, Training
+from ltx_core.memory.transformer import linear_shapes
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.memory_plan import Bucket, bucket_of, workload
 from tests.unit.lycoris.conftest import every_kind, put_on
@@ -67,7 +68,7 @@ def test_what_an_adapter_builds_and_keeps_is_counted(build: Callable[..., Any]) 
     options = EngineOptions(recompute=1.0)
     more = AdapterWork(built=1000, video_values=10, audio_values=5)
     before, after = (
-        predict(plain.sizes, plain.batch, Training(1, adapter=adapter), options).peak_bytes
+        replace(plain, training=Training(1, adapter=adapter)).estimate(options).peak_bytes
         for adapter in (AdapterWork(), more)
     )
     batch = plain.batch

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from datasets_spec import Clip, DatasetSpec, Media
-from ltx_core.files.digest import file_digest
+from ltx_core.io.digest import file_digest
 from ltx_core.media.probe import probe_media
 
 WIDTH, HEIGHT, BITS = 64, 48, 8

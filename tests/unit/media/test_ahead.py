@@ -8,8 +8,8 @@ import pytest
 
 from datasets_spec import QuarantineReason
 from ltx_core.errors import Stopped, TransientError
-from ltx_core.media.ahead import Leaving, Window, default_workers, run_ahead
 from ltx_core.media.errors import MediaError
+from ltx_core.media.workers import Leaving, Window, default_workers, run_ahead
 
 WIDE = Window(workers=4, max_bytes=10**9)
 Results = Generator[tuple[int, int | MediaError], None, None]

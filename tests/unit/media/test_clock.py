@@ -8,12 +8,12 @@ import numpy.typing as npt
 import pytest
 
 from datasets_spec import QuarantineReason
+from ltx_core.media.audio import decode_sound
 from ltx_core.media.container import open_media, video_stream
 from ltx_core.media.errors import MediaError
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.probe import probe_media
 from ltx_core.media.reading import listed_packets
-from ltx_core.media.sound import decode_sound
 
 Pixels = npt.NDArray[np.uint8]
 Number = tuple[Callable[[int], Pixels], Callable[[Pixels], int]]

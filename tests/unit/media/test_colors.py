@@ -14,11 +14,10 @@ from PIL import Image, ImageCms
 
 from datasets_spec import QuarantineReason
 from ltx_core.errors import DataError
-from ltx_core.media.colors import check_mappable, color_kind, to_bt709
+from ltx_core.media.display import SCALING, check_mappable, color_kind, to_bt709
 from ltx_core.media.errors import MediaError
 from ltx_core.media.frames import decode_frames
-from ltx_core.media.orientation import SCALING
-from ltx_core.media.picture import read_picture
+from ltx_core.media.image import read_picture
 
 WriteVideo = Callable[..., Path]
 

@@ -4,12 +4,13 @@ import pytest
 
 from datasets_spec import DatasetSpec, QuarantineReason
 from ltx_core.errors import ConfigError, DataError
-from ltx_core.media.captions import read_caption
 from ltx_core.media.errors import MediaError
-from ltx_core.media.find import find_media, find_sounds
-from tasks.footage import ignored_files
-from tasks.probe import ProbeConfig, probe_notices
-from tasks.shared import Shared
+from ltx_core.media.find import find_audios, find_media, read_caption
+from tasks.runtime.shared import Shared
+from tasks.runtime.stage import StageRun
+from tasks.runtime.workspace import Workspace
+from tasks.stages.footage import ignored_files
+from tasks.stages.probe import Probe, ProbeConfig
 
 
 def test_finds_every_kind_sorted_and_no_hidden_ones(tmp_path: Path) -> None:
@@ -30,8 +31,10 @@ def test_what_is_ignored_is_counted_by_kind(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"x")
     dataset = DatasetSpec(id="set", instance_data_dir=tmp_path)
     assert ignored_files(dataset) == {"": 1, ".heic": 1, ".jpg": 2, ".txt": 1}
-    lines = probe_notices(ProbeConfig(), Shared.model_construct(datasets=(dataset,)))
-    assert "dataset set: 2 .jpg files ignored: pictures are not trained on" in lines
+    shared = Shared.model_construct(datasets=(dataset,))
+    run = StageRun(stage=Probe(), config=ProbeConfig(), shared=shared, inputs={}, workspace=Workspace(tmp_path))
+    lines = Probe().warnings(run)
+    assert "dataset set: 2 .jpg files ignored: images are not trained on" in lines
     assert "dataset set: 1 files without a suffix ignored: not known as video" in lines
     assert len(lines) == 4
     masked = dataset.model_copy(update={"mask_dir": tmp_path})
@@ -99,7 +102,7 @@ def test_sounds_are_found_by_the_name_of_their_video(tmp_path: Path) -> None:
     for name in ("a.WAV", "deep/b.flac", "deep/b.mp3", "c.mp4", "c.txt", ".d.wav"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = {name: [path.name for path in paths] for name, paths in find_sounds(tmp_path).items()}
+    found = {name: [path.name for path in paths] for name, paths in find_audios(tmp_path).items()}
     assert found == {"a": ["a.WAV"], "deep/b": ["b.flac", "b.mp3"]}
     with pytest.raises(DataError, match=r"audio\.sound_dir"):
-        find_sounds(tmp_path / "nowhere")
+        find_audios(tmp_path / "nowhere")

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ltx_core.media.heard import absent_latent_frames, heard
-from ltx_core.media.sound import Span, sound_and_gaps
+from ltx_core.media.audio import Span, audio_and_gaps
+from ltx_core.media.clip import absent_latent_frames, heard
 from ltx_core.shapes import audio_latent_frames
 
 WriteVideo = Callable[..., Path]
@@ -61,7 +61,7 @@ def test_a_span_beyond_the_sound_has_none(write_video: WriteVideo, plain: Plain)
     """It is absent and not silent, so it is not taught as silence, and the picture trains without it."""
     path = write_video("short.mov", [plain(20)] * 50, sound=tone(0.5), sound_codec="pcm_s16le")
     assert heard(path, 1.0, CLIP, 2).kind == "none"
-    found = sound_and_gaps(path, 1.0, CLIP)
+    found = audio_and_gaps(path, 1.0, CLIP)
     assert found is not None
     assert found[1] == [Span(0.0, CLIP)]
     silent = write_video("silent.mov", [plain(20)] * 50, sound=tone(2.0) * 0, sound_codec="pcm_s16le")

@@ -3,8 +3,7 @@ from typing import Any
 
 from datasets_spec import Clip, QuarantineReason
 from ltx_core.media.clip import clip_id, keyed
-from ltx_core.media.duplicates import mark_duplicates
-from ltx_core.media.holdout import assign_splits, eval_split
+from ltx_core.media.quality import assign_splits, eval_split, mark_duplicates
 
 MakeClip = Callable[..., Clip]
 

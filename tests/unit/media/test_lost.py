@@ -39,7 +39,7 @@ def test_a_lost_picture_is_noticed(write_video: WriteVideo, number: Number, suff
         stored = [packet for packet in container.demux(video=0) if packet.size]
     key = next(n for n, packet in enumerate(stored) if packet.is_keyframe and n > 10)
     at = (stored[key].pts - stored[0].pts) * stored[key].time_base
-    with pytest.raises(MediaError, match=r"lacks a picture at about") as caught:
+    with pytest.raises(MediaError, match=r"lacks a frame at about") as caught:
         probe_media(without(path, lambda n, _: n == key + after_key))
     assert caught.value.reason is QuarantineReason.DECODE_ERROR
     assert float(str(caught.value).split("about ")[1].split()[0]) == pytest.approx(float(at), abs=0.3)

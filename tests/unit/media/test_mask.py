@@ -11,7 +11,7 @@ from PIL import Image
 from datasets_spec import Clip, QuarantineReason
 from ltx_core.media.errors import MediaError
 from ltx_core.media.find import find_masks
-from ltx_core.media.mask import cells, check_mask, mask_weights, over_time
+from ltx_core.media.whole_clip import cells, check_mask, mask_weights, over_time
 
 ClipOf = Callable[..., Clip]
 WriteVideo = Callable[..., Path]
@@ -71,7 +71,7 @@ def test_the_shape_of_the_video_is_wanted(tmp_path: Path, write_video: WriteVide
     with pytest.raises(MediaError, match=r"60x40 and its video 1920x1080; the same shape is wanted"):
         check_mask(path, (1920, 1080))
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    with pytest.raises(MediaError, match="is no picture"):
+    with pytest.raises(MediaError, match="is no image"):
         check_mask(tmp_path / "broken.png", (64, 64))
     check_mask(write_video("v.mp4", [np.zeros((48, 64, 3), dtype=np.uint8)] * 9), (640, 480))
 
@@ -81,15 +81,15 @@ def test_a_damaged_picture_is_a_bad_mask(clip: ClipOf, tmp_path: Path, suffix: s
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(MediaError, match="damaged picture") as caught:
+    with pytest.raises(MediaError, match="damaged image") as caught:
         mask_weights(clip(mask_path=str(path)))
     assert caught.value.reason is QuarantineReason.BAD_MASK
     if suffix == "png":  # all of it is read for its EXIF
-        with pytest.raises(MediaError, match="damaged picture") as early:
+        with pytest.raises(MediaError, match="damaged image") as early:
             check_mask(path, (64, 64))
         assert early.value.reason is QuarantineReason.BAD_MASK
     path.unlink()
-    with pytest.raises(MediaError, match="there is no picture") as gone:
+    with pytest.raises(MediaError, match="there is no image") as gone:
         mask_weights(clip(mask_path=str(path)))
     assert gone.value.reason is QuarantineReason.BAD_MASK
 

@@ -5,16 +5,13 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from datasets_spec import QuarantineReason
-from ltx_core.files.digest import file_digest
-from ltx_core.files.regular import is_plain_name, one_line, open_regular, shown_name
-from ltx_core.media.captions import caption_file, read_caption
-from ltx_core.media.contact_sheet import contact_sheet
+from ltx_core.io.digest import file_digest
+from ltx_core.io.regular import is_plain_name, one_line, open_regular, shown_name
 from ltx_core.media.errors import MediaError
-from ltx_core.media.find import find_masks
+from ltx_core.media.find import caption_file, find_masks, read_caption
 from ltx_core.media.probe import probe_media
 
 Make = Callable[[Path], None]
@@ -88,9 +85,3 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
 def test_names_on_one_line() -> None:
     assert one_line("a\nb\r\x1b[31mc\u2028d\udce9") == r"a\nb\r\x1b[31mc\u2028d\udce9"
     assert one_line("plain, Ünïcödé 🎬") == "plain, Ünïcödé 🎬"
-
-
-def test_a_line_break_on_a_contact_sheet(tmp_path: Path) -> None:
-    pictures = np.zeros((2, 32, 32, 3), dtype=np.uint8)
-    contact_sheet([("new\nline\x1b[1m.mp4", pictures)], tmp_path / "sheet.png")
-    assert (tmp_path / "sheet.png").stat().st_size > 0

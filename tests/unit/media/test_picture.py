@@ -10,7 +10,7 @@ from PIL import Image
 from datasets_spec import Clip
 from ltx_core.errors import DataError
 from ltx_core.media.clip import clip_frames
-from ltx_core.media.picture import picture_size, read_picture
+from ltx_core.media.image import picture_size, read_picture
 
 WriteVideo = Callable[..., Path]
 ClipOf = Callable[..., Clip]
@@ -80,15 +80,15 @@ def test_transparency_is_black_and_grey_is_colour(tmp_path: Path) -> None:
 
 
 def test_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="there is no picture"):
+    with pytest.raises(DataError, match="there is no image"):
         read_picture(tmp_path / "absent.png", (64, 64))
     (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(DataError, match="is no picture that can be opened"):
+    with pytest.raises(DataError, match="is no image that can be opened"):
         read_picture(tmp_path / "text.png", (64, 64))
     Image.fromarray(np.zeros((8, 8), np.int32)).save(tmp_path / "deep.tiff")
     with pytest.raises(DataError, match="numbers of 32 bits"):
         read_picture(tmp_path / "deep.tiff", (64, 64))
     whole = save(tmp_path / "whole.png", np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8))
     (tmp_path / "torn.png").write_bytes(whole.read_bytes()[:4000])
-    with pytest.raises(DataError, match="damaged picture"):
+    with pytest.raises(DataError, match="damaged image"):
         read_picture(tmp_path / "torn.png", (64, 64))

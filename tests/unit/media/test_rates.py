@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from ltx_core.media.rates import native_rate, resampled, usual_rate
+from ltx_core.media.windows import native_rate, resampled, usual_rate
 
 NTSC = Fraction(30000, 1001)
 

@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from ltx_core.errors import DataError
-from ltx_core.media.picture import read_picture
-from ltx_core.media.recompress import recompressed
+from ltx_core.media.image import read_picture, recompressed
 
 
 def textured(height: int = 96, width: int = 128) -> np.ndarray:

@@ -9,8 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from ltx_core.media.frames import decode_frames
-from ltx_core.media.look import look_at
-from ltx_core.media.scan import field_fit
+from ltx_core.media.scan import field_fit, look_at
 
 Pixels = npt.NDArray[np.uint8]
 WriteVideo = Callable[..., Path]

@@ -6,10 +6,9 @@ import numpy.typing as npt
 import pytest
 
 from datasets_spec import QuarantineReason
-from ltx_core.media.downmix import stereo_matrix
+from ltx_core.media.audio import decode_sound, has_sound, stereo_matrix, to_channels
 from ltx_core.media.errors import MediaError
 from ltx_core.media.frames import decode_frames
-from ltx_core.media.sound import decode_sound, has_sound, to_channels
 
 Pixels = npt.NDArray[np.uint8]
 Sound = npt.NDArray[np.float32]

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from datasets_spec import Clip, DatasetSpec, Media, QuarantineReason
-from ltx_core.media.clip import clip_frames, clip_seconds, clip_sound
+from ltx_core.media.clip import clip_audio, clip_frames, clip_seconds
 from ltx_core.media.quality import QualityThresholds
 from ltx_core.media.split import split_media
 
@@ -206,12 +206,12 @@ def test_kind_of_sound(
     (clip,) = split(media_of(path), spec(video={"num_frames": 49}))[0]
     assert clip.audio == kind
     assert clip.audio_channels == 2
-    samples = clip_sound(clip)
+    samples = clip_audio(clip)
     assert (samples is None) == (sound is None)
     assert samples is None or samples.shape == (2, round(clip_seconds(clip) * 16_000))
     (mute,) = split(media_of(path), spec(video={"num_frames": 49}, audio={"auto_split": False}))[0]
     assert (mute.audio, mute.audio_channels, mute.loudness_db) == ("none", 0, -120.0)
-    assert clip_sound(mute) is None
+    assert clip_audio(mute) is None
 
 
 def test_broken_sound_keeps_the_pictures(write_video: WriteVideo, media_of: MediaOf, spec: Spec) -> None:

@@ -12,10 +12,10 @@ import pytest
 from av.stream import Disposition
 
 from datasets_spec import QuarantineReason
+from ltx_core.media.audio import decode_sound
 from ltx_core.media.errors import MediaError
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.probe import probe_media
-from ltx_core.media.sound import decode_sound
 
 Pixels = npt.NDArray[np.uint8]
 Number = tuple[Callable[[int], Pixels], Callable[[Pixels], int]]

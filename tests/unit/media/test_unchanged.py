@@ -9,7 +9,7 @@ import pytest
 
 from datasets_spec import QuarantineReason
 from ltx_core.errors import TransientError
-from ltx_core.files.digest import DigestMemo, file_digest
+from ltx_core.io.digest import DigestMemo, file_digest
 from ltx_core.media.errors import MediaError
 from ltx_core.media.unchanged import TRIES, read_unchanged
 

@@ -8,14 +8,12 @@ import av
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image, ImageFont
 
 from ltx_core.errors import ShapeError
-from ltx_core.media.contact_sheet import contact_sheet, legible, wrap
+from ltx_core.media.audio import decode_sound
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.mp4 import write_mp4
 from ltx_core.media.probe import probe_media
-from ltx_core.media.sound import decode_sound
 
 Pixels = npt.NDArray[np.uint8]
 Sound = npt.NDArray[np.float32]
@@ -76,32 +74,6 @@ def test_wrong_shapes(tmp_path: Path) -> None:
     for wrong in wrongs:
         with pytest.raises(ShapeError, match="frames are"):
             write_mp4(tmp_path / "a.mp4", wrong, 25, None, 24_000)
-    with pytest.raises(ShapeError, match="sound is"):
+    with pytest.raises(ShapeError, match="audio is"):
         write_mp4(tmp_path / "a.mp4", frames, 25, np.zeros((1, 99), dtype=np.float32), 24_000)
     assert not (tmp_path / "a.mp4").exists()
-
-
-def test_letters_that_a_font_lacks_are_spelt_out() -> None:
-    font = ImageFont.load_default(size=20)
-    assert legible("naïve café — 25 \u72d0", font) == "naive cafe - 25 ?"
-    assert wrap("one two " + "x" * 400, 300, font)[0] == "one two"
-    assert all(font.getlength(line) <= 300 for line in wrap("one two " + "x" * 400, 300, font))
-
-
-def test_contact_sheet(tmp_path: Path) -> None:
-    red = np.zeros((4, 90, 160, 3), dtype=np.uint8)
-    red[..., 0] = 200
-    tall = np.full((2, 160, 90, 3), (20, 60, 220), dtype=np.uint8)
-    path = tmp_path / "sheets" / "sheet.png"
-    contact_sheet([("A short caption", red), ("word " * 300 + "x" * 500, tall), ("", red[:1])], path)
-    with Image.open(path) as image:
-        pixels = np.asarray(image.convert("RGB"))
-    assert pixels.shape[1] == 1600
-    assert (pixels == (200, 0, 0)).all(axis=2).sum() > 10_000
-    assert (pixels == (20, 60, 220)).all(axis=2).sum() > 10_000
-    assert pixels[0, 0].max() < 60
-    contact_sheet([("A short caption", red)], tmp_path / "b.png")
-    contact_sheet([("A short caption", red)], tmp_path / "c.png")
-    assert (tmp_path / "b.png").read_bytes() == (tmp_path / "c.png").read_bytes()
-    with pytest.raises(ValueError, match="nothing"):
-        contact_sheet([("Nothing", red[:0])], path)

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from ltx_core.errors import StorageError
-from ltx_core.files.digest import DigestMemo
-from ltx_core.pool.background import BackgroundWriter
-from ltx_core.pool.index import read_index
-from ltx_core.pool.transfer import Arriving, one_behind, to_device, to_host
-from ltx_core.pool.writer import ShardLimits, ShardWriter
+from ltx_core.io.digest import DigestMemo
+from ltx_core.store.index import read_index
+from ltx_core.store.samples import BackgroundWriter
+from ltx_core.store.writer import ShardLimits, ShardWriter
+from ltx_core.transfer import Arriving, one_behind, to_device, to_host
 
 
 def sample(value: float) -> Callable[[], Mapping[str, Tensor]]:

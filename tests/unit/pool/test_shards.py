@@ -15,11 +15,11 @@ from safetensors.torch import load
 
 from datasets_spec.sealed_table import read_sealed
 from ltx_core.errors import DataError
-from ltx_core.files.digest import DigestMemo, file_digest
-from ltx_core.files.table_file import write_table
-from ltx_core.pool.index import read_index
-from ltx_core.pool.samples import ShardReader, pack_sample
-from ltx_core.pool.writer import ShardLimits, ShardWriter
+from ltx_core.io.digest import DigestMemo, file_digest
+from ltx_core.io.table_file import write_table
+from ltx_core.store.index import read_index
+from ltx_core.store.samples import ShardReader, pack_sample
+from ltx_core.store.writer import ShardLimits, ShardWriter
 
 
 def tensors(seed: int) -> dict[str, torch.Tensor]:
@@ -85,7 +85,7 @@ def test_writer_goes_on_and_clears_what_a_killed_one_left(tmp_path: Path) -> Non
 KILLED_IN_AN_INDEX = """
 import os, signal, sys
 from pathlib import Path
-from ltx_core.files import atomic
+from ltx_core.io import atomic
 from tests.unit.pool.test_shards import write
 
 def die(path):

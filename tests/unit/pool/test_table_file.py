@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ltx_core.files.table_file import write_table
+from ltx_core.io.table_file import write_table
 
 TABLE = pa.table({"number": list(range(2000))})
 

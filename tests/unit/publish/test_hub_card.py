@@ -9,8 +9,8 @@ import yaml
 from safetensors.torch import save_file
 
 from datasets_spec import Render
-from tasks.hub_card import DIFFUSERS_NAME, LYCORIS_NAME, hub_card, lora_name, shown_renders
-from tasks.shared import ModelConfig
+from tasks.runtime.shared import ModelConfig
+from tasks.stages.publish import DIFFUSERS_NAME, LYCORIS_NAME, hub_card, lora_name, shown_renders
 
 Mode = Literal["t2v", "i2v", "s2v", "extend", "inpaint"]
 MODES: tuple[Mode, ...] = ("i2v", "s2v", "t2v", "extend", "inpaint")

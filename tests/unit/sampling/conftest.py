@@ -7,9 +7,9 @@ import pytest
 import torch
 from diffusers import LTX2VideoTransformer3DModel
 
-from ltx_core.conditioning.text import Text
+from ltx_core.conditioning.kinds import Text
 from ltx_core.sampling.request import RenderRequest
-from ltx_core.sampling.walk import Prompts
+from ltx_core.sampling.sampler import Prompts
 from tests.tiny_transformer import build as tiny
 
 CHANNELS, AUDIO_CHANNELS, WIDTH, AUDIO_WIDTH = 4, 8, 32, 16

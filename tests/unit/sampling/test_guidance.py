@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from ltx_core.errors import ConfigError
-from ltx_core.sampling.combine import combine
-from ltx_core.sampling.guidance import Guidance, Pass, StreamGuidance
-from ltx_core.sampling.official import official
+from ltx_core.sampling.guidance import Guidance, Pass, StreamGuidance, official
+from ltx_core.sampling.sampler import combine
 
 
 def predictions(batch: int = 1) -> dict[Pass, torch.Tensor]:

@@ -9,18 +9,15 @@ from diffusers import LTX2VideoTransformer3DModel
 from peft import LoraConfig
 from safetensors.torch import save_file
 
-from ltx_core.conditioning.first_frame import FirstFrame
-from ltx_core.conditioning.sound import Sound
+from ltx_core.conditioning.kinds import FirstFrame, Sound
 from ltx_core.denoiser.forward import denoise
-from ltx_core.denoiser.packing import pack_video
+from ltx_core.denoiser.tokens import pack_video
 from ltx_core.errors import CheckpointError, ConfigError, DataError, ShapeError, Stopped
 from ltx_core.progress import Silent
+from ltx_core.sampling.decoding import SampledLatents, load_latents, save_latents
 from ltx_core.sampling.guidance import Guidance, StreamGuidance
-from ltx_core.sampling.latents import SampledLatents, load_latents, save_latents
-from ltx_core.sampling.noise import initial_state
 from ltx_core.sampling.request import RenderRequest
-from ltx_core.sampling.sampler import sample
-from ltx_core.sampling.walk import Prompts, Walk
+from ltx_core.sampling.sampler import Prompts, Walk, initial_state, sample
 from ltx_core.shapes import LatentShape
 from tests.forwards import watched
 
@@ -175,7 +172,7 @@ def test_refuses_conditionings_that_do_not_fit(
         sample(transformer, prompts, image, Silent())
     with pytest.raises(ShapeError, match="first frame latent"):
         sample(transformer, prompts, image, Silent(), conditionings=[frame])
-    with pytest.raises(ShapeError, match="sound is"):
+    with pytest.raises(ShapeError, match="audio is"):
         sample(transformer, prompts, sound, Silent(), conditionings=[Sound(torch.zeros(10, 8))])
 
 

@@ -7,16 +7,14 @@ import pytest
 import torch
 from diffusers import LTX2VideoTransformer3DModel
 
+from ltx_core.adapters.lora import add_lora, lora_parameters, target_modules
 from ltx_core.engine.assemble import assemble, weight_stream
 from ltx_core.engine.options import EngineOptions
-from ltx_core.lora.inject import add_lora, lora_parameters
-from ltx_core.lora.targets import target_modules
 from ltx_core.progress import Silent
+from ltx_core.sampling.decoding import SampledLatents
 from ltx_core.sampling.guidance import Guidance, StreamGuidance
-from ltx_core.sampling.latents import SampledLatents
 from ltx_core.sampling.request import RenderRequest
-from ltx_core.sampling.sampler import sample
-from ltx_core.sampling.walk import Prompts
+from ltx_core.sampling.sampler import Prompts, sample
 
 pytestmark = pytest.mark.whole
 

@@ -8,10 +8,10 @@ import torch
 from transformers import AutoTokenizer, CLIPImageProcessorPil, CLIPModel
 
 from ltx_core.errors import CheckpointError
-from ltx_core.files.digest import DigestMemo
+from ltx_core.io.digest import DigestMemo
 from ltx_core.progress import SILENT
-from ltx_core.scoring.clip_files import clip_identity, locate_clip, pending_clip
-from ltx_core.scoring.clip_score import clip_score, load_clip
+from ltx_core.vision.clip_score import clip_score, load_clip
+from ltx_core.vision.folder import clip_identity, locate_clip, pending_clip
 from tests.clip_model import NUM_POSITIONS, write_clip
 
 PROMPTS = ("A ball rolls.", "Waves crash.", "A dog.", "zzz")

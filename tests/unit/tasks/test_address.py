@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from tasks.address import WHOLE, Address, hide_secrets, without_secrets
+from tasks.tracking.address import WHOLE, Address, hide_secrets, without_secrets
 
 SECRET = "hunter2"
 SERVER = "https://mlflow.example:5000/base"

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from ltx_core.errors import DataError
-from tasks.death import silent_death
+from tasks.runtime.launch import silent_death
 
 CUT = """
 import mmap, os, sys

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ltx_core.errors import Stopped
-from ltx_core.files.lock import folder_lock
+from ltx_core.io.lock import folder_lock
 from ltx_core.progress import SILENT, Silent
 
 pytestmark = pytest.mark.whole
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.whole
 HOLDER = """
 import sys
 from pathlib import Path
-from ltx_core.files.lock import folder_lock
+from ltx_core.io.lock import folder_lock
 from ltx_core.progress import SILENT
 with folder_lock(Path(sys.argv[1]), SILENT, sys.argv[2] or None):
     print("held", flush=True)

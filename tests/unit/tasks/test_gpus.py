@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from ltx_core.errors import ConfigError, Stopped
-from ltx_core.files import lock
+from ltx_core.io import lock
 from ltx_core.progress import Silent
-from tasks.gpus import ALL, VISIBLE, held_gpus, lock_folder
+from tasks.runtime.device import ALL, VISIBLE, held_gpus, lock_folder
 
 pytestmark = pytest.mark.whole
 
@@ -21,7 +21,7 @@ HOLDER = """
 import sys, tempfile
 tempfile.tempdir = sys.argv[1]
 from ltx_core.progress import SILENT
-from tasks.gpus import held_gpus
+from tasks.runtime.device import held_gpus
 with held_gpus(1, "train_lora in /data/ann", SILENT) as held:
     print(*held.names, flush=True)
     sys.stdin.read()

@@ -6,7 +6,7 @@ import pytest
 
 from ltx_core.errors import DamagedError
 from ltx_core.training.config import TrainSettings
-from tasks.kept_budget import forget_budget, keep_budget, with_kept_budget
+from tasks.stages.train_lora import forget_budget, keep_budget, with_kept_budget
 
 
 def test_a_resumed_run_has_the_share_that_was_chosen(tmp_path: Path) -> None:

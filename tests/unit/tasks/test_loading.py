@@ -4,7 +4,7 @@ import gc
 
 import pytest
 
-from tasks.loading import loading
+from tasks.runtime.device import loading
 
 
 def test_it_rests_inside_and_goes_on_after() -> None:

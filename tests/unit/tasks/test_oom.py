@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from ltx_core import oom
+from ltx_core import process as oom
 
 
 @pytest.mark.parametrize(

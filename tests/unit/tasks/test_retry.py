@@ -3,7 +3,7 @@
 import pytest
 
 from ltx_core.errors import ConfigError, DataError, LtxError, OutOfMemory, Stopped, TransientError
-from tasks.retry import RETRY_DELAYS_SECONDS, with_retries
+from tasks.runtime.launch import RETRY_DELAYS_SECONDS, with_retries
 
 
 @pytest.mark.parametrize("kind", [DataError, ConfigError, OutOfMemory, Stopped, KeyError, KeyboardInterrupt])

@@ -10,13 +10,12 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from flows.dead_runs import PROCESS, beginning, end_dead_runs
+from flows.server.processes import PROCESS, beginning, end_dead_runs
 from ltx_core.process import ProcessRecord
-from tasks.shared import TrackingConfig
-from tasks.tracking import connect
-from tasks.tracking_kept import Entry, Kept, destination, kept_entries, kept_folder
-from tasks.tracking_log import LoggedRun, TrackingLog, tell_kept
-from tasks.workspace import Workspace
+from tasks.runtime.shared import TrackingConfig
+from tasks.runtime.workspace import Workspace
+from tasks.tracking.log import Entry, Kept, LoggedRun, TrackingLog, destination, kept_entries, kept_folder, tell_kept
+from tasks.tracking.mlflow import connect
 
 pytestmark = pytest.mark.whole
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ltx_core.text.compiled import compile_layers, worth_compiling
+from ltx_core.checkpoint.text_encoder import open_text_encoder
+from ltx_core.text.assemble import compile_layers, worth_compiling
 from ltx_core.text.gemma import load_gemma
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -16,7 +17,7 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 def test_the_feed_forward_and_the_norms_of_every_layer(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[torch.nn.Module] = []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module, **_options: compiled.append(module))
-    model = load_gemma(GOLDEN / name, device="cpu", dtype=torch.float32).model
+    model = load_gemma(open_text_encoder(GOLDEN / name), device="cpu", dtype=torch.float32).model
     assert compile_layers(model) == len(compiled)
     for layer in model.layers:
         assert layer.mlp in compiled

@@ -3,18 +3,18 @@ from typing import Any
 import pytest
 import torch
 
-from ltx_core.checkpoint.combined import Checkpoint
 from ltx_core.checkpoint.load import load_connectors
+from ltx_core.checkpoint.model import Model
 from ltx_core.errors import ShapeError
 from ltx_core.text.contexts import text_contexts
 
 
 @pytest.fixture
-def connectors(checkpoint: Checkpoint) -> Any:
+def connectors(checkpoint: Model) -> Any:
     return load_connectors(checkpoint, device="cpu", dtype=torch.float32)
 
 
-def caption(checkpoint: Checkpoint, tokens: int, seed: int) -> dict[str, torch.Tensor]:
+def caption(checkpoint: Model, tokens: int, seed: int) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
     if checkpoint.generation == "2.0":
         return {"features": torch.randn(tokens, 32, generator=generator)}
@@ -22,7 +22,7 @@ def caption(checkpoint: Checkpoint, tokens: int, seed: int) -> dict[str, torch.T
     return {"video_features": video, "audio_features": audio}
 
 
-def test_a_context_does_not_depend_on_its_batch(checkpoint: Checkpoint, connectors: Any) -> None:
+def test_a_context_does_not_depend_on_its_batch(checkpoint: Model, connectors: Any) -> None:
     captions = [caption(checkpoint, tokens, seed) for seed, tokens in enumerate((3, 128, 40))]
     together = text_contexts(connectors, captions, length=128)
     for index, sample in enumerate(captions):
@@ -31,13 +31,13 @@ def test_a_context_does_not_depend_on_its_batch(checkpoint: Checkpoint, connecto
             assert whole[index].equal(alone[0])
 
 
-def test_the_default_length_is_that_of_inference(checkpoint: Checkpoint, connectors: Any) -> None:
+def test_the_default_length_is_that_of_inference(checkpoint: Model, connectors: Any) -> None:
     video, audio = text_contexts(connectors, [caption(checkpoint, 3, 0)])
     assert video.shape == (1, 1024, 32)
     assert audio.shape[:2] == (1, 1024)
 
 
-def test_registers_fill_the_padding_by_position(checkpoint: Checkpoint, connectors: Any) -> None:
+def test_registers_fill_the_padding_by_position(checkpoint: Model, connectors: Any) -> None:
     """Giving the registers as if they were the caption's own tokens changes nothing."""
     sample = caption(checkpoint, 3, 0)
     filled = {
@@ -50,7 +50,7 @@ def test_registers_fill_the_padding_by_position(checkpoint: Checkpoint, connecto
 
 
 @pytest.mark.parametrize(("tokens", "length"), [(129, 128), (3, 130)])
-def test_lengths_that_do_not_fit_are_refused(checkpoint: Checkpoint, connectors: Any, tokens: int, length: int) -> None:
+def test_lengths_that_do_not_fit_are_refused(checkpoint: Model, connectors: Any, tokens: int, length: int) -> None:
     with pytest.raises(ShapeError, match=f"{tokens} tokens at length {length} with 128 registers"):
         text_contexts(connectors, [caption(checkpoint, tokens, 0)], length=length)
 

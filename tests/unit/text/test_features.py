@@ -5,12 +5,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from ltx_core.checkpoint.combined import Checkpoint
-from ltx_core.checkpoint.text_projection import TextProjection, load_text_projection
+from ltx_core.checkpoint.complete import check_fit
+from ltx_core.checkpoint.model import Model
+from ltx_core.checkpoint.text_encoder import open_text_encoder
 from ltx_core.errors import CheckpointError
-from ltx_core.text.features import columns_by_layer, embed_text, text_features
-from ltx_core.text.fit import fits
-from ltx_core.text.gemma import TextEncoder
+from ltx_core.text.gemma import (
+    TextEncoder,
+    TextProjection,
+    columns_by_layer,
+    embed_text,
+    load_text_projection,
+    text_features,
+)
 
 FULL = {"device": "cpu", "dtype": torch.float32}
 
@@ -38,7 +44,7 @@ def test_tokens_are_normalised_alone_and_scaled_to_the_width_in_2_3() -> None:
     assert text_features(projection, states[1:2])["video_features"].allclose(found["video_features"][1:2], atol=1e-6)
 
 
-def test_stored_features_are_bfloat16_and_repeat(checkpoint: Checkpoint, encoder: TextEncoder) -> None:
+def test_stored_features_are_bfloat16_and_repeat(checkpoint: Model, encoder: TextEncoder) -> None:
     projection = load_text_projection(checkpoint, **FULL)
     features = embed_text(encoder, projection, "a robot dancing")
     names = {"features"} if checkpoint.generation == "2.0" else {"video_features", "audio_features"}
@@ -49,7 +55,7 @@ def test_stored_features_are_bfloat16_and_repeat(checkpoint: Checkpoint, encoder
         assert value.equal(embed_text(encoder, projection, "a robot dancing")[name])
 
 
-def test_columns_by_layer_give_the_same_features(checkpoint: Checkpoint, encoder: TextEncoder) -> None:
+def test_columns_by_layer_give_the_same_features(checkpoint: Model, encoder: TextEncoder) -> None:
     projection = load_text_projection(checkpoint, **FULL)
     states = encoder.hidden_states("a robot dancing")
     ordered = columns_by_layer(projection, states.shape[2])
@@ -60,13 +66,13 @@ def test_columns_by_layer_give_the_same_features(checkpoint: Checkpoint, encoder
         assert not text_features(ordered, states)[name].allclose(value, atol=1e-2)
 
 
-def test_an_encoder_of_the_right_width_fits(checkpoint: Checkpoint, folder: Path) -> None:
-    fits(checkpoint, folder)
+def test_an_encoder_of_the_right_width_fits(checkpoint: Model, folder: Path) -> None:
+    check_fit(checkpoint, open_text_encoder(folder))
 
 
 @pytest.mark.parametrize(("key", "value", "width"), [("num_hidden_layers", 5, 192), ("hidden_size", 64, 320)])
 def test_an_encoder_of_another_width_is_refused(
-    checkpoint: Checkpoint, folder: Path, tmp_path: Path, key: str, value: int, width: int
+    checkpoint: Model, folder: Path, tmp_path: Path, key: str, value: int, width: int
 ) -> None:
     copy = tmp_path / "gemma"
     shutil.copytree(folder, copy)
@@ -74,14 +80,14 @@ def test_an_encoder_of_another_width_is_refused(
     config["text_config"][key] = value
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match=rf"= {width} values a token .*checkpoint\.safetensors takes 160\. Set"):
-        fits(checkpoint, copy)
+        check_fit(checkpoint, open_text_encoder(copy))
 
 
-def test_an_incomplete_or_absent_folder_is_refused(checkpoint: Checkpoint, folder: Path, tmp_path: Path) -> None:
+def test_an_incomplete_or_absent_folder_is_refused(checkpoint: Model, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"is no folder; it would need config\.json"):
-        fits(checkpoint, tmp_path / "nowhere")
+        check_fit(checkpoint, open_text_encoder(tmp_path / "nowhere"))
     copy = tmp_path / "gemma"
     shutil.copytree(folder, copy)
     (copy / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match="cannot be read"):
-        fits(checkpoint, copy)
+        check_fit(checkpoint, open_text_encoder(copy))

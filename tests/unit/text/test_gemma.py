@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ltx_core.checkpoint.text_encoder import open_text_encoder
 from ltx_core.errors import CheckpointError
 from ltx_core.text.gemma import MAX_TOKENS, TextEncoder, load_gemma
 
@@ -34,7 +35,7 @@ def test_every_layer_is_given_and_only_valid_tokens(encoder: TextEncoder) -> Non
 
 def test_positions_are_those_of_left_padding(folder: Path) -> None:
     """In bfloat16 rotary angles round differently at other positions: 1.2e-2 away if counted from zero."""
-    encoder = load_gemma(folder, device="cpu", dtype=torch.bfloat16)
+    encoder = load_gemma(open_text_encoder(folder), device="cpu", dtype=torch.bfloat16)
     text = "The woman says hello there. Ambient room tone and distant birds, " * 4
     ids = encoder.token_ids(text)
     padding = MAX_TOKENS - len(ids)
@@ -65,7 +66,7 @@ def test_missing_weights_are_named(folder: Path, tmp_path: Path) -> None:
     del weights[gone]
     save_file(weights, copy / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match=r"the text encoder in .* lacks layers\.\d\.mlp"):
-        load_gemma(copy, device="cpu", dtype=torch.float32)
+        load_gemma(open_text_encoder(copy), device="cpu", dtype=torch.float32)
 
 
 def test_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
@@ -73,4 +74,4 @@ def test_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, copy)
     (copy / "config.json").write_text(json.dumps({"model_type": "gemma4"}))
     with pytest.raises(CheckpointError, match="a gemma4 model; gemma3 or gemma4_unified is wanted"):
-        load_gemma(copy, device="cpu", dtype=torch.float32)
+        load_gemma(open_text_encoder(copy), device="cpu", dtype=torch.float32)

@@ -10,12 +10,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ltx_core.checkpoint.combined import Checkpoint, open_checkpoint
-from ltx_core.checkpoint.text_projection import load_text_projection
+from ltx_core.checkpoint.complete import check_fit
+from ltx_core.checkpoint.layouts import open_combined
+from ltx_core.checkpoint.model import Model
+from ltx_core.checkpoint.text_encoder import open_text_encoder
 from ltx_core.errors import CheckpointError
-from ltx_core.text.features import embed_text
-from ltx_core.text.fit import fits
-from ltx_core.text.gemma import load_gemma
+from ltx_core.text.gemma import embed_text, load_gemma, load_text_projection
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 FULL = {"device": "cpu", "dtype": torch.float32}
@@ -26,8 +26,8 @@ Change = Callable[[Tensors, dict[str, Any]], None]
 Changed = Callable[[Change], Path]
 
 
-def opened(generation: str) -> Checkpoint:
-    return open_checkpoint(GOLDEN / generation / "checkpoint.safetensors", components=("text_projection",))
+def opened(generation: str) -> Model:
+    return open_combined(GOLDEN / generation / "checkpoint.safetensors", components=("text_projection",))
 
 
 @pytest.fixture
@@ -52,20 +52,20 @@ def changed(packed: Path, tmp_path: Path) -> Changed:
 
 
 def test_one_bos_is_added_to_what_the_tokenizer_gives(packed: Path) -> None:
-    encoder = load_gemma(packed, **FULL)
+    encoder = load_gemma(open_text_encoder(packed), **FULL)
     alone = encoder.tokenizer(TEXT)["input_ids"]
     assert encoder.tokenizer.bos_token_id not in alone
     assert encoder.token_ids(f"  {TEXT}\n") == [encoder.tokenizer.bos_token_id, *alone]
 
 
 def test_it_is_frozen_and_of_one_dtype(packed: Path) -> None:
-    model = load_gemma(packed, device="cpu", dtype=torch.bfloat16).model
+    model = load_gemma(open_text_encoder(packed), device="cpu", dtype=torch.bfloat16).model
     assert {(parameter.dtype, parameter.requires_grad) for parameter in model.parameters()} == {(torch.bfloat16, False)}
     assert not model.training
 
 
 def test_its_features_are_those_of_2_5(packed: Path) -> None:
-    encoder, projection = load_gemma(packed, **FULL), load_text_projection(opened("2.5"), **FULL)
+    encoder, projection = load_gemma(open_text_encoder(packed), **FULL), load_text_projection(opened("2.5"), **FULL)
     features = embed_text(encoder, projection, TEXT)
     assert {name: value.shape[1] for name, value in features.items()} == {"video_features": 32, "audio_features": 16}
     assert len(features["video_features"]) == len(encoder.token_ids(TEXT))
@@ -76,14 +76,16 @@ def test_the_layout_of_a_hugging_face_folder_is_read_too(packed: Path, changed: 
         for name in [name for name in tensors if name.startswith("model.")]:
             tensors[name.replace("model.", "model.language_model.", 1)] = tensors.pop(name)
 
-    renamed = load_gemma(changed(rename), **FULL)
-    assert renamed.hidden_states(TEXT).equal(load_gemma(packed, **FULL).hidden_states(TEXT))
+    renamed = load_gemma(open_text_encoder(changed(rename)), **FULL)
+    assert renamed.hidden_states(TEXT).equal(load_gemma(open_text_encoder(packed), **FULL).hidden_states(TEXT))
 
 
 def test_image_and_sound_towers_are_left_where_they_are(changed: Changed) -> None:
     towers = ("model.vision_embedder.a", "model.embed_vision.b", "model.embed_audio.c", "audio_projector.d")
     path = changed(lambda tensors, config: tensors.update({name: torch.zeros(2) for name in towers}))
-    assert not any("vision" in name or "audio" in name for name in load_gemma(path, **FULL).model.state_dict())
+    assert not any(
+        "vision" in name or "audio" in name for name in load_gemma(open_text_encoder(path), **FULL).model.state_dict()
+    )
 
 
 @pytest.mark.parametrize(
@@ -100,23 +102,23 @@ def test_image_and_sound_towers_are_left_where_they_are(changed: Changed) -> Non
 def test_what_does_not_fit_is_named(changed: Changed, change: Callable[[Tensors], None], message: str) -> None:
     path = changed(lambda tensors, config: change(tensors))
     with pytest.raises(CheckpointError, match=message):
-        load_gemma(path, **FULL)
+        load_gemma(open_text_encoder(path), **FULL)
 
 
 def test_a_model_is_no_text_encoder() -> None:
     with pytest.raises(CheckpointError, match=r"is no packed text encoder: .* or the folder of Gemma 3"):
-        load_gemma(GOLDEN / "2.5" / "checkpoint.safetensors", **FULL)
+        load_gemma(open_text_encoder(GOLDEN / "2.5" / "checkpoint.safetensors"), **FULL)
 
 
 def test_the_right_encoder_fits(packed: Path) -> None:
-    fits(opened("2.5"), packed)
+    check_fit(opened("2.5"), open_text_encoder(packed))
 
 
 def test_gemma_3_does_not_fit_2_5(folder: Path) -> None:
     with pytest.raises(
         CheckpointError, match=r"holds gemma3, version of Google; the LTX-2\.5 .*gemma4-12b-ltx-v1.*pack"
     ):
-        fits(opened("2.5"), folder)
+        check_fit(opened("2.5"), open_text_encoder(folder))
 
 
 @pytest.mark.parametrize("version", [None, "gemma4-12b-ltx-v2"])
@@ -125,13 +127,13 @@ def test_another_gemma_4_does_not_fit_2_5(changed: Changed, version: str | None)
     with pytest.raises(
         CheckpointError, match=rf"gemma4_unified, version {version or 'of Google'}; .*gemma4-12b-ltx-v1"
     ):
-        fits(opened("2.5"), path)
+        check_fit(opened("2.5"), open_text_encoder(path))
 
 
 @pytest.mark.parametrize("generation", ["2.0", "2.3"])
 def test_the_encoder_of_2_5_fits_no_earlier_model(packed: Path, generation: str) -> None:
     with pytest.raises(CheckpointError, match=r"gemma4-12b-ltx-v1; the LTX-2\.[03] .*with gemma3, version of Google"):
-        fits(opened(generation), packed)
+        check_fit(opened(generation), open_text_encoder(packed))
 
 
 def test_another_width_is_refused(changed: Changed) -> None:
@@ -139,7 +141,7 @@ def test_another_width_is_refused(changed: Changed) -> None:
     with pytest.raises(
         CheckpointError, match=r"= 192 values a token .* takes 160\. Set `text_encoder` to the text encod"
     ):
-        fits(opened("2.5"), path)
+        check_fit(opened("2.5"), open_text_encoder(path))
 
 
 def test_a_model_that_names_no_gemma_wants_one_of_lightricks(packed: Path, changed: Changed, tmp_path: Path) -> None:
@@ -147,8 +149,8 @@ def test_a_model_that_names_no_gemma_wants_one_of_lightricks(packed: Path, chang
     with safe_open(source, "pt") as file:
         metadata = {name: value for name, value in file.metadata().items() if name != "gemma_source_checkpoint"}
     save_file(load_file(source), tmp_path / "silent.safetensors", metadata=metadata)
-    checkpoint = open_checkpoint(tmp_path / "silent.safetensors", components=("text_projection",))
-    fits(checkpoint, packed)
+    checkpoint = open_combined(tmp_path / "silent.safetensors", components=("text_projection",))
+    check_fit(checkpoint, open_text_encoder(packed))
     path = changed(lambda tensors, config: config.pop("gemma_version"))
     with pytest.raises(CheckpointError, match="version one of Lightricks' own"):
-        fits(checkpoint, path)
+        check_fit(checkpoint, open_text_encoder(path))

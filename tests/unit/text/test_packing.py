@@ -7,11 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ltx_core.checkpoint.combined import Checkpoint
-from ltx_core.checkpoint.text_projection import TextProjection, load_text_projection
+from ltx_core.checkpoint.model import Model
 from ltx_core.errors import ConfigError
-from ltx_core.text.features import embed_captions
-from ltx_core.text.gemma import TextEncoder
+from ltx_core.text.gemma import TextEncoder, TextProjection, embed_captions, load_text_projection
 from ltx_core.text.packing import Pack, pack_captions
 
 TEXTS = ("", "a robot dancing", "a dog", "two robots dancing in the rain at night", "a cat", "a robot dancing slowly")
@@ -20,7 +18,7 @@ WINDOW = 16
 
 
 @pytest.fixture
-def projection(checkpoint: Checkpoint) -> TextProjection:
+def projection(checkpoint: Model) -> TextProjection:
     return load_text_projection(checkpoint, device="cpu", dtype=torch.float32)
 
 

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
+from ltx_core.checkpoint.text_encoder import open_text_encoder
+from ltx_core.memory.encoders import text_encoder_memory
+from ltx_core.text.assemble import Int8Linear, LayerStream, quantise_rows, stream_layers
 from ltx_core.text.gemma import TextEncoder, load_gemma
-from ltx_core.text.int8 import Int8Linear, quantise_rows
 from ltx_core.text.packing import pack_captions
-from ltx_core.text.room import must_stream, needed_bytes
-from ltx_core.text.streaming import LayerStream, stream_layers
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 FULL: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}
@@ -32,15 +32,15 @@ def states(encoder: TextEncoder, *, times: int = 1) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("int8", [False, True])
 def test_streamed_layers_give_the_same_bits(path: Path, int8: bool) -> None:
-    right = states(load_gemma(path, **FULL, int8=int8))
-    encoder = load_gemma(path, **FULL, int8=int8, streamed=True)
+    right = states(load_gemma(open_text_encoder(path), **FULL, int8=int8))
+    encoder = load_gemma(open_text_encoder(path), **FULL, int8=int8, streamed=True)
     for found, value in zip(states(encoder, times=3), right, strict=True):
         assert found.equal(value)
 
 
 def test_int8_is_near(path: Path) -> None:
-    right = states(load_gemma(path, **FULL))
-    encoder = load_gemma(path, **FULL, int8=True)
+    right = states(load_gemma(open_text_encoder(path), **FULL))
+    encoder = load_gemma(open_text_encoder(path), **FULL, int8=True)
     for found, value in zip(states(encoder), right, strict=True):
         assert 1e-5 < (found - value).norm() / value.norm() < 4e-2
     layer = encoder.model.layers[0]
@@ -87,9 +87,10 @@ def test_layers_of_unequal_size_share_the_slots() -> None:
 
 
 def test_it_streams_when_it_does_not_fit(path: Path) -> None:
-    wanted = {int8: needed_bytes(path, item_bytes=2, int8=int8, pack_tokens=4096) for int8 in (False, True)}
-    assert wanted[True] < wanted[False]
-    for int8, size in wanted.items():
-        assert not must_stream(path, size, dtype=torch.bfloat16, int8=int8, pack_tokens=4096)
-        assert must_stream(path, size - 1, dtype=torch.bfloat16, int8=int8, pack_tokens=4096)
-    assert needed_bytes(path, item_bytes=2, int8=False, pack_tokens=8192) > wanted[False]
+    encoder = open_text_encoder(path)
+    whole, small = (text_encoder_memory(encoder, item_bytes=2, int8=int8, pack_tokens=4096) for int8 in (False, True))
+    assert small.needed_bytes < whole.needed_bytes
+    for memory in (whole, small):
+        assert memory.fits(memory.needed_bytes)
+        assert not memory.fits(memory.needed_bytes - 1)
+    assert not text_encoder_memory(encoder, item_bytes=2, int8=False, pack_tokens=8192).fits(whole.needed_bytes)

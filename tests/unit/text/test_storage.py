@@ -5,8 +5,8 @@ import torch
 
 from benchmarks import released
 from ltx_core.errors import DataError
-from ltx_core.pool.samples import pack_sample
-from ltx_core.text.storage import store_features, stored_features
+from ltx_core.store.features import store_features, stored_features
+from ltx_core.store.samples import pack_sample
 
 CAPTION_TOKENS = 200
 MOST_BYTES = 2_000_000

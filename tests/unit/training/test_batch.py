@@ -9,14 +9,13 @@ import pytest
 import torch
 
 from ltx_core.errors import DataError
-from ltx_core.files.digest import text_digest
-from ltx_core.training.batch import TrainBatch
-from ltx_core.training.collate import collate
+from ltx_core.io.digest import text_digest
+from ltx_core.training.batch import TrainBatch, collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import eval_draw, train_draw
 from ltx_core.training.order import Visit
-from ltx_core.training.provenance import config_digest
 from ltx_core.training.samples import SampleInfo
+from ltx_core.training.state import config_digest
 
 Clip = Callable[..., SampleInfo]
 AUDIO_CHANNELS, NUM_AUDIO, TOKENS = 8, 9, 4
@@ -68,7 +67,7 @@ def test_clips_without_sound_have_no_stream_of_it(clip: Clip, source_of: Any) ->
     batch = batch_of(source_of([clip("mute"), clip("mute too")]), TrainSettings(audio_given_probability=1.0))
     assert batch.audio is None
     assert batch.num_tokens == 2 * TOKENS
-    with pytest.raises(DataError, match=r"mixes clips with sound and clips without \(mute\)"):
+    with pytest.raises(DataError, match=r"mixes clips with audio and clips without \(mute\)"):
         batch_of(source_of([clip("a"), clip("mute")]), TrainSettings())
     assert (
         batch_of(source_of([clip("a"), clip("mute")]), TrainSettings(modalities="video"), channels=None).audio is None
@@ -167,7 +166,7 @@ def test_eval_draws_repeat_and_differ_by_sigma(clip: Clip) -> None:
         ({"video": torch.ones(4, 2, 1, 2), "audio": torch.ones(5, AUDIO_CHANNELS)}, r"b has audio latents \[5, 8\]"),
         ({"video": torch.ones(4, 3, 1, 2), "audio": torch.ones(9, AUDIO_CHANNELS)}, "mixes video latents"),
         ({"video": torch.full((4, 2, 1, 2), float("nan")), "audio": torch.ones(9, 8)}, "clip b has a latent with NaN"),
-        ({"video": torch.ones(4, 2, 1, 2)}, "b is to be trained on sound and has none"),
+        ({"video": torch.ones(4, 2, 1, 2)}, "b is to be trained on audio and has none"),
     ],
 )
 def test_unfit_clips_are_named(tensors: dict[str, torch.Tensor], message: str, clip: Clip, source_of: Any) -> None:

@@ -9,12 +9,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ltx_core.denoiser.positions import first_frame_keyframes
+from ltx_core.denoiser.tokens import first_frame_keyframes
 from ltx_core.errors import DataError
-from ltx_core.flow_matching.loss import carries_loss, sample_losses
+from ltx_core.flow_matching.path import carries_loss, sample_losses
 from ltx_core.shapes import LatentShape
-from ltx_core.training.batch import TrainBatch
-from ltx_core.training.collate import collate
+from ltx_core.training.batch import TrainBatch, collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import Draw, carries_audio_loss, eval_draw, train_draw
 from ltx_core.training.order import Visit
@@ -68,8 +67,8 @@ def test_other_kinds_do_not_move_the_draws(clip: Clip) -> None:
     )
     assert (one.video_sigma, one.audio_sigma, one.caption) == (other.video_sigma, other.audio_sigma, other.caption)
     assert one.video_noise.initial_seed() == other.video_noise.initial_seed()
-    assert (one.given_frames, one.sound_given) == (0, False)
-    assert (other.given_frames, other.sound_given) == (2, True)
+    assert (one.given_frames, one.audio_given) == (0, False)
+    assert (other.given_frames, other.audio_given) == (2, True)
 
 
 def test_kinds_of_picture_exclude_each_other_and_have_their_shares(clip: Clip) -> None:
@@ -79,8 +78,8 @@ def test_kinds_of_picture_exclude_each_other_and_have_their_shares(clip: Clip) -
     drawn = [train_draw(Visit(clip("a"), i), settings, 4, 4) for i in range(3000)]
     shares = {frames: count / 3000 for frames, count in Counter(d.given_frames for d in drawn).items()}
     assert shares == pytest.approx({0: 0.25, 1: 0.25, 3: 0.5}, abs=0.03)
-    assert sum(d.sound_given for d in drawn) / 3000 == pytest.approx(0.3, abs=0.03)
-    joined = [d.given_frames for d in drawn if d.sound_given]
+    assert sum(d.audio_given for d in drawn) / 3000 == pytest.approx(0.3, abs=0.03)
+    joined = [d.given_frames for d in drawn if d.audio_given]
     assert joined.count(3) / len(joined) == pytest.approx(0.5, abs=0.06)  # independent
 
 
@@ -132,12 +131,12 @@ def test_given_sound_is_not_counted_among_losses(clip: Clip) -> None:
     half = TrainSettings(audio_given_probability=0.5)
     for number in range(20):
         visit = Visit(clip("a"), number)
-        assert carries_audio_loss(visit, half) != train_draw(visit, half, 4, 4).sound_given
+        assert carries_audio_loss(visit, half) != train_draw(visit, half, 4, 4).audio_given
 
 
 def test_eval_gives_nothing(clip: Clip) -> None:
     draw = eval_draw(clip("a"), 0.5, TrainSettings())
-    assert (draw.given_frames, draw.given_mask, draw.sound_given) == (0, None, False)
+    assert (draw.given_frames, draw.given_mask, draw.audio_given) == (0, None, False)
 
 
 @pytest.mark.parametrize("settings", [TrainSettings(), TrainSettings(prefix_probability=1)])
@@ -154,7 +153,7 @@ def test_first_frame_marker_is_set_whatever_is_given(settings: TrainSettings, lo
         ({"first_frame_probability": 0.6, "prefix_probability": 0.6}, "one or the other"),
         ({"prefix_latent_frames": 3}, "gives no prefix"),
         ({"prefix_probability": 0.5, "prefix_latent_frames": 0}, "greater than or equal to 1"),
-        ({"audio_given_probability": 0.5, "modalities": "video"}, "no sound to give"),
+        ({"audio_given_probability": 0.5, "modalities": "video"}, "no audio to give"),
         ({"audio_given_probability": 1.5}, "less than or equal to 1"),
     ],
 )

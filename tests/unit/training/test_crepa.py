@@ -14,10 +14,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ltx_core.errors import ConfigError, ShapeError
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.crepa import Crepa, alignment, batch_alignment, make_projector, project
-from ltx_core.training.crepa_settings import CrepaSettings, num_projected
-from ltx_core.training.crepa_weight import crepa_weight, smoothed
-from ltx_core.training.engine import engine_options
+from ltx_core.training.memory_plan import engine_options
+from ltx_core.training.methods.crepa import (
+    Alignment,
+    Crepa,
+    alignment,
+    batch_alignment,
+    crepa_weight,
+    make_projector,
+    project,
+    smoothed,
+)
+from ltx_core.training.methods.settings import CrepaSettings, num_projected
 
 
 def cosine(left: Tensor, right: Tensor) -> float:
@@ -78,7 +86,11 @@ def test_it_is_what_plain_loops_give(
 
 
 def crepa_of(width: int = 6, features: int = 5, **choice: Any) -> Crepa:
-    return Crepa(CrepaSettings(**choice), make_projector(width, features, seed=1, device="cpu"))
+    return Crepa(TrainSettings(crepa=choice), make_projector(width, features, seed=1, device="cpu"))
+
+
+def aligned(crepa: Crepa, hidden: Tensor, features: Tensor, weight: Tensor) -> Alignment:
+    return batch_alignment(crepa.own, crepa.projector, hidden, features, weight)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -110,12 +122,12 @@ def test_within_a_route_the_tokens_it_keeps_are_compared_at_their_own_places() -
     crepa, hidden, features = crepa_of(), random(2, 8, 6), random(2, 4, 2, 5, seed=1)
     kept = torch.tensor([[7, 0, 3], [1, 2, 5]])
     seen = torch.stack([hidden[clip, kept[clip]] for clip in range(2)])
-    found = batch_alignment(crepa, seen, features, torch.ones(2, 8), kept)
+    found = batch_alignment(crepa.own, crepa.projector, seen, features, torch.ones(2, 8), kept)
     states = project(crepa.projector, hidden).view(2, 4, 2, 5)
     for clip in range(2):
         weight = torch.zeros(8)
         weight[kept[clip]] = 1
-        score, own = by_loops(states[clip], features[clip], weight.view(4, 2), crepa.settings)
+        score, own = by_loops(states[clip], features[clip], weight.view(4, 2), crepa.own)
         assert found.score[clip].item() == pytest.approx(score, abs=1e-5)
         assert found.self_similarity[clip].item() == pytest.approx(own, abs=1e-5)
 
@@ -123,7 +135,7 @@ def test_within_a_route_the_tokens_it_keeps_are_compared_at_their_own_places() -
 def test_given_tokens_are_asked_nothing_and_get_no_gradient() -> None:
     crepa, features = crepa_of(), random(1, 3, 2, 5)
     hidden, weight = random(1, 6, 6).requires_grad_(), torch.tensor([[0.0, 0, 1, 1, 1, 1]])
-    batch_alignment(crepa, hidden, features, weight).score.sum().backward()
+    batch_alignment(crepa.own, crepa.projector, hidden, features, weight).score.sum().backward()
     assert hidden.grad is not None
     assert hidden.grad[:, :2].eq(0).all()
     assert hidden.grad[:, 2:].ne(0).any(dim=2).all()
@@ -134,14 +146,14 @@ def test_features_of_given_frames_count_as_neighbours() -> None:
     features = random(1, 2, 2, 5)
     other = features.clone()
     other[:, 0] += 1
-    scores = [batch_alignment(crepa, hidden, found, weight) for found in (features, other)]
+    scores = [batch_alignment(crepa.own, crepa.projector, hidden, found, weight) for found in (features, other)]
     assert scores[0].score != scores[1].score
     assert scores[0].self_similarity == scores[1].self_similarity
 
 
 def test_a_clip_of_which_nothing_counts_scores_zero_without_gradient() -> None:
     hidden = random(1, 4, 6).requires_grad_()
-    found = batch_alignment(crepa_of(), hidden, random(1, 2, 2, 5), torch.zeros(1, 4))
+    found = aligned(crepa_of(), hidden, random(1, 2, 2, 5), torch.zeros(1, 4))
     found.score.sum().backward()
     assert found.score.item() == 0
     assert hidden.grad is not None
@@ -150,7 +162,7 @@ def test_a_clip_of_which_nothing_counts_scores_zero_without_gradient() -> None:
 
 def test_features_of_another_shape_are_told() -> None:
     with pytest.raises(ShapeError, match=r"\[1, 2, 3, 5\] do not fit \[1, 4\] video tokens"):
-        batch_alignment(crepa_of(), random(1, 4, 6), random(1, 2, 3, 5), torch.ones(1, 4))
+        aligned(crepa_of(), random(1, 4, 6), random(1, 2, 3, 5), torch.ones(1, 4))
 
 
 @pytest.mark.parametrize(
@@ -258,7 +270,7 @@ def test_it_takes_what_the_memory_plan_counts() -> None:
     crepa, hidden = crepa_of(width, features), random(1, 4 * places, width).bfloat16().requires_grad_()
     seen, weight = random(1, 4, places, features).half(), torch.ones(1, 4 * places)
     with Peak([hidden, seen, weight, *crepa.projector.values()]) as peak:
-        batch_alignment(crepa, hidden, seen, weight).score.sum().backward()
+        batch_alignment(crepa.own, crepa.projector, hidden, seen, weight).score.sum().backward()
     gradients = 4 * num_projected(width, features)
     counted = 4 * 4 * places * 3 * (width + features)
     assert 0.75 * counted < peak.highest - gradients < counted

@@ -4,7 +4,7 @@ import pytest
 
 from ltx_core.errors import ConfigError, DataError
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.epochs import in_steps
+from ltx_core.training.order import in_steps
 from ltx_core.training.samples import SampleInfo
 
 

@@ -7,19 +7,26 @@ import pytest
 import torch
 
 from datasets_spec import Latent
-from ltx_core.engine.candidates import Workload
-from ltx_core.engine.footprint import GIB
 from ltx_core.engine.options import EngineOptions
-from ltx_core.engine.plan import usable_bytes
 from ltx_core.errors import ConfigError, OutOfMemory
+from ltx_core.memory.plan import GIB, usable_bytes
+from ltx_core.memory.training import TrainingStep
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.crepa import make_projector
-from ltx_core.training.engine import engine_options
 from ltx_core.training.memory import out_of_memory_errors
-from ltx_core.training.memory_plan import Bucket, batch_shape, bucket_of, is_planned, largest_first, planned, workload
-from ltx_core.training.rollout_settings import RolloutSettings
-from tasks.shared import MemoryConfig
-from tasks.train_memory import buckets_of, plan_on_gpu
+from ltx_core.training.memory_plan import (
+    Bucket,
+    batch_shape,
+    bucket_of,
+    engine_options,
+    is_planned,
+    largest_first,
+    planned,
+    workload,
+)
+from ltx_core.training.methods.crepa import make_projector
+from ltx_core.training.methods.settings import RolloutSettings
+from tasks.runtime.shared import MemoryConfig
+from tasks.stages.memory import buckets_of, plan_on_gpu
 from tests.released_header import transformer_shapes
 
 SMALL, LONG = bucket_of("832x480@17", 25, 100), bucket_of("768x512@121", 25, 100)
@@ -30,7 +37,7 @@ def shapes() -> dict[str, Any]:
     return {"transformer": transformer_shapes(), "connectors": {"layer": (1000, 1000)}}
 
 
-def of(settings: TrainSettings, shapes: dict[str, Any], buckets: Sequence[Bucket] = (SMALL, LONG)) -> Workload:
+def of(settings: TrainSettings, shapes: dict[str, Any], buckets: Sequence[Bucket] = (SMALL, LONG)) -> TrainingStep:
     return workload(settings, buckets, shapes)
 
 
@@ -87,11 +94,11 @@ def test_a_base_cut_among_gpus_is_not_streamed(shapes: dict[str, Any]) -> None:
     settings = TrainSettings()
     alone = of(settings, shapes)
     cut = workload(settings, [SMALL, LONG], shapes, shards=2)
-    with pytest.raises(OutOfMemory, match="0 streamed"):
+    with pytest.raises(OutOfMemory, match="0 offloaded"):
         planned(settings, cut, usable_bytes(16))
     chosen, choice = planned(settings, cut, usable_bytes(48))
     assert chosen.streamed_blocks == 0
-    assert choice.estimate.terms["frozen weights"] < alone.predict(choice.options).terms["frozen weights"]
+    assert choice.estimate.terms["frozen weights"] < alone.estimate(choice.options).terms["frozen weights"]
 
 
 def test_a_full_device_gives_the_plans_advice() -> None:
@@ -109,7 +116,7 @@ def test_buckets_are_those_that_are_trained_on() -> None:
 def test_a_smaller_card_can_be_planned_for_on_a_larger_one(
     shapes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.train_memory.available_bytes", lambda: 64 * GIB)
+    monkeypatch.setattr("tasks.stages.memory.available_bytes", lambda: 64 * GIB)
     settings = TrainSettings(base_precision="int8")
     work = of(settings, shapes)
     whole, _ = plan_on_gpu(settings, work, MemoryConfig(), 140 * GIB)
@@ -126,15 +133,15 @@ def test_alignment_is_counted_with_its_projector(shapes: dict[str, Any]) -> None
     num_projected = sum(p.numel() for p in make_projector(4096, 1536, seed=0, device="cpu").values())
     assert on.training.num_trained - off.training.num_trained == num_projected
     options = EngineOptions(recompute=1.0)
-    terms = {name: on.predict(options).terms[name] - size for name, size in off.predict(options).terms.items()}
+    terms = {name: on.estimate(options).terms[name] - size for name, size in off.estimate(options).terms.items()}
     assert terms["inputs and workspaces"] == 2 * 6144 * 1536 * 2
     assert terms["LoRA"] + terms["moments"] == 12 * num_projected
     assert terms["frozen weights"] == terms["residual streams"] == 0
     bare = EngineOptions()
-    assert on.predict(bare).terms["one block's work"] == 4 * 6144 * 3 * (4096 + 1536)
-    assert off.predict(bare).terms["one block's work"] == 0
+    assert on.estimate(bare).terms["one block's work"] == 4 * 6144 * 3 * (4096 + 1536)
+    assert off.estimate(bare).terms["one block's work"] == 0
     narrow = workload(TrainSettings(crepa={}), (SMALL, LONG), shapes, feature_width=384)
-    assert narrow.predict(bare).peak_bytes < on.predict(bare).peak_bytes
+    assert narrow.estimate(bare).peak_bytes < on.estimate(bare).peak_bytes
 
 
 def test_rollouts_beside_a_graph_are_counted(shapes: dict[str, Any]) -> None:

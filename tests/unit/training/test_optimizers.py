@@ -7,12 +7,11 @@ import pytest
 import torch
 
 from ltx_core.errors import CheckpointError
-from ltx_core.files.tensors import read_tensors, write_tensors
+from ltx_core.io.tensors import read_tensors, write_tensors
+from ltx_core.training import low_precision_adamw as low_precision
 from ltx_core.training.config import TrainSettings
+from ltx_core.training.low_precision_adamw import BlockwiseMoment, dynamic_table, step_generator, stochastic_bf16
 from ltx_core.training.optimizer import Optimizer, make_optimizer, restore_moments
-from ltx_core.training.optimizers import low_precision
-from ltx_core.training.optimizers.moments import BlockwiseMoment, dynamic_table
-from ltx_core.training.optimizers.rounding import step_generator, stochastic_bf16
 from ltx_core.training.state import restore_adapter
 
 Parameters = dict[str, torch.nn.Parameter]

@@ -60,7 +60,7 @@ def test_clips_without_sound_have_batches_of_their_own() -> None:
 
     before = ["43", "00", "56", "61", "52", "41", "23"]  # as the version before printed it
     assert ids(EpochPlan(sounding, 2, seed=1)) == [[f"clip{n}" for n in batch] for batch in before]
-    assert ids(EpochPlan(mixed, 2, seed=1, by_sound=False)) == ids(EpochPlan(sounding, 2, seed=1))
+    assert ids(EpochPlan(mixed, 2, seed=1, by_audio=False)) == ids(EpochPlan(sounding, 2, seed=1))
 
 
 def test_order_is_a_function_of_seed_and_epoch() -> None:

@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from ltx_core.files.atomic import remove_partials
+from ltx_core.io.atomic import remove_partials
 from ltx_core.progress import Silent
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.metrics import History
 from ltx_core.training.order import Position
-from ltx_core.training.prune import prune
-from ltx_core.training.state import TrainState, checkpoints, newest_state, save_state, step_of
+from ltx_core.training.state import TrainState, checkpoints, newest_state, prune, save_state, step_of
 
 
 def save(root: Path, *steps: int) -> None:

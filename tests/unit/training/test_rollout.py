@@ -1,7 +1,7 @@
 """Rollouts against models whose answer is known, and against a plain loop."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -11,9 +11,11 @@ from torch import Tensor
 from ltx_core.training.batch import NoisyStream, TrainBatch
 from ltx_core.training.captions import ContextCache
 from ltx_core.training.config import TrainSettings
+from ltx_core.training.methods.method import Step
+from ltx_core.training.methods.rollout import CHANCE, CLEAN, ROLLED_OUT, SOURCE, Rollout, any_rolls, chosen
+from ltx_core.training.methods.rollout import roll_out as roll_out_by
 from ltx_core.training.objective import Objective
 from ltx_core.training.order import Visit
-from ltx_core.training.rollout import any_rolls, roll_out, rollout_share
 from ltx_core.training.samples import SampleInfo
 
 Clip = Callable[..., SampleInfo]
@@ -55,7 +57,8 @@ def objective_of(
         class config:  # noqa: N801  # as diffusers has it
             audio_in_channels = 8
 
-    found = Known(Transformer(), source, ContextCache(source, None, None), settings, "cpu", error=error)
+    methods = () if settings.rollout is None else (Rollout(settings),)
+    found = Known(Transformer(), source, ContextCache(source, None, None), settings, "cpu", methods, error=error)
     batch = found.train_batch([Visit(sample, 0) for sample in source.samples])
     for name, stream in (("video", batch.video), ("audio", batch.audio)):
         if stream is not None:
@@ -67,6 +70,16 @@ def objective_of(
 
 def batch_of(objective: Objective, number: int = 0) -> TrainBatch:
     return objective.train_batch([Visit(sample, number) for sample in objective.source.samples])
+
+
+def roll_out(objective: Objective, batch: TrainBatch, rate: float, *, in_any_case: bool = False) -> TrainBatch:
+    assert objective.settings.rollout is not None
+    return roll_out_by(objective.settings.rollout, objective, batch, rate, in_any_case=in_any_case)
+
+
+def offset(batch: TrainBatch, modality: str = "video") -> Tensor:
+    """How far samples were brought, [B]; NaN for those that were not."""
+    return batch.measures[f"rollout/{modality}/offset"]
 
 
 def streams(batch: TrainBatch) -> list[NoisyStream]:
@@ -84,13 +97,11 @@ def test_an_exact_model_lands_on_the_straight_path(source: Any) -> None:
     objective = objective_of(source)
     batch = batch_of(objective)
     rolled = roll_out(objective, batch, 1.0)
-    assert rolled.video is not None
-    assert rolled.audio is not None
-    assert (rolled.video.offset > 0).all()
-    for before, after in zip(streams(batch), streams(rolled.batch), strict=True):
+    assert (offset(rolled) > 0).all()
+    for before, after in zip(streams(batch), streams(rolled), strict=True):
         torch.testing.assert_close(after.noisy, before.noisy, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(after.target, before.target, rtol=1e-3, atol=1e-3)
-    assert rolled.video.drift.max() < 1e-5
+    assert rolled.measures["rollout/video/drift"].max() < 1e-5
     levels = torch.stack([asked.video.sigma for asked in objective.asked])
     assert len(levels) == 3
     assert (levels.diff(dim=0) < 0).all()  # from more noise to less
@@ -113,13 +124,11 @@ def test_a_wrong_model_goes_where_a_plain_loop_goes(num_calls: int, source: Any)
         source, lambda s: s.noisy * 0.5 + s.sigma[:, None, None], rollout=ALWAYS | {"num_model_calls": num_calls}
     )
     batch = batch_of(objective)
-    assert batch.rollout is not None
-    rolled = roll_out(objective, batch, 1.0).batch
-    sources = (batch.rollout.video, batch.rollout.audio)
+    rolled = roll_out(objective, batch, 1.0)
+    sources = [batch.extras[SOURCE.format(name)] for name in ("video", "audio")]
     for name, before, after, source_sigma in zip(
         ("video", "audio"), streams(batch), streams(rolled), sources, strict=True
     ):
-        assert source_sigma is not None
         for i, clip_id in enumerate(batch.clip_ids):
             clean, sigma, start = objective.clean[f"{clip_id}/{name}"], before.sigma[i].item(), source_sigma[i].item()
             for token, channel in ((0, 0), (1, 3)):
@@ -141,7 +150,7 @@ def test_what_is_given_stays_as_it_is_and_is_told_to_be_clean(clip: Clip, source
     source = source_of([clip("a"), clip("b")])
     objective = objective_of(source, lambda s: 1.0, first_frame_probability=1.0, audio_given_probability=1.0)
     batch = batch_of(objective)
-    rolled = roll_out(objective, batch, 1.0).batch
+    rolled = roll_out(objective, batch, 1.0)
     for before, after in zip(streams(batch), streams(rolled), strict=True):
         given = before.given
         assert given.any()
@@ -159,77 +168,67 @@ def test_only_chosen_samples_go_through_the_model(clip: Clip, source_of: Any) ->
     source = source_of([clip(name) for name in "abcdefgh"])
     objective = objective_of(source, lambda s: 1.0, rollout=ALWAYS)
     batch = batch_of(objective)
-    assert batch.rollout is not None
-    chosen = batch.rollout.chosen(0.5)
-    assert 0 < chosen.sum() < 8
+    mark = chosen(batch, 0.5)
+    assert 0 < mark.sum() < 8
     rolled = roll_out(objective, batch, 0.5)
-    assert rolled.video is not None
-    assert {len(asked.clip_ids) for asked in objective.asked} == {int(chosen.sum())}
-    moved = (rolled.batch.video.noisy != batch.video.noisy).flatten(1).any(dim=1)
-    assert moved.equal(chosen)
-    assert (rolled.video.offset > 0).equal(chosen)
-    assert rolled.batch.video.target[~chosen].equal(batch.video.target[~chosen])
+    assert {len(asked.clip_ids) for asked in objective.asked} == {int(mark.sum())}
+    moved = (rolled.video.noisy != batch.video.noisy).flatten(1).any(dim=1)
+    assert moved.equal(mark)
+    assert (offset(rolled) > 0).equal(mark)
+    assert rolled.video.target[~mark].equal(batch.video.target[~mark])
 
 
 def test_a_ramp_at_0_rolls_nothing_out(source: Any) -> None:
     objective = objective_of(source, lambda s: 1.0, rollout=ALWAYS | {"ramp_steps": 4})
-    first, last = (rollout_share(step, objective.settings) for step in (0, 4))
+    (method,) = objective.methods
+    first, last = (method.rate(step, {}) for step in (0, 4))
     batch = batch_of(objective)
-    assert roll_out(objective, batch, first) == (batch, None, None)
-    assert not objective.asked
-    assert roll_out(objective, batch, last).video is not None
     visits = [[Visit(sample, 0)] for sample in source.samples]
-    assert (any_rolls(objective, visits, first), any_rolls(objective, visits, last)) == (False, True)
-    assert rollout_share(4, TrainSettings()) == 0
+    early = method.before_forward(batch, Step(first, visits), objective)
+    assert (early.video, early.audio, early.extras, early.measures) == (batch.video, batch.audio, {}, {})
+    assert not objective.asked
+    assert (offset(method.before_forward(batch, Step(last, visits), objective)) > 0).all()
+    assert [any_rolls(visits, rate, objective.settings.seed) for rate in (first, last)] == [False, True]
 
 
 def test_forwards_in_any_case_change_nothing(source: Any) -> None:
     objective = objective_of(source, lambda s: 1.0, rollout=ALWAYS | {"reflexflow": True})
     batch = batch_of(objective)
-    rolled = roll_out(objective, batch, 0.0, in_any_case=True).batch
+    rolled = roll_out(objective, batch, 0.0, in_any_case=True)
     assert len(objective.asked) == 4  # three steps and ReflexFlow's
-    plain = roll_out(objective, batch, 0.0).batch
+    plain = roll_out(objective, batch, 0.0)
     for one, other in zip(streams(rolled), streams(plain), strict=True):
         assert one.noisy.equal(other.noisy)
         assert one.target.equal(other.target)
-        assert one.rolled_out is not None
-        assert not one.rolled_out.any()
+    assert not rolled.extras[ROLLED_OUT].any()
+    assert rolled.extras.keys() == plain.extras.keys()
+    assert offset(rolled).isnan().all()
 
 
 def test_reflexflow_gets_the_prediction_on_the_straight_path(source: Any) -> None:
     objective = objective_of(source, lambda s: s.noisy, rollout=ALWAYS | {"reflexflow": True})
     batch = batch_of(objective)
-    rolled = roll_out(objective, batch, 0.6).batch
-    assert batch.rollout is not None
-    chosen = batch.rollout.chosen(0.6)
-    assert 0 < chosen.sum() < len(chosen)
-    wanted = objective.predict(batch)
-    for stream, clean in zip(streams(rolled), wanted, strict=True):
-        assert stream.clean_velocity is not None
-        assert clean is not None
-        torch.testing.assert_close(stream.clean_velocity[chosen], clean[chosen])
-        assert stream.clean_velocity[~chosen].abs().max() == 0
-        assert stream.rolled_out is not None
-        assert stream.rolled_out.bool().equal(chosen)
+    rolled = roll_out(objective, batch, 0.6)
+    mark = chosen(batch, 0.6)
+    assert 0 < mark.sum() < len(mark)
+    for name, velocity in zip(("video", "audio"), objective.predict(batch), strict=True):
+        clean = rolled.extras[CLEAN.format(name)]
+        assert velocity is not None
+        torch.testing.assert_close(clean[mark], velocity[mark])
+        assert clean[~mark].abs().max() == 0
+    assert rolled.extras[ROLLED_OUT].bool().equal(mark)
 
 
 def test_draws_are_of_seed_visit_and_clip(source: Any) -> None:
     objective = objective_of(source)
-    again, other = batch_of(objective_of(source)).rollout, batch_of(objective, number=1).rollout
-    found = batch_of(objective).rollout
-    alone = objective.train_batch([Visit(source.samples[1], 0)]).rollout
-    assert found is not None
-    assert again is not None
-    assert other is not None
-    assert alone is not None
-    assert found.audio is not None
-    assert alone.audio is not None
-    assert found.chance.equal(again.chance)
-    assert not found.chance.equal(other.chance)
-    assert (found.chance[1], found.video[1], found.audio[1]) == (alone.chance[0], alone.video[0], alone.audio[0])
-    seed = batch_of(objective_of(source, seed=7)).rollout
-    assert seed is not None
-    assert not found.chance.equal(seed.chance)
+    found = batch_of(objective).extras
+    again, other = batch_of(objective_of(source)).extras, batch_of(objective, number=1).extras
+    alone = objective.train_batch([Visit(source.samples[1], 0)]).extras
+    assert found[CHANCE].equal(again[CHANCE])
+    assert not found[CHANCE].equal(other[CHANCE])
+    assert found.keys() == alone.keys()
+    assert all(tensor[1] == alone[name][0] for name, tensor in found.items())
+    assert not found[CHANCE].equal(batch_of(objective_of(source, seed=7)).extras[CHANCE])
 
 
 def test_one_noise_level_has_one_way(source: Any) -> None:
@@ -239,10 +238,9 @@ def test_one_noise_level_has_one_way(source: Any) -> None:
         batch = batch_of(
             objective_of(source, independent_sigmas=independent, rollout=ALWAYS | {"max_sigma_offset": 1e-3})
         )
-        assert batch.rollout is not None
-        assert batch.rollout.audio is not None
         assert batch.audio is not None
-        offsets.append((batch.rollout.video - batch.video.sigma, batch.rollout.audio - batch.audio.sigma))
+        pairs = [(batch.extras[SOURCE.format(name)], x) for name, x in (("video", batch.video), ("audio", batch.audio))]
+        offsets.append([source_sigma - stream.sigma for source_sigma, stream in pairs])
     assert offsets[0][0].equal(offsets[0][1])
     assert (offsets[1][0] - offsets[1][1]).abs().max() > 1e-4
 
@@ -253,27 +251,23 @@ def test_offsets_are_drawn_as_the_strategy_says(strategy: str, mean: float, clip
     objective = objective_of(source, rollout={"strategy": strategy, "max_sigma_offset": 0.01})
     visits = [Visit(source.samples[0], number) for number in range(300)]
     batch = objective.train_batch(visits)
-    assert batch.rollout is not None
     free = (batch.video.sigma > 0.01) & (batch.video.sigma < 0.99)
-    offsets = (batch.rollout.video - batch.video.sigma)[free]
+    offsets = (batch.extras[SOURCE.format("video")] - batch.video.sigma)[free]
     assert (offsets.mean() / 0.01).item() == pytest.approx(mean, abs=0.06)
     assert offsets.max() <= 0.0101
-    assert batch.rollout.chance.mean().item() == pytest.approx(0.5, abs=0.06)
+    assert batch.extras[CHANCE].mean().item() == pytest.approx(0.5, abs=0.06)
 
 
 def test_without_sound_the_picture_goes_alone(source: Any) -> None:
     objective = objective_of(source, lambda s: 1.0, modalities="video")
     rolled = roll_out(objective, batch_of(objective), 1.0)
-    assert rolled.video is not None
-    assert rolled.video.drift.min() > 0
-    assert (rolled.audio, rolled.batch.audio) == (None, None)
+    assert rolled.measures["rollout/video/drift"].min() > 0
+    assert rolled.measures.keys() == {"rollout/video/offset", "rollout/video/drift"}
+    assert rolled.audio is None
 
 
 def test_off_is_the_same_batch(source: Any) -> None:
-    objective = objective_of(source, rollout=None)
-    batch = batch_of(objective)
-    assert batch.rollout is None
-    assert roll_out(objective, batch, 1.0).batch is batch
-    drawn = replace(batch_of(objective_of(source)), rollout=None)
-    for one, other in zip(streams(batch), streams(drawn), strict=True):  # rollouts' draws move no others
-        assert one.noisy.equal(other.noisy)
+    batch = batch_of(objective_of(source, rollout=None))
+    assert not batch.extras
+    for one, other in zip(streams(batch), streams(batch_of(objective_of(source))), strict=True):
+        assert one.noisy.equal(other.noisy)  # rollouts' draws move no others

@@ -1,5 +1,6 @@
 """Checkpoints, moments and histories survive, and damage is seen."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,32 @@ def test_newest_whole_checkpoint_comes_back_exactly(tmp_path: Path) -> None:
     assert found.history == state(10).history
     assert torch.equal(found.adapter["w"], torch.full((2,), 10.0))
     assert newest_state(tmp_path / "empty", "one", Notes()) is None
+
+
+def test_figures_of_methods_come_back_exactly_and_under_the_names_of_old_checkpoints() -> None:
+    rolled = {"rollout": (0.1, 1 / 3, None, None)}
+    losses = (SampleLoss("video", 0.5, 1.0, rolled), SampleLoss("audio", 0.25, 2.0))
+    history = History(pending=[StepRecord(1e-4, {"all": 2.0}, losses, {"crepa": {"alignment": 0.7}})])
+    history.memory["similarity"] = 0.3
+    stored = json.loads(json.dumps(history.to_json()))
+    assert History.from_json(stored) == history
+    assert stored == {
+        "rows": [],
+        "pending": [
+            {
+                "learning_rate": 1e-4,
+                "grad_norms": {"all": 2.0},
+                "losses": [["video", 0.5, 1.0, [0.1, 1 / 3, None, None]], ["audio", 0.25, 2.0, None]],
+                "crepa": {"alignment": 0.7},
+            }
+        ],
+        "similarity": 0.3,
+    }
+    del stored["similarity"], stored["pending"][0]["crepa"]
+    stored["pending"][0]["losses"] = [["video", 0.5, 1.0]]
+    older = History.from_json(stored)
+    assert older.pending == [StepRecord(1e-4, {"all": 2.0}, (SampleLoss("video", 0.5, 1.0),))]
+    assert older.memory == {"similarity": None}
 
 
 @pytest.mark.parametrize("damage", ["truncate", "missing", "no state", "half state"])

@@ -2,9 +2,8 @@
 
 import torch
 
-from ltx_core.training.crepa import Alignment
-from ltx_core.training.objective import BatchLosses
-from ltx_core.training.total import loss_shares, total_loss
+from ltx_core.training.methods.method import BatchLosses
+from ltx_core.training.objective import loss_shares, total_loss
 
 VIDEO = torch.tensor([1.0, 2.0, 3.0, 6.0])
 AUDIO = torch.tensor([0.0, 4.0, 0.0, 2.0])
@@ -26,9 +25,9 @@ def test_no_sound_at_all_gives_no_gradient_and_not_a_zero_one() -> None:
 
 def test_a_step_in_two_batches_adds_up() -> None:
     score = torch.tensor([0.5, 0.25, 1.0, 0.25])
-    shares = loss_shares(4, 2, 1.0, crepa_weight=2.0)
+    shares = loss_shares(4, 2, 1.0, {"crepa": 2.0})
     parts = [
-        total_loss(BatchLosses(VIDEO[cut], AUDIO[cut], Alignment(score[cut], score[cut])), shares)
+        total_loss(BatchLosses(VIDEO[cut], AUDIO[cut], {"crepa": -score[cut]}), shares)
         for cut in (slice(0, 1), slice(1, 4))
     ]
     assert sum(parts).item() == 3.0 + 3.0 - 2.0 * 0.5  # type: ignore[union-attr]  # a sum of tensors

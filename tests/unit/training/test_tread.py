@@ -1,6 +1,7 @@
 """Routes as they are set, and which tokens are kept at a visit."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,15 +10,14 @@ from pydantic import ValidationError
 
 from ltx_core.errors import ConfigError, ShapeError
 from ltx_core.shapes import LatentShape
-from ltx_core.training.batch import TrainBatch
-from ltx_core.training.collate import collate
+from ltx_core.training.batch import TrainBatch, collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import train_draw
-from ltx_core.training.engine import engine_options
+from ltx_core.training.memory_plan import engine_options
+from ltx_core.training.methods.settings import Route, block_routes
+from ltx_core.training.methods.tread import num_set_aside, tokens_kept
 from ltx_core.training.order import Visit
 from ltx_core.training.samples import SampleInfo
-from ltx_core.training.tokens_kept import num_set_aside, tokens_kept
-from ltx_core.training.tread import Route, block_routes
 
 Clip = Callable[..., SampleInfo]
 GUIDE = {"selection_ratio": 0.5, "start_layer_idx": 2, "end_layer_idx": -2}
@@ -147,6 +147,6 @@ def test_more_given_tokens_than_the_settings_allow_is_an_error(clip: Clip, sourc
 
 def test_batch_carries_its_kept_tokens_along(clip: Clip, source_of: Any) -> None:
     kept, batch = kept_of(source_of, [clip("a")])
-    moved = TrainBatch(batch.clip_ids, batch.captions, batch.video, None, batch.shape, kept).to("meta")
-    assert [tokens.device.type for tokens in moved.kept] == ["meta"]
+    moved = replace(batch, extras={"tread.000": kept[0]}).to("meta")
+    assert [tokens.device.type for tokens in moved.extras.values()] == ["meta"]
     assert batch.shape == (FRAMES, 2, 3)

@@ -9,7 +9,7 @@ import pytest
 from transformers import Dinov2ForImageClassification
 
 from ltx_core.errors import CheckpointError, ConfigError
-from ltx_core.files.digest import DigestMemo
+from ltx_core.io.digest import DigestMemo
 from ltx_core.vision.folder import check_image_size, encoder_identity, open_encoder
 from tests.vision import WIDTH, write_dinov2
 
@@ -20,7 +20,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_importing_it_does_not_load_torch() -> None:
-    code = "import sys, ltx_core.vision.folder, tasks.embed_frames; sys.exit('torch' in sys.modules)"
+    code = "import sys, ltx_core.vision.folder, tasks.stages.embed_frames; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -1,0 +1,166 @@
+"""`ltx2-lora plan` and `run`: the pipeline before it runs, and running it here; `stages` lists what it has."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from rich.console import Console
+from rich.table import Table
+
+from flows.cli.arguments import (
+    ConfigPath,
+    Force,
+    FromStage,
+    Only,
+    Overrides,
+    path_argument,
+    print_notices,
+    read_config,
+    read_overrides,
+)
+from flows.config import DEFAULT_CONFIG, RunConfig, guide_notices
+from flows.plan import PlannedStage, check_here, downloads
+from flows.plan import plan as planned_stages
+from flows.run import run_here
+from flows.selection import select
+from flows.server.answers import server_answers
+from ltx_core.errors import ConfigError
+from ltx_core.io.atomic import find_whole
+from tasks import STAGES
+from tasks.tracking.mlflow import answering
+
+if TYPE_CHECKING:
+    from ltx_core.hub.repository import PendingFile
+
+PLACES = (Path(DEFAULT_CONFIG), Path("config/config.json"))
+"""Where a configuration is looked for if none is named: ours, then the guide's."""
+MANY_BYTES = 2**28
+"""From here on sizes are shown in GiB."""
+
+
+def plan(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    only: Only = None,
+    from_stage: FromStage = None,
+    force: Force = False,
+) -> None:
+    """Show what is missing, which stages would run, and the memory they need."""
+    read, selection, console = read_config(config, overrides), select(only, from_stage, force), Console()
+    pending = downloads(read, selection)
+    if pending:
+        console.print(download_table(pending))
+    planned = list(planned_stages(read, selection, pending))
+    console.print(plan_table(planned))
+    for stage in planned:
+        for line in stage.memory:
+            console.print(f"{stage.stage.name}: {line}", highlight=False, markup=False)
+    print_notices(console, guide_notices(config))
+    print_notices(console, (notice for stage in planned for notice in stage.notices))
+
+
+def download_table(pending: "Sequence[PendingFile]") -> Table:
+    """Return the table of files that a run would download first."""
+    sizes = [file.size for file in pending]
+    known = sum(size for size in sizes if size is not None)
+    total = f"{_gib(known)}{' and files of unknown size' if None in sizes else ''}"
+    table = Table("repository", "file", "size", title=f"to download: {total}", title_justify="left")
+    for file in pending:
+        table.add_row(file.repository, file.name, "unknown" if file.size is None else _gib(file.size))
+    return table
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB" if size >= MANY_BYTES else f"{size / 2**20:.1f} MiB"
+
+
+def plan_table(planned: Sequence[PlannedStage]) -> Table:
+    """Return the plan as a table."""
+    table = Table("stage", "key", "action", "reason", title="plan", title_justify="left")
+    for stage in planned:
+        table.add_row(stage.stage.name, stage.key or "-", "run" if stage.will_run else "reuse", stage.why)
+    return table
+
+
+def run(
+    config: Annotated[
+        Path | None,
+        path_argument("CONFIG", f"Configuration file, YAML or JSON. Default: {' or '.join(map(str, PLACES))}."),
+    ] = None,
+    overrides: Overrides = None,
+    only: Only = None,
+    from_stage: FromStage = None,
+    force: Force = False,
+) -> None:
+    """Plan, run what is not up to date, and say what came of it."""
+    path = config or _found()
+    read, selection = read_config(path, overrides), select(only, from_stage, force)
+    console = Console(stderr=True)
+    print_notices(console, guide_notices(path))
+    check_here(read, selection)
+    if read.tracking.uri is not None:
+        answering(read.tracking, read.place())  # an error now, not when footage has been read and weights downloaded
+    planned = list(planned_stages(read, selection, downloads(read, selection)))
+    print_notices(console, (notice for stage in planned for notice in stage.notices))
+    if not any(stage.will_run for stage in planned):
+        for stage in planned:
+            read.place().set_latest(stage.stage.name, str(stage.key))
+        names = ", ".join(stage.name for stage in selection.wanted(read).stages)
+        console.print(f"nothing to do: {names} are up to date in {read.workspace}", highlight=False)
+        return
+    if server_answers():
+        results, report = _run_flow(path, overrides, only, from_stage, force), newest_report(read)
+    else:
+        console.print("[dim]no Prefect server answers (`ltx2-lora up` starts one); this run is seen here only[/dim]")
+        ran = run_here(read, selection)
+        results = {result.summary.stage: result.state_name for result in ran.results}
+        report = str(ran.report)
+    table = Table("stage", "result", title="done", title_justify="left")
+    for name, state in results.items():
+        table.add_row(name, state)
+    console.print(table)
+    console.print(f"report: {report}", highlight=False, soft_wrap=True)
+
+
+def _found() -> Path:
+    for place in PLACES:
+        if place.is_file():
+            return place
+    raise ConfigError(
+        f"no configuration was named and there is no {' nor '.join(map(str, PLACES))} in {Path.cwd()}; "
+        f"`ltx2-lora configure` writes one"
+    )
+
+
+def _run_flow(
+    path: Path, overrides: Sequence[str] | None, only: str | None, from_stage: str | None, force: bool
+) -> dict[str, str]:
+    """Run the flow in this process, so that the server's UI shows it; stage to the name of its state."""
+    from flows.flows import kept_secret, ltx2_lora
+    from flows.in_flow import quiet_console, run_flow
+
+    quiet_console()
+    results: dict[str, str] = run_flow(
+        ltx2_lora,
+        config=str(path.resolve()),
+        overrides=kept_secret(read_overrides(overrides)),
+        only=only,
+        from_stage=from_stage,
+        force=force,
+    )
+    return results
+
+
+def newest_report(config: RunConfig) -> str:
+    """The report of the run that just ended."""
+    pages = sorted(find_whole(config.place().runs, "*/report.html"), key=lambda page: page.stat().st_mtime)
+    return str(pages[-1]) if pages else "none"
+
+
+def stages() -> None:
+    """Print the table of stages."""
+    table = Table("stage", "does", "needs", "device")
+    for stage in STAGES:
+        needs = ", ".join((*stage.needs, *(f"{name} if on" for name in stage.uses)))
+        table.add_row(stage.name, stage.summary.strip(), needs or "-", stage.device)
+    Console().print(table)

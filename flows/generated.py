@@ -1,0 +1,138 @@
+"""Files that are made from declarations: docs, project files, and Prefect's deployments."""
+
+from collections.abc import Iterator
+from typing import Any, get_args, get_origin
+
+import typer
+import yaml
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from flows.config import RunConfig
+from flows.simpletuner.page import guide_page
+from tasks import STAGES
+from tasks.runtime.stage import Stage
+
+STORE = "ltx2-lora"
+FOOTAGE_EVENT = "ltx2.footage.added"
+HEADER = "# Made by `ltx2-lora docs`; edit flows/generated.py instead. A test compares.\n"
+
+
+def prefect_yaml() -> str:
+    """The project file that `prefect deploy --all` reads."""
+    project = {
+        "name": "ltx2-lora",
+        "deployments": [_whole(), _retrain(), *(_stage(stage) for stage in STAGES)],
+    }
+    return HEADER + yaml.safe_dump(project, sort_keys=False, width=120)
+
+
+def deployment_names() -> dict[str, str]:
+    """Short name to Prefect's full name, flow and deployment."""
+    return {d["name"]: f"{d['name']}/{d['name']}" for d in yaml.safe_load(prefect_yaml())["deployments"]}
+
+
+def _deployment(name: str, entrypoint: str, description: str, **more: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "entrypoint": entrypoint,
+        "description": description,
+        "tags": ["ltx2-lora"],
+        "work_pool": {"name": STORE},
+        "enforce_parameter_schema": False,  # the run itself says what is wrong, in better words
+        **more,
+    }
+
+
+def _whole() -> dict[str, Any]:
+    weekly = {"cron": "0 3 * * 1", "timezone": "UTC", "slug": "weekly", "active": False}
+    text = "Footage to LoRA, all stages; reuses what did not change."
+    return _deployment("ltx2-lora", "flows/flows.py:ltx2_lora", text, schedules=[weekly])
+
+
+def _retrain() -> dict[str, Any]:
+    trigger = {
+        "type": "event",
+        "enabled": True,
+        "expect": [FOOTAGE_EVENT],
+        "match": {"prefect.resource.id": "ltx2.footage.*"},
+        "parameters": {"config": "{{ event.payload.config }}"},
+    }
+    text = "Does nothing unless footage changed; started by the event that footage was added."
+    return _deployment("retrain", "flows/flows.py:retrain", text, triggers=[trigger])
+
+
+def flow_attribute(stage: Stage[Any, Any]) -> str:
+    """Name under which flows/flows.py holds the flow of a stage."""
+    return f"stage_{stage.name}"
+
+
+def _stage(stage: Stage[Any, Any]) -> dict[str, Any]:
+    text = f"The stage {stage.name} alone."
+    return _deployment(f"stage-{stage.name}", f"flows/flows.py:{flow_attribute(stage)}", text)
+
+
+def generated_files() -> dict[str, str]:
+    """Path in the project to text, of every file that is made and not written."""
+    return {
+        "docs/stages.md": stages_page(),
+        "docs/config.md": config_page(),
+        "docs/commands.md": commands_page(),
+        "docs/guide.md": guide_page(),
+        "prefect.yaml": prefect_yaml(),
+        "tests/repo/config_surface.txt": "".join(f"{name}\n" for name, _, _ in options(RunConfig)),
+    }
+
+
+def stages_page() -> str:
+    """The table of stages."""
+    lines = ["# Stages", "", "| stage | does | needs | makes | device |", "|---|---|---|---|---|"]
+    for s in STAGES:
+        needs = ", ".join((*s.needs, *(f"{name} if on" for name in s.uses))) or "-"
+        lines.append(f"| `{s.name}` | {s.summary.strip()} | {needs} | {s.makes.__name__} | {s.device} |")
+    return "\n".join(lines) + "\n"
+
+
+def config_page() -> str:
+    """Every option with its default and meaning."""
+    lines = ["# Options", "", "| option | default | meaning |", "|---|---|---|"]
+    lines += [f"| `{name}` | {default} | {text} |" for name, default, text in options(RunConfig)]
+    return "\n".join(lines) + "\n"
+
+
+def options(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
+    """Dotted name, default and description of each option, nested sections flattened."""
+    for name, field in model.model_fields.items():
+        inner = _section(field.annotation)
+        if inner is None:
+            yield f"{prefix}{name}", _default(field.default), (field.description or "").replace("|", "\\|")
+        else:
+            many = "[]" if get_origin(field.annotation) in (tuple, list) else ""
+            if not many and not isinstance(field.annotation, type):  # may be there or not
+                yield f"{prefix}{name}", _default(field.default), (field.description or "").replace("|", "\\|")
+            yield from options(inner, f"{prefix}{name}{many}.")
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((a for a in get_args(annotation) if isinstance(a, type) and issubclass(a, BaseModel)), None)
+
+
+def _default(value: Any) -> str:
+    return "required" if value is PydanticUndefined else f"`{value}`" if value not in ("", None) else "none"
+
+
+def commands_page() -> str:
+    """The help of every command that `--help` lists, as wide as a page."""
+    from flows.cli.app import COMMANDS, PROGRAM
+
+    parts = ["# Commands", ""]
+    for command in COMMANDS:
+        if not command.hidden:
+            loaded = command.load()
+            context = typer.Context(
+                loaded, info_name=f"{PROGRAM} {command.name}", terminal_width=110, **loaded.context_settings
+            )
+            parts += [f"## {command.name}", "", "```", loaded.get_help(context).strip(), "```", ""]
+    return "\n".join(parts).rstrip() + "\n"

@@ -1,0 +1,95 @@
+"""The configuration that goes with the miniature: real options at toy sizes."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from flows.config import DEFAULT_CONFIG
+from ltx_core.io.atomic import write_bytes
+
+if TYPE_CHECKING:
+    from ltx_core.tiny.write import Miniature
+
+
+HEADER = """\
+# A run on the miniature: real options at toy sizes. docs/config.md lists every option with its default.
+# Paths are relative to this file.
+"""
+
+
+def write_config(folder: Path, made: "Miniature") -> Path:
+    """Write `ltx2-lora.yaml` into the miniature's folder and give its path."""
+    path = folder / DEFAULT_CONFIG
+    text = HEADER + yaml.safe_dump(_values(folder, made), sort_keys=False, width=120, allow_unicode=True)
+    write_bytes(path, text.encode())
+    return path
+
+
+def _values(folder: Path, made: "Miniature") -> dict[str, Any]:
+    def relative(path: Path) -> str:
+        return os.path.relpath(path, folder)
+
+    in_pack = made.text_encoder.is_relative_to(made.checkpoint)
+    encoder = {} if in_pack else {"text_encoder": relative(made.text_encoder)}
+    return {
+        "workspace": "workspace",
+        "datasets": [
+            {
+                "id": "miniature",
+                "instance_data_dir": relative(made.footage),
+                "resolution": 64,
+                "eval_fraction": 0.15,
+                "video": {"num_frames": 17, "frame_rate": 25},
+                "repeats": 2,
+            }
+        ],
+        "model": {"checkpoint": relative(made.checkpoint)} | encoder,
+        "prompts": {
+            "validation": [
+                "A red ball rolls from left to right over a dark floor while a low tone hums.",
+                "Coloured bars turn slowly around the centre, a soft hiss in the background.",
+            ],
+            **_given(folder, made),
+        },
+        "memory": {"cpu_threads": 1},
+        "embed_text": {"dtype": "fp32", "shard_max_samples": 4},
+        "encode_latents": {"dtype": "fp32", "shard_max_samples": 4},
+        "train_lora": {
+            "steps": 60,
+            "batch_size": 2,
+            "gradient_accumulation_steps": 2,
+            "learning_rate": 5.0e-3,
+            "scheduler": "cosine",
+            "warmup_steps": 5,
+            "rank": 8,
+            "dtype": "fp32",
+            "recompute": 0.0,
+            "checkpoint_interval": 10,
+            "eval_interval": 20,
+            "log_interval": 2,
+        },
+        "render_validation": {
+            "width": 128,
+            "height": 96,
+            "num_frames": 25,
+            "num_steps": 8,
+            "dtype": "fp32",
+            "seeds": [42],
+            "image_to_video_clips": 1,
+            "sound_to_video_clips": 1,
+        },
+    }
+
+
+def _given(folder: Path, made: "Miniature") -> dict[str, Any]:
+    """Renders from a picture and from a sound, if the miniature has them."""
+    given: dict[str, Any] = {}
+    if made.picture is not None:
+        prompt = "A face looks ahead and talks, in front of a plain wall."
+        given["pictures"] = [{"picture": os.path.relpath(made.picture, folder), "prompt": prompt}]
+    if made.sound is not None:
+        prompt = "Birds sing in a tree while its leaves move."
+        given["sounds"] = [{"sound": os.path.relpath(made.sound, folder), "prompt": prompt}]
+    return given

@@ -1,0 +1,99 @@
+"""Where a published adapter comes from: a file, a folder, or the hub. No torch.
+
+The hub's client is imported only where it is asked: it costs every process a fifth of a second.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ltx_core.errors import CheckpointError
+from ltx_core.hub.repository import PendingFile, Repository
+from ltx_core.io.atomic import find_whole
+from ltx_core.progress import SILENT, Progress
+
+ON_HUB = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?::(?P<file>[\w./ -]+\.safetensors))?")
+"""`owner/name:weights.safetensors`"""
+DIFFUSERS_NAME = "pytorch_lora_weights.safetensors"
+"""What diffusers calls a LoRA when it is given no name; taken where no other is named."""
+
+
+@dataclass(frozen=True)
+class HubAdapter:
+    """An adapter on the Hugging Face hub."""
+
+    repository: str
+    file: str = DIFFUSERS_NAME
+    revision: str | None = None
+    """Branch, tag or commit; default main."""
+    cache: Path | None = None
+    """Where downloads are kept; default the cache of all Hugging Face tools."""
+    here_only: bool = False
+    """Take what was downloaded before and ask nobody."""
+
+    def source(self) -> Repository:
+        """The repository as the hub's client is asked for it."""
+        return Repository(self.repository, self.revision, self.cache, self.here_only)
+
+
+def hub_adapter(text: str, revision: str | None = None) -> HubAdapter | None:
+    """`owner/name:weights.safetensors`, or `owner/name` for a file of diffusers' name; None for any other text."""
+    found = ON_HUB.fullmatch(text)
+    return None if found is None else HubAdapter(found["repository"], found["file"] or DIFFUSERS_NAME, revision)
+
+
+def locate_adapter(where: Path | HubAdapter, progress: Progress = SILENT) -> Path:
+    """The file on this machine; downloaded unless it is already here, which `progress` is told of in MiB.
+
+    A folder stands for the one `.safetensors` file in it, or the one of diffusers' name.
+
+    Raises:
+        CheckpointError: there is no such file, on this machine or on the hub, or several could be meant.
+        TransientError: the network or the hub failed.
+        StorageError: the disk is full.
+    """
+    if isinstance(where, HubAdapter):
+        from ltx_core.hub.fetch import fetch_files, reporting_bar
+
+        (path,) = fetch_files(where.source(), [where.file], reporting_bar(progress))
+        return path
+    return _in_folder(where) if where.is_dir() else _file(where)
+
+
+def pending_adapter(where: Path | HubAdapter) -> tuple[PendingFile, ...]:
+    """Return what `locate_adapter` would download.
+
+    Raises:
+        CheckpointError, TransientError: as for `locate_adapter`.
+    """
+    if isinstance(where, HubAdapter):
+        from ltx_core.hub.fetch import pending_files
+
+        return pending_files(where.source(), [where.file])
+    locate_adapter(where)
+    return ()
+
+
+def commit_of_adapter(path: Path) -> str | None:
+    """The commit of a file that `locate_adapter` found in the hub's cache."""
+    from ltx_core.hub.fetch import commit_of
+
+    return commit_of(path)
+
+
+def _file(path: Path) -> Path:
+    if not path.is_file():
+        raise CheckpointError(
+            f"adapter {path} does not exist; give a .safetensors file, a folder with one, or "
+            f"`owner/name:weights.safetensors` on the hub"
+        )
+    return path
+
+
+def _in_folder(folder: Path) -> Path:
+    found = find_whole(folder, "*.safetensors")
+    chosen = [path for path in found if path.name == DIFFUSERS_NAME] or found
+    if len(chosen) != 1:
+        names = ", ".join(path.name for path in found) or "no .safetensors file"
+        raise CheckpointError(f"the adapter's folder {folder} has {names}; give the path of one file")
+    return chosen[0]

@@ -1,0 +1,134 @@
+"""LoRA on the transformer: which layers it changes, how it starts, and how it is taken out of the way."""
+
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from peft import LoraConfig
+from peft.tuners.lora import LoraLayer
+
+from ltx_core.adapters.lora_layout import target_layers
+from ltx_core.engine.dropout import KeyedDropout
+from ltx_core.engine.projection import AddedLora
+from ltx_core.errors import ConfigError
+from ltx_core.rng import named_generator
+
+
+def target_modules(
+    transformer: torch.nn.Module, targets: str | Sequence[str], *, video_only: bool = False
+) -> list[str]:
+    """Names of the linear layers that `targets` means, sorted.
+
+    `targets` is a preset (`video`, `audio`, `audio+video`: the attention projections of those streams, the last with
+    the attention between them) or suffixes of module names, matched at dots: `attn1.to_q` is video's alone, `to_q`
+    every attention's. Names are diffusers' or Lightricks' (`proj_in` or `patchify_proj`). With `video_only`, layers
+    that cannot work without the audio stream are not meant by a suffix.
+
+    Raises:
+        ConfigError: an unknown preset, or a target that matches no layer.
+    """
+    return target_layers(linear_layers(transformer), targets, video_only=video_only)
+
+
+def linear_layers(transformer: torch.nn.Module) -> list[str]:
+    """Names of linear layers, as they were before any adapter wrapped them."""
+    names = {
+        name.removesuffix(".base_layer")
+        for name, module in transformer.named_modules()
+        if isinstance(module, torch.nn.Linear) and ".lora_" not in name
+    }
+    return sorted(names)
+
+
+ADAPTER = "default"
+"""Name of the adapter that is trained."""
+
+
+def add_lora(
+    transformer: Any,
+    modules: Sequence[str],
+    *,
+    rank: int,
+    alpha: float,
+    seed: int,
+    adapter: str = ADAPTER,
+    ranks: Mapping[str, int] | None = None,
+    dropout: float = 0.0,
+) -> None:
+    """Add a LoRA to the named linear layers and freeze all else. Weights are float32 whatever the base is.
+
+    B starts at zero, so the model starts as its base. A starts uniform in +-1/sqrt(in_features), as peft's default,
+    but drawn from the seed and the layer's name: neither the global generator nor the other targets change it.
+    `ranks` are those of modules that differ from `rank`; all are scaled by alpha / rank. `dropout` is the fraction of a
+    layer's input that it does not see, once `set_dropout_key` has named the samples.
+
+    Raises:
+        ConfigError: the adapter landed on other layers than those named.
+    """
+    other = {module: own for module, own in (ranks or {}).items() if own != rank}
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,
+        target_modules=list(modules),
+        rank_pattern=other,
+        alpha_pattern={module: alpha / rank * own for module, own in other.items()},
+        lora_dropout=0.0,
+        bias="none",
+        init_lora_weights=False,
+    )
+    config._register_custom_module({torch.nn.Linear: AddedLora})
+    with torch.device("meta"), warnings.catch_warnings():  # no memory yet, and no numbers drawn: ours come below
+        warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)  # a second one is meant
+        transformer.add_adapter(config, adapter_name=adapter)
+    layers = lora_layers(transformer, adapter)
+    if sorted(layers) != sorted(modules):
+        odd = sorted(set(layers) ^ set(modules))
+        raise ConfigError(f"the adapter fits {len(layers)} layers, {len(modules)} were named; they differ in {odd[:4]}")
+    for name, layer in layers.items():
+        _initialise(layer, adapter, named_generator("lora", seed, name))
+        if dropout:
+            layer.lora_dropout[adapter] = KeyedDropout(dropout, name)
+
+
+def lora_layers(transformer: torch.nn.Module, adapter: str = ADAPTER) -> dict[str, LoraLayer]:
+    """Adapted layers by module name."""
+    return {
+        name: module
+        for name, module in transformer.named_modules()
+        if isinstance(module, LoraLayer) and adapter in module.lora_A
+    }
+
+
+def lora_parameters(transformer: torch.nn.Module, adapter: str = ADAPTER) -> dict[str, torch.nn.Parameter]:
+    """Return what is trained, by `<module>.lora_A.weight` and `<module>.lora_B.weight`, sorted by name."""
+    parameters = {}
+    for name, layer in lora_layers(transformer, adapter).items():
+        parameters[f"{name}.lora_A.weight"] = layer.lora_A[adapter].weight
+        parameters[f"{name}.lora_B.weight"] = layer.lora_B[adapter].weight
+    return dict(sorted(parameters.items()))
+
+
+@contextmanager
+def without_lora(transformer: Any) -> Iterator[None]:
+    """The base model for the length of the block, adapters off."""
+    transformer.disable_adapters()
+    try:
+        yield
+    finally:
+        transformer.enable_adapters()
+
+
+def _initialise(layer: LoraLayer, adapter: str, generator: torch.Generator) -> None:
+    """Give the adapter's weights memory beside the frozen ones, and their start.
+
+    Numbers are drawn on the CPU, the same whatever the device; the rest is exact or rounded alike on all.
+    """
+    down, up = layer.lora_A[adapter], layer.lora_B[adapter]
+    device = layer.get_base_layer().weight.device
+    start = torch.rand(down.weight.shape, generator=generator).to(device)
+    start.mul_(2).sub_(1).mul_(1 / math.sqrt(down.weight.shape[1]))
+    down.weight = torch.nn.Parameter(start, requires_grad=down.weight.requires_grad)
+    up.weight = torch.nn.Parameter(torch.zeros(up.weight.shape, device=device), requires_grad=up.weight.requires_grad)

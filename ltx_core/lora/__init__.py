@@ -1,1 +1,0 @@
-"""LoRA on the transformer: which layers, how they start, and files that other programs load."""

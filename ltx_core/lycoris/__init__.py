@@ -1,1 +1,0 @@
-"""Adapters of the LyCORIS family (LoCon, LoHa, LoKr, each with or without DoRA) on the transformer's linear layers."""

@@ -1,0 +1,166 @@
+"""An image as a video codec leaves it.
+
+The models are trained on frames of compressed video, and an image that is sharper than those may stand still in a
+render. Lightricks' inference therefore compresses a given image as one frame of H.264 before it is encoded.
+"""
+
+import io
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.codec.context import Flags
+from av.video.reformatter import VideoReformatter
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from ltx_core.errors import DataError
+from ltx_core.media.buckets import Size, cover_size
+from ltx_core.media.clip import middle
+from ltx_core.media.display import SCALING
+
+PRESET = "veryfast"
+"""Lightricks' own."""
+SMALLEST = 2
+"""Pixels of an edge, which 4:2:0 needs."""
+
+
+def recompressed(picture: npt.NDArray[np.uint8], crf: int) -> npt.NDArray[np.uint8]:
+    """The image after H.264 at a constant rate factor, equal for equal images on one build of x264.
+
+    Args:
+        image: uint8 [H, W, 3] RGB; an odd last row or column is cut off.
+        crf: 0 to 51, as x264 has it. At 0, and for an image of one row or column, it is given back as it is.
+
+    Raises:
+        DataError: x264 cannot take an image of that size.
+    """
+    height, width = (edge // 2 * 2 for edge in picture.shape[:2])
+    if crf == 0 or min(height, width) < SMALLEST:
+        return picture
+    try:
+        return _decoded(_encoded(np.ascontiguousarray(picture[:height, :width]), crf))
+    except av.FFmpegError as error:
+        raise DataError(
+            f"an image of {width}x{height} cannot be compressed by H.264 ({error}); make it smaller, or set "
+            f"render_validation.picture_crf: 0"
+        ) from error
+
+
+def _encoded(picture: npt.NDArray[np.uint8], crf: int) -> list[Any]:
+    encoder: Any = av.CodecContext.create("libx264", "w")
+    encoder.height, encoder.width = picture.shape[:2]
+    encoder.pix_fmt, encoder.framerate, encoder.time_base = "yuv420p", Fraction(1), Fraction(1)
+    encoder.options = {"crf": str(crf), "preset": PRESET}
+    encoder.thread_count = 1  # other numbers of threads give other bytes
+    encoder.flags |= Flags.bitexact
+    frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p", threads=1)
+    frame.pts = 0
+    return [*encoder.encode(frame), *encoder.encode(None)]
+
+
+def _decoded(packets: list[Any]) -> npt.NDArray[np.uint8]:
+    decoder: Any = av.CodecContext.create("h264", "r")
+    decoder.thread_count = 1
+    (frame,) = (frame for packet in [*packets, None] for frame in decoder.decode(packet))
+    return np.asarray(frame.reformat(format="rgb24", threads=1).to_ndarray(), dtype=np.uint8)
+
+
+DEEP_MODES = ("I", "F")
+"""Pillow's modes of numbers without a stated white, so that there is no right way to make 8 bits of them."""
+GRAY_16_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
+SAME_LEVELS = 2
+"""A profile that changes no colour of a coarse lattice by more than this is sRGB's; its image is left as it is."""
+LATTICE = np.stack(np.meshgrid(*[np.arange(0, 256, 51, dtype=np.uint8)] * 3, indexing="ij"), axis=-1).reshape(6, 36, 3)
+
+
+def read_picture(path: Path, size: Size, *, crf: int = 0) -> npt.NDArray[np.uint8]:
+    """The image, its EXIF orientation followed and transparency on black: uint8 [H, W, 3] RGB of `size` (W, H).
+
+    Colours are sRGB's: an ICC profile of others is followed, and 16 bits become 8. With a `crf` it is compressed at its
+    own size first (`recompressed`).
+
+    Raises:
+        DataError: the file is missing, or no image, or its numbers are of 32 bits, or it is too large to compress.
+    """
+    shown = recompressed(_opened(path), crf)
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(shown), format="rgb24")
+    width, height = cover_size(frame.width, frame.height, size)
+    scaled = VideoReformatter().reformat(frame, width=width, height=height, format="rgb24", interpolation=SCALING)
+    return np.ascontiguousarray(middle(np.asarray(scaled.to_ndarray(), dtype=np.uint8), size))
+
+
+def picture_size(path: Path) -> Size:
+    """Width and height as displayed, in pixels; only the file's start is read where the format has its EXIF there.
+
+    Raises:
+        DataError: the file is missing, or no image, or found damaged on the way.
+    """
+    with _open(path) as image:
+        try:  # of a PNG, EXIF may come last: all of it is read
+            sideways = image.getexif().get(0x0112, 1) >= 5
+        except (OSError, SyntaxError) as error:
+            raise _damaged(path, error) from error
+        return (image.height, image.width) if sideways else (image.width, image.height)
+
+
+def _opened(path: Path) -> npt.NDArray[np.uint8]:
+    with _open(path) as image:
+        if image.mode in DEEP_MODES:
+            raise DataError(
+                f"{path} has numbers of 32 bits for colours ({image.mode}); save it as a PNG of 8 or 16 bits, or a JPEG"
+            )
+        try:
+            turned = _in_srgb(ImageOps.exif_transpose(image)).convert("RGBA")
+        except (OSError, SyntaxError, ValueError, ImageCms.PyCMSError) as error:
+            raise _damaged(path, error) from error
+    ground = Image.new("RGBA", turned.size, (0, 0, 0, 255))
+    return np.asarray(Image.alpha_composite(ground, turned).convert("RGB"), dtype=np.uint8)
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    """The image in 8-bit sRGB colours, as its ICC profile says if it has one, its transparency kept."""
+    if image.mode in GRAY_16_MODES:
+        return Image.fromarray((np.asarray(image, dtype=np.uint16) >> 8).astype(np.uint8))
+    profile = image.info.get("icc_profile")
+    if image.mode in ("P", "PA"):
+        image = image.convert("RGBA")
+    if profile is None or image.mode not in ("RGB", "RGBA", "CMYK"):
+        return image.convert("RGB") if image.mode in ("CMYK", "LAB", "HSV", "YCbCr") else image
+    given, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), _srgb()
+    if image.mode == "CMYK":
+        return _converted(image, given, srgb)
+    lattice = Image.fromarray(LATTICE)
+    moved = np.asarray(_converted(lattice, given, srgb), dtype=np.int16) - LATTICE
+    if np.abs(moved).max() <= SAME_LEVELS:
+        return image
+    converted = _converted(image.convert("RGB"), given, srgb)
+    if image.mode == "RGBA":
+        converted.putalpha(image.getchannel("A"))
+    return converted
+
+
+def _srgb() -> ImageCms.ImageCmsProfile:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+
+
+def _converted(image: Image.Image, given: ImageCms.ImageCmsProfile, wanted: ImageCms.ImageCmsProfile) -> Image.Image:
+    made = ImageCms.profileToProfile(image, given, wanted, ImageCms.Intent.RELATIVE_COLORIMETRIC, outputMode="RGB")
+    if made is None:
+        raise ValueError("its ICC profile gave no image")
+    return made
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(f"{path} is a damaged image ({error}); save it again")
+
+
+def _open(path: Path) -> Image.Image:
+    if not path.is_file():
+        raise DataError(f"there is no image {path}; give a PNG or JPEG file")
+    try:
+        return Image.open(path)
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError) as error:
+        raise DataError(f"{path} is no image that can be opened ({error}); give a PNG or JPEG file") from error

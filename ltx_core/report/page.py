@@ -1,0 +1,257 @@
+"""Whole pages: a gallery of renders, and a run's report. One HTML file each, nothing loaded from outside but videos.
+
+The markup is in `templates/`, where every value is escaped; same input, same bytes: no clock, no random ids.
+"""
+
+import base64
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import quote
+
+import numpy as np
+from markupsafe import Markup
+from PIL import Image
+
+from ltx_core.errors import DataError, ShapeError
+from ltx_core.io.atomic import write_bytes
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+POSTER_WIDTH = 480
+"""Pixels; larger posters make the page heavy and are scaled down by the browser anyway."""
+
+Tone = Literal["good", "warn", "bad", "plain"]
+
+
+@dataclass(frozen=True)
+class Link:
+    """A cell that leads somewhere.
+
+    Raises:
+        ValueError: it leads to something other than a relative address or http(s).
+    """
+
+    text: str
+    href: str
+
+    def __post_init__(self) -> None:
+        scheme = self.href.partition(":")[0] if ":" in self.href.split("/", 1)[0] else ""
+        if scheme.lower() not in ("", "http", "https"):
+            raise ValueError(f"link {self.text!r} leads to {self.href!r}; use a relative address or http(s)")
+
+
+@dataclass(frozen=True)
+class Badge:
+    """A short state in a coloured pill, such as `Built` or `Reused`."""
+
+    text: str
+    tone: Tone = "plain"
+
+
+Cell = str | int | float | None | Link | Badge
+
+
+@dataclass(frozen=True)
+class Section:
+    """One titled part of a page."""
+
+    title: str
+    body: Markup
+    note: str = ""
+    """One line under the title."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """Measurements of one render."""
+
+    sharpness: float
+    """Variance of the Laplacian of luma."""
+    motion: float
+    """Mean absolute luma difference between frames, in [0, 1]."""
+    loudness_db: float
+    """RMS level of the audio in dBFS; -120 for silence."""
+    difference_from_base: float | None = None
+    """Mean absolute pixel difference from the base render, in [0, 1]; None for the base itself."""
+    clip_score: float | None = None
+    """Similarity of the frames to the prompt as a CLIP model sees them, 0 to 100; None if it was not asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantRender:
+    """One video of a row."""
+
+    variant: str
+    """`base`, `champion` or `candidate`."""
+    video: Path
+    """The mp4; the page links to it relative to itself."""
+    figures: Figures
+    poster: np.ndarray | None = None
+    """Frame uint8 [H, W, 3] shown before the video plays, kept inside the page."""
+    detail: str = ""
+    """The weights that made it, such as a LoRA's name and version."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptRow:
+    """One prompt with one seed, and its renders from left to right; the first one is what others are compared with."""
+
+    prompt: str
+    seed: int
+    renders: Sequence[VariantRender]
+    settings: Mapping[str, Cell]
+    """Size, frames, rate, steps, guidance: whatever a person needs to make the render again."""
+
+
+def gallery(
+    path: Path, title: str, facts: Mapping[str, Cell], rows: Sequence[PromptRow], sections: Sequence[Section] = ()
+) -> None:
+    """Write a page of renders side by side.
+
+    Args:
+        path: the HTML file.
+        title: what was rendered.
+        facts: of the run, shown above all.
+        rows: one for each prompt.
+        sections: shown between the facts and the renders, such as the eval loss curve.
+
+    Raises:
+        DataError: a video does not exist.
+        StorageError: the disk is full or read-only.
+    """
+    shown: list[dict[str, Any]] = [
+        {
+            "prompt": row.prompt,
+            "settings": {"Seed": str(row.seed), **row.settings},
+            "videos": [_video(render, row.renders[0].figures, path) for render in row.renders],
+        }
+        for row in rows
+    ]
+    run_report(path, title, facts, [*sections, Section("Renders", markup("renders", shown))])
+
+
+def run_report(path: Path, title: str, facts: Mapping[str, Cell], sections: Sequence[Section]) -> None:
+    """Write a page of facts and titled sections, whole or not at all.
+
+    Raises:
+        StorageError: the disk is full or read-only.
+    """
+    shown = markup("cells", facts, macro="facts")
+    page = _environment().get_template("page.html").render(title=title, facts=shown, sections=sections)
+    write_bytes(path, f"{page}\n".encode())
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[Cell]], *, empty: str = "Nothing here.") -> Markup:
+    """A table; columns of numbers are set to the right.
+
+    Args:
+        headers: one a column.
+        rows: cells of each row.
+        empty: said instead when there are no rows.
+
+    Raises:
+        ShapeError: a row has more or fewer cells than there are headers.
+    """
+    if wrong := next((row for row in rows if len(row) != len(headers)), None):
+        raise ShapeError(f"table row has {len(wrong)} cells for {len(headers)} headers: {wrong}")
+    numeric = [
+        all(isinstance(cell, int | float) or cell is None for cell in column) for column in zip(*rows, strict=True)
+    ]
+    return markup("cells", headers, rows, numeric, empty, macro="table")
+
+
+def readable(value: str | int | float | None) -> str:
+    """Numbers with thousands separated and four significant digits; nothing as a dash."""
+    if value is None:
+        return "—"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if 10_000 <= abs(value) < 1e15 else f"{value:,.4g}"
+    return value
+
+
+def markup(template: str, *values: Any, macro: str | None = None) -> Markup:
+    """The result of a template's macro, which has the template's name unless another is named."""
+    module = _environment().get_template(f"{template}.html").module
+    return Markup(getattr(module, macro or template)(*values))
+
+
+@cache
+def _environment() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # a tenth of a second, which `plan` does without
+
+    made = Environment(
+        loader=PackageLoader("ltx_core.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {"readable": readable, "number_class": lambda yes: Markup(' class="number"') if yes else ""}
+    made.tests |= {"link": lambda cell: isinstance(cell, Link), "badge": lambda cell: isinstance(cell, Badge)}
+    return made
+
+
+def _video(render: VariantRender, reference: Figures, page: Path) -> dict[str, Any]:
+    """What the template shows of one render."""
+    return {
+        "variant": render.variant,
+        "detail": render.detail,
+        "source": _relative_link(render.video, page),
+        "poster": None if render.poster is None else _png_uri(render.poster),
+        "figures": _compared(render.figures, reference if reference is not render.figures else None),
+    }
+
+
+def _relative_link(target: Path, page: Path) -> str:
+    """URL of `target` as seen from the page's folder, so that the folder can be moved or zipped as a whole.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    if not target.is_file():
+        raise DataError(f"{page.name} would link to {target}, which does not exist; render it again")
+    return quote(Path(os.path.relpath(target.resolve(), page.parent.resolve())).as_posix())
+
+
+def _compared(figures: Figures, other: Figures | None) -> list[tuple[str, str, str]]:
+    """Name, value, and change from the other render's, of each figure."""
+    is_silent = figures.loudness_db <= -120
+    loudness = "silent" if is_silent else f"{figures.loudness_db:.1f} dB"
+    is_louder = other is not None and other.loudness_db > -120 and not is_silent
+    louder = f"{figures.loudness_db - other.loudness_db:+.1f} dB" if other and is_louder else ""
+    rows = [
+        ("Sharpness", f"{figures.sharpness:.4g}", _change(figures.sharpness, other.sharpness if other else None)),
+        ("Motion", f"{figures.motion:.4f}", _change(figures.motion, other.motion if other else None)),
+        ("Loudness", loudness, louder),
+    ]
+    if figures.difference_from_base is not None:
+        rows.append(("From base", f"{figures.difference_from_base:.4f}", ""))
+    if figures.clip_score is not None:
+        change = _change(figures.clip_score, other.clip_score if other else None)
+        rows.append(("CLIP score", f"{figures.clip_score:.2f}", change))
+    return rows
+
+
+def _change(value: float, reference: float | None) -> str:
+    return f"{value / reference - 1:+.0%}" if reference else ""
+
+
+def _png_uri(frame: np.ndarray) -> str:
+    """Frame uint8 [H, W, 3], not wider than `POSTER_WIDTH`, as a URI that needs no file."""
+    image = Image.fromarray(np.ascontiguousarray(frame))
+    if image.width > POSTER_WIDTH:
+        height = max(round(image.height * POSTER_WIDTH / image.width), 1)
+        image = image.resize((POSTER_WIDTH, height), Image.Resampling.LANCZOS)
+    out = io.BytesIO()
+    image.save(out, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()

@@ -1,1 +1,0 @@
-"""How well renders fit their prompts, as other models see it."""

@@ -1,0 +1,94 @@
+"""TREAD (Krause et al. 2025, arXiv 2501.04765): runs of blocks that compute a random part of the video tokens.
+
+Which tokens they compute is a function of seed, sample occurrence and clip, like all that is random.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from ltx_core.denoiser.blocks import TokenRoute
+from ltx_core.errors import ShapeError
+from ltx_core.rng import visit_generator
+from ltx_core.shapes import LatentShape
+from ltx_core.training.batch import TrainBatch
+from ltx_core.training.config import TrainSettings
+from ltx_core.training.draws import most_given_frames
+from ltx_core.training.methods.method import Forward, Setup, TrainingMethod
+from ltx_core.training.methods.settings import BlockRoute, block_routes
+from ltx_core.training.order import Visit
+
+
+class Tread(TrainingMethod):
+    """Draws the tokens of each route and has the transformer take it."""
+
+    name, option = "tread", "tread_routes"
+    example = ({"selection_ratio": 0.5, "start_layer_idx": 1, "end_layer_idx": -1},)
+    steers = True
+
+    def __init__(self, settings: TrainSettings, num_blocks: int) -> None:
+        self.settings, self.routes = settings, block_routes(settings.tread_routes, num_blocks)
+
+    @classmethod
+    def of(cls, setup: Setup) -> Self:
+        """As the contract says."""
+        return cls(setup.settings, len(setup.transformer.transformer_blocks))
+
+    def tensors(
+        self, batch: TrainBatch, visits: Sequence[Visit], loaded: Sequence[Mapping[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """[B, K] for each route: the tokens that it computes."""
+        kept = tokens_kept(self.routes, visits, batch, self.settings)
+        return {f"tread.{number:03}": tokens for number, tokens in enumerate(kept)}
+
+    def set_up(self, forward: Forward) -> None:
+        """Take the routes."""
+        kept = [forward.extras[name] for name in sorted(forward.extras) if name.startswith("tread.")]
+        if kept:
+            forward.routes += [TokenRoute(r.first, r.last, k) for r, k in zip(self.routes, kept, strict=True)]
+
+
+def tokens_kept(
+    routes: Sequence[BlockRoute], visits: Sequence[Visit], batch: TrainBatch, settings: TrainSettings
+) -> tuple[Tensor, ...]:
+    """For each route the tokens that it computes, [B, K], ascending; drawn anew for every occurrence and route.
+
+    Tokens that are given, a first frame or a prefix, are always kept: all others take their bearings from them.
+    """
+    given = batch.video.given
+    return tuple(
+        torch.stack(
+            [
+                _kept(
+                    given[i],
+                    num_set_aside(batch.shape, route.ratio, settings),
+                    visit_generator(settings.seed, visit.number, visit.sample.clip_id, f"route/{number}"),
+                )
+                for i, visit in enumerate(visits)
+            ]
+        )
+        for number, route in enumerate(routes)
+    )
+
+
+def num_set_aside(shape: LatentShape, ratio: float, settings: TrainSettings) -> int:
+    """How many video tokens skip a route: `ratio` of those that are learnt where the settings give as many as they may.
+
+    So it is one number for a shape, whatever this occurrence is given and whoever shares its batch: batches may be cut
+    otherwise with equal gradients, and a CUDA graph serves them all. One token to be learnt always stays.
+    """
+    given = min(most_given_frames(settings), shape.frames - 1)
+    learnt = (shape.frames - given) * shape.height * shape.width
+    return min(round(learnt * ratio), learnt - 1)
+
+
+def _kept(given: Tensor, num_aside: int, generator: torch.Generator) -> Tensor:
+    """All tokens, [T], but `num_aside` random ones that are not given: [K]."""
+    learnt = (~given).nonzero().flatten()
+    if len(learnt) < num_aside:
+        raise ShapeError(f"a route sets {num_aside} tokens aside and only {len(learnt)} are not given; give fewer")
+    keep = torch.ones_like(given)
+    keep[learnt[torch.randperm(len(learnt), generator=generator)[:num_aside]]] = False
+    return keep.nonzero().flatten()

@@ -1,1 +1,0 @@
-"""Optimizers of the adapter: AdamW in float32, in bfloat16 and with moments of 8 bits."""

@@ -1,0 +1,201 @@
+"""`python -m scripts.pretrain --out FOLDER`: go on with the pretraining for some minutes."""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from ltx_core.autoencoder.audio import encode_mel, log_mel, mel_config
+from ltx_core.autoencoder.video import encode_pixels
+from ltx_core.checkpoint.keys import PREFIXES, UNUSED, to_original_keys
+from ltx_core.tiny import header
+from ltx_core.tiny.model import build_modules
+from ltx_core.tiny.weights import save_tensors, seeded
+from ltx_core.tiny.world import caption
+from scripts.pretrain import autoencoders, sizes
+from scripts.pretrain.batches import Clips, in_batches, known
+from scripts.pretrain.denoiser import Geometry, Learner, denoiser_losses, make_cache
+from scripts.pretrain.score import measure, psnr, render
+from scripts.pretrain.text import Text
+from scripts.pretrain.training import Settings, Training, stored_step
+
+SEED = 0
+STATISTICS_CLIPS = 1024
+CHECKPOINT = "tiny-ltx2.safetensors"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is learnt from, full or to try the script.
+
+    Attributes:
+        steps: Of each phase.
+        batches: Of each phase.
+        cached: Clips that the transformer learns from.
+        scored: Captions that are rendered.
+    """
+
+    steps: dict[str, int]
+    batches: dict[str, int]
+    cached: int
+    scored: int
+    statistics: int = STATISTICS_CLIPS
+
+
+FULL = Size(
+    steps={"video": 40_000, "audio": 6000, "vocoder": 20_000, "denoiser": 20_000},
+    batches={"video": 64, "audio": 64, "vocoder": 48, "denoiser": 192},
+    cached=60_000,
+    scored=64,
+)
+TRIAL = Size(
+    steps=dict.fromkeys(FULL.steps, 2), batches=dict.fromkeys(FULL.batches, 2), cached=4, scored=2, statistics=4
+)
+RATES = {"video": 1e-3, "audio": 1.5e-3, "vocoder": 2e-3, "denoiser": 1e-3}
+
+
+class Pretraining:
+    """All phases over one folder."""
+
+    def __init__(self, folder: Path, size: Size, deadline: float) -> None:
+        self.folder, self.size, self.deadline = folder, size, deadline
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.generator = torch.Generator(self.device).manual_seed(SEED)
+        self.config = sizes.config()
+        with seeded(SEED):
+            self.modules = build_modules(self.config)
+            autoencoders.start_video(self.modules["video_vae"])
+            autoencoders.start_audio(self.modules["audio_vae"])
+            autoencoders.start_vocoder(self.modules["vocoder"])
+        for module in self.modules.values():
+            module.to(self.device)
+        self.clips = Clips(self.generator)
+        self.text = Text(folder / "gemma", self.device)
+        self.learner = Learner({name: self.modules[name] for name in ("transformer", "connectors", "text_projection")})
+
+    def run(self) -> bool:
+        """Every phase in order; false if the time was over before the end."""
+        batch, vae = self.size.batches, self.modules["video_vae"]
+        sound, vocoder = self.modules["audio_vae"], self.modules["vocoder"]
+        return (
+            self.phase("video", vae, lambda: autoencoders.video_losses(vae, self.clips, batch["video"]))
+            and self.phase(
+                "audio", sound, lambda: autoencoders.audio_losses(sound, self.clips, self.config, batch["audio"])
+            )
+            and self.phase(
+                "vocoder",
+                vocoder,
+                lambda: autoencoders.vocoder_losses(vocoder, sound, self.clips, self.config, batch["vocoder"]),
+            )
+            and self.phase("denoiser", self.learner, self.denoiser)
+        )
+
+    def phase(self, name: str, module: nn.Module, losses: Callable[[], autoencoders.Losses]) -> bool:
+        """Take one phase up where it was left; afterwards its module is frozen, with averaged weights."""
+        path = self.folder / f"{name}.safetensors"
+        done = path.exists() and stored_step(path) >= self.size.steps[name]
+        module.train().requires_grad_(True)
+        betas = (0.8, 0.99) if name == "vocoder" else (0.9, 0.98)
+        decay = 0.01 if name == "denoiser" else 0.0
+        settings = Settings(self.size.steps[name], RATES[name], betas, decay, 5.0 if name == "vocoder" else 1.0)
+        training = Training(module, (dict) if done else losses(), settings, self.generator)
+        if path.exists():
+            training.load(path, stored_step(path))
+        if not done:
+            training.run(self.deadline, lambda line: say(f"{name} {line}"))
+            if training.step:
+                training.save(path)
+        if training.step < self.size.steps[name]:
+            say(f"{name}: left at step {training.step}; run the script again")
+            return False
+        training.use_average()
+        module.eval().requires_grad_(False)
+        if name in ("video", "audio"):
+            self.set_statistics(name)
+        return True
+
+    @torch.no_grad()
+    def set_statistics(self, name: str) -> None:
+        """Mean and spread of latents, by channel, as released VAEs carry them."""
+        specs, latents = known()[0][: self.size.statistics], []
+        generator = torch.Generator(self.device).manual_seed(SEED)  # the same clips whenever the phase ended
+        module: Any = self.modules["video_vae" if name == "video" else "audio_vae"]
+        module.latents_mean.zero_()
+        module.latents_std.fill_(1)
+        for pixels, audio in in_batches(specs, generator, 64):
+            if name == "video":
+                latents.append(encode_pixels(module, pixels))
+            else:
+                latents.append(encode_mel(module, log_mel(audio, mel_config(self.config))))
+        over = (0, 2, 3, 4) if name == "video" else (0, 1)
+        spread = torch.cat(latents).std(over)
+        module.latents_mean.copy_(torch.cat(latents).mean(over))
+        module.latents_std.copy_(spread.clamp(min=0.05 * float(spread.median())))
+        if name == "video":
+            say(f"video: PSNR {psnr(module, known()[1][: self.size.scored], generator):.2f} dB on held-out clips")
+
+    def denoiser(self) -> autoencoders.Losses:
+        """The losses of the transformer over freshly encoded clips."""
+        batch = self.size.batches["denoiser"]
+        cache = make_cache(
+            self.modules, self.config, self.text.embed, self.clips, self.size.cached, min(256, self.size.cached)
+        )
+        say(f"denoiser: {len(cache.video)} clips, {len(cache.lengths)} captions")
+        return denoiser_losses(self.learner, cache, Geometry(self.device), batch, self.generator)
+
+    def write(self) -> Path:
+        """The checkpoint in Lightricks' layout, bfloat16."""
+        tensors = {}
+        for component, module in self.modules.items():
+            tensors |= to_original_keys(component, module.state_dict())
+        for name in UNUSED["video_vae"]:
+            tensors[PREFIXES["video_vae"] + name] = torch.ones(sizes.LATENT_CHANNELS)
+        path = self.folder / CHECKPOINT
+        rounded = {name: tensor.to(torch.bfloat16).cpu() for name, tensor in tensors.items()}
+        save_tensors(path, rounded, header.metadata_of(self.config, sizes.GENERATION))
+        return path
+
+    def score(self) -> dict[str, float]:
+        """Held-out captions, rendered with the weights as they are written."""
+        stored = load_file(self.folder / CHECKPOINT)
+        for component, module in self.modules.items():
+            names = dict(zip(module.state_dict(), to_original_keys(component, module.state_dict()), strict=True))
+            module.load_state_dict({own: stored[original] for own, original in names.items()})
+        specs = known()[1][: self.size.scored]
+        rendered = render(self.modules, self.learner, self.text, [caption(spec) for spec in specs])
+        return measure(specs, rendered)
+
+
+def say(line: str) -> None:
+    """One line of the log, with the time."""
+    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {line}\n")
+    sys.stdout.flush()
+
+
+def main() -> int:
+    """Exit code 0: finished and scored. 3: run it again."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=8.5, help="of training; then the state is written")
+    parser.add_argument("--trial", action="store_true", help="two steps of each phase, to see that everything works")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    size = TRIAL if arguments.trial else FULL
+    pretraining = Pretraining(arguments.out, size, time.monotonic() + 60 * arguments.minutes)
+    if not pretraining.run():
+        return 3
+    path = pretraining.write()
+    say(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+    say(" ".join(f"{name} {value:.3f}" for name, value in pretraining.score().items()))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

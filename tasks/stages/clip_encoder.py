@@ -1,0 +1,206 @@
+"""The VAEs of `encode_latents`, and how they run on this device. Needs torch when imported."""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from datasets_spec import Clip
+from ltx_core.autoencoder.audio import encode_audio, mel_config
+from ltx_core.autoencoder.encoding import ClipEncoder, Decoded, encode_clips
+from ltx_core.autoencoder.video import compiled_encoder, encode_pixels, shapes_to_compile
+from ltx_core.checkpoint.load import load_audio_vae, load_video_vae
+from ltx_core.media.clip import clip_files, clip_seconds
+from ltx_core.media.errors import MediaError
+from ltx_core.media.unchanged import read_unchanged
+from ltx_core.media.whole_clip import WholeClip, beside_images, whole_clip
+from ltx_core.media.workers import Leaving, Window, default_workers, limits_of, read_apart, run_ahead
+from ltx_core.memory.plan import free_bytes, plan
+from ltx_core.memory.video_vae import VaeMemory, VaeWork, auto_batch_size
+from ltx_core.progress import stop_if_asked
+from ltx_core.shapes import PixelShape
+from ltx_core.store.index import Entry
+from ltx_core.store.samples import ShardReader
+from tasks.runtime.device import prepare_device, torch_dtype
+from tasks.runtime.stage import StageRun
+from tasks.stages.encode_latents import EncodeLatentsConfig
+from tasks.stages.encode_missing import ClipShardConfig
+from tasks.stages.file_reading import read_file
+from tasks.stages.memory import vae_options
+
+AUDIO_BYTES = 2 * 4 * 16_000
+"""A second of it."""
+MIB = 2**20
+
+
+def decoded_clips(
+    clips: Sequence[tuple[str, Clip]],
+    run: StageRun[ClipShardConfig],
+    refused: dict[str, MediaError],
+    decode: Callable[[Clip], WholeClip] = whole_clip,
+) -> Generator[Decoded, None, None]:
+    """Each (key, clip) in order, decoded in worker processes; what cannot be decoded goes to `refused`, by key, and
+    holds up nothing else. `decode`: default all frames, and the audio and mask; from a module without torch.
+
+    Raises:
+        Stopped: the stage was asked to stop.
+    """
+    config, seconds = run.config, run.shared.limits.file_seconds
+    workers = config.decode_workers or default_workers()
+
+    def read(item: tuple[str, Clip], leaving: Leaving) -> Decoded:
+        key, clip = item
+        limits = limits_of(Path(clip.path), seconds, min(workers, len(clips)))
+        apart = partial(read_apart, limits, leaving.check, decode, clip)
+        whole: WholeClip = read_unchanged(clip_files(clip), run.memo, apart)
+        return Decoded(key, torch.from_numpy(whole.frames), _tensor(whole.sound), _tensor(whole.weights))
+
+    window = Window(workers, config.decode_ahead_mib * MIB)
+    ahead = run_ahead(
+        clips,
+        read,
+        size=_num_bytes,
+        window=window,
+        check=lambda: stop_if_asked(run.progress, "decoding clips"),
+        apart=MediaError,
+    )
+    with closing(ahead) as results:
+        for (key, _), result in results:
+            if isinstance(result, MediaError):
+                refused[key] = result
+            else:
+                yield result
+
+
+def _tensor(array: npt.NDArray[np.float32] | None) -> torch.Tensor | None:
+    return None if array is None else torch.from_numpy(array)
+
+
+def _num_bytes(item: tuple[str, Clip]) -> int:
+    _, clip = item
+    return 3 * clip.num_frames * clip.height * clip.width + round(AUDIO_BYTES * clip_seconds(clip))
+
+
+def clip_encoder(clips: Sequence[Clip], run: StageRun[EncodeLatentsConfig]) -> ClipEncoder:
+    """Load the VAEs and decide for each shape among `clips` what is cut and what is compiled; says so in the log.
+
+    Raises:
+        OutOfMemory: a shape does not fit the device.
+    """
+    checkpoint, device = run.model, prepare_device(run.shared.memory)
+    dtype = torch_dtype(run.config.dtype)
+    vae = load_video_vae(checkpoint, device=device, dtype=dtype)
+    audio_vae = load_audio_vae(checkpoint, device=device, dtype=torch.float32)
+    mel = mel_config(checkpoint.config)
+    run.memo.check()
+    plans = _plans(vae, clips, run)
+    compiled = _compiled_shapes(vae, clips, plans, run)
+    encoder = compiled_encoder(vae) if compiled else None
+
+    def video(pixels: Tensor) -> Tensor:
+        shape = PixelShape(*pixels.shape[2:])
+        return encode_pixels(vae, pixels, memory=plans[shape], encoder=encoder if shape in compiled else None)
+
+    return ClipEncoder(
+        device=vae.device,
+        video=video,
+        audio=lambda sound: encode_audio(audio_vae, sound, mel),
+        batch_size=lambda shape: _batch_size(shape, vae.device, run),
+    )
+
+
+def encoded(
+    clips: Sequence[tuple[str, Clip]], run: StageRun[EncodeLatentsConfig], refused: dict[str, MediaError]
+) -> Generator[tuple[str, dict[str, Tensor]], None, None]:
+    """Latents of each (key, clip); what cannot be decoded goes to `refused`, by key.
+
+    Raises:
+        OutOfMemory: a shape does not fit the device.
+        Stopped: the stage was asked to stop.
+    """
+    if not clips:
+        return
+    encoder = clip_encoder([clip for _, clip in clips], run)
+    with closing(decoded_clips(clips, run, refused)) as decoded:
+        for clip, tensors in encode_clips(decoded, encoder):
+            yield clip.key, tensors
+
+
+def info(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What rows say of a clip's tensors."""
+    return {
+        "video_shape": list(tensors["video"].shape),
+        "audio_tokens": tensors["audio"].shape[0] if "audio" in tensors else 0,
+    }
+
+
+def is_finite(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether no value is NaN or infinite."""
+    return all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+
+
+def _shape(clip: Clip) -> PixelShape:
+    return PixelShape(clip.num_frames, clip.height, clip.width)
+
+
+def _batch_size(shape: PixelShape, device: torch.device, run: StageRun[EncodeLatentsConfig]) -> int:
+    wanted = run.config.batch_size
+    return auto_batch_size(shape, on_gpu=device.type == "cuda") if wanted == "auto" else int(wanted)
+
+
+def _plans(vae: Any, clips: Sequence[Clip], run: StageRun[EncodeLatentsConfig]) -> dict[PixelShape, VaeMemory]:
+    options = vae_options(run.shared.memory, run.config.tile_size, run.config.tile_overlap)
+    plans = {}
+    for shape in sorted({_shape(clip) for clip in clips}):
+        batch = _batch_size(shape, vae.device, run)
+        work = VaeWork.of(vae, shape, decodes=False, batch=batch, asked=options)
+        found = plan(work, free_bytes(vae.device))
+        run.progress.note(f"{found.why}; {batch} at once")
+        plans[shape] = found.options
+    return plans
+
+
+def _compiled_shapes(
+    vae: Any, clips: Sequence[Clip], plans: Mapping[PixelShape, VaeMemory], run: StageRun[EncodeLatentsConfig]
+) -> frozenset[PixelShape]:
+    """Those that are worth it; chunks run layer by layer, and are not compiled."""
+    whole = [_shape(clip) for clip in clips if plans[_shape(clip)].chunk_frames is None]
+    compiled = shapes_to_compile(whole, run.config.compile, vae.device)
+    for shape in sorted(compiled):
+        run.progress.note(f"video VAE, {'x'.join(map(str, shape))}: compiled, which takes a while at its first clip")
+    return compiled
+
+
+def with_other_audio_rows(
+    clips: Sequence[tuple[str, Clip, Entry]], run: StageRun[EncodeLatentsConfig], refused: dict[str, MediaError]
+) -> Generator[tuple[str, dict[str, Tensor]], None, None]:
+    """Each (key, clip) with the video latent of an earlier sample of the same picture, which its own would equal.
+
+    What cannot be decoded goes to `refused`, by key.
+    """
+    if not clips:
+        return
+    run.progress.note(f"{len(clips)} clips have known video and other audio or another mask: only these are encoded")
+    checkpoint, device = run.model, prepare_device(run.shared.memory)
+    audio_vae, mel = load_audio_vae(checkpoint, device=device, dtype=torch.float32), mel_config(checkpoint.config)
+    run.memo.check()
+    reader = ShardReader(run.workspace.root)
+    for key, clip, entry in clips:
+        try:
+            sound, mask = read_file(run, "decoding audio", clip_files(clip), beside_images, clip)
+        except MediaError as error:
+            refused[key] = error
+            continue
+        before = reader.read(run.workspace.relative(entry.shard), entry.offset, entry.size, entry.sha256)
+        made = {"video": before["video"].clone()}
+        if sound is not None:
+            made["audio"] = encode_audio(audio_vae, torch.from_numpy(sound).to(device), mel).float().cpu()
+        if mask is not None:
+            made["mask"] = torch.from_numpy(mask)
+        yield key, made

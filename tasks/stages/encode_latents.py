@@ -1,0 +1,158 @@
+"""Encode each clip with the video and audio VAE, and write the latents into WebDataset shards."""
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from functools import partial
+from itertools import chain
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from datasets_spec import Clip, Latent
+from ltx_core.io.digest import text_digest
+from ltx_core.media.clip import clip_seconds, image_key
+from ltx_core.memory.plan import usable_bytes
+from ltx_core.shapes import audio_latent_frames
+from ltx_core.store.index import Entry
+from tasks.runtime.device import loading, planned_card
+from tasks.runtime.stage import AUTOENCODERS, DECODING, Observed, Outcome, Stage, StageRun
+from tasks.runtime.weights import component_identities
+from tasks.stages.encode_missing import ClipShardConfig, Encoded, Refused, by_shape, encode_clips, non_finite, stored_at
+from tasks.stages.memory import encoding_line, known_buckets, vae_options
+
+
+class EncodeLatentsConfig(ClipShardConfig):
+    """How clips are encoded."""
+
+    dtype: str = Field(
+        default="bf16",
+        pattern="^(bf16|fp32)$",
+        description="Precision of the video VAE. The audio VAE always uses fp32.",
+    )
+    tile_size: int | None = Field(
+        default=None,
+        ge=64,
+        le=4096,
+        multiple_of=32,
+        description="Edge of square tiles in pixels, for frames that are too large for the device. Tiles change the "
+        "latents, because a tile does not see its neighbours. Try `memory.vae_chunk_frames` first: it "
+        "saves more memory and does not change results.",
+    )
+    tile_overlap: int = Field(
+        default=64, ge=32, le=1024, multiple_of=32, description="Smallest overlap of neighbouring tiles, in pixels."
+    )
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
+        default="auto",
+        description="Clips of equal shape that are encoded at once; results are equal up to rounding. `auto`: "
+        "several if they are small.",
+    )
+    compile: Literal["auto"] | bool = Field(
+        default="auto",
+        description="Compile the encoder; this changes latents only by rounding. `auto`: on a GPU, for shapes with "
+        "so many remaining clips (about 600 of 121x512x768) that it saves more time than it costs.",
+    )
+
+    @model_validator(mode="after")
+    def _tiles_are_larger(self) -> Self:
+        if self.tile_size is not None and self.tile_overlap >= self.tile_size:
+            raise ValueError(
+                f"tiles of {self.tile_size} pixels cannot overlap by {self.tile_overlap}; make tile_size larger"
+            )
+        return self
+
+
+class EncodeLatents(Stage[EncodeLatentsConfig, Latent]):
+    """Encodes what the store lacks. Clips of equal content share latents, whatever file they come from."""
+
+    name = "encode_latents"
+    config = EncodeLatentsConfig
+    needs = ("split",)
+    makes = Latent
+    version = 2
+    subjects = (DECODING, AUTOENCODERS)
+    device = "gpu"
+    needs_weights = True
+    not_in_key = frozenset(ClipShardConfig.model_fields) | {
+        "batch_size",
+        "compile",
+    }  # these change no more than rounding
+
+    def observe(self, run: StageRun[EncodeLatentsConfig]) -> Observed:
+        """Both VAEs, and whose silence is trained on."""
+        silence = sorted(dataset.id for dataset in run.shared.datasets if dataset.audio.silence == "train")
+        return _vaes(run) | ({"silence": silence} if silence else {})
+
+    def memory(self, run: StageRun[EncodeLatentsConfig]) -> Sequence[str]:
+        """Memory that the largest clips take of the GPU that is planned for, and how they are cut."""
+        config, shared, gpu_gib = run.config, run.shared, planned_card(run.shared.memory)
+        if gpu_gib is None:
+            return ()
+        shapes = (bucket.shape.floored() for bucket in known_buckets(shared, run.inputs)[0])
+        largest = max(shapes, key=lambda shape: shape.frames * shape.height * shape.width)
+        options = vae_options(shared.memory, config.tile_size, config.tile_overlap)
+        batch = None if config.batch_size == "auto" else config.batch_size
+        line = encoding_line(shared, largest, config.dtype, usable_bytes(gpu_gib), options, batch)
+        return (f"{gpu_gib:g} GiB card: {line}",)
+
+    def run(self, run: StageRun[EncodeLatentsConfig]) -> Outcome:
+        """A sample of each clip."""
+        config = run.config
+        tiles = [f"tiles of {config.tile_size} over {config.tile_overlap}"] if config.tile_size else []
+        vaes = text_digest(*_vaes(run).values(), config.dtype, run.version, *tiles)
+        clips: list[Clip] = list(run.inputs["split"])
+        keys = {clip.clip_id: text_digest(vaes, clip.clip_key) for clip in clips}
+        folder = run.workspace.pool / "latents" / vaes[:16]
+        return encode_clips(run, folder, keys, clips, partial(_encode, run), partial(_row, run=run), fits=_fits)
+
+
+def _vaes(run: StageRun[EncodeLatentsConfig]) -> dict[str, str]:
+    """Digests of their weights."""
+    return component_identities(run.shared.model, run.memo, "video_vae", "audio_vae")
+
+
+def _encode(
+    run: StageRun[EncodeLatentsConfig], missing: Mapping[str, Clip], known: Mapping[str, Entry], refused: Refused
+) -> Generator[Encoded, None, None]:
+    """Latents of clips; those that differ in audio alone from one that is known get its video's."""
+    with loading():
+        from tasks.stages.clip_encoder import encoded, info, is_finite, with_other_audio_rows
+
+    pictures = {entry.info["picture"]: entry for entry in known.values() if "picture" in entry.info}
+    ordered = by_shape(missing)
+    seen = [(key, clip, pictures[image_key(clip)]) for key, clip in ordered if image_key(clip) in pictures]
+    unseen = [(key, clip) for key, clip in ordered if image_key(clip) not in pictures]
+    with closing(with_other_audio_rows(seen, run, refused)) as again, closing(encoded(unseen, run, refused)) as anew:
+        for key, tensors in chain(again, anew):
+            if is_finite(tensors):
+                yield Encoded(key, partial(dict, tensors), info(tensors) | {"picture": image_key(missing[key])})
+            else:
+                refused[key] = non_finite(f"{missing[key].clip_id} encodes to")
+
+
+def _fits(clip: Clip, entry: Entry) -> bool:
+    """Whether a stored sample is as training wants it; a version that counted otherwise cut sounds at odd
+    frame rates one token short."""
+    wanted = audio_latent_frames(clip_seconds(clip)) if clip.has_sound else 0
+    return not wanted or bool(entry.info["audio_tokens"] == wanted)
+
+
+def _row(clip: Clip, entry: Entry, run: StageRun[EncodeLatentsConfig]) -> Latent:
+    return Latent(
+        clip_id=clip.clip_id,
+        clip_key=clip.clip_key,
+        latent_key=entry.key,
+        caption=clip.caption,
+        bucket=clip.bucket,
+        split=clip.split,
+        repeats=clip.repeats,
+        frame_rate=clip.frame_rate,
+        video_shape=entry.info["video_shape"],
+        audio_tokens=entry.info["audio_tokens"] if clip.has_sound else 0,
+        has_audio_loss=clip.audio in ("voiced", "other") or (clip.audio == "silent" and _learns_silence(clip, run)),
+        absent_sound=clip.absent_sound,
+        **stored_at(entry, run),
+    )
+
+
+def _learns_silence(clip: Clip, run: StageRun[EncodeLatentsConfig]) -> bool:
+    return run.shared.dataset(clip.dataset).audio.silence == "train"

@@ -1,0 +1,200 @@
+"""What lies in the footage folders: the part of the world that `probe` observes."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from datasets_spec import DatasetSpec, QuarantineReason
+from ltx_core.errors import ChangedError, DataError
+from ltx_core.io.digest import DigestMemo, file_digest
+from ltx_core.io.regular import is_plain_name, open_regular, shown_name
+from ltx_core.media.errors import MediaError
+from ltx_core.media.find import caption_file, count_others, find_audios, find_masks, find_media, is_mask_name
+from tasks.runtime.workspace import is_own_folder, workspace_around
+
+UNREADABLE, CHANGING = "unreadable", "changing"
+"""Instead of the digest of a file that cannot be read now, or that is written while it is read."""
+
+
+class FileBeside(NamedTuple):
+    """A sound or a mask that belongs to a video."""
+
+    path: Path
+    digest: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """One media file and the digests of what it and its caption file hold."""
+
+    dataset: DatasetSpec
+    path: Path
+    relpath: str
+    media_digest: str
+    caption_digest: str
+    sounds: tuple[FileBeside, ...] = ()
+    """Those of the dataset's `sound_dir` that bear its name; one is wanted, if there is such a folder."""
+    masks: tuple[FileBeside, ...] = ()
+    """Those of its `mask_dir`; one at most is wanted."""
+
+
+class Found(NamedTuple):
+    """Files of a dataset, none of which was opened."""
+
+    media: list[Path]
+    """In order of the relative path."""
+    sounds: dict[str, list[Path]]
+    """By the name of the video."""
+    masks: dict[str, list[Path]]
+
+
+def find_files(dataset: DatasetSpec) -> Found:
+    """What lies in a dataset's folders.
+
+    Raises:
+        DataError: a folder is missing, or lies in a workspace, or there is no media.
+    """
+    root = dataset.instance_data_dir
+    if not root.is_dir():
+        raise DataError(
+            f"dataset {dataset.id!r}: {root} is {'a file' if root.exists() else 'not there'}; "
+            f"set instance_data_dir to the folder that holds the footage"
+        )
+    for option, folder in folders_of(dataset).items():
+        if workspace := workspace_around(folder.resolve()):
+            raise DataError(
+                f"dataset {dataset.id!r}: {option} {folder} lies in the workspace {workspace}, whose own results would "
+                f"become footage; set it to a folder outside"
+            )
+    found = [path for path in find_media(root, is_own_folder) if not _is_mask(path, dataset)]
+    if not found:
+        raise DataError(
+            f"dataset {dataset.id!r}: no media files under {root}; put .mp4, .mov, .webm or .mkv files there, or set "
+            f"instance_data_dir to the folder that holds them"
+        )
+    sounds = {} if dataset.audio.sound_dir is None else find_audios(dataset.audio.sound_dir, is_own_folder)
+    masks = (
+        {}
+        if dataset.mask_dir is None
+        else find_masks(dataset.mask_dir, beside=dataset.mask_dir == root, left_out=is_own_folder)
+    )
+    return Found(found, sounds, masks)
+
+
+def find_sources(dataset: DatasetSpec, memo: DigestMemo) -> Iterator[Source]:
+    """Every media file of a dataset, in order of its relative path. Unchanged files are not read again.
+
+    Raises:
+        DataError: as for `find_files`.
+    """
+    root = dataset.instance_data_dir
+    found, sounds, masks = find_files(dataset)
+    for path in found:
+        relpath = path.relative_to(root)
+        name = relpath.with_suffix("").as_posix()
+        if not is_plain_name(path):  # nothing can store the name, so nothing is read; probe says so
+            yield Source(dataset, path, shown_name(relpath), UNREADABLE, UNREADABLE)
+            continue
+        yield Source(
+            dataset,
+            path,
+            relpath.as_posix(),
+            _digest(path, memo),
+            caption_digest(dataset, path),
+            sounds=tuple(FileBeside(one, _digest(one, memo)) for one in sounds.get(name, ())),
+            masks=tuple(FileBeside(one, _digest(one, memo)) for one in masks.get(name, ())),
+        )
+
+
+def folders_of(dataset: DatasetSpec) -> dict[str, Path]:
+    """Every folder that a dataset is searched for in, by its option."""
+    named = {
+        "instance_data_dir": dataset.instance_data_dir,
+        "audio.sound_dir": dataset.audio.sound_dir,
+        "mask_dir": dataset.mask_dir,
+    }
+    return {option: folder for option, folder in named.items() if folder is not None}
+
+
+def workspaces_in(folder: Path) -> list[Path]:
+    """Workspaces at or below a folder, which are left out when it is searched."""
+    found = []
+    for place, subfolders, _ in os.walk(folder):
+        own = [name for name in subfolders if is_own_folder(Path(place, name))]
+        found += [Path(place)] if own else []
+        subfolders[:] = [name for name in subfolders if name not in own and not name.startswith(".")]
+    return found
+
+
+def ignored_files(dataset: DatasetSpec) -> dict[str, int]:
+    """How many files in a dataset's folder are nothing that is asked for, by suffix."""
+    root = dataset.instance_data_dir
+    if not root.is_dir():
+        return {}
+    known = set(find_media(root, is_own_folder))
+    if dataset.caption_strategy == "textfile":
+        known |= {caption_file(path) for path in known}
+    sounds, masks = dataset.audio.sound_dir, dataset.mask_dir
+    if sounds is not None and sounds.is_dir():
+        known |= {path for paths in find_audios(sounds, is_own_folder).values() for path in paths}
+    if masks is not None and masks.is_dir():
+        found = find_masks(masks, beside=masks == root, left_out=is_own_folder)
+        known |= {path for paths in found.values() for path in paths}
+    return count_others(root, known, is_own_folder)
+
+
+def footage_digests(dataset: DatasetSpec, memo: DigestMemo) -> dict[str, Any]:
+    """Digests of a dataset's files, captions, sounds and masks, by file, so that a plan can name what changed; and its
+    folders, since rows say where files lie. A digest of a caption that there is not is `none`."""
+    files = {}
+    for source in find_sources(dataset, memo):
+        parts = {"media": source.media_digest, "caption": source.caption_digest}
+        parts |= {f"sound {one.path.name}": one.digest for one in source.sounds}
+        parts |= {f"mask {one.path.name}": one.digest for one in source.masks}
+        files[source.relpath] = parts
+    return {"folders": {option: str(folder) for option, folder in folders_of(dataset).items()}, "files": files}
+
+
+def _is_mask(path: Path, dataset: DatasetSpec) -> bool:
+    """Whether a video in the footage's folder is a mask of another."""
+    folder = dataset.mask_dir
+    if folder is None or not path.is_relative_to(folder):
+        return False
+    return folder != dataset.instance_data_dir or is_mask_name(path.stem)
+
+
+def _digest(path: Path, memo: DigestMemo) -> str:
+    try:
+        return memo.get(path)
+    except ChangedError:  # probe quarantines both and says why
+        return CHANGING
+    except OSError:
+        return UNREADABLE
+
+
+def not_read(path: Path, digest: str) -> MediaError:
+    """Why a file has `UNREADABLE` or `CHANGING` for its digest."""
+    if digest == CHANGING:
+        return MediaError(QuarantineReason.CHANGED, f"{path} is still being written; run again when all of it is there")
+    if not is_plain_name(path):
+        why = f"the name of {shown_name(path)} is not UTF-8, so that no table can hold it; rename it"
+        return MediaError(QuarantineReason.UNREADABLE, why)
+    try:
+        with open_regular(path):
+            why = "it could not be read a moment ago; run again"
+    except OSError as error:
+        why = f"{error.strerror}; check that it exists, is a file, and its permissions"
+    return MediaError(QuarantineReason.UNREADABLE, f"{path} cannot be read: {why}")
+
+
+def caption_digest(dataset: DatasetSpec, path: Path) -> str:
+    """Captions are small and edited often, with tools that keep times: they are read every time."""
+    caption = caption_file(path)
+    if dataset.caption_strategy != "textfile":
+        return ""
+    try:
+        return file_digest(caption) if caption.exists() else "none"
+    except OSError:
+        return UNREADABLE

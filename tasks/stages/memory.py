@@ -1,0 +1,235 @@
+"""Memory of the stages on the GPU and the host, planned before anything is computed: for `plan`, and for the run."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from datasets_spec import DatasetSpec, Manifest
+from ltx_core.checkpoint.expected.tree import flat
+from ltx_core.checkpoint.expected.video_vae import video_vae
+from ltx_core.engine.options import EngineOptions, LayerChoice
+from ltx_core.errors import OutOfMemory
+from ltx_core.media.buckets import bucket_size
+from ltx_core.memory.plan import GIB, Plan, available_bytes, plan, usable_bytes
+from ltx_core.memory.training import TrainingStep, advice
+from ltx_core.memory.video_vae import VaeOptions, VaeWork, auto_batch_size
+from ltx_core.shapes import PixelShape
+from ltx_core.training.config import TrainSettings
+from ltx_core.training.memory_plan import (
+    ITEM_BYTES,
+    WIDEST_FEATURES,
+    Bucket,
+    bucket_of,
+    largest_first,
+    of_bucket,
+    planned,
+    workload,
+)
+from ltx_core.training.soundless import AsHeard, as_heard
+from tasks.runtime.device import planned_card
+from tasks.runtime.shared import MemoryConfig, Shared
+from tasks.runtime.weights import open_model
+from tasks.runtime.workspace import Workspace
+from tasks.stages.low_precision import known, plan_lines
+
+Inputs = Mapping[str, Manifest[Any]]
+BUCKETS_SHOWN = 3
+"""Buckets whose peaks a plan lists."""
+DOUBT = 1.1
+"""A prediction may be above the truth by that; what is asked for by name is refused only beyond it."""
+WIDE = (1920, 1080)
+"""Footage of that shape is taken for granted until a dataset is split."""
+SLOWEST = 24000 / 1001
+"""And of that rate, where clips keep their own: the fewer frames a second, the more sound belongs to a clip."""
+
+
+def memory_lines(settings: TrainSettings, shared: Shared, inputs: Inputs, workspace: Workspace) -> Sequence[str]:
+    """For people: that there is no audio to train on, if there is none; the predicted peak on the card of
+    `memory.gpu_gib` or of this machine, the choice, and why; how weights in 8 bits are held, as far as it is known.
+
+    Raises:
+        OutOfMemory: it cannot fit.
+        ConfigError: the audio's layers are asked for, and no clip has audio.
+    """
+    compared = known(settings, shared, workspace)
+    layers = None if compared is None else compared.choice
+    held = plan_lines(settings, compared)
+    settings, without_sound = _as_heard(settings, shared, inputs)
+    lines = [without_sound] if without_sound else []
+    gpu_gib = planned_card(shared.memory)
+    if gpu_gib is None:
+        return [*lines, *held]
+    buckets, assumed = known_buckets(shared, inputs)
+    width = feature_width(inputs)
+    work = training_work(settings, shared, buckets, num_ranks=_num_ranks(shared.memory), feature_width=width)
+    host = available_bytes() // _num_ranks(shared.memory)
+    _, choice = planned(settings, work, usable_bytes(gpu_gib), host, layers=layers)
+    lines.append(f"{gpu_gib:g} GiB card: {choice.why}")
+    lines += [f"{name}: {peak / GIB:.1f} GiB" for name, peak in _peaks(settings, work, choice, buckets)]
+    if assumed:
+        lines.append("the clips are not cut yet; widescreen footage is assumed")
+    lines += check_fit(work, choice, usable_bytes(gpu_gib))
+    return [*lines, *check_host(settings, choice, shared.memory), *held]
+
+
+def _as_heard(settings: TrainSettings, shared: Shared, inputs: Inputs) -> AsHeard:
+    """The settings as a run will follow them, from the clips as far as a stage has found them, else from what the
+    datasets ask for."""
+    for stage in ("encode_latents", "split"):
+        if stage in inputs:
+            return as_heard(settings, inputs[stage])
+    mute = not any(dataset.audio.auto_split for dataset in shared.datasets)
+    return as_heard(settings, ()) if mute else AsHeard(settings)
+
+
+def training_work(
+    settings: TrainSettings,
+    shared: Shared,
+    buckets: Sequence[Bucket],
+    *,
+    num_ranks: int = 1,
+    feature_width: int = WIDEST_FEATURES,
+) -> TrainingStep:
+    """The largest batch of a run."""
+    checkpoint = open_model(shared.model)
+    shapes = {name: checkpoint.shapes(name) for name in ("transformer", "connectors")}
+    shards = num_ranks if shared.memory.sharding == "full" else 1
+    return workload(settings, buckets, shapes, shards=shards, feature_width=feature_width)
+
+
+def feature_width(inputs: Inputs) -> int:
+    """Of the frames that are embedded; the widest there is until some are."""
+    first = next(iter(inputs["embed_frames"]), None) if "embed_frames" in inputs else None
+    return WIDEST_FEATURES if first is None else int(first.shape[-1])
+
+
+def plan_on_gpu(
+    settings: TrainSettings,
+    work: TrainingStep,
+    memory: MemoryConfig,
+    free_bytes: int,
+    *,
+    layers: LayerChoice | None = None,
+) -> tuple[TrainSettings, Plan[EngineOptions]]:
+    """The settings as they run on a GPU with that much free, or as much less as `memory.gpu_gib` says.
+
+    Raises:
+        OutOfMemory: the GPU or the host has no room.
+    """
+    budget = free_bytes if memory.gpu_gib is None else min(free_bytes, usable_bytes(memory.gpu_gib))
+    settings, choice = planned(settings, work, budget, available_bytes() // _num_ranks(memory), layers=layers)
+    check_fit(work, choice, budget)
+    check_host(settings, choice, memory)
+    return settings, choice
+
+
+def check_fit(work: TrainingStep, choice: Plan[EngineOptions], budget_bytes: int) -> Sequence[str]:
+    """A warning if what was asked for is close to the limit.
+
+    Raises:
+        OutOfMemory: it is far beyond.
+    """
+    if choice.estimate.peak_bytes > DOUBT * budget_bytes:
+        raise OutOfMemory(work.refusal(choice.options, budget_bytes))
+    if choice.estimate.needed_bytes <= budget_bytes:
+        return ()
+    return (f"this may not fit. {advice(work, choice.options)}",)
+
+
+def check_host(settings: TrainSettings, choice: Plan[EngineOptions], memory: MemoryConfig) -> Sequence[str]:
+    """What offloaded weights and waiting activations take of the host.
+
+    Raises:
+        OutOfMemory: more page-locked memory than the machine has left.
+    """
+    waiting = choice.options.activation_offload * _num_ranks(memory)
+    streamed = choice.estimate.host_bytes * _num_ranks(memory) - waiting
+    lines = []
+    if streamed and settings.stream_from == "disk":
+        lines.append(f"{streamed / GIB:.1f} GiB of offloaded weights are in files in the stage's folder")
+        streamed = 0
+    if not streamed + waiting:
+        return lines
+    what = "activations" if not streamed else "offloaded weights and activations" if waiting else "offloaded weights"
+    available = available_bytes()
+    if streamed + waiting > available:
+        raise OutOfMemory(
+            f"{what} ({choice.options.streamed_blocks} blocks offloaded) take {(streamed + waiting) / GIB:.1f} GiB of "
+            f"page-locked host memory and {available / GIB:.1f} GiB are available; set train_lora.stream_from: disk, "
+            f"train_lora.base_precision: int8 or fp8 if it is native, offload fewer blocks, or lower activation_offload"
+        )
+    taken = f"{(streamed + waiting) / GIB:.1f} of {available / GIB:.1f} GiB host memory that are available"
+    return [*lines, f"{what} take {taken}"]
+
+
+def buckets_of(rows: Sequence[Any]) -> tuple[Bucket, ...]:
+    """Of clips or latents that are trained on, with how often an epoch uses each bucket."""
+    visits: dict[tuple[str, float], int] = {}
+    for row in rows:
+        if row.split == "train":
+            key = (row.bucket, row.frame_rate)
+            visits[key] = visits.get(key, 0) + row.repeats
+    return tuple(bucket_of(name, rate, number) for (name, rate), number in sorted(visits.items()))
+
+
+def known_buckets(shared: Shared, inputs: Inputs) -> tuple[tuple[Bucket, ...], bool]:
+    """Those of the clips, as far as a stage has found them, else what the datasets ask for; and whether it is that."""
+    for stage in ("encode_latents", "split"):
+        if stage in inputs and (found := buckets_of(list(inputs[stage]))):
+            return found, False
+    return tuple(_expected(dataset) for dataset in shared.datasets), True
+
+
+def _expected(dataset: DatasetSpec) -> Bucket:
+    video = dataset.video
+    width, height = bucket_size(*WIDE, dataset.resolution, dataset.resolution_type)
+    longest = video.max_frames or video.num_frames if video.bucket_strategy == "resolution_frames" else video.num_frames
+    rate = SLOWEST if video.frame_rate == "native" else video.frame_rate
+    return Bucket(PixelShape(longest, height, width).floored(), rate, 2**20)
+
+
+def _peaks(
+    settings: TrainSettings, work: TrainingStep, choice: Plan[EngineOptions], buckets: Sequence[Bucket]
+) -> list[tuple[str, int]]:
+    told = largest_first(settings, buckets)[:BUCKETS_SHOWN]
+    return [(b.name, of_bucket(work, settings, b).estimate(choice.options).peak_bytes) for b in told]
+
+
+def _num_ranks(memory: MemoryConfig) -> int:
+    """As far as the configuration says."""
+    return memory.num_gpus if isinstance(memory.num_gpus, int) else 1
+
+
+AUDIO_BYTES = 2**29
+"""Of the audio VAE and the vocoder in float32, which lie beside the video VAE."""
+
+
+def vae_options(memory: MemoryConfig, tile: int | None = None, overlap: int = 64) -> VaeOptions:
+    """Chunks and slices of `memory`, with the stage's own tiles, which change its results."""
+    return VaeOptions(memory.vae_chunk_frames, tile, overlap, memory.vae_slicing)
+
+
+def decoding_line(shared: Shared, shape: PixelShape, dtype: str, budget_bytes: int) -> str:
+    """For people: what decoding renders of this shape takes of that much memory, and how it is cut.
+
+    Raises:
+        OutOfMemory: nothing exact fits.
+    """
+    return _vae_line(shared, shape, dtype, budget_bytes, decodes=True, asked=vae_options(shared.memory))
+
+
+def encoding_line(
+    shared: Shared, shape: PixelShape, dtype: str, budget_bytes: int, options: VaeOptions, batch_size: int | None
+) -> str:
+    """The same of encoding clips of this shape; `batch_size` at once, None for as many as a GPU is given by itself."""
+    batch = batch_size or auto_batch_size(shape, on_gpu=True)
+    line = _vae_line(shared, shape, dtype, budget_bytes, decodes=False, batch=batch, asked=options)
+    return f"{line}; {batch} at once"
+
+
+def _vae_line(shared: Shared, shape: PixelShape, dtype: str, budget_bytes: int, **work: Any) -> str:
+    """The plan for a VAE as the header describes it, beside its weights and the audio's."""
+    arguments, item_bytes = open_model(shared.model).arguments("video_vae"), ITEM_BYTES[dtype]
+    weights = AUDIO_BYTES + item_bytes * sum(map(math.prod, flat(video_vae(arguments)).values()))
+    found = plan(VaeWork(arguments, item_bytes, shape, **work), budget_bytes - weights)
+    return f"{found.why}; its weights take {weights / GIB:.1f} GiB beside"

@@ -1,0 +1,291 @@
+"""Find the media files, hash them, read streams, frame times, audio layout and captions, and judge each file."""
+
+import dataclasses
+import operator
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from datasets_spec import Clip, DatasetSpec, Media, Quarantined, QuarantineReason
+from ltx_core.io.digest import changed, text_digest
+from ltx_core.io.regular import one_line, shown_name
+from ltx_core.media.audio import has_sound
+from ltx_core.media.clip import keyed
+from ltx_core.media.errors import MediaError
+from ltx_core.media.find import caption_file, read_caption
+from ltx_core.media.probe import MediaInfo, probe_media
+from ltx_core.media.whole_clip import check_mask
+from ltx_core.progress import stop_if_asked
+from ltx_core.store.items import ItemStore
+from tasks.runtime.shared import ConfigModel
+from tasks.runtime.stage import DECODING, Observed, Outcome, Stage, StageRun
+from tasks.stages.file_reading import FileJob, get_or_read, read_file
+from tasks.stages.footage import (
+    CHANGING,
+    UNREADABLE,
+    FileBeside,
+    Source,
+    caption_digest,
+    find_files,
+    find_sources,
+    folders_of,
+    footage_digests,
+    ignored_files,
+    not_read,
+    workspaces_in,
+)
+
+SOURCE = "(source)"
+PLACEHOLDER = {"media_id": SOURCE, "relpath": SOURCE, "path": SOURCE, "caption": SOURCE, "dataset": SOURCE}
+"""Stands for what is not in a file's bytes, so that renaming it or editing its caption decodes nothing."""
+
+
+IMAGES = frozenset({".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+
+
+class ProbeConfig(ConfigModel):
+    """Nothing to set: what is probed is said by `datasets`."""
+
+
+class Probe(Stage[ProbeConfig, Media]):
+    """Probes each file once for its bytes: a renamed or copied file costs nothing."""
+
+    name = "probe"
+    config = ProbeConfig
+    makes = Media
+    version = 2
+    subjects = (DECODING,)
+
+    def check(self, run: StageRun[ProbeConfig]) -> None:
+        """Every dataset's folders are there, with media in them.
+
+        Raises:
+            DataError: one is not.
+        """
+        for dataset in run.shared.datasets:
+            find_files(dataset)
+
+    def observe(self, run: StageRun[ProbeConfig]) -> Observed:
+        """The bytes of the footage and its captions, and how captions are found."""
+        observed: dict[str, dict[str, Any]] = {}
+        for dataset in run.shared.datasets:
+            how = dataset.model_dump(mode="json", include={"caption_strategy", "instance_prompt"})
+            observed[dataset.id] = {"captions": how, "footage": footage_digests(dataset, run.memo)}
+            if dataset.audio.sound_dir is not None:
+                observed[dataset.id]["missing_sound"] = dataset.audio.missing_sound
+        run.memo.save()
+        return {"datasets": observed}
+
+    def warnings(self, run: StageRun[ProbeConfig]) -> Sequence[str]:
+        """Workspaces among the footage, of which nothing is taken; and files of which nothing is made, a line each
+        kind."""
+        within = [
+            f"dataset {dataset.id}: {workspace} is a workspace; its renders and caches are not taken for footage"
+            for dataset in run.shared.datasets
+            for folder in dict.fromkeys(folders_of(dataset).values())
+            for workspace in workspaces_in(folder)
+        ]
+        return within + [
+            f"dataset {dataset.id}: {count} {_kind(suffix)} ignored: "
+            f"{'images are not trained on' if suffix in IMAGES else 'not known as video'}"
+            for dataset in run.shared.datasets
+            for suffix, count in ignored_files(dataset).items()
+        ]
+
+    def run(self, run: StageRun[ProbeConfig]) -> Outcome:
+        """A verdict for each file; of its bytes, the store may know what it is."""
+        store = ItemStore(run.workspace.pool / "probe", run.progress)
+        sources = [source for dataset in run.shared.datasets for source in find_sources(dataset, run.memo)]
+        run.memo.save()
+        looks, fresh = _look_at(sources, store, run)
+        rows: list[Media] = []
+        quarantined: list[Quarantined] = []
+        computed = 0
+        for source in sources:
+            stop_if_asked(run.progress, "probing")
+            try:
+                info = _info(source, looks)
+                beside = files_beside(source, info, store, run)
+                rows.append(_row(source, info, _caption(source)).model_copy(update=beside))
+                computed += source.media_digest in fresh
+                fresh.discard(source.media_digest)
+            except MediaError as error:
+                quarantined.append(_verdict(source, error))
+        run.progress.advance(len(sources), len(sources), "files")
+        return Outcome(
+            rows=rows,
+            quarantined=quarantined,
+            num_in=len(sources),
+            num_out=len(rows),
+            computed=computed,
+            unit="files",
+            figures={
+                "seconds_of_footage": sum(row.duration_seconds for row in rows),
+                "files_ignored": sum(sum(ignored_files(dataset).values()) for dataset in run.shared.datasets),
+            },
+        )
+
+
+class Look(NamedTuple):
+    """The finding about a file, or why it cannot be used, and the path of the copy that was read."""
+
+    found: dict[str, Any] | MediaError
+    path: Path
+
+
+def _look_at(
+    sources: Sequence[Source], store: ItemStore, run: StageRun[ProbeConfig]
+) -> tuple[dict[str, Look], set[str]]:
+    """Each file once, by the digest of its bytes; those that the store did not know too."""
+    first: dict[str, Source] = {}
+    for source in sources:
+        if source.media_digest not in (UNREADABLE, CHANGING):
+            first.setdefault(source.media_digest, source)
+    keys = {digest: text_digest(digest, run.version) for digest in first}
+    jobs = [FileJob(keys[digest], {one.path: digest}, probe_media, (one.path,)) for digest, one in first.items()]
+    found, fresh = get_or_read(jobs, run, store, "probing", dataclasses.asdict, total=len(sources))
+    looks = {digest: Look(found[keys[digest]], one.path) for digest, one in first.items()}
+    return looks, {digest for digest, key in keys.items() if key in fresh}
+
+
+def _info(source: Source, looks: Mapping[str, Look]) -> MediaInfo:
+    if source.media_digest in (UNREADABLE, CHANGING):
+        raise not_read(source.path, source.media_digest)
+    found, path = looks[source.media_digest]
+    if isinstance(found, MediaError):
+        raise MediaError(found.reason, str(found).replace(str(path), str(source.path)))
+    return MediaInfo(**found)
+
+
+def _caption(source: Source) -> str:
+    """The caption, of the bytes that were found.
+
+    Raises:
+        MediaError: there is none, or it cannot be read.
+        ChangedError: its file is edited at this moment.
+    """
+    dataset = source.dataset
+    caption = read_caption(source.path, dataset.caption_strategy, dataset.instance_prompt)
+    if caption_digest(dataset, source.path) != source.caption_digest:
+        raise changed(caption_file(source.path))
+    return caption
+
+
+def _row(source: Source, info: MediaInfo, caption: str) -> Media:
+    return Media(
+        media_id=f"{source.dataset.id}/{source.relpath}",
+        media_key=source.media_digest,
+        dataset=source.dataset.id,
+        relpath=source.relpath,
+        path=str(source.path),
+        caption=caption,
+        **dataclasses.asdict(info),
+    )
+
+
+def _verdict(source: Source, error: MediaError) -> Quarantined:
+    return Quarantined(
+        item=f"{source.dataset.id}/{source.relpath}",
+        source=source.relpath,
+        reason=error.reason,
+        detail=str(error),
+        path=shown_name(source.path),
+    )
+
+
+def _kind(suffix: str) -> str:
+    return f"{one_line(suffix)} files" if suffix else "files without a suffix"
+
+
+def named(clip: Clip, row: Media, spec: DatasetSpec) -> Clip:
+    """The clip with the names of the file it was found in this time, and that file's mask."""
+    start = clip.clip_id.partition("@")[2]
+    made = clip.model_copy(
+        update={
+            "clip_id": f"{row.media_id}@{start}",
+            "media_id": row.media_id,
+            "dataset": row.dataset,
+            "path": row.path,
+            "caption": row.caption,
+            "repeats": spec.repeats,
+            "mask_key": row.mask_key,
+            "mask_path": row.mask_path,
+        }
+    )
+    return made if row.mask_key is None else made.model_copy(update={"clip_key": keyed(made)})
+
+
+def renamed(one: Quarantined, row: Media) -> Quarantined:
+    """What is quarantined of a file, with the names that the file has this time."""
+    start = one.item.partition("@")[2]
+    item = f"{row.media_id}@{start}" if start else row.media_id
+    return one.model_copy(
+        update={
+            "item": item,
+            "source": row.relpath,
+            "path": row.path,
+            "detail": one.detail.replace(SOURCE, row.relpath),
+        }
+    )
+
+
+def files_beside(source: Source, info: MediaInfo, store: ItemStore, run: StageRun[Any]) -> dict[str, str]:
+    """What the video's row says of them.
+
+    Raises:
+        MediaError: NO_SOUND or BAD_MASK, one is missing, ambiguous or not what it should be; or it cannot be read.
+    """
+    return _audio(source, store, run) | _mask(source, info, store, run)
+
+
+def _audio(source: Source, store: ItemStore, run: StageRun[Any]) -> dict[str, str]:
+    """What the row says of the audio file that the dataset has for this video; nothing if it has no such folder.
+
+    Raises:
+        MediaError: NO_SOUND, there is none though one is wanted, or several, or no audio in it; or it cannot be read.
+    """
+    audio = source.dataset.audio
+    if audio.sound_dir is None or (not source.sounds and audio.missing_sound == "without"):
+        return {}
+    names = ", ".join(one.path.name for one in source.sounds)
+    if len(source.sounds) != 1:
+        raise MediaError(
+            QuarantineReason.NO_SOUND,
+            f"{source.relpath} has {names or 'no audio file of its name'} in {audio.sound_dir}; one is wanted, such as "
+            f"{PurePosixPath(source.relpath).with_suffix('.wav')}. Put it there, or set audio.missing_sound: without.",
+        )
+    path, digest = source.sounds[0]
+    file = _readable(source.sounds[0])
+
+    def look() -> dict[str, bool]:
+        if not read_file(run, "probing audio files", file, has_sound, path, is_doubtful=operator.not_):
+            raise MediaError(QuarantineReason.NO_SOUND, f"{path} holds no audio; put an audio file there")
+        return {"has_sound": True}
+
+    store.get_or_compute(text_digest("sound", digest, run.version), look)
+    return {"sound_key": digest, "sound_path": str(path)}
+
+
+def _mask(source: Source, info: MediaInfo, store: ItemStore, run: StageRun[Any]) -> dict[str, str]:
+    if not source.masks:
+        return {}
+    if len(source.masks) > 1:
+        names = ", ".join(one.path.name for one in source.masks)
+        raise MediaError(QuarantineReason.BAD_MASK, f"{source.relpath} has several masks, {names}; keep one of them")
+    (mask,) = source.masks
+    file = _readable(mask)
+    size = (info.width, info.height)
+
+    def look() -> dict[str, bool]:
+        read_file(run, "probing masks", file, check_mask, mask.path, size)
+        return {"fits": True}
+
+    store.get_or_compute(text_digest("mask", mask.digest, mask.path.suffix.lower(), repr(size), run.version), look)
+    return {"mask_key": mask.digest, "mask_path": str(mask.path)}
+
+
+def _readable(file: FileBeside) -> Mapping[Path, str]:
+    """The file and its digest, for who is going to read it."""
+    if file.digest in (UNREADABLE, CHANGING):
+        raise not_read(file.path, file.digest)
+    return {file.path: file.digest}

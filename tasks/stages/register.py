@@ -1,0 +1,170 @@
+"""Register the LoRA as a version in the model registry, and decide whether it is the new champion."""
+
+import json
+import os
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from datasets_spec import Checkpoint, Registered, Render
+from ltx_core.io.atomic import write_bytes
+from tasks.runtime.shared import ConfigModel
+from tasks.runtime.stage import Observed, Outcome, Stage, StageRun
+from tasks.stages.render.jobs import best_checkpoint, final_checkpoint
+from tasks.tracking.mlflow import TrackedRun, connect, find_or_start, tracking_errors
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+RUN_ID_VARIABLE = "LTX2_MLFLOW_RUN_ID"
+"""Where the task tells the child which MLflow run is its own."""
+
+
+class RegisterConfig(ConfigModel):
+    """The model registry."""
+
+    model_name: str = Field(
+        default="ltx2-lora", min_length=1, description="Name of the registered model that gets the versions."
+    )
+    promote: Literal["if_better", "always", "never"] = Field(
+        default="if_better",
+        description="When a version becomes the `champion`. `if_better`: if its eval loss is lower than that of the "
+        "base model and of the current champion.",
+    )
+
+
+class Register(Stage[RegisterConfig, Registered]):
+    """Logs the LoRA with its card and makes a version of it; the same LoRA is registered once."""
+
+    name = "register"
+    config = RegisterConfig
+    needs = ("train_lora", "render_validation")
+    makes = Registered
+    version = 2
+    artifacts = ("model-card.md",)
+
+    def observe(self, run: StageRun[RegisterConfig]) -> Observed:
+        """Which registry."""
+        tracking = run.shared.tracking
+        return {"uri": None if tracking.uri is None else str(tracking.uri), "experiment": tracking.experiment}
+
+    def run(self, run: StageRun[RegisterConfig]) -> Outcome:
+        """The version.
+
+        Raises:
+            TransientError: MLflow does not answer; the LoRA is finished and kept.
+            StorageError: the disk of MLflow's database is full.
+        """
+        checkpoint = final_checkpoint(run.inputs["train_lora"])
+        card = model_card(checkpoint, run)
+        write_bytes(run.out / "model-card.md", card.encode())
+        with tracking_errors(run.shared.tracking, run.workspace):
+            tracked = _own_run(run)
+            tracked.artifacts([run.workspace.root / checkpoint.file, run.out / "model-card.md"], "lora")
+            best = best_checkpoint(run.inputs["train_lora"])
+            if best.sha256 != checkpoint.sha256:
+                tracked.artifacts([run.workspace.root / best.file], f"lora/best-{best.name}")
+            alias, version = _make_version(tracked, checkpoint, run)
+        row = Registered(
+            sha256=checkpoint.sha256,
+            model_name=run.config.model_name,
+            version=version,
+            alias=alias,
+            run_id=tracked.run_id,
+        )
+        run.progress.note(f"{row.model_name} version {version} is {alias}")
+        return Outcome(rows=[row], num_in=1, num_out=1, computed=1, unit="models")
+
+
+def _own_run(run: StageRun[RegisterConfig]) -> TrackedRun:
+    tracking = run.shared.tracking
+    run_id = os.environ.get(RUN_ID_VARIABLE)
+    client, experiment = connect(tracking, run.workspace)
+    if run_id is None:
+        return find_or_start(client, experiment, key=f"register/{run.out.name}", name="register")
+    return TrackedRun(client, experiment, run_id)
+
+
+def _make_version(tracked: TrackedRun, checkpoint: Checkpoint, run: StageRun[RegisterConfig]) -> tuple[str, int]:
+    from mlflow.exceptions import MlflowException
+
+    client, name = tracked.client, run.config.model_name
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    alias = "champion" if _promoted(client, checkpoint, run) else "candidate"
+    same = client.search_model_versions(f"name = '{name}' and tags.`ltx2.sha256` = '{checkpoint.sha256}'")
+    if same:
+        version = int(same[0].version)
+    else:
+        tags = {"ltx2.sha256": checkpoint.sha256, "ltx2.figures": json.dumps(_figures(checkpoint))}
+        made = client.create_model_version(
+            name, source=f"runs:/{tracked.run_id}/lora", run_id=tracked.run_id, tags=tags
+        )
+        version = int(made.version)
+    client.set_registered_model_alias(name, alias, str(version))
+    return alias, version
+
+
+def _figures(checkpoint: Checkpoint) -> dict[str, float | None]:
+    return {"eval_loss": checkpoint.eval_loss, "base_eval_loss": checkpoint.base_eval_loss}
+
+
+def _promoted(client: "MlflowClient", checkpoint: Checkpoint, run: StageRun[RegisterConfig]) -> bool:
+    """Eval losses of versions compare only on equal held-out clips; an unlike champion is not compared with."""
+    if run.config.promote != "if_better":
+        return bool(run.config.promote == "always")
+    if checkpoint.eval_loss is None or checkpoint.base_eval_loss is None:
+        return False
+    best = [checkpoint.base_eval_loss]
+    model = client.get_registered_model(run.config.model_name)
+    if champion := model.aliases.get("champion"):
+        version = client.get_model_version(model.name, champion)
+        figures = json.loads(version.tags.get("ltx2.figures", "{}"))
+        if (
+            figures.get("base_eval_loss") == checkpoint.base_eval_loss
+            and version.tags["ltx2.sha256"] != checkpoint.sha256
+        ):
+            best.append(figures["eval_loss"])
+    return checkpoint.eval_loss < min(best)
+
+
+def model_card(checkpoint: Checkpoint, run: StageRun[RegisterConfig]) -> str:
+    """Markdown; from the manifests alone, so that the same LoRA has the same card."""
+    renders: list[Render] = [row for row in run.inputs["render_validation"] if row.variant == "candidate"]
+    lines = [
+        f"# {run.config.model_name}",
+        "",
+        f"LoRA for LTX-2, {checkpoint.step} steps. SHA-256 begins `{checkpoint.sha256}`.",
+        "",
+        "| figure | value |",
+        "|---|---|",
+        f"| eval loss | {_number(checkpoint.eval_loss)} |",
+        f"| eval loss of the base model | {_number(checkpoint.base_eval_loss)} |",
+        f"| best kept checkpoint | {_best(run)} |",
+        f"| training stage | `{run.inputs['train_lora'].path.parent.name}` |",
+        f"| renders stage | `{run.inputs['render_validation'].path.parent.name}` |",
+        "",
+        "| prompt | adapters | seed | sharpness | motion | loudness | difference from base | CLIP score |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {r.prompt.replace('|', '/')} | {r.adapters or 'none'} | {r.seed} | {r.sharpness:.4f} | {r.motion:.4f} "
+        f"| {r.loudness_db:.1f} dB | {r.difference_from_base:.4f} "
+        f"| {'none' if r.clip_score is None else f'{r.clip_score:.2f}'} |"
+        for r in renders
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _best(run: StageRun[RegisterConfig]) -> str:
+    """Which kept checkpoint measured best; the registered one need not be it."""
+    best = best_checkpoint(run.inputs["train_lora"])
+    return f"`{best.name}`, eval loss {_number(best.eval_loss)}"
+
+
+def _number(value: float | None) -> str:
+    return "none (no eval split)" if value is None else f"{value:.6f}"

@@ -1,0 +1,393 @@
+"""The renders of a run: its checkpoint and adapters, the requests, and the clips and files that renders start from.
+
+No torch, and PyAV only to look at files.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from datasets_spec import Checkpoint, Clip, Latent, Manifest
+from ltx_core.adapters.locate import commit_of_adapter, locate_adapter, pending_adapter
+from ltx_core.adapters.lora_layout import Adapter
+from ltx_core.adapters.lycoris_layout import check_adapter, is_lycoris_file
+from ltx_core.errors import ConfigError, DataError
+from ltx_core.io.digest import DigestMemo, text_digest
+from ltx_core.media.buckets import is_too_small
+from ltx_core.media.clip import audio_file
+from ltx_core.progress import Progress
+from ltx_core.sampling.request import Mode, RenderRequest
+from ltx_core.shapes import PixelShape, floor_frames
+from tasks.runtime.shared import ModelConfig, Shared
+from tasks.runtime.stage import Inputs, StageRun
+from tasks.runtime.weights import open_model
+from tasks.stages.memory import known_buckets
+from tasks.stages.render.config import AdapterConfig, RenderValidationConfig, SamplingConfig, in_numbers, picture_crf
+
+if TYPE_CHECKING:
+    from ltx_core.hub.repository import PendingFile
+
+
+@dataclass(frozen=True)
+class Given:
+    """A held-out clip, or a file of one's own."""
+
+    mode: Mode
+    key: str
+    """Digest of what is given."""
+    clip: Clip | None = None
+    file: Path | None = None
+    start_seconds: float = 0.0
+    """Where the audio begins, in the clip's file or in `file`."""
+
+    @property
+    def sound(self) -> Path | None:
+        """The file whose audio the render keeps."""
+        if self.mode != "s2v":
+            return None
+        return audio_file(self.clip) if self.clip else self.file
+
+
+def given_clips(run: StageRun[RenderValidationConfig]) -> Iterator[tuple[Given, Clip]]:
+    """Held-out clips for each mode that takes one, in the order of their keys, which says nothing of their content."""
+    config: RenderValidationConfig = run.config
+    counts: dict[Mode, int] = {
+        "i2v": config.image_to_video_clips,
+        "s2v": config.sound_to_video_clips,
+        "extend": config.extend_clips,
+        "inpaint": config.inpaint_clips,
+    }
+    for mode, count in counts.items():
+        for clip, latent in held_out(run, mode)[:count]:
+            key = text_digest(latent.latent_key, *_part(mode, config, run.memo))
+            yield Given(mode, key, clip=clip, start_seconds=clip.start_seconds), clip
+
+
+def held_out(run: StageRun[RenderValidationConfig], mode: Mode) -> list[tuple[Clip, Latent]]:
+    """Held-out clips that can condition a mode, by key."""
+    clips: dict[str, Clip] = {clip.clip_id: clip for clip in run.inputs["split"]}
+    rows: list[Latent] = [row for row in run.inputs["encode_latents"] if row.split == "eval"]
+    if mode == "s2v":
+        rows = [row for row in rows if row.has_audio_loss and clips[row.clip_id].audio != "silent"]
+    if mode == "extend":
+        rows = [row for row in rows if row.video_shape[1] > run.config.extend_latent_frames]
+    return [(clips[row.clip_id], row) for row in sorted(rows, key=lambda row: row.clip_key)]
+
+
+def _part(mode: Mode, config: RenderValidationConfig, memo: DigestMemo) -> tuple[str, ...]:
+    """Which part of a clip is given, where it is not the mode alone that says it."""
+    if mode == "extend":
+        return mode, str(config.extend_latent_frames)
+    if mode == "inpaint":
+        mask = None if config.inpaint_mask is None else memo.get(config.inpaint_mask)
+        return mode, mask or repr(config.inpaint_region)
+    return (mode, *_strength(config)) if mode == "i2v" else (mode,)
+
+
+def _strength(config: RenderValidationConfig) -> tuple[str, ...]:
+    """How firmly a picture is kept, where that is not wholly."""
+    return () if config.picture_strength == 1 else (f"strength {config.picture_strength!r}",)
+
+
+def given_files(config: RenderValidationConfig, shared: Shared, memo: DigestMemo) -> Iterator[tuple[Given, Any]]:
+    """Video and audio of one's own, each with its entry in the configuration.
+
+    Raises:
+        DataError: a file is gone.
+    """
+    prompts = shared.prompts
+    crf = picture_crf(config, shared) if prompts.pictures else 0
+    compressed = (f"crf {crf}",) if crf else ()
+    for picture in prompts.pictures:
+        key = text_digest("picture", _digest(picture.picture, memo), *compressed, *_strength(config))
+        yield Given("i2v", key, file=picture.picture), picture
+    for sound in prompts.sounds:
+        key = text_digest("sound", _digest(sound.sound, memo), f"{sound.start_seconds:.6f}")
+        yield Given("s2v", key, file=sound.sound, start_seconds=sound.start_seconds), sound
+
+
+def check_files(config: RenderValidationConfig, shared: Shared) -> None:
+    """See that every picture opens and every sound is one; nothing is decoded.
+
+    Raises:
+        DataError: one is not; names it.
+    """
+    from ltx_core.media.audio import has_sound
+    from ltx_core.media.image import picture_size
+
+    pictures = [entry.picture for entry in shared.prompts.pictures]
+    for path in [*pictures, *([config.inpaint_mask] if config.inpaint_mask else [])]:
+        picture_size(path)
+    for entry in shared.prompts.sounds:
+        if not has_sound(entry.sound):
+            raise DataError(f"{entry.sound} has no audio; give an audio file or a video with audio to prompts.sounds")
+
+
+def small_frames(config: RenderValidationConfig, shared: Shared) -> Iterator[str]:
+    """A warning for each picture that would be enlarged more than twice."""
+    from ltx_core.media.image import picture_size
+
+    for entry in shared.prompts.pictures:
+        if entry.picture.is_file() and is_too_small(
+            *(size := picture_size(entry.picture)), (config.width, config.height)
+        ):
+            yield (
+                f"prompts.pictures {entry.picture.name} is {size[0]}x{size[1]} and enlarged to cover {config.width}x"
+                f"{config.height}: the render starts blurred"
+            )
+
+
+def _digest(path: Path, memo: DigestMemo) -> str:
+    if not path.is_file():
+        raise DataError(f"{path} is not there; it was given to prompts.pictures or prompts.sounds")
+    return memo.get(path)
+
+
+def final_checkpoint(manifest: Manifest[Checkpoint]) -> Checkpoint:
+    """The one after the last step, which every finished run has."""
+    return next(row for row in manifest if row.name == "final")
+
+
+def best_checkpoint(manifest: Manifest[Checkpoint]) -> Checkpoint:
+    """The kept one of lowest eval loss, the earliest of equals; the final one where none was measured."""
+    final = final_checkpoint(manifest)
+    measured = [row for row in manifest if row.eval_loss is not None]
+    return min(measured, key=lambda row: (row.eval_loss, row.step, row.name != "final"), default=final)
+
+
+@dataclass(frozen=True)
+class RenderRun:
+    """Everything is rendered once in each run."""
+
+    name: str
+    """Empty for the run without adapters."""
+    sampling: SamplingConfig
+    adapters: tuple[Adapter, ...]
+    base: bool
+    """Whether the base model is rendered too."""
+    lora: bool
+    """Whether the trained LoRA is rendered."""
+
+
+def render_runs(config: RenderValidationConfig, model: ModelConfig, memo: DigestMemo) -> list[RenderRun]:
+    """Every run, its adapters found and known by content, its guidance in numbers; `prepare_adapters` has downloaded
+    them.
+
+    Raises:
+        CheckpointError: an adapter is gone.
+    """
+    own = in_numbers(config, model)
+    runs = [RenderRun("", own, (), base=config.render_base, lora=True)] if config.render_without_adapters else []
+    for run in config.adapters:
+        adapters = tuple(_located(adapter, memo) for adapter in run.adapters)
+        sampling = in_numbers(run.over(config), model)
+        runs.append(RenderRun(run.name, sampling, adapters, base=run.base, lora=run.lora))
+    memo.save()
+    return runs
+
+
+def check_adapters(config: RenderValidationConfig) -> None:
+    """See, without the network, that adapters which are named by a path are there and have a header.
+
+    Raises:
+        CheckpointError: one is not, or has not; names it.
+    """
+    for path in dict.fromkeys(adapter.path for run in config.adapters for adapter in run.adapters):
+        if path is not None:
+            is_lycoris_file(locate_adapter(path))
+
+
+def pending_adapters(config: RenderValidationConfig) -> "tuple[PendingFile, ...]":
+    """Adapters that would have to be downloaded.
+
+    Raises:
+        CheckpointError, TransientError: one is not there, here or on the hub.
+    """
+    places = dict.fromkeys(adapter.place() for run in config.adapters for adapter in run.adapters)
+    return tuple(file for place in places for file in pending_adapter(place))
+
+
+def prepare_adapters(config: RenderValidationConfig, shared: Shared, progress: Progress) -> RenderValidationConfig:
+    """Download what is missing and see, from headers alone, that every adapter fits the transformer.
+
+    Returns:
+        The same with every adapter of the hub named by its commit, so that later no network is asked.
+
+    Raises:
+        CheckpointError, TransientError, StorageError: one is missing or does not fit; names it.
+    """
+    if not config.adapters:
+        return config
+    shapes = open_model(shared.model).shapes("transformer")
+    layers = {name.removesuffix(".weight"): shape for name, shape in shapes.items() if name.endswith(".weight")}
+
+    def prepared(adapter: AdapterConfig) -> AdapterConfig:
+        path = locate_adapter(adapter.place(), progress)
+        check_adapter(path, layers)
+        return adapter.model_copy(update={"revision": commit_of_adapter(path) if adapter.hub else None})
+
+    runs = (run.model_copy(update={"adapters": tuple(map(prepared, run.adapters))}) for run in config.adapters)
+    return config.model_copy(update={"adapters": tuple(runs)})
+
+
+def observed_adapters(config: RenderValidationConfig, memo: DigestMemo) -> list[Mapping[str, Any]]:
+    """What decides the renders of each run, by content: not where an adapter's file lies."""
+    found: list[Mapping[str, Any]] = []
+    for run in config.adapters:
+        adapters = [_located(adapter, memo) for adapter in run.adapters]
+        settings = run.model_dump(mode="json", exclude={"adapters"}, exclude_none=True)
+        found.append(settings | {"adapters": [[one.digest, one.strength] for one in adapters]})
+    memo.save()
+    return found
+
+
+def _located(adapter: AdapterConfig, memo: DigestMemo) -> Adapter:
+    path = locate_adapter(adapter.place(here_only=True))
+    return Adapter(path, memo.get(path), adapter.strength)
+
+
+def expected_shapes(config: RenderValidationConfig, shared: Shared, inputs: Inputs) -> list[tuple[PixelShape, float]]:
+    """Sizes and frame rates of renders: the configured one, and those of clips where clips are rendered."""
+    found = [(PixelShape(floor_frames(config.num_frames), config.height, config.width), config.frame_rate)]
+    if takes_clips(config):
+        found += [(bucket.shape.floored(), bucket.frame_rate) for bucket in known_buckets(shared, inputs)[0]]
+    return found
+
+
+def takes_clips(config: RenderValidationConfig) -> bool:
+    """Whether held-out clips are rendered too."""
+    counts = (config.image_to_video_clips, config.sound_to_video_clips, config.extend_clips, config.inpaint_clips)
+    return any(counts)
+
+
+def adapter_bytes(adapters: Sequence[AdapterConfig]) -> int:
+    """Of the files of a set of adapters, which `prepare` has brought here.
+
+    Raises:
+        CheckpointError: one is gone.
+    """
+    return sum(locate_adapter(adapter.place(here_only=True)).stat().st_size for adapter in adapters)
+
+
+Variant = Literal["base", "candidate"]
+SIZES = ("width", "height", "num_frames", "frame_rate")
+
+
+@dataclass(frozen=True)
+class RenderJob:
+    """One render: what is asked, of which weights, and its files in the store."""
+
+    key: str
+    variant: Variant
+    run: str
+    """Name of the adapters' run; empty without adapters."""
+    request: RenderRequest
+    given: Given | None
+    stack: tuple[Adapter, ...]
+    """What is put on the base model: the adapters of the run, and last the trained LoRA."""
+    latents: Path
+    video: Path
+
+    @property
+    def same_request(self) -> tuple[str, RenderRequest]:
+        """Equal for the base's and the candidate's render of one request in one run."""
+        return self.run, self.request
+
+
+def plan_jobs(
+    run: StageRun[RenderValidationConfig], checkpoint: Checkpoint, weights: Mapping[str, str]
+) -> list[RenderJob]:
+    """Every request in every run, by the base model (if wanted) and by the LoRA.
+
+    Raises:
+        ConfigError: two renders would be the same.
+    """
+    lora = Adapter(run.workspace.root / checkpoint.file, checkpoint.sha256)
+    jobs = []
+    for setup in render_runs(run.config, run.shared.model, run.memo):
+        for request, given in _requests(run, setup.sampling):
+            for variant, stack in _variants(setup, lora):
+                jobs.append(_job(run, weights, setup.name, variant, request, given=given, stack=stack))
+    _check_distinct(jobs)
+    return jobs
+
+
+def _variants(setup: RenderRun, lora: Adapter) -> Iterator[tuple[Variant, tuple[Adapter, ...]]]:
+    if setup.base:
+        yield "base", setup.adapters
+    if setup.lora:
+        yield "candidate", (*setup.adapters, lora)
+
+
+def _job(
+    run: StageRun[RenderValidationConfig],
+    weights: Mapping[str, str],
+    setup: str,
+    variant: Variant,
+    request: RenderRequest,
+    *,
+    given: Given | None,
+    stack: tuple[Adapter, ...],
+) -> RenderJob:
+    identity = request.key(weights, [(adapter.digest, adapter.strength) for adapter in stack])
+    precision = run.config.base_precision
+    how = () if precision == "native" else (precision,)
+    key = text_digest(identity, run.config.dtype, run.version, *how)
+    pool = run.workspace.pool / "renders"
+    return RenderJob(key, variant, setup, request, given, stack, pool / f"{key}.safetensors", pool / f"{key}.mp4")
+
+
+def _check_distinct(jobs: Sequence[RenderJob]) -> None:
+    seen: dict[str, RenderJob] = {}
+    for job in jobs:
+        other = seen.setdefault(job.key, job)
+        if other is not job:
+            where = " and ".join(repr(one.run) if one.run else "the run without adapters" for one in (other, job))
+            raise ConfigError(
+                f"{where} ask for the same render twice: {job.request.mode} of {job.request.prompt[:40]!r} with seed "
+                f"{job.request.seed}; remove one of the runs, prompts, files or seeds"
+            )
+
+
+def _requests(
+    run: StageRun[RenderValidationConfig], sampling: SamplingConfig
+) -> Iterator[tuple[RenderRequest, Given | None]]:
+    """Text to video for every prompt, then what starts from files of one's own, then from held-out clips."""
+    config = run.config
+    size = {name: getattr(config, name) for name in SIZES} | {"num_frames": floor_frames(config.num_frames)}
+    clips = list(given_clips(run))
+    files = list(given_files(config, run.shared, run.memo))
+    for number, seed in enumerate(config.seeds):
+        for prompt in run.shared.prompts.validation:
+            yield _request(run, sampling, prompt, seed, size), None
+        for given, entry in files:
+            if entry.seed is None or number == 0:
+                own = seed if entry.seed is None else entry.seed
+                yield _request(run, sampling, entry.prompt, own, size, given=given), given
+        for given, clip in clips:
+            shape = {name: getattr(clip, name) for name in SIZES}
+            yield _request(run, sampling, clip.caption, seed, shape, given=given), given
+
+
+def _request(
+    run: StageRun[RenderValidationConfig],
+    sampling: SamplingConfig,
+    prompt: str,
+    seed: int,
+    shape: Mapping[str, Any],
+    *,
+    given: Given | None = None,
+) -> RenderRequest:
+    mode: Mode = given.mode if given else "t2v"
+    return RenderRequest(
+        prompt=prompt,
+        negative_prompt=run.shared.prompts.negative,
+        seed=seed,
+        mode=mode,
+        conditioning_key=given.key if given else None,
+        num_steps=sampling.num_steps,
+        schedule=sampling.schedule,
+        guidance=sampling.streams(),
+        **shape,
+    )

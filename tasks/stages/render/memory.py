@@ -1,0 +1,148 @@
+"""How the transformer's blocks lie while renders are sampled, and what that takes: for `plan` and for the run."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ltx_core.engine.options import EngineOptions
+from ltx_core.errors import ConfigError, OutOfMemory
+from ltx_core.memory.plan import GIB, Plan, available_bytes, plan, usable_bytes
+from ltx_core.memory.transformer import BatchShape, ModelSizes, Sampling, model_sizes
+from ltx_core.sampling.request import RenderRequest
+from ltx_core.shapes import PixelShape, audio_latent_frames
+from ltx_core.training.memory_plan import ITEM_BYTES, TEXT_TOKENS
+from tasks.runtime.device import planned_card
+from tasks.runtime.shared import Shared
+from tasks.runtime.stage import Inputs, StageRun
+from tasks.runtime.weights import open_model
+from tasks.runtime.workspace import Workspace
+from tasks.stages.memory import decoding_line
+from tasks.stages.render.config import RenderValidationConfig
+from tasks.stages.render.jobs import adapter_bytes, expected_shapes, takes_clips
+
+if TYPE_CHECKING:
+    from tasks.stages.render.jobs import RenderJob
+
+
+LORA_BYTES = GIB // 2
+"""Of a LoRA that is not trained yet: rank 32 on all attention projections takes 0.4 GiB in bf16."""
+OFFLOAD = "offload"
+"""In the stage's folder: files of blocks that are offloaded from disk."""
+
+
+def memory_lines(
+    config: RenderValidationConfig, shared: Shared, inputs: Inputs, _workspace: Workspace
+) -> Sequence[str]:
+    """For people: the predicted peaks of both phases on the card that is planned for.
+
+    Raises:
+        OutOfMemory: a phase cannot fit.
+    """
+    gpu_gib, prompts, clips = planned_card(shared.memory), shared.prompts, takes_clips(config)
+    if gpu_gib is None or not (clips or prompts.validation or prompts.library or prompts.pictures or prompts.sounds):
+        return ()
+    shapes = expected_shapes(config, shared, inputs)
+    by_token = bool(
+        config.image_to_video_clips or config.extend_clips or config.inpaint_clips or shared.prompts.pictures
+    )
+    sampling = Sampling(
+        _sizes(shared),
+        max((_batch(shape, rate, by_token=by_token) for shape, rate in shapes), key=lambda batch: batch.video_tokens),
+        ITEM_BYTES[config.dtype],
+        LORA_BYTES + max((adapter_bytes(run.adapters) for run in config.adapters), default=0),
+    )
+    choice = _chosen(config, sampling, usable_bytes(gpu_gib))
+    largest = max((shape for shape, _ in shapes), key=lambda shape: shape.frames * shape.height * shape.width)
+    decoding = decoding_line(shared, largest, config.dtype, usable_bytes(gpu_gib))
+    return (f"{gpu_gib:g} GiB card: {choice.why}", decoding, *_check_host(config, choice))
+
+
+def sampling_options(jobs: "Sequence[RenderJob]", run: StageRun[RenderValidationConfig], device: str) -> EngineOptions:
+    """How blocks lie for these renders: as the configuration says, and for `auto` by what is free.
+
+    Raises:
+        OutOfMemory: the GPU or the host has no room.
+    """
+    config: RenderValidationConfig = run.config
+    folder, sizes = run.out / OFFLOAD, _sizes(run.shared)
+    if not device.startswith("cuda"):
+        return _asked(config, sizes.num_blocks).replaced(stream_folder=folder if config.stream_from == "disk" else None)
+    import torch
+
+    from ltx_core.memory.plan import free_bytes
+
+    given = {job.request.mode for job in jobs} - {"t2v", "s2v"}  # a given sound leaves no picture token known
+    batches = (_batch(*_shape(job.request), by_token=bool(given)) for job in jobs)
+    needed = Sampling(
+        sizes,
+        max(batches, key=lambda batch: batch.video_tokens),
+        ITEM_BYTES[config.dtype],
+        max(sum(adapter.path.stat().st_size for adapter in job.stack) for job in jobs),
+    )
+    free, limit = free_bytes(torch.device(device)), run.shared.memory.gpu_gib
+    choice = _chosen(config, needed, free if limit is None else min(free, usable_bytes(limit)))
+    for line in (choice.why, *_check_host(config, choice)):
+        run.progress.note(f"memory plan: {line}")
+    return choice.options.replaced(stream_folder=folder if _is_on_disk(config, choice) else None)
+
+
+def _chosen(config: RenderValidationConfig, sampling: Sampling, budget_bytes: int) -> Plan[EngineOptions]:
+    asked = _asked(config, sampling.sizes.num_blocks)
+    return plan(replace(sampling, asked=asked, chooses=config.streamed_blocks == "auto"), budget_bytes)
+
+
+def _asked(config: RenderValidationConfig, num_blocks: int) -> EngineOptions:
+    """What the configuration says, `auto` being none.
+
+    Raises:
+        ConfigError: more blocks than there are.
+    """
+    asked = {"auto": 0, "all": num_blocks}.get(str(config.streamed_blocks), config.streamed_blocks)
+    if int(asked) > num_blocks:
+        raise ConfigError(f"render_validation.streamed_blocks is {asked}; the model has {num_blocks} blocks")
+    return EngineOptions(
+        precision=config.base_precision, products="none", streamed_blocks=int(asked), forward_only=True
+    )
+
+
+def _is_on_disk(config: RenderValidationConfig, choice: Plan[EngineOptions]) -> bool:
+    if config.stream_from == "auto":
+        return choice.estimate.host_bytes > available_bytes()
+    return config.stream_from == "disk"
+
+
+def _check_host(config: RenderValidationConfig, choice: Plan[EngineOptions]) -> Sequence[str]:
+    """What offloaded weights take of the host.
+
+    Raises:
+        OutOfMemory: more page-locked memory than the machine has left, where that is asked for.
+    """
+    needed, available = choice.estimate.host_bytes, available_bytes()
+    if not needed:
+        return ()
+    if _is_on_disk(config, choice):
+        halve = "; render_validation.base_precision: int8 halves them" if config.base_precision == "native" else ""
+        return (
+            f"{needed / GIB:.1f} GiB of offloaded weights are in files in the stage's folder and are read for every "
+            f"step, which is slow; {available / GIB:.1f} GiB host memory are available{halve}",
+        )
+    if needed > available:
+        raise OutOfMemory(
+            f"{choice.options.streamed_blocks} offloaded blocks take {needed / GIB:.1f} GiB of page-locked host memory "
+            f"and {available / GIB:.1f} GiB are available; set render_validation.stream_from: auto or disk, or "
+            f"render_validation.base_precision: int8 if it is native"
+        )
+    return (f"offloaded weights take {needed / GIB:.1f} of {available / GIB:.1f} GiB host memory that are available",)
+
+
+def _sizes(shared: Shared) -> ModelSizes:
+    return model_sizes(open_model(shared.model).shapes("transformer"))
+
+
+def _batch(shape: PixelShape, frame_rate: float, *, by_token: bool) -> BatchShape:
+    audio = audio_latent_frames(shape.frames / frame_rate)
+    return BatchShape(1, shape.latent().tokens, audio, TEXT_TOKENS, by_token=by_token)
+
+
+def _shape(request: RenderRequest) -> tuple[PixelShape, float]:
+    return PixelShape(request.num_frames, request.height, request.width), request.frame_rate

@@ -1,0 +1,250 @@
+"""The two phases of rendering: the transformer samples latents, then the VAEs and the vocoder decode them to MP4 files.
+Needs torch when imported."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ltx_core.adapters.trained import stacked
+from ltx_core.autoencoder.audio import encode_audio, mel_config
+from ltx_core.autoencoder.video import encode_video
+from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_video_vae, load_vocoder
+from ltx_core.conditioning.kinds import Conditioning, FirstFrame, Mask, Prefix, Sound, Text, kept_places, outside
+from ltx_core.engine.load import load_denoiser
+from ltx_core.errors import DataError
+from ltx_core.io.digest import is_vouched, vouch
+from ltx_core.media.audio import decode_sound
+from ltx_core.media.image import read_picture
+from ltx_core.media.mp4 import write_mp4
+from ltx_core.media.unchanged import read_unchanged
+from ltx_core.memory.plan import free_bytes, plan
+from ltx_core.memory.video_vae import VaeMemory, VaeWork
+from ltx_core.progress import Silent, stop_if_asked
+from ltx_core.sampling.decoding import decode, load_latents, save_latents
+from ltx_core.sampling.request import RenderRequest
+from ltx_core.sampling.sampler import Prompts, sample
+from ltx_core.shapes import PixelShape
+from ltx_core.text.contexts import text_contexts
+from ltx_core.training.samples import PoolSource
+from tasks.runtime.device import prepare_device, torch_dtype
+from tasks.runtime.stage import StageRun
+from tasks.stages.low_precision import quantised_folder
+from tasks.stages.memory import vae_options
+from tasks.stages.render.config import RenderValidationConfig, picture_crf
+from tasks.stages.render.jobs import Given, RenderJob
+from tasks.stages.render.memory import sampling_options
+
+Encoded = dict[tuple[str, int, int, float], Tensor]
+
+
+def encode_files(jobs: Sequence[RenderJob], checkpoint: Any, *, crf: int, device: str, dtype: torch.dtype) -> Encoded:
+    """Latents of every picture [C, 1, H, W] and audio [A, D] that the jobs are given as files; the VAEs are gone after.
+    Pictures are compressed at `crf` first, but not at 0.
+
+    Raises:
+        DataError: a file cannot be read.
+    """
+    wanted = {_place(job.given, job.request): job for job in jobs if job.given is not None and job.given.file}
+    found: Encoded = {}
+    encoders: dict[str, Callable[[Given, RenderRequest], Tensor]] = {}
+    for place, job in sorted(wanted.items()):
+        assert job.given is not None
+        mode = job.given.mode
+        if mode not in encoders:
+            make = partial(_image_encoder, crf=crf) if mode == "i2v" else _audio_encoder
+            encoders[mode] = make(checkpoint, device=device, dtype=dtype)
+        found[place] = encoders[mode](job.given, job.request).cpu()
+    return found
+
+
+def conditionings(
+    job: RenderJob, source: PoolSource, encoded: Encoded, run: StageRun[RenderValidationConfig]
+) -> list[Conditioning]:
+    """What the job's mode is given beside the text."""
+    given, request, config = job.given, job.request, run.config
+    if given is None:
+        return []
+    if given.clip is None:
+        latent = encoded[_place(given, request)]
+        return [FirstFrame(latent, config.picture_strength) if given.mode == "i2v" else Sound(latent)]
+    tensors = source.load(given.clip.clip_id)
+    if given.mode == "s2v":
+        return [Sound(tensors["audio"].float())]
+    video = tensors["video"].float()
+    if given.mode == "i2v":
+        return [FirstFrame(video[:, :1], config.picture_strength)]
+    if given.mode == "extend":
+        return [Prefix(video[:, : config.extend_latent_frames])]
+    return [Mask(video, _kept(request, run))]
+
+
+def _kept(request: RenderRequest, run: StageRun[RenderValidationConfig]) -> Tensor:
+    """Which places [F, H, W] of the clip are kept: 1 kept, 0 made anew."""
+    config: RenderValidationConfig = run.config
+    if config.inpaint_mask is None:
+        return outside(config.inpaint_region, request.grid)
+    picture = torch.from_numpy(read_picture(config.inpaint_mask, (request.width, request.height)))
+    run.memo.check(config.inpaint_mask)
+    return kept_places(picture.float().mean(dim=-1) / 255, request.grid)
+
+
+def _place(given: Given, request: RenderRequest) -> tuple[str, int, int, float]:
+    """What a file's latent depends on besides the VAEs."""
+    if given.mode == "i2v":
+        return given.key, request.width, request.height, 0.0
+    return given.key, 0, 0, request.seconds
+
+
+def _image_encoder(
+    checkpoint: Any, *, crf: int, device: str, dtype: torch.dtype
+) -> Callable[[Given, RenderRequest], Tensor]:
+    vae = load_video_vae(checkpoint, device=device, dtype=dtype)
+
+    def encode(given: Given, request: RenderRequest) -> Tensor:
+        assert given.file is not None
+        picture = read_picture(given.file, (request.width, request.height), crf=crf)
+        return encode_video(vae, torch.from_numpy(picture)[None])
+
+    return encode
+
+
+def _audio_encoder(checkpoint: Any, *, device: str, dtype: torch.dtype) -> Callable[[Given, RenderRequest], Tensor]:
+    """The audio VAE is always in float32, as for footage."""
+    vae = load_audio_vae(checkpoint, device=device, dtype=torch.float32)
+    mel = mel_config(checkpoint.config)
+
+    def encode(given: Given, request: RenderRequest) -> Tensor:
+        assert given.file is not None
+        sound = decode_sound(given.file, given.start_seconds, request.seconds)
+        if sound is None:
+            raise DataError(f"{given.file} has no audio; give another file to prompts.sounds")
+        return encode_audio(vae, torch.from_numpy(sound), mel)
+
+    return encode
+
+
+def sample_missing(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConfig], *, done: int) -> int:
+    """Sample every job whose latents the store lacks, and say how many; the GPU is free again at return."""
+    todo = [job for job in jobs if run.force or not is_vouched(job.latents)]
+    if not todo:
+        return 0
+    device = prepare_device(run.shared.memory)
+    dtype = torch_dtype(run.config.dtype)
+    checkpoint = run.model
+    source = PoolSource(run.inputs["encode_latents"], run.inputs["embed_text"], run.workspace.root)
+    prompts = _prompts(todo, run, source, load_connectors(checkpoint, device=device, dtype=dtype), device)
+    crf = picture_crf(run.config, run.shared)
+    encoded = encode_files(todo, checkpoint, crf=crf, device=device, dtype=dtype)
+    total, finished = done + len(jobs), done + len(jobs) - len(todo)
+    options = sampling_options(todo, run, device)
+    cache = quantised_folder(run, options, dtype)
+    transformer = load_denoiser(checkpoint, options, device=device, dtype=dtype, cache=cache)
+    run.memo.check()
+    for stack, group in groupby(sorted(todo, key=_by_weights), key=lambda job: job.stack):
+        with stacked(transformer, stack):
+            run.memo.check(*(adapter.path for adapter in stack))
+            for job in group:
+                stop_if_asked(run.progress, "rendering")
+                chosen = prompts[job.request.prompt] if job.request.needs_negative else _alone(prompts, job)
+                given = conditionings(job, source, encoded, run)
+                made = sample(transformer, chosen, job.request, _Stoppable(run), conditionings=given)
+                save_latents(job.latents, made)
+                vouch(job.latents)
+                finished += 1
+                run.progress.advance(finished, total, "renders")
+    return len(todo)
+
+
+def _by_weights(job: RenderJob) -> tuple[list[tuple[str, float]], str]:
+    """Jobs of one set of adapters together, so that each set is loaded once; the base model first."""
+    return [(adapter.digest, adapter.strength) for adapter in job.stack], job.key
+
+
+class _Stoppable(Silent):
+    """Steps are too many to report; only the wish to stop is passed on."""
+
+    def __init__(self, run: StageRun[RenderValidationConfig]) -> None:
+        self._run = run
+
+    @property
+    def stopping(self) -> bool:  # type: ignore[override]  # Silent never stops; this one asks
+        return self._run.progress.stopping
+
+
+def _alone(prompts: dict[str, Prompts], job: RenderJob) -> Prompts:
+    return Prompts(prompts[job.request.prompt].positive)
+
+
+@torch.no_grad()
+def _prompts(
+    jobs: Sequence[RenderJob], run: StageRun[RenderValidationConfig], source: PoolSource, connectors: Any, device: str
+) -> dict[str, Prompts]:
+    """Contexts of each prompt, with those of the negative prompt."""
+
+    def contexts(text: str) -> Text:
+        features = {name: tensor.to(device) for name, tensor in source.text(text).items()}
+        return Text(*text_contexts(connectors, [features]))
+
+    negative = contexts(run.shared.prompts.negative)
+    return {text: Prompts(contexts(text), negative) for text in {job.request.prompt for job in jobs}}
+
+
+SOURCE_RATE = 48_000
+"""A given sound is kept at this rate, better than the 16 kHz that the model hears."""
+
+
+def decode_missing(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConfig]) -> None:
+    """Decode the latents of every job to its mp4, H.264 with AAC sound."""
+    if not jobs:
+        return
+    device = prepare_device(run.shared.memory)
+    dtype = torch_dtype(run.config.dtype)
+    checkpoint = run.model
+    vae = load_video_vae(checkpoint, device=device, dtype=dtype)
+    audio_vae = load_audio_vae(checkpoint, device=device, dtype=torch.float32)
+    vocoder = load_vocoder(checkpoint, device=device, dtype=torch.float32)
+    run.memo.check()
+    plans: dict[PixelShape, VaeMemory] = {}
+    for number, job in enumerate(jobs):
+        stop_if_asked(run.progress, "decoding renders")
+        shape = PixelShape(job.request.num_frames, job.request.height, job.request.width)
+        if shape not in plans:
+            plans[shape] = _planned(vae, shape, run)
+        with torch.no_grad():
+            latents = load_latents(job.latents)
+            frames, sound, rate = decode(vae, audio_vae, vocoder, latents, job.request, memory=plans[shape])
+        samples = sound.numpy()
+        if job.given is not None and job.given.sound is not None:
+            samples, rate = _given_audio(job.given, job.request.seconds, run), SOURCE_RATE
+        write_mp4(job.video, frames.numpy(), job.request.frame_rate, samples, rate)
+        vouch(job.video)
+        run.progress.advance(number + 1, len(jobs), "renders decoded")
+
+
+def _planned(vae: Any, shape: PixelShape, run: StageRun[RenderValidationConfig]) -> VaeMemory:
+    work = VaeWork.of(vae, shape, decodes=True, asked=vae_options(run.shared.memory))
+    found = plan(work, free_bytes(vae.device))
+    run.progress.note(found.why)
+    return found.options
+
+
+def _given_audio(given: Given, seconds: float, run: StageRun[RenderValidationConfig]) -> np.ndarray:
+    """The sound that was given: the render follows it, so that is what is heard.
+
+    Raises:
+        DataError: the file no longer has it.
+        ChangedError: a file of one's own is another than the one that names the render.
+    """
+    path, clip = given.sound, given.clip
+    assert path is not None
+    read = partial(decode_sound, path, given.start_seconds, seconds, rate=SOURCE_RATE)
+    sound = read() if clip is None else read_unchanged({path: clip.sound_key or clip.media_key}, run.memo, read)
+    run.memo.check(path)
+    if sound is None:
+        raise DataError(f"{path} had audio when the run began and has none now; run from `probe` again")
+    return sound

@@ -1,0 +1,218 @@
+"""What renders come to: figures of each, how well it fits its prompt, and the pages that people look at."""
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from datasets_spec import Checkpoint, Render
+from ltx_core.io.digest import DigestMemo, file_digest, text_digest
+from ltx_core.media.audio import decode_sound
+from ltx_core.media.frames import decode_frames
+from ltx_core.media.measure import loudness_db, motion, sharpness
+from ltx_core.media.probe import probe_media
+from ltx_core.progress import Progress, stop_if_asked
+from ltx_core.report.contact_sheet import SheetRow, contact_sheet
+from ltx_core.report.page import Cell, Figures, PromptRow, VariantRender, gallery
+from ltx_core.store.items import ItemStore
+from ltx_core.vision.folder import clip_identity, locate_clip, pending_clip
+from tasks.runtime.device import prepare_device
+from tasks.runtime.stage import StageRun
+from tasks.stages.render.config import RenderValidationConfig, SamplingConfig, in_numbers
+from tasks.stages.render.jobs import RenderJob
+
+if TYPE_CHECKING:
+    from ltx_core.hub.repository import PendingFile
+    from ltx_core.vision.clip_score import ClipScorer
+
+
+def measured_row(job: RenderJob, reference: Path, file: str, sha256: str) -> Render:
+    """The row of one render; `reference` is the base model's render of the same prompt and seed, or the same file."""
+    request, info = job.request, probe_media(job.video)
+    frames = _frames(job, job.video)
+    sound = decode_sound(job.video, 0.0, request.seconds, rate=info.audio_rate)
+    difference = 0.0
+    if reference != job.video:
+        delta = frames.astype(np.int16) - _frames(job, reference).astype(np.int16)
+        difference = float(np.abs(delta).mean() / 255)
+    return Render(
+        render_key=job.key,
+        variant=job.variant,
+        mode=request.mode,
+        adapters=job.run,
+        clip_id=job.given.clip.clip_id if job.given and job.given.clip else None,
+        given_file=str(job.given.file) if job.given and job.given.file else None,
+        given_start_seconds=job.given.start_seconds if job.given else 0.0,
+        prompt=request.prompt,
+        seed=request.seed,
+        num_frames=info.num_frames,
+        width=info.width,
+        height=info.height,
+        frame_rate=request.frame_rate,
+        audio_rate=info.audio_rate,
+        sharpness=sharpness(frames),
+        motion=motion(frames),
+        loudness_db=loudness_db(sound),
+        difference_from_base=difference,
+        sha256=sha256,
+        file=file,
+    )
+
+
+def _frames(job: RenderJob, video: Path) -> np.ndarray:
+    times = [(i + 0.25) / job.request.frame_rate for i in range(job.request.num_frames)]
+    return np.stack(list(decode_frames(video, times)))
+
+
+NUM_FRAMES = 8
+"""Frames of a render that are scored, at equal distances."""
+
+
+def clip_scores(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConfig]) -> Mapping[str, float]:
+    """Score of each render by its key; empty where none is asked for. A render once scored is not scored again."""
+    if run.config.clip_model is None:
+        return {}
+    from ltx_core.vision.clip_score import clip_score
+
+    folder, store = Path(run.config.clip_model), ItemStore(run.workspace.pool / "clip_scores", run.progress)
+    judge = text_digest(clip_identity(folder, run.memo), run.version, str(NUM_FRAMES))
+    scores: dict[str, float] = {}
+    scorer = cache(partial(_loaded, folder, run))
+
+    def score(job: RenderJob) -> float:
+        return clip_score(scorer(), _looked_at(job), job.request.prompt)
+
+    for number, job in enumerate(jobs):
+        stop_if_asked(run.progress, "scoring renders")
+        key = text_digest(judge, file_digest(job.video), job.request.prompt)
+        scores[job.key], _ = store.get_or_compute(key, partial(score, job), anew=run.force)
+        run.progress.advance(number + 1, len(jobs), "renders scored")
+    return scores
+
+
+def observed_clip(config: RenderValidationConfig, memo: DigestMemo) -> str | None:
+    """The judge, by content."""
+    return None if config.clip_model is None else clip_identity(Path(config.clip_model), memo)
+
+
+def pending_judge(config: RenderValidationConfig) -> "tuple[PendingFile, ...]":
+    """What would have to be downloaded.
+
+    Raises:
+        CheckpointError, TransientError: no such model, here or on the hub.
+    """
+    return () if config.clip_model is None else pending_clip(config.clip_model)
+
+
+def prepare_judge(config: RenderValidationConfig, progress: Progress) -> RenderValidationConfig:
+    """The same with the model's folder on this machine.
+
+    Raises:
+        CheckpointError, TransientError, StorageError: there is no such model, or it cannot be had.
+    """
+    if config.clip_model is None:
+        return config
+    return config.model_copy(update={"clip_model": str(locate_clip(config.clip_model, progress))})
+
+
+def _loaded(folder: Path, run: StageRun[RenderValidationConfig]) -> "ClipScorer":
+    from ltx_core.vision.clip_score import load_clip
+
+    scorer = load_clip(folder, prepare_device(run.shared.memory))
+    run.memo.check()
+    return scorer
+
+
+def _looked_at(job: RenderJob) -> np.ndarray:
+    """uint8 [F, H, W, 3] of the mp4 that people will see, the middle one of each part; each frame at most once."""
+    count = min(NUM_FRAMES, job.request.num_frames)
+    numbers = [int((part + 0.5) * job.request.num_frames / count) for part in range(count)]
+    return np.stack(list(decode_frames(job.video, [(n + 0.25) / job.request.frame_rate for n in numbers])))
+
+
+def draw_gallery(rows: Sequence[Render], run: StageRun[RenderValidationConfig], checkpoint: Checkpoint) -> None:
+    """Write `gallery.html` and `renders.png`, with the videos linked into `renders/` beside them."""
+    if not rows:
+        return
+    folder = run.out / "renders"
+    folder.mkdir(exist_ok=True)
+    model = run.shared.model
+    runs = {own.name: in_numbers(own.over(run.config), model) for own in run.config.adapters}
+    ordered = sorted(rows, key=lambda row: (*_request_of(row), list(runs).index(row.adapters) if row.adapters else -1))
+    prompts: list[PromptRow] = []
+    sheet: list[SheetRow] = []
+    for _, group in groupby(ordered, key=_request_of):
+        rows_of_one = list(group)
+        first = rows_of_one[0]
+        prompt, seed = first.prompt, first.seed
+        renders = [_variant(row, run, runs, number=len(prompts)) for row in rows_of_one]
+        prompts.append(PromptRow(prompt=prompt, seed=seed, renders=renders, settings=_settings(first, run)))
+        images = [render.poster for render in renders if render.poster is not None]
+        labels = [render.variant for render in renders]
+        sheet.append(SheetRow(f"{prompt}  ({first.mode}, seed {seed})", images, labels))
+    facts: dict[str, Cell] = {
+        "LoRA": checkpoint.sha256,
+        "steps": checkpoint.step,
+        "eval loss": checkpoint.eval_loss,
+        "eval loss of the base": checkpoint.base_eval_loss,
+    }
+    gallery(run.out / "gallery.html", "Validation renders", facts, prompts)
+    contact_sheet(run.out / "renders.png", sheet, "Validation renders, middle frames")
+
+
+def _request_of(row: Render) -> tuple[str, str, str, int]:
+    return row.mode, row.clip_id or row.given_file or "", row.prompt, row.seed
+
+
+def _variant(
+    row: Render, run: StageRun[RenderValidationConfig], runs: Mapping[str, SamplingConfig], *, number: int
+) -> VariantRender:
+    source = run.workspace.root / row.file
+    name = f"{row.variant}-{row.adapters}" if row.adapters else row.variant
+    video = run.out / "renders" / f"{number:02d}-seed{row.seed}-{name}.mp4"
+    video.unlink(missing_ok=True)
+    os.link(source, video)  # the store and this folder are one file system, and gc counts on both names
+    return VariantRender(
+        variant=f"{row.variant} with {row.adapters}" if row.adapters else row.variant,
+        video=video,
+        detail=_sampled(runs[row.adapters]) if row.adapters else "",
+        figures=Figures(
+            sharpness=row.sharpness,
+            motion=row.motion,
+            loudness_db=row.loudness_db,
+            difference_from_base=None if row.variant == "base" else row.difference_from_base,
+            clip_score=row.clip_score,
+        ),
+        poster=_middle(row, run),
+    )
+
+
+def _middle(row: Render, run: StageRun[RenderValidationConfig]) -> np.ndarray:
+    time = (row.num_frames // 2 + 0.25) / row.frame_rate
+    (frame,) = decode_frames(run.workspace.root / row.file, [time])
+    return frame
+
+
+def _settings(row: Render, run: StageRun[RenderValidationConfig]) -> dict[str, str | int | float | None]:
+    given = {
+        "i2v": "first frame of",
+        "s2v": "audio of",
+        "extend": "going on from the beginning of",
+        "inpaint": "a region made anew in",
+    }.get(row.mode)
+    source = row.clip_id or Path(row.given_file or "").name
+    return {
+        "mode": f"{row.mode}: {given} {source}" if given else row.mode,
+        "size": f"{row.width}x{row.height}",
+        "frames": row.num_frames,
+        "frames per second": row.frame_rate,
+        "sampling": _sampled(in_numbers(run.config, run.shared.model)),
+    }
+
+
+def _sampled(sampling: SamplingConfig) -> str:
+    return f"{sampling.num_steps} steps, guidance {sampling.video_cfg:g} video, {sampling.audio_cfg:g} audio"

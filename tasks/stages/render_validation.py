@@ -1,0 +1,222 @@
+"""Render the validation prompts with the base model and the LoRA at equal seeds, write MP4 files, and compare."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from datasets_spec import Render
+from ltx_core.checkpoint.keys import COMPONENTS
+from ltx_core.io.digest import file_digest, is_vouched
+from ltx_core.io.lock import folder_lock
+from ltx_core.progress import stop_if_asked
+from ltx_core.shapes import floor_frames
+from ltx_core.vision.folder import check_clip
+from tasks.runtime.device import loading
+from tasks.runtime.shared import Shared
+from tasks.runtime.stage import AUTOENCODERS, DECODING, TRANSFORMER, Observed, Outcome, Stage, StageRun
+from tasks.runtime.weights import component_identities
+from tasks.stages.encode_missing import note_folder
+from tasks.stages.render.config import RenderValidationConfig, SamplingConfig
+from tasks.stages.render.jobs import (
+    RenderJob,
+    check_adapters,
+    check_files,
+    final_checkpoint,
+    given_files,
+    observed_adapters,
+    pending_adapters,
+    plan_jobs,
+    prepare_adapters,
+    small_frames,
+)
+from tasks.stages.render.memory import memory_lines
+from tasks.stages.render.results import (
+    clip_scores,
+    draw_gallery,
+    measured_row,
+    observed_clip,
+    pending_judge,
+    prepare_judge,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ltx_core.hub.repository import PendingFile
+
+
+WEIGHTS = (*COMPONENTS, "text_encoder", "tokenizer")
+
+
+class RenderValidation(Stage[RenderValidationConfig, Render]):
+    """Two phases, so that the transformer is gone when the decoders come; a render once made is never made again."""
+
+    name = "render_validation"
+    config = RenderValidationConfig
+    needs = ("train_lora", "embed_text", "encode_latents", "split")
+    makes = Render
+    version = 2
+    subjects = (DECODING, AUTOENCODERS, TRANSFORMER)
+    device = "gpu"
+    needs_weights = True
+    not_in_key = frozenset({"streamed_blocks", "stream_from"})
+    by_content = frozenset({"adapters", "inpaint_mask", "clip_model"})
+    artifacts = ("gallery.html", "renders.png", "renders/*.mp4")
+
+    def check(self, run: StageRun[RenderValidationConfig]) -> None:
+        """Images, audio files, a mask, adapters and a CLIP model of one's own are there and what they should be.
+
+        Raises:
+            LtxError: one is not; names it.
+        """
+        check_files(run.config, run.shared)
+        check_adapters(run.config)
+        if run.config.clip_model is not None:
+            check_clip(run.config.clip_model)
+
+    def downloads(self, run: StageRun[RenderValidationConfig]) -> "tuple[PendingFile, ...]":
+        """Adapters and a CLIP model that are not here."""
+        return (*pending_adapters(run.config), *pending_judge(run.config))
+
+    def prepare(self, run: StageRun[RenderValidationConfig]) -> RenderValidationConfig:
+        """Every adapter fits the transformer; those of the hub are downloaded and named by commit."""
+        return prepare_judge(prepare_adapters(run.config, run.shared, run.progress), run.progress)
+
+    def observe(self, run: StageRun[RenderValidationConfig]) -> Observed:
+        """All weights, the prompts, and files of one's own: adapters, images, audio, a mask."""
+        config, prompts, memo = run.config, run.shared.prompts, run.memo
+        files = [[given.key, entry.prompt, entry.seed] for given, entry in given_files(config, run.shared, memo)]
+        return _weights(run) | {
+            "prompts": {"validation": prompts.validation, "negative": prompts.negative, "files": files},
+            "adapters": observed_adapters(config, memo),
+            "inpaint_mask": None if config.inpaint_mask is None else memo.get(config.inpaint_mask),
+            "clip_model": observed_clip(config, memo),
+        }
+
+    def memory(self, run: StageRun[RenderValidationConfig]) -> Sequence[str]:
+        """Memory that both phases take of the GPU that is planned for."""
+        return memory_lines(run.config, run.shared, run.inputs, run.workspace)
+
+    def warnings(self, run: StageRun[RenderValidationConfig]) -> Sequence[str]:
+        """Guidance of each run, numbers of frames that the VAE does not have, other frame rates than the footage's,
+        prompts without motion, images that are too small."""
+        config, shared = run.config, run.shared
+        found = []
+        if config.render_without_adapters:
+            found += _guidance("render_validation", config)
+        for own in config.adapters:
+            found += _guidance(f"render_validation.adapters {own.name}", own.over(config))
+        frames = floor_frames(config.num_frames)
+        if frames != config.num_frames:
+            found.append(
+                f"render_validation.num_frames {config.num_frames} becomes {frames}: the VAE takes 8k+1 frames"
+            )
+        return [*found, *_rates(config, shared), *_still(shared), *small_frames(config, shared)]
+
+    def run(self, run: StageRun[RenderValidationConfig]) -> Outcome:
+        """A render of each request by the base model and the LoRA, with its figures."""
+        with loading():
+            from tasks.stages.render.phases import decode_missing, sample_missing
+
+        checkpoint = final_checkpoint(run.inputs["train_lora"])
+        jobs = plan_jobs(run, checkpoint, _weights(run))
+        renders = run.workspace.pool / "renders"
+        note_folder(run, renders)
+        with folder_lock(renders, run.progress):  # by now a collection knows that they are in use
+            missing = [job for job in jobs if run.force or not is_vouched(job.video)]
+        sampled = sample_missing(missing, run, done=len(jobs) - len(missing))
+        decode_missing(missing, run)
+        rows = _rows(jobs, clip_scores(jobs, run), run)
+        draw_gallery(rows, run, checkpoint)
+        return Outcome(
+            rows=rows,
+            num_in=len(jobs),
+            num_out=len(rows),
+            computed=len(missing),
+            unit="renders",
+            figures=_mean_figures(rows) | {"sampled": sampled},
+        )
+
+
+def _weights(run: StageRun[RenderValidationConfig]) -> dict[str, Any]:
+    """Identity of all that shapes a render but the LoRA."""
+    return dict(component_identities(run.shared.model, run.memo, *WEIGHTS))
+
+
+def _rows(
+    jobs: "Iterable[RenderJob]", scores: Mapping[str, float], run: StageRun[RenderValidationConfig]
+) -> list[Render]:
+    base = {job.same_request: job.video for job in jobs if job.variant == "base"}
+    rows = []
+    for job in jobs:
+        stop_if_asked(run.progress, "measuring renders")
+        reference = base.get(job.same_request, job.video)
+        row = measured_row(job, reference, run.workspace.relative(job.video), file_digest(job.video))
+        rows.append(row.model_copy(update={"clip_score": scores.get(job.key)}))
+    return rows
+
+
+def _mean_figures(rows: list[Render]) -> dict[str, float]:
+    """Of the LoRA's renders, with the base model's CLIP score beside theirs; of those without adapters, where there are
+    any.
+    """
+    made, base = ([row for row in rows if row.variant == variant] for variant in ("candidate", "base"))
+    made, base = ([row for row in found if not row.adapters] or found for found in (made, base))
+    names = ("sharpness", "motion", "loudness_db", "difference_from_base")
+    figures = {name: sum(getattr(row, name) for row in made) / len(made) for name in names} if made else {}
+    for name, found in (("clip_score", made), ("clip_score_of_base", base)):
+        scores = [row.clip_score for row in found if row.clip_score is not None]
+        figures |= {name: sum(scores) / len(scores)} if scores else {}
+    return figures
+
+
+STEMS = (
+    "approach|bend|blink|bloom|blow|bounc|burn|climb|clos|crash|crawl|cross|danc|descend|dive|dolly|drift|drip|driv|drop|"
+    "enter|explod|fade|fall|fl[iy]|flow|follow|gallop|glid|grow|jump|kick|laugh|leap|lift|march|melt|mov|nod|open|orbit|"
+    "pan|pass|pick|point|pour|pull|push|rac|rain|rais|reach|rid|ris|rock|roll|rotat|run|shak|sing|slid|slow|smil|snow|"
+    "speak|spin|splash|spread|step|stretch|swim|swing|sway|talk|throw|tilt|toss|track|travel|trembl|turn|twist|"
+    "walk|wav|whirl|zoom"
+)
+MOTION = re.compile(rf"\b(?:{STEMS})\w*", re.IGNORECASE)
+
+
+def says_motion(prompt: str) -> bool:
+    """Whether the prompt has an English word that names a motion."""
+    return MOTION.search(prompt) is not None
+
+
+USUAL_GUIDANCE = (2.0, 6.0)
+"""Below it renders tend to be noise or to ignore the prompt, above it to be black or burnt."""
+
+
+def _rates(config: RenderValidationConfig, shared: Shared) -> Iterator[str]:
+    for dataset in shared.datasets:
+        rate = dataset.video.frame_rate
+        if rate not in ("native", config.frame_rate):
+            yield (
+                f"dataset {dataset.id} has {rate:g} frames a second and render_validation "
+                f"{config.frame_rate:g}: motion may jitter at a rate that was not trained; make them equal"
+            )
+
+
+def _still(shared: Shared) -> Iterator[str]:
+    still = [prompt for prompt in shared.prompts.validation if not says_motion(prompt)]
+    if still:
+        yield (
+            f"hint: {len(still)} of {len(shared.prompts.validation)} prompts seem to name no motion, such as "
+            f"{still[0][:60]!r}; renders of a prompt that says what moves stand still less often"
+        )
+
+
+def _guidance(where: str, sampling: SamplingConfig) -> list[str]:
+    low, high = USUAL_GUIDANCE
+    if sampling.schedule == "distilled":
+        if sampling.video_cfg == 1:
+            return []
+        return [f"{where}: video_cfg is {sampling.video_cfg:g} with the distilled schedule, which is meant for 1"]
+    if low <= sampling.video_cfg <= high:
+        return []
+    return [
+        f"{where}: video_cfg is {sampling.video_cfg:g}; outside {low:g} to {high:g} renders are often black or noise "
+        f"whatever was trained (1 is meant for the distilled schedule)"
+    ]

@@ -1,0 +1,287 @@
+"""Decode each file once: find scene cuts, measure quality, classify audio, cut clips, assign buckets and eval split."""
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import Field
+
+from datasets_spec import AudioSpec, Clip, DatasetSpec, Media, Quarantined
+from datasets_spec.rows import AudioKind
+from ltx_core.io.digest import text_digest
+from ltx_core.media.clip import Heard, clip_files, clip_seconds, heard, with_audio
+from ltx_core.media.errors import MediaError
+from ltx_core.media.quality import QualityThresholds, assign_splits, mark_duplicates
+from ltx_core.media.split import split_media
+from ltx_core.media.whole_clip import some_frames
+from ltx_core.media.windows import CHANGED_FRAMES, resampled
+from ltx_core.progress import stop_if_asked
+from ltx_core.report.contact_sheet import SheetRow, contact_sheet
+from ltx_core.shapes import floor_frames
+from ltx_core.store.items import ItemStore
+from tasks.runtime.shared import ConfigModel, Shared
+from tasks.runtime.stage import DECODING, Observed, Outcome, Stage, StageRun
+from tasks.stages.file_reading import FileJob, get_or_read, read_file, read_files
+from tasks.stages.probe import PLACEHOLDER, named, renamed
+
+SPLIT_FIELDS = {"resolution", "resolution_type", "crop", "video", "audio"}
+"""Parts of a dataset that change how one file is cut."""
+
+
+class SplitConfig(ConfigModel):
+    """What counts as hopeless. The defaults remove only that."""
+
+    max_black_fraction: float = Field(
+        default=0.9, ge=0, le=1, description="Clips with a larger fraction of black frames are quarantined."
+    )
+    max_frozen_fraction: float = Field(
+        default=0.98, ge=0, le=1, description="Clips with a larger fraction of frozen frames are quarantined."
+    )
+    remove_duplicates: bool = Field(
+        default=True, description="Keep only one of several clips that look the same and have the same quality figures."
+    )
+    contact_sheet_clips: int = Field(
+        default=24, ge=0, le=500, description="Clips shown on each contact sheet. 0: no contact sheet."
+    )
+
+
+class Split(Stage[SplitConfig, Clip]):
+    """Cuts every file; what its decode gives is kept by its bytes and the settings that change its cuts."""
+
+    name = "split"
+    config = SplitConfig
+    needs = ("probe",)
+    makes = Clip
+    version = 2
+    subjects = (DECODING,)
+    artifacts = ("contact-sheet-*.png",)
+
+    def observe(self, run: StageRun[SplitConfig]) -> Observed:
+        """Settings by which each dataset is cut, repeated and held out."""
+        fields, datasets = SPLIT_FIELDS | {"repeats", "eval_fraction"}, run.shared.datasets
+        elsewhere = {d.id: {"sound": "elsewhere"} for d in datasets if d.audio.sound_dir is not None}
+        return {"datasets": {d.id: _settings(d, fields) | elsewhere.get(d.id, {}) for d in datasets}}
+
+    def warnings(self, run: StageRun[SplitConfig]) -> Sequence[str]:
+        """Numbers of frames that the VAE does not have."""
+        return [
+            f"dataset {dataset.id}: num_frames {asked} becomes {frames}, the VAE takes 8k+1 frames"
+            for dataset in run.shared.datasets
+            if (frames := floor_frames(asked := dataset.video.num_frames)) != asked
+        ]
+
+    def memory(self, run: StageRun[SplitConfig]) -> Sequence[str]:
+        """Frames that resampling repeats and drops, of files that are probed by now."""
+        if "probe" not in run.inputs:
+            return []
+        lines = []
+        for dataset in run.shared.datasets:
+            wanted = dataset.video.frame_rate
+            files = [row for row in run.inputs["probe"] if row.dataset == dataset.id]
+            if wanted == "native" or not files:
+                continue
+            dropped, repeated = (
+                sum(max(sign * (row.usual_rate - wanted), 0) * row.duration_seconds for row in files)
+                for sign in (1, -1)
+            )
+            if dropped + repeated >= CHANGED_FRAMES:
+                lines.append(
+                    f"dataset {dataset.id}: at {wanted:g} frames a second {repeated:.0f} frames are repeated and "
+                    f"{dropped:.0f} dropped, of {sum(row.num_frames for row in files)} in {len(files)} files; "
+                    f"video.frame_rate: native repeats none"
+                )
+        return lines
+
+    def run(self, run: StageRun[SplitConfig]) -> Outcome:
+        """Clips of every file, those of equal bytes cut once."""
+        media: list[Media] = list(run.inputs["probe"])
+        clips: list[Clip] = []
+        quarantined: list[Quarantined] = []
+        fresh: set[str] = set()
+        for line in self.memory(run):
+            run.progress.note(line)
+        cuts = _cut_files(media, run, ItemStore(run.workspace.pool / "split", run.progress))
+        for row, cut in zip(media, cuts, strict=True):
+            stop_if_asked(run.progress, "splitting")
+            try:
+                found, refused, is_new = _clips_of(row, cut, run)
+            except MediaError as error:  # its audio is another by now, or away
+                found, refused, is_new = [], [_refused(row, error)], False
+            clips += found
+            quarantined += refused
+            fresh |= {clip.clip_id for clip in found} if is_new else set()
+        run.progress.advance(len(media), len(media), "files")
+        num_in = len(clips) + len(quarantined)
+        if run.config.remove_duplicates:
+            clips, duplicates = mark_duplicates(clips)
+            quarantined += duplicates
+        clips = _hold_out(clips, run.shared)
+        draw_contact_sheets(clips, {row.media_id: row.usual_rate for row in media}, run)
+        computed = sum(clip.clip_id in fresh for clip in clips)
+        return Outcome(
+            rows=clips,
+            quarantined=quarantined,
+            num_in=num_in,
+            num_out=len(clips),
+            computed=computed,
+            unit="clips",
+            figures=_figures(media, clips),
+        )
+
+
+class Cut(NamedTuple):
+    """Clips of a file and what is quarantined of it, as the store keeps them, and whether they were made just now."""
+
+    known: dict[str, Any]
+    is_new: bool
+
+
+def _cut_files(media: Sequence[Media], run: StageRun[SplitConfig], store: ItemStore) -> list[Cut]:
+    """Of each file in order; files of equal bytes that are cut alike are cut once."""
+    config = run.config
+    thresholds = QualityThresholds(
+        max_black_fraction=config.max_black_fraction, max_frozen_fraction=config.max_frozen_fraction
+    )
+    keys: list[str] = []
+    jobs: dict[str, FileJob] = {}
+    for row in media:
+        spec = _images_alone(run.shared.dataset(row.dataset))
+        settings = json.dumps(_settings(spec, SPLIT_FIELDS), separators=(",", ":"), ensure_ascii=False)
+        key = text_digest(row.media_key, settings, repr(thresholds), run.version)
+        keys.append(key)
+        placed = row.model_copy(update=PLACEHOLDER | {"path": row.path})
+        job = FileJob(key, {Path(row.path): row.media_key}, split_media, (placed, spec, thresholds), _is_doubtful)
+        jobs.setdefault(key, job)
+    found, fresh = get_or_read(list(jobs.values()), run, store, "splitting", as_kept, total=len(media))
+    for key, result in found.items():
+        if isinstance(result, MediaError):
+            found[key] = as_kept(([], [_refused(jobs[key].arguments[0], result)]))
+    return [Cut(found[key], key in fresh) for key in keys]
+
+
+def _clips_of(row: Media, cut: Cut, run: StageRun[SplitConfig]) -> tuple[list[Clip], list[Quarantined], bool]:
+    """What the store knows of the bytes of a file, with the file's names and the audio that belongs to it; and whether
+    any of it was made just now."""
+    spec, is_new = run.shared.dataset(row.dataset), cut.is_new
+    clips = [named(Clip.model_validate(clip), row, spec) for clip in cut.known["clips"]]
+    refused = [renamed(Quarantined.model_validate(one), row) for one in cut.known["refused"]]
+    if spec.audio.sound_dir is not None and row.sound_key is not None:
+        clips, heard_anew = with_other_audio(clips, row, run)
+        is_new |= heard_anew
+    return clips, refused, is_new
+
+
+def _images_alone(spec: DatasetSpec) -> DatasetSpec:
+    """How the frames are cut, whatever the audio becomes if it comes from elsewhere."""
+    if spec.audio.sound_dir is None:
+        return spec
+    return spec.model_copy(update={"audio": AudioSpec(auto_split=False)})
+
+
+def as_kept(made: tuple[list[Clip], list[Quarantined]]) -> dict[str, Any]:
+    """Clips of a file and what is quarantined of it, as JSON."""
+    clips, refused = made
+    return {
+        "clips": [clip.model_dump(mode="json") for clip in clips],
+        "refused": [one.model_dump(mode="json") for one in refused],
+    }
+
+
+def _is_doubtful(made: tuple[list[Clip], list[Quarantined]]) -> bool:
+    """Whether anything bad is said of a file."""
+    clips, refused = made
+    return bool(refused) or any(clip.audio == "broken" for clip in clips)
+
+
+def _refused(row: Media, error: MediaError) -> Quarantined:
+    return Quarantined(item=row.media_id, source=row.relpath, reason=error.reason, detail=str(error), path=row.path)
+
+
+def _settings(spec: DatasetSpec, fields: set[str]) -> dict[str, Any]:
+    """Options of a dataset as keys have them: without where sounds lie, and without a least size that is none."""
+    extra = {"minimum_image_size"} if spec.minimum_image_size else set()
+    hidden = {"audio": {"sound_dir", "missing_sound", "silence"}}
+    return spec.model_dump(mode="json", include=fields | extra, exclude=hidden)
+
+
+def _hold_out(clips: Sequence[Clip], shared: Shared) -> list[Clip]:
+    by_dataset: dict[str, list[Clip]] = defaultdict(list)
+    for clip in clips:
+        by_dataset[clip.dataset].append(clip)
+    return [c for name, group in by_dataset.items() for c in assign_splits(group, shared.dataset(name).eval_fraction)]
+
+
+def _figures(media: Sequence[Media], clips: Sequence[Clip]) -> dict[str, float]:
+    used = sum(clip.num_frames / clip.frame_rate for clip in clips)
+    total = sum(row.duration_seconds for row in media)
+    return {
+        "buckets": len({clip.bucket for clip in clips}),
+        "eval_clips": sum(clip.split == "eval" for clip in clips),
+        "seconds_used": used,
+        "seconds_lost": max(total - used, 0.0),
+    }
+
+
+def with_other_audio(clips: Sequence[Clip], media: Media, run: StageRun[SplitConfig]) -> tuple[list[Clip], bool]:
+    """The clips with the audio of the same seconds of `media`'s audio file, and whether any was heard anew.
+
+    Raises:
+        MediaError: the audio file changed or went away since it was probed.
+    """
+    store = ItemStore(run.workspace.pool / "heard", run.progress)
+    channels = run.shared.dataset(media.dataset).audio.channels
+    path, sound_key = Path(str(media.sound_path)), str(media.sound_key)
+    made: list[Clip] = []
+    is_new = False
+    for clip in clips:
+        stop_if_asked(run.progress, "listening")
+        span = (f"{clip.start_seconds:.6f}", f"{clip_seconds(clip):.6f}", str(channels))
+        key = text_digest(sound_key, *span, run.version)
+        span_of = (path, clip.start_seconds, clip_seconds(clip), channels)
+        listen = partial(read_file, run, "listening", {path: sound_key}, heard, *span_of, is_doubtful=_is_broken)
+        known, anew = store.get_or_compute(key, listen, anew=run.force)
+        is_new |= anew
+        made.append(with_audio(clip, Heard(*known), path=str(path), key=sound_key, channels=channels))
+    return made, is_new
+
+
+def _is_broken(found: tuple[AudioKind, float]) -> bool:
+    return found[0] == "broken"
+
+
+THUMBNAILS = 5
+
+
+def draw_contact_sheets(clips: Sequence[Clip], rates: Mapping[str, float], run: StageRun[SplitConfig]) -> None:
+    """Draw the first clips of each dataset and split, a row each, with caption and figures.
+
+    `rates`: the usual frame rate of each file, by its id.
+    """
+    for name in sorted({(clip.dataset, clip.split) for clip in clips}):
+        of_sheet = sorted((c for c in clips if (c.dataset, c.split) == name), key=lambda clip: clip.clip_id)
+        chosen = {clip.clip_id: clip for clip in of_sheet[: run.config.contact_sheet_clips]}
+        jobs = [FileJob(key, clip_files(clip), some_frames, (clip, _picked(clip))) for key, clip in chosen.items()]
+        rows = []
+        for key, frames in read_files(jobs, run, "drawing contact sheets"):
+            if isinstance(frames, MediaError):
+                run.progress.note(f"{key} is not on its contact sheet: {frames}")
+            else:
+                rows.append(SheetRow(_label(chosen[key], rates[chosen[key].media_id]), list(frames)))
+        if rows:
+            contact_sheet(run.out / f"contact-sheet-{name[0]}-{name[1]}.png", rows)
+
+
+def _picked(clip: Clip) -> list[int]:
+    return [round(i * (clip.num_frames - 1) / (THUMBNAILS - 1)) for i in range(THUMBNAILS)]
+
+
+def _label(clip: Clip, usual_rate: float) -> str:
+    sound = (
+        f"{clip.audio} {clip.loudness_db:.0f} dB" if clip.audio not in ("none", "broken") else f"audio: {clip.audio}"
+    )
+    changed = resampled(usual_rate, clip.frame_rate, clip_seconds(clip)) if clip.phase_seconds == 0 else ""
+    rate = f"{clip.frame_rate:g} fps" + (f" ({changed})" if changed else "")
+    return f"{clip.clip_id}  {clip.bucket}  {rate}  {sound}  motion {clip.motion:.3f}  |  {clip.caption}"

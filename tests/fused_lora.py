@@ -1,0 +1,31 @@
+"""A LoRA added to the weights themselves, as Lightricks' inference does: the reference that tests compare with."""
+
+from collections.abc import Mapping
+
+import torch
+
+from ltx_core.adapters.lora_files import Lora
+from ltx_core.adapters.lora_layout import check_fits
+from ltx_core.errors import CheckpointError
+
+
+def fuse_lora(weights: Mapping[str, torch.Tensor], lora: Lora, strength: float = 1.0) -> dict[str, torch.Tensor]:
+    """Weights of the transformer, by diffusers' names, with W + strength * B @ A where the LoRA changes them.
+
+    Unchanged weights are passed through, not copied. Scale, product and sum are in the weight's own dtype (source:
+    Lightricks' inference), so in bf16 the change is rounded before it is added.
+
+    Raises:
+        CheckpointError: the LoRA changes a weight that is missing, of another shape, or quantised.
+    """
+    suffix = ".weight"
+    shapes = {name.removesuffix(suffix): tuple(w.shape) for name, w in weights.items() if name.endswith(suffix)}
+    check_fits(lora.path, lora.shapes, shapes)
+    fused = dict(weights)
+    for module, pair in lora.pairs.items():
+        weight = weights[module + suffix]
+        if weight.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+            raise CheckpointError(f"{module} is stored as {weight.dtype}; a LoRA can be fused into float weights only")
+        up, down = (half.to(weight.device, weight.dtype) for half in (pair.up, pair.down))
+        fused[module + suffix] = weight + (up * (strength * pair.scale)) @ down
+    return fused
