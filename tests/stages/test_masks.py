@@ -53,7 +53,7 @@ def test_masks_beside_the_footage(own: Bench) -> None:
     assert 0 < made[SCENES[1]]["mask"].mean() < 1
     assert "mask" not in made[SCENES[2]]
     assert all(torch.equal(made[scene][name], plain[scene][name]) for scene in SCENES for name in plain[scene])
-    assert any("another sound or mask: only these are encoded" in note for note in bench.progress.told)
+    assert any("other audio or another mask: only these are encoded" in note for note in bench.progress.told)
 
     source = PoolSource(results["encode_latents"].manifest, results["embed_text"].manifest, bench.workspace)
     samples = sorted(source.samples, key=lambda sample: sample.clip_id)[:1]
@@ -109,5 +109,5 @@ def test_pictures_cut_off_set_aside_their_own_clips_alone(own: Bench) -> None:
             (torn,) = set_aside(results[stage])
             assert torn.reason is QuarantineReason.BAD_MASK
             assert scene in torn.item
-            assert "damaged picture" in torn.detail
+            assert "damaged image" in torn.detail
         assert results["encode_latents"].summary.num_out == len(SCENES) - 2

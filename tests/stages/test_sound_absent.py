@@ -54,7 +54,7 @@ def test_no_sound_at_all_trains_the_picture_alone_and_says_so(own: Bench) -> Non
     assert {(row.audio_tokens, row.has_audio_loss) for row in rows(results).values()} == {(0, False)}
     planned = {one.stage.name: one.memory for one in plan(bench.config, select(None, None, force=False))}
     results = bench.run("train_lora")
-    (note,) = (note for note in bench.progress.told if "no clip that is trained on has sound" in note)
+    (note,) = (note for note in bench.progress.told if "no clip that is trained on has audio" in note)
     assert note in planned["train_lora"]
     assert streams(bench, results) == {"video"}
 
@@ -67,7 +67,7 @@ def test_one_clip_with_sound_trains_the_layers_of_sound(own: Bench) -> None:
     assert {name: row.audio_tokens for name, row in rows(results).items()} == {
         scene: 9 if scene == SCENES[0] else 0 for scene in SCENES
     }
-    assert not [note for note in bench.progress.told if "no clip that is trained on has sound" in note]
+    assert not [note for note in bench.progress.told if "no clip that is trained on has audio" in note]
     assert streams(bench, results) == {"video", "audio", "cross"}
 
 

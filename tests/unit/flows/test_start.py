@@ -34,6 +34,9 @@ import os, signal, sys, time, weakref
 from flows.cli.app import carried_out
 from flows.signals import ended_by_signals
 
+if signal.getsignal(number := getattr(signal, sys.argv[1])) is signal.SIG_IGN:
+    signal.signal(number, signal.SIG_DFL)  # as under nohup, where this would be left ignored
+
 class Thing:
     pass
 

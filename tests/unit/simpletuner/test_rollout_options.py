@@ -47,7 +47,7 @@ def test_a_ramp_from_0_begins_at_0(load: Load) -> None:
     """Where SimpleTuner takes 0 for left out and begins at `scheduled_sampling_probability`."""
     rollout = load(**full(RAMP | {"prob_start": 0, "prob_end": 0.8, "probability": 0.5})).train_lora.rollout
     assert rollout is not None
-    assert [rollout.share(step) for step in (0, 50, 100)] == pytest.approx([0, 0.4, 0.8])
+    assert [rollout.fraction(step) for step in (0, 50, 100)] == pytest.approx([0, 0.4, 0.8])
 
 
 @pytest.mark.parametrize(("options", "key", "told"), TOLD)
