@@ -63,11 +63,11 @@ class TrainedWith:
 
     def __init__(self, parameters: Mapping[str, torch.nn.Parameter], name: str) -> None:
         self._parameters = list(parameters.values())
-        self._optimizer = make_optimizer(parameters, TrainSettings(optimizer=name))  # type: ignore[arg-type]
+        self._optimizer = make_optimizer(parameters, TrainSettings(optimizer=name, learning_rate=1e-5))  # type: ignore[arg-type]
 
     def step(self) -> None:
         """Update every parameter."""
-        self._optimizer.step(1e-5)
+        self._optimizer.step(0)
 
     def zero_grad(self, *, set_to_none: bool) -> None:
         """Drop gradients."""

@@ -40,8 +40,7 @@ from ltx_core.training.metrics import History
 from ltx_core.training.prefetch import prefetched
 from ltx_core.training.run import TrainJob, prepare
 from ltx_core.training.samples import SampleInfo
-from ltx_core.training.schedule import learning_rate
-from ltx_core.training.step import Rates, step_visits, take_step
+from ltx_core.training.step import OptimizerStep, step_visits, take_step
 
 GIB = 2**30
 FRAME_RATE = 25.0
@@ -163,18 +162,16 @@ def measure(bench: Bench, ranks: Ranks, accumulation: int, folder: Path, shardin
     loading = time.monotonic() - began
     run.objective.contexts([sample.caption for sample in run.plan.samples], "cpu")  # computed once, not timed
     seconds, losses, rates = [], [], []
-    settings = run.objective.settings
     with prefetched(run.objective.train_batch, own_batches(run, 0), bench.device) as feed:
         for step in range(bench.steps):
             begun = time.monotonic()
-            rate = learning_rate(step, settings)
             visits = step_visits(run.plan, step, accumulation)
             record, _ = take_step(
                 run.objective,
                 visits,
                 run.optimizer,
                 run.parameters,
-                Rates(rate),
+                OptimizerStep(step),
                 ranks=run.ranks,
                 load=feed,
                 backward=run.backward,

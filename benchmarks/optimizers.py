@@ -72,7 +72,7 @@ def measure(name: Any, shapes: dict[str, torch.Size], device: str) -> dict[str, 
             parameter.grad = torch.randn_like(parameter)
         held = held_gib(on_gpu)
         begun = time.monotonic()
-        update(optimizer, parameters, grad_norms(parameters), learning_rate=1e-4, max_grad_norm=1.0, clip_ids=[])
+        update(optimizer, parameters, grad_norms(parameters), step=0, max_grad_norm=1.0, clip_ids=[])
         if on_gpu:
             torch.cuda.synchronize()
         seconds.append(time.monotonic() - begun)

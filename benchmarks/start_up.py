@@ -97,13 +97,13 @@ def start(args: argparse.Namespace) -> dict[str, Any]:
     set_policies(transformer, options, weight_stream(transformer))
     phases.end("policies")
     parameters = lora_parameters(transformer)
-    optimizer = make_optimizer(parameters, TrainSettings())
+    optimizer = make_optimizer(parameters, TrainSettings(learning_rate=1e-5))
     phases.end("optimizer")
     work, data = forward_backward(transformer, autocast=False), batch(transformer, SHAPES[args.shape], args.text)
     step = StepGraphs(work, list(parameters.values()), weight_stream(transformer)) if options.graphs else work
     loss = step(data)["loss"]
     phases.end("compile_and_capture")
-    optimizer.step(1e-5)
+    optimizer.step(0)
     phases.end("update")
     return {**phases.seconds, "total_s": round(time.time() - args.begun, 2), "loss": round(float(loss), 5)}
 

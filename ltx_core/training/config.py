@@ -1,6 +1,7 @@
 """What a user may set about training. pydantic only: forms and checks must not wait for torch."""
 
 import json
+import math
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -399,6 +400,38 @@ class TrainSettings(BaseModel):
     def lora_targets(self) -> Preset | tuple[str, ...]:
         return self.modalities if self.targets is None else self.targets
 
+    def learning_rate_at(self, step: int) -> float:
+        """Learning rate of optimizer step `step`, counted from 0: a function of the settings alone.
+
+        Warmup rises linearly and reaches the full rate at its last step, so no step is spent at rate 0. Falling
+        schedules then go from the full rate towards `final_learning_rate`, which the step after the last would have.
+        """
+        high, low = self.learning_rate, self.final_learning_rate
+        if step < self.warmup_steps:
+            return high * (step + 1) / self.warmup_steps
+        left = max(self.steps - self.warmup_steps, 1)
+        return low + (high - low) * _height(step - self.warmup_steps, left, self)
+
     def digest(self) -> str:
         """Names every setting that can change the LoRA or its figures."""
         return text_digest(json.dumps(self.model_dump(mode="json", exclude=set(FREE_TO_CHANGE)), sort_keys=True))
+
+
+def _height(step: int, steps: int, settings: TrainSettings) -> float:
+    """Height in [0, 1] of the schedule at `step` of `steps` after warmup.
+
+    `sine` rises from `final_learning_rate` and falls back to it, each cycle; it is taken at the middle of a step, so
+    that the first is not spent at its foot.
+    """
+    done, cycles = step / steps, settings.scheduler_cycles
+    match settings.scheduler:
+        case "cosine":
+            return (1 + math.cos(math.pi * done)) / 2
+        case "cosine_with_restarts":
+            return (1 + math.cos(math.pi * (cycles * step % steps) / steps)) / 2
+        case "sine":
+            return (1 - math.cos(2 * math.pi * cycles * (step + 0.5) / steps)) / 2
+        case "linear" | "polynomial":
+            return (1 - done) ** settings.polynomial_power  # linear is power 1
+        case _:
+            return 1.0

@@ -21,9 +21,8 @@ from ltx_core.training.optimizer import Optimizer
 from ltx_core.training.order import EpochPlan, Visit
 from ltx_core.training.prefetch import Feed, prefetched
 from ltx_core.training.samples import SampleInfo
-from ltx_core.training.schedule import learning_rate
 from ltx_core.training.state import TrainState, lora_metadata, prune, save_state
-from ltx_core.training.step import Backward, Rates, step_visits, take_step
+from ltx_core.training.step import Backward, OptimizerStep, step_visits, take_step
 
 
 class Stopwatch:
@@ -196,7 +195,7 @@ def _step(run: Run, step: int, feed: Feed, watch: Stopwatch) -> None:
             batches,
             run.optimizer,
             run.parameters,
-            Rates(learning_rate(step, settings), rates),
+            OptimizerStep(step, rates),
             ranks=run.ranks,
             load=feed,
             backward=run.backward,

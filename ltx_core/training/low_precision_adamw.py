@@ -193,8 +193,9 @@ class LowPrecisionAdamW:
         """Updates of each parameter."""
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
+    def step(self, number: int) -> None:
         """Update every parameter that has a gradient."""
+        learning_rate = self.settings.learning_rate_at(number)
         generators: dict[torch.device, torch.Generator] = {}
         taken = max(self.steps.values())
         for run in self.runs:

@@ -32,7 +32,7 @@ class AdamW:
         self._fused = all(parameter.is_cuda for parameter in parameters.values())
 
     @torch.no_grad()
-    def step(self, learning_rate: float) -> None:
+    def step(self, number: int) -> None:
         """Update every parameter that has a gradient."""
         runs = list(self._runs())
         if not runs:
@@ -51,7 +51,7 @@ class AdamW:
             amsgrad=False,
             beta1=self.settings.betas[0],
             beta2=self.settings.betas[1],
-            lr=learning_rate,
+            lr=self.settings.learning_rate_at(number),
             weight_decay=self.settings.weight_decay,
             eps=self.settings.epsilon,
             maximize=False,
@@ -105,8 +105,8 @@ class Optimizer(Protocol):
     def moments(self) -> tuple[str, ...]:
         """Names of what is stored of each parameter."""
 
-    def step(self, learning_rate: float) -> None:
-        """Update every parameter that has a gradient."""
+    def step(self, number: int) -> None:
+        """Update every parameter that has a gradient, at the learning rate of optimizer step `number`, from 0."""
 
     def state(self) -> dict[str, Tensor]:
         """Everything the next step depends on, as `<parameter>.<moment>`."""

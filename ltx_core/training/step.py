@@ -170,7 +170,7 @@ def update(
     parameters: Mapping[str, torch.nn.Parameter],
     joint: JointNorms,
     *,
-    learning_rate: float,
+    step: int,
     max_grad_norm: float,
     clip_ids: Sequence[str],
     share: float = 1.0,
@@ -198,18 +198,19 @@ def update(
         shrink = (max_grad_norm / (joint.values[joint.names.index(group)] + 1e-6)).clamp(max=1.0) * share
         for piece in pieces(gradients):
             piece.mul_(shrink)
-    optimizer.step(learning_rate)
+    optimizer.step(step)
     for parameter in parameters.values():
         parameter.grad = None
     return dict(sorted(norms.items()))
 
 
-class Rates(NamedTuple):
-    """What depends on an optimizer step's number, and on what methods remember of the steps before."""
+class OptimizerStep(NamedTuple):
+    """A step of a run: its number, and what depends on it and on what methods remember of the steps before."""
 
-    learning_rate: float
-    methods: Mapping[str, float] = {}
-    """By method; one that is absent has its highest rate."""
+    number: int
+    """Counted from 0."""
+    rates: Mapping[str, float] = {}
+    """Strength by method; one that is absent has its highest."""
 
 
 def step_visits(plan: EpochPlan, step: int, accumulation: int) -> list[tuple[Visit, ...]]:
@@ -275,7 +276,7 @@ def take_step(
     batches: Sequence[Sequence[Visit]],
     optimizer: Optimizer,
     parameters: Mapping[str, torch.nn.Parameter],
-    rates: Rates,
+    step: OptimizerStep,
     *,
     ranks: Ranks = ALONE,
     load: Load | None = None,
@@ -287,7 +288,7 @@ def take_step(
         DataError: a loss or gradient is not finite; names the clips. No weight has been changed.
         TransientError: another rank is gone.
     """
-    of_methods = _complete(objective, rates.methods)
+    of_methods = _complete(objective, step.rates)
     done = _backwards(objective, batches, ranks, load, backward, of_methods)
     if not any(objective.hears(batch) for batch in batches):
         drop_audio_gradients(parameters)
@@ -298,9 +299,9 @@ def take_step(
         optimizer,
         parameters,
         joint,
-        learning_rate=rates.learning_rate,
+        step=step.number,
         max_grad_norm=objective.settings.max_grad_norm,
         clip_ids=[visit.sample.clip_id for batch in batches for visit in batch],
         share=sum(len(batch) for batch in batches) / (objective.settings.batch_size * len(batches)),
     )
-    return StepRecord(rates.learning_rate, norms, tuple(seen), figures), num_tokens
+    return StepRecord(objective.settings.learning_rate_at(step.number), norms, tuple(seen), figures), num_tokens

@@ -20,7 +20,7 @@ from ltx_core.training.methods.crepa import PREFIX
 from ltx_core.training.metrics import History
 from ltx_core.training.order import Visit
 from ltx_core.training.run import TrainJob, prepare, train_lora
-from ltx_core.training.step import EagerBackward, GraphedBackward, Rates, backward_step, take_step
+from ltx_core.training.step import EagerBackward, GraphedBackward, OptimizerStep, backward_step, take_step
 from tests.numerics.training.conftest import FEATURES, WithFeatures
 from tests.numerics.training.test_ranks import check_alike, train_two
 from tests.numerics.training.test_resume import KilledAt, in_child
@@ -133,7 +133,7 @@ def test_the_projector_is_clipped_by_itself(weight: float, crepa_job: JobOf, tmp
     _, gradients = step(run, clips, weight)
     for parameter in run.parameters.values():
         parameter.grad = None
-    record, _ = take_step(run.objective, clips, run.optimizer, run.parameters, Rates(1e-3, {"crepa": weight}))
+    record, _ = take_step(run.objective, clips, run.optimizer, run.parameters, OptimizerStep(0, {"crepa": weight}))
     state = run.optimizer.state()
     for of_projector, told in ((True, "crepa"), (False, "all")):
         names = [name for name in gradients if name.startswith(PREFIX) == of_projector]

@@ -16,7 +16,7 @@ from ltx_core.training.memory import dry_run, largest_batch, out_of_memory_error
 from ltx_core.training.metrics import History
 from ltx_core.training.order import Visit
 from ltx_core.training.run import TrainJob, prepare
-from ltx_core.training.step import EagerBackward, Rates, backward_step, grad_norms, take_step, update
+from ltx_core.training.step import EagerBackward, OptimizerStep, backward_step, grad_norms, take_step, update
 from tests.forwards import watched
 
 pytestmark = pytest.mark.numerics
@@ -91,7 +91,7 @@ def test_checkpointed_gradients_are_the_same(run_of: Callable[..., Run]) -> None
 
 
 def test_gradients_are_clipped_to_their_joint_norm_and_reported_whole(run_of: Callable[..., Run]) -> None:
-    run = run_of(max_grad_norm=1e-3)
+    run = run_of(max_grad_norm=1e-3, learning_rate=1e-3, warmup_steps=0)
     backward_step(run.objective, [visits(run, "a")])
     start = {name: p.detach().clone() for name, p in run.parameters.items()}
     before = torch.linalg.vector_norm(
@@ -101,14 +101,14 @@ def test_gradients_are_clipped_to_their_joint_norm_and_reported_whole(run_of: Ca
         run.optimizer,
         run.parameters,
         grad_norms(run.parameters),
-        learning_rate=1e-3,
+        step=0,
         max_grad_norm=1e-3,
         clip_ids=["a"],
     )
     assert norms["all"] == pytest.approx(before, rel=1e-5)
     assert norms["all"] == pytest.approx(sum(norms[g] ** 2 for g in ("video", "audio", "cross")) ** 0.5, rel=1e-5)
     largest = max((p.detach() - start[name]).abs().max().item() for name, p in run.parameters.items())
-    assert largest == pytest.approx(1e-3, rel=0.02)  # AdamW's first step is the rate, not the 5e-3 it was made with
+    assert largest == pytest.approx(1e-3, rel=0.02)  # AdamW's first step is the rate
     state = run.optimizer.state()
     moments = [state[f"{name}.exp_avg"].flatten() / 0.1 for name in run.parameters]
     assert torch.linalg.vector_norm(torch.cat(moments)).item() == pytest.approx(1e-3, rel=1e-3)
@@ -131,7 +131,7 @@ def test_a_step_that_is_not_full_weighs_by_its_clips(batches: list[str], run_of:
         of_step = [visits(run, *names.split()) for names in batches]
         mean = gradients(run, of_step)
         whole = torch.linalg.vector_norm(torch.cat([gradient.flatten() for gradient in mean.values()])).item()
-        take_step(run.objective, of_step, run.optimizer, run.parameters, Rates(1e-3))
+        take_step(run.objective, of_step, run.optimizer, run.parameters, OptimizerStep(0))
         share = sum(map(len, of_step)) / 4 * min(norm / whole, 1)
         check_close(moments(run), {name: gradient * share for name, gradient in mean.items()})
 
@@ -140,7 +140,7 @@ def test_a_full_step_counts_as_it_did(run_of: Callable[..., Run]) -> None:
     run = run_of(max_grad_norm=1e6)
     full = [visits(run, "a", "b"), visits(run, "large", "large2")]
     mean = gradients(run, full)
-    take_step(run.objective, full, run.optimizer, run.parameters, Rates(1e-3))
+    take_step(run.objective, full, run.optimizer, run.parameters, OptimizerStep(0))
     state = run.optimizer.state()
     for name, gradient in mean.items():
         assert torch.equal(state[f"{name}.exp_avg"], torch.zeros_like(gradient).lerp(gradient, 1 - 0.9))
@@ -150,14 +150,14 @@ def test_not_finite_changes_no_weight(run_of: Callable[..., Run], source_of: Any
     run = run_of(source=source_of(video_scale={"b": 1e30}))
     before = {name: parameter.detach().clone() for name, parameter in run.parameters.items()}
     with pytest.raises(DataError, match="for b"):
-        take_step(run.objective, [visits(run, "a"), visits(run, "b")], run.optimizer, run.parameters, Rates(1e-3))
+        take_step(run.objective, [visits(run, "a"), visits(run, "b")], run.optimizer, run.parameters, OptimizerStep(0))
     next(iter(run.parameters.values())).grad = torch.full((2, 32), float("inf"))
     with pytest.raises(DataError, match=r"gradients are not finite.*'a'"):
         update(
             run.optimizer,
             run.parameters,
             grad_norms(run.parameters),
-            learning_rate=1e-3,
+            step=0,
             max_grad_norm=1.0,
             clip_ids=["a"],
         )

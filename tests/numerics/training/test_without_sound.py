@@ -27,7 +27,7 @@ from ltx_core.training.metrics import History
 from ltx_core.training.objective import Objective
 from ltx_core.training.order import Visit
 from ltx_core.training.run import TrainJob, prepare, train_lora
-from ltx_core.training.step import EagerBackward, Rates, backward_step, take_step
+from ltx_core.training.step import EagerBackward, OptimizerStep, backward_step, take_step
 from tests.numerics.training.test_run import Listener
 
 pytestmark = pytest.mark.numerics
@@ -108,11 +108,13 @@ def test_a_step_without_sound_leaves_those_layers_and_their_moments_alone(
 ) -> None:
     run = run_of(weight_decay=0.5)
     how = backward(run if backward is CompiledBackward else run.objective)
-    take_step(run.objective, [visits(run, "a")], run.optimizer, run.parameters, Rates(1e-2), backward=how)
+    take_step(run.objective, [visits(run, "a")], run.optimizer, run.parameters, OptimizerStep(0), backward=how)
     before = {name: parameter.detach().clone() for name, parameter in run.parameters.items()}
     moments = {name: moment.clone() for name, moment in run.optimizer.state().items()}
     batches = [visits(run, "mute"), visits(run, "mute too")]
-    record, num_tokens = take_step(run.objective, batches, run.optimizer, run.parameters, Rates(1e-2), backward=how)
+    record, num_tokens = take_step(
+        run.objective, batches, run.optimizer, run.parameters, OptimizerStep(0), backward=how
+    )
     assert set(record.grad_norms) == {"all", "video"}
     assert num_tokens == 2 * 4
     assert {loss.modality for loss in record.losses} == {"video"}
@@ -127,7 +129,7 @@ def test_where_sound_alone_is_trained_a_step_without_it_changes_nothing(
 ) -> None:
     run = run_of(targets="audio", optimizer=optimizer)
     before = {name: parameter.detach().clone() for name, parameter in run.parameters.items()}
-    record, _ = take_step(run.objective, [visits(run, "mute")], run.optimizer, run.parameters, Rates(1e-2))
+    record, _ = take_step(run.objective, [visits(run, "mute")], run.optimizer, run.parameters, OptimizerStep(0))
     assert record.grad_norms == {"all": 0.0}
     assert all(torch.equal(parameter, before[name]) for name, parameter in run.parameters.items())
 
@@ -209,7 +211,7 @@ def test_sound_that_is_never_trained_on_stays_the_bases(run_of: Callable[..., Ru
             parameter.data.zero_()  # B, as a run begins
     before = {name: parameter.detach().clone() for name, parameter in of_sound(run.parameters).items()}
     for batch in mute:
-        take_step(run.objective, [batch], run.optimizer, run.parameters, Rates(1e-2))
+        take_step(run.objective, [batch], run.optimizer, run.parameters, OptimizerStep(0))
     assert all(torch.equal(parameter, before[name]) for name, parameter in of_sound(run.parameters).items())
     heard = run.objective.train_batch(visits(run, "a"))
     alone = audio_alone(run, heard)

@@ -45,7 +45,7 @@ def test_runs_end_where_memory_does() -> None:
 
 def test_one_update_of_all_is_the_bits_of_one_a_parameter() -> None:
     """Also where some have no gradient for a while, and where gradients are one piece or many."""
-    settings = TrainSettings(weight_decay=0.1)
+    settings = TrainSettings(weight_decay=0.1, learning_rate=1e-3 * 6, scheduler="constant_with_warmup", warmup_steps=6)
     ours, theirs = parameters(), parameters()
     made = AdamW(ours, settings)
     reference = torch.optim.AdamW(
@@ -59,8 +59,8 @@ def test_one_update_of_all_is_the_bits_of_one_a_parameter() -> None:
             mine.grad = gradient.clone() if gradient is not None and step == 4 else gradient
             other.grad = None if gradient is None else gradient.clone()
         assert len(list(made._runs())) == {0: 2, 1: 2, 4: 4}.get(step, 3)
-        made.step(1e-3 * (step + 1))
-        reference.param_groups[0]["lr"] = 1e-3 * (step + 1)
+        made.step(step)
+        reference.param_groups[0]["lr"] = settings.learning_rate_at(step)
         reference.step()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     state = made.state()

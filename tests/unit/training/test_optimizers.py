@@ -16,13 +16,15 @@ from ltx_core.training.state import restore_adapter
 
 Parameters = dict[str, torch.nn.Parameter]
 ALL = ["adamw", "adamw_bf16", "adamw8bit"]
+RISING: dict[str, Any] = {"learning_rate": 0.1, "scheduler": "constant_with_warmup", "warmup_steps": 100}
+"""Rates of 1e-3 a step more."""
 SHAPES = {"a": (3, 7), "b": (20, 16), "late": (5,)}
 
 
 def fresh(optimizer: Any, **changes: Any) -> tuple[Parameters, Optimizer]:
     generator = torch.Generator().manual_seed(0)
     parameters = {n: torch.nn.Parameter(torch.randn(s, generator=generator) * 0.1) for n, s in SHAPES.items()}
-    return parameters, make_optimizer(parameters, TrainSettings(optimizer=optimizer, **changes))
+    return parameters, make_optimizer(parameters, TrainSettings(optimizer=optimizer, **(RISING | changes)))
 
 
 def steps(parameters: Parameters, optimizer: Optimizer, numbers: range) -> None:
@@ -32,7 +34,7 @@ def steps(parameters: Parameters, optimizer: Optimizer, numbers: range) -> None:
         for name, parameter in parameters.items():
             gradient = torch.randn(parameter.shape, generator=generator).to(parameter.dtype)
             parameter.grad = None if name == "late" and number < 3 else gradient
-        optimizer.step(1e-3 * (1 + number))
+        optimizer.step(number)
 
 
 @pytest.mark.parametrize("optimizer", ALL)
@@ -65,12 +67,14 @@ def regression(optimizer: str) -> float:
     inputs, truth = torch.randn(256, 24, generator=generator), torch.randn(24, 8, generator=generator)
     targets = inputs @ truth + 0.1 * torch.randn(256, 8, generator=generator)
     parameters = {"w": torch.nn.Parameter(torch.zeros(24, 8))}
-    made = make_optimizer(parameters, TrainSettings(optimizer=optimizer, weight_decay=0.0))  # type: ignore[arg-type]  # by test
+    settings: dict[str, Any] = {"learning_rate": 0.05, "scheduler": "linear", "steps": 400, "weight_decay": 0.0}
+    falling = TrainSettings(optimizer=optimizer, **settings)  # type: ignore[arg-type]  # by test
+    made = make_optimizer(parameters, falling)
     for step in range(400):
         loss = (inputs @ parameters["w"].float() - targets).square().mean()
         parameters["w"].grad = None
         loss.backward()
-        made.step(0.05 * (1 - step / 400))
+        made.step(step)
     return (inputs @ parameters["w"].detach().float() - targets).square().mean().item()
 
 
@@ -85,10 +89,10 @@ def test_low_precision_converges_as_float32_does() -> None:
 def test_bf16_without_chance_would_stand_still() -> None:
     """Updates of 1e-5 on weights of 1: nearest rounding loses every one."""
     parameters = {"w": torch.nn.Parameter(torch.ones(4096))}
-    made = make_optimizer(parameters, TrainSettings(optimizer="adamw_bf16", weight_decay=0.0))
-    for _ in range(50):
+    made = make_optimizer(parameters, TrainSettings(optimizer="adamw_bf16", weight_decay=0.0, learning_rate=1e-5))
+    for number in range(50):
         parameters["w"].grad = torch.ones(4096, dtype=torch.bfloat16)
-        made.step(1e-5)
+        made.step(number)
     assert parameters["w"].dtype == torch.bfloat16
     assert 1 - parameters["w"].detach().float().mean().item() == pytest.approx(50e-5, rel=0.2)
 
@@ -107,7 +111,7 @@ def test_memory_is_what_is_said(optimizer: str) -> None:
     parameters = {"w": torch.nn.Parameter(torch.ones(64, 256))}
     made = make_optimizer(parameters, TrainSettings(optimizer=optimizer))  # type: ignore[arg-type]  # by test
     parameters["w"].grad = torch.ones_like(parameters["w"])
-    made.step(1e-3)
+    made.step(0)
     held = [*made.state().values(), parameters["w"], parameters["w"].grad]
     each = sum(tensor.numel() * tensor.element_size() for tensor in held) / parameters["w"].numel()
     assert each == pytest.approx({"adamw_bf16": 8, "adamw8bit": 10}[optimizer], abs=0.05)

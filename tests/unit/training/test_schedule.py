@@ -5,12 +5,11 @@ from typing import Any
 import pytest
 
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.schedule import learning_rate
 
 
 def rates(**changes: Any) -> list[float]:
     settings = TrainSettings(learning_rate=0.1, **changes)
-    return [learning_rate(step, settings) for step in range(settings.steps)]
+    return [settings.learning_rate_at(step) for step in range(settings.steps)]
 
 
 def test_constant_schedules() -> None:
