@@ -30,7 +30,7 @@ from ltx_core.memory.plan import GIB
 from ltx_core.memory.training import Training, TrainingStep
 from ltx_core.memory.transformer import BatchShape, Shapes, model_sizes
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.memory_plan import trained_weights
+from ltx_core.training.plan_settings import trained_weights
 from ltx_core.training.run import put_on
 
 LOKR = {"algo": "lokr", "linear_dim": 10000, "factor": 16}

@@ -43,9 +43,9 @@ from benchmarks.engine_rows import Row, rows
 from benchmarks.lines import say
 from ltx_core.adapters.lora import lora_parameters
 from ltx_core.denoiser.blocks import set_runner
-from ltx_core.engine.arena import HostArena
 from ltx_core.engine.assemble import assemble, set_policies
 from ltx_core.engine.block_offload import BlockStream
+from ltx_core.engine.contiguous import HostArena
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions, recomputed_blocks, streamed_blocks
 from ltx_core.engine.runner import PolicyRunner

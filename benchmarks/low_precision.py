@@ -25,8 +25,8 @@ from benchmarks.lines import say
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.tokens import Stream
 from ltx_core.engine.assemble import fill_block, fill_outside
-from ltx_core.engine.compare import compare
 from ltx_core.engine.options import EngineOptions
+from ltx_core.engine.precision_loss import compare
 from ltx_core.engine.quantised_cache import NoCache
 
 MODULATED = (1, 4)

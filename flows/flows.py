@@ -19,8 +19,8 @@ from pydantic import SecretStr, WrapValidator
 
 from flows.config import DEFAULT_CONFIG, RunConfig, load_config
 from flows.generated import flow_attribute
-from flows.in_flow import explained, run_in_flow
 from flows.plan import downloads, plan
+from flows.prefect_run import explained, run_in_flow
 from flows.selection import Selection, select
 from ltx_core.errors import ConfigError
 from tasks import STAGES

@@ -17,8 +17,8 @@ from datasets_spec import Manifest
 from flows.config import RunConfig
 from flows.listeners import Downloading, TerminalBars, TerminalLines
 from flows.plan import prepare, required_manifest
+from flows.run_tracking import Tracked
 from flows.selection import Selection, inputs_of
-from flows.tracked import Tracked
 from ltx_core.errors import Stopped
 from ltx_core.io.json_file import write_json
 from ltx_core.progress import SILENT, Progress
@@ -28,7 +28,7 @@ from tasks.runtime.execute import read_quarantine
 from tasks.runtime.launch import StageResult, perform, with_retries
 from tasks.runtime.messages import Everyone, Listener
 from tasks.runtime.stage import StageRun
-from tasks.stages.low_precision import lines_in
+from tasks.stages.parts.low_precision import lines_in
 from tasks.tracking.mlflow import TrackedRun
 
 UI_VARIABLE = "LTX2_MLFLOW_UI"

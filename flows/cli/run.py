@@ -137,7 +137,7 @@ def _run_flow(
 ) -> dict[str, str]:
     """Run the flow in this process, so that the server's UI shows it; stage to the name of its state."""
     from flows.flows import kept_secret, ltx2_lora
-    from flows.in_flow import quiet_console, run_flow
+    from flows.prefect_run import quiet_console, run_flow
 
     quiet_console()
     results: dict[str, str] = run_flow(

@@ -20,7 +20,7 @@ from rich.console import Console
 from flows.config import load_config
 from flows.flows import CONFIG_VARIABLE
 from flows.generated import STORE, prefect_yaml
-from flows.in_flow import crash_dead_runs
+from flows.prefect_run import crash_dead_runs
 from flows.run import UI_VARIABLE
 from flows.server.answers import LOOPBACK, answers, api_url, prefect_answers
 from flows.server.processes import end_dead_runs

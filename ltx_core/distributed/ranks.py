@@ -19,7 +19,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ltx_core.engine.arena import pieces
+from ltx_core.engine.contiguous import pieces
 from ltx_core.errors import CheckpointError, ConfigError, Stopped, TransientError
 from ltx_core.io.digest import text_digest
 from ltx_core.progress import Progress

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
-from ltx_core.engine.arena import HostArena, aligned
+from ltx_core.engine.contiguous import HostArena, aligned
 from ltx_core.transfer import lane_for
 
 SMALLEST = 2**20

@@ -10,7 +10,6 @@ from torch._dynamo import config as dynamo_config
 
 from ltx_core.denoiser.blocks import runner_of, set_runner
 from ltx_core.engine.activation_offload import ActivationOffload
-from ltx_core.engine.arena import HostArena
 from ltx_core.engine.attention import FusedAttnProcessor
 from ltx_core.engine.block_offload import BlockStream, Travel
 from ltx_core.engine.compiling import (
@@ -19,6 +18,7 @@ from ltx_core.engine.compiling import (
     keep_rows_in_registers,
     use_quick_gelu,
 )
+from ltx_core.engine.contiguous import HostArena
 from ltx_core.engine.low_precision import LowPrecision, QuantisedLinear, dequantise, precision_on, quantise_linears
 from ltx_core.engine.options import EngineOptions, recomputed_blocks, streamed_blocks
 from ltx_core.engine.quantised_cache import OUTSIDE, Cache, NoCache

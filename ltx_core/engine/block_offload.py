@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import torch
 
-from ltx_core.engine.arena import HostArena, aligned
+from ltx_core.engine.contiguous import HostArena, aligned
 from ltx_core.errors import ConfigError
 from ltx_core.transfer import lane_for
 

@@ -13,10 +13,10 @@ from ltx_core.checkpoint.load import empty_transformer
 from ltx_core.checkpoint.model import Model
 from ltx_core.checkpoint.read import TensorReader
 from ltx_core.engine.assemble import Read, assemble, fill_block, fill_outside
-from ltx_core.engine.compare import compare
-from ltx_core.engine.comparison import Comparison
 from ltx_core.engine.low_precision import Format
 from ltx_core.engine.options import EngineOptions
+from ltx_core.engine.precision_choice import Comparison
+from ltx_core.engine.precision_loss import compare
 from ltx_core.engine.quantised_cache import NoCache, QuantisedFolder, opened
 
 

@@ -18,8 +18,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ltx_core.checkpoint.read import read_weights
 from ltx_core.checkpoint.stored import Weight
-from ltx_core.engine.arena import HostArena
 from ltx_core.engine.block_offload import BlockStream
+from ltx_core.engine.contiguous import HostArena
 
 PACKED = "ltx2_packed_captions"
 """What transformers knows this attention by."""

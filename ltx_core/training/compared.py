@@ -9,10 +9,10 @@ import torch
 
 from ltx_core.training.captions import ContextCache
 from ltx_core.training.config import TrainSettings
+from ltx_core.training.modalities import as_heard
 from ltx_core.training.objective import Objective, loss_shares, total_loss
 from ltx_core.training.order import EpochPlan
 from ltx_core.training.samples import SampleSource
-from ltx_core.training.soundless import as_heard
 
 PLAIN: dict[str, Any] = {
     "batch_size": 1,

@@ -14,11 +14,11 @@ from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.errors import Stopped
 from ltx_core.progress import Progress
 from ltx_core.training.evaluation import eval_loss
-from ltx_core.training.memory import dry_run, out_of_memory_errors, peak_mebibytes
 from ltx_core.training.metrics import History
 from ltx_core.training.objective import Objective
 from ltx_core.training.optimizer import Optimizer
 from ltx_core.training.order import EpochPlan, Visit
+from ltx_core.training.out_of_memory import dry_run, out_of_memory_errors, peak_mebibytes
 from ltx_core.training.prefetch import Feed, prefetched
 from ltx_core.training.samples import SampleInfo
 from ltx_core.training.state import TrainState, lora_metadata, prune, save_state

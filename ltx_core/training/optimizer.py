@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from ltx_core.engine.arena import adjacent, joined, lay_end_to_end
+from ltx_core.engine.contiguous import adjacent, joined, lay_end_to_end
 from ltx_core.errors import CheckpointError
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.low_precision_adamw import adamw8bit, adamw_bf16

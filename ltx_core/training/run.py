@@ -25,15 +25,15 @@ from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import NO_CAPTION
 from ltx_core.training.evaluation import eval_clips
 from ltx_core.training.loop import Run, train
-from ltx_core.training.memory_plan import check_shares, engine_options
 from ltx_core.training.methods.method import Setup
 from ltx_core.training.methods.registry import make_methods
 from ltx_core.training.metrics import History, Metric
+from ltx_core.training.modalities import as_heard
 from ltx_core.training.objective import Objective
 from ltx_core.training.optimizer import make_optimizer, restore_moments
 from ltx_core.training.order import epoch_plan, in_steps
+from ltx_core.training.plan_settings import check_shares, engine_options
 from ltx_core.training.samples import SampleSource
-from ltx_core.training.soundless import as_heard
 from ltx_core.training.state import (
     LORA_FILE,
     checkpoint_folder,

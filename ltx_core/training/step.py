@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ltx_core.adapters.lora_layout import stream_of
 from ltx_core.distributed.ranks import ALONE, Ranks
-from ltx_core.engine.arena import pieces
 from ltx_core.engine.assemble import weight_stream
+from ltx_core.engine.contiguous import pieces
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.errors import DataError
 from ltx_core.training.batch import NoisyStream, TrainBatch

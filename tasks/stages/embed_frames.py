@@ -21,7 +21,15 @@ from ltx_core.store.index import Entry
 from ltx_core.vision.folder import FILES, StoredEncoder, check_image_size, encoder_identity, open_encoder
 from tasks.runtime.device import loading, planned_card
 from tasks.runtime.stage import DECODING, Observed, Outcome, Sections, Stage, StageRun
-from tasks.stages.encode_missing import ClipShardConfig, Encoded, Refused, by_shape, encode_clips, non_finite, stored_at
+from tasks.stages.parts.encode_missing import (
+    ClipShardConfig,
+    Encoded,
+    Refused,
+    by_shape,
+    encode_clips,
+    non_finite,
+    stored_at,
+)
 
 if TYPE_CHECKING:
     from ltx_core.hub.repository import PendingFile, Repository
@@ -211,7 +219,7 @@ def _embed(
 ) -> Generator[Encoded, None, None]:
     with loading():
         from ltx_core.vision.dinov2 import embed_clips
-        from tasks.stages.clip_encoder import decoded_clips
+        from tasks.stages.parts.clip_encoder import decoded_clips
 
     encoder = _loaded(run)
     with closing(decoded_clips(by_shape(missing), run, refused, latent_clip)) as decoded:

@@ -17,7 +17,7 @@ from tasks.runtime.device import loading, planned_card
 from tasks.runtime.shared import PromptConfig
 from tasks.runtime.stage import Observed, Outcome, Stage, StageRun
 from tasks.runtime.weights import component_identities
-from tasks.stages.encode_missing import Encoded, Refused, ShardConfig, encode_missing, stored_at
+from tasks.stages.parts.encode_missing import Encoded, Refused, ShardConfig, encode_missing, stored_at
 
 if TYPE_CHECKING:
     from ltx_core.text.gemma import TextEncoder, TextProjection

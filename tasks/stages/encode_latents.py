@@ -17,8 +17,16 @@ from ltx_core.store.index import Entry
 from tasks.runtime.device import loading, planned_card
 from tasks.runtime.stage import AUTOENCODERS, DECODING, Observed, Outcome, Stage, StageRun
 from tasks.runtime.weights import component_identities
-from tasks.stages.encode_missing import ClipShardConfig, Encoded, Refused, by_shape, encode_clips, non_finite, stored_at
-from tasks.stages.memory import encoding_line, known_buckets, vae_options
+from tasks.stages.parts.encode_missing import (
+    ClipShardConfig,
+    Encoded,
+    Refused,
+    by_shape,
+    encode_clips,
+    non_finite,
+    stored_at,
+)
+from tasks.stages.parts.memory import encoding_line, known_buckets, vae_options
 
 
 class EncodeLatentsConfig(ClipShardConfig):
@@ -115,7 +123,7 @@ def _encode(
 ) -> Generator[Encoded, None, None]:
     """Latents of clips; those that differ in audio alone from one that is known get its video's."""
     with loading():
-        from tasks.stages.clip_encoder import encoded, info, is_finite, with_other_audio_rows
+        from tasks.stages.parts.clip_encoder import encoded, info, is_finite, with_other_audio_rows
 
     pictures = {entry.info["picture"]: entry for entry in known.values() if "picture" in entry.info}
     ordered = by_shape(missing)

@@ -16,11 +16,11 @@ from ltx_core.media.find import caption_file, read_caption
 from ltx_core.media.probe import MediaInfo, probe_media
 from ltx_core.media.whole_clip import check_mask
 from ltx_core.progress import stop_if_asked
-from ltx_core.store.items import ItemStore
+from ltx_core.store.json_items import ItemStore
 from tasks.runtime.shared import ConfigModel
 from tasks.runtime.stage import DECODING, Observed, Outcome, Stage, StageRun
-from tasks.stages.file_reading import FileJob, get_or_read, read_file
-from tasks.stages.footage import (
+from tasks.stages.parts.file_reading import FileJob, get_or_read, read_file
+from tasks.stages.parts.footage import (
     CHANGING,
     UNREADABLE,
     FileBeside,

@@ -15,7 +15,7 @@ from tasks.runtime.device import loading
 from tasks.runtime.shared import Shared
 from tasks.runtime.stage import AUTOENCODERS, DECODING, TRANSFORMER, Observed, Outcome, Stage, StageRun
 from tasks.runtime.weights import component_identities
-from tasks.stages.encode_missing import note_folder
+from tasks.stages.parts.encode_missing import note_folder
 from tasks.stages.render.config import RenderValidationConfig, SamplingConfig
 from tasks.stages.render.jobs import (
     RenderJob,

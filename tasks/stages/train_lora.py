@@ -20,21 +20,21 @@ from ltx_core.io.json_file import read_json, write_json
 from ltx_core.io.table_file import write_table
 from ltx_core.memory.training import advice
 from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
-from ltx_core.training.memory_plan import most_ranks
 from ltx_core.training.methods.settings import block_routes, check_block
-from ltx_core.training.soundless import as_heard
+from ltx_core.training.modalities import as_heard
+from ltx_core.training.plan_settings import most_ranks
 from tasks.runtime.device import loading
 from tasks.runtime.shared import Shared
 from tasks.runtime.stage import TRANSFORMER, Inputs, Observed, Outcome, Stage, StageRun
 from tasks.runtime.weights import component_identities
-from tasks.stages import low_precision
-from tasks.stages.low_precision import quantised_folder
-from tasks.stages.memory import buckets_of, feature_width, memory_lines, plan_on_gpu, training_work
+from tasks.stages.parts import low_precision
+from tasks.stages.parts.low_precision import quantised_folder
+from tasks.stages.parts.memory import buckets_of, feature_width, memory_lines, plan_on_gpu, training_work
 
 if TYPE_CHECKING:
     from ltx_core.distributed.ranks import Ranks
-    from ltx_core.engine.comparison import Comparison
     from ltx_core.engine.options import LayerChoice
+    from ltx_core.engine.precision_choice import Comparison
     from ltx_core.training.metrics import Metric
     from ltx_core.training.run import TrainJob, TrainResult
     from ltx_core.training.samples import PoolSource
@@ -176,7 +176,7 @@ def _losses(row: Checkpoint) -> dict[str, float]:
 def _job(run: StageRun[TrainSettings], source: "PoolSource", ranks: "Ranks", device: str) -> "TrainJob":
     from ltx_core.checkpoint.load import load_connectors
     from ltx_core.engine.load import load_denoiser
-    from ltx_core.training.memory_plan import engine_options
+    from ltx_core.training.plan_settings import engine_options
     from ltx_core.training.run import TrainJob
     from tasks.runtime.device import torch_dtype
 

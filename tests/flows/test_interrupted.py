@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from prefect.client.schemas.objects import FlowRun
 
-from flows.in_flow import crash_dead_runs
+from flows.prefect_run import crash_dead_runs
 from flows.server.processes import records_folder
 from flows.server.services import Service
 from tests.flows.lab import Lab, children, wait_for

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from flows.config import RunConfig
 from flows.generated import generated_files, options
-from flows.in_flow import as_task
+from flows.prefect_run import as_task
 from tasks import STAGES
 from tasks.runtime.shared import Shared
 from tasks.runtime.stage import Stage

@@ -13,7 +13,7 @@ HEAVY = ("torch", "transformers", "diffusers", "peft", "mlflow", "huggingface_hu
 CHILD = "import tasks.runtime.child, tasks.runtime.execute, tasks.runtime.messages"
 STAGES_WITHOUT_TORCH = (
     "import tasks.runtime.child, tasks.stages.split, tasks.tracking.mlflow, tasks.stages.register\n"
-    "import ltx_core.media.split, ltx_core.media.clip, ltx_core.store.items, ltx_core.text.packing, mlflow"
+    "import ltx_core.media.split, ltx_core.media.clip, ltx_core.store.json_items, ltx_core.text.packing, mlflow"
 )
 GOLDEN = Path(__file__).parents[1] / "golden" / "2.3"
 PLAN_FOR_A_CARD = f"""

@@ -12,7 +12,7 @@ from tests.repo.source import CORE_LAYERS, LAYERS, ROOT, SOURCES, imports, nodes
 HEAVY = ("torch", "diffusers", "transformers", "peft", "mlflow")
 LIGHT_MODULES = ("datasets_spec", "tasks", "flows.config", "flows.cli.run", "flows.flows")
 """What `--help`, `plan`, forms and deployments import; in the order in which they are imported here."""
-PREFECT_ALLOWED = ("flows/", "flows/in_flow.py")
+PREFECT_ALLOWED = ("flows/", "flows/prefect_run.py")
 NOT_IN_CORE = {"yaml", "argparse", "typer", "mlflow"}
 TESTING = ("tests", "pytest", "unittest", "prefect.testing")
 

@@ -139,7 +139,7 @@ def test_a_file_that_is_still_copied_is_not_taken_for_truncated(
 
         return reading
 
-    around(monkeypatch, "tasks.stages.file_reading", "read_apart", more)
+    around(monkeypatch, "tasks.stages.parts.file_reading", "read_apart", more)
     (row,) = set_aside(fresh.run("probe")["probe"])
     assert (row.source, row.reason) == (NAME, QuarantineReason.CHANGED)
     file.write_bytes(whole)
@@ -170,7 +170,7 @@ def test_a_file_that_is_away_is_looked_at_again(
         return reading
 
     with monkeypatch.context() as patch:
-        around(patch, "tasks.stages.file_reading", "read_apart", away)
+        around(patch, "tasks.stages.parts.file_reading", "read_apart", away)
         disturbed = fresh.run(stage)[stage]
     found = [(row.source, row.reason) for row in set_aside(disturbed)]
     assert found == ([] if times == 1 else [(NAME, QuarantineReason.UNREADABLE)])
@@ -224,7 +224,7 @@ WEIGHTS = "model/checkpoint.safetensors"
 LOADS = [
     ("embed_text", "ltx_core.text.gemma", "load_gemma", "model/gemma/model.safetensors"),
     ("embed_text", "ltx_core.text.gemma", "load_text_projection", WEIGHTS),
-    ("encode_latents", "tasks.stages.clip_encoder", "load_video_vae", WEIGHTS),
+    ("encode_latents", "tasks.stages.parts.clip_encoder", "load_video_vae", WEIGHTS),
     ("embed_frames", "ltx_core.vision.dinov2", "load_frame_encoder", "model/dinov2/model.safetensors"),
     ("train_lora", "ltx_core.engine.load", "load_denoiser", WEIGHTS),
     ("render_validation", "tasks.stages.render.phases", "load_denoiser", WEIGHTS),

@@ -107,6 +107,6 @@ def test_the_stage_runs_the_loop_that_is_measured(
         shapes.append(tuple(pixels.shape))
         return real(vae, pixels, **options)
 
-    monkeypatch.setattr("tasks.stages.clip_encoder.encode_pixels", spy)
+    monkeypatch.setattr("tasks.stages.parts.clip_encoder.encode_pixels", spy)
     encoded(finished, tmp_path / "workspace")
     assert shapes == [(1, 3, 9, 64, 64)] * len(SCENES)

@@ -7,11 +7,11 @@ import pytest
 
 from flows.plan import plan
 from flows.selection import Selection
-from ltx_core.engine.comparison import Comparison
+from ltx_core.engine.precision_choice import Comparison
 from ltx_core.io.digest import file_digest
 from ltx_core.io.json_file import read_json, write_json
 from tasks import STAGES
-from tasks.stages.low_precision import FILE
+from tasks.stages.parts.low_precision import FILE
 from tests.stages.bench import Bench, Results
 
 pytestmark = pytest.mark.whole

@@ -19,8 +19,8 @@ from flows.selection import Selection
 from ltx_core.io.atomic import find_whole
 from tasks import STAGES
 from tasks.runtime.stage import DECODING, SUBJECTS, Stage, Subject
-from tasks.stages import clip_encoder as clip_decoding
-from tasks.stages import file_reading
+from tasks.stages.parts import clip_encoder as clip_decoding
+from tasks.stages.parts import file_reading
 from tests.stages import bench as bench_module
 from tests.stages.bench import EVERY_STAGE, Bench, Results, set_aside
 

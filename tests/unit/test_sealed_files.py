@@ -14,7 +14,7 @@ from datasets_spec import DamagedError, Manifest, Quarantined, QuarantineReason,
 from ltx_core.io.digest import DigestMemo
 from ltx_core.io.json_file import parse_json, parse_object, read_json, write_json
 from ltx_core.io.table_file import read_table, write_table
-from ltx_core.store.items import ItemStore
+from ltx_core.store.json_items import ItemStore
 from tests.stages.bench import Notes
 
 VALUES: list[dict[str, Any]] = [

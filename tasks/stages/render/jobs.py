@@ -22,7 +22,7 @@ from ltx_core.shapes import PixelShape, floor_frames
 from tasks.runtime.shared import ModelConfig, Shared
 from tasks.runtime.stage import Inputs, StageRun
 from tasks.runtime.weights import open_model
-from tasks.stages.memory import known_buckets
+from tasks.stages.parts.memory import known_buckets
 from tasks.stages.render.config import AdapterConfig, RenderValidationConfig, SamplingConfig, in_numbers, picture_crf
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from ltx_core.memory.plan import GIB, Plan, available_bytes, plan, usable_bytes
 from ltx_core.memory.transformer import BatchShape, ModelSizes, Sampling, model_sizes
 from ltx_core.sampling.request import RenderRequest
 from ltx_core.shapes import PixelShape, audio_latent_frames
-from ltx_core.training.memory_plan import ITEM_BYTES, TEXT_TOKENS
+from ltx_core.training.plan_settings import ITEM_BYTES, TEXT_TOKENS
 from tasks.runtime.device import planned_card
 from tasks.runtime.shared import Shared
 from tasks.runtime.stage import Inputs, StageRun
 from tasks.runtime.weights import open_model
 from tasks.runtime.workspace import Workspace
-from tasks.stages.memory import decoding_line
+from tasks.stages.parts.memory import decoding_line
 from tasks.stages.render.config import RenderValidationConfig
 from tasks.stages.render.jobs import adapter_bytes, expected_shapes, takes_clips
 

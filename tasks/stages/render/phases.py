@@ -33,8 +33,8 @@ from ltx_core.text.contexts import text_contexts
 from ltx_core.training.samples import PoolSource
 from tasks.runtime.device import prepare_device, torch_dtype
 from tasks.runtime.stage import StageRun
-from tasks.stages.low_precision import quantised_folder
-from tasks.stages.memory import vae_options
+from tasks.stages.parts.low_precision import quantised_folder
+from tasks.stages.parts.memory import vae_options
 from tasks.stages.render.config import RenderValidationConfig, picture_crf
 from tasks.stages.render.jobs import Given, RenderJob
 from tasks.stages.render.memory import sampling_options

@@ -18,7 +18,7 @@ from ltx_core.media.probe import probe_media
 from ltx_core.progress import Progress, stop_if_asked
 from ltx_core.report.contact_sheet import SheetRow, contact_sheet
 from ltx_core.report.page import Cell, Figures, PromptRow, VariantRender, gallery
-from ltx_core.store.items import ItemStore
+from ltx_core.store.json_items import ItemStore
 from ltx_core.vision.folder import clip_identity, locate_clip, pending_clip
 from tasks.runtime.device import prepare_device
 from tasks.runtime.stage import StageRun

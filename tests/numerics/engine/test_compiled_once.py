@@ -21,8 +21,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from ltx_core.engine import compiling, low_precision
 from ltx_core.engine import compiling as gelu
 from ltx_core.engine.activation_offload import ActivationOffload
-from ltx_core.engine.arena import HostArena
 from ltx_core.engine.compiling import keeping_attention
+from ltx_core.engine.contiguous import HostArena
 from ltx_core.engine.low_precision import LowPrecision, QuantisedLinear
 
 pytestmark = pytest.mark.numerics

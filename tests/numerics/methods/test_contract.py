@@ -17,11 +17,11 @@ from ltx_core.training import step as backward
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.evaluation import eval_loss
 from ltx_core.training.loop import Run
-from ltx_core.training.memory import largest_batch
 from ltx_core.training.methods.method import TrainingMethod
 from ltx_core.training.methods.registry import METHODS
 from ltx_core.training.metrics import History
 from ltx_core.training.order import Visit
+from ltx_core.training.out_of_memory import largest_batch
 from ltx_core.training.run import TrainResult, prepare, train_lora
 from ltx_core.training.step import EagerBackward, GraphedBackward, backward_step
 from tests.numerics.methods.conftest import everything_job

@@ -15,10 +15,10 @@ from ltx_core.progress import Silent
 from ltx_core.training import step as backward
 from ltx_core.training.batch import TrainBatch
 from ltx_core.training.loop import Run
-from ltx_core.training.memory import dry_run
 from ltx_core.training.methods.rollout import CHANCE, CLEAN, chosen, roll_out
 from ltx_core.training.metrics import Metric
 from ltx_core.training.order import Visit
+from ltx_core.training.out_of_memory import dry_run
 from ltx_core.training.run import TrainJob, train_lora
 from ltx_core.training.step import EagerBackward, GraphedBackward, backward_step
 from tests.numerics.training.test_ranks import check_alike, together

@@ -12,9 +12,9 @@ from ltx_core.errors import DataError, OutOfMemory
 from ltx_core.progress import Silent
 from ltx_core.training.evaluation import eval_clips, eval_loss
 from ltx_core.training.loop import Run
-from ltx_core.training.memory import dry_run, largest_batch, out_of_memory_errors
 from ltx_core.training.metrics import History
 from ltx_core.training.order import Visit
+from ltx_core.training.out_of_memory import dry_run, largest_batch, out_of_memory_errors
 from ltx_core.training.run import TrainJob, prepare
 from ltx_core.training.step import EagerBackward, OptimizerStep, backward_step, grad_norms, take_step, update
 from tests.forwards import watched

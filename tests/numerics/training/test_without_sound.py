@@ -20,12 +20,12 @@ from ltx_core.training.batch import NoisyStream, TrainBatch
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.evaluation import eval_loss
 from ltx_core.training.loop import Run, train
-from ltx_core.training.memory import largest_batch
 from ltx_core.training.methods.crepa import PREFIX
 from ltx_core.training.methods.method import BatchLosses
 from ltx_core.training.metrics import History
 from ltx_core.training.objective import Objective
 from ltx_core.training.order import Visit
+from ltx_core.training.out_of_memory import largest_batch
 from ltx_core.training.run import TrainJob, prepare, train_lora
 from ltx_core.training.step import EagerBackward, OptimizerStep, backward_step, take_step
 from tests.numerics.training.test_run import Listener

@@ -2,7 +2,7 @@
 
 import torch
 
-from ltx_core.engine.arena import adjacent, joined, lay_end_to_end, pieces
+from ltx_core.engine.contiguous import adjacent, joined, lay_end_to_end, pieces
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.optimizer import AdamW
 

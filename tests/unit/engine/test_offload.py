@@ -9,7 +9,7 @@ import torch
 
 from ltx_core.engine import activation_offload as offload
 from ltx_core.engine.activation_offload import ActivationOffload
-from ltx_core.engine.arena import HostArena
+from ltx_core.engine.contiguous import HostArena
 from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import ConfigError
 from tests.unit.engine.conftest import NUM_BLOCKS, build, loss_and_gradients

@@ -13,7 +13,7 @@ from ltx_core.errors import OutOfMemory
 from ltx_core.memory.plan import GIB
 from ltx_core.shapes import PixelShape
 from ltx_core.tiny.gemma import write_gemma
-from tasks.stages.memory import decoding_line
+from tasks.stages.parts.memory import decoding_line
 from tests.released_header import write_released_header
 from tests.unit.flows.conftest import Write
 
@@ -57,7 +57,9 @@ def planned(write: Write, weights: dict[str, str], tmp_path: Path) -> Any:
 
 def test_weights_in_8_bits_are_planned_by_headers_alone(planned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their digest, of 38 GB, is wanted where a comparison of them is known, and nowhere else."""
-    monkeypatch.setattr("tasks.stages.low_precision.component_identities", lambda *_: pytest.fail("weights are read"))
+    monkeypatch.setattr(
+        "tasks.stages.parts.low_precision.component_identities", lambda *_: pytest.fail("weights are read")
+    )
     assert "is compared with full precision when training starts" in "".join(planned(80, base_precision="int8").memory)
 
 
@@ -113,7 +115,7 @@ def test_weights_on_disk_take_no_host_memory(planned: Any) -> None:
 
 
 def test_too_little_host_memory_is_refused(planned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.stages.memory.available_bytes", lambda: 2**30)
+    monkeypatch.setattr("tasks.stages.parts.memory.available_bytes", lambda: 2**30)
     with pytest.raises(
         OutOfMemory, match=r"of page-locked host memory and 1\.0 GiB are available; .*stream_from: disk"
     ):

@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from flows.config import RunConfig, load_config
-from flows.tracked import mirrored_settings, tracked_settings
+from flows.run_tracking import mirrored_settings, tracked_settings
 from tests.unit.flows.conftest import Write
 from tests.wandb_records import Kept, kept_runs
 
@@ -18,15 +18,15 @@ pytestmark = pytest.mark.whole
 
 RUN = """
 import sys
-from flows import tracked
+from flows import run_tracking
 from flows.config import load_config
 from tasks.tracking.mlflow import answering
 
 def in_a_database(tracking, place):
     return answering(tracking.model_copy(update={"uri": None}), place)
 
-tracked.answering = in_a_database  # no server is there at the address whose secret is looked for
-run = tracked.Tracked(load_config(sys.argv[1], {}), key="0123-abc", name="a run", say=print)
+run_tracking.answering = in_a_database  # no server is there at the address whose secret is looked for
+run = run_tracking.Tracked(load_config(sys.argv[1], {}), key="0123-abc", name="a run", say=print)
 run.end("FINISHED")
 """
 SECRET, SERVER = "hunter2", "https://mlflow.example:5000/base"

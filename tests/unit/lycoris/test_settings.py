@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from ltx_core.adapters.lycoris_settings import LycorisSettings
 from ltx_core.errors import ConfigError
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.memory_plan import engine_options
+from ltx_core.training.plan_settings import engine_options
 
 AS_PRINTED: dict[str, Any] = {
     "algo": "lokr",

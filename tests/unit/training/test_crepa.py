@@ -14,7 +14,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ltx_core.errors import ConfigError, ShapeError
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.memory_plan import engine_options
 from ltx_core.training.methods.crepa import (
     Alignment,
     Crepa,
@@ -26,6 +25,7 @@ from ltx_core.training.methods.crepa import (
     smoothed,
 )
 from ltx_core.training.methods.settings import CrepaSettings, num_projected
+from ltx_core.training.plan_settings import engine_options
 
 
 def cosine(left: Tensor, right: Tensor) -> float:

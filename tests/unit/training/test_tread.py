@@ -13,10 +13,10 @@ from ltx_core.shapes import LatentShape
 from ltx_core.training.batch import TrainBatch, collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import train_draw
-from ltx_core.training.memory_plan import engine_options
 from ltx_core.training.methods.settings import Route, block_routes
 from ltx_core.training.methods.tread import num_set_aside, tokens_kept
 from ltx_core.training.order import Visit
+from ltx_core.training.plan_settings import engine_options
 from ltx_core.training.samples import SampleInfo
 
 Clip = Callable[..., SampleInfo]

@@ -100,7 +100,7 @@ def engine_options(
     compiled = _on(settings.compile_blocks, on_gpu and not sharded)
     from_disk = settings.stream_from == "disk"
     if on_gpu and (unplanned := [name for name in PLANNED if getattr(settings, name) == "auto"]):
-        raise ConfigError(f"auto is left in {unplanned}; plan it first (ltx_core.training.memory_plan.planned)")
+        raise ConfigError(f"auto is left in {unplanned}; plan it first (ltx_core.training.plan_settings.planned)")
     streamed = 0 if settings.streamed_blocks == "auto" else settings.streamed_blocks
     chosen = {"products": LayerChoice("all"), "auto": layers}.get(settings.low_precision) or LayerChoice()
     return EngineOptions(

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from ltx_core.media.detect_interlacing import field_fit, look_at
 from ltx_core.media.frames import decode_frames
-from ltx_core.media.scan import field_fit, look_at
 
 Pixels = npt.NDArray[np.uint8]
 WriteVideo = Callable[..., Path]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from datasets_spec.errors import DamagedError
-from ltx_core.engine.comparison import VERSION, Comparison
+from ltx_core.engine.precision_choice import VERSION, Comparison
 from ltx_core.io.atomic import find_whole
 from ltx_core.io.digest import text_digest
 from ltx_core.io.json_file import read_json, write_json

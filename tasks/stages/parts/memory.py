@@ -15,7 +15,8 @@ from ltx_core.memory.training import TrainingStep, advice
 from ltx_core.memory.video_vae import VaeOptions, VaeWork, auto_batch_size
 from ltx_core.shapes import PixelShape
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.memory_plan import (
+from ltx_core.training.modalities import AsHeard, as_heard
+from ltx_core.training.plan_settings import (
     ITEM_BYTES,
     WIDEST_FEATURES,
     Bucket,
@@ -25,12 +26,11 @@ from ltx_core.training.memory_plan import (
     planned,
     workload,
 )
-from ltx_core.training.soundless import AsHeard, as_heard
 from tasks.runtime.device import planned_card
 from tasks.runtime.shared import MemoryConfig, Shared
 from tasks.runtime.weights import open_model
 from tasks.runtime.workspace import Workspace
-from tasks.stages.low_precision import known, plan_lines
+from tasks.stages.parts.low_precision import known, plan_lines
 
 Inputs = Mapping[str, Manifest[Any]]
 BUCKETS_SHOWN = 3

@@ -1,4 +1,4 @@
-"""A run of which no clip has sound trains the picture alone, and says so. pydantic only: `plan` asks it too."""
+"""The modalities that a run trains: if no clip has audio, the video alone. pydantic only: `plan` asks it too."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol

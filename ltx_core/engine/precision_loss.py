@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ltx_core.denoiser.blocks import set_runner
 from ltx_core.engine.assemble import BLOCKS
-from ltx_core.engine.comparison import Comparison, LayerLoss, Whole, chosen, kind_of, worst_of
 from ltx_core.engine.low_precision import (
     SMALLEST_INT8_ROWS,
     Format,
@@ -26,6 +25,7 @@ from ltx_core.engine.low_precision import (
     supported,
 )
 from ltx_core.engine.options import EngineOptions, LayerChoice
+from ltx_core.engine.precision_choice import Comparison, LayerLoss, Whole, chosen, kind_of, worst_of
 from ltx_core.engine.runner import Felt, LoadedInTurn
 from ltx_core.rng import named_generator
 
@@ -154,7 +154,7 @@ def lora_gradient(name: str, felt: Felt) -> Tensor:
 
 
 def layer_loss(felt: Felt, precision: LowPrecision) -> float:
-    """The largest relative error, as `ltx_core.engine.comparison` says; infinite where one is not a number."""
+    """The largest relative error, as `ltx_core.engine.precision_choice` says; infinite where one is not a number."""
     weight = felt.layer.weight
     assert isinstance(weight, Tensor)
     values, scale = quantise_rows(weight, precision.kind)

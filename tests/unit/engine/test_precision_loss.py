@@ -14,13 +14,13 @@ import torch
 from ltx_core.adapters.lora import add_lora, lora_parameters, target_modules
 from ltx_core.denoiser.blocks import run_plainly, set_runner
 from ltx_core.denoiser.forward import denoise
-from ltx_core.engine import compare as module
-from ltx_core.engine import comparison
+from ltx_core.engine import precision_choice
+from ltx_core.engine import precision_loss as module
 from ltx_core.engine.assemble import assemble, fill_block
-from ltx_core.engine.compare import compare
-from ltx_core.engine.comparison import LAYER_BOUND, Comparison
 from ltx_core.engine.low_precision import Format, QuantisedLinear, is_quantisable
 from ltx_core.engine.options import EngineOptions, LayerChoice
+from ltx_core.engine.precision_choice import LAYER_BOUND, Comparison
+from ltx_core.engine.precision_loss import compare
 from ltx_core.engine.runner import LoadedInTurn
 from tests.unit.engine.conftest import NUM_BLOCKS, empty, empty_block, streams, weights
 
@@ -175,7 +175,7 @@ def test_what_is_not_a_number_is_never_good_enough() -> None:
 
 
 def test_products_that_harm_the_whole_model_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(comparison, "GRADIENT_BOUND", 1e-6)
+    monkeypatch.setattr(precision_choice, "GRADIENT_BOUND", 1e-6)
     made = found(weights())
     assert made.products == ()
     assert made.rejected is not None

@@ -10,7 +10,7 @@ from ltx_core.media.errors import MediaError
 from ltx_core.media.unchanged import never, read_unchanged
 from ltx_core.media.workers import Leaving, Window, default_workers, limits_of, read_apart, run_ahead
 from ltx_core.progress import stop_if_asked
-from ltx_core.store.items import ItemStore
+from ltx_core.store.json_items import ItemStore
 from tasks.runtime.stage import StageRun
 
 NO_LIMIT = 2**62

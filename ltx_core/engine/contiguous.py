@@ -1,4 +1,4 @@
-"""Host memory that frozen weights and activations wait in, page-locked or a file; tensors lie there end to end.
+"""Tensors laid end to end, and the host memory that frozen weights and activations wait in: page-locked, or a file.
 
 A LoRA on all attention of LTX-2 is 2,304 matrices. Launching work for each, or only listing them, takes the host tens
 of milliseconds while the GPU waits; as one piece of memory they take one launch.

@@ -12,8 +12,10 @@ from ltx_core.errors import ConfigError, OutOfMemory
 from ltx_core.memory.plan import GIB, usable_bytes
 from ltx_core.memory.training import TrainingStep
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.memory import out_of_memory_errors
-from ltx_core.training.memory_plan import (
+from ltx_core.training.methods.crepa import make_projector
+from ltx_core.training.methods.settings import RolloutSettings
+from ltx_core.training.out_of_memory import out_of_memory_errors
+from ltx_core.training.plan_settings import (
     Bucket,
     batch_shape,
     bucket_of,
@@ -23,10 +25,8 @@ from ltx_core.training.memory_plan import (
     planned,
     workload,
 )
-from ltx_core.training.methods.crepa import make_projector
-from ltx_core.training.methods.settings import RolloutSettings
 from tasks.runtime.shared import MemoryConfig
-from tasks.stages.memory import buckets_of, plan_on_gpu
+from tasks.stages.parts.memory import buckets_of, plan_on_gpu
 from tests.released_header import transformer_shapes
 
 SMALL, LONG = bucket_of("832x480@17", 25, 100), bucket_of("768x512@121", 25, 100)
@@ -116,7 +116,7 @@ def test_buckets_are_those_that_are_trained_on() -> None:
 def test_a_smaller_card_can_be_planned_for_on_a_larger_one(
     shapes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.stages.memory.available_bytes", lambda: 64 * GIB)
+    monkeypatch.setattr("tasks.stages.parts.memory.available_bytes", lambda: 64 * GIB)
     settings = TrainSettings(base_precision="int8")
     work = of(settings, shapes)
     whole, _ = plan_on_gpu(settings, work, MemoryConfig(), 140 * GIB)

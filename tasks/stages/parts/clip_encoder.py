@@ -30,9 +30,9 @@ from ltx_core.store.samples import ShardReader
 from tasks.runtime.device import prepare_device, torch_dtype
 from tasks.runtime.stage import StageRun
 from tasks.stages.encode_latents import EncodeLatentsConfig
-from tasks.stages.encode_missing import ClipShardConfig
-from tasks.stages.file_reading import read_file
-from tasks.stages.memory import vae_options
+from tasks.stages.parts.encode_missing import ClipShardConfig
+from tasks.stages.parts.file_reading import read_file
+from tasks.stages.parts.memory import vae_options
 
 AUDIO_BYTES = 2 * 4 * 16_000
 """A second of it."""

@@ -1,0 +1,1 @@
+"""Parts that several stages are made of, such as decoding clips and planning memory; none of them is a stage."""
