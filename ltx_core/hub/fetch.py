@@ -24,7 +24,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined] # HTTPError: 
 from huggingface_hub.utils.tqdm import tqdm
 
 from ltx_core.errors import CheckpointError, LtxError, TransientError
-from ltx_core.hub.repository import PendingFile, Repository
+from ltx_core.hub.repository import WEIGHTS_SUFFIX, PendingFile, Repository
 from ltx_core.io.atomic import storage_errors
 from ltx_core.progress import Progress
 
@@ -147,10 +147,11 @@ def _not_here(error: Exception, repository: Repository, what: str) -> LtxError:
     if repository.here_only:
         return CheckpointError(f"{what} of {repository.name} is not downloaded yet; `ltx2-lora run` downloads it")
     if constants.HF_HUB_OFFLINE:
+        one_file = f" {what}" if what.endswith(WEIGHTS_SUFFIX) else ""  # a repository may have ten models
         return CheckpointError(
             f"{what} of {repository.name} is not in {repository.cache or constants.HF_HUB_CACHE} and HF_HUB_OFFLINE "
-            f"forbids to download it. Unset HF_HUB_OFFLINE, run `hf download {repository.name}` where there is a "
-            "network, or give a local path."
+            f"forbids to download it. Unset HF_HUB_OFFLINE, run `hf download {repository.name}{one_file}` where "
+            "there is a network, or give a local path."
         )
     if isinstance(error.__cause__, HfHubHTTPError | FileMetadataError):
         return _explained(error.__cause__, repository, what)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from flows.config import load_config
+from flows.configure import Answers, annotated
 from flows.plan import PlannedStage, plan
 from flows.selection import select
 from ltx_core.errors import OutOfMemory
@@ -158,3 +159,34 @@ def test_what_the_host_cannot_hold_is_streamed_from_disk(planned: Any) -> None:
     told = planned(12, "render_validation", stream_from="disk").memory[2]
     assert "in files in the stage's folder" in told
     assert "int8 halves them" in told
+
+
+FIRST_LORA = Path(__file__).parents[3] / "docs" / "first-lora.md"
+CARDS = {"H200 (141 GiB)": 141, "48 GB": 48, "24 GB": 24}
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_the_page_of_the_first_lora_says_what_the_plan_says(
+    weights: dict[str, str], card: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Precision, size and memory of the configuration that `configure` writes for the goal `subject`."""
+    monkeypatch.setattr("tasks.stages.parts.memory.available_bytes", lambda: 64 * GIB)
+    (tmp_path / "footage").mkdir()
+    (tmp_path / "footage" / "a.mp4").write_bytes(b"not looked into")
+    answers = Answers(footage=tmp_path / "footage", gpu_gib=CARDS[card], goal="subject", **weights)
+    (tmp_path / "a.yaml").write_text(annotated(answers))
+    config = load_config(tmp_path / "a.yaml", {})
+    stages = plan(config, select("train_lora", None, force=False))
+    why, bucket, *_ = next(found for found in stages if found.stage.name == "train_lora").memory
+    (row,) = re.findall(rf"^\| {re.escape(card)} \| (.*)$", FIRST_LORA.read_text(), re.M)
+    taken = re.search(r"takes ([\d.]+) GiB, with the allocator's reserve ([\d.]+), of ([\d.]+) ", why)
+    size = re.match(r"(\d+x\d+)@(\d+): ", bucket)
+    assert taken
+    assert size
+    assert "{} GiB, with reserve {} of {}".format(*taken.groups()) in row
+    assert "{}, {} frames".format(*size.groups()) in row
+    assert {"native": "bf16", "int8": "`int8`"}[config.train_lora.base_precision] in row
+    if offloaded := re.search(r"([1-9]\d*) offloaded", why):
+        assert f"{offloaded[1]} of 48 blocks offloaded" in row
+    else:
+        assert "blocks offloaded" not in row
