@@ -23,7 +23,7 @@ from torch import Tensor
 
 from benchmarks.lines import say
 from ltx_core.shapes import audio_latent_frames
-from ltx_core.store.samples import ShardReader, pack_sample
+from ltx_core.store.tensor_items import ShardReader, pack_item
 from ltx_core.training.batch import TrainBatch, collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import train_draw
@@ -86,7 +86,7 @@ def written(root: Path, num_samples: int) -> Pool:
             for number in range(start, min(start + SHARD_SIZE, num_samples)):
                 clip, caption = f"clip{number}", f"caption {number}"
                 for name, shapes in ((clip, {"video": VIDEO, "audio": AUDIO}), (caption, {"features": TEXT})):
-                    data, digest = pack_sample(
+                    data, digest = pack_item(
                         {n: torch.randn(s, generator=generator).bfloat16() for n, s in shapes.items()}
                     )
                     places[name] = (shard, out.tell(), len(data), digest)

@@ -12,9 +12,9 @@ read as they are: `ltx2-lora plan config.json` says what is done differently, `l
 `ltx2-lora configure --guide config.json` writes the same as our YAML. Options may have leading dashes. One that is not
 in these tables is refused with the nearest name. What is not built yet is refused where it is switched on.
 
-Where a row names a test of behaviour, that its value gets there is held by `tests/unit/simpletuner/test_options.py` and
-`tests/unit/simpletuner/test_datasets.py`. Made by `ltx2-lora docs` from the tables in `flows/simpletuner/`; a test
-compares.
+Where a row names a test of behaviour, that its value gets there is held by
+`tests/unit/flows/simpletuner/test_options.py` and `test_datasets.py` beside it. Made by `ltx2-lora docs` from the
+tables in `flows/simpletuner/`; a test compares.
 """
 
 

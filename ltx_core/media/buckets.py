@@ -2,6 +2,9 @@
 
 import math
 
+import numpy as np
+import numpy.typing as npt
+
 from ltx_core.errors import ConfigError
 from ltx_core.shapes import SPACE_STRIDE
 
@@ -33,6 +36,12 @@ def cover_size(width: int, height: int, bucket: Size) -> Size:
     """The size a source is scaled to, shape kept, so that it just covers `bucket`; what sticks out is cropped."""
     scale = max(bucket[0] / width, bucket[1] / height)
     return max(round(width * scale), bucket[0]), max(round(height * scale), bucket[1])
+
+
+def middle(frame: npt.NDArray[np.uint8], bucket: Size) -> npt.NDArray[np.uint8]:
+    """The middle of a frame [H, W, ...] that covers `bucket` (width, height)."""
+    top, left = (frame.shape[0] - bucket[1]) // 2, (frame.shape[1] - bucket[0]) // 2
+    return frame[top : top + bucket[1], left : left + bucket[0]]
 
 
 def fit_size(width: int, height: int, longest: int) -> Size:

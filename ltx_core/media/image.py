@@ -17,8 +17,7 @@ from av.video.reformatter import VideoReformatter
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from ltx_core.errors import DataError
-from ltx_core.media.buckets import Size, cover_size
-from ltx_core.media.clip import middle
+from ltx_core.media.buckets import Size, cover_size, middle
 from ltx_core.media.display import SCALING
 
 PRESET = "veryfast"

@@ -12,9 +12,9 @@ from typing import Any
 from datasets_spec.quarantine import QuarantineReason
 from datasets_spec.rows import Colors, Scan
 from ltx_core.media.container import decode_errors, num_indexes, open_media, preferred_audio, truncated, video_stream
-from ltx_core.media.deinterlace import CYCLE, KEPT
 from ltx_core.media.detect_interlacing import look_at
 from ltx_core.media.errors import MediaError
+from ltx_core.media.frames import CYCLE, KEPT
 from ltx_core.media.missing_frames import lost_picture
 from ltx_core.media.packets import BACK_SECONDS, UNSTAMPED, Packets, Track
 from ltx_core.media.reading import is_loose, packets_of

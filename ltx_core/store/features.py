@@ -39,11 +39,11 @@ def stored_features(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The inverse of `store_features`; bit for bit.
 
     Raises:
-        DataError: the sample was stored in another way.
+        DataError: the item was stored in another way.
     """
     names = [name.removesuffix(LOW) for name in stored if name.endswith(LOW)]
     if not names or {name + HIGH for name in names} | {name + LOW for name in names} != stored.keys():
-        raise DataError(f"a sample of {sorted(stored)} holds no text features of this version; run from `embed_text`")
+        raise DataError(f"an item of {sorted(stored)} holds no text features of this version; run from `embed_text`")
     features = {}
     for name in names:
         low = stored[name + LOW]

@@ -10,7 +10,7 @@ from torch import Tensor
 from datasets_spec import Frames, Latent, Text
 from ltx_core.errors import DataError
 from ltx_core.store.features import stored_features
-from ltx_core.store.samples import ShardReader
+from ltx_core.store.tensor_items import ShardReader
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class SampleSource(Protocol):
         """Text features of a caption, as `ltx_core.text.contexts` takes them; "" is the empty caption."""
 
 
-class PoolSource:
+class StoreSource:
     """Encoded clips and texts of two manifests, and of a third features of frames; a `SampleSource`."""
 
     def __init__(

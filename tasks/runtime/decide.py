@@ -13,7 +13,7 @@ from ltx_core.errors import DamagedError
 from ltx_core.io.atomic import find_whole
 from ltx_core.io.digest import DigestMemo
 from ltx_core.io.json_file import parse_object, read_json
-from ltx_core.store.index import read_index
+from ltx_core.store.shards import read_index
 from tasks.runtime.execute import read_summary
 from tasks.runtime.stage import Decision, Stage, StageRun, identity_key
 from tasks.runtime.workspace import Workspace

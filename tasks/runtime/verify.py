@@ -18,7 +18,7 @@ from ltx_core.io.digest import DigestMemo, file_digest
 from ltx_core.io.json_file import read_json
 from ltx_core.io.lock import folder_lock
 from ltx_core.progress import Progress, stop_if_asked
-from ltx_core.store.index import Entry, read_index
+from ltx_core.store.shards import Entry, read_index
 from tasks import STAGES
 from tasks.runtime.decide import Damage, find_damage
 from tasks.runtime.messages import REQUESTS
@@ -113,7 +113,7 @@ def _vouched_for(path: Path, content: Mapping[str, object]) -> Iterator[Damage]:
 def _samples(shard: Path, workspace: Workspace, memo: DigestMemo) -> Iterator[Damage]:
     """A shard's bytes against its index, then each sample's digest, header and numbers."""
     from ltx_core.io.tensors import not_finite
-    from ltx_core.store.samples import ShardReader
+    from ltx_core.store.tensor_items import ShardReader
 
     index = read_index(shard.parent, memo)
     if shard in index.damaged:

@@ -12,12 +12,11 @@ from datasets_spec import Clip, Frames
 from ltx_core.errors import CheckpointError
 from ltx_core.hub.repository import is_repository
 from ltx_core.io.digest import text_digest
-from ltx_core.media.clip import image_key
-from ltx_core.media.whole_clip import latent_clip
+from ltx_core.media.clip import image_key, latent_clip
 from ltx_core.memory.encoders import frame_encoder_memory
 from ltx_core.memory.plan import GIB
 from ltx_core.progress import Progress
-from ltx_core.store.index import Entry
+from ltx_core.store.shards import Entry
 from ltx_core.vision.folder import FILES, StoredEncoder, check_image_size, encoder_identity, open_encoder
 from tasks.runtime.device import loading, planned_card
 from tasks.runtime.stage import DECODING, Observed, Outcome, Sections, Stage, StageRun

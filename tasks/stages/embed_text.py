@@ -11,7 +11,7 @@ from ltx_core.checkpoint.model import Model
 from ltx_core.io.digest import text_digest
 from ltx_core.memory.encoders import text_encoder_memory
 from ltx_core.memory.plan import GIB, Estimate, usable_bytes
-from ltx_core.store.index import Entry
+from ltx_core.store.shards import Entry
 from ltx_core.text.packing import PACK_TOKENS
 from tasks.runtime.device import loading, planned_card
 from tasks.runtime.shared import PromptConfig

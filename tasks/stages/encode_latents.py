@@ -13,7 +13,7 @@ from ltx_core.io.digest import text_digest
 from ltx_core.media.clip import clip_seconds, image_key
 from ltx_core.memory.plan import usable_bytes
 from ltx_core.shapes import audio_latent_frames
-from ltx_core.store.index import Entry
+from ltx_core.store.shards import Entry
 from tasks.runtime.device import loading, planned_card
 from tasks.runtime.stage import AUTOENCODERS, DECODING, Observed, Outcome, Stage, StageRun
 from tasks.runtime.weights import component_identities

@@ -10,11 +10,10 @@ from datasets_spec import Clip, DatasetSpec, Media, Quarantined, QuarantineReaso
 from ltx_core.io.digest import changed, text_digest
 from ltx_core.io.regular import one_line, shown_name
 from ltx_core.media.audio import has_sound
-from ltx_core.media.clip import keyed
+from ltx_core.media.clip import check_mask, keyed
 from ltx_core.media.errors import MediaError
 from ltx_core.media.find import caption_file, read_caption
 from ltx_core.media.probe import MediaInfo, probe_media
-from ltx_core.media.whole_clip import check_mask
 from ltx_core.progress import stop_if_asked
 from ltx_core.store.json_items import ItemStore
 from tasks.runtime.shared import ConfigModel

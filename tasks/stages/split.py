@@ -12,11 +12,10 @@ from pydantic import Field
 from datasets_spec import AudioSpec, Clip, DatasetSpec, Media, Quarantined
 from datasets_spec.rows import AudioKind
 from ltx_core.io.digest import text_digest
-from ltx_core.media.clip import Heard, clip_files, clip_seconds, heard, with_audio
+from ltx_core.media.clip import Heard, clip_files, clip_seconds, heard, some_frames, with_audio
 from ltx_core.media.errors import MediaError
 from ltx_core.media.quality import QualityThresholds, assign_splits, mark_duplicates
 from ltx_core.media.split import split_media
-from ltx_core.media.whole_clip import some_frames
 from ltx_core.media.windows import CHANGED_FRAMES, resampled
 from ltx_core.progress import stop_if_asked
 from ltx_core.report.contact_sheet import SheetRow, contact_sheet

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ltx_core.engine.precision_choice import Comparison
     from ltx_core.training.metrics import Metric
     from ltx_core.training.run import TrainJob, TrainResult
-    from ltx_core.training.samples import PoolSource
+    from ltx_core.training.samples import StoreSource
 
 
 def texts_digest(inputs: Inputs) -> str:
@@ -104,7 +104,7 @@ class TrainLora(Stage[TrainSettings, Checkpoint]):
         with loading():
             from ltx_core.distributed.ranks import joined
             from ltx_core.training.run import train_lora as train
-            from ltx_core.training.samples import PoolSource
+            from ltx_core.training.samples import StoreSource
             from tasks.runtime.device import prepare_device
 
         latents: list[Latent] = list(run.inputs["encode_latents"])
@@ -115,7 +115,7 @@ class TrainLora(Stage[TrainSettings, Checkpoint]):
             )
         frames: list[Frames] = list(run.inputs.get("embed_frames", ()))
         latents = _embedded(latents, frames, run)
-        source = PoolSource(latents, run.inputs["embed_text"], run.workspace.root, frames)
+        source = StoreSource(latents, run.inputs["embed_text"], run.workspace.root, frames)
         device = prepare_device(run.shared.memory)
         with joined(device) as ranks:
             if run.force and ranks.is_first:
@@ -173,7 +173,7 @@ def _losses(row: Checkpoint) -> dict[str, float]:
     return {name: loss for name, loss in losses.items() if loss is not None}
 
 
-def _job(run: StageRun[TrainSettings], source: "PoolSource", ranks: "Ranks", device: str) -> "TrainJob":
+def _job(run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks", device: str) -> "TrainJob":
     from ltx_core.checkpoint.load import load_connectors
     from ltx_core.engine.load import load_denoiser
     from ltx_core.training.plan_settings import engine_options
@@ -221,7 +221,7 @@ def _checked(run: StageRun[TrainSettings], load: Callable[[], Any]) -> Callable[
     return loaded
 
 
-def _layers(run: StageRun[TrainSettings], source: "PoolSource", ranks: "Ranks", device: str) -> "LayerChoice | None":
+def _layers(run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks", device: str) -> "LayerChoice | None":
     """How layers in 8 bits are held and multiplied, if a comparison says so."""
 
     def make() -> "Comparison":
@@ -254,7 +254,7 @@ def _layers(run: StageRun[TrainSettings], source: "PoolSource", ranks: "Ranks", 
 
 
 def _planned(
-    run: StageRun[TrainSettings], source: "PoolSource", ranks: "Ranks", device: str, layers: "LayerChoice | None"
+    run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks", device: str, layers: "LayerChoice | None"
 ) -> tuple[TrainSettings, str]:
     """The settings with what was left open chosen for this device, and what to change should it not do."""
     settings = with_kept_budget(run.config, run.out)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ltx_core.store.features import stored_features
-from ltx_core.store.samples import ShardReader
+from ltx_core.store.tensor_items import ShardReader
 from tests.stages.bench import Bench, Results
 
 pytestmark = pytest.mark.whole
@@ -50,10 +50,10 @@ def test_int8_is_another_encoder_with_near_features(finished: Bench, results: Re
 
 
 def test_stored_features_are_what_training_reads(finished: Bench, results: Results) -> None:
-    from ltx_core.training.samples import PoolSource
+    from ltx_core.training.samples import StoreSource
 
     rows = list(results["embed_text"].manifest)
-    source = PoolSource(results["encode_latents"].manifest, rows, finished.workspace)
+    source = StoreSource(results["encode_latents"].manifest, rows, finished.workspace)
     for row in rows:
         (value,) = source.text(row.text).values()
         assert value.dtype == torch.bfloat16

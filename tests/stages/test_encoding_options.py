@@ -10,7 +10,7 @@ from datasets_spec import Latent
 from flows.run import run_stages
 from flows.selection import select
 from ltx_core.autoencoder import video
-from ltx_core.store.samples import ShardReader
+from ltx_core.store.tensor_items import ShardReader
 from tests.stages.bench import SCENES, Bench, Results, set_aside
 
 pytestmark = pytest.mark.whole

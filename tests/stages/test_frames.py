@@ -16,8 +16,8 @@ from flows.run import run_stages
 from flows.selection import select
 from ltx_core.errors import CheckpointError, ConfigError, DataError
 from ltx_core.media.clip import clip_frames
-from ltx_core.store.samples import ShardReader
-from ltx_core.training.samples import PoolSource
+from ltx_core.store.tensor_items import ShardReader
+from ltx_core.training.samples import StoreSource
 from ltx_core.vision.dinov2 import load_frame_encoder
 from ltx_core.vision.folder import open_encoder
 from tasks import stage_named
@@ -57,7 +57,7 @@ def test_every_trained_clip_has_the_encoders_features_of_its_own_frames(finished
 
 def test_training_reads_them_with_the_latents(finished: Bench, results: Results) -> None:
     inputs = results["encode_latents"].manifest, results["embed_text"].manifest, finished.workspace
-    source = PoolSource(*inputs, results["embed_frames"].manifest)
+    source = StoreSource(*inputs, results["embed_frames"].manifest)
     for sample in source.samples:
         assert ("features" in source.load(sample.clip_id)) == (sample.split == "train")
 

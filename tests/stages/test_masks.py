@@ -9,11 +9,11 @@ from PIL import Image
 
 from datasets_spec import QuarantineReason
 from ltx_core.io.tensors import read_tensors
-from ltx_core.store.samples import ShardReader
+from ltx_core.store.tensor_items import ShardReader
 from ltx_core.training.batch import collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import eval_draw
-from ltx_core.training.samples import PoolSource
+from ltx_core.training.samples import StoreSource
 from tasks.stages.render.jobs import final_checkpoint
 from tests.stages.bench import SCENES, Bench, Results, computed, set_aside, write_clip
 
@@ -55,7 +55,7 @@ def test_masks_beside_the_footage(own: Bench) -> None:
     assert all(torch.equal(made[scene][name], plain[scene][name]) for scene in SCENES for name in plain[scene])
     assert any("other audio or another mask: only these are encoded" in note for note in bench.progress.told)
 
-    source = PoolSource(results["encode_latents"].manifest, results["embed_text"].manifest, bench.workspace)
+    source = StoreSource(results["encode_latents"].manifest, results["embed_text"].manifest, bench.workspace)
     samples = sorted(source.samples, key=lambda sample: sample.clip_id)[:1]
     batch = collate(samples, source, lambda *_: eval_draw(samples[0], 0.5, TrainSettings()), audio_channels=None)
     assert batch.video.weight.tolist() == [[1.0, 0.0] * 4]

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from ltx_core.errors import ConfigError, DataError, Stopped
-from ltx_core.training.samples import PoolSource
+from ltx_core.training.samples import StoreSource
 from tasks import stage_named
 from tasks.runtime.execute import read_summary
 from tasks.runtime.launch import launch
@@ -102,15 +102,15 @@ def test_others_end_with_the_first(training: Callable[..., StageRun]) -> None:
 def test_what_another_rank_finds_wrong_arrives_as_what_it_was(
     training: Callable[..., StageRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = PoolSource.load
+    kept = StoreSource.load
 
-    def load(self: PoolSource, clip_id: str) -> Any:
+    def load(self: StoreSource, clip_id: str) -> Any:
         if os.environ.get("RANK") == "1":
             raise DataError("the shard is gone")
         return kept(self, clip_id)
 
     execution = training()
-    monkeypatch.setattr(PoolSource, "load", load)  # of the forks too
+    monkeypatch.setattr(StoreSource, "load", load)  # of the forks too
     with pytest.raises(DataError, match="on rank 1: the shard is gone"):
         launch(execution, Listener())
 

@@ -190,11 +190,11 @@ def test_going_on_from_a_clip_and_making_a_region_anew(bench: Bench, tmp_path: P
 
 
 def encoded(bench: Bench, clip_id: str) -> torch.Tensor:
-    from ltx_core.training.samples import PoolSource
+    from ltx_core.training.samples import StoreSource
 
     results = bench.run("encode_latents")
     rows: Sequence[Any] = list(results["encode_latents"].manifest)
-    return PoolSource(rows, [], bench.workspace).load(clip_id)["video"].float()
+    return StoreSource(rows, [], bench.workspace).load(clip_id)["video"].float()
 
 
 def picture_options(path: Path, **more: Any) -> dict[str, Any]:

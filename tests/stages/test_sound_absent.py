@@ -15,7 +15,7 @@ from ltx_core.errors import ConfigError
 from ltx_core.io.tensors import read_tensors
 from ltx_core.tiny.corpus import Audio, Footage, aac
 from ltx_core.tiny.footage import write_footage
-from ltx_core.training.samples import PoolSource
+from ltx_core.training.samples import StoreSource
 from tests.stages.bench import SCENES, Bench, Results, computed, write_clip
 from tests.stages.test_sound_dir import write_audio
 
@@ -101,7 +101,7 @@ def test_sound_that_ends_early_is_learnt_as_far_as_it_goes(own: Bench, tmp_path:
     assert len(beyond) == 1, "the file's second clip lies beyond its sound, which is not silence"
     assert not beyond[0].has_audio_loss
     assert [row.absent_sound for name, row in by_clip.items() if SCENES[2] in name] == [[]]
-    source = PoolSource(by_clip.values(), [], bench.workspace)
+    source = StoreSource(by_clip.values(), [], bench.workspace)
     (info,) = (sample for sample in source.samples if sample.clip_id == cut.clip_id)
     assert info.absent_sound == (5, 6, 7, 8)
     assert streams(bench, results) == {"video", "audio", "cross"}

@@ -14,7 +14,7 @@ from datasets_spec import Clip, DatasetSpec, Latent, QuarantineReason
 from flows.config import load_config
 from ltx_core.errors import ConfigError
 from ltx_core.media.clip import clip_audio
-from ltx_core.store.samples import ShardReader
+from ltx_core.store.tensor_items import ShardReader
 from tasks.stages.split import SPLIT_FIELDS, _settings
 from tests.stages.bench import SCENES, Bench, Results, computed, set_aside
 

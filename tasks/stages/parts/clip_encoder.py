@@ -16,17 +16,15 @@ from ltx_core.autoencoder.audio import encode_audio, mel_config
 from ltx_core.autoencoder.encoding import ClipEncoder, Decoded, encode_clips
 from ltx_core.autoencoder.video import compiled_encoder, encode_pixels, shapes_to_compile
 from ltx_core.checkpoint.load import load_audio_vae, load_video_vae
-from ltx_core.media.clip import clip_files, clip_seconds
+from ltx_core.media.clip import WholeClip, beside_images, clip_files, clip_seconds, whole_clip
 from ltx_core.media.errors import MediaError
-from ltx_core.media.unchanged import read_unchanged
-from ltx_core.media.whole_clip import WholeClip, beside_images, whole_clip
-from ltx_core.media.workers import Leaving, Window, default_workers, limits_of, read_apart, run_ahead
+from ltx_core.media.workers import Leaving, Window, default_workers, limits_of, read_apart, read_unchanged, run_ahead
 from ltx_core.memory.plan import free_bytes, plan
 from ltx_core.memory.video_vae import VaeMemory, VaeWork, auto_batch_size
 from ltx_core.progress import stop_if_asked
 from ltx_core.shapes import PixelShape
-from ltx_core.store.index import Entry
-from ltx_core.store.samples import ShardReader
+from ltx_core.store.shards import Entry
+from ltx_core.store.tensor_items import ShardReader
 from tasks.runtime.device import prepare_device, torch_dtype
 from tasks.runtime.stage import StageRun
 from tasks.stages.encode_latents import EncodeLatentsConfig

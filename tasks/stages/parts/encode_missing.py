@@ -13,8 +13,7 @@ from ltx_core.io.json_file import write_json
 from ltx_core.io.lock import folder_lock
 from ltx_core.media.errors import MediaError
 from ltx_core.progress import stop_if_asked
-from ltx_core.store.index import Entry, mended_index
-from ltx_core.store.writer import ShardLimits, ShardWriter
+from ltx_core.store.shards import Entry, ShardLimits, ShardWriter, mended_index
 from tasks.runtime.device import loading
 from tasks.runtime.shared import ConfigModel
 from tasks.runtime.stage import Outcome, StageRun
@@ -131,7 +130,7 @@ def _write(
     unit: str,
 ) -> dict[str, Entry]:
     with loading():
-        from ltx_core.store.samples import BackgroundWriter
+        from ltx_core.store.tensor_items import BackgroundWriter
 
     with (
         ShardWriter(folder, run.config.limits()) as writer,

@@ -7,8 +7,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ltx_core.media.errors import MediaError
-from ltx_core.media.unchanged import never, read_unchanged
-from ltx_core.media.workers import Leaving, Window, default_workers, limits_of, read_apart, run_ahead
+from ltx_core.media.workers import (
+    Leaving,
+    Window,
+    default_workers,
+    limits_of,
+    never,
+    read_apart,
+    read_unchanged,
+    run_ahead,
+)
 from ltx_core.progress import stop_if_asked
 from ltx_core.store.json_items import ItemStore
 from tasks.runtime.stage import StageRun

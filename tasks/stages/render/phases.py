@@ -21,7 +21,7 @@ from ltx_core.io.digest import is_vouched, vouch
 from ltx_core.media.audio import decode_sound
 from ltx_core.media.image import read_picture
 from ltx_core.media.mp4 import write_mp4
-from ltx_core.media.unchanged import read_unchanged
+from ltx_core.media.workers import read_unchanged
 from ltx_core.memory.plan import free_bytes, plan
 from ltx_core.memory.video_vae import VaeMemory, VaeWork
 from ltx_core.progress import Silent, stop_if_asked
@@ -30,7 +30,7 @@ from ltx_core.sampling.request import RenderRequest
 from ltx_core.sampling.sampler import Prompts, sample
 from ltx_core.shapes import PixelShape
 from ltx_core.text.contexts import text_contexts
-from ltx_core.training.samples import PoolSource
+from ltx_core.training.samples import StoreSource
 from tasks.runtime.device import prepare_device, torch_dtype
 from tasks.runtime.stage import StageRun
 from tasks.stages.parts.low_precision import quantised_folder
@@ -63,7 +63,7 @@ def encode_files(jobs: Sequence[RenderJob], checkpoint: Any, *, crf: int, device
 
 
 def conditionings(
-    job: RenderJob, source: PoolSource, encoded: Encoded, run: StageRun[RenderValidationConfig]
+    job: RenderJob, source: StoreSource, encoded: Encoded, run: StageRun[RenderValidationConfig]
 ) -> list[Conditioning]:
     """What the job's mode is given beside the text."""
     given, request, config = job.given, job.request, run.config
@@ -136,7 +136,7 @@ def sample_missing(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConf
     device = prepare_device(run.shared.memory)
     dtype = torch_dtype(run.config.dtype)
     checkpoint = run.model
-    source = PoolSource(run.inputs["encode_latents"], run.inputs["embed_text"], run.workspace.root)
+    source = StoreSource(run.inputs["encode_latents"], run.inputs["embed_text"], run.workspace.root)
     prompts = _prompts(todo, run, source, load_connectors(checkpoint, device=device, dtype=dtype), device)
     crf = picture_crf(run.config, run.shared)
     encoded = encode_files(todo, checkpoint, crf=crf, device=device, dtype=dtype)
@@ -182,7 +182,7 @@ def _alone(prompts: dict[str, Prompts], job: RenderJob) -> Prompts:
 
 @torch.no_grad()
 def _prompts(
-    jobs: Sequence[RenderJob], run: StageRun[RenderValidationConfig], source: PoolSource, connectors: Any, device: str
+    jobs: Sequence[RenderJob], run: StageRun[RenderValidationConfig], source: StoreSource, connectors: Any, device: str
 ) -> dict[str, Prompts]:
     """Contexts of each prompt, with those of the negative prompt."""
 

@@ -32,7 +32,7 @@ from ltx_core.sampling.guidance import Guidance, StreamGuidance
 from ltx_core.sampling.request import RenderRequest
 from ltx_core.sampling.sampler import Prompts, initial_state, sample
 from ltx_core.sampling.schedule import schedule_sigmas
-from tests.numerics.lora.conftest import AUDIO_CHANNELS, CHANNELS, REGISTERS, TEXT, build_pipeline
+from tests.numerics.adapters.conftest import AUDIO_CHANNELS, CHANNELS, REGISTERS, TEXT, build_pipeline
 
 pytestmark = pytest.mark.numerics
 

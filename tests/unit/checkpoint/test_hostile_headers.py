@@ -16,7 +16,7 @@ from ltx_core.errors import CheckpointError
 from ltx_core.io.safetensors import read_header
 from ltx_core.io.tensors import read_tensors
 from ltx_core.sampling.decoding import load_latents
-from ltx_core.store.samples import ShardReader, sample_digest
+from ltx_core.store.tensor_items import ShardReader, item_digest
 
 DATA = bytes(range(24))
 
@@ -122,7 +122,7 @@ def as_sample(path: Path) -> None:
     """The same bytes as a sample in a shard, under a digest that is theirs."""
     data = path.read_bytes()
     (path.parent / "shard.tar").write_bytes(b"\0" * 512 + data)
-    ShardReader(path.parent).read("shard.tar", 512, len(data), sample_digest(data))
+    ShardReader(path.parent).read("shard.tar", 512, len(data), item_digest(data))
 
 
 READERS: dict[str, Callable[[Path], Any]] = {

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from datasets_spec import Clip, QuarantineReason
+from ltx_core.media.clip import cells, check_mask, mask_weights, over_time
 from ltx_core.media.errors import MediaError
 from ltx_core.media.find import find_masks
-from ltx_core.media.whole_clip import cells, check_mask, mask_weights, over_time
 
 ClipOf = Callable[..., Clip]
 WriteVideo = Callable[..., Path]

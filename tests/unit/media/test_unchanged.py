@@ -11,7 +11,7 @@ from datasets_spec import QuarantineReason
 from ltx_core.errors import TransientError
 from ltx_core.io.digest import DigestMemo, file_digest
 from ltx_core.media.errors import MediaError
-from ltx_core.media.unchanged import TRIES, read_unchanged
+from ltx_core.media.workers import TRIES, read_unchanged
 
 BEFORE, AFTER = b"before", b"after!"
 Read = Callable[[], bytes]

@@ -12,7 +12,7 @@ from transformers import Dinov2Model
 
 from ltx_core.autoencoder.encoding import Decoded
 from ltx_core.errors import CheckpointError, ShapeError
-from ltx_core.media.whole_clip import latent_frames
+from ltx_core.media.clip import latent_frames
 from ltx_core.vision.dinov2 import FrameEncoder, embed_clips, load_frame_encoder
 from ltx_core.vision.folder import open_encoder
 from tests.vision import WIDTH, write_dinov2

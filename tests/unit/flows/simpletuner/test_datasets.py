@@ -9,7 +9,7 @@ import pytest
 from flows.config import RunConfig, guide_notices, load_config
 from flows.simpletuner.table import table
 from ltx_core.errors import ConfigError
-from tests.unit.simpletuner.conftest import LEAST, printed
+from tests.unit.flows.simpletuner.conftest import LEAST, printed
 
 ENTRY = {"id": "clips", "type": "local", "instance_data_dir": "footage"}
 GOES: list[tuple[dict[str, Any], dict[str, Any]]] = [

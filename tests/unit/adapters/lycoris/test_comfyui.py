@@ -19,7 +19,7 @@ from ltx_core.adapters.lycoris_layout import NORM_OF_FROZEN
 from ltx_core.io.tensors import read_tensors, write_tensors
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.state import lora_metadata
-from tests.unit.lycoris.conftest import KINDS, every_kind
+from tests.unit.adapters.lycoris.conftest import KINDS, every_kind
 
 pytestmark = pytest.mark.whole
 

@@ -7,7 +7,7 @@ import pytest
 
 from flows.config import load_config
 from ltx_core.errors import ConfigError
-from tests.unit.simpletuner.conftest import Load
+from tests.unit.flows.simpletuner.conftest import Load
 
 
 def test_prompts_of_the_file_follow_those_of_the_configuration(project: Path, load: Load) -> None:

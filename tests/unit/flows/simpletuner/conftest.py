@@ -10,7 +10,7 @@ import pytest
 
 from flows.config import RunConfig, guide_notices, load_config
 
-PRINTED = Path(__file__).parents[2] / "simpletuner"
+PRINTED = Path(__file__).parents[3] / "simpletuner"
 LEAST = {"data_backend_config": "config/ltx2/multidatabackend.json"}
 Load = Callable[..., RunConfig]
 Notices = Callable[..., list[str]]

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from tests.unit.simpletuner.cases import MASTER, ON, RAMP, full
-from tests.unit.simpletuner.conftest import Load, Notices
+from tests.unit.flows.simpletuner.cases import MASTER, ON, RAMP, full
+from tests.unit.flows.simpletuner.conftest import Load, Notices
 
 OFF: list[dict[str, Any]] = [
     {"reflexflow": False},

@@ -9,8 +9,8 @@ from flows.config import guide_notices
 from flows.simpletuner.draft import is_off
 from flows.simpletuner.table import Group, table
 from ltx_core.errors import ConfigError
-from tests.unit.simpletuner.conftest import LEAST, Load, Notices
-from tests.unit.simpletuner.test_datasets import ENTRY, load, write
+from tests.unit.flows.simpletuner.conftest import LEAST, Load, Notices
+from tests.unit.flows.simpletuner.test_datasets import ENTRY, load, write
 
 GROUPS, OF_DATASETS = table("options").groups, table("datasets").groups
 ON = "something of it"

@@ -17,9 +17,8 @@ from datasets_spec.sealed_table import read_sealed
 from ltx_core.errors import DataError
 from ltx_core.io.digest import DigestMemo, file_digest
 from ltx_core.io.table_file import write_table
-from ltx_core.store.index import read_index
-from ltx_core.store.samples import ShardReader, pack_sample
-from ltx_core.store.writer import ShardLimits, ShardWriter
+from ltx_core.store.shards import ShardLimits, ShardWriter, read_index
+from ltx_core.store.tensor_items import ShardReader, pack_item
 
 
 def tensors(seed: int) -> dict[str, torch.Tensor]:
@@ -32,9 +31,9 @@ def tensors(seed: int) -> dict[str, torch.Tensor]:
 
 
 def write(folder: Path, seeds: range, limits: ShardLimits | None = None) -> None:
-    with ShardWriter(folder, limits or ShardLimits(max_samples=3)) as writer:
+    with ShardWriter(folder, limits or ShardLimits(max_items=3)) as writer:
         for seed in seeds:
-            data, digest = pack_sample(tensors(seed))
+            data, digest = pack_item(tensors(seed))
             writer.add(f"clip{seed}", data, digest, {"seed": seed})
 
 
@@ -86,7 +85,7 @@ KILLED_IN_AN_INDEX = """
 import os, signal, sys
 from pathlib import Path
 from ltx_core.io import atomic
-from tests.unit.pool.test_shards import write
+from tests.unit.store.test_shards import write
 
 def die(path):
     if path.suffix == ".parquet":
@@ -149,7 +148,7 @@ def test_reader_refuses_flipped_bytes(tmp_path: Path) -> None:
     data = bytearray(entry.shard.read_bytes())
     data[entry.offset + entry.size - 1] ^= 1
     entry.shard.write_bytes(data)
-    with pytest.raises(DataError, match=r"damaged.*Run again: only its samples"):
+    with pytest.raises(DataError, match=r"damaged.*Run again: only its items"):
         ShardReader(tmp_path).read(entry.shard.name, entry.offset, entry.size, entry.sha256)
 
 
@@ -160,7 +159,7 @@ def test_a_shard_that_is_cut_while_it_is_used_is_named(tmp_path: Path) -> None:
     place, reader = (entry.shard.name, entry.offset, entry.size, entry.sha256), ShardReader(tmp_path)
     reader.read(*place)
     os.truncate(entry.shard, entry.offset + entry.size - 10)
-    with pytest.raises(DataError, match=r"damaged.*Run again: only its samples"):
+    with pytest.raises(DataError, match=r"damaged.*Run again: only its items"):
         reader.read(*place)
     entry.shard.unlink()
     with pytest.raises(DataError, match=r"cannot be read \(No such file or directory\). Run again"):
@@ -168,5 +167,5 @@ def test_a_shard_that_is_cut_while_it_is_used_is_named(tmp_path: Path) -> None:
 
 
 def test_bytes_of_a_sample_are_plain_safetensors() -> None:
-    data, _ = pack_sample(tensors(1))
+    data, _ = pack_item(tensors(1))
     assert torch.equal(load(io.BytesIO(data).getvalue())["audio"], tensors(1)["audio"])

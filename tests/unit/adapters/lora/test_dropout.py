@@ -9,7 +9,7 @@ import torch
 from ltx_core.adapters.lora import add_lora, lora_layers, lora_parameters
 from ltx_core.engine.dropout import KeyedDropout, dropout_key, set_dropout_key
 from ltx_core.engine.projection import project_together
-from tests.unit.lora.conftest import velocities
+from tests.unit.adapters.lora.conftest import velocities
 
 KEYS = torch.tensor([dropout_key("a"), dropout_key("b")])
 

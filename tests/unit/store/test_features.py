@@ -6,7 +6,7 @@ import torch
 from benchmarks import released
 from ltx_core.errors import DataError
 from ltx_core.store.features import store_features, stored_features
-from ltx_core.store.samples import pack_sample
+from ltx_core.store.tensor_items import pack_item
 
 CAPTION_TOKENS = 200
 MOST_BYTES = 2_000_000
@@ -37,7 +37,7 @@ def features(generation: str) -> dict[str, torch.Tensor]:
 def test_a_caption_of_200_tokens_takes_less_than_2_mb(generation: str, plain_bytes: int) -> None:
     made = features(generation)
     assert sum(value.nbytes for value in made.values()) == plain_bytes
-    data, _ = pack_sample(store_features(made))
+    data, _ = pack_item(store_features(made))
     assert 0.5 * plain_bytes < len(data) < MOST_BYTES
     assert len(data) < 0.75 * plain_bytes
 

@@ -10,7 +10,7 @@ import pytest
 from flows.config import guide_notices, load_config
 from ltx_core.adapters.lycoris_settings import LycorisSettings
 from ltx_core.errors import ConfigError
-from tests.unit.simpletuner.conftest import Load, Notices
+from tests.unit.flows.simpletuner.conftest import Load, Notices
 
 LOKR: dict[str, Any] = {
     "algo": "lokr",

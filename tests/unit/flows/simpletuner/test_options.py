@@ -10,8 +10,8 @@ from flows.simpletuner.handlers import LIBRARY
 from flows.simpletuner.table import GROUPS_TITLE, table
 from ltx_core.errors import ConfigError
 from tasks.stages.render_validation import says_motion
-from tests.unit.simpletuner.cases import DISTILLED, GOES, REFUSED, SILENT, TOLD, Options
-from tests.unit.simpletuner.conftest import LEAST, Load, Notices
+from tests.unit.flows.simpletuner.cases import DISTILLED, GOES, REFUSED, SILENT, TOLD, Options
+from tests.unit.flows.simpletuner.conftest import LEAST, Load, Notices
 
 
 def reached(config: RunConfig, dotted: str) -> Any:

@@ -17,7 +17,7 @@ from ltx_core.memory.training import AdapterWork, Training
 from ltx_core.memory.transformer import linear_shapes
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.plan_settings import Bucket, bucket_of, workload
-from tests.unit.lycoris.conftest import every_kind, put_on
+from tests.unit.adapters.lycoris.conftest import every_kind, put_on
 
 BUCKET: Bucket = bucket_of("64x64@9", 24, 4)
 

@@ -18,7 +18,7 @@ from ltx_core.adapters.trained import check_export, stacked
 from ltx_core.errors import CheckpointError
 from ltx_core.io.digest import file_digest
 from ltx_core.io.tensors import read_tensors, write_tensors
-from tests.unit.lycoris.conftest import every_kind, pretend_training, put_on
+from tests.unit.adapters.lycoris.conftest import every_kind, pretend_training, put_on
 
 pytestmark = pytest.mark.whole
 

@@ -7,7 +7,7 @@ import pytest
 
 from flows.config import guide_notices, load_config
 from ltx_core.errors import ConfigError
-from tests.unit.simpletuner.conftest import LEAST, Load, printed
+from tests.unit.flows.simpletuner.conftest import LEAST, Load, printed
 
 
 def test_the_printed_config_is_read_unchanged(project: Path) -> None:

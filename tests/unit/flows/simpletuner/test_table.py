@@ -15,7 +15,7 @@ from flows.simpletuner.handlers import HANDLERS
 from flows.simpletuner.page import guide_page
 from flows.simpletuner.table import Option, Row, Tip, table, tips
 from tests.repo.test_glossary import WORDS, count, plain
-from tests.unit.simpletuner.conftest import PRINTED, Load, printed
+from tests.unit.flows.simpletuner.conftest import PRINTED, Load, printed
 
 ROOT = PRINTED.parents[1]
 NAMED = (PRINTED / "options.txt").read_text().splitlines()

@@ -13,9 +13,9 @@ from ltx_core.engine.assemble import bring_weights, frozen_weight, set_policies,
 from ltx_core.engine.low_precision import LowPrecision, QuantisedLinear
 from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.projection import with_added
+from tests.unit.adapters.lycoris.conftest import KINDS, pretend_training, put_on
 from tests.unit.engine.conftest import build as engine_build
 from tests.unit.engine.conftest import streams
-from tests.unit.lycoris.conftest import KINDS, pretend_training, put_on
 
 pytestmark = pytest.mark.whole
 

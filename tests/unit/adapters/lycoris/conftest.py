@@ -10,7 +10,7 @@ from ltx_core.adapters.lora import linear_layers
 from ltx_core.adapters.lycoris_files import TrainedLycoris
 from ltx_core.adapters.lycoris_layout import lycoris_layers
 from ltx_core.adapters.lycoris_settings import LycorisSettings
-from tests.unit.lora.conftest import build, run_forward
+from tests.unit.adapters.lora.conftest import build, run_forward
 
 __all__ = ["build", "run_forward"]
 KINDS: dict[str, dict[str, Any]] = {

@@ -11,9 +11,8 @@ from torch import Tensor
 
 from ltx_core.errors import StorageError
 from ltx_core.io.digest import DigestMemo
-from ltx_core.store.index import read_index
-from ltx_core.store.samples import BackgroundWriter
-from ltx_core.store.writer import ShardLimits, ShardWriter
+from ltx_core.store.shards import ShardLimits, ShardWriter, read_index
+from ltx_core.store.tensor_items import BackgroundWriter
 from ltx_core.transfer import Arriving, one_behind, to_device, to_host
 
 
@@ -56,7 +55,7 @@ def test_samples_are_stored_in_order_by_another_thread(tmp_path: Path) -> None:
 
         return tensors
 
-    with ShardWriter(tmp_path, ShardLimits(max_samples=3)) as writer, BackgroundWriter(writer) as store:
+    with ShardWriter(tmp_path, ShardLimits(max_items=3)) as writer, BackgroundWriter(writer) as store:
         for number in range(7):
             store.add(f"key{number}", made(number), {"number": number})
     assert threading.current_thread().name not in threads

@@ -1,4 +1,4 @@
-"""Tensors in and out of the store's samples: read one at a time from shards, stored by threads of their own."""
+"""Tensors in and out of the store's items: read one at a time from shards, stored by threads of their own."""
 
 import hashlib
 import os
@@ -17,24 +17,24 @@ from ltx_core.errors import DataError
 from ltx_core.io.digest import DIGEST_LENGTH
 from ltx_core.io.safetensors import header_of
 from ltx_core.io.tensors import torch_dtype
-from ltx_core.store.writer import ShardWriter
+from ltx_core.store.shards import ShardWriter
 from ltx_core.transfer import PACKING_THREADS
 
 
-def pack_sample(tensors: Mapping[str, Tensor]) -> tuple[bytes, str]:
-    """Safetensors bytes of a sample and their digest. The same tensors give the same bytes."""
+def pack_item(tensors: Mapping[str, Tensor]) -> tuple[bytes, str]:
+    """Safetensors bytes of an item and their digest. The same tensors give the same bytes."""
     data = save({name: tensor.contiguous().cpu() for name, tensor in sorted(tensors.items())})
-    return data, sample_digest(data)
+    return data, item_digest(data)
 
 
-def sample_digest(data: bytes | memoryview) -> str:
-    """SHA-256 of a sample's bytes, as long as every digest here."""
+def item_digest(data: bytes | memoryview) -> str:
+    """SHA-256 of an item's bytes, as long as every digest here."""
     return hashlib.sha256(data).hexdigest()[:DIGEST_LENGTH]
 
 
 class ShardReader:
-    """Random access to samples. Each sample's bytes are checked when first read. Threads may share a reader: at worst
-    two of them check the same sample.
+    """Random access to items. Each item's bytes are checked when first read. Threads may share a reader: at worst
+    two of them check the same item.
 
     Shards are read and never mapped: a mapped file that is cut short, or that its disk cannot give, ends the process
     with SIGBUS where an error can be told.
@@ -45,16 +45,16 @@ class ShardReader:
         self._checked: set[tuple[str, int, int, str]] = set()
 
     def read(self, shard: str, offset: int, size: int, sha256: str) -> dict[str, Tensor]:
-        """The tensors of one sample of `shard` (relative to the root), which share memory of their own.
+        """The tensors of one item of `shard` (relative to the root), which share memory of their own.
 
         Raises:
             DataError: the shard is gone, shorter than its index says, of other bytes, or cannot be read.
         """
         view = _bytes(self.root / shard, offset, size)
-        if view is None or ((shard, offset, size, sha256) not in self._checked and sample_digest(view) != sha256):
+        if view is None or ((shard, offset, size, sha256) not in self._checked and item_digest(view) != sha256):
             raise DataError(
-                f"the sample at byte {offset} of {self.root / shard} is damaged: its bytes are not those its index "
-                f"names. Run again: only its samples are computed anew."
+                f"the item at byte {offset} of {self.root / shard} is damaged: its bytes are not those its index "
+                f"names. Run again: only its items are computed anew."
             )
         self._checked.add((shard, offset, size, sha256))
         return _tensors(view, self.root / shard)
@@ -89,31 +89,31 @@ def _tensors(view: memoryview, shard: Path) -> dict[str, Tensor]:
 
 
 MOST_WAITING = 64
-"""Samples that may wait for the disk; then the device does."""
+"""Items that may wait for the disk; then the device does."""
 
 
 class BackgroundWriter:
-    """Packs samples and gives them to a `ShardWriter` in order; use as a context manager inside the writer's own.
+    """Packs items and gives them to a `ShardWriter` in order; use as a context manager inside the writer's own.
 
     Leaving the block waits until all are stored, however it is left.
     """
 
     def __init__(self, writer: ShardWriter) -> None:
         self.writer = writer
-        self._packers = ThreadPoolExecutor(PACKING_THREADS, thread_name_prefix="pack samples")
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store samples")
+        self._packers = ThreadPoolExecutor(PACKING_THREADS, thread_name_prefix="pack items")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="store items")
         self._waiting: deque[Future[None]] = deque()
 
     def __enter__(self) -> "BackgroundWriter":
         return self
 
     def add(self, key: str, tensors: Callable[[], Mapping[str, Tensor]], info: Mapping[str, Any]) -> None:
-        """Take one sample, whose tensors are asked for on another thread; returns at once unless many are waiting.
+        """Take one item, whose tensors are asked for on another thread; returns at once unless many are waiting.
 
         Raises:
-            StorageError: the disk is full; raised here or on leaving for a sample that came earlier.
+            StorageError: the disk is full; raised here or on leaving for an item that came earlier.
         """
-        packed = self._packers.submit(lambda: pack_sample(tensors()))
+        packed = self._packers.submit(lambda: pack_item(tensors()))
         self._waiting.append(self._thread.submit(self._store, key, packed, info))
         while self._waiting and (len(self._waiting) > MOST_WAITING or self._waiting[0].done()):
             self._waiting.popleft().result()
