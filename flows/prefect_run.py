@@ -32,16 +32,8 @@ from prefect.states import Cancelled, Completed, Crashed, Failed
 
 from flows.config import RunConfig
 from flows.listeners import StagePace
-from flows.run import (
-    QUARANTINE_HEADERS,
-    STAGE_HEADERS,
-    Around,
-    quarantine_rows,
-    run_address,
-    run_tracked,
-    stage_rows,
-    terminal,
-)
+from flows.report.summary import QUARANTINE_HEADERS, STAGE_HEADERS, RunSummary, quarantine_rows, stage_rows
+from flows.run import Around, run_address, run_tracked, terminal
 from flows.selection import Selection
 from flows.server.answers import api_url
 from flows.server.processes import dead_runs, forget, recorded_process
@@ -58,18 +50,18 @@ PICTURE_EDGE = 1000
 """Longest edge in pixels of a picture kept inside Prefect's database."""
 
 
-def publish(results: list[StageResult], run: TrackedRun, config: RunConfig) -> None:
+def publish(summary: RunSummary, run: TrackedRun, config: RunConfig) -> None:
     """Make the artifacts of a finished run."""
     create_table_artifact(
-        table=_plain(STAGE_HEADERS, stage_rows(results)), key="stages", description="What each stage did."
+        table=_plain(STAGE_HEADERS, stage_rows(summary)), key="stages", description="What each stage did."
     )
     create_table_artifact(
-        table=_plain(QUARANTINE_HEADERS, quarantine_rows(results)),
+        table=_plain(QUARANTINE_HEADERS, quarantine_rows(summary)),
         key="quarantine",
         description="Items that were quarantined, each with its reason.",
     )
     create_link_artifact(link=run_address(config, run), link_text="MLflow run", key="mlflow-run")
-    for result in results:
+    for result in summary.results:
         for picture in find_whole(result.run.out, "*.png"):
             create_image_artifact(
                 image_url=_data_uri(picture),
@@ -259,7 +251,7 @@ def run_in_flow(config: RunConfig, selection: Selection) -> list[StageResult]:
         lost = partial(_lost, watching) if of_a_command else get_run_logger().warning
         seen = Everyone(watching, PrefectProgress(lost))
         ran = run_tracked(config, selection, key=str(run.id), name=run.name, watching=seen, around=_as_tasks())
-        publish(ran.results, ran.tracked, config)
+        publish(ran.summary, ran.tracked, config)
     return ran.results
 
 

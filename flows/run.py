@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
@@ -17,22 +18,22 @@ from datasets_spec import Manifest
 from flows.config import RunConfig
 from flows.listeners import Downloading, TerminalBars, TerminalLines
 from flows.plan import prepare, required_manifest
-from flows.run_tracking import Tracked
+from flows.report.page import write_record, write_report
+from flows.report.summary import RunSummary, summarise, terminal_rows
+from flows.run_tracking import Tracked, tracked_settings
 from flows.selection import Selection, inputs_of
 from ltx_core.errors import Stopped
-from ltx_core.io.json_file import write_json
 from ltx_core.progress import SILENT, Progress
-from ltx_core.report.page import Badge, Cell, Section, run_report, table
 from tasks import STAGES
-from tasks.runtime.execute import read_quarantine
 from tasks.runtime.launch import StageResult, perform, with_retries
 from tasks.runtime.messages import Everyone, Listener
 from tasks.runtime.stage import StageRun
-from tasks.stages.parts.low_precision import lines_in
 from tasks.tracking.mlflow import TrackedRun
 
 UI_VARIABLE = "LTX2_MLFLOW_UI"
 """Address of the MLflow UI that `ltx2-lora up` started; its worker passes it on to flow runs."""
+REPORT = "report"
+"""How those who watch are told of the page that is written at the end."""
 DEFAULT_UI = "http://127.0.0.1:5000"
 
 
@@ -41,49 +42,6 @@ def run_address(config: RunConfig, run: TrackedRun) -> str:
     uri = config.tracking.uri
     server = str(uri) if uri is not None and uri.is_http else os.environ.get(UI_VARIABLE, DEFAULT_UI)
     return f"{server.rstrip('/')}/#/experiments/{run.experiment}/runs/{run.run_id}"
-
-
-STAGE_HEADERS = ("stage", "result", "in", "out", "quarantined", "computed", "reused", "unit", "seconds", "key")
-QUARANTINE_HEADERS = ("stage", "item", "reason", "detail")
-
-
-def write_report(config: RunConfig, name: str, results: list[StageResult], run: TrackedRun) -> Path:
-    """Write `run.json` (stage to key) and `report.html`; give the page's path."""
-    folder = config.place().runs / name
-    keys = {result.run.stage.name: result.run.decided.key for result in results}
-    write_json(folder / "run.json", {"stages": keys, "mlflow_run_id": run.run_id}, indent=2)
-    facts: dict[str, Cell] = {"run": name, "workspace": str(config.workspace), "MLflow run": run.run_id}
-    sections = [
-        Section("Stages", table(STAGE_HEADERS, stage_rows(results))),
-        Section("Quarantine", table(QUARANTINE_HEADERS, quarantine_rows(results), empty="Nothing was quarantined.")),
-    ]
-    if held := [[line] for result in results for line in lines_in(result.run.out)]:
-        sections.append(Section("The base in 8 bits", table(("compared with full precision",), held)))
-    page = folder / "report.html"
-    run_report(page, f"ltx2-lora: {name}", facts, sections)
-    return page
-
-
-def stage_rows(results: list[StageResult]) -> list[list[Cell]]:
-    """One row a stage: what it did, with its counts."""
-    rows: list[list[Cell]] = []
-    for result in results:
-        s = result.summary
-        badge = Badge(result.state_name, "good" if result.built else "plain")
-        computed, reused = (s.computed, s.reused) if result.built else (0, s.num_out)
-        rows.append(
-            [s.stage, badge, s.num_in, s.num_out, s.num_quarantined, computed, reused, s.unit, s.seconds, s.key]
-        )
-    return rows
-
-
-def quarantine_rows(results: list[StageResult]) -> list[list[Cell]]:
-    """One row for each item that was set aside, by any stage."""
-    return [
-        [result.summary.stage, item.item, item.reason.value, item.detail]
-        for result in results
-        for item in read_quarantine(result.manifest)
-    ]
 
 
 Perform = Callable[[StageRun[Any]], StageResult]
@@ -128,9 +86,14 @@ Around = Callable[[StageRun[Any], Callable[[], StageResult]], StageResult]
 class Ran:
     """A run that ended well."""
 
-    results: list[StageResult]
+    summary: RunSummary
     report: Path
     tracked: TrackedRun
+
+    @property
+    def results(self) -> list[StageResult]:
+        """What each stage came to."""
+        return list(self.summary.results)
 
 
 def run_here(config: RunConfig, selection: Selection) -> Ran:
@@ -154,10 +117,16 @@ def run_tracked(
         LtxError: a stage failed; MLflow's run says FAILED.
     """
     with _tracked(config, key, name, watching) as tracked:
+        began = time.monotonic()
         results = _run(config, selection, watching, tracked, around)
-        report = write_report(config, name, results, tracked.shown)
-        tracked.parent.artifacts([report])
-        return Ran(results, report, tracked.shown)
+        summary = summarise(config, name, results, time.monotonic() - began)
+        settings = tracked_settings(config)
+        report = write_report(config, summary, settings, {"MLflow": run_address(config, tracked.shown)})
+        write_record(
+            summary, settings, tracked.shown.run_id, {"result": summary.lines(), "table": terminal_rows(summary)}
+        )
+        tracked.conclude(summary, report)
+        return Ran(summary, report, tracked.shown)
 
 
 @contextmanager

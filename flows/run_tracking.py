@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
+from datasets_spec import Clip
+from datasets_spec.manifest import rows_digest
 from flows.config import RunConfig
+from flows.report.record import flat_settings, record_before, run_label
+from flows.report.summary import RunSummary
 from flows.server.processes import beginning, end_dead_runs
 from flows.wandb_mirror import WandbMirror, start_mirror
 from ltx_core.errors import ConfigError, DamagedError
@@ -21,6 +26,8 @@ from tasks.runtime.launch import StageResult
 from tasks.runtime.shared import ConfigModel
 from tasks.runtime.stage import StageRun
 from tasks.stages.register import RUN_ID_VARIABLE, Register
+from tasks.stages.train_lora import TrainLora
+from tasks.tracking.experiment import NOTE, describe
 from tasks.tracking.log import LoggedRun, Say, TrackingLog, kept_folder, tell_kept
 from tasks.tracking.mlflow import TrackedRun, answering, tracking_errors
 
@@ -58,6 +65,10 @@ FLUSH_SECONDS = 2.0
 BEGUN_SECONDS = 30.0
 """How long `register` waits for its run's name, unless MLflow is known to be away."""
 VERSIONED = ("ltx2-lora", "torch", "diffusers", "transformers", "peft", "prefect", "mlflow")
+COMPARED = ("loss", "eval/", "learning_rate")
+"""Beginnings of the names of metrics that the run has too, not only its training."""
+NOTE_LIMIT = 5000
+"""MLflow refuses longer tags from 8,000 on."""
 LINK_FILE = "mlflow.json"
 """In a stage's folder: which MLflow run built it."""
 
@@ -77,11 +88,13 @@ class Tracked:
             ConfigError: W&B is asked for and does not begin.
         """
         self._config, self._key, self._say = config, key, say
-        self._log = _open_log(config, key, config.tracking.run_name or name, say)
+        self._settings, self._before = flat_settings(tracked_settings(config)), record_before(config.place(), name)
+        self._log = _open_log(config, key, config.tracking.run_name or run_label(self._settings, self._before), say)
         self.parent = LoggedRun(self._log, key)
         self.shown = TrackedRun(self._log.client, self._log.experiment, str(self.parent.run_id()))
         self.parent.params(tracked_settings(config))
-        self.parent.tags({f"version.{p}": version(p) for p in VERSIONED} | {"git_commit": _git_commit()})
+        versions = {f"version.{p}": version(p) for p in VERSIONED}
+        self.parent.tags({**versions, "git_commit": _git_commit(), "ltx2.folder": f"runs/{name}"})
         self._log.start()
         self._mirror = self._beside(key, name)
         self.child: LoggedRun | None = None
@@ -150,6 +163,16 @@ class Tracked:
         if self._mirror is not None:
             self._mirror.summarize(name, {"state": result.state_name, **figures})
 
+    def conclude(self, summary: RunSummary, report: Path) -> None:
+        """What the run came to, on its own page: figures, footage, a description, the report, and its name."""
+        if self._config.tracking.run_name is None:
+            self.parent.name(run_label(self._settings, self._before, summary.num_clips))
+        self.parent.metrics((name, value, 0) for name, value in summary.figures.items())
+        for name, digest, source in footage_of(self._config, summary):
+            self.parent.dataset(name, digest, source)
+        self.parent.tags({NOTE: summary.markdown()[:NOTE_LIMIT]})
+        self.parent.artifacts([report])
+
     def end(self, status: str) -> None:
         """Close what is open, and say what MLflow has not taken, which a later run tells it."""
         self._flush()
@@ -170,6 +193,8 @@ class Tracked:
         points, self._points = self._points, []
         if points and self.child is not None:
             self.child.metrics(points)
+            if self._run.stage.name == TrainLora.name:  # so that runs compare by their losses without being opened
+                self.parent.metrics(point for point in points if point[0].startswith(COMPARED))
         if points and self._mirror is not None:
             self._mirror.log(self._run.stage.name, points)
 
@@ -184,6 +209,7 @@ def _open_log(config: RunConfig, key: str, name: str, say: Say) -> TrackingLog:
     tell_kept(log, config.tracking, place)
     with tracking_errors(config.tracking, place):
         end_dead_runs(client, experiment)
+        describe(client, experiment)
     return log
 
 
@@ -194,6 +220,20 @@ def _mirror(config: RunConfig, key: str, name: str, say: Say) -> WandbMirror | N
     named, project = config.tracking.run_name or name, config.tracking.experiment
     settings = mirrored_settings(config)
     return start_mirror(config.workspace, project=project, name=named, key=key, settings=settings, say=say)
+
+
+def footage_of(config: RunConfig, summary: RunSummary) -> list[tuple[str, str, str]]:
+    """Name, digest and source of each dataset; named after its folder, and its id where two folders have one name."""
+    clips: list[Clip] = list(summary.manifest("split") or ())
+    names = Counter(dataset.instance_data_dir.name for dataset in config.datasets)
+    found = []
+    for dataset in config.datasets:
+        own = [clip for clip in clips if clip.dataset == dataset.id]
+        folder = dataset.instance_data_dir
+        name = folder.name if names[folder.name] == 1 else f"{folder.name} ({dataset.id})"
+        if own:
+            found.append((name or dataset.id, rows_digest(own), json.dumps({"folder": str(folder), "clips": len(own)})))
+    return found
 
 
 def _link(name: str, folder: Path) -> dict[str, str]:

@@ -21,11 +21,13 @@ from flows.cli.arguments import (
 from flows.config import DEFAULT_CONFIG, RunConfig, guide_notices
 from flows.plan import PlannedStage, check_here, downloads
 from flows.plan import plan as planned_stages
+from flows.report.record import PAGE, RECORD
 from flows.run import run_here
 from flows.selection import select
 from flows.server.answers import server_answers
 from ltx_core.errors import ConfigError
 from ltx_core.io.atomic import find_whole
+from ltx_core.io.json_file import read_json
 from tasks import STAGES
 from tasks.tracking.mlflow import answering
 
@@ -107,19 +109,30 @@ def run(
             read.place().set_latest(stage.stage.name, str(stage.key))
         names = ", ".join(stage.name for stage in selection.wanted(read).stages)
         console.print(f"nothing to do: {names} are up to date in {read.workspace}", highlight=False)
+        if (last := newest_report(read)) is not None:
+            console.print(f"report: {last}", highlight=False, markup=False, soft_wrap=True)
         return
     if server_answers():
-        results, report = _run_flow(path, overrides, only, from_stage, force), newest_report(read)
+        _run_flow(path, overrides, only, from_stage, force)
+        report = newest_report(read)
     else:
         console.print("[dim]no Prefect server answers (`ltx2-lora up` starts one); this run is seen here only[/dim]")
-        ran = run_here(read, selection)
-        results = {result.summary.stage: result.state_name for result in ran.results}
-        report = str(ran.report)
-    table = Table("stage", "result", title="done", title_justify="left")
-    for name, state in results.items():
-        table.add_row(name, state)
+        report = run_here(read, selection).report
+    print_result(console, report)
+
+
+def print_result(console: Console, report: Path | None) -> None:
+    """The result first, then what each stage did, and last the page that shows all of it."""
+    if report is None:
+        return
+    record = read_json(report.parent / RECORD)
+    for line in record["result"]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    table = Table("stage", "result", "items", "took", "GPU hours")
+    for row in record["table"]:
+        table.add_row(*row)
     console.print(table)
-    console.print(f"report: {report}", highlight=False, soft_wrap=True)
+    console.print(f"report: {report}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _found() -> Path:
@@ -134,13 +147,13 @@ def _found() -> Path:
 
 def _run_flow(
     path: Path, overrides: Sequence[str] | None, only: str | None, from_stage: str | None, force: bool
-) -> dict[str, str]:
-    """Run the flow in this process, so that the server's UI shows it; stage to the name of its state."""
+) -> None:
+    """Run the flow in this process, so that the server's UI shows it."""
     from flows.flows import kept_secret, ltx2_lora
     from flows.prefect_run import quiet_console, run_flow
 
     quiet_console()
-    results: dict[str, str] = run_flow(
+    run_flow(
         ltx2_lora,
         config=str(path.resolve()),
         overrides=kept_secret(read_overrides(overrides)),
@@ -148,13 +161,12 @@ def _run_flow(
         from_stage=from_stage,
         force=force,
     )
-    return results
 
 
-def newest_report(config: RunConfig) -> str:
+def newest_report(config: RunConfig) -> Path | None:
     """The report of the run that just ended."""
-    pages = sorted(find_whole(config.place().runs, "*/report.html"), key=lambda page: page.stat().st_mtime)
-    return str(pages[-1]) if pages else "none"
+    pages = sorted(find_whole(config.place().runs, f"*/{PAGE}"), key=lambda page: page.stat().st_mtime)
+    return pages[-1] if pages else None
 
 
 def stages() -> None:

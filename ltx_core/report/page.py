@@ -6,6 +6,7 @@ The markup is in `templates/`, where every value is escaped; same input, same by
 import base64
 import io
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 POSTER_WIDTH = 480
 """Pixels; larger posters make the page heavy and are scaled down by the browser anyway."""
 
+LONG = 40
+"""Characters from which a cell may be broken anywhere and gets more room."""
 Tone = Literal["good", "warn", "bad", "plain"]
 
 
@@ -65,6 +68,11 @@ class Section:
     body: Markup
     note: str = ""
     """One line under the title."""
+
+    @property
+    def anchor(self) -> str:
+        """Name of its place in the page, for links to it: the title in lower-case letters, digits and hyphens."""
+        return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-") or "section"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +117,20 @@ class PromptRow:
     """Size, frames, rate, steps, guidance: whatever a person needs to make the render again."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClipPreview:
+    """A clip of the footage, small enough to play in a page."""
+
+    name: str
+    caption: str
+    video: Path
+    """An mp4; the page links to it relative to itself."""
+    poster: Path
+    """An image shown before it plays."""
+    badges: Sequence[Badge]
+    """Its bucket, whether it is held out, what is heard."""
+
+
 def gallery(
     path: Path, title: str, facts: Mapping[str, Cell], rows: Sequence[PromptRow], sections: Sequence[Section] = ()
 ) -> None:
@@ -125,15 +147,47 @@ def gallery(
         DataError: a video does not exist.
         StorageError: the disk is full or read-only.
     """
+    run_report(path, title, facts, [*sections, Section("Renders", renders(rows, path))])
+
+
+def renders(rows: Sequence[PromptRow], page: Path) -> Markup:
+    """Renders side by side, a row for each prompt, whose videos play in step; `page` is the file that shows them.
+
+    Raises:
+        DataError: a video does not exist.
+    """
     shown: list[dict[str, Any]] = [
         {
             "prompt": row.prompt,
             "settings": {"Seed": str(row.seed), **row.settings},
-            "videos": [_video(render, row.renders[0].figures, path) for render in row.renders],
+            "videos": [_video(render, row.renders[0].figures, page) for render in row.renders],
         }
         for row in rows
     ]
-    run_report(path, title, facts, [*sections, Section("Renders", markup("renders", shown))])
+    return markup("renders", shown)
+
+
+def clips(previews: Sequence[ClipPreview], page: Path) -> Markup:
+    """Clips of the footage as cards that play; `page` is the file that shows them.
+
+    Raises:
+        DataError: a video or poster does not exist.
+    """
+    shown = [
+        {"clip": one, "source": _relative_link(one.video, page), "poster": _relative_link(one.poster, page)}
+        for one in previews
+    ]
+    return markup("clips", shown)
+
+
+def folded(title: str, body: Markup) -> Markup:
+    """A part that opens when its title is clicked."""
+    return markup("cells", title, body, macro="folded")
+
+
+def link_to(text: str, target: Path, page: Path) -> Link:
+    """A link to a file beside `page`, relative so that both can be moved together."""
+    return Link(text, "./" + quote(Path(os.path.relpath(target.resolve(), page.parent.resolve())).as_posix()))
 
 
 def run_report(path: Path, title: str, facts: Mapping[str, Cell], sections: Sequence[Section]) -> None:
@@ -196,9 +250,18 @@ def _environment() -> "Environment":
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"readable": readable, "number_class": lambda yes: Markup(' class="number"') if yes else ""}
+    made.filters |= {
+        "readable": readable,
+        "number_class": lambda yes: Markup(' class="number"') if yes else "",
+        "long_class": lambda cell: Markup(' class="long"') if _is_long(cell) else "",
+    }
     made.tests |= {"link": lambda cell: isinstance(cell, Link), "badge": lambda cell: isinstance(cell, Badge)}
     return made
+
+
+def _is_long(cell: Cell) -> bool:
+    """True if it wants a line of its own, or a wide column."""
+    return len(cell.text if isinstance(cell, Link | Badge) else str(cell)) > LONG
 
 
 def _video(render: VariantRender, reference: Figures, page: Path) -> dict[str, Any]:
@@ -207,7 +270,7 @@ def _video(render: VariantRender, reference: Figures, page: Path) -> dict[str, A
         "variant": render.variant,
         "detail": render.detail,
         "source": _relative_link(render.video, page),
-        "poster": None if render.poster is None else _png_uri(render.poster),
+        "poster": None if render.poster is None else _jpeg_uri(render.poster),
         "figures": _compared(render.figures, reference if reference is not render.figures else None),
     }
 
@@ -246,12 +309,12 @@ def _change(value: float, reference: float | None) -> str:
     return f"{value / reference - 1:+.0%}" if reference else ""
 
 
-def _png_uri(frame: np.ndarray) -> str:
+def _jpeg_uri(frame: np.ndarray) -> str:
     """Frame uint8 [H, W, 3], not wider than `POSTER_WIDTH`, as a URI that needs no file."""
     image = Image.fromarray(np.ascontiguousarray(frame))
     if image.width > POSTER_WIDTH:
         height = max(round(image.height * POSTER_WIDTH / image.width), 1)
         image = image.resize((POSTER_WIDTH, height), Image.Resampling.LANCZOS)
     out = io.BytesIO()
-    image.save(out, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+    image.save(out, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(out.getvalue()).decode()

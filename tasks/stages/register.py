@@ -2,12 +2,16 @@
 
 import json
 import os
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from datasets_spec import Checkpoint, Registered, Render
+from ltx_core.errors import DamagedError
 from ltx_core.io.atomic import write_bytes
+from ltx_core.io.json_file import read_json
 from tasks.runtime.shared import ConfigModel
 from tasks.runtime.stage import Observed, Outcome, Stage, StageRun
 from tasks.stages.render.jobs import best_checkpoint, final_checkpoint
@@ -19,6 +23,18 @@ if TYPE_CHECKING:
 
 RUN_ID_VARIABLE = "LTX2_MLFLOW_RUN_ID"
 """Where the task tells the child which MLflow run is its own."""
+
+
+Figures = Mapping[str, Any]
+"""`eval_loss` and `base_eval_loss` of a version."""
+
+
+ABOUT = (
+    "LoRAs for LTX-2. `champion` is the version with the lowest eval loss so far, if that is lower than the base "
+    "model's; `candidate` is the newest of the others."
+)
+DESCRIPTION_LIMIT = 5000
+"""Characters that the registry's database takes."""
 
 
 class RegisterConfig(ConfigModel):
@@ -65,7 +81,8 @@ class Register(Stage[RegisterConfig, Registered]):
             best = best_checkpoint(run.inputs["train_lora"])
             if best.sha256 != checkpoint.sha256:
                 tracked.artifacts([run.workspace.root / best.file], f"lora/best-{best.name}")
-            alias, version = _make_version(tracked, checkpoint, run)
+            champion = _champion_figures(tracked.client, checkpoint, run)
+            alias, version = _make_version(tracked, checkpoint, run, champion)
         row = Registered(
             sha256=checkpoint.sha256,
             model_name=run.config.model_name,
@@ -74,7 +91,8 @@ class Register(Stage[RegisterConfig, Registered]):
             run_id=tracked.run_id,
         )
         run.progress.note(f"{row.model_name} version {version} is {alias}")
-        return Outcome(rows=[row], num_in=1, num_out=1, computed=1, unit="models")
+        figures = {"champion_eval_loss": champion["eval_loss"]} if champion else {}
+        return Outcome(rows=[row], num_in=1, num_out=1, computed=1, unit="models", figures=figures)
 
 
 def _own_run(run: StageRun[RegisterConfig]) -> TrackedRun:
@@ -86,55 +104,94 @@ def _own_run(run: StageRun[RegisterConfig]) -> TrackedRun:
     return TrackedRun(client, experiment, run_id)
 
 
-def _make_version(tracked: TrackedRun, checkpoint: Checkpoint, run: StageRun[RegisterConfig]) -> tuple[str, int]:
-    from mlflow.exceptions import MlflowException
-
+def _make_version(
+    tracked: TrackedRun, checkpoint: Checkpoint, run: StageRun[RegisterConfig], champion: Figures | None
+) -> tuple[str, int]:
     client, name = tracked.client, run.config.model_name
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-    alias = "champion" if _promoted(client, checkpoint, run) else "candidate"
+    alias = "champion" if _promoted(champion, checkpoint, run) else "candidate"
+    about = description(checkpoint, run, champion, tracked)
     same = client.search_model_versions(f"name = '{name}' and tags.`ltx2.sha256` = '{checkpoint.sha256}'")
     if same:
         version = int(same[0].version)
+        client.update_model_version(name, same[0].version, about)
     else:
         tags = {"ltx2.sha256": checkpoint.sha256, "ltx2.figures": json.dumps(_figures(checkpoint))}
         made = client.create_model_version(
-            name, source=f"runs:/{tracked.run_id}/lora", run_id=tracked.run_id, tags=tags
+            name, source=f"runs:/{tracked.run_id}/lora", run_id=tracked.run_id, tags=tags, description=about
         )
         version = int(made.version)
     client.set_registered_model_alias(name, alias, str(version))
     return alias, version
 
 
-def _figures(checkpoint: Checkpoint) -> dict[str, float | None]:
+def description(
+    checkpoint: Checkpoint, run: StageRun[RegisterConfig], champion: Figures | None, tracked: TrackedRun
+) -> str:
+    """Markdown of a version: losses, scores of the renders, and where the gallery is."""
+    losses = [("this LoRA", checkpoint.eval_loss), ("base model", checkpoint.base_eval_loss)]
+    if champion is not None:
+        losses.append(("champion until then", champion["eval_loss"]))
+    renders = run.inputs["render_validation"]
+    lines = [
+        f"{checkpoint.step} steps. {_gallery(renders.path.parent, tracked)}",
+        "",
+        "| eval loss | |",
+        "|---|---|",
+        *(f"| {name} | {_number(value)} |" for name, value in losses),
+        "",
+        *_render_rows([row for row in renders if row.variant == "candidate"]),
+    ]
+    text = "\n".join(lines)
+    return text if len(text) <= DESCRIPTION_LIMIT else text[:DESCRIPTION_LIMIT].rpartition("\n")[0]
+
+
+def _gallery(folder: Path, tracked: TrackedRun) -> str:
+    """A link to the gallery in MLflow, where it is known which run has it; else its place on the disk."""
+    try:
+        run_id = read_json(folder / "mlflow.json")["run_id"]
+    except (FileNotFoundError, DamagedError):
+        return f"Gallery: `{folder / 'gallery.html'}`"
+    return f"[Gallery](#/experiments/{tracked.experiment}/runs/{run_id}/artifacts/gallery.html)"
+
+
+def _figures(checkpoint: Checkpoint) -> Figures:
     return {"eval_loss": checkpoint.eval_loss, "base_eval_loss": checkpoint.base_eval_loss}
 
 
-def _promoted(client: "MlflowClient", checkpoint: Checkpoint, run: StageRun[RegisterConfig]) -> bool:
-    """Eval losses of versions compare only on equal held-out clips; an unlike champion is not compared with."""
+def _champion_figures(client: "MlflowClient", checkpoint: Checkpoint, run: StageRun[RegisterConfig]) -> Figures | None:
+    """Figures of the champion that there is; None if there is none, or it is this LoRA.
+
+    Eval losses of versions compare only on equal held-out clips; an unlike champion is not compared with.
+    """
+    from mlflow.exceptions import MlflowException
+
+    name = run.config.model_name
+    try:
+        client.create_registered_model(name, description=ABOUT)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    champion = client.get_registered_model(name).aliases.get("champion")
+    if champion is None:
+        return None
+    version = client.get_model_version(name, champion)
+    figures: dict[str, float | None] = json.loads(version.tags.get("ltx2.figures", "{}"))
+    if version.tags.get("ltx2.sha256") == checkpoint.sha256 or figures.get("eval_loss") is None:
+        return None
+    return figures if figures.get("base_eval_loss") == checkpoint.base_eval_loss else None
+
+
+def _promoted(champion: Figures | None, checkpoint: Checkpoint, run: StageRun[RegisterConfig]) -> bool:
     if run.config.promote != "if_better":
         return bool(run.config.promote == "always")
     if checkpoint.eval_loss is None or checkpoint.base_eval_loss is None:
         return False
-    best = [checkpoint.base_eval_loss]
-    model = client.get_registered_model(run.config.model_name)
-    if champion := model.aliases.get("champion"):
-        version = client.get_model_version(model.name, champion)
-        figures = json.loads(version.tags.get("ltx2.figures", "{}"))
-        if (
-            figures.get("base_eval_loss") == checkpoint.base_eval_loss
-            and version.tags["ltx2.sha256"] != checkpoint.sha256
-        ):
-            best.append(figures["eval_loss"])
-    return checkpoint.eval_loss < min(best)
+    others = [checkpoint.base_eval_loss, *([champion["eval_loss"]] if champion else [])]
+    return bool(checkpoint.eval_loss < min(others))
 
 
 def model_card(checkpoint: Checkpoint, run: StageRun[RegisterConfig]) -> str:
     """Markdown; from the manifests alone, so that the same LoRA has the same card."""
-    renders: list[Render] = [row for row in run.inputs["render_validation"] if row.variant == "candidate"]
     lines = [
         f"# {run.config.model_name}",
         "",
@@ -148,16 +205,23 @@ def model_card(checkpoint: Checkpoint, run: StageRun[RegisterConfig]) -> str:
         f"| training stage | `{run.inputs['train_lora'].path.parent.name}` |",
         f"| renders stage | `{run.inputs['render_validation'].path.parent.name}` |",
         "",
-        "| prompt | adapters | seed | sharpness | motion | loudness | difference from base | CLIP score |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {r.prompt.replace('|', '/')} | {r.adapters or 'none'} | {r.seed} | {r.sharpness:.4f} | {r.motion:.4f} "
-        f"| {r.loudness_db:.1f} dB | {r.difference_from_base:.4f} "
-        f"| {'none' if r.clip_score is None else f'{r.clip_score:.2f}'} |"
-        for r in renders
+        *_render_rows([row for row in run.inputs["render_validation"] if row.variant == "candidate"]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _render_rows(renders: Sequence[Render]) -> list[str]:
+    """A Markdown table of the figures of renders."""
+    return [
+        "| prompt | adapters | seed | sharpness | motion | loudness | difference from base | CLIP score |",
+        "|---|---|---|---|---|---|---|---|",
+        *(
+            f"| {r.prompt.replace('|', '/')} | {r.adapters or 'none'} | {r.seed} | {r.sharpness:.4f} | {r.motion:.4f} "
+            f"| {r.loudness_db:.1f} dB | {r.difference_from_base:.4f} "
+            f"| {'none' if r.clip_score is None else f'{r.clip_score:.2f}'} |"
+            for r in renders
+        ),
+    ]
 
 
 def _best(run: StageRun[RegisterConfig]) -> str:

@@ -270,12 +270,10 @@ class TrackingLog:
 def _tell_run(run: TrackedRun, entry: Entry, ids: Mapping[str, str]) -> None:
     value = entry.value
     match entry.kind:
-        case "params":
-            run.params(value)
+        case "params" | "tags" | "name":
+            getattr(run, entry.kind)(value)
         case "metrics":
             run.metrics([tuple(point) for point in value], entry.at_ms)
-        case "tags":
-            run.tags(value)
         case "runs":
             run.tags({name: ids[key] for name, key in value.items()})
         case "dataset":
@@ -317,6 +315,10 @@ class LoggedRun:
     def artifacts(self, files: Iterable[Path], folder: str | None = None) -> None:
         """Files, which are copied into the run when it is told."""
         self._add("artifacts", {"files": [str(file) for file in files], "folder": folder})
+
+    def name(self, name: str) -> None:
+        """Another name, now that more is known of it."""
+        self._add("name", name)
 
     def dataset(self, name: str, digest: str, source: str) -> None:
         """What it consumed."""

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 
 from ltx_core.errors import StorageError, TransientError
 from ltx_core.io.atomic import atomic_path, is_full_disk
+from ltx_core.report.embed import self_contained
 from tasks.runtime.shared import TrackingConfig
 from tasks.runtime.workspace import Workspace
 from tasks.tracking.address import Address, hide_secrets
@@ -200,9 +201,17 @@ class TrackedRun:
         self.client.log_batch(self.run_id, tags=[RunTag(k, v) for k, v in values.items()])
 
     def artifacts(self, files: Iterable[Path], folder: str | None = None) -> None:
-        """Copy files into the run."""
+        """Copy files into the run; a page with its videos inside, because MLflow shows it without the files beside."""
         for file in files:
-            self.client.log_artifact(self.run_id, str(file), folder)
+            if file.suffix == ".html":
+                name = file.name if folder is None else f"{folder}/{file.name}"
+                self.client.log_text(self.run_id, self_contained(file), name)
+            else:
+                self.client.log_artifact(self.run_id, str(file), folder)
+
+    def name(self, name: str) -> None:
+        """Give it another name."""
+        self.client.update_run(self.run_id, name=name)
 
     def dataset(self, name: str, digest: str, source: str) -> None:
         """Say what the run consumed."""

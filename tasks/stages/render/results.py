@@ -68,6 +68,7 @@ def _frames(job: RenderJob, video: Path) -> np.ndarray:
     return np.stack(list(decode_frames(video, times)))
 
 
+VARIANTS = ("base", "champion", "candidate")
 NUM_FRAMES = 8
 """Frames of a render that are scored, at equal distances."""
 
@@ -138,22 +139,7 @@ def draw_gallery(rows: Sequence[Render], run: StageRun[RenderValidationConfig], 
     """Write `gallery.html` and `renders.png`, with the videos linked into `renders/` beside them."""
     if not rows:
         return
-    folder = run.out / "renders"
-    folder.mkdir(exist_ok=True)
-    model = run.shared.model
-    runs = {own.name: in_numbers(own.over(run.config), model) for own in run.config.adapters}
-    ordered = sorted(rows, key=lambda row: (*_request_of(row), list(runs).index(row.adapters) if row.adapters else -1))
-    prompts: list[PromptRow] = []
-    sheet: list[SheetRow] = []
-    for _, group in groupby(ordered, key=_request_of):
-        rows_of_one = list(group)
-        first = rows_of_one[0]
-        prompt, seed = first.prompt, first.seed
-        renders = [_variant(row, run, runs, number=len(prompts)) for row in rows_of_one]
-        prompts.append(PromptRow(prompt=prompt, seed=seed, renders=renders, settings=_settings(first, run)))
-        images = [render.poster for render in renders if render.poster is not None]
-        labels = [render.variant for render in renders]
-        sheet.append(SheetRow(f"{prompt}  ({first.mode}, seed {seed})", images, labels))
+    prompts = prompt_rows(rows, run, run.out / "renders")
     facts: dict[str, Cell] = {
         "LoRA": checkpoint.sha256,
         "steps": checkpoint.step,
@@ -161,7 +147,35 @@ def draw_gallery(rows: Sequence[Render], run: StageRun[RenderValidationConfig], 
         "eval loss of the base": checkpoint.base_eval_loss,
     }
     gallery(run.out / "gallery.html", "Validation renders", facts, prompts)
+    sheet = [
+        SheetRow(
+            f"{row.prompt}  ({str(row.settings['mode']).partition(':')[0]}, seed {row.seed})",
+            [render.poster for render in row.renders if render.poster is not None],
+            [render.variant for render in row.renders],
+        )
+        for row in prompts
+    ]
     contact_sheet(run.out / "renders.png", sheet, "Validation renders, middle frames")
+
+
+def prompt_rows(rows: Sequence[Render], run: StageRun[RenderValidationConfig], folder: Path) -> list[PromptRow]:
+    """Renders of one prompt and seed side by side, as pages show them; the videos are linked into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model = run.shared.model
+    runs = {own.name: in_numbers(own.over(run.config), model) for own in run.config.adapters}
+    ordered = sorted(rows, key=lambda row: (*_request_of(row), *_place(row, list(runs))))
+    prompts: list[PromptRow] = []
+    for _, group in groupby(ordered, key=_request_of):
+        rows_of_one = list(group)
+        first = rows_of_one[0]
+        renders = [_variant(row, run, runs, folder, number=len(prompts)) for row in rows_of_one]
+        prompts.append(PromptRow(prompt=first.prompt, seed=first.seed, renders=renders, settings=_settings(first, run)))
+    return prompts
+
+
+def _place(row: Render, runs: Sequence[str]) -> tuple[int, int]:
+    """From left to right: first without other adapters, and the base model before what is compared with it."""
+    return (runs.index(row.adapters) if row.adapters else -1), VARIANTS.index(row.variant)
 
 
 def _request_of(row: Render) -> tuple[str, str, str, int]:
@@ -169,11 +183,16 @@ def _request_of(row: Render) -> tuple[str, str, str, int]:
 
 
 def _variant(
-    row: Render, run: StageRun[RenderValidationConfig], runs: Mapping[str, SamplingConfig], *, number: int
+    row: Render,
+    run: StageRun[RenderValidationConfig],
+    runs: Mapping[str, SamplingConfig],
+    folder: Path,
+    *,
+    number: int,
 ) -> VariantRender:
     source = run.workspace.root / row.file
     name = f"{row.variant}-{row.adapters}" if row.adapters else row.variant
-    video = run.out / "renders" / f"{number:02d}-seed{row.seed}-{name}.mp4"
+    video = folder / f"{number:02d}-seed{row.seed}-{name}.mp4"
     video.unlink(missing_ok=True)
     os.link(source, video)  # the store and this folder are one file system, and gc counts on both names
     return VariantRender(
