@@ -32,7 +32,7 @@ from prefect.states import Cancelled, Completed, Crashed, Failed
 
 from flows.config import RunConfig
 from flows.listeners import StagePace
-from flows.report.summary import QUARANTINE_HEADERS, STAGE_HEADERS, RunSummary, quarantine_rows, stage_rows
+from flows.report.summary import QUARANTINE_HEADERS, STAGE_HEADERS, FinishedRun, quarantine_rows, stage_rows
 from flows.run import Around, run_address, run_tracked, terminal
 from flows.selection import Selection
 from flows.server.answers import api_url
@@ -50,7 +50,7 @@ PICTURE_EDGE = 1000
 """Longest edge in pixels of a picture kept inside Prefect's database."""
 
 
-def publish(summary: RunSummary, run: TrackedRun, config: RunConfig) -> None:
+def publish(summary: FinishedRun, run: TrackedRun, config: RunConfig) -> None:
     """Make the artifacts of a finished run."""
     create_table_artifact(
         table=_plain(STAGE_HEADERS, stage_rows(summary)), key="stages", description="What each stage did."

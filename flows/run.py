@@ -19,7 +19,7 @@ from flows.config import RunConfig
 from flows.listeners import Downloading, TerminalBars, TerminalLines
 from flows.plan import prepare, required_manifest
 from flows.report.page import write_record, write_report
-from flows.report.summary import RunSummary, summarise, terminal_rows
+from flows.report.summary import FinishedRun, summarise, terminal_rows
 from flows.run_tracking import Tracked, tracked_settings
 from flows.selection import Selection, inputs_of
 from ltx_core.errors import Stopped
@@ -33,7 +33,7 @@ from tasks.tracking.mlflow import TrackedRun
 UI_VARIABLE = "LTX2_MLFLOW_UI"
 """Address of the MLflow UI that `ltx2-lora up` started; its worker passes it on to flow runs."""
 REPORT = "report"
-"""How those who watch are told of the page that is written at the end."""
+"""Name of the page that is written at the end, for those who watch."""
 DEFAULT_UI = "http://127.0.0.1:5000"
 
 
@@ -86,13 +86,13 @@ Around = Callable[[StageRun[Any], Callable[[], StageResult]], StageResult]
 class Ran:
     """A run that ended well."""
 
-    summary: RunSummary
+    summary: FinishedRun
     report: Path
     tracked: TrackedRun
 
     @property
     def results(self) -> list[StageResult]:
-        """What each stage came to."""
+        """Results of the stages."""
         return list(self.summary.results)
 
 

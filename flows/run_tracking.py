@@ -16,7 +16,7 @@ from datasets_spec import Clip
 from datasets_spec.manifest import rows_digest
 from flows.config import RunConfig
 from flows.report.record import flat_settings, record_before, run_label
-from flows.report.summary import RunSummary
+from flows.report.summary import FinishedRun
 from flows.server.processes import beginning, end_dead_runs
 from flows.wandb_mirror import WandbMirror, start_mirror
 from ltx_core.errors import ConfigError, DamagedError
@@ -163,8 +163,8 @@ class Tracked:
         if self._mirror is not None:
             self._mirror.summarize(name, {"state": result.state_name, **figures})
 
-    def conclude(self, summary: RunSummary, report: Path) -> None:
-        """What the run came to, on its own page: figures, footage, a description, the report, and its name."""
+    def conclude(self, summary: FinishedRun, report: Path) -> None:
+        """Log the result on the page of the run: figures, footage, a description, the report, and its name."""
         if self._config.tracking.run_name is None:
             self.parent.name(run_label(self._settings, self._before, summary.num_clips))
         self.parent.metrics((name, value, 0) for name, value in summary.figures.items())
@@ -222,7 +222,7 @@ def _mirror(config: RunConfig, key: str, name: str, say: Say) -> WandbMirror | N
     return start_mirror(config.workspace, project=project, name=named, key=key, settings=settings, say=say)
 
 
-def footage_of(config: RunConfig, summary: RunSummary) -> list[tuple[str, str, str]]:
+def footage_of(config: RunConfig, summary: FinishedRun) -> list[tuple[str, str, str]]:
     """Name, digest and source of each dataset; named after its folder, and its id where two folders have one name."""
     clips: list[Clip] = list(summary.manifest("split") or ())
     names = Counter(dataset.instance_data_dir.name for dataset in config.datasets)

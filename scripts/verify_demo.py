@@ -82,7 +82,7 @@ def pages(config: RunConfig) -> list[str]:
     found = [
         *config.workspace.glob("stages/split/*/contact-sheet-*.png"),
         *config.workspace.glob("stages/render_validation/*/gallery.html"),
-        *config.workspace.glob("runs/*/report.html"),
+        *config.workspace.glob("runs/*/index.html"),
     ]
     check(len(found) >= 3, f"pages missing, only {found}")
     return [f"look at  {path}" for path in found]

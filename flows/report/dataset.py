@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from datasets_spec import Clip
 from flows.config import RunConfig
-from flows.report.summary import RunSummary
+from flows.report.summary import FinishedRun
 from ltx_core.io.atomic import find_whole
 from ltx_core.media.clip import clip_files, clip_seconds
 from ltx_core.media.errors import MediaError
@@ -18,14 +18,14 @@ from ltx_core.report.page import Badge, Cell, ClipPreview, Section, clips, table
 from tasks.stages.parts.file_reading import FileJob, read_files
 
 Advance = Callable[[int, int, str], None]
-"""Is told how many of how many are done, and what they are."""
+"""Hears how many of how many are done, and what they are."""
 MOST_CLIPS = 24
 """Clips that a report plays; making their previews decodes them."""
 DATASET_HEADERS = ("dataset", "folder", "files", "clips", "held out", "seconds", "with audio")
 BUCKET_HEADERS = ("bucket", "clips", "held out", "seconds")
 
 
-def dataset_section(config: RunConfig, summary: RunSummary, page: Path, advance: Advance) -> Section | None:
+def dataset_section(config: RunConfig, summary: FinishedRun, page: Path, advance: Advance) -> Section | None:
     """Datasets, buckets and clips; None for a run that reads no clips."""
     manifest = summary.manifest("split")
     if manifest is None:
@@ -63,7 +63,7 @@ def _counts(own: Sequence[Clip]) -> list[Cell]:
     return [len(own), held_out, round(sum(map(clip_seconds, own)), 1)]
 
 
-def previews(rows: Sequence[Clip], summary: RunSummary, advance: Advance) -> list[ClipPreview]:
+def previews(rows: Sequence[Clip], summary: FinishedRun, advance: Advance) -> list[ClipPreview]:
     """Previews of some clips, in `clips/` of the run's folder; one that an earlier run made is linked.
 
     A clip whose file cannot be read any more is left out.
@@ -113,8 +113,8 @@ def _link_earlier(key: str, folder: Path) -> None:
 
 def _preview(clip: Clip, folder: Path) -> ClipPreview:
     video, poster = _files(folder, clip.clip_key)
-    sound = {"none": "no audio", "broken": "broken audio", "silent": "silent"}.get(clip.audio, "audio")
-    badges = [Badge(clip.bucket), Badge(sound, "warn" if clip.audio == "broken" else "plain")]
+    heard = {"none": "no audio", "broken": "broken audio", "silent": "silent"}.get(clip.audio, "audio")
+    badges = [Badge(clip.bucket), Badge(heard, "warn" if clip.audio == "broken" else "plain")]
     if clip.split == "eval":
         badges.append(Badge("held out", "good"))
     return ClipPreview(name=clip.clip_id, caption=clip.caption, video=video, poster=poster, badges=badges)

@@ -8,8 +8,8 @@ from markupsafe import Markup
 
 from flows.config import RunConfig
 from flows.report.dataset import Advance, dataset_section
-from flows.report.record import PAGE, RECORD, RunRecord, changes, flat_settings, record_before
-from flows.report.summary import QUARANTINE_HEADERS, STAGE_HEADERS, RunSummary, quarantine_rows, stage_rows
+from flows.report.record import PAGE, RECORD, EarlierRun, changes, flat_settings, record_before
+from flows.report.summary import QUARANTINE_HEADERS, STAGE_HEADERS, FinishedRun, quarantine_rows, stage_rows
 from ltx_core.io.json_file import write_json
 from ltx_core.io.table_file import read_table
 from ltx_core.report.curve import Series, curve
@@ -24,7 +24,7 @@ EVAL_CURVES = ("eval/loss", "eval/loss_video", "eval/loss_audio")
 
 
 def write_report(
-    config: RunConfig, summary: RunSummary, settings: Mapping[str, Any], links: Mapping[str, str], advance: Advance
+    config: RunConfig, summary: FinishedRun, settings: Mapping[str, Any], links: Mapping[str, str], advance: Advance
 ) -> Path:
     """Write the record and the page, with the videos that it plays beside it.
 
@@ -33,7 +33,7 @@ def write_report(
         summary: what it came to.
         settings: the configuration, without secrets.
         links: addresses by name, such as the run in MLflow.
-        advance: is told how many clips are drawn, of how many.
+        advance: hears how many clips are drawn, of how many.
 
     Returns:
         The page.
@@ -66,7 +66,7 @@ def write_report(
 
 
 def write_record(
-    summary: RunSummary, settings: Mapping[str, Any], mlflow_run_id: str, shown: Mapping[str, Any]
+    summary: FinishedRun, settings: Mapping[str, Any], mlflow_run_id: str, shown: Mapping[str, Any]
 ) -> None:
     """Write `run.json`: keys of stages, settings and figures, by which `gc` and later runs know this one.
 
@@ -83,7 +83,7 @@ def write_record(
     write_json(summary.folder / RECORD, record, indent=2)
 
 
-def _renders(summary: RunSummary, page: Path) -> Section | None:
+def _renders(summary: FinishedRun, page: Path) -> Section | None:
     result = summary.result("render_validation")
     if result is None:
         return None
@@ -91,7 +91,7 @@ def _renders(summary: RunSummary, page: Path) -> Section | None:
     return Section("Renders", renders(rows, page), "The base model beside the LoRA, with equal seeds.")
 
 
-def _losses(summary: RunSummary) -> Section | None:
+def _losses(summary: FinishedRun) -> Section | None:
     result = summary.result("train_lora")
     if result is None:
         return None
@@ -120,7 +120,7 @@ def thinned(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return [(group[-1][0], sum(value for _, value in group) / len(group)) for group in groups]
 
 
-def _changed(before: RunRecord | None, now: Mapping[str, Any], summary: RunSummary) -> Section:
+def _changed(before: EarlierRun | None, now: Mapping[str, Any], summary: FinishedRun) -> Section:
     title = "What changed"
     if before is None:
         return Section(title, table((), (), empty="This is the first run of this workspace."))
@@ -136,7 +136,7 @@ def _changed(before: RunRecord | None, now: Mapping[str, Any], summary: RunSumma
     return Section(title, Markup("\n<br>\n").join(parts), f"Since the run {before.name}.")
 
 
-def _low_precision(summary: RunSummary) -> Section | None:
+def _low_precision(summary: FinishedRun) -> Section | None:
     held = [[line] for result in summary.results for line in lines_in(result.run.out)]
     return Section("The base in 8 bits", table(("compared with full precision",), held)) if held else None
 

@@ -22,7 +22,7 @@ LABELS = {
     "train_lora.learning_rate": "learning rate {}",
     "train_lora.batch_size": "batch size {}",
 }
-"""How a run's name tells an option; of others it has the last part of the name, and the value."""
+"""Options with words of their own in the name of a run; others have the last part of their name, and the value."""
 OF_NO_RESULT = ("tracking.", "memory.", "limits.")
 """Sections that leave the result as it is; they are in no name."""
 LONGEST_VALUE = 24
@@ -32,8 +32,8 @@ Settings = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class RunRecord:
-    """What is remembered of an earlier run."""
+class EarlierRun:
+    """A run of the past, as its record has it."""
 
     name: str
     settings: Settings
@@ -55,7 +55,7 @@ def flat_settings(values: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def record_before(workspace: Workspace, name: str) -> RunRecord | None:
+def record_before(workspace: Workspace, name: str) -> EarlierRun | None:
     """The newest other run of the workspace that ended well; None if there is none, or its record is damaged."""
     found = [path for path in find_whole(workspace.runs, f"*/{RECORD}") if path.parent.name != name]
     for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
@@ -64,14 +64,14 @@ def record_before(workspace: Workspace, name: str) -> RunRecord | None:
     return None
 
 
-def _read(path: Path) -> RunRecord | None:
+def _read(path: Path) -> EarlierRun | None:
     try:
         kept = read_json(path)
     except DamagedError:  # `ltx2-lora verify` tells; a report needs it for a comparison alone
         return None
     if "settings" not in kept:  # of an earlier release
         return None
-    return RunRecord(path.parent.name, kept["settings"], kept["figures"])
+    return EarlierRun(path.parent.name, kept["settings"], kept["figures"])
 
 
 def changes(before: Settings, now: Settings) -> list[Change]:
@@ -84,7 +84,7 @@ def changes(before: Settings, now: Settings) -> list[Change]:
     ]
 
 
-def run_label(now: Settings, before: RunRecord | None, num_clips: int | None = None) -> str:
+def run_label(now: Settings, before: EarlierRun | None, num_clips: int | None = None) -> str:
     """Name of a run, made of what differs from the run before: "rank 64, 24 clips".
 
     `num_clips`: None while it is not known.

@@ -1,4 +1,4 @@
-"""What a run came to: its LoRA, its losses and scores, what it cost, and what could not be used."""
+"""The result of a run: its LoRA, its losses and scores, what it cost, and what could not be used."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ MIB = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSummary:
+class FinishedRun:
     """The figures of one run that ended well. Stages that it does not cover leave their figures None."""
 
     name: str
@@ -51,7 +51,7 @@ class RunSummary:
     """GPUs that a stage may have; 0 on the CPU."""
 
     def result(self, stage: str) -> StageResult | None:
-        """What a stage came to, if the run covers it."""
+        """Result of a stage, if the run covers it."""
         return next((one for one in self.results if one.run.stage.name == stage), None)
 
     def manifest(self, stage: str) -> Manifest[Any] | None:
@@ -135,7 +135,7 @@ class RunSummary:
 
     @property
     def figures(self) -> dict[str, float]:
-        """What is compared over runs, by the names that MLflow and `run.json` have."""
+        """Figures that compare over runs, by the names that MLflow and `run.json` have."""
         found: dict[str, float | None] = {
             "result/clips": self.num_clips,
             "result/quarantined": len(self.quarantined),
@@ -155,19 +155,19 @@ class RunSummary:
 
     def facts(self) -> dict[str, str]:
         """The result first: what people want to know, in their words."""
-        told: dict[str, str] = {}
+        shown: dict[str, str] = {}
         if self.checkpoint is not None and self.lora is not None:
-            told["LoRA"] = f"{self.lora} ({_size(self.lora)}, {self.checkpoint.step} steps)"
+            shown["LoRA"] = f"{self.lora} ({_size(self.lora)}, {self.checkpoint.step} steps)"
         if self.registered is not None:
-            told["registered"] = (
+            shown["registered"] = (
                 f"{self.registered.model_name} version {self.registered.version}, the {self.registered.alias}"
             )
         if losses := self._losses():
-            told["eval loss"] = losses
+            shown["eval loss"] = losses
         for name, (base, own) in self.scores.items():
-            told[name] = f"{own:.2f} this LoRA, {base:.2f} base model"
-        told["took"] = f"{spoken(self.seconds)}, {self._gpus()}"
-        return told
+            shown[name] = f"{own:.2f} this LoRA, {base:.2f} base model"
+        shown["took"] = f"{spoken(self.seconds)}, {self._gpus()}"
+        return shown
 
     def _losses(self) -> str:
         row = self.checkpoint
@@ -184,7 +184,7 @@ class RunSummary:
         return f"{self.all_gpu_hours:.2f} GPU hours" if self.num_gpus else "no GPU"
 
     def quarantine_lines(self, most: int = MOST_NAMED) -> list[str]:
-        """How many items could not be used, then each with its reason and what to do, up to `most`."""
+        """The number of items that could not be used, then each with its reason and what to do, up to `most`."""
         if not self.quarantined:
             return []
         lines = [f"quarantined  {len(self.quarantined)}; mend the files and run again:"]
@@ -214,13 +214,15 @@ def _size(file: Path) -> str:
     return f"{size / MIB:.1f} MiB" if size >= MIB else f"{size / 2**10:.0f} KiB"
 
 
-def summarise(config: RunConfig, name: str, results: Sequence[StageResult], seconds: float) -> RunSummary:
+def summarise(config: RunConfig, name: str, results: Sequence[StageResult], seconds: float) -> FinishedRun:
     """The figures of a run that has just ended."""
     num_gpus = 0 if config.memory.device == "cpu" else len(visible_gpus())
-    return RunSummary(name=name, folder=config.place().runs / name, results=results, seconds=seconds, num_gpus=num_gpus)
+    return FinishedRun(
+        name=name, folder=config.place().runs / name, results=results, seconds=seconds, num_gpus=num_gpus
+    )
 
 
-def stage_rows(summary: RunSummary) -> list[list[Cell]]:
+def stage_rows(summary: FinishedRun) -> list[list[Cell]]:
     """One row a stage: what it did, with its counts; the time of a stage that was reused is that of an earlier run."""
     rows: list[list[Cell]] = []
     for result in summary.results:
@@ -233,7 +235,7 @@ def stage_rows(summary: RunSummary) -> list[list[Cell]]:
     return rows
 
 
-def terminal_rows(summary: RunSummary) -> list[list[str]]:
+def terminal_rows(summary: FinishedRun) -> list[list[str]]:
     """The same in the few columns that fit a terminal."""
     rows = []
     for result in summary.results:
@@ -245,6 +247,6 @@ def terminal_rows(summary: RunSummary) -> list[list[str]]:
     return rows
 
 
-def quarantine_rows(summary: RunSummary) -> list[list[Cell]]:
+def quarantine_rows(summary: FinishedRun) -> list[list[Cell]]:
     """One row for each item that was quarantined, by any stage."""
     return [[stage, item.item, item.reason.value, item.detail] for stage, item in summary.quarantined]

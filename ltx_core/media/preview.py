@@ -24,10 +24,10 @@ def write_preview(clip: Clip, video: Path, poster: Path) -> None:
         StorageError: the disk is full or read-only.
     """
     frames = _small(clip_frames(clip))
-    sound = clip_audio(clip) if clip.has_sound else None
+    audio = clip_audio(clip) if clip.has_sound else None
     with atomic_path(poster) as partial:
         Image.fromarray(frames[len(frames) // 2]).save(partial, format="JPEG", quality=80)
-    write_mp4(video, frames, clip.frame_rate, sound, AUDIO_RATE)
+    write_mp4(video, frames, clip.frame_rate, audio, AUDIO_RATE)
 
 
 def _small(frames: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -34,7 +34,7 @@ def self_contained(page: Path, most_bytes: int = MOST_BYTES) -> str:
 
 
 class _Budget:
-    """What may still be put into a copy."""
+    """The bytes that may still be put into a copy."""
 
     def __init__(self, page: Path, most_bytes: int) -> None:
         self._page, self._most, self._left = page, most_bytes, most_bytes

@@ -1,4 +1,4 @@
-"""How MLflow's pages show the experiment: its kind, its description, and a view with the loss charts.
+"""The look of the experiment in MLflow's pages: its kind, its description, and a view with the loss charts.
 
 Found in the sources of MLflow 3.17.2: the kind "Machine learning" (`mlflow.experimentKind`) makes the experiment open
 on its runs. No tag makes it open on its charts, since table or chart is part of the address (`compareRunsMode`). So the

@@ -47,11 +47,14 @@ def test_a_run_after_one_that_was_killed_starts_its_stage_soon(played: Played) -
 
 def test_from_covers_that_stage_and_all_later_ones(played: Played) -> None:
     rows = [line for line in played.resumed.err.splitlines() if "│" in line]
-    assert [row.split()[1::2] for row in rows] == [
+    assert [row.split()[1:4:2] for row in rows] == [
         ["train_lora", "Built"],
         ["render_validation", "Built"],
         ["register", "Built"],
     ]
+    (lora,) = played.toy.workspace.glob("stages/train_lora/*/lora.safetensors")
+    assert f"LoRA         {lora} (" in played.resumed.err, "the result comes first"
+    assert played.resumed.err.index("LoRA  ") < played.resumed.err.index("│")
     report = Path(played.resumed.err.rpartition("report: ")[2].strip())
     assert "train_lora" in report.read_text()
     assert report.is_relative_to(played.toy.workspace / "runs")

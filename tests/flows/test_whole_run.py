@@ -134,7 +134,7 @@ def test_artifacts_of_the_runs(mlflow: MlflowClient, parent: Run, stages: dict[s
     def files(run: Run, folder: str | None = None) -> set[str]:
         return {Path(found.path).name for found in mlflow.list_artifacts(run.info.run_id, folder)}
 
-    assert "report.html" in files(parent)
+    assert "index.html" in files(parent)
     assert "contact-sheet-miniature-train.png" in files(stages["split"])
     assert {"lora.safetensors", "metrics.parquet"} <= files(stages["train_lora"])
     assert {"gallery.html", "renders.png"} <= files(stages["render_validation"])
@@ -173,6 +173,6 @@ def test_renders_have_pictures_and_sound(toy: Toy, folders: dict[str, Path]) -> 
 
 
 def test_the_report_names_what_was_set_aside(lab: Lab, toy: Toy, finished: UUID) -> None:
-    page = (toy.workspace / "runs" / lab.run(finished).name / "report.html").read_text()
+    page = (toy.workspace / "runs" / lab.run(finished).name / "index.html").read_text()
     assert all(name in page for name in NAMES)
     assert FOOTAGE[-1] in page

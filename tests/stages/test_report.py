@@ -8,7 +8,7 @@ import pytest
 
 from flows.report.page import thinned, write_record, write_report
 from flows.report.record import RECORD, record_before
-from flows.report.summary import RunSummary, summarise, terminal_rows
+from flows.report.summary import FinishedRun, summarise, terminal_rows
 from flows.run_tracking import tracked_settings
 from ltx_core.media.probe import probe_media
 from ltx_core.report.embed import self_contained
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.whole
 MLFLOW = "http://127.0.0.1:5000/#/experiments/1/runs/abc"
 
 
-def report_of(bench: Bench, name: str) -> tuple[RunSummary, Path]:
+def report_of(bench: Bench, name: str) -> tuple[FinishedRun, Path]:
     """The report of a run that reuses what is there."""
     summary = summarise(bench.config, name, list(bench.run(EVERY_STAGE[-1]).values()), 75.0)
     settings = tracked_settings(bench.config)
@@ -30,7 +30,7 @@ def report_of(bench: Bench, name: str) -> tuple[RunSummary, Path]:
 
 
 @pytest.fixture(scope="module")
-def made(finished: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, RunSummary, Path]:
+def made(finished: Bench, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, FinishedRun, Path]:
     """A copy of the finished workspace with a report in it."""
     bench = finished.but(workspace=copied(finished.workspace, tmp_path_factory.mktemp("report") / "workspace"))
     return bench, *report_of(bench, "first")
@@ -45,7 +45,7 @@ def sources(page: Path) -> list[str]:
 
 
 def test_every_file_that_the_page_names_is_there_and_nothing_comes_from_outside(
-    made: tuple[Bench, RunSummary, Path],
+    made: tuple[Bench, FinishedRun, Path],
 ) -> None:
     _, summary, page = made
     text = page.read_text()
@@ -60,7 +60,7 @@ def test_every_file_that_the_page_names_is_there_and_nothing_comes_from_outside(
     assert all(one.startswith(("renders/", "clips/")) for one in beside), "the folder can be moved"
 
 
-def test_the_clips_play_what_training_sees(made: tuple[Bench, RunSummary, Path]) -> None:
+def test_the_clips_play_what_training_sees(made: tuple[Bench, FinishedRun, Path]) -> None:
     _, summary, page = made
     clips = {clip.clip_key: clip for clip in summary.manifest("split") or ()}
     assert clips
@@ -71,14 +71,14 @@ def test_the_clips_play_what_training_sees(made: tuple[Bench, RunSummary, Path])
         assert clip.caption in page.read_text()
 
 
-def test_base_stands_left_of_the_lora(made: tuple[Bench, RunSummary, Path]) -> None:
+def test_base_stands_left_of_the_lora(made: tuple[Bench, FinishedRun, Path]) -> None:
     page = made[2].read_text()
     rows = re.findall(r"<article.*?</article>", page, re.DOTALL)
     assert rows
     assert {tuple(re.findall(r'class="variant">([^<]+)<', row)) for row in rows} == {("base", "candidate")}
 
 
-def test_the_result_is_told_in_figures_of_the_stages(made: tuple[Bench, RunSummary, Path]) -> None:
+def test_the_result_is_told_in_figures_of_the_stages(made: tuple[Bench, FinishedRun, Path]) -> None:
     bench, summary, page = made
     row = summary.checkpoint
     assert row is not None
@@ -97,7 +97,7 @@ def test_the_result_is_told_in_figures_of_the_stages(made: tuple[Bench, RunSumma
     assert "This is the first run of this workspace." in text
 
 
-def test_the_next_run_says_what_changed_and_keeps_the_previews(made: tuple[Bench, RunSummary, Path]) -> None:
+def test_the_next_run_says_what_changed_and_keeps_the_previews(made: tuple[Bench, FinishedRun, Path]) -> None:
     bench, _, page = made
     before = record_before(bench.place, "second")
     assert before is not None
@@ -116,7 +116,7 @@ def test_the_next_run_says_what_changed_and_keeps_the_previews(made: tuple[Bench
         assert video.samefile(page.parent / "clips" / video.name), "no clip is decoded again"
 
 
-def test_a_copy_for_mlflow_needs_no_file(made: tuple[Bench, RunSummary, Path]) -> None:
+def test_a_copy_for_mlflow_needs_no_file(made: tuple[Bench, FinishedRun, Path]) -> None:
     copy = self_contained(made[2])
     read = Reader(copy)
     assert len(read.all("video")) == len(Reader(made[2].read_text()).all("video"))
@@ -125,7 +125,7 @@ def test_a_copy_for_mlflow_needs_no_file(made: tuple[Bench, RunSummary, Path]) -
 
 
 def test_a_damaged_record_of_the_run_before_is_passed_over(
-    made: tuple[Bench, RunSummary, Path], tmp_path: Path
+    made: tuple[Bench, FinishedRun, Path], tmp_path: Path
 ) -> None:
     bench, _, page = made
     record = page.parent / RECORD
@@ -141,6 +141,6 @@ def test_long_curves_are_averaged() -> None:
     points = [(float(step), float(step % 2)) for step in range(1, 1001)]
     drawn = thinned(points)
     assert len(drawn) == 200
-    assert drawn[-1] == (1000.0, pytest.approx(0.6))
+    assert drawn[-1] == (1000.0, pytest.approx(0.4))
     assert thinned(points[:7]) == points[:7]
     assert thinned([]) == []

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from flows.report.record import RunRecord, changes, run_label
+from flows.report.record import EarlierRun, changes, run_label
 
 SETTINGS: dict[str, Any] = {
     "memory.device": "auto",
@@ -18,7 +18,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def after(**differing: Any) -> str:
-    before = RunRecord("earlier", SETTINGS | {f"train_lora.{k}": v for k, v in differing.items()}, {})
+    before = EarlierRun("earlier", SETTINGS | {f"train_lora.{k}": v for k, v in differing.items()}, {})
     return run_label(SETTINGS, before, 24)
 
 
@@ -35,13 +35,13 @@ def test_a_later_run_is_named_by_what_differs() -> None:
 
 
 def test_many_differences_are_counted_and_the_telling_ones_come_first() -> None:
-    before = RunRecord("earlier", dict.fromkeys(SETTINGS, "other"), {})
+    before = EarlierRun("earlier", dict.fromkeys(SETTINGS, "other"), {})
     assert run_label(SETTINGS, before, 9) == "learning rate 0.0001, rank 32, 2000 steps, 2 more, 9 clips"
 
 
 @pytest.mark.parametrize("option", ["tracking.uri", "memory.device"])
 def test_what_leaves_the_result_as_it_is_names_no_run(option: str) -> None:
-    before = RunRecord("earlier", SETTINGS | {option: "other"}, {})
+    before = EarlierRun("earlier", SETTINGS | {option: "other"}, {})
     assert run_label(SETTINGS, before, 24) == "same settings, 24 clips"
     assert [change.option for change in changes(before.settings, SETTINGS)] == [option], "the report tells it"
 
@@ -52,6 +52,6 @@ def test_options_that_came_or_went_are_changes() -> None:
 
 
 def test_a_long_value_is_cut() -> None:
-    before = RunRecord("earlier", SETTINGS, {})
+    before = EarlierRun("earlier", SETTINGS, {})
     named = run_label(SETTINGS | {"model.checkpoint": "a/very/long/path/of/a/checkpoint.safetensors"}, before, 2)
     assert named == "checkpoint a/very/long/path/of/a/c…, 2 clips"
