@@ -17,6 +17,7 @@ from prefect import Flow, Task, task
 from prefect.artifacts import (
     create_image_artifact,
     create_link_artifact,
+    create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
@@ -32,6 +33,7 @@ from prefect.states import Cancelled, Completed, Crashed, Failed
 
 from flows.config import RunConfig
 from flows.listeners import StagePace
+from flows.report.record import PAGE
 from flows.report.summary import QUARANTINE_HEADERS, STAGE_HEADERS, FinishedRun, quarantine_rows, stage_rows
 from flows.run import Around, run_address, run_tracked, terminal
 from flows.selection import Selection
@@ -51,7 +53,17 @@ PICTURE_EDGE = 1000
 
 
 def publish(summary: FinishedRun, run: TrackedRun, config: RunConfig) -> None:
-    """Make the artifacts of a finished run."""
+    """Make the artifacts of a finished run; the result first.
+
+    A browser opens no file of the disk from Prefect's page, so the link to the report leads to its copy in MLflow.
+    """
+    address = run_address(config, run)
+    create_markdown_artifact(
+        markdown=f"{summary.markdown()}\n\n[Report]({address}/artifacts/{PAGE}), also in `{summary.folder / PAGE}`",
+        key="result",
+        description="Result of the run.",
+    )
+    create_link_artifact(link=f"{address}/artifacts/{PAGE}", link_text="Report of the run", key="report")
     create_table_artifact(
         table=_plain(STAGE_HEADERS, stage_rows(summary)), key="stages", description="What each stage did."
     )
@@ -60,7 +72,7 @@ def publish(summary: FinishedRun, run: TrackedRun, config: RunConfig) -> None:
         key="quarantine",
         description="Items that were quarantined, each with its reason.",
     )
-    create_link_artifact(link=run_address(config, run), link_text="MLflow run", key="mlflow-run")
+    create_link_artifact(link=address, link_text="MLflow run", key="mlflow-run")
     for result in summary.results:
         for picture in find_whole(result.run.out, "*.png"):
             create_image_artifact(

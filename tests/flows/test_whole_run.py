@@ -14,8 +14,9 @@ from mlflow.entities import Run
 from PIL import Image
 
 from datasets_spec import Checkpoint, Manifest, Render
+from tasks.tracking.experiment import NOTE, SHARED_VIEW, charts_route
 from tests.flows.lab import Lab
-from tests.flows.toy import COVERED, FOOTAGE, RENDER, TRAIN, Toy
+from tests.flows.toy import COVERED, FOLDER, FOOTAGE, RENDER, TRAIN, Toy
 
 NAMES = [stage.name for stage in COVERED]
 
@@ -69,6 +70,14 @@ def test_stage_and_quarantine_tables(artifacts: dict[str, Any], folders: dict[st
     assert {name: row["key"] for name, row in rows.items()} == {name: path.name for name, path in folders.items()}
     (aside,) = json.loads(artifacts["quarantine"].data)
     assert (aside["stage"], aside["item"], aside["reason"]) == ("probe", "miniature/empty.mp4", "empty_file")
+
+
+def test_the_result_with_a_link_to_the_report(artifacts: dict[str, Any], parent: Run, folders: dict[str, Path]) -> None:
+    said = artifacts["result"].data
+    assert str(folders["train_lora"] / "lora.safetensors") in said
+    assert "empty.mp4 (probe, empty_file)" in said
+    assert f"/runs/{parent.info.run_id}/artifacts/index.html)" in said
+    assert f"/runs/{parent.info.run_id}/artifacts/index.html)" in artifacts["report"].data
 
 
 def test_a_link_to_mlflow(artifacts: dict[str, Any], parent: Run) -> None:
@@ -142,17 +151,54 @@ def test_artifacts_of_the_runs(mlflow: MlflowClient, parent: Run, stages: dict[s
     assert files(stages["register"], "lora") == {"lora.safetensors", "model-card.md"}
 
 
+def test_the_run_itself_has_losses_result_and_footage(
+    mlflow: MlflowClient, parent: Run, stages: dict[str, Run]
+) -> None:
+    trained = stages["train_lora"].info.run_id
+    for name in ("loss", "loss/video", "eval/loss"):
+        own = mlflow.get_metric_history(parent.info.run_id, name)
+        assert [(one.step, one.value) for one in own] == [
+            (one.step, one.value) for one in mlflow.get_metric_history(trained, name)
+        ]
+        assert own
+    clips = parent.data.metrics["result/clips"]
+    assert parent.data.metrics["result/eval_loss"] == parent.data.metrics["train_lora/eval_loss"]
+    assert parent.data.metrics["cost/gpu_hours"] == 0
+    assert parent.data.metrics["cost/seconds"] > parent.data.metrics["cost/train_lora_seconds"] > 0
+    assert [one.dataset.name for one in parent.inputs.dataset_inputs] == [FOLDER]
+    assert parent.info.run_name.endswith(f"{clips:.0f} clips")
+    assert "lora.safetensors" in parent.data.tags["mlflow.note.content"]
+
+
+def test_the_pages_in_mlflow_contain_their_videos(
+    mlflow: MlflowClient, parent: Run, stages: dict[str, Run], tmp_path: Path
+) -> None:
+    for run, name, videos in ((parent, "index.html", 2), (stages["render_validation"], "gallery.html", 2)):
+        page = Path(mlflow.download_artifacts(run.info.run_id, name, str(tmp_path))).read_text()
+        assert page.count('<video src="data:video/mp4;base64,') >= videos
+        assert '<video src="r' not in page
+
+
+def test_the_experiment_says_where_its_charts_are(mlflow: MlflowClient, parent: Run) -> None:
+    tags = mlflow.get_experiment(parent.info.experiment_id).tags
+    assert charts_route(parent.info.experiment_id) in tags[NOTE]
+    shown = [chart["metricKey"] for chart in json.loads(tags[SHARED_VIEW])["compareRunCharts"]]
+    assert set(shown) <= parent.data.metrics.keys()
+
+
 def test_system_metrics(parent: Run) -> None:
     assert parent.data.metrics["system/system_memory_usage_megabytes"] > 0
     assert "system/cpu_utilization_percentage" in parent.data.metrics
 
 
 def test_the_registered_version_is_the_trained_lora(
-    mlflow: MlflowClient, folders: dict[str, Path], tmp_path: Path
+    mlflow: MlflowClient, folders: dict[str, Path], stages: dict[str, Run], tmp_path: Path
 ) -> None:
     model = mlflow.get_registered_model("ltx2-lora")
     assert [str(version) for version in model.aliases.values()] == ["1"]
     version = mlflow.get_model_version("ltx2-lora", "1")
+    assert "| this LoRA |" in version.description
+    assert f"/runs/{stages['render_validation'].info.run_id}/artifacts/gallery.html" in version.description
     assert version.source == f"runs:/{version.run_id}/lora"
     stored = mlflow.download_artifacts(version.run_id, "lora/lora.safetensors", str(tmp_path))
     trained = folders["train_lora"] / "lora.safetensors"

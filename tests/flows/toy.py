@@ -21,6 +21,8 @@ COVERED = tuple(stage for stage in STAGES if stage.name not in ("embed_frames", 
 """The stages of a run without CREPA, and without a repository to publish to."""
 FOOTAGE = ("ball_rolls.mp4", "bar_turns.mp4", "face_talks.mp4", "squares_cross.mp4", "empty.mp4")
 """Small files: four of which one is held out, and one to set aside."""
+FOLDER = "footage"
+"""The folder that they lie in."""
 CAPTION = "bar_turns.txt"
 """Caption that tests edit."""
 TRAIN: dict[str, Any] = {

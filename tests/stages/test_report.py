@@ -1,6 +1,7 @@
 """The page of a run, made of what every stage really left: all it names is there, and all figures are the stages'."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -144,3 +145,16 @@ def test_long_curves_are_averaged() -> None:
     assert drawn[-1] == (1000.0, pytest.approx(0.4))
     assert thinned(points[:7]) == points[:7]
     assert thinned([]) == []
+
+
+def test_gpu_hours_are_those_of_stages_that_ran_on_a_gpu(made: tuple[Bench, FinishedRun, Path]) -> None:
+    _, reused, _ = made
+    built = [replace(result, built=True) for result in reused.results]
+    on_gpu = replace(reused, results=built, num_gpus=1)
+    hours = {result.run.stage.name: on_gpu.gpu_hours(result) for result in built}
+    for result in built:
+        wanted = result.summary.seconds / 3600 if result.run.stage.device == "gpu" else 0.0
+        assert hours[result.run.stage.name] == pytest.approx(wanted)
+    assert on_gpu.all_gpu_hours == pytest.approx(sum(hours.values())) > 0
+    assert replace(on_gpu, num_gpus=0).all_gpu_hours == 0, "on the CPU"
+    assert replace(reused, num_gpus=1).all_gpu_hours == 0, "what is reused costs nothing"
