@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -120,13 +121,19 @@ def run_tracked(
         began = time.monotonic()
         results = _run(config, selection, watching, tracked, around)
         summary = summarise(config, name, results, time.monotonic() - began)
-        settings = tracked_settings(config)
-        report = write_report(config, summary, settings, {"MLflow": run_address(config, tracked.shown)})
-        write_record(
-            summary, settings, tracked.shown.run_id, {"result": summary.lines(), "table": terminal_rows(summary)}
-        )
+        report = _report(config, summary, tracked, watching)
         tracked.conclude(summary, report)
         return Ran(summary, report, tracked.shown)
+
+
+def _report(config: RunConfig, summary: FinishedRun, tracked: Tracked, watching: Listener) -> Path:
+    """Write the page and the record of the run; shown like a stage, because previews of clips take a while."""
+    watching.started(REPORT, "the stages are done")
+    settings, links = tracked_settings(config), {"MLflow": run_address(config, tracked.shown)}
+    report = write_report(config, summary, settings, links, partial(watching.advanced, REPORT))
+    shown = {"result": summary.lines(), "table": terminal_rows(summary)}
+    write_record(summary, settings, tracked.shown.run_id, shown)
+    return report
 
 
 @contextmanager

@@ -1,8 +1,10 @@
 """The look of the experiment in MLflow's pages: its kind, its description, and a view with the loss charts.
 
-Found in the sources of MLflow 3.17.2: the kind "Machine learning" (`mlflow.experimentKind`) makes the experiment open
-on its runs. No tag makes it open on its charts, since table or chart is part of the address (`compareRunsMode`). So the
-charts and columns are kept as a shared view (`mlflow.sharedViewState.*`), and its address is in the description.
+Found in the sources and pages of MLflow 3.17.2: the kind "Machine learning" (`mlflow.experimentKind`) makes the list of
+experiments lead to the runs. No tag makes a bare address do so, nor makes anything open on the charts: which of MLflow's
+two sets of pages is shown is part of the address or kept by the browser (`workflowType`), and so is table or chart
+(`compareRunsMode`). So charts and columns are kept as a shared view (`mlflow.sharedViewState.*`), whose whole address is
+in the description.
 """
 
 import json
@@ -32,7 +34,8 @@ COLUMNS = (
 
 def charts_route(experiment: str) -> str:
     """Address of the view in MLflow's pages, after the address of the server."""
-    return f"#/experiments/{experiment}/runs?compareRunsMode=CHART&viewStateShareKey={VIEW}"
+    query = f"compareRunsMode=CHART&viewStateShareKey={VIEW}&workflowType=machine_learning"
+    return f"#/experiments/{experiment}/runs?{query}"
 
 
 def describe(client: "MlflowClient", experiment: str) -> None:
