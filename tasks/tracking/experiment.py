@@ -1,10 +1,10 @@
 """The look of the experiment in MLflow's pages: its kind, its description, and a view with the loss charts.
 
-Found in the sources and pages of MLflow 3.17.2: the kind "Machine learning" (`mlflow.experimentKind`) makes the list of
-experiments lead to the runs. No tag makes a bare address do so, nor makes anything open on the charts: which of MLflow's
-two sets of pages is shown is part of the address or kept by the browser (`workflowType`), and so is table or chart
-(`compareRunsMode`). So charts and columns are kept as a shared view (`mlflow.sharedViewState.*`), whose whole address is
-in the description.
+Found in the sources and pages of MLflow 3.17.2: the kind "Machine learning" (`mlflow.experimentKind`) makes the list
+of experiments lead to the runs. No tag makes a bare address do so, nor makes anything open on the charts: the address,
+or what the browser keeps, says which of MLflow's two sets of pages is shown (`workflowType`), and whether a table or
+charts (`compareRunsMode`). So charts and columns are kept as a shared view (`mlflow.sharedViewState.*`), and the
+description has its whole address.
 """
 
 import json
