@@ -93,10 +93,10 @@ def run_label(now: Settings, before: EarlierRun | None, num_clips: int | None = 
         parts = [_label(name, now[name]) for name in ("train_lora.rank", "train_lora.steps") if name in now]
     else:
         of_result = [c for c in changes(before.settings, now) if not c.option.startswith(OF_NO_RESULT)]
-        ordered = sorted(of_result, key=lambda change: change.option not in LABELS)
-        parts = [_label(change.option, change.now) for change in ordered[:MOST_NAMED]]
-        if left := len(ordered) - len(parts):
-            parts.append(f"{left} more")
+        named = sorted((c for c in of_result if c.option in now), key=lambda change: change.option not in LABELS)
+        parts = [_label(change.option, change.now) for change in named[:MOST_NAMED]]
+        if left := len(of_result) - len(parts):
+            parts.append(f"{left} more" if parts else "without earlier options")
         parts = parts or ["same settings"]
     if num_clips is not None:
         parts.append(f"{num_clips} clip{'' if num_clips == 1 else 's'}")
