@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ltx_core.adapters.lycoris_settings import LycorisSettings
 from ltx_core.io.digest import text_digest
-from ltx_core.training.methods.settings import CrepaSettings, RolloutSettings, Route
+from ltx_core.training.methods.settings import MethodOptions
 
 Preset = Literal["video", "audio", "audio+video"]
 Suffix = Annotated[str, Field(min_length=1, pattern=r"^[a-z0-9_.]+$")]
@@ -28,13 +28,8 @@ FREE_TO_CHANGE = frozenset({"checkpoint_interval", "keep_checkpoints", "keep_bes
 """Settings that leave the weights as they are, so that a run may be resumed with other values."""
 
 
-def _is_off(method: BaseModel | None) -> bool:
-    """Left out of dumps, so that a run without the method is named as it was before there was one."""
-    return method is None
-
-
-class TrainSettings(BaseModel):
-    """Settings of one training run. Same settings, same data, same base: same LoRA."""
+class PlainSettings(BaseModel):
+    """Settings of a training run that every run has, whatever methods it uses."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -92,26 +87,12 @@ class TrainSettings(BaseModel):
         description="Gradients are scaled down to this norm. Those of CREPA's projector are clipped separately.",
     )
 
-    ema_decay: float | None = Field(
-        default=None,
-        gt=0,
-        lt=1,
-        description="Average the LoRA over the steps with this decay, such as 0.999. The average is evaluated and "
-        "exported.",
-    )
     rank: int = Field(default=DEFAULT_RANK, ge=1, le=1024, description="Rank of the LoRA.")
     alpha: float | None = Field(
         default=None,
         gt=0,
         description="Scale of the LoRA, multiplied by the rank. Default: the rank. It is folded into the exported "
         "weights.",
-    )
-    dropout: float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        exclude_if=lambda value: value == 0,  # so that keys of runs without it stay what they were
-        description="Fraction of a layer's input values that its LoRA does not see, drawn for each sample and layer.",
     )
     modalities: Literal["audio+video", "video"] = Field(
         default="audio+video",
@@ -166,27 +147,6 @@ class TrainSettings(BaseModel):
         le=1,
         description="Probability that the audio of a sample is clean and has no loss, so that the model learns to "
         "generate video for audio.",
-    )
-
-    tread_routes: tuple[Route, ...] = Field(
-        default=(),
-        description="Runs of blocks that leave a random part of the picture's tokens out in training, for speed "
-        "(TREAD); never those that are given. Each has `selection_ratio`, `start_layer_idx` and `end_layer_idx`. Eval "
-        "loss and sampling take no route.",
-    )
-    rollout: RolloutSettings | None = Field(
-        default=None,
-        exclude_if=_is_off,
-        description="Train some samples on states that the model has reached itself (scheduled sampling). `{}`: the "
-        "defaults.",
-    )
-
-    crepa: CrepaSettings | None = Field(
-        default=None,
-        exclude_if=_is_off,
-        description="Align hidden states of the video with a vision encoder's features of the clip's frames and "
-        "their neighbours (CREPA). `{}`: the defaults. The stage `embed_frames` runs only with this "
-        "option.",
     )
 
     dtype: Literal["bf16", "fp32"] = Field(
@@ -354,24 +314,11 @@ class TrainSettings(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _crepa_agrees(self) -> Self:
-        if self.crepa is None or self.epochs:
-            return self
-        for name in ("warmup_steps", "cutoff_step"):
-            if (getattr(self.crepa, name) or 0) > self.steps:
-                raise ValueError(f"crepa.{name} is {getattr(self.crepa, name)} but steps {self.steps}; lower it")
-        return self
-
-    @model_validator(mode="after")
     def _lycoris_agrees(self) -> Self:
         if self.lycoris is None:
             return self
         if self.rank != DEFAULT_RANK or self.alpha is not None:
             raise ValueError("rank and alpha are those of the plain LoRA; set lycoris.linear_dim and linear_alpha")
-        if self.dropout:
-            raise ValueError(
-                f"dropout is {self.dropout} with lycoris; it is built for the plain LoRA alone, leave it out"
-            )
         if self.lycoris.apply_preset is not None and self.targets is not None:
             raise ValueError("targets and lycoris.apply_preset both say which layers are changed; give one of them")
         if self.lycoris.dora_wd and self.optimizer == "adamw_bf16":
@@ -412,12 +359,33 @@ class TrainSettings(BaseModel):
         left = max(self.steps - self.warmup_steps, 1)
         return low + (high - low) * _height(step - self.warmup_steps, left, self)
 
+
+class TrainSettings(MethodOptions, PlainSettings):
+    """Settings of one training run, methods included. Same settings, same data, same base: same LoRA."""
+
+    @model_validator(mode="after")
+    def _crepa_agrees(self) -> Self:
+        if self.crepa is None or self.epochs:
+            return self
+        for name in ("warmup_steps", "cutoff_step"):
+            if (getattr(self.crepa, name) or 0) > self.steps:
+                raise ValueError(f"crepa.{name} is {getattr(self.crepa, name)} but steps {self.steps}; lower it")
+        return self
+
+    @model_validator(mode="after")
+    def _dropout_agrees(self) -> Self:
+        if self.dropout and self.lycoris is not None:
+            raise ValueError(
+                f"dropout is {self.dropout} with lycoris; it is built for the plain LoRA alone, leave it out"
+            )
+        return self
+
     def digest(self) -> str:
         """Names every setting that can change the LoRA or its figures."""
         return text_digest(json.dumps(self.model_dump(mode="json", exclude=set(FREE_TO_CHANGE)), sort_keys=True))
 
 
-def _height(step: int, steps: int, settings: TrainSettings) -> float:
+def _height(step: int, steps: int, settings: PlainSettings) -> float:
     """Height in [0, 1] of the schedule at `step` of `steps` after warmup.
 
     `sine` rises from `final_learning_rate` and falls back to it, each cycle; it is taken at the middle of a step, so

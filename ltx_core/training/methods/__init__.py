@@ -1,1 +1,1 @@
-"""Training methods: the contract (`method`), the list of them (`registry`), and one file for each."""
+"""Training methods: the contract (`method`), their options (`settings`, the registry), and a file for each."""

@@ -42,7 +42,7 @@ TINY = 1e-8
 class Crepa(TrainingMethod):
     """Adds the negative score of the clips to the loss."""
 
-    name, option = "crepa", "crepa"
+    name = "crepa"
     example: ClassVar = {"block_index": 0, "schedule": "cosine", "warmup_steps": 1}
     adds_term = True
     clip_measures = ("alignment", "self_similarity")

@@ -18,7 +18,7 @@ KEY = "dropout.key"
 class Dropout(TrainingMethod):
     """Gives the adapter's layers, which do the dropping, the keys of the samples that come next."""
 
-    name, option, example = "dropout", "dropout", 0.3
+    name, example = "dropout", 0.3
 
     def __init__(self, seed: int) -> None:
         self.seed = seed

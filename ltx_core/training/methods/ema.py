@@ -16,7 +16,7 @@ WARMUP = 10
 class Ema(TrainingMethod):
     """Averages of the adapter's parameters, in float32 whatever the parameters are; they depend on the steps alone."""
 
-    name, option, example = "ema", "ema_decay", 0.9
+    name, example = "ema", 0.9
     state_file = "average.safetensors"
 
     def __init__(self, parameters: Mapping[str, torch.nn.Parameter], decay: float) -> None:

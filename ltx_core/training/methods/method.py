@@ -1,8 +1,8 @@
 """The contract of a training method: what a run may do beyond the plain flow-matching loss.
 
 The loop, the step and the objective hold a list of methods and know none of them by name. A method is one class in one
-file, and one line in `registry.METHODS`; its option is a field of `TrainSettings`. Every hook below does nothing unless
-a method overrides it. In the order of a step they are:
+file, and its option, one field of `settings.MethodOptions` that names the class. Every hook below does nothing unless a
+method overrides it. In the order of a step they are:
 
     tensors         beside each batch, by the threads that make batches ahead
     rate            its strength in this step
@@ -109,7 +109,7 @@ class TrainingMethod:
 
     name: ClassVar[str]
     option: ClassVar[str]
-    """The field of `TrainSettings` that turns it on; at the field's default the method is off."""
+    """The field of `MethodOptions` that turns it on, set by the registry; at the field's default the method is off."""
     example: ClassVar[Any]
     """A value of the option that fits a model of two blocks; every method is tested with it."""
     adds_term: ClassVar[bool] = False

@@ -1,19 +1,24 @@
-"""All training methods, by name; their hooks run in this order."""
+"""The classes of all training methods, by name, as the fields of `settings.MethodOptions` name them."""
 
-from ltx_core.training.methods.crepa import Crepa
-from ltx_core.training.methods.dropout import Dropout
-from ltx_core.training.methods.ema import Ema
+from importlib import import_module
+
 from ltx_core.training.methods.method import Setup, TrainingMethod
-from ltx_core.training.methods.rollout import Rollout
-from ltx_core.training.methods.tread import Tread
+from ltx_core.training.methods.settings import ImplementedBy, MethodOptions
 
-METHODS: dict[str, type[TrainingMethod]] = {
-    "dropout": Dropout,
-    "tread": Tread,
-    "rollout": Rollout,
-    "crepa": Crepa,
-    "ema": Ema,
-}
+
+def _classes() -> dict[str, type[TrainingMethod]]:
+    found: dict[str, type[TrainingMethod]] = {}
+    for option, field in MethodOptions.model_fields.items():
+        (mark,) = (mark for mark in field.metadata if isinstance(mark, ImplementedBy))
+        file, _, name = mark.place.partition(".")
+        method: type[TrainingMethod] = getattr(import_module(f"{__package__}.{file}"), name)
+        method.option = option
+        found[method.name] = method
+    return found
+
+
+METHODS = _classes()
+"""Their hooks run in this order."""
 
 
 def make_methods(setup: Setup) -> tuple[TrainingMethod, ...]:

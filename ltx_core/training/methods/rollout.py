@@ -38,7 +38,7 @@ CLEAN = "rollout.{}_clean"
 class Rollout(TrainingMethod):
     """Rolls out the fraction of a step's samples that is its rate, and gives them ReflexFlow's loss where it is on."""
 
-    name, option = "rollout", "rollout"
+    name = "rollout"
     example: ClassVar = {"probability": 0.7, "ramp_steps": 2, "max_sigma_offset": 0.4, "reflexflow": True}
     stream_measures = ("offset", "drift", "anti_drift", "compensated")
     """Noise that the model took away, in sigma; root mean square of the distance to the straight path; ReflexFlow's two

@@ -1,10 +1,13 @@
-"""The options of training methods that have several settings, and what a plan asks of them.
+"""The options of all training methods, and what a plan asks of them.
 
-pydantic only: forms, checks and plans must not wait for torch. The methods themselves are the other files here.
+`MethodOptions`, at the end, is the registry: one field for each method. The configuration, its docs, the command line
+and `registry.METHODS` follow from it. pydantic only: forms, checks and plans must not wait for torch. The methods
+themselves are the other files here, imported when something is trained.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple, Self
 
@@ -295,3 +298,57 @@ def _over(route: Route, num_blocks: int) -> BlockRoute:
             f"model's {num_blocks}: it is empty; end it at or after its start"
         )
     return BlockRoute(first, last, route.selection_ratio)
+
+
+@dataclass(frozen=True)
+class ImplementedBy:
+    """Marks a field as the option of a training method."""
+
+    place: str
+    """`FILE.CLASS`: the file in this folder, and the class in it."""
+
+
+def _is_off(method: BaseModel | None) -> bool:
+    """True for an option that dumps leave out: a run without the method is named as it was before there was one."""
+    return method is None
+
+
+class MethodOptions(BaseModel):
+    """The registry: one field for each training method, in the order in which their hooks run. At its default the
+    method is off."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    dropout: Annotated[float, ImplementedBy("dropout.Dropout")] = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        exclude_if=lambda value: value == 0,  # so that keys of runs without it stay what they were
+        description="Fraction of a layer's input values that its LoRA does not see, drawn for each sample and layer.",
+    )
+    tread_routes: Annotated[tuple[Route, ...], ImplementedBy("tread.Tread")] = Field(
+        default=(),
+        description="Runs of blocks that leave a random part of the picture's tokens out in training, for speed "
+        "(TREAD); never those that are given. Each has `selection_ratio`, `start_layer_idx` and `end_layer_idx`. Eval "
+        "loss and sampling take no route.",
+    )
+    rollout: Annotated[RolloutSettings | None, ImplementedBy("rollout.Rollout")] = Field(
+        default=None,
+        exclude_if=_is_off,
+        description="Train some samples on states that the model has reached itself (scheduled sampling). `{}`: the "
+        "defaults.",
+    )
+    crepa: Annotated[CrepaSettings | None, ImplementedBy("crepa.Crepa")] = Field(
+        default=None,
+        exclude_if=_is_off,
+        description="Align hidden states of the video with a vision encoder's features of the clip's frames and "
+        "their neighbours (CREPA). `{}`: the defaults. The stage `embed_frames` runs only with this "
+        "option.",
+    )
+    ema_decay: Annotated[float | None, ImplementedBy("ema.Ema")] = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Average the LoRA over the steps with this decay, such as 0.999. The average is evaluated and "
+        "exported.",
+    )

@@ -24,7 +24,7 @@ from ltx_core.training.order import Visit
 class Tread(TrainingMethod):
     """Draws the tokens of each route and has the transformer take it."""
 
-    name, option = "tread", "tread_routes"
+    name = "tread"
     example = ({"selection_ratio": 0.5, "start_layer_idx": 1, "end_layer_idx": -1},)
     steers = True
 

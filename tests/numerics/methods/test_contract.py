@@ -1,6 +1,6 @@
 """The contract of training methods, over all of them: each by itself, and all at once.
 
-A method that is added to `METHODS` is tested here with its `example`, and with nothing to write.
+A method that is added to `MethodOptions` is tested here with its `example`, and with nothing to write.
 """
 
 import signal
