@@ -46,6 +46,8 @@ def write_report(
     facts: dict[str, Cell] = dict(summary.facts())
     if summary.lora is not None and summary.lora.is_file():
         facts["LoRA"] = link_to(str(facts["LoRA"]), summary.lora, page)
+    if summary.quarantined:
+        facts["quarantined"] = Link(f"{len(summary.quarantined)}, see what to do", "#quarantine")
     facts |= {name: Link("open", address) for name, address in links.items()}
     found = [
         _renders(summary, page),

@@ -222,3 +222,4 @@ def test_the_report_names_what_was_set_aside(lab: Lab, toy: Toy, finished: UUID)
     page = (toy.workspace / "runs" / lab.run(finished).name / "index.html").read_text()
     assert all(name in page for name in NAMES)
     assert FOOTAGE[-1] in page
+    assert '<a href="#quarantine">1, see what to do</a>' in page
