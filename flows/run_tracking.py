@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,9 +150,9 @@ class Tracked:
             self._flush()
             self.child.metrics((f"counts/{k}", v, 0) for k, v in _counts(result).items())
             self.child.tags({"ltx2.stage_key": key})
-            files = [file for pattern in stage.artifacts for file in find_whole(folder, pattern)]
-            self.child.artifacts([file for file in files if file.is_file() and file.suffix != ".mp4"])
-            self.child.artifacts([file for file in files if file.suffix == ".mp4"], "renders")
+            files = [file for pattern in stage.artifacts for file in find_whole(folder, pattern) if file.is_file()]
+            for below, group in groupby(files, key=lambda file: file.parent.relative_to(folder)):
+                self.child.artifacts(list(group), None if below == Path() else below.as_posix())
             self.child.end("FINISHED")
             self.child.link(folder / LINK_FILE)
             self.parent.runs({f"ltx2.run.{name}": self.child.key})

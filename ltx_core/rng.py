@@ -4,6 +4,11 @@ A draw is named by the seed, the visit, the clip and its purpose. So it does not
 clips of a batch, on loader workers or on restarts.
 """
 
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
 import torch
 
 from ltx_core.io.digest import text_digest
@@ -18,3 +23,19 @@ def named_generator(*name: str | int) -> torch.Generator:
 def visit_generator(seed: int, visit: int, clip_id: str, purpose: str) -> torch.Generator:
     """The generator of one purpose (`noise/video`, `sigma/audio`, ...) at one visit of one clip."""
     return named_generator("visit", seed, visit, clip_id, purpose)
+
+
+@contextmanager
+def kept_generators() -> Iterator[None]:
+    """Leave the global generators of Python, NumPy and PyTorch, on the CPU and on every GPU in use, as they were.
+
+    Nothing here draws from them; a library that is called inside may.
+    """
+    own, numpys = random.getstate(), np.random.get_state()
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(own)
+        np.random.set_state(numpys)

@@ -153,8 +153,9 @@ def render_size(draft: Draft, key: str, value: Any) -> None:
         raise Refused(f"is {value!r}; one size is wanted, WIDTHxHEIGHT such as 768x512")
     asked = [int(parts[0]), int(parts[-1])]
     width, height = (max(pixels // MULTIPLE, 2) * MULTIPLE for pixels in asked)
-    draft.set("render_validation.width", width)
-    draft.set("render_validation.height", height)
+    for renders in ("render_validation", "train_lora.samples"):
+        draft.set(f"{renders}.width", width)
+        draft.set(f"{renders}.height", height)
     if [width, height] != asked:
         draft.warn(key, f"{asked[0]}x{asked[1]} becomes {width}x{height}: the VAE takes multiples of {MULTIPLE}")
 

@@ -21,7 +21,7 @@ from typing import Literal
 
 from ltx_core.engine.options import EngineOptions, recomputed_blocks, streamed_blocks
 from ltx_core.memory.plan import GIB, Estimate
-from ltx_core.memory.transformer import WORKSPACE_BYTES, BatchShape, ModelSizes, transformer_estimate
+from ltx_core.memory.transformer import WORKSPACE_BYTES, BatchShape, ModelSizes, Sampling, transformer_estimate
 
 KEPT_WIDTHS = {1.0: 22.5, 0.99: 14.45, 0.6: 13.6, 0.5: 11.6, 0.45: 10.8, 0.4: 9.75, 0.3: 7.55, 0.2: 7.45, 0.05: 4.75}
 """Values that a compiled block keeps of a token for its backward, in model widths, by its budget of activations. Of a
@@ -100,6 +100,15 @@ class Training:
 
 
 @dataclass(frozen=True)
+class SampleWork:
+    """Rendering samples between steps, one at a time: first its forwards, then its decoding."""
+
+    batch: BatchShape
+    decoding_bytes: int
+    """Weights of the decoders, and the leanest way to decode."""
+
+
+@dataclass(frozen=True)
 class TrainingStep:
     """The work of a step, however its blocks run, and what of that is left open."""
 
@@ -112,6 +121,7 @@ class TrainingStep:
     """What may be chosen; the rest is as `asked`."""
     host_bytes: int = 0
     """Free on the host for this process; activations that may wait there take at most half of it."""
+    samples: SampleWork | None = None
 
     def ways(self) -> Iterable[EngineOptions]:
         """What is open filled in. A budget of activations works in compiled blocks alone."""
@@ -168,6 +178,9 @@ class TrainingStep:
         }
         if training.rolls_out and options.graphs:  # without a graph they take what the backward takes later
             during["rollouts"] = FORWARD_WIDTHS * _residual(sizes, batch, training) + _tables(sizes, batch)
+        if self.samples is not None:  # a graph keeps what a step takes
+            beside = _sampling(sizes, self.samples, training, options)
+            during["samples"] = beside if options.graphs else max(0, beside - sum(during.values()))
         host = len(streamed) * block + (native if streamed else 0) + options.activation_offload
         return transformer_estimate(lasting | during, lasting.keys(), host)
 
@@ -310,6 +323,13 @@ def _alignment(sizes: ModelSizes, batch: BatchShape, training: Training) -> int:
     return 4 * batch.size * batch.video_tokens * 3 * (sizes.width + training.aligned_width)
 
 
+def _sampling(sizes: ModelSizes, samples: SampleWork, training: Training, options: EngineOptions) -> int:
+    """Of a sample: a forward without gradients and its texts, or its decoding, whichever is more."""
+    terms = Sampling(sizes, samples.batch, training.item_bytes).estimate(options).terms
+    texts = terms["contexts and workspaces"] - WORKSPACE_BYTES
+    return max(terms["one block's work"] + texts, samples.decoding_bytes)
+
+
 def _inputs(sizes: ModelSizes, batch: BatchShape, training: Training) -> int:
     """Contexts, as given and as the blocks read them, and features of frames as they come and as a graph reads them;
     the tokens themselves are narrow."""
@@ -369,6 +389,8 @@ def _changes(work: TrainingStep, options: EngineOptions) -> Iterator[tuple[str, 
         yield "optimizer adamw -> adamw_bf16", leaner, options
     if options.streamed_blocks < blocks and training.shards == 1:
         yield f"streamed_blocks {options.streamed_blocks} -> all", work, replace(options, streamed_blocks=blocks)
+    if work.samples is not None:
+        yield "samples.every_steps 0 (no samples)", replace(work, samples=None), options
     if batch.size > 1:
         half = replace(work, batch=replace(batch, size=batch.size // 2))
         yield f"batch_size {batch.size} -> {batch.size // 2}", half, options

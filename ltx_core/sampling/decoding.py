@@ -1,5 +1,6 @@
 """Latents to pixels and samples of audio; the second phase, which needs the VAEs and the vocoder alone."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,10 @@ from ltx_core.autoencoder.audio import decode_audio
 from ltx_core.autoencoder.video import decode_video
 from ltx_core.errors import DataError, ShapeError
 from ltx_core.io.tensors import read_tensors, write_tensors
-from ltx_core.memory.video_vae import WHOLE, VaeMemory
+from ltx_core.memory.plan import free_bytes, plan
+from ltx_core.memory.video_vae import WHOLE, VaeMemory, VaeOptions, VaeWork
 from ltx_core.sampling.request import RenderRequest
+from ltx_core.shapes import PixelShape
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,46 @@ def decode(
         raise ShapeError(f"decoded frames are {list(frames.shape)}; the request wants {wanted}. Delete its latents.")
     sound, rate = decode_audio(audio_vae, vocoder, latents.audio)
     return frames, fit_audio(sound.float().cpu(), round(request.seconds * rate)), rate
+
+
+class Decoders:
+    """The video VAE, the audio VAE and the vocoder, with a memory plan for each shape of renders."""
+
+    def __init__(
+        self,
+        vae: AutoencoderKLLTX2Video,
+        audio_vae: AutoencoderKLLTX2Audio,
+        vocoder: LTX2Vocoder | LTX2VocoderWithBWE,
+        *,
+        asked: VaeOptions,
+        note: Callable[[str], None],
+    ) -> None:
+        """`asked` are the options for the video VAE's memory; `note` is told of each plan."""
+        self._vae, self._audio_vae, self._vocoder = vae, audio_vae, vocoder
+        self._asked, self._note = asked, note
+        self._plans: dict[PixelShape, VaeMemory] = {}
+
+    def decode(self, latents: SampledLatents, request: RenderRequest) -> tuple[Tensor, Tensor, int]:
+        """As the function `decode`, in as much memory as is free.
+
+        Raises:
+            OutOfMemory: not even the leanest way fits.
+            ShapeError: the latents are not those of this request.
+        """
+        shape = PixelShape(request.num_frames, request.height, request.width)
+        if shape not in self._plans:
+            work = VaeWork.of(self._vae, shape, decodes=True, asked=self._asked)
+            found = plan(work, free_bytes(self._vae.device))
+            self._note(found.why)
+            self._plans[shape] = found.options
+        with torch.no_grad():
+            return decode(self._vae, self._audio_vae, self._vocoder, latents, request, memory=self._plans[shape])
+
+    def move(self, device: str) -> None:
+        """Bring all of it to a device. What is free there is then looked at again."""
+        for module in (self._vae, self._audio_vae, self._vocoder):
+            module.to(device)
+        self._plans.clear()
 
 
 def fit_audio(sound: Tensor, num_samples: int) -> Tensor:

@@ -238,10 +238,11 @@ def _finite(latents: SampledLatents) -> SampledLatents:
 
 @contextmanager
 def _evaluating(transformer: LTX2VideoTransformer3DModel) -> Iterator[None]:
-    """Without dropout, whatever the mode the caller trains in."""
-    training = transformer.training
+    """Without dropout, whatever the mode the caller trains in; afterwards each module has its own mode again."""
+    modes = {module: module.training for module in transformer.modules()}
     transformer.eval()
     try:
         yield
     finally:
-        transformer.train(training)
+        for module, training in modes.items():
+            module.training = training

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ltx_core.adapters.lycoris_settings import LycorisSettings
 from ltx_core.io.digest import text_digest
 from ltx_core.training.methods.settings import MethodOptions
+from ltx_core.training.sample_settings import SampleSettings
 
 Preset = Literal["video", "audio", "audio+video"]
 Suffix = Annotated[str, Field(min_length=1, pattern=r"^[a-z0-9_.]+$")]
@@ -24,7 +25,7 @@ HOW_BLOCKS_RUN = frozenset(
     {"recompute", "activation_budget", "activation_offload", "streamed_blocks", "stream_from", "cuda_graphs"}
 )
 """Where and when blocks are computed: the same arithmetic."""
-FREE_TO_CHANGE = frozenset({"checkpoint_interval", "keep_checkpoints", "keep_best"}) | HOW_BLOCKS_RUN
+FREE_TO_CHANGE = frozenset({"checkpoint_interval", "keep_checkpoints", "keep_best", "samples"}) | HOW_BLOCKS_RUN
 """Settings that leave the weights as they are, so that a run may be resumed with other values."""
 
 
@@ -236,6 +237,11 @@ class PlainSettings(BaseModel):
         default=16, ge=1, description="Largest number of held-out clips in an eval loss, chosen by hash."
     )
     log_interval: int = Field(default=10, ge=1, description="Steps that are averaged for one logged value.")
+    samples: SampleSettings = Field(
+        default=SampleSettings(),
+        description="Renders of the first prompts while training runs. They do not change the LoRA: turning them on or "
+        "off trains nothing again.",
+    )
 
     @model_validator(mode="after")
     def _low_precision_agrees(self) -> Self:

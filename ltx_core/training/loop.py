@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 import torch
 
@@ -13,6 +14,7 @@ from ltx_core.adapters.trained import TrainedAdapter
 from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.errors import Stopped
 from ltx_core.progress import Progress
+from ltx_core.rng import kept_generators
 from ltx_core.training.evaluation import eval_loss
 from ltx_core.training.metrics import History
 from ltx_core.training.objective import Objective
@@ -23,6 +25,20 @@ from ltx_core.training.prefetch import Feed, prefetched
 from ltx_core.training.samples import SampleInfo
 from ltx_core.training.state import TrainState, lora_metadata, prune, save_state
 from ltx_core.training.step import Backward, OptimizerStep, step_visits, take_step
+
+
+class SampleMaker(Protocol):
+    """Renders samples from the weights as they are when it is asked, and keeps them; it draws no random number that
+    training would miss and leaves modes and gradients as they were."""
+
+    def make(self, step: int, objective: Objective, ranks: Ranks, progress: Progress) -> None:
+        """Render those samples of `step` that are not there yet. All ranks call it together.
+
+        Raises:
+            Stopped: asked to stop; whole samples are kept.
+            DataError: the base renders nothing of use, or a sample is not finite.
+            TransientError: another rank is gone.
+        """
 
 
 class Stopwatch:
@@ -79,6 +95,8 @@ class Run:
     ranks: Ranks = ALONE
     memory_advice: str = ""
     """What to change, and by how much it helps, if the device is full."""
+    samples: SampleMaker | None = None
+    """None where none are rendered."""
 
     @contextmanager
     def exported(self) -> Iterator[None]:
@@ -94,7 +112,7 @@ def train(run: Run, start: int) -> None:
 
     Raises:
         Stopped: asked to stop; a checkpoint of the last finished step is there.
-        DataError: a loss or gradient is not finite; names the clips.
+        DataError: a loss or gradient is not finite; names the clips. Or the base renders nothing of use.
         OutOfMemory: a batch does not fit.
         CheckpointError: ranks began with unlike weights, or came apart.
         TransientError: another rank is gone.
@@ -103,6 +121,7 @@ def train(run: Run, start: int) -> None:
     run.ranks.check_equal("start", str(start), run.config_digest, run.parameters, run.optimizer.state())
     if start < settings.steps:
         dry_run(run.objective, run.plan, run.parameters, run.backward, advice=run.memory_advice)
+        _render(run, 0)
     run.progress.advance(start, settings.steps, "steps")
     saved, watch = start, Stopwatch()
     with prefetched(run.objective.train_batch, own_batches(run, start), run.objective.device) as feed:
@@ -159,6 +178,8 @@ def _pause(run: Run, step: int, saved: int) -> None:
     try:
         if step % settings.eval_interval == 0 or step == settings.steps:
             _measure(run, step)
+        if step:
+            _render(run, step)
         run.ranks.stop_if_asked(run.progress, f"training, at step {step} of {settings.steps}")
     except Stopped:
         if step > saved:
@@ -182,6 +203,17 @@ def _measure(run: Run, step: int) -> None:
         run.progress.metrics(step, values)
         if run.ranks.is_first:
             prune(run.checkpoints, step, run.history, run.objective.settings)
+
+
+def _render(run: Run, step: int) -> None:
+    """Samples that are due at `step`, from what would be exported; those of step 0 are the base's, whenever they are
+    made."""
+    settings = run.objective.settings
+    if run.samples is None or not settings.samples.are_due_at(step, settings.steps):
+        return
+    weights = run.exported() if step else run.adapter.switched_off()
+    with kept_generators(), out_of_memory_errors(f"rendering samples of step {step}", run.memory_advice), weights:
+        run.samples.make(step, run.objective, run.ranks, run.progress)
 
 
 def _step(run: Run, step: int, feed: Feed, watch: Stopwatch) -> None:

@@ -267,9 +267,15 @@ def planned(
     """The settings with every `auto` of the blocks replaced by the fastest that fits `budget_bytes`, and why. So many
     bytes of the host are free for a process.
 
+    Samples never change the activation budget, which rounds: where they take part in a plan, that of the same run
+    without them holds.
+
     Raises:
         OutOfMemory: nothing fits; says what would help.
     """
+    if work.samples is not None and settings.activation_budget == "auto":
+        bare, _ = planned(settings, replace(work, samples=None), budget_bytes, host_bytes, layers=layers)
+        settings = settings.model_copy(update={"activation_budget": bare.activation_budget})
     sharded = work.training.shards > 1
     open_ones = {name for name in PLANNED if getattr(settings, name) == "auto"}
     step = replace(

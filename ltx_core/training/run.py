@@ -24,7 +24,7 @@ from ltx_core.training.captions import ContextCache
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import NO_CAPTION
 from ltx_core.training.evaluation import eval_clips
-from ltx_core.training.loop import Run, train
+from ltx_core.training.loop import Run, SampleMaker, train
 from ltx_core.training.methods.method import Setup
 from ltx_core.training.methods.registry import make_methods
 from ltx_core.training.metrics import History, Metric
@@ -102,6 +102,8 @@ class TrainJob:
     """What a comparison chose for `low_precision: auto`."""
     memory_advice: str = ""
     """What to change, and by how much it helps, if the device is full; from the memory plan."""
+    samples: SampleMaker | None = None
+    """Renders the samples that `settings.samples` asks for; None: none are rendered."""
 
     def engine_options(self, num_blocks: int) -> EngineOptions:
         """How the blocks of a transformer are to run."""
@@ -224,6 +226,7 @@ def prepare(job: TrainJob, root: Path, digest: str, history: History, progress: 
         progress=progress,
         ranks=job.ranks,
         memory_advice=job.memory_advice,
+        samples=job.samples if settings.samples.are_made_in(settings.steps) else None,
     )
 
 

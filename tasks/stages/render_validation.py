@@ -61,7 +61,7 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
     needs_weights = True
     not_in_key = frozenset({"streamed_blocks", "stream_from"})
     by_content = frozenset({"adapters", "inpaint_mask", "clip_model"})
-    artifacts = ("gallery.html", "renders.png", "renders/*.mp4")
+    artifacts = ("gallery.html", "renders.png", "renders/*.mp4", "samples/*/*.mp4")
 
     def check(self, run: StageRun[RenderValidationConfig]) -> None:
         """Images, audio files, a mask, adapters and a CLIP model of one's own are there and what they should be.

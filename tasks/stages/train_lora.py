@@ -19,6 +19,7 @@ from ltx_core.io.digest import file_digest
 from ltx_core.io.json_file import read_json, write_json
 from ltx_core.io.table_file import write_table
 from ltx_core.memory.training import advice
+from ltx_core.progress import SILENT
 from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
 from ltx_core.training.methods.settings import block_routes, check_block
 from ltx_core.training.modalities import as_heard
@@ -29,12 +30,17 @@ from tasks.runtime.stage import TRANSFORMER, Inputs, Observed, Outcome, Stage, S
 from tasks.runtime.weights import component_identities
 from tasks.stages.parts import low_precision
 from tasks.stages.parts.low_precision import quantised_folder
-from tasks.stages.parts.memory import buckets_of, feature_width, memory_lines, plan_on_gpu, training_work
+from tasks.stages.parts.memory import buckets_of, feature_width, memory_lines, plan_on_gpu, training_work, vae_options
+from tasks.stages.samples.kept import ARTIFACTS as SAMPLES
+from tasks.stages.samples.kept import forget_samples
+from tasks.stages.samples.requested import sample_requests
 
 if TYPE_CHECKING:
     from ltx_core.distributed.ranks import Ranks
     from ltx_core.engine.options import LayerChoice
     from ltx_core.engine.precision_choice import Comparison
+    from ltx_core.sampling.decoding import Decoders
+    from ltx_core.training.loop import SampleMaker
     from ltx_core.training.metrics import Metric
     from ltx_core.training.run import TrainJob, TrainResult
     from ltx_core.training.samples import StoreSource
@@ -61,7 +67,7 @@ class TrainLora(Stage[TrainSettings, Checkpoint]):
     needs_weights = True
     reads: ClassVar = {"embed_text": texts_digest}
     not_in_key = FREE_TO_CHANGE
-    artifacts = ("lora.safetensors", "metrics.parquet", "config.json", low_precision.FILE)
+    artifacts = ("lora.safetensors", "metrics.parquet", "config.json", low_precision.FILE, *SAMPLES)
 
     def prepare(self, run: StageRun[TrainSettings]) -> TrainSettings:
         """See from the header that the model has the blocks that are named.
@@ -122,6 +128,7 @@ class TrainLora(Stage[TrainSettings, Checkpoint]):
                 shutil.rmtree(run.out / "checkpoints", ignore_errors=True)
                 forget_budget(run.out)
                 low_precision.forget(run.out)
+                forget_samples(run.out)
             result = train(_job(run, source, ranks, device), run.progress)
         if ranks.is_first:
             _write_metrics(run.out / "metrics.parquet", result.metrics)
@@ -207,7 +214,26 @@ def _job(run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks", de
         sharding=run.shared.memory.sharding,
         layers=layers,
         memory_advice=memory_advice,
+        samples=_samples(run, device),
     )
+
+
+def _samples(run: StageRun[TrainSettings], device: str) -> "SampleMaker | None":
+    """What renders the samples; None where there are none to render."""
+    buckets = buckets_of(list(run.inputs["encode_latents"]))
+    requests = sample_requests(run.config, run.shared, buckets)
+    if not requests:
+        return None
+    from tasks.runtime.device import torch_dtype
+    from tasks.stages.render.phases import load_decoders
+    from tasks.stages.samples.maker import TrainingSamples
+
+    def load() -> "Decoders":
+        asked, dtype = vae_options(run.shared.memory), torch_dtype(run.config.dtype)
+        return load_decoders(run.model, "cpu", dtype, asked=asked, note=SILENT.note)
+
+    allowed = run.config.samples.allow_broken_base
+    return TrainingSamples(requests, run.out, _checked(run, load), device, allow_broken_base=allowed)
 
 
 def _checked(run: StageRun[TrainSettings], load: Callable[[], Any]) -> Callable[[], Any]:
@@ -267,7 +293,8 @@ def _planned(
     buckets = buckets_of(list(run.inputs["encode_latents"]))
     width = feature_width(run.inputs)
     heard, _ = as_heard(settings, source.samples)
-    needed = training_work(heard, run.shared, buckets, num_ranks=ranks.size, feature_width=width)
+    requests = sample_requests(heard, run.shared, buckets)
+    needed = training_work(heard, run.shared, buckets, requests, num_ranks=ranks.size, feature_width=width)
     free = free_bytes(torch.device(device))
     settings, choice = plan_on_gpu(settings, needed, run.shared.memory, free, layers=layers)
     if ranks.is_first:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from datasets_spec import DatasetSpec, Manifest
@@ -11,13 +12,16 @@ from ltx_core.engine.options import EngineOptions, LayerChoice
 from ltx_core.errors import OutOfMemory
 from ltx_core.media.buckets import bucket_size
 from ltx_core.memory.plan import GIB, Plan, available_bytes, plan, usable_bytes
-from ltx_core.memory.training import TrainingStep, advice
+from ltx_core.memory.training import SampleWork, TrainingStep, advice
+from ltx_core.memory.transformer import BatchShape
 from ltx_core.memory.video_vae import VaeOptions, VaeWork, auto_batch_size
-from ltx_core.shapes import PixelShape
+from ltx_core.sampling.request import RenderRequest
+from ltx_core.shapes import PixelShape, audio_latent_frames
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.modalities import AsHeard, as_heard
 from ltx_core.training.plan_settings import (
     ITEM_BYTES,
+    TEXT_TOKENS,
     WIDEST_FEATURES,
     Bucket,
     bucket_of,
@@ -31,6 +35,7 @@ from tasks.runtime.shared import MemoryConfig, Shared
 from tasks.runtime.weights import open_model
 from tasks.runtime.workspace import Workspace
 from tasks.stages.parts.low_precision import known, plan_lines
+from tasks.stages.samples.requested import sample_line, sample_requests
 
 Inputs = Mapping[str, Manifest[Any]]
 BUCKETS_SHOWN = 3
@@ -56,12 +61,15 @@ def memory_lines(settings: TrainSettings, shared: Shared, inputs: Inputs, worksp
     held = plan_lines(settings, compared)
     settings, without_sound = _as_heard(settings, shared, inputs)
     lines = [without_sound] if without_sound else []
+    buckets, assumed = known_buckets(shared, inputs)
+    requests = sample_requests(settings, shared, buckets)
+    if requests:
+        lines.append(sample_line(settings, requests))
     gpu_gib = planned_card(shared.memory)
     if gpu_gib is None:
         return [*lines, *held]
-    buckets, assumed = known_buckets(shared, inputs)
     width = feature_width(inputs)
-    work = training_work(settings, shared, buckets, num_ranks=_num_ranks(shared.memory), feature_width=width)
+    work = training_work(settings, shared, buckets, requests, num_ranks=_num_ranks(shared.memory), feature_width=width)
     host = available_bytes() // _num_ranks(shared.memory)
     _, choice = planned(settings, work, usable_bytes(gpu_gib), host, layers=layers)
     lines.append(f"{gpu_gib:g} GiB card: {choice.why}")
@@ -86,15 +94,35 @@ def training_work(
     settings: TrainSettings,
     shared: Shared,
     buckets: Sequence[Bucket],
+    requests: Sequence[RenderRequest] = (),
     *,
     num_ranks: int = 1,
     feature_width: int = WIDEST_FEATURES,
 ) -> TrainingStep:
-    """The largest batch of a run."""
+    """The largest batch of a run, and the samples between its steps."""
     checkpoint = open_model(shared.model)
     shapes = {name: checkpoint.shapes(name) for name in ("transformer", "connectors")}
     shards = num_ranks if shared.memory.sharding == "full" else 1
-    return workload(settings, buckets, shapes, shards=shards, feature_width=feature_width)
+    work = workload(settings, buckets, shapes, shards=shards, feature_width=feature_width)
+    return replace(work, samples=sample_work(settings, shared, requests))
+
+
+def sample_work(settings: TrainSettings, shared: Shared, requests: Sequence[RenderRequest]) -> SampleWork | None:
+    """What rendering one sample after the other takes beside the model that trains; None without samples."""
+    if not requests:
+        return None
+    first = requests[0]
+    shape = PixelShape(first.num_frames, first.height, first.width)
+    batch = BatchShape(1, shape.latent().tokens, audio_latent_frames(shape.frames / first.frame_rate), TEXT_TOKENS)
+    arguments, item_bytes = open_model(shared.model).arguments("video_vae"), ITEM_BYTES[settings.dtype]
+    work = VaeWork(arguments, item_bytes, shape, decodes=True, asked=vae_options(shared.memory), copies=True)
+    leanest = min(work.estimate(way).needed_bytes for way in work.ways())
+    return SampleWork(batch, _decoder_weights(arguments, item_bytes) + leanest)
+
+
+def _decoder_weights(arguments: Mapping[str, Any], item_bytes: int) -> int:
+    """Bytes of the video VAE, and of the audio's."""
+    return AUDIO_BYTES + item_bytes * sum(map(math.prod, flat(video_vae(arguments)).values()))
 
 
 def feature_width(inputs: Inputs) -> int:
@@ -230,6 +258,6 @@ def encoding_line(
 def _vae_line(shared: Shared, shape: PixelShape, dtype: str, budget_bytes: int, **work: Any) -> str:
     """The plan for a VAE as the header describes it, beside its weights and the audio's."""
     arguments, item_bytes = open_model(shared.model).arguments("video_vae"), ITEM_BYTES[dtype]
-    weights = AUDIO_BYTES + item_bytes * sum(map(math.prod, flat(video_vae(arguments)).values()))
+    weights = _decoder_weights(arguments, item_bytes)
     found = plan(VaeWork(arguments, item_bytes, shape, **work), budget_bytes - weights)
     return f"{found.why}; its weights take {weights / GIB:.1f} GiB beside"

@@ -14,6 +14,7 @@ from ltx_core.adapters.trained import stacked
 from ltx_core.autoencoder.audio import encode_audio, mel_config
 from ltx_core.autoencoder.video import encode_video
 from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_video_vae, load_vocoder
+from ltx_core.checkpoint.model import Model
 from ltx_core.conditioning.kinds import Conditioning, FirstFrame, Mask, Prefix, Sound, Text, kept_places, outside
 from ltx_core.engine.load import load_denoiser
 from ltx_core.errors import DataError
@@ -22,13 +23,11 @@ from ltx_core.media.audio import decode_sound
 from ltx_core.media.image import read_picture
 from ltx_core.media.mp4 import write_mp4
 from ltx_core.media.workers import read_unchanged
-from ltx_core.memory.plan import free_bytes, plan
-from ltx_core.memory.video_vae import VaeMemory, VaeWork
+from ltx_core.memory.video_vae import VaeOptions
 from ltx_core.progress import Silent, stop_if_asked
-from ltx_core.sampling.decoding import decode, load_latents, save_latents
+from ltx_core.sampling.decoding import Decoders, load_latents, save_latents
 from ltx_core.sampling.request import RenderRequest
 from ltx_core.sampling.sampler import Prompts, sample
-from ltx_core.shapes import PixelShape
 from ltx_core.text.contexts import text_contexts
 from ltx_core.training.samples import StoreSource
 from tasks.runtime.device import prepare_device, torch_dtype
@@ -205,19 +204,11 @@ def decode_missing(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConf
     device = prepare_device(run.shared.memory)
     dtype = torch_dtype(run.config.dtype)
     checkpoint = run.model
-    vae = load_video_vae(checkpoint, device=device, dtype=dtype)
-    audio_vae = load_audio_vae(checkpoint, device=device, dtype=torch.float32)
-    vocoder = load_vocoder(checkpoint, device=device, dtype=torch.float32)
+    decoders = load_decoders(checkpoint, device, dtype, asked=vae_options(run.shared.memory), note=run.progress.note)
     run.memo.check()
-    plans: dict[PixelShape, VaeMemory] = {}
     for number, job in enumerate(jobs):
         stop_if_asked(run.progress, "decoding renders")
-        shape = PixelShape(job.request.num_frames, job.request.height, job.request.width)
-        if shape not in plans:
-            plans[shape] = _planned(vae, shape, run)
-        with torch.no_grad():
-            latents = load_latents(job.latents)
-            frames, sound, rate = decode(vae, audio_vae, vocoder, latents, job.request, memory=plans[shape])
+        frames, sound, rate = decoders.decode(load_latents(job.latents), job.request)
         samples = sound.numpy()
         if job.given is not None and job.given.sound is not None:
             samples, rate = _given_audio(job.given, job.request.seconds, run), SOURCE_RATE
@@ -226,11 +217,17 @@ def decode_missing(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConf
         run.progress.advance(number + 1, len(jobs), "renders decoded")
 
 
-def _planned(vae: Any, shape: PixelShape, run: StageRun[RenderValidationConfig]) -> VaeMemory:
-    work = VaeWork.of(vae, shape, decodes=True, asked=vae_options(run.shared.memory))
-    found = plan(work, free_bytes(vae.device))
-    run.progress.note(found.why)
-    return found.options
+def load_decoders(
+    checkpoint: Model, device: str, dtype: torch.dtype, *, asked: VaeOptions, note: Callable[[str], None]
+) -> Decoders:
+    """The video VAE in `dtype`; the audio VAE and the vocoder in float32, as for footage."""
+    return Decoders(
+        load_video_vae(checkpoint, device=device, dtype=dtype),
+        load_audio_vae(checkpoint, device=device, dtype=torch.float32),
+        load_vocoder(checkpoint, device=device, dtype=torch.float32),
+        asked=asked,
+        note=note,
+    )
 
 
 def _given_audio(given: Given, seconds: float, run: StageRun[RenderValidationConfig]) -> np.ndarray:

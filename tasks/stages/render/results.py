@@ -1,6 +1,7 @@
 """What renders come to: figures of each, how well it fits its prompt, and the pages that people look at."""
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from itertools import groupby
@@ -17,13 +18,15 @@ from ltx_core.media.measure import loudness_db, motion, sharpness
 from ltx_core.media.probe import probe_media
 from ltx_core.progress import Progress, stop_if_asked
 from ltx_core.report.contact_sheet import SheetRow, contact_sheet
-from ltx_core.report.page import Cell, Figures, PromptRow, VariantRender, gallery
+from ltx_core.report.page import Cell, Figures, PromptRow, Section, VariantRender, gallery
 from ltx_core.store.json_items import ItemStore
 from ltx_core.vision.folder import clip_identity, locate_clip, pending_clip
 from tasks.runtime.device import prepare_device
 from tasks.runtime.stage import StageRun
 from tasks.stages.render.config import RenderValidationConfig, SamplingConfig, in_numbers
 from tasks.stages.render.jobs import RenderJob
+from tasks.stages.samples.kept import FOLDER as SAMPLES
+from tasks.stages.samples.kept import samples_over_steps
 
 if TYPE_CHECKING:
     from ltx_core.hub.repository import PendingFile
@@ -146,7 +149,8 @@ def draw_gallery(rows: Sequence[Render], run: StageRun[RenderValidationConfig], 
         "eval loss": checkpoint.eval_loss,
         "eval loss of the base": checkpoint.base_eval_loss,
     }
-    gallery(run.out / "gallery.html", "Validation renders", facts, prompts)
+    page = run.out / "gallery.html"
+    gallery(page, "Validation renders", facts, prompts, sections=_samples(page, run))
     sheet = [
         SheetRow(
             f"{row.prompt}  ({str(row.settings['mode']).partition(':')[0]}, seed {row.seed})",
@@ -176,6 +180,13 @@ def prompt_rows(rows: Sequence[Render], run: StageRun[RenderValidationConfig], f
 def _place(row: Render, runs: Sequence[str]) -> tuple[int, int]:
     """From left to right: first without other adapters, and the base model before what is compared with it."""
     return (runs.index(row.adapters) if row.adapters else -1), VARIANTS.index(row.variant)
+
+
+def _samples(page: Path, run: StageRun[RenderValidationConfig]) -> list[Section]:
+    """The samples that training made on the way to this LoRA, linked into this stage's folder."""
+    training = run.inputs["train_lora"].path.parent
+    shutil.rmtree(run.out / SAMPLES, ignore_errors=True)
+    return samples_over_steps(page, training, copies=run.out / SAMPLES)
 
 
 def _request_of(row: Render) -> tuple[str, str, str, int]:

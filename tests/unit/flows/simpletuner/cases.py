@@ -148,6 +148,9 @@ GOES: list[tuple[Options, Options]] = [
     ({"validation_resolution": "512x768"}, {"render_validation.width": 512, "render_validation.height": 768}),
     ({"validation_num_video_frames": 49}, {"render_validation.num_frames": 49}),
     ({"validation_seed": 3}, {"render_validation.seeds": (3,)}),
+    ({"validation_step_interval": 50}, {"train_lora.samples.every_steps": 50}),
+    ({"validation_step_interval": 0}, {"train_lora.samples.every_steps": 0}),
+    ({"validation_steps": "70"}, {"train_lora.samples.every_steps": 70}),
     ({"validation_prompt": "It moves."}, {"prompts.validation": ("It moves.",)}),
     (
         {"validation_prompt": "It moves.", "validation_prompt_library": True},
@@ -340,7 +343,6 @@ TOLD: list[tuple[Options, str]] = [
     ({"hub_model_id": "me/mine"}, "nothing is uploaded"),
     ({"report_to": "none"}, "MLflow has the run in any case"),
     ({"validation_disable_unconditional": False}, "the empty prompt is never rendered"),
-    ({"validation_step_interval": 50}, "renders are made once"),
     ({"resume_from_checkpoint": "checkpoint-5"}, "no other can be named"),
     ({"dynamo_mode": "max-autotune"}, "blocks are compiled by inductor"),
     ({"lycoris_config": "config/lycoris_config.json"}, "has no effect without lora_type: lycoris"),

@@ -49,6 +49,26 @@ def test_nothing_is_told_of_what_is_done_anyway(notices: Notices, options: Optio
     assert notices(**options) == notices()
 
 
+def test_validation_is_as_it_is_asked_for_while_training_too(load: Load) -> None:
+    """At the interval, with the steps, guidance, seed and size that validation has there; the finished LoRA's renders
+    have the same."""
+    asked = {
+        "validation_step_interval": 50,
+        "validation_num_inference_steps": 40,
+        "validation_guidance": 5,
+        "validation_guidance_rescale": 0.2,
+        "validation_resolution": "768x512",
+        "validation_num_video_frames": 81,
+        "validation_seed": 7,
+        "framerate": "24",
+    }
+    config = load(**asked)
+    samples, renders = config.train_lora.samples, config.render_validation
+    names = ("num_steps", "video_cfg", "audio_cfg", "rescale", "width", "height", "num_frames", "seeds", "frame_rate")
+    assert {name: getattr(samples, name) for name in names} == {name: getattr(renders, name) for name in names}
+    assert (samples.every_steps, samples.num_steps, samples.num_frames, samples.seeds) == (50, 40, 81, (7,))
+
+
 def test_every_option_has_a_case() -> None:
     tried = {key for options in [*(options for options, _ in (*GOES, *REFUSED, *TOLD)), *SILENT] for key in options}
     sections = {title: rows for title, rows in table("options").sections.items() if title != GROUPS_TITLE}

@@ -1,0 +1,60 @@
+"""The samples that a training run is to render. No torch: `plan` asks too."""
+
+from collections.abc import Sequence
+
+from ltx_core.sampling.guidance import Guidance, StreamGuidance
+from ltx_core.sampling.request import RenderRequest
+from ltx_core.shapes import PixelShape
+from ltx_core.training.config import TrainSettings
+from ltx_core.training.plan_settings import Bucket
+from ltx_core.training.sample_settings import SampleSettings
+from tasks.runtime.shared import Shared
+
+
+def sample_requests(settings: TrainSettings, shared: Shared, buckets: Sequence[Bucket]) -> tuple[RenderRequest, ...]:
+    """Return every sample of a step; none where samples are off, or where there is no prompt or no clip."""
+    samples, prompts = settings.samples, shared.prompts.validation
+    off = settings.epochs is None and not samples.are_made_in(settings.steps)
+    if off or not samples.every_steps or not prompts or not buckets:
+        return ()
+    shape, frame_rate = _size(samples, buckets)
+    return tuple(
+        RenderRequest(
+            prompt=prompt,
+            negative_prompt=shared.prompts.negative,
+            seed=seed,
+            width=shape.width,
+            height=shape.height,
+            num_frames=shape.frames,
+            frame_rate=frame_rate,
+            num_steps=samples.num_steps,
+            schedule=samples.schedule,
+            guidance=_guidance(samples),
+        )
+        for prompt in prompts[: samples.max_prompts]
+        for seed in samples.seeds
+    )
+
+
+def _size(samples: SampleSettings, buckets: Sequence[Bucket]) -> tuple[PixelShape, float]:
+    """What is asked for, and for the rest the bucket that is trained on most; the larger one of equals."""
+    most = max(buckets, key=lambda bucket: (bucket.visits, bucket.shape.floored().latent().tokens, bucket.name))
+    own = most.shape.floored()
+    shape = PixelShape(samples.whole_frames or own.frames, samples.height or own.height, samples.width or own.width)
+    return shape, samples.frame_rate or most.frame_rate
+
+
+def _guidance(samples: SampleSettings) -> Guidance:
+    video, audio = (StreamGuidance(cfg=cfg, rescale=samples.rescale) for cfg in (samples.video_cfg, samples.audio_cfg))
+    return Guidance(video=video, audio=audio)
+
+
+def sample_line(settings: TrainSettings, requests: Sequence[RenderRequest]) -> str:
+    """For people: how many samples of what size are rendered, and when."""
+    first = requests[0]
+    passes = len(first.guidance.passes())
+    return (
+        f"{len(requests)} sample{'s' if len(requests) > 1 else ''} every {settings.samples.every_steps} steps, and of "
+        f"the base before the first: {first.width}x{first.height}, {first.num_frames} frames, {first.num_steps} "
+        f"sampling steps of {passes} forward{'s' if passes > 1 else ''} (train_lora.samples)"
+    )
