@@ -1,6 +1,7 @@
 """Samples while a LoRA trains: what is rendered, and that it leaves no trace in what is trained."""
 
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +162,17 @@ def test_samples_are_results_like_others(own: Bench) -> None:
     digests = result.summary.files
     assert all(digests[s.file.relative_to(result.run.out).as_posix()] == file_digest(s.file) for s in samples)
     assert "samples.html" in digests
+
+
+def test_the_gallery_shows_samples_over_the_steps(own: Bench) -> None:
+    done = sampling(own).run("render_validation")
+    folder, training = done["render_validation"].run.out, done["train_lora"].run.out
+    page = (folder / "gallery.html").read_text()
+    assert page.index("Samples over steps") < page.index("Renders</h2>")
+    sources = re.findall(r'<video src="(samples/[^"]+)"', page)
+    assert [source.split("/")[1] for source in sources] == ["step_000000", "step_000001", "step_000002"]
+    assert all((folder / source).samefile(training / source) for source in sources)
+    assert set(sources) <= done["render_validation"].summary.files.keys()
+    live = (training / "samples.html").read_text()
+    assert re.findall(r'<video src="(samples/[^"]+)"', live) == sources
+    assert re.findall(r'class="variant">([^<]+)<', live) == ["base", "step 1", "step 2"]

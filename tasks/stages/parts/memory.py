@@ -117,12 +117,14 @@ def sample_work(settings: TrainSettings, shared: Shared, requests: Sequence[Rend
     arguments, item_bytes = open_model(shared.model).arguments("video_vae"), ITEM_BYTES[settings.dtype]
     work = VaeWork(arguments, item_bytes, shape, decodes=True, asked=vae_options(shared.memory), copies=True)
     leanest = min(work.estimate(way).needed_bytes for way in work.ways())
-    return SampleWork(batch, _decoder_weights(arguments, item_bytes) + leanest)
+    weights = _vae_weights(arguments, "decoder.") * item_bytes
+    return SampleWork(batch, AUDIO_BYTES + weights + leanest)
 
 
-def _decoder_weights(arguments: Mapping[str, Any], item_bytes: int) -> int:
-    """Bytes of the video VAE, and of the audio's."""
-    return AUDIO_BYTES + item_bytes * sum(map(math.prod, flat(video_vae(arguments)).values()))
+def _vae_weights(arguments: Mapping[str, Any], part: str = "") -> int:
+    """Values of the video VAE's weights whose names begin so."""
+    shapes = flat(video_vae(arguments))
+    return sum(math.prod(shape) for name, shape in shapes.items() if name.startswith(part))
 
 
 def feature_width(inputs: Inputs) -> int:
@@ -258,6 +260,6 @@ def encoding_line(
 def _vae_line(shared: Shared, shape: PixelShape, dtype: str, budget_bytes: int, **work: Any) -> str:
     """The plan for a VAE as the header describes it, beside its weights and the audio's."""
     arguments, item_bytes = open_model(shared.model).arguments("video_vae"), ITEM_BYTES[dtype]
-    weights = _decoder_weights(arguments, item_bytes)
+    weights = AUDIO_BYTES + item_bytes * _vae_weights(arguments)
     found = plan(VaeWork(arguments, item_bytes, shape, **work), budget_bytes - weights)
     return f"{found.why}; its weights take {weights / GIB:.1f} GiB beside"

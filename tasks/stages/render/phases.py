@@ -220,9 +220,11 @@ def decode_missing(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConf
 def load_decoders(
     checkpoint: Model, device: str, dtype: torch.dtype, *, asked: VaeOptions, note: Callable[[str], None]
 ) -> Decoders:
-    """The video VAE in `dtype`; the audio VAE and the vocoder in float32, as for footage."""
+    """The video VAE in `dtype`, without its encoder; the audio VAE and the vocoder in float32, as for footage."""
+    vae = load_video_vae(checkpoint, device=device, dtype=dtype)
+    vae.encoder = torch.nn.Identity()
     return Decoders(
-        load_video_vae(checkpoint, device=device, dtype=dtype),
+        vae,
         load_audio_vae(checkpoint, device=device, dtype=torch.float32),
         load_vocoder(checkpoint, device=device, dtype=torch.float32),
         asked=asked,
