@@ -103,6 +103,7 @@ class Bench:
                 "recompute": 0.0,
                 "checkpoint_interval": 1,
                 "eval_sigmas": 1,
+                "samples": {"every_steps": 0},
             },
             "render_validation": {"width": 128, "height": 64, "num_frames": 9, "num_steps": 2, "dtype": "fp32"},
             "publish": {"repository": "ann/mine", "dry_run": True},

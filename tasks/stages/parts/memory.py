@@ -63,8 +63,7 @@ def memory_lines(settings: TrainSettings, shared: Shared, inputs: Inputs, worksp
     lines = [without_sound] if without_sound else []
     buckets, assumed = known_buckets(shared, inputs)
     requests = sample_requests(settings, shared, buckets)
-    if requests:
-        lines.append(sample_line(settings, requests))
+    held = [*([sample_line(settings, requests)] if requests else ()), *held]
     gpu_gib = planned_card(shared.memory)
     if gpu_gib is None:
         return [*lines, *held]
