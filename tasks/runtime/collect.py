@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from ltx_core.errors import DamagedError
@@ -24,8 +24,8 @@ from tasks.runtime.stage import Stage
 from tasks.runtime.workspace import QUANTISED_FILE, STORE_FILE, Workspace
 
 DAY_SECONDS = 86_400.0
-SHARDED = ("pool/text/*/", "pool/latents/*/", "pool/frames/*/")
-"""Folders of shards, in a workspace."""
+SHARDED = tuple(f"{PurePath(stage.items).parent}/" for stage in STAGES if stage.items.endswith(".tar"))
+"""Folders of shards, in the store."""
 ITEMS = ("*.tar", "*.mp4", "*.safetensors")
 """Files of items in a folder of the store; what lies beside them goes with them."""
 PARTIAL = (".partial-", ".partial")
@@ -83,7 +83,7 @@ def _places(workspace: Workspace, keep_runs: int, before: float) -> Iterator[tup
         for folder in find_whole(workspace.root / "stages" / stage.name, "*/"):
             yield folder, partial(_stage, workspace, keep_runs, before, stage, folder)
     for pattern in SHARDED:
-        for folder in find_whole(workspace.root, pattern):
+        for folder in find_whole(workspace.pool, pattern):
             yield folder, partial(_pooled, workspace, keep_runs, before, folder)
     if (renders := workspace.pool / "renders").is_dir():
         yield renders, partial(_pooled, workspace, keep_runs, before, renders)

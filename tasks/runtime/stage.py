@@ -228,6 +228,8 @@ class Stage(Generic[ConfigT, RowT]):
     """Options that leave the result as it is, so that changing them redoes nothing."""
     by_content: ClassVar[frozenset[str]] = frozenset()
     """Options that name files: `observe` has what is in the files, and where they lie changes nothing."""
+    items: ClassVar[str] = ""
+    """Glob pattern, in the store, of the files of its items: a lost manifest costs nothing. Empty if it keeps none."""
     artifacts: ClassVar[tuple[str, ...]] = ()
     """Glob patterns, in the stage's folder, of files worth showing in MLflow."""
 

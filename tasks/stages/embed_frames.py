@@ -149,6 +149,7 @@ class EmbedFrames(Stage[EmbedFramesConfig, Frames]):
     """Embeds what the store lacks. Clips of equal pictures share features; held-out clips need none."""
 
     name = "embed_frames"
+    items = "frames/*/*.tar"
     config = EmbedFramesConfig
     needs = ("split",)
     makes = Frames

@@ -50,6 +50,7 @@ class EmbedText(Stage[EmbedTextConfig, Text]):
     """Embeds what the store lacks; a caption used twice is embedded once."""
 
     name = "embed_text"
+    items = "text/*/*.tar"
     config = EmbedTextConfig
     needs = ("split",)
     makes = Text

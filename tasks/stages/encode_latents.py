@@ -73,6 +73,7 @@ class EncodeLatents(Stage[EncodeLatentsConfig, Latent]):
     """Encodes what the store lacks. Clips of equal content share latents, whatever file they come from."""
 
     name = "encode_latents"
+    items = "latents/*/*.tar"
     config = EncodeLatentsConfig
     needs = ("split",)
     makes = Latent

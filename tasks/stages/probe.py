@@ -50,6 +50,7 @@ class Probe(Stage[ProbeConfig, Media]):
     """Probes each file once for its bytes: a renamed or copied file costs nothing."""
 
     name = "probe"
+    items = "probe/**/*.json"
     config = ProbeConfig
     makes = Media
     version = 2

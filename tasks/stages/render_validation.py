@@ -52,6 +52,7 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
     """Two phases, so that the transformer is gone when the decoders come; a render once made is never made again."""
 
     name = "render_validation"
+    items = "renders/*.mp4"
     config = RenderValidationConfig
     needs = ("train_lora", "embed_text", "encode_latents", "split")
     makes = Render

@@ -51,6 +51,7 @@ class Split(Stage[SplitConfig, Clip]):
     """Cuts every file; what its decode gives is kept by its bytes and the settings that change its cuts."""
 
     name = "split"
+    items = "split/**/*.json"
     config = SplitConfig
     needs = ("probe",)
     makes = Clip

@@ -17,8 +17,6 @@ from tests.stages.bench import EVERY_STAGE, Bench, Results, set_aside, tree
 
 pytestmark = pytest.mark.whole
 
-BY_ITEM = ("probe", "split", "embed_text", "encode_latents", "embed_frames", "render_validation")
-"""Stages whose items lie in the pool, so that a lost manifest costs nothing."""
 WriteOnce = Callable[[str, Callable[[Path], object]], Path]
 
 each_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
@@ -49,7 +47,7 @@ def test_counts_balance(stage: Stage, results: Results) -> None:
     assert summary.num_in == summary.num_out + summary.num_quarantined
     assert summary.computed + summary.reused == summary.num_out
     assert summary.num_quarantined == len(aside) == sum(summary.quarantined_by_reason.values())
-    if stage.name in BY_ITEM:
+    if stage.items:
         assert summary.num_out == len(results[stage.name].manifest)
 
 
@@ -80,7 +78,7 @@ def test_torn_output_is_redone(stage: Stage, how: str, bench: Bench, results: Re
     assert redone.built
     assert redone.manifest.path.parent == folder
     assert redone.manifest.digest == results[stage.name].manifest.digest
-    if stage.name in BY_ITEM:
+    if stage.items:
         assert redone.summary.computed == 0
     assert not list(folder.glob("*partial*"))
 

@@ -17,7 +17,7 @@ from flows import run as pipeline_module
 from flows.plan import plan
 from flows.selection import Selection
 from ltx_core.io.atomic import find_whole
-from tasks import STAGES
+from tasks import STAGES, stage_named
 from tasks.runtime.stage import DECODING, SUBJECTS, Stage, Subject
 from tasks.stages.parts import clip_encoder as clip_decoding
 from tasks.stages.parts import file_reading
@@ -27,15 +27,6 @@ from tests.stages.bench import EVERY_STAGE, Bench, Results, set_aside
 pytestmark = pytest.mark.whole
 
 each_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
-POOLED = {
-    "probe": "probe/**/*.json",
-    "split": "split/**/*.json",
-    "embed_text": "text/**/*.tar",
-    "encode_latents": "latents/**/*.tar",
-    "embed_frames": "frames/**/*.tar",
-    "render_validation": "renders/*.mp4",
-}
-"""A stage's items in the pool."""
 
 
 def release(patch: pytest.MonkeyPatch, *stages: Stage) -> None:
@@ -139,5 +130,6 @@ def test_a_workspace_of_the_last_release_is_computed_anew_and_the_plan_says_why(
 
 
 def items(bench: Bench, stage: str) -> list[Path]:
-    """What the pool holds of a stage's items."""
-    return find_whole(bench.place.pool, POOLED[stage]) if stage in POOLED else []
+    """What the store holds of a stage's items."""
+    pattern = stage_named(stage).items
+    return find_whole(bench.place.pool, pattern) if pattern else []
