@@ -87,10 +87,18 @@ def test_samples_leave_no_trace(own: Bench, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(phases, "load_decoders", greedy)
     monkeypatch.setattr(TrainingSamples, "make", watched)
     dropped = {"train_lora__dropout": 0.2, "train_lora__ema_decay": 0.9}
-    generators = torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()
+    generators = (
+        torch.get_rng_state().tolist(),
+        np.random.get_state(legacy=False)["state"]["key"].tolist(),
+        random.getstate(),
+    )
     sampling(own.set(**dropped)).run("train_lora")
     assert seen == [0, 1, 2]
-    assert (torch.get_rng_state().tolist(), np.random.get_state()[1].tolist(), random.getstate()) == generators
+    assert (
+        torch.get_rng_state().tolist(),
+        np.random.get_state(legacy=False)["state"]["key"].tolist(),
+        random.getstate(),
+    ) == generators
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes_and_renders_nothing_twice(
