@@ -1,6 +1,7 @@
 """The configuration that goes with the miniature: real options at toy sizes."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     from ltx_core.tiny.write import Miniature
 
 
+TRAINED_HEADER = """\
+# A run that teaches the tiny LTX-2 something new. docs/config.md lists every option with its default.
+# Paths are relative to this file.
+"""
 HEADER = """\
 # A run on the miniature: real options at toy sizes. docs/config.md lists every option with its default.
 # Paths are relative to this file.
@@ -23,6 +28,59 @@ def write_config(folder: Path, made: "Miniature") -> Path:
     """Write `ltx2-lora.yaml` into the miniature's folder and give its path."""
     path = folder / DEFAULT_CONFIG
     text = HEADER + yaml.safe_dump(_values(folder, made), sort_keys=False, width=120, allow_unicode=True)
+    write_bytes(path, text.encode())
+    return path
+
+
+def write_trained_config(folder: Path, made: "Miniature", prompts: Sequence[str]) -> Path:
+    """Write `ltx2-lora.yaml` for the tiny model that has learnt, and give its path. `prompts` are rendered."""
+    values = {
+        "workspace": "workspace",
+        "datasets": [
+            {
+                "id": "tiny",
+                "instance_data_dir": os.path.relpath(made.footage, folder),
+                "resolution": 96,
+                "resolution_type": "pixel",
+                "eval_fraction": 0.15,
+                "video": {"num_frames": 17, "frame_rate": 25},
+                "repeats": 10,
+            }
+        ],
+        "model": {
+            "checkpoint": os.path.relpath(made.checkpoint, folder),
+            "text_encoder": os.path.relpath(made.text_encoder, folder),
+        },
+        "prompts": {"validation": list(prompts)},
+        "memory": {"cpu_threads": 1},
+        "split": {"max_frozen_fraction": 1.0},
+        "embed_text": {"dtype": "fp32"},
+        "encode_latents": {"dtype": "fp32"},
+        "train_lora": {
+            "steps": 250,
+            "batch_size": 4,
+            "learning_rate": 3.0e-3,
+            "scheduler": "cosine",
+            "warmup_steps": 10,
+            "rank": 8,
+            "dtype": "fp32",
+            "recompute": 0.0,
+            "eval_interval": 50,
+            "log_interval": 5,
+        },
+        "render_validation": {
+            "width": 128,
+            "height": 96,
+            "num_frames": 17,
+            "num_steps": 20,
+            "dtype": "fp32",
+            "seeds": [42],
+            "image_to_video_clips": 1,
+            "sound_to_video_clips": 1,
+        },
+    }
+    path = folder / DEFAULT_CONFIG
+    text = TRAINED_HEADER + yaml.safe_dump(values, sort_keys=False, width=120, allow_unicode=True)
     write_bytes(path, text.encode())
     return path
 

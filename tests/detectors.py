@@ -134,7 +134,7 @@ def _audio(stereo: Tensor) -> str | None:
     peaks = power.argmax(0).float() * AUDIO_RATE / 512
     steady = peaks[loud > 0.1 * loud.mean()]
     if float(steady.quantile(0.9) - steady.quantile(0.1)) > 200:
-        return "siren"
+        return None  # no tone of this world wanders
     found = float(pitch(stereo[None])[0])
     return min((name for name in AUDIO if AUDIO[name].hertz), key=lambda n: abs(math.log(found / AUDIO[n].hertz)))
 

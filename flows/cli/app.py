@@ -57,6 +57,12 @@ class Command:
 
 COMMANDS = (
     Command(
+        "tiny",
+        "start:tiny",
+        "Get started",
+        "Write a tiny trained model, footage of things new to it, and a configuration.",
+    ),
+    Command(
         "miniature",
         "start:miniature",
         "Get started",

@@ -1,10 +1,10 @@
-"""`ltx2-lora miniature` and `configure`: something to start from; `docs`: what is generated from declarations."""
+"""`ltx2-lora tiny`, `miniature`, `configure`: something to start from; `docs`: what is generated from declarations."""
 
 import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 import yaml
@@ -14,10 +14,13 @@ from flows.cli.arguments import one_of, path_argument, path_option
 from flows.config import DEFAULT_CONFIG, guide_notices, load_config
 from flows.configure import GOALS, Answers, annotated, write_new
 from flows.generated import generated_files
-from flows.tiny_config import write_config
+from flows.tiny_config import write_config, write_trained_config
 from ltx_core.checkpoint.flavours import FLAVOURS
 from ltx_core.errors import ConfigError
 from ltx_core.io.atomic import write_bytes
+
+if TYPE_CHECKING:
+    from ltx_core.tiny.write import Miniature
 
 QUESTIONS = {
     "footage": ("folder with the footage", None),
@@ -38,7 +41,21 @@ def miniature(
     from ltx_core.tiny.write import write_miniature
 
     made = write_miniature(folder, generation=generation, seed=seed)
-    config = write_config(folder, made)
+    _say(made, write_config(folder, made))
+
+
+def tiny(
+    folder: Annotated[Path, path_argument("DIR", "Folder to write to; it is created if it does not exist.")],
+) -> None:
+    """Write a tiny LTX-2 with trained weights, footage of two things that it does not know, and a configuration."""
+    from ltx_core.tiny.trained import demo_prompts, write_trained
+
+    made = write_trained(folder)
+    config = write_trained_config(folder, made, demo_prompts())
+    _say(made, config)
+
+
+def _say(made: "Miniature", config: Path) -> None:
     console = Console()
     console.print(
         f"model    {made.checkpoint}\nGemma    {made.text_encoder}\nfootage  {made.footage}\nconfig   {config}"

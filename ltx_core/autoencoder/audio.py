@@ -69,8 +69,15 @@ def log_mel(sound: torch.Tensor, config: MelConfig) -> torch.Tensor:
         pad_mode="reflect",
         return_complex=True,
     )
-    mel = mel_filters(config).to(sound.device) @ spectrum.abs()
+    mel = _filters_on(sound.device, config) @ spectrum.abs()
     return mel.clamp(min=FLOOR).log().transpose(1, 2).unflatten(0, sound.shape[:2])
+
+
+@cache
+def _filters_on(device: torch.device, config: MelConfig) -> torch.Tensor:
+    """Copied once: a copy would be waited for at every call, and a CUDA graph cannot hold one."""
+    with torch.inference_mode(mode=False):
+        return mel_filters(config).to(device)
 
 
 @cache

@@ -10,7 +10,7 @@ magnitudes only can place them.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
@@ -55,6 +55,7 @@ COLOURS: Mapping[str, tuple[int, int, int]] = MappingProxyType(
         "yellow": (240, 210, 40),
         "cyan": (40, 205, 225),
         "purple": (165, 55, 205),
+        "pink": (255, 120, 190),
     }
 )
 SHAPES: Mapping[str, Shape] = MappingProxyType(
@@ -89,13 +90,12 @@ AUDIO: Mapping[str, Audio] = MappingProxyType(
         "hiss": Audio("noise hisses"),
         "clicks": Audio("something clicks"),
         "silence": Audio("nothing is heard"),
-        "siren": Audio("a siren wails"),
+        "bell": Audio("a bell rings", 800),
     }
 )
-UNSEEN = ("star", "siren")
+UNSEEN = ("pink", "star", "bell")
 """Things that the base model never sees, so that a LoRA has something to learn."""
 TWO_OBJECT_MOTIONS = ("left", "right", "up", "down", "still")
-SIREN_HERTZ = (500.0, 1000.0)
 CLICK_HERTZ = 3000.0
 
 
@@ -125,11 +125,16 @@ class Spec:
             raise ConfigError(f"two objects can be {', '.join(TWO_OBJECT_MOTIONS)}, and not {self.motion}")
 
 
-def all_specs(shapes: Sequence[str], audio: Sequence[str]) -> list[Spec]:
-    """Every clip of one object with these shapes and audio, in a fixed order."""
+def seen(names: Iterable[str]) -> list[str]:
+    """Those of a table's names that the base model knows."""
+    return [name for name in names if name not in UNSEEN]
+
+
+def all_specs(shapes: Sequence[str], audio: Sequence[str], colours: Sequence[str] | None = None) -> list[Spec]:
+    """Every clip of one object with these shapes, audio and colours, in a fixed order; by default in seen colours."""
     return [
         Spec(((colour, shape),), motion, background, kind)
-        for colour in COLOURS
+        for colour in (seen(COLOURS) if colours is None else colours)
         for shape in shapes
         for motion in MOTIONS
         if not (shape == "circle" and motion == "spinning")
@@ -247,7 +252,7 @@ def scene(codes: Codes, generator: torch.Generator) -> Scene:
         angle=angle[:, None].expand(count, 2, FRAMES),
         corners=shapes[..., 0],
         inner=shapes[..., 1],
-        colour=colours + uniform(-0.05, 0.05, 2, 3),
+        colour=(colours + uniform(-0.05, 0.05, 2, 3)).clamp(-1, 1),
         background=grounds + uniform(-0.03, 0.03, 3),
         present=torch.stack([torch.ones_like(two), two], 1).float(),
     )
@@ -269,19 +274,22 @@ def draw(scene: Scene, height: int = HEIGHT, width: int = WIDTH) -> tuple[Tensor
     return pixels, covered
 
 
-def play(codes: Codes, scene: Scene, generator: torch.Generator) -> Tensor:
-    """Stereo audio [B, 2, N] in [-1, 1] at 16 kHz; each lies where its objects are."""
+def play(codes: Codes, scene: Scene, generator: torch.Generator, *, locked: bool = False) -> Tensor:
+    """Stereo audio [B, 2, N] in [-1, 1] at 16 kHz; each lies where its objects are.
+
+    Tones begin at a random phase, or `locked` at none: then all clips of one pitch have the same waveform, but for its
+    gain.
+    """
     device, count = generator.device, len(codes.two)
     uniform = _Uniform(generator, count)
     time = torch.arange(NUM_SAMPLES, device=device) / AUDIO_RATE
-    phase, gain = uniform(0, 2 * math.pi, 1), uniform(0.25, 0.4, 1)
+    phase, gain = uniform(0, 0.0 if locked else 2 * math.pi, 1), uniform(0.25, 0.4, 1)
     hertz = _table(tuple(float(one.hertz) for one in AUDIO.values()), device)[codes.audio][:, None]
     turn = 2 * math.pi * hertz * time + phase
     rich = 0.7 * turn.sin() + 0.2 * (2 * turn).sin() + 0.1 * (3 * turn).sin()
     waves = {
         "hiss": 0.4 * torch.randn(count, NUM_SAMPLES, device=device, generator=generator),
         "clicks": _clicks(time, uniform),
-        "siren": _siren(time, phase),
         "silence": torch.zeros(count, NUM_SAMPLES, device=device),
     }
     mono = torch.where(hertz < 1000, rich, 0.8 * turn.sin())
@@ -347,11 +355,3 @@ def _clicks(time: Tensor, uniform: _Uniform) -> Tensor:
     period = uniform(0.10, 0.20, 1)
     since = torch.remainder(time + uniform(0, 1, 1) * period, period)
     return 1.6 * (2 * math.pi * CLICK_HERTZ * since).sin() * (-since / 0.004).exp()
-
-
-def _siren(time: Tensor, phase: Tensor) -> Tensor:
-    """A tone that rises and falls between two pitches, about three times a second."""
-    low, high = SIREN_HERTZ
-    middle, swing, rate = (low + high) / 2, (high - low) / 2, 3.0
-    turns = middle * time - swing / (2 * math.pi * rate) * (2 * math.pi * rate * time).cos()
-    return 0.8 * (2 * math.pi * turns + phase).sin()

@@ -1,6 +1,5 @@
-"""Losses of the video VAE, the audio VAE and the vocoder."""
+"""Losses of the video VAE and of the audio VAE."""
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,17 +7,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ltx_core.autoencoder.audio import decode_mel, encode_mel, log_mel, mel_config
+from ltx_core.autoencoder.audio import log_mel, mel_config
 from ltx_core.tiny.world import draw, play
 from scripts.pretrain.batches import Clips
 
 Losses = Callable[[], Mapping[str, Tensor]]
-VIDEO_KL, AUDIO_KL = 3e-4, 5e-3
+VIDEO_KL, AUDIO_KL = 2e-5, 5e-3
 OBJECT_WEIGHT = 4.0
 """How much more a pixel of an object, or beside it, counts than one of the background."""
-WINDOWS = (256, 512, 1024, 2048)
-QUIET = 3e-3
-"""Added to magnitudes before their logarithm."""
 
 
 def start_video(vae: Any) -> None:
@@ -35,15 +31,6 @@ def start_audio(vae: Any) -> None:
     bias = vae.encoder.conv_out.conv.bias.data
     bias[len(bias) // 2 :] = -5.0
     vae.decoder.conv_out.conv.bias.data.fill_(-6.0)
-
-
-def start_vocoder(vocoder: nn.Module) -> None:
-    """As HiFi-GAN is initialised."""
-    for layer in vocoder.modules():
-        if isinstance(layer, nn.Conv1d):
-            nn.init.normal_(layer.weight, 0, layer.weight[0].numel() ** -0.5)
-        elif isinstance(layer, nn.ConvTranspose1d):
-            nn.init.normal_(layer.weight, 0, 0.03)
 
 
 def _draw_convolutions(module: nn.Module) -> None:
@@ -94,49 +81,6 @@ def audio_losses(vae: Any, clips: Clips, config: Mapping[str, Any], batch: int) 
         return {"loss": l1 + 0.1 * error.square().mean() + AUDIO_KL * kl, "l1": l1, "kl": kl}
 
     return losses
-
-
-def vocoder_losses(vocoder: Any, vae: Any, clips: Clips, config: Mapping[str, Any], batch: int) -> Losses:
-    """Differences of magnitudes at four window lengths, half from true spectrograms and half from decoded ones."""
-    mel = mel_config(config)
-    spectra = [_Spectrum(size, clips.generator.device) for size in WINDOWS]
-
-    def losses() -> Mapping[str, Tensor]:
-        with torch.no_grad():
-            audio = play(*clips.scene(batch), clips.generator)
-            true = log_mel(audio, mel)
-            decoded = decode_mel(vae, encode_mel(vae, true))
-            frames = min(decoded.shape[2], audio.shape[-1] // mel.hop)
-            half = torch.arange(batch, device=audio.device)[:, None, None, None] % 2 == 0
-            spectrogram = torch.where(half, true[:, :, :frames], decoded[:, :, :frames])
-        made = vocoder(spectrogram)[..., : frames * mel.hop]
-        wanted = audio[..., : made.shape[-1]]
-        logarithmic, linear = torch.zeros((), device=audio.device), torch.zeros((), device=audio.device)
-        for spectrum in spectra:
-            ours, theirs = spectrum(made), spectrum(wanted)
-            logarithmic = logarithmic + ((ours + QUIET).log() - (theirs + QUIET).log()).abs().mean()
-            linear = linear + (ours - theirs).abs().mean() / (theirs.mean() + 1e-3)
-        return {"loss": logarithmic + 0.5 * linear, "log": logarithmic / len(spectra), "linear": linear / len(spectra)}
-
-    return losses
-
-
-class _Spectrum:
-    """Magnitudes of a short-time Fourier transform by a matrix product, which a CUDA graph holds."""
-
-    def __init__(self, size: int, device: torch.device) -> None:
-        self.size = size
-        bins, times = torch.arange(size // 2 + 1).double(), torch.arange(size).double()
-        phase = 2 * math.pi * torch.outer(times, bins) / size
-        window = torch.hann_window(size, dtype=torch.float64)[:, None] / math.sqrt(size)
-        self.cosine, self.sine = ((window * part).float().to(device) for part in (phase.cos(), phase.sin()))
-
-    def __call__(self, audio: Tensor) -> Tensor:
-        """[B * channels, frames, bins]"""
-        padded = functional.pad(audio.flatten(0, 1), (self.size // 2, self.size // 2))
-        frames = padded.unfold(-1, self.size, self.size // 4)
-        power = (frames @ self.cosine).square() + (frames @ self.sine).square()
-        return (power + 1e-9).sqrt()
 
 
 def _posterior(moments: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

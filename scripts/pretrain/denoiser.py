@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import torch
+from diffusers.models.transformers.transformer_ltx2 import LTX2AudioVideoRotaryPosEmbed
+from diffusers.pipelines.ltx2.connectors import LTX2RotaryPosEmbed1d
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -67,6 +69,12 @@ class Geometry:
 class Learner(nn.ModuleDict):
     """The modules that learn together: `transformer`, `connectors`, `text_projection`."""
 
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
+        super().__init__(modules)
+        for layer in self.modules():
+            if isinstance(layer, LTX2AudioVideoRotaryPosEmbed | LTX2RotaryPosEmbed1d):
+                layer.forward = _Once(layer.forward)  # type: ignore[method-assign]
+
     def contexts(self, states: Tensor, lengths: Tensor, length: int = TEXT_LENGTH) -> tuple[Tensor, Tensor]:
         """As `ltx_core.text`, in batches and with gradients: [B, length, D] of each stream."""
         places = torch.arange(length, device=states.device)
@@ -80,8 +88,23 @@ class Learner(nn.ModuleDict):
         return made[0], made[1]
 
 
+class _Once:
+    """Rotary embeddings by the shape of what is asked for: all clips have the same positions here."""
+
+    def __init__(self, forward: Callable[..., tuple[Tensor, Tensor]]) -> None:
+        self.forward = forward
+        self.known: dict[object, tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        given = (*args, *kwargs.values())
+        key = tuple(tuple(one.shape) if isinstance(one, Tensor) else str(one) for one in given)
+        if key not in self.known:
+            self.known[key] = self.forward(*args, **kwargs)
+        return self.known[key]
+
+
 def denoiser_losses(
-    learner: Learner, cache: Cache, geometry: Geometry, batch: int, generator: torch.Generator
+    learner: Learner, cache: Cache, geometry: Geometry, batch: int, text_length: int, generator: torch.Generator
 ) -> Callable[[], Mapping[str, Tensor]]:
     """The flow-matching loss of both streams at one sigma: half of them uniform, half logit-normal."""
     device = generator.device
@@ -99,7 +122,7 @@ def denoiser_losses(
         noises = [torch.randn(clean.shape, device=device, generator=generator) for clean in (video, audio)]
         noisy = [(1 - level) * clean + level * noise for clean, noise in zip((video, audio), noises, strict=True)]
         with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda", cache_enabled=False):
-            contexts = learner.contexts(cache.states[named].float(), cache.lengths[named])
+            contexts = learner.contexts(cache.states[named].float(), cache.lengths[named], text_length)
             found = denoise(learner["transformer"], *geometry.streams(*noisy, sigma, contexts))  # type: ignore[arg-type]
         assert found[0] is not None
         assert found[1] is not None

@@ -13,7 +13,7 @@ from ltx_core.autoencoder.video import decode_pixels, encode_pixels
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.tokens import unpack_video
 from ltx_core.sampling.schedule import dev_sigmas
-from ltx_core.tiny.world import AUDIO, Spec
+from ltx_core.tiny.world import AUDIO, UNSEEN, Spec
 from scripts.pretrain.batches import in_batches
 from scripts.pretrain.denoiser import Geometry, Learner
 from scripts.pretrain.text import Text
@@ -79,7 +79,7 @@ def measure(specs: list[Spec], rendered: Rendered) -> dict[str, float]:
 
 def _kind(sound: str | None) -> str | None:
     """Low tones are one class, high tones another; which of them it is is the pitch's question."""
-    if sound is None or not AUDIO[sound].hertz:
+    if sound is None or sound in UNSEEN or not AUDIO[sound].hertz:
         return sound
     return "low tone" if AUDIO[sound].hertz < 1000 else "high tone"
 

@@ -11,7 +11,7 @@ encoder's layers are as wide as the latent: 128 would spend more than the 16 MB 
 LAYERS, HEADS, HEAD_WIDTH = 5, 5, 32
 CONNECTOR_LAYERS = 1
 AUDIO_WIDTH = 32
-VOCODER_WIDTH = 112
+VOCODER_WIDTH = 128
 
 
 def config() -> dict[str, Any]:
@@ -47,10 +47,10 @@ def config() -> dict[str, Any]:
         "resblock": "1",
         "stereo": True,
         "upsample_initial_channel": VOCODER_WIDTH,
-        "upsample_rates": [5, 4, 4, 2],
-        "upsample_kernel_sizes": [15, 8, 8, 4],
-        "resblock_kernel_sizes": [3, 7],
-        "resblock_dilation_sizes": [[1, 3], [1, 3]],
+        "upsample_rates": [10, 16],
+        "upsample_kernel_sizes": [20, 32],
+        "resblock_kernel_sizes": [3],
+        "resblock_dilation_sizes": [[1, 3]],
     }
     return sections
 

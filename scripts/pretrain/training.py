@@ -97,28 +97,30 @@ class Training:
         return self.step >= self.settings.steps
 
     def save(self, path: Path) -> None:
-        """Weights, moments, average and step in one file."""
-        tensors = {f"weight.{i}": p for i, p in enumerate(self.parameters)}
-        tensors |= {f"average.{i}": p for i, p in enumerate(self.average)}
-        for i, parameter in enumerate(self.parameters):
-            state = self.optimizer.state[parameter]
-            tensors |= {f"{name}.{i}": state[name].reshape(-1) for name in ("exp_avg", "exp_avg_sq", "step") if state}
+        """Average and step in one file, and while the phase goes on weights and moments too."""
+        tensors = {f"average.{i}": p for i, p in enumerate(self.average)}
+        if self.step < self.settings.steps:
+            tensors |= {f"weight.{i}": p for i, p in enumerate(self.parameters)}
+            for i, parameter in enumerate(self.parameters):
+                state = self.optimizer.state[parameter]
+                tensors |= {f"{name}.{i}": state[name].reshape(-1) for name in ("exp_avg", "exp_avg_sq", "step")}
         cpu = {name: tensor.detach().float().cpu() for name, tensor in tensors.items()}
         save_tensors(path, cpu, {"state": json.dumps({"step": self.step})})
 
     @torch.no_grad()
     def load(self, path: Path, step: int) -> None:
         """What `save` wrote. The learning goes on; the noise that it draws is other noise."""
-        stored = load_file(path)
+        stored, self.step = load_file(path), step
         for i, (parameter, average) in enumerate(zip(self.parameters, self.average, strict=True)):
-            parameter.copy_(stored[f"weight.{i}"].view_as(parameter))
             average.copy_(stored[f"average.{i}"].view_as(average))
+            if step >= self.settings.steps:
+                continue
+            parameter.copy_(stored[f"weight.{i}"].view_as(parameter))
             moments = {
                 name: stored[f"{name}.{i}"].view_as(parameter).to(parameter) for name in ("exp_avg", "exp_avg_sq")
             }
             count = stored[f"step.{i}"].reshape(())
             self.optimizer.state[parameter] = {**moments, "step": count.to(parameter.device) if self.on_gpu else count}
-        self.step = step
         self.generator.manual_seed(step)
 
     @torch.no_grad()
@@ -144,7 +146,9 @@ class Training:
         nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
         self.optimizer.step()
         with torch.no_grad():
-            torch._foreach_lerp_(self.average, self.parameters, self.pull)
+            way = torch._foreach_sub(self.parameters, self.average)
+            torch._foreach_mul_(way, self.pull)  # and not lerp_, which would ask the GPU for the number
+            torch._foreach_add_(self.average, way)
         return {name: value.detach() for name, value in losses.items()}
 
     def _replayed(self) -> Mapping[str, Tensor]:

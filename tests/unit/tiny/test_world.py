@@ -8,6 +8,7 @@ import torch
 from ltx_core.errors import ConfigError
 from ltx_core.tiny.world import (
     AUDIO,
+    COLOURS,
     FRAMES,
     HEIGHT,
     NUM_SAMPLES,
@@ -24,7 +25,7 @@ from ltx_core.tiny.world import (
 )
 from tests import detectors
 
-SPECS = random.Random(5).sample(all_specs(list(SHAPES), list(AUDIO)), 128)
+SPECS = random.Random(5).sample(all_specs(list(SHAPES), list(AUDIO), list(COLOURS)), 128)
 
 
 @pytest.fixture(scope="module")
@@ -75,11 +76,11 @@ def test_noise_is_nothing() -> None:
 
 
 def test_captions_name_every_part_and_differ_by_phrasing() -> None:
-    specs = all_specs(list(SHAPES), list(AUDIO))
+    specs = all_specs(list(SHAPES), list(AUDIO), list(COLOURS))
     for phrasing in range(3):
         assert len({caption(spec, phrasing) for spec in specs}) == len(specs)
-    assert caption(Spec((("red", "star"),), "left", "dark", "siren")) == (
-        "A red star moves to the left over a dark background while a siren wails."
+    assert caption(Spec((("red", "star"),), "left", "dark", "bell")) == (
+        "A red star moves to the left over a dark background while a bell rings."
     )
     assert all(word in " ".join(caption(spec) for spec in specs) for word in UNSEEN)
 
