@@ -90,6 +90,7 @@ def read_sealed(path: Path) -> pa.Table:
     found.update(data[place + DIGITS :])
     if stored != found.hexdigest().encode():
         raise damaged(path, "its bytes are not those that were written")
-    table = pq.read_table(pa.BufferReader(data))
+    # Arrow's threads may still start while a short process ends, which then aborts; a table is small.
+    table = pq.read_table(pa.BufferReader(data), use_threads=False)
     kept = {name: value for name, value in (table.schema.metadata or {}).items() if name != SEAL.encode()}
     return table.replace_schema_metadata(kept or None)
