@@ -1,4 +1,4 @@
-"""The configuration that goes with the miniature: real options at toy sizes."""
+"""The configurations that go with the miniature and with the tiny trained model: real options at toy sizes."""
 
 import os
 from collections.abc import Sequence
@@ -26,10 +26,7 @@ HEADER = """\
 
 def write_config(folder: Path, made: "Miniature") -> Path:
     """Write `ltx2-lora.yaml` into the miniature's folder and give its path."""
-    path = folder / DEFAULT_CONFIG
-    text = HEADER + yaml.safe_dump(_values(folder, made), sort_keys=False, width=120, allow_unicode=True)
-    write_bytes(path, text.encode())
-    return path
+    return _write(folder, HEADER, _values(folder, made))
 
 
 def write_trained_config(folder: Path, made: "Miniature", prompts: Sequence[str]) -> Path:
@@ -79,9 +76,12 @@ def write_trained_config(folder: Path, made: "Miniature", prompts: Sequence[str]
             "sound_to_video_clips": 1,
         },
     }
+    return _write(folder, TRAINED_HEADER, values)
+
+
+def _write(folder: Path, header: str, values: dict[str, Any]) -> Path:
     path = folder / DEFAULT_CONFIG
-    text = TRAINED_HEADER + yaml.safe_dump(values, sort_keys=False, width=120, allow_unicode=True)
-    write_bytes(path, text.encode())
+    write_bytes(path, (header + yaml.safe_dump(values, sort_keys=False, width=120, allow_unicode=True)).encode())
     return path
 
 

@@ -1,6 +1,6 @@
 """The tiny LTX-2 that has learnt a small world, and footage of what it has never seen: what `ltx2-lora tiny` writes.
 
-Its weights lie beside this file. `scripts/pretrain` made them on a GPU, from nothing but `ltx_core.tiny.world`.
+Its weights lie beside this file, made by `scripts/pretrain` from nothing but `ltx_core.tiny.world`: docs/tiny.md.
 """
 
 import random

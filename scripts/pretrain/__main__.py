@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from ltx_core.autoencoder.audio import encode_mel, log_mel, mel_config
@@ -23,7 +22,7 @@ from scripts.pretrain import autoencoders, sizes
 from scripts.pretrain.batches import Clips, in_batches, known
 from scripts.pretrain.convolutions import by_images
 from scripts.pretrain.denoiser import Cache, Geometry, Learner, denoiser_losses, make_cache
-from scripts.pretrain.score import measure, psnr, render
+from scripts.pretrain.score import load_written, measure, psnr, render
 from scripts.pretrain.text import Text
 from scripts.pretrain.training import Settings, Training, stored_step
 from scripts.pretrain.vocoder import hear, start_vocoder, vocoder_losses
@@ -193,10 +192,7 @@ class Pretraining:
 
     def score(self) -> dict[str, float]:
         """Held-out captions, rendered with the weights as they are written."""
-        stored = load_file(self.folder / CHECKPOINT)
-        for component, module in self.modules.items():
-            names = dict(zip(module.state_dict(), to_original_keys(component, module.state_dict()), strict=True))
-            module.load_state_dict({own: stored[original] for own, original in names.items()})
+        load_written(self.modules, self.folder / CHECKPOINT)
         specs = known()[1][: self.size.scored]
         rendered = render(self.modules, self.learner, self.text, [caption(spec) for spec in specs])
         return measure(specs, rendered)

@@ -3,13 +3,16 @@
 import math
 from collections.abc import Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ltx_core.autoencoder.audio import decode_mel, vocode
 from ltx_core.autoencoder.video import decode_pixels, encode_pixels
+from ltx_core.checkpoint.keys import to_original_keys
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.tokens import unpack_video
 from ltx_core.sampling.schedule import dev_sigmas
@@ -20,6 +23,14 @@ from scripts.pretrain.text import Text
 from tests import detectors
 
 Rendered = tuple[Tensor, Tensor]
+
+
+def load_written(modules: Mapping[str, Any], checkpoint: Path) -> None:
+    """Give the modules of `build_modules` the weights of a checkpoint in Lightricks' layout, as they were rounded."""
+    stored = load_file(checkpoint)
+    for component, module in modules.items():
+        names = dict(zip(module.state_dict(), to_original_keys(component, module.state_dict()), strict=True))
+        module.load_state_dict({own: stored[original] for own, original in names.items()})
 
 
 @torch.no_grad()

@@ -6,10 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from ltx_core.autoencoder.audio import decode_mel, encode_mel, log_mel, mel_config, vocode
-from ltx_core.checkpoint.keys import to_original_keys
 from ltx_core.media.probe import probe_media
 from ltx_core.tiny.model import build_modules
 from ltx_core.tiny.trained import (
@@ -26,7 +24,7 @@ from ltx_core.tiny.world import AUDIO, Spec, caption, codes, play, scene, seen
 from scripts.pretrain import sizes
 from scripts.pretrain.batches import known
 from scripts.pretrain.denoiser import Learner
-from scripts.pretrain.score import measure, psnr, render
+from scripts.pretrain.score import load_written, measure, psnr, render
 from scripts.pretrain.text import Text
 from tests import detectors
 
@@ -36,12 +34,8 @@ ASKED = 12
 
 @pytest.fixture(scope="module")
 def modules() -> Mapping[str, Any]:
-    config = sizes.config()
-    made = build_modules(config)
-    stored = load_file(WEIGHTS / CHECKPOINT_NAME)
-    for component, module in made.items():
-        names = dict(zip(module.state_dict(), to_original_keys(component, module.state_dict()), strict=True))
-        module.load_state_dict({own: stored[original].float() for own, original in names.items()})
+    made = build_modules(sizes.config())
+    load_written(made, WEIGHTS / CHECKPOINT_NAME)
     return made
 
 
