@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from diffusers import LTX2VideoTransformer3DModel
+from diffusers.pipelines.ltx2 import LTX2TextConnectors
 
 from ltx_core.tiny.header import Generation
 
@@ -62,3 +63,29 @@ def _built(generation: Generation, **sizes: Any) -> LTX2VideoTransformer3DModel:
         if generation == "2.5":  # zeros at first, so that whether they are added would not show
             torch.nn.init.normal_(transformer.keyframes_abs_pos_embedding, std=0.5)
     return transformer.eval().requires_grad_(False)
+
+
+def build_connectors(width: int, audio_width: int, registers: int) -> LTX2TextConnectors:
+    """Those of LTX-2.3 and later, frozen, in eval mode, and the same at every call."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        connectors = LTX2TextConnectors(
+            caption_channels=width,
+            text_proj_in_factor=2,
+            video_connector_num_attention_heads=2,
+            video_connector_attention_head_dim=width // 2,
+            video_connector_num_layers=1,
+            video_connector_num_learnable_registers=registers,
+            video_gated_attn=True,
+            audio_connector_num_attention_heads=2,
+            audio_connector_attention_head_dim=audio_width // 2,
+            audio_connector_num_layers=1,
+            audio_connector_num_learnable_registers=registers,
+            audio_gated_attn=True,
+            rope_type="split",
+            per_modality_projections=True,
+            video_hidden_dim=width,
+            audio_hidden_dim=audio_width,
+            proj_bias=True,
+        )
+    return connectors.eval().requires_grad_(False)

@@ -14,14 +14,14 @@ from diffusers import (
     LTX2Pipeline,
     LTX2VideoTransformer3DModel,
 )
-from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2VocoderWithBWE
+from diffusers.pipelines.ltx2 import LTX2VocoderWithBWE
 from torch import Tensor
 
 from ltx_core.shapes import LatentShape, audio_latent_frames
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.run import TrainJob
 from ltx_core.training.samples import SampleInfo
-from tests.tiny_transformer import build
+from tests.tiny_transformer import build, build_connectors
 
 CHANNELS, AUDIO_CHANNELS, TEXT, AUDIO_TEXT, REGISTERS, MELS = 16, 16, 32, 16, 8, 16
 SHAPE = LatentShape(2, 1, 2)
@@ -30,31 +30,6 @@ FRAME_RATE = 24.0
 
 def build_transformer() -> LTX2VideoTransformer3DModel:
     return build("2.3", channels=CHANNELS, audio_channels=AUDIO_CHANNELS, width=TEXT, audio_width=AUDIO_TEXT)
-
-
-def build_connectors() -> LTX2TextConnectors:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        connectors = LTX2TextConnectors(
-            caption_channels=TEXT,
-            text_proj_in_factor=2,
-            video_connector_num_attention_heads=2,
-            video_connector_attention_head_dim=TEXT // 2,
-            video_connector_num_layers=1,
-            video_connector_num_learnable_registers=REGISTERS,
-            video_gated_attn=True,
-            audio_connector_num_attention_heads=2,
-            audio_connector_attention_head_dim=AUDIO_TEXT // 2,
-            audio_connector_num_layers=1,
-            audio_connector_num_learnable_registers=REGISTERS,
-            audio_gated_attn=True,
-            rope_type="split",
-            per_modality_projections=True,
-            video_hidden_dim=TEXT,
-            audio_hidden_dim=AUDIO_TEXT,
-            proj_bias=True,
-        )
-    return connectors.eval().requires_grad_(False)
 
 
 def build_pipeline() -> LTX2Pipeline:
@@ -92,7 +67,7 @@ def build_pipeline() -> LTX2Pipeline:
         audio_vae=audio_vae,
         text_encoder=None,
         tokenizer=None,
-        connectors=build_connectors(),
+        connectors=build_connectors(TEXT, AUDIO_TEXT, REGISTERS),
         transformer=build_transformer(),
         vocoder=vocoder,
     )
@@ -123,7 +98,7 @@ class TwoClips:
 
 
 def connector_parts() -> torch.nn.ModuleDict:
-    whole = build_connectors()
+    whole = build_connectors(TEXT, AUDIO_TEXT, REGISTERS)
     return torch.nn.ModuleDict({name: getattr(whole, name) for name in ("video_connector", "audio_connector")})
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 from diffusers import LTX2VideoTransformer3DModel
-from diffusers.pipelines.ltx2 import LTX2TextConnectors
 from torch import Tensor
 
 from ltx_core.shapes import PixelShape, audio_latent_frames
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.run import TrainJob
 from ltx_core.training.samples import SampleInfo
+from tests import tiny_transformer
 from tests.tiny_transformer import build
 
 FEATURES = 12
@@ -32,27 +32,7 @@ def build_transformer(dtype: torch.dtype = torch.float32, **sizes: int) -> LTX2V
 
 
 def build_connectors() -> torch.nn.ModuleDict:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        whole = LTX2TextConnectors(
-            caption_channels=TEXT,
-            text_proj_in_factor=2,
-            video_connector_num_attention_heads=2,
-            video_connector_attention_head_dim=TEXT // 2,
-            video_connector_num_layers=1,
-            video_connector_num_learnable_registers=REGISTERS,
-            video_gated_attn=True,
-            audio_connector_num_attention_heads=2,
-            audio_connector_attention_head_dim=AUDIO_TEXT // 2,
-            audio_connector_num_layers=1,
-            audio_connector_num_learnable_registers=REGISTERS,
-            audio_gated_attn=True,
-            rope_type="split",
-            per_modality_projections=True,
-            video_hidden_dim=TEXT,
-            audio_hidden_dim=AUDIO_TEXT,
-            proj_bias=True,
-        )
+    whole = tiny_transformer.build_connectors(TEXT, AUDIO_TEXT, REGISTERS)
     parts = {name: getattr(whole, name) for name in ("video_connector", "audio_connector")}
     return torch.nn.ModuleDict(parts).eval().requires_grad_(False)
 
