@@ -103,7 +103,11 @@ def main() -> int:
     if args.tiny:
         args.text, args.shape, args.blocks, args.precision = 8, "tiny", 2, "int8"
     options = EngineOptions(
-        precision=args.precision, recompute=args.recompute, fused=True, compiled=not args.tiny, graphs=not args.tiny
+        precision=args.precision,
+        activation_checkpointing=args.recompute,
+        fused=True,
+        compiled=not args.tiny,
+        graphs=not args.tiny,
     )
     transformer = empty_transformer(args.blocks, args.tiny, args.generation)
     shapes = {name: tuple(tensor.shape) for name, tensor in transformer.state_dict().items()}

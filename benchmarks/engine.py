@@ -161,9 +161,9 @@ class Variant:
         return EngineOptions(
             **precision_of("native" if self.base in ("bf16", "peft") else self.base),
             low_backward="bf16grad" not in self.words,
-            streamed_blocks=0 if streamed is None else blocks if streamed == "all" else int(streamed),
+            offloaded_blocks=0 if streamed is None else blocks if streamed == "all" else int(streamed),
             num_slots=int(self.words.get("slots", 2)),
-            recompute=float(self.words.get("recompute", 0)),
+            activation_checkpointing=float(self.words.get("recompute", 0)),
             activation_budget=float(self.words.get("budget", 1)),
             activation_offload=round(float(self.words.get("offload", 0)) * GIB),
             fused=self.base != "peft",

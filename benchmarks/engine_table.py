@@ -47,7 +47,7 @@ from ltx_core.engine.assemble import assemble, set_policies
 from ltx_core.engine.block_offload import BlockStream
 from ltx_core.engine.contiguous import HostArena
 from ltx_core.engine.graphs import StepGraphs
-from ltx_core.engine.options import EngineOptions, recomputed_blocks, streamed_blocks
+from ltx_core.engine.options import EngineOptions, checkpointed_blocks, offloaded_blocks
 from ltx_core.engine.runner import PolicyRunner
 from ltx_core.memory.training import Training, TrainingStep
 from ltx_core.memory.transformer import BatchShape, model_sizes
@@ -116,7 +116,7 @@ class Bench:
         blocks = self.transformer.transformer_blocks
         if row.streamed and self.stream is None:
             self.stream = BlockStream(DEVICE, HostArena(pinned=DEVICE.type == "cuda"))
-        for index in streamed_blocks(len(blocks), row.streamed):
+        for index in offloaded_blocks(len(blocks), row.streamed):
             if self.stream is not None and index not in self.stream:
                 self.stream.adopt(index, blocks[index])
         if row.optimizer != self.trained_with:
@@ -130,8 +130,8 @@ class Bench:
     def _options(self, row: Row, recompute: float) -> EngineOptions:
         return EngineOptions(
             **precision_of(self.precision),
-            streamed_blocks=row.streamed,
-            recompute=recompute,
+            offloaded_blocks=row.streamed,
+            activation_checkpointing=recompute,
             activation_budget=1.0 if self.args.tiny else row.budget,
             activation_offload=0 if recompute == 1 else self._offload(row, recompute),
             compiled=not self.args.tiny,
@@ -141,7 +141,7 @@ class Bench:
     def _offload(self, row: Row, recompute: float) -> int:
         """Bytes of a step."""
         blocks = len(self.transformer.transformer_blocks)
-        return round(row.offload * GIB) * (blocks - len(recomputed_blocks(blocks, recompute)))
+        return round(row.offload * GIB) * (blocks - len(checkpointed_blocks(blocks, recompute)))
 
     def _predict(self, row: Row, recompute: float) -> float:
         height, width, frames, size = SHAPES[row.shape]
@@ -160,7 +160,7 @@ class Bench:
 def baseline(args: argparse.Namespace, shapes: list[str]) -> Iterator[dict[str, Any]]:
     """Plain diffusers + peft: every block recomputed, nothing compiled, autocast."""
     transformer = empty_transformer(args.blocks, args.tiny, args.generation)
-    options = EngineOptions(recompute=1.0)
+    options = EngineOptions(activation_checkpointing=1.0)
     assemble(transformer, partial(random_tensors, transformer), options, device=DEVICE)
     with_lora(transformer, plain=True)
     set_policies(transformer, options, None)

@@ -78,7 +78,9 @@ WAYS = {
 def losses(way: Way, args: argparse.Namespace) -> tuple[list[float], float]:
     """Of each step, before its update, and one after the last; median seconds of a step."""
     quick = DEVICE.type == "cuda" and not way.eager
-    options = EngineOptions(**precision_of(way.precision), recompute=1.0, fused=True, compiled=quick, graphs=quick)
+    options = EngineOptions(
+        **precision_of(way.precision), activation_checkpointing=1.0, fused=True, compiled=quick, graphs=quick
+    )
     transformer = empty_transformer(args.blocks, args.tiny, "2.0")
     assemble(transformer, partial(random_tensors, transformer), options, device=DEVICE)
     if way.wide:

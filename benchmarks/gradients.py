@@ -53,12 +53,12 @@ class Way:
 
 def ways() -> dict[str, Way]:
     """By name; the first is what the others are compared with."""
-    own: dict[str, Any] = {"recompute": 1.0, "fused": True, "compiled": True}
+    own: dict[str, Any] = {"activation_checkpointing": 1.0, "fused": True, "compiled": True}
     found = {
-        REFERENCE: Way(EngineOptions(recompute=1.0), wide=True),
-        "plain diffusers + peft": Way(EngineOptions(recompute=1.0), autocast=True),
-        "bf16, eager": Way(EngineOptions(recompute=1.0)),
-        "bf16, fused": Way(EngineOptions(recompute=1.0, fused=True)),
+        REFERENCE: Way(EngineOptions(activation_checkpointing=1.0), wide=True),
+        "plain diffusers + peft": Way(EngineOptions(activation_checkpointing=1.0), autocast=True),
+        "bf16, eager": Way(EngineOptions(activation_checkpointing=1.0)),
+        "bf16, fused": Way(EngineOptions(activation_checkpointing=1.0, fused=True)),
         "bf16, compiled": Way(EngineOptions(**own)),
         "bf16, compiled, graph": Way(EngineOptions(**own, graphs=True)),
         "fp8, compiled, graph": Way(EngineOptions(**own, graphs=True, precision="fp8")),

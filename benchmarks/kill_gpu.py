@@ -63,10 +63,10 @@ def job(args: argparse.Namespace, out: Path) -> TrainJob:
         optimizer=args.optimizer,
         base_precision=args.precision,
         cuda_graphs=args.graphs,
-        recompute=0.25,
+        activation_checkpointing=0.25,
         activation_budget=0.35 if DEVICE.type == "cuda" else 1.0,
         activation_offload=0.25,
-        streamed_blocks=1,
+        offloaded_blocks=1,
         deterministic=True,
     )
     bench = Bench(args.tiny, STEPS, DEVICE.type)

@@ -200,10 +200,10 @@ def prepared(bench: Bench, ranks: Ranks, accumulation: int, folder: Path, shardi
         learning_rate=1e-4,
         scheduler="cosine",
         warmup_steps=2,
-        recompute=1.0,
+        activation_checkpointing=1.0,
         activation_budget=1.0,
         activation_offload=0,
-        streamed_blocks=0,
+        offloaded_blocks=0,
         compile_blocks="off" if bench.eager else "auto",
         cuda_graphs="off" if bench.eager else "auto",
     )

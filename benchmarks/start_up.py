@@ -63,8 +63,8 @@ def options_of(args: argparse.Namespace) -> EngineOptions:
     on_gpu = DEVICE.type == "cuda"
     return EngineOptions(
         precision=args.precision,
-        streamed_blocks=args.streamed,
-        recompute=args.recompute,
+        offloaded_blocks=args.streamed,
+        activation_checkpointing=args.recompute,
         fused=on_gpu,
         compiled=on_gpu,
         graphs=on_gpu,

@@ -70,15 +70,17 @@ class AudioSpec(SpecModel):
     channels: Literal[1, 2] = Field(
         default=2, description="1: mix down to mono, then duplicate the channel. 2: mix down to stereo."
     )
-    sound_dir: Path | None = Field(
+    audio_dir: Path | None = Field(
+        serialization_alias="sound_dir",
         default=None,
         description="Folder of audio files. Each has the relative path of its video, except for the suffix, and "
         "starts at the video's first frame. The audio inside the videos is then ignored. Default: the "
         "audio inside the videos.",
     )
-    missing_sound: Literal["quarantine", "without"] = Field(
+    missing_audio: Literal["quarantine", "without"] = Field(
+        serialization_alias="missing_sound",
         default="quarantine",
-        description="With `sound_dir`, for a video that has no file there: quarantine it, or train it without audio.",
+        description="With `audio_dir`, for a video that has no file there: quarantine it, or train it without audio.",
     )
     silence: Literal["ignore", "train"] = Field(
         default="ignore",
@@ -88,14 +90,14 @@ class AudioSpec(SpecModel):
 
     @model_validator(mode="after")
     def _sound_is_taken(self) -> "AudioSpec":
-        if self.sound_dir is not None and not self.auto_split:
+        if self.audio_dir is not None and not self.auto_split:
             raise ValueError(
-                f"auto_split is off, and sound_dir {self.sound_dir} would not be read; leave one of them out"
+                f"auto_split is off, and audio_dir {self.audio_dir} would not be read; leave one of them out"
             )
         if self.silence != "ignore" and not self.auto_split:
             raise ValueError(f"silence is {self.silence!r} and has no effect without auto_split; leave one of them out")
-        if self.missing_sound != "quarantine" and self.sound_dir is None:
-            raise ValueError(f"missing_sound is {self.missing_sound!r} and has no effect without sound_dir")
+        if self.missing_audio != "quarantine" and self.audio_dir is None:
+            raise ValueError(f"missing_audio is {self.missing_audio!r} and has no effect without audio_dir")
         return self
 
 

@@ -5,11 +5,13 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 
+from datasets_spec.options import OLD_NAMES_END, NamedTwice, present_path, with_present_names
 from flows.documents import check_values, exists, explain, read_document
 from flows.prompt_library import with_library, with_negative
 from flows.simpletuner.read import is_guide, translate
@@ -117,39 +119,108 @@ ADDRESS = re.compile(r"(^|/)[A-Za-z][A-Za-z0-9+.-]+:/")
 """A path that was made of an address."""
 
 
-def load_config(source: Path | str | RunConfig | Mapping[str, Any], overrides: Mapping[str, Any]) -> RunConfig:
+Source = Path | str | RunConfig | Mapping[str, Any]
+"""A configuration: the path of its file, the configuration itself, or its values by name."""
+
+
+def load_config(source: Source, overrides: Mapping[str, Any]) -> RunConfig:
     """Read a configuration, apply dotted overrides, and make its paths absolute.
 
-    Paths in a file are relative to that file's folder; in a form or mapping, to the current folder. A file of the guide
-    (SimpleTuner's `config.json` and its datasets) is read as it is; its paths are relative to its project's folder.
+    Options may have the names of the last release, of which `config_warnings` warns. Paths in a file are relative to
+    that file's folder; in a form or mapping, to the current folder. A file of the guide (SimpleTuner's `config.json`
+    and its datasets) is read as it is; its paths are relative to its project's folder.
 
     Raises:
         ConfigError: no such file, not YAML or JSON, an unknown or impossible option; says which and what is near.
     """
+    document = _document(source, overrides)
+    values, where = document.values, document.where
+    try:
+        config = RunConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(explain(error, RunConfig, where)) from error
+    absolute: RunConfig = _absolute(config, document.base)
+    absolute.place().check()
+    prompts = with_negative(with_library(absolute.prompts), absolute.render_validation)
+    return absolute.model_copy(update={"prompts": prompts})
+
+
+def config_warnings(source: Source, overrides: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what differs from a file of the guide, and which options have earlier names.
+
+    Raises:
+        ConfigError: as for `load_config`.
+    """
+    return tuple(_document(source, overrides).warnings)
+
+
+def guide_warnings(path: Path) -> tuple[str, ...]:
+    """Return what is done differently than a file of the guide says; nothing for a configuration of ours.
+
+    Raises:
+        ConfigError: as for `load_config`.
+    """
+    values = _read(path)
+    return translate(values, path).warnings if is_guide(values, RunConfig.model_fields) else ()
+
+
+@dataclass(frozen=True)
+class _Document:
+    """A configuration with its overrides, before it is checked against the options that there are."""
+
+    values: dict[str, Any]
+    """By present names."""
+    base: Path
+    """The folder that its paths are relative to."""
+    where: str
+    """Where it comes from, for messages."""
+    warnings: list[str]
+
+
+def _document(source: Source, overrides: Mapping[str, Any]) -> _Document:
+    warned: list[str] = []
     if isinstance(source, (str, Path)):
         path = Path(source)
-        values, base = _read(path), path.resolve().parent
+        values, base, where = _read(path), path.resolve().parent, str(source)
         if is_guide(values, RunConfig.model_fields):
             translation = translate(values, path)
             values, base = translation.values, translation.root
+            warned += translation.warnings
     else:
         values = (
             source.model_dump(mode="json", context=dict(WHOLE))
             if isinstance(source, RunConfig)
             else deepcopy(dict(source))
         )
-        base = Path.cwd()
+        base, where = Path.cwd(), "config"
+    check_values(values, where)
+    values = _present(values, where, warned)
     for dotted, value in overrides.items():
-        override(values, dotted, _whole(value))
-    check_values(values, str(source) if isinstance(source, (str, Path)) else "config")
+        name = ".".join(present_path(dotted.split("."), RunConfig))
+        if name != dotted:
+            warned.append(_renamed(dotted, name))
+        override(values, name, _whole(value))
+    check_values(values, where)
+    return _Document(_present(values, where, warned), base, where, warned)
+
+
+def _present(values: dict[str, Any], where: str, warned: list[str]) -> dict[str, Any]:
+    """The values by the present names of their options; earlier names are warned of.
+
+    Raises:
+        ConfigError: an option is set by both.
+    """
     try:
-        config = RunConfig.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(explain(error, RunConfig, source if isinstance(source, (str, Path)) else "config")) from error
-    absolute: RunConfig = _absolute(config, base)
-    absolute.place().check()
-    prompts = with_negative(with_library(absolute.prompts), absolute.render_validation)
-    return absolute.model_copy(update={"prompts": prompts})
+        found: dict[str, Any] = with_present_names(
+            values, RunConfig, lambda old, name: warned.append(_renamed(old, name))
+        )
+    except NamedTwice as error:
+        raise ConfigError(f"{where}: {error}; keep the latter") from error
+    return found
+
+
+def _renamed(old: str, name: str) -> str:
+    return f"option '{old}' is now called '{name}'; the earlier name is understood until release {OLD_NAMES_END}"
 
 
 def _whole(value: Any) -> Any:
@@ -157,16 +228,6 @@ def _whole(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _whole(inner) for name, inner in value.items()}
     return value.get_secret_value() if isinstance(value, SecretStr) else value
-
-
-def guide_notices(path: Path) -> tuple[str, ...]:
-    """What is done differently than a file of the guide says; none of a configuration of ours.
-
-    Raises:
-        ConfigError: as for `load_config`.
-    """
-    values = _read(path)
-    return translate(values, path).warnings if is_guide(values, RunConfig.model_fields) else ()
 
 
 def _read(path: Path) -> dict[str, Any]:

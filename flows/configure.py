@@ -131,8 +131,8 @@ train_lora:
   optimizer: adamw_bf16   # needs the least memory; adamw keeps 32 bits
   # for {answers.gpu_gib:g} GiB: {fits.why}
   base_precision: {fits.base_precision}   # native or int8; fp8 from Hopper on
-  streamed_blocks: auto   # block offload: as many of 48 blocks as necessary; `plan` says how many
-  recompute: auto   # activation checkpointing in as few blocks as possible
+  offloaded_blocks: auto   # block offload: as many of 48 blocks as necessary; `plan` says how many
+  activation_checkpointing: auto   # activation checkpointing in as few blocks as possible
 
 memory:
   gpu_gib: {answers.gpu_gib:g}   # memory to plan for; without it, the free memory is used

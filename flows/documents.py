@@ -7,14 +7,14 @@ path with a NUL in it, or nothing that a number should be. All are refused here,
 import difflib
 import json
 import math
-import types
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from datasets_spec.options import earlier_names, every_option, section
 from ltx_core.errors import ConfigError
 from ltx_core.io.json_file import parse_json
 from tasks.tracking.address import hide_secrets
@@ -106,43 +106,24 @@ def _short(value: Any) -> str:
 
 
 def _hint(name: str, place: Sequence[int | str], model: type[BaseModel]) -> str:
-    """Options near in name, in that section, else of that very name elsewhere."""
-    if near := difflib.get_close_matches(name, _names(model, place), n=1, cutoff=0.5):
-        return f"did you mean {near[0]!r}?"
-    elsewhere = [dotted for dotted in _every_name(model) if dotted.rpartition(".")[2] == name]
+    """The option nearest in its present or earlier name in that section, else those of that very name elsewhere."""
+    here = _section_at(model, place)
+    known = {**dict(zip(here.model_fields, here.model_fields, strict=True)), **earlier_names(here)} if here else {}
+    if near := difflib.get_close_matches(name, known, n=1, cutoff=0.5):
+        return f"did you mean {known[near[0]]!r}?"
+    elsewhere = [dotted for dotted in every_option(model) if dotted.rpartition(".")[2] == name]
     if elsewhere:
         return f"did you mean {' or '.join(map(repr, elsewhere[:3]))}?"
     return "docs/config.md lists all options"
 
 
-def _every_name(model: type[BaseModel], before: str = "") -> Iterator[str]:
-    """Dotted names of all options; of a section once, though it may hold itself."""
-    for name, field in model.model_fields.items():
-        yield before + name
-        inner = _model(field.annotation)
-        if inner is not None and before.count(".") < 3:
-            yield from _every_name(inner, f"{before}{name}.")
-
-
-def _names(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
-    """Names of the options at a place in the configuration."""
-    here = model
+def _section_at(model: type[BaseModel], path: Sequence[int | str]) -> type[BaseModel] | None:
+    """The section at a place in the configuration; None where there is a plain value."""
+    here: type[BaseModel] | None = model
     for part in path:
-        if isinstance(part, str) and part in here.model_fields:
-            found = _model(here.model_fields[part].annotation)
-            if found is None:
-                return []
-            here = found
-    return list(here.model_fields)
-
-
-def _model(annotation: Any) -> type[BaseModel] | None:
-    """The configuration section inside an annotation: itself, or an element of a tuple or union."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    if get_origin(annotation) in (tuple, list, Union, types.UnionType):
-        return next((found for a in get_args(annotation) if (found := _model(a))), None)
-    return None
+        if here is not None and isinstance(part, str) and part in here.model_fields:
+            here = section(here.model_fields[part].annotation)
+    return here
 
 
 MOST_BYTES = 2**22

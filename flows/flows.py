@@ -17,7 +17,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 from pydantic import SecretStr, WrapValidator
 
-from flows.config import DEFAULT_CONFIG, RunConfig, load_config
+from flows.config import DEFAULT_CONFIG, RunConfig, config_warnings, load_config
 from flows.generated import flow_attribute
 from flows.plan import downloads, plan
 from flows.prefect_run import explained, run_in_flow
@@ -83,13 +83,26 @@ def resolve(config: str | RunConfig | Mapping[str, Any] | None, overrides: dict[
         return load_config(config, overrides)
     if not isinstance(config, str | None):
         raise ConfigError(f"the parameter config is {config!r}; give the path of a file, or the configuration itself")
-    path = Path(config or os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG))
+    path = _path(config)
     if config is None and not path.exists():
         raise ConfigError(
             f"no configuration was given and there is no {path} in {Path.cwd()}; start `ltx2-lora up --config FILE`, "
             f"or give the parameter: -p config=FILE"
         )
     return load_config(path, overrides)
+
+
+def _path(config: str | None) -> Path:
+    return Path(config or os.environ.get(CONFIG_VARIABLE, DEFAULT_CONFIG))
+
+
+def _resolved(config: str | RunConfig | Mapping[str, Any] | None, overrides: dict[str, Any] | None) -> RunConfig:
+    """The same, with warnings in the log of the flow run."""
+    found = resolve(config, overrides or {})
+    source = config if isinstance(config, RunConfig | Mapping) else _path(config)
+    for warning in config_warnings(source, overrides or {}):
+        get_run_logger().warning("%s", warning)
+    return found
 
 
 @flow(name="ltx2-lora", log_prints=False)
@@ -111,7 +124,7 @@ def ltx2_lora(
     """
 
     def work() -> dict[str, str]:
-        results = run_in_flow(resolve(config, overrides or {}), select(only, from_stage, force))
+        results = run_in_flow(_resolved(config, overrides), select(only, from_stage, force))
         return {result.summary.stage: result.state_name for result in results}
 
     return explained(work)
@@ -128,7 +141,7 @@ def _stage_flow(stage: Stage[Any, Any]) -> Flow[Any, Any]:
         """
 
         def work() -> str:
-            (result,) = run_in_flow(resolve(config, overrides or {}), select(stage.name, None, force))
+            (result,) = run_in_flow(_resolved(config, overrides), select(stage.name, None, force))
             return result.state_name
 
         return explained(work)
@@ -156,7 +169,7 @@ def retrain(config: Config = None, overrides: dict[str, Any] | None = None) -> S
     """
 
     def work() -> State[Any]:
-        return _run_what_is_due(resolve(config, overrides or {}), select(None, None, force=False))
+        return _run_what_is_due(_resolved(config, overrides), select(None, None, force=False))
 
     return explained(work)
 

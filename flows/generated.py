@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
+from datasets_spec.options import section
 from flows.config import RunConfig
 from flows.simpletuner.page import guide_page
 from tasks import STAGES
@@ -114,9 +115,8 @@ def options(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((a for a in get_args(annotation) if isinstance(a, type) and issubclass(a, BaseModel)), None)
+    """The section that an option is or has, those that a mapping has by names of the user's among them."""
+    return next((a for a in get_args(annotation) if section(a) is a), None) or section(annotation)
 
 
 def _default(value: Any) -> str:

@@ -61,7 +61,7 @@ def write_trained_config(folder: Path, made: "Miniature", prompts: Sequence[str]
             "warmup_steps": 10,
             "rank": 8,
             "dtype": "fp32",
-            "recompute": 0.0,
+            "activation_checkpointing": 0.0,
             "eval_interval": 50,
             "log_interval": 5,
         },
@@ -73,7 +73,7 @@ def write_trained_config(folder: Path, made: "Miniature", prompts: Sequence[str]
             "dtype": "fp32",
             "seeds": [42],
             "image_to_video_clips": 1,
-            "sound_to_video_clips": 1,
+            "audio_to_video_clips": 1,
         },
     }
     return _write(folder, TRAINED_HEADER, values)
@@ -123,7 +123,7 @@ def _values(folder: Path, made: "Miniature") -> dict[str, Any]:
             "warmup_steps": 5,
             "rank": 8,
             "dtype": "fp32",
-            "recompute": 0.0,
+            "activation_checkpointing": 0.0,
             "checkpoint_interval": 10,
             "eval_interval": 20,
             "log_interval": 2,
@@ -137,7 +137,7 @@ def _values(folder: Path, made: "Miniature") -> dict[str, Any]:
             "dtype": "fp32",
             "seeds": [42],
             "image_to_video_clips": 1,
-            "sound_to_video_clips": 1,
+            "audio_to_video_clips": 1,
         },
     }
 
@@ -147,8 +147,8 @@ def _given(folder: Path, made: "Miniature") -> dict[str, Any]:
     given: dict[str, Any] = {}
     if made.picture is not None:
         prompt = "A face looks ahead and talks, in front of a plain wall."
-        given["pictures"] = [{"picture": os.path.relpath(made.picture, folder), "prompt": prompt}]
+        given["images"] = [{"image": os.path.relpath(made.picture, folder), "prompt": prompt}]
     if made.sound is not None:
         prompt = "Birds sing in a tree while its leaves move."
-        given["sounds"] = [{"sound": os.path.relpath(made.sound, folder), "prompt": prompt}]
+        given["audio"] = [{"audio": os.path.relpath(made.sound, folder), "prompt": prompt}]
     return given

@@ -16,7 +16,7 @@ from ltx_core.media.frames import decode_frames
 from ltx_core.media.image import read_picture
 from ltx_core.sampling.decoding import load_latents
 from tasks.runtime.weights import open_model
-from tasks.stages.render.config import picture_crf
+from tasks.stages.render.config import image_crf
 
 LATENT_TOLERANCE = 0.02
 """Relative: clips' latents are kept in bf16."""
@@ -87,5 +87,5 @@ def check(condition: bool, failure: str) -> None:
 def _given_frame(config: RunConfig, row: Render, clips: Mapping[str, Clip]) -> np.ndarray:
     if row.clip_id:
         return clip_frames(clips[row.clip_id])[0]
-    crf = picture_crf(config.render_validation, config.shared())
+    crf = image_crf(config.render_validation, config.shared())
     return read_picture(Path(str(row.given_file)), (row.width, row.height), crf=crf)

@@ -77,7 +77,7 @@ def read_config(path: Path, overrides: Sequence[str] | None) -> RunConfig:
     return load_config(path, read_overrides(overrides))
 
 
-def print_notices(console: Console, notices: Iterable[str]) -> None:
+def print_warnings(console: Console, warnings: Iterable[str]) -> None:
     """Print lines on what is probably not intended, or done differently than a file says."""
-    for notice in notices:
-        console.print(f"warning: {notice}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    for warning in warnings:
+        console.print(f"warning: {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)

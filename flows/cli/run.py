@@ -14,11 +14,11 @@ from flows.cli.arguments import (
     Only,
     Overrides,
     path_argument,
-    print_notices,
+    print_warnings,
     read_config,
     read_overrides,
 )
-from flows.config import DEFAULT_CONFIG, RunConfig, guide_notices
+from flows.config import DEFAULT_CONFIG, RunConfig, config_warnings
 from flows.plan import PlannedStage, check_here, downloads
 from flows.plan import plan as planned_stages
 from flows.report.record import PAGE, RECORD
@@ -57,8 +57,8 @@ def plan(
     for stage in planned:
         for line in stage.memory:
             console.print(f"{stage.stage.name}: {line}", highlight=False, markup=False)
-    print_notices(console, guide_notices(config))
-    print_notices(console, (notice for stage in planned for notice in stage.notices))
+    print_warnings(console, config_warnings(config, read_overrides(overrides)))
+    print_warnings(console, (notice for stage in planned for notice in stage.notices))
 
 
 def download_table(pending: "Sequence[PendingFile]") -> Table:
@@ -98,12 +98,12 @@ def run(
     path = config or _found()
     read, selection = read_config(path, overrides), select(only, from_stage, force)
     console = Console(stderr=True)
-    print_notices(console, guide_notices(path))
+    print_warnings(console, config_warnings(path, read_overrides(overrides)))
     check_here(read, selection)
     if read.tracking.uri is not None:
         answering(read.tracking, read.place())  # an error now, not when footage has been read and weights downloaded
     planned = list(planned_stages(read, selection, downloads(read, selection)))
-    print_notices(console, (notice for stage in planned for notice in stage.notices))
+    print_warnings(console, (notice for stage in planned for notice in stage.notices))
     if not any(stage.will_run for stage in planned):
         for stage in planned:
             read.place().set_latest(stage.stage.name, str(stage.key))

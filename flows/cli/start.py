@@ -11,7 +11,7 @@ import yaml
 from rich.console import Console
 
 from flows.cli.arguments import one_of, path_argument, path_option
-from flows.config import DEFAULT_CONFIG, guide_notices, load_config
+from flows.config import DEFAULT_CONFIG, guide_warnings, load_config
 from flows.configure import GOALS, Answers, annotated, write_new
 from flows.generated import generated_files
 from flows.tiny_config import write_config, write_trained_config
@@ -186,7 +186,7 @@ def _converted(path: Path) -> str:
     Raises:
         ConfigError: it cannot be read, or is no file of the guide.
     """
-    notices = guide_notices(path)
+    notices = guide_warnings(path)
     if not notices:
         raise ConfigError(f"{path} has none of the guide's options; give its config.json")
     values = load_config(path, {}).model_dump(mode="json", exclude_defaults=True)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets_spec.options import present_path
+from flows.config import RunConfig
 from ltx_core.errors import DamagedError
 from ltx_core.io.atomic import find_whole
 from ltx_core.io.json_file import read_json
@@ -71,7 +73,8 @@ def _read(path: Path) -> EarlierRun | None:
         return None
     if "settings" not in kept:  # of an earlier release
         return None
-    return EarlierRun(path.parent.name, kept["settings"], kept["figures"])
+    settings = {".".join(present_path(name.split("."), RunConfig)): value for name, value in kept["settings"].items()}
+    return EarlierRun(path.parent.name, settings, kept["figures"])
 
 
 def changes(before: Settings, now: Settings) -> list[Change]:

@@ -17,7 +17,7 @@ from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.exceptions import ObjectNotFound
 from rich.console import Console
 
-from flows.config import load_config
+from flows.config import config_warnings, load_config
 from flows.flows import CONFIG_VARIABLE
 from flows.generated import STORE, prefect_yaml
 from flows.prefect_run import crash_dead_runs
@@ -107,7 +107,9 @@ def supervise(config: Path, mlflow_port: int) -> None:
 
 
 def _supervise(config: Path, mlflow_port: int, console: Console) -> None:
-    load_config(config, {})  # a configuration that cannot work is told now, not when a run starts
+    load_config(config, {})  # a configuration that cannot work is refused now, not when a run starts
+    for warning in config_warnings(config, {}):
+        console.print(f"warning: {warning}", markup=False)
     if left := end_leftovers():
         console.print(f"ended what an `up` that was killed had left: {', '.join(left)}")
     require_free(mlflow_port, "MLflow's UI", "end it, or give another with --mlflow-port")

@@ -38,7 +38,7 @@ def recompute_one_in(draft: Draft, _key: str, blocks: int) -> None:
     if blocks < 0:
         raise Refused(f"is {blocks}; 0 or more blocks are wanted")
     if blocks and not is_off(draft.flat.get("gradient_checkpointing", True)):
-        draft.set("train_lora.recompute", 1 / blocks)
+        draft.set("train_lora.activation_checkpointing", 1 / blocks)
 
 
 def percent_of_blocks(draft: Draft, key: str, percent: float) -> None:
@@ -48,7 +48,7 @@ def percent_of_blocks(draft: Draft, key: str, percent: float) -> None:
     if is_off(draft.flat.get("ramtorch")):
         draft.warn(key, "has no effect without ramtorch")
     elif percent < 100:
-        draft.set("train_lora.streamed_blocks", round(NUM_BLOCKS * percent / 100))
+        draft.set("train_lora.offloaded_blocks", round(NUM_BLOCKS * percent / 100))
 
 
 def compile_blocks(draft: Draft, key: str, value: Any) -> None:

@@ -189,13 +189,13 @@ def _videos(entry: Mapping[str, Any], whole: Draft) -> dict[str, Any]:
 
 
 def _audio_files(entry: Mapping[str, Any], whole: Draft) -> dict[str, Any]:
-    """Of a dataset of audio files: `sound_dir`, and `channels` if it says."""
+    """Of a dataset of audio files: `audio_dir`, and `channels` if it says."""
     flat = _flat(entry)
     own = _taken(_name(entry), {key: value for key, value in flat.items() if key not in OF_VIDEOS}, whole)
     for key in sorted(OF_VIDEOS & flat.keys()):
         whole.warn(f"dataset {_name(entry)}, {key}", "has no effect: audio is used with its video")
     channels = own.get("audio.channels")
-    return {"sound_dir": own.get("instance_data_dir")} | ({} if channels is None else {"channels": channels})
+    return {"audio_dir": own.get("instance_data_dir")} | ({} if channels is None else {"channels": channels})
 
 
 def _taken(name: str, flat: Mapping[str, Any], whole: Draft) -> Draft:

@@ -20,7 +20,7 @@ from ltx_core.engine.compiling import (
 )
 from ltx_core.engine.contiguous import HostArena
 from ltx_core.engine.low_precision import LowPrecision, QuantisedLinear, dequantise, precision_on, quantise_linears
-from ltx_core.engine.options import EngineOptions, recomputed_blocks, streamed_blocks
+from ltx_core.engine.options import EngineOptions, checkpointed_blocks, offloaded_blocks
 from ltx_core.engine.quantised_cache import OUTSIDE, Cache, NoCache
 from ltx_core.engine.runner import PolicyRunner
 from ltx_core.errors import ConfigError
@@ -48,7 +48,7 @@ def assemble(
     blocks, kept = transformer.transformer_blocks, cache or NoCache()
     fill_outside(transformer, read, kept)
     stream = _stream(options, device)
-    streamed = set(streamed_blocks(len(blocks), options.streamed_blocks))
+    streamed = set(offloaded_blocks(len(blocks), options.offloaded_blocks))
     with importing_the_compiler() if options.compiled else nullcontext():
         for index, block in enumerate(blocks):
             fill_block(block, index, read, options, device=device, cache=kept)
@@ -78,10 +78,10 @@ def set_policies(transformer: Any, options: EngineOptions, stream: BlockStream |
         dynamo_config.recompile_limit = max(dynamo_config.recompile_limit, MOST_FORMS)
         for block in blocks:
             block.compile(fullgraph=True, dynamic=False)  # else a second shape is compiled for any shape, and slower
-    recompute = recomputed_blocks(len(blocks), options.recompute)
-    keeping = [index for index in range(len(blocks)) if index not in recompute and not (stream and index in stream)]
+    checkpointed = checkpointed_blocks(len(blocks), options.activation_checkpointing)
+    keeping = [index for index in range(len(blocks)) if index not in checkpointed and not (stream and index in stream)]
     offload = _offload(keeping, options.activation_offload, blocks[0]) if options.activation_offload else None
-    set_runner(transformer, PolicyRunner(recompute, stream, options.activation_budget, offload))
+    set_runner(transformer, PolicyRunner(checkpointed, stream, options.activation_budget, offload))
 
 
 def weight_stream(transformer: Any) -> BlockStream | None:
@@ -155,7 +155,7 @@ def _offload(keeping: Sequence[int], num_bytes: int, block: torch.nn.Module) -> 
 
 
 def _stream(options: EngineOptions, device: torch.device) -> BlockStream | None:
-    if not options.streamed_blocks:
+    if not options.offloaded_blocks:
         return None
     arena = HostArena(pinned=device.type == "cuda" and options.stream_folder is None, folder=options.stream_folder)
     travel: Travel = "round" if options.forward_only else "there and back"

@@ -38,7 +38,7 @@ class EngineOptions:
     """With 8-bit weights: layers that keep their own dtype, by their names in the transformer."""
     low_backward: bool = True
     """With 8-bit products: gradients through frozen layers in 8 bits too."""
-    streamed_blocks: int = 0
+    offloaded_blocks: int = 0
     """How many blocks' frozen weights live on the host."""
     num_slots: int = 2
     """Blocks' worth of device memory for offloaded weights."""
@@ -46,7 +46,7 @@ class EngineOptions:
     """Stream from files here and not from page-locked memory."""
     forward_only: bool = False
     """No backward comes, as in sampling: offloaded weights go round and round, not there and back."""
-    recompute: float = 0.0
+    activation_checkpointing: float = 0.0
     """Fraction of the blocks with activation checkpointing, 0 to 1. Offloaded blocks always have it."""
     activation_budget: float = 1.0
     """Inside compiled blocks: share of the activations that is kept, 0 to 1."""
@@ -65,17 +65,23 @@ class EngineOptions:
         Raises:
             ConfigError: a value is out of range, or would do nothing.
         """
-        if not 0 <= self.recompute <= 1:
-            raise ConfigError(f"recompute is {self.recompute}; a fraction of the blocks from 0 to 1 is wanted")
+        if not 0 <= self.activation_checkpointing <= 1:
+            raise ConfigError(
+                f"activation_checkpointing is {self.activation_checkpointing}; a fraction of the blocks from 0 to 1 "
+                f"is wanted"
+            )
         if not 0 <= self.activation_budget <= 1:
             raise ConfigError(f"activation_budget is {self.activation_budget}; a fraction from 0 to 1 is wanted")
         if self.activation_budget < 1 and not self.compiled:
-            raise ConfigError("activation_budget works inside compiled blocks; set compiled, or use recompute")
+            raise ConfigError(
+                "activation_budget works inside compiled blocks; set compiled, or use activation_checkpointing"
+            )
         if self.activation_offload < 0:
             raise ConfigError(f"activation_offload is {self.activation_offload} bytes; 0 or more are wanted")
-        if self.activation_offload and self.recompute == 1:
+        if self.activation_offload and self.activation_checkpointing == 1:
             raise ConfigError(
-                "recompute is 1, so no block keeps activations that could wait; set activation_offload to 0"
+                "activation_checkpointing is 1, so no block keeps activations that could wait; set activation_offload "
+                "to 0"
             )
         if self.graphs and self.stream_folder is not None:
             raise ConfigError("a CUDA graph copies from page-locked memory; stream from memory, or without graphs")
@@ -90,12 +96,12 @@ class EngineOptions:
         return replace(self, **changes)
 
 
-def recomputed_blocks(num_blocks: int, fraction: float) -> frozenset[int]:
+def checkpointed_blocks(num_blocks: int, fraction: float) -> frozenset[int]:
     """Return which blocks have activation checkpointing: a fraction of them, evenly spread."""
     return frozenset(spread(num_blocks, round(num_blocks * fraction)))
 
 
-def streamed_blocks(num_blocks: int, num_streamed: int) -> list[int]:
+def offloaded_blocks(num_blocks: int, num_streamed: int) -> list[int]:
     """Return which blocks to offload: evenly spread, so that the computing of resident ones hides the copies of the
     others.
 

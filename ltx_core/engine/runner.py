@@ -36,7 +36,7 @@ def _compiled_keeping_attention(*arguments: Any) -> tuple[torch.Tensor, torch.Te
 class PolicyRunner:
     """Runs blocks under policies. An offloaded block is always recomputed: its weights are gone when gradients come."""
 
-    recompute: frozenset[int] = frozenset()
+    checkpointed: frozenset[int] = frozenset()
     stream: BlockStream | None = None
     activation_budget: float = 1.0
     """Inside compiled blocks that are not recomputed whole: the fraction of the activations that is kept beside the
@@ -67,7 +67,7 @@ class PolicyRunner:
         return self.offload.keeping(index, (*block.parameters(), *block.buffers(), *given))
 
     def _again(self, index: int) -> bool:
-        return index in self.recompute or (self.stream is not None and index in self.stream)
+        return index in self.checkpointed or (self.stream is not None and index in self.stream)
 
     def _run(
         self, index: int, block: Any, call: BlockCall, video: torch.Tensor, audio: torch.Tensor

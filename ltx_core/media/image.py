@@ -44,7 +44,7 @@ def recompressed(picture: npt.NDArray[np.uint8], crf: int) -> npt.NDArray[np.uin
     except av.FFmpegError as error:
         raise DataError(
             f"an image of {width}x{height} cannot be compressed by H.264 ({error}); make it smaller, or set "
-            f"render_validation.picture_crf: 0"
+            f"render_validation.image_crf: 0"
         ) from error
 
 

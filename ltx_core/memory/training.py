@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
-from ltx_core.engine.options import EngineOptions, recomputed_blocks, streamed_blocks
+from ltx_core.engine.options import EngineOptions, checkpointed_blocks, offloaded_blocks
 from ltx_core.memory.plan import GIB, Estimate
 from ltx_core.memory.transformer import WORKSPACE_BYTES, BatchShape, ModelSizes, Sampling, transformer_estimate
 
@@ -63,7 +63,7 @@ BUDGETS = tuple(budget for budget in KEPT_WIDTHS if budget != 0.3)
 """Of activations, as tried: those with which a block of no clip keeps more of a token than is predicted."""
 BUDGETS_INT8 = (1.0, 0.99, 0.05)
 """The others make every int8 product again and keep more than the last."""
-OPEN = frozenset({"recompute", "activation_budget", "activation_offload", "streamed_blocks"})
+OPEN = frozenset({"activation_checkpointing", "activation_budget", "activation_offload", "offloaded_blocks"})
 """Options that may be left to the plan."""
 
 Optimizer = Literal["adamw", "adamw_bf16", "adamw8bit"]
@@ -125,14 +125,14 @@ class TrainingStep:
 
     def ways(self) -> Iterable[EngineOptions]:
         """What is open filled in. A budget of activations works in compiled blocks alone."""
-        asked, recompute = self.asked, "recompute" in self.open
-        keeps = asked.compiled and (recompute or asked.recompute < 1)
+        asked, checkpointing = self.asked, "activation_checkpointing" in self.open
+        keeps = asked.compiled and (checkpointing or asked.activation_checkpointing < 1)
         budget, offload = keeps and "activation_budget" in self.open, keeps and "activation_offload" in self.open
-        stream = "streamed_blocks" in self.open
-        if not (recompute or budget or offload or stream):
+        stream = "offloaded_blocks" in self.open
+        if not (checkpointing or budget or offload or stream):
             return [asked]
         room = self.host_bytes // 2 if offload else None
-        return candidates(self, asked, recompute=recompute, budget=budget, stream=stream, room=room)
+        return candidates(self, asked, checkpointing=checkpointing, budget=budget, stream=stream, room=room)
 
     def estimate(self, options: EngineOptions) -> Estimate:
         """The memory of a step with these options.
@@ -141,8 +141,8 @@ class TrainingStep:
             ConfigError: more offloaded blocks than there are.
         """
         sizes, batch, training = self.sizes, self.batch, self.training
-        streamed = frozenset(streamed_blocks(sizes.num_blocks, options.streamed_blocks))
-        again = recomputed_blocks(sizes.num_blocks, options.recompute) | streamed
+        streamed = frozenset(offloaded_blocks(sizes.num_blocks, options.offloaded_blocks))
+        again = checkpointed_blocks(sizes.num_blocks, options.activation_checkpointing) | streamed
         weight_bytes, gradient_bytes, moment_bytes = (
             n * training.num_trained for n in OPTIMIZER_BYTES[training.optimizer]
         )
@@ -187,7 +187,9 @@ class TrainingStep:
     def why(self, options: EngineOptions, budget_bytes: int) -> str:
         """The options and the memory in words, and what it would be with nothing recomputed or offloaded."""
         estimate = self.estimate(options)
-        easier = replace(options, recompute=0.0, activation_budget=1.0, activation_offload=0, streamed_blocks=0)
+        easier = replace(
+            options, activation_checkpointing=0.0, activation_budget=1.0, activation_offload=0, offloaded_blocks=0
+        )
         text = (
             f"{_how(self.sizes.num_blocks, options)}: takes {estimate.peak_bytes / GIB:.1f} GiB, with the allocator's "
             f"reserve {estimate.needed_bytes / GIB:.1f}, of {budget_bytes / GIB:.1f} that can be had"
@@ -209,26 +211,32 @@ class TrainingStep:
 
 
 def candidates(
-    work: TrainingStep, options: EngineOptions, *, recompute: bool, budget: bool, stream: bool, room: int | None
+    work: TrainingStep, options: EngineOptions, *, checkpointing: bool, budget: bool, stream: bool, room: int | None
 ) -> Iterator[EngineOptions]:
     """The options with what may be chosen filled in; `room` are the host's bytes for activations, if those may be."""
     num_blocks = work.sizes.num_blocks
     budgets = budgets_tried(options) if budget else (options.activation_budget,)
-    shares = [number / num_blocks for number in range(num_blocks + 1)] if recompute else [options.recompute]
-    now = replace(options, streamed_blocks=0 if stream else options.streamed_blocks)
+    shares = (
+        [number / num_blocks for number in range(num_blocks + 1)]
+        if checkpointing
+        else [options.activation_checkpointing]
+    )
+    now = replace(options, offloaded_blocks=0 if stream else options.offloaded_blocks)
     for kept in budgets if shares[0] < 1 else ():
         sent = _sent(kept) if budget else (0.0, *OFFLOADS)
-        yield from _offloading(work, replace(now, activation_budget=kept, recompute=shares[0]), sent, room)
+        yield from _offloading(
+            work, replace(now, activation_budget=kept, activation_checkpointing=shares[0]), sent, room
+        )
     for share in shares[1:-1]:
-        least = replace(now, activation_budget=budgets[-1], recompute=share)
+        least = replace(now, activation_budget=budgets[-1], activation_checkpointing=share)
         yield from _offloading(work, least, OFFLOADS[-1:], room)
     if shares[-1] == 1:  # nothing is left to a budget, nor to the host
-        last = replace(now, recompute=1.0, activation_budget=budgets[0], activation_offload=0)
+        last = replace(now, activation_checkpointing=1.0, activation_budget=budgets[0], activation_offload=0)
     else:
-        last = replace(now, recompute=shares[-1], activation_budget=budgets[-1])
+        last = replace(now, activation_checkpointing=shares[-1], activation_budget=budgets[-1])
     yield last
     for streamed in range(1, num_blocks + 1) if stream else ():
-        yield replace(last, streamed_blocks=streamed)
+        yield replace(last, offloaded_blocks=streamed)
 
 
 def budgets_tried(options: EngineOptions) -> tuple[float, ...]:
@@ -253,7 +261,7 @@ def _offloading(
         return
     lean = replace(options, activation_budget=BUDGETS[1])
     kept = kept_activations(work.sizes, work.batch, work.training, lean)
-    keeping = work.sizes.num_blocks - len(recomputed_blocks(work.sizes.num_blocks, options.recompute))
+    keeping = work.sizes.num_blocks - len(checkpointed_blocks(work.sizes.num_blocks, options.activation_checkpointing))
     for share in sent:
         yield replace(options, activation_offload=min(round(share * kept) * keeping, room))
 
@@ -372,23 +380,23 @@ def _changes(work: TrainingStep, options: EngineOptions) -> Iterator[tuple[str, 
     blocks, batch, training = work.sizes.num_blocks, work.batch, work.training
     if options.precision == "native" and training.shards == 1:
         yield "base_precision native -> int8", work, replace(options, precision="int8")
-    if options.compiled and options.activation_budget == 1 and options.recompute < 1:
+    if options.compiled and options.activation_budget == 1 and options.activation_checkpointing < 1:
         yield "activation_budget 1 -> 0.99", work, replace(options, activation_budget=0.99)
-    if options.compiled and options.activation_budget > BUDGETS[-1] and options.recompute < 1:
+    if options.compiled and options.activation_budget > BUDGETS[-1] and options.activation_checkpointing < 1:
         least = BUDGETS[-1]
         yield (
             f"activation_budget {options.activation_budget:g} -> {least}",
             work,
             replace(options, activation_budget=least),
         )
-    if options.recompute < 1:
-        again = replace(options, recompute=1.0, activation_offload=0)
-        yield f"recompute {options.recompute:.2f} -> 1", work, again
+    if options.activation_checkpointing < 1:
+        again = replace(options, activation_checkpointing=1.0, activation_offload=0)
+        yield f"activation_checkpointing {options.activation_checkpointing:.2f} -> 1", work, again
     if training.optimizer == "adamw":
         leaner = replace(work, training=replace(training, optimizer="adamw_bf16"))
         yield "optimizer adamw -> adamw_bf16", leaner, options
-    if options.streamed_blocks < blocks and training.shards == 1:
-        yield f"streamed_blocks {options.streamed_blocks} -> all", work, replace(options, streamed_blocks=blocks)
+    if options.offloaded_blocks < blocks and training.shards == 1:
+        yield f"offloaded_blocks {options.offloaded_blocks} -> all", work, replace(options, offloaded_blocks=blocks)
     if work.samples is not None:
         yield "samples.every_steps 0 (no samples)", replace(work, samples=None), options
     if batch.size > 1:
@@ -404,10 +412,11 @@ def _half(batch: BatchShape) -> BatchShape:
 
 def _how(num_blocks: int, options: EngineOptions) -> str:
     """The options in words."""
-    again = round(options.recompute * num_blocks)
+    again = round(options.activation_checkpointing * num_blocks)
     kept = f", {options.activation_budget:.0%} of the others' activations kept" if options.activation_budget < 1 else ""
     waiting = f", {options.activation_offload / GIB:.1f} GiB of them on the host" if options.activation_offload else ""
     return (
-        f"{again} of {num_blocks} blocks with checkpointing (recompute {options.recompute:.2f}){kept}{waiting} and "
-        f"{options.streamed_blocks} offloaded"
+        f"{again} of {num_blocks} blocks with checkpointing "
+        f"(activation_checkpointing {options.activation_checkpointing:.2f}){kept}{waiting} and "
+        f"{options.offloaded_blocks} offloaded"
     )

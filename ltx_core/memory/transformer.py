@@ -169,11 +169,11 @@ class Sampling:
         """As few offloaded blocks as fit."""
         if not self.chooses:
             return [self.asked]
-        return [self.asked.replaced(streamed_blocks=number) for number in range(self.sizes.num_blocks + 1)]
+        return [self.asked.replaced(offloaded_blocks=number) for number in range(self.sizes.num_blocks + 1)]
 
     def estimate(self, options: EngineOptions) -> Estimate:
         """The memory of a forward with these options."""
-        sizes, batch, streamed = self.sizes, self.batch, options.streamed_blocks
+        sizes, batch, streamed = self.sizes, self.batch, options.offloaded_blocks
         block = sizes.block_bytes(in_8_bits=options.precision != "native", item_bytes=self.item_bytes)
         text = batch.size * batch.text_tokens * (sizes.width + sizes.audio_width) * self.item_bytes
         lasting = {
@@ -194,14 +194,14 @@ class Sampling:
         """The offloaded blocks and the memory, in words."""
         estimate = self.estimate(options)
         return (
-            f"{options.streamed_blocks} of {self.sizes.num_blocks} blocks offloaded: a render takes "
+            f"{options.offloaded_blocks} of {self.sizes.num_blocks} blocks offloaded: a render takes "
             f"{estimate.peak_bytes / GIB:.1f} GiB, with the allocator's reserve {estimate.needed_bytes / GIB:.1f}, of "
             f"{budget_bytes / GIB:.1f} that can be had"
         )
 
     def refusal(self, least: EngineOptions, budget_bytes: int) -> str:
         """The memory with all blocks offloaded, and what would help."""
-        estimate = self.estimate(least.replaced(streamed_blocks=self.sizes.num_blocks))
+        estimate = self.estimate(least.replaced(offloaded_blocks=self.sizes.num_blocks))
         return (
             f"a render of {self.batch.video_tokens} video tokens needs {estimate.needed_bytes / GIB:.1f} GiB with all "
             f"blocks offloaded, and {budget_bytes / GIB:.1f} GiB can be had: {estimate.describe()} (GiB). Use smaller "

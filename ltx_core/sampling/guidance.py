@@ -90,7 +90,7 @@ class Official:
 
     num_steps: int
     guidance: Guidance
-    picture_crf: int
+    image_crf: int
     """H.264 constant rate factor that a given picture is compressed at."""
 
 
@@ -111,7 +111,7 @@ def official(generation: str, model_version: str, num_blocks: int = PUBLISHED_BL
             audio=StreamGuidance(cfg=7.0, stg=1.0, modality=3.0, rescale=0.7),
             stg_blocks=(int(block * Fraction(num_blocks, PUBLISHED_BLOCKS)),),
         ),
-        picture_crf=33 if release < (2, 4) else 18,
+        image_crf=33 if release < (2, 4) else 18,
     )
 
 

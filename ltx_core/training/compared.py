@@ -19,7 +19,7 @@ PLAIN: dict[str, Any] = {
     "caption_dropout": 0.0,
     "first_frame_probability": 0.0,
     "prefix_probability": 0.0,
-    "audio_given_probability": 0.0,
+    "audio_conditioning_probability": 0.0,
 }
 
 

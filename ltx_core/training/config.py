@@ -2,7 +2,7 @@
 
 import json
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -22,7 +22,14 @@ DEFAULT_PREFIX = 2
 DEFAULT_STEPS = 2000
 DEFAULT_RANK = 32
 HOW_BLOCKS_RUN = frozenset(
-    {"recompute", "activation_budget", "activation_offload", "streamed_blocks", "stream_from", "cuda_graphs"}
+    {
+        "activation_checkpointing",
+        "activation_budget",
+        "activation_offload",
+        "offloaded_blocks",
+        "offload_to",
+        "cuda_graphs",
+    }
 )
 """Where and when blocks are computed: the same arithmetic."""
 FREE_TO_CHANGE = frozenset({"checkpoint_interval", "keep_checkpoints", "keep_best", "samples"}) | HOW_BLOCKS_RUN
@@ -142,7 +149,8 @@ class PlainSettings(BaseModel):
         description="Latent frames of that prefix: n latent frames are 8(n-1)+1 pixel frames. At least one latent "
         "frame of a clip stays noisy.",
     )
-    audio_given_probability: float = Field(
+    audio_conditioning_probability: float = Field(
+        serialization_alias="audio_given_probability",
         default=0.0,
         ge=0,
         le=1,
@@ -172,7 +180,8 @@ class PlainSettings(BaseModel):
         description="With 8-bit products: also compute the gradients through them in 8 bits; otherwise in `dtype`, "
         "which is slower.",
     )
-    recompute: Literal["auto"] | Share = Field(
+    activation_checkpointing: Literal["auto"] | Share = Field(
+        serialization_alias="recompute",
         default="auto",
         description="Fraction of the blocks with activation checkpointing: less memory, more time. `auto`: the "
         "smallest fraction that fits on the GPU (or in `memory.gpu_gib`), 0 on the CPU.",
@@ -190,13 +199,15 @@ class PlainSettings(BaseModel):
         "is needed to fit on the GPU, before products are recomputed; at most what can be copied in "
         "time, and half of the free host memory. 0 on the CPU.",
     )
-    streamed_blocks: Literal["auto", "all"] | Annotated[int, Field(ge=0)] = Field(
+    offloaded_blocks: Literal["auto", "all"] | Annotated[int, Field(ge=0)] = Field(
+        serialization_alias="streamed_blocks",
         default="auto",
         description="Block offload: number of blocks whose frozen weights are kept on the host and copied when they "
         "are needed. `auto`: the smallest number with which training fits on the GPU after all blocks "
         "use activation checkpointing, 0 on the CPU.",
     )
-    stream_from: Literal["memory", "disk"] = Field(
+    offload_to: Literal["memory", "disk"] = Field(
+        serialization_alias="stream_from",
         default="memory",
         description="Where offloaded weights are kept: in page-locked memory, or in files in the stage's folder.",
     )
@@ -205,7 +216,7 @@ class PlainSettings(BaseModel):
     )
     cuda_graphs: Literal["auto", "on", "off"] = Field(
         default="auto",
-        description="Launch the kernels of a step with one call. `auto`: on a GPU, unless `stream_from` is `disk`.",
+        description="Launch the kernels of a step with one call. `auto`: on a GPU, unless `offload_to` is `disk`.",
     )
     deterministic: bool = Field(
         default=False,
@@ -312,10 +323,10 @@ class PlainSettings(BaseModel):
             raise ValueError(
                 f"audio_loss_weight is {self.audio_loss_weight} but modalities 'video' has no audio; leave it out"
             )
-        if self.audio_given_probability and self.modalities == "video":
+        if self.audio_conditioning_probability and self.modalities == "video":
             raise ValueError(
-                f"audio_given_probability is {self.audio_given_probability} but modalities 'video', which has no audio "
-                f"to give; set modalities to 'audio+video'"
+                f"audio_conditioning_probability is {self.audio_conditioning_probability} but modalities "
+                f"'video', which has no audio; set modalities to 'audio+video'"
             )
         return self
 
@@ -388,7 +399,12 @@ class TrainSettings(MethodOptions, PlainSettings):
 
     def digest(self) -> str:
         """Names every setting that can change the LoRA or its figures."""
-        return text_digest(json.dumps(self.model_dump(mode="json", exclude=set(FREE_TO_CHANGE)), sort_keys=True))
+        return text_digest(json.dumps(self.kept(), sort_keys=True))
+
+    def kept(self) -> dict[str, Any]:
+        """Every setting that can change the LoRA or its figures, as keys and a LoRA's header have them: as JSON, by the
+        name that the setting had first."""
+        return self.model_dump(mode="json", exclude=set(FREE_TO_CHANGE), by_alias=True)
 
 
 def _height(step: int, steps: int, settings: PlainSettings) -> float:

@@ -100,7 +100,7 @@ def eval_draw(sample: SampleInfo, sigma: float, settings: TrainSettings) -> Draw
         audio_sigma=sigma,
         video_noise=generator("noise/video"),
         audio_noise=generator("noise/audio"),
-        audio_given=chance("audio_given") < settings.audio_given_probability,
+        audio_given=chance("audio_given") < settings.audio_conditioning_probability,
         **_given(chance("first_frame"), settings),
     )
 
@@ -120,4 +120,4 @@ def _given(chance: float, settings: TrainSettings) -> _ImageDraw:
 
 
 def _audio_is_given(visit: Visit, settings: TrainSettings) -> bool:
-    return _chance(visit, settings, "audio_given") < settings.audio_given_probability
+    return _chance(visit, settings, "audio_given") < settings.audio_conditioning_probability

@@ -98,5 +98,5 @@ def _summed_up(found: torch.Tensor, modes: Sequence[str], settings: TrainSetting
     means = {name: fmean(values) for name, values in sorted(parts.items()) if values}
     video, heard_audio = means.pop("video"), means.pop("audio", None)
     total = video + settings.audio_loss_weight * (heard_audio or 0.0)
-    given = settings.first_frame_probability, settings.prefix_probability, settings.audio_given_probability
+    given = settings.first_frame_probability, settings.prefix_probability, settings.audio_conditioning_probability
     return EvalLoss(total, video, heard_audio, means if any(given) else {})

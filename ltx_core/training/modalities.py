@@ -35,11 +35,12 @@ def as_heard(settings: TrainSettings, samples: Iterable[Heard]) -> AsHeard:
     if settings.targets == "audio":
         raise ConfigError(
             "targets is 'audio' and no clip has audio, so there is nothing to train these layers on; add footage with "
-            "audio, check audio.auto_split and audio.sound_dir, or set targets to 'video'"
+            "audio, check audio.auto_split and audio.audio_dir, or set targets to 'video'"
         )
     changes: dict[str, Any] = {"modalities": "video"}
     changes |= {
-        name: TrainSettings.model_fields[name].default for name in ("audio_loss_weight", "audio_given_probability")
+        name: TrainSettings.model_fields[name].default
+        for name in ("audio_loss_weight", "audio_conditioning_probability")
     }
     if settings.targets == "audio+video":
         changes["targets"] = "video"

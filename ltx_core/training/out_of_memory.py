@@ -13,8 +13,8 @@ from ltx_core.training.order import EpochPlan, Visit
 from ltx_core.training.step import Backward, backward_step
 
 IN_THIS_ORDER = (
-    "In this order: set recompute to 1, base_precision to int8 or fp8, streamed_blocks to all; then lower batch_size "
-    "or rank, or use smaller or shorter buckets."
+    "In this order: set activation_checkpointing to 1, base_precision to int8 or fp8, offloaded_blocks to all; "
+    "then lower batch_size or rank, or use smaller or shorter buckets."
 )
 
 

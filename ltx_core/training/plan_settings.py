@@ -67,7 +67,7 @@ def check_shares(settings: TrainSettings, ranks: "Ranks") -> None:
 
 
 Switch = Literal["auto", "on", "off"]
-PLANNED = ("recompute", "activation_budget", "activation_offload", "streamed_blocks")
+PLANNED = ("activation_checkpointing", "activation_budget", "activation_offload", "offloaded_blocks")
 """Settings whose `auto` the memory plan replaces for a GPU."""
 
 
@@ -98,19 +98,21 @@ def engine_options(
     if sharded:
         _check_sharded(settings)
     compiled = _on(settings.compile_blocks, on_gpu and not sharded)
-    from_disk = settings.stream_from == "disk"
+    from_disk = settings.offload_to == "disk"
     if on_gpu and (unplanned := [name for name in PLANNED if getattr(settings, name) == "auto"]):
         raise ConfigError(f"auto is left in {unplanned}; plan it first (ltx_core.training.plan_settings.planned)")
-    streamed = 0 if settings.streamed_blocks == "auto" else settings.streamed_blocks
+    streamed = 0 if settings.offloaded_blocks == "auto" else settings.offloaded_blocks
     chosen = {"products": LayerChoice("all"), "auto": layers}.get(settings.low_precision) or LayerChoice()
     return EngineOptions(
         precision=settings.base_precision,
         products=chosen.products,
         native_layers=chosen.native,
         low_backward=settings.low_precision_backward,
-        streamed_blocks=num_blocks if streamed == "all" else streamed,
+        offloaded_blocks=num_blocks if streamed == "all" else streamed,
         stream_folder=folder if from_disk else None,
-        recompute=0.0 if settings.recompute == "auto" else settings.recompute,
+        activation_checkpointing=0.0
+        if settings.activation_checkpointing == "auto"
+        else settings.activation_checkpointing,
         activation_budget=1.0 if settings.activation_budget == "auto" else settings.activation_budget,
         activation_offload=0 if settings.activation_offload == "auto" else round(settings.activation_offload * GIB),
         fused=compiled,
@@ -122,7 +124,7 @@ def engine_options(
 def _check_sharded(settings: TrainSettings) -> None:
     wrong = {
         "base_precision": settings.base_precision != "native",
-        "streamed_blocks": settings.streamed_blocks not in (0, "auto"),
+        "offloaded_blocks": settings.offloaded_blocks not in (0, "auto"),
         "activation_offload": settings.activation_offload not in (0, "auto"),
         "compile_blocks": settings.compile_blocks == "on",
         "cuda_graphs": settings.cuda_graphs == "on",
@@ -281,7 +283,7 @@ def planned(
     step = replace(
         work,
         asked=asked_options(settings, work.sizes.num_blocks, sharded=sharded, layers=layers),
-        open=frozenset(open_ones - {"activation_offload", "streamed_blocks"} if sharded else open_ones),
+        open=frozenset(open_ones - {"activation_offload", "offloaded_blocks"} if sharded else open_ones),
         host_bytes=host_bytes,
     )
     choice = plan(step, budget_bytes)

@@ -21,7 +21,7 @@ from ltx_core.io.digest import file_digest, text_digest
 from ltx_core.io.json_file import json_bytes, read_json
 from ltx_core.io.tensors import finite_tensors, write_tensors
 from ltx_core.progress import Progress
-from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
+from ltx_core.training.config import TrainSettings
 from ltx_core.training.metrics import History
 from ltx_core.training.order import Position
 from ltx_core.training.samples import SampleInfo
@@ -47,21 +47,20 @@ def _named(sample: SampleInfo, settings: TrainSettings) -> dict[str, Any]:
 
 def lora_metadata(settings: TrainSettings, step: int, digest: str, provenance: Mapping[str, str]) -> dict[str, str]:
     """Header strings of a LoRA file; no time, no path, no host."""
-    chosen = settings.model_dump(mode="json", exclude=set(FREE_TO_CHANGE))
     return {
         **provenance,
         "format": "pt",
         **_adapter(settings),
         "ltx2.step": str(step),
         "ltx2.config_digest": digest,
-        "ltx2.settings": json.dumps(chosen, sort_keys=True),
+        "ltx2.settings": json.dumps(settings.kept(), sort_keys=True),
     }
 
 
 def _adapter(settings: TrainSettings) -> dict[str, str]:
     """What kind it is."""
     if settings.lycoris is not None:
-        kind = {"ltx2.lycoris": json.dumps(settings.lycoris.model_dump(mode="json"), sort_keys=True)}
+        kind = {"ltx2.lycoris": json.dumps(settings.lycoris.model_dump(mode="json", by_alias=True), sort_keys=True)}
         return kind | (NORM_OF_FROZEN if settings.lycoris.dora_wd else {})
     return {"ltx2.rank": str(settings.rank), "ltx2.alpha": f"{settings.lora_alpha:g}, folded into lora_B"}
 

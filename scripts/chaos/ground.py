@@ -160,7 +160,7 @@ def _write(folder: Path) -> None:
     values["prompts"] = {"validation": values["prompts"]["validation"][:1]}
     values["train_lora"] |= {"steps": 12, "checkpoint_interval": 3, "eval_interval": 6, "rank": 4}
     values["render_validation"] |= {"num_frames": 9, "num_steps": 3, "image_to_video_clips": 0} | {
-        "sound_to_video_clips": 0
+        "audio_to_video_clips": 0
     }
     path.write_text(yaml.safe_dump(values, sort_keys=False))
     os.utime(path)

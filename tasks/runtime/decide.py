@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from datasets_spec.manifest import DIGEST
+from datasets_spec.options import with_present_names
 from ltx_core.errors import DamagedError
 from ltx_core.io.atomic import find_whole
 from ltx_core.io.digest import DigestMemo
@@ -117,9 +118,17 @@ def _why(stage: Stage[Any, Any], folder: Path, identity: Mapping[str, Any], work
         return "never run"
     if newer := _newer_program(before, identity):
         return newer
-    changed = list(dict.fromkeys(_differences((), before, json.loads(json.dumps(identity)))))
+    now = json.loads(json.dumps(identity))
+    changed = list(dict.fromkeys(_differences((), _shown(before, stage), _shown(now, stage))))
     shown = ", ".join(changed[:4]) + (f" and {len(changed) - 4} more" if len(changed) > 4 else "")
     return f"changed: {shown}" if changed else "result was deleted"
+
+
+def _shown(identity: Mapping[str, Any], stage: Stage[Any, Any]) -> dict[str, Any]:
+    """An identity with the present names of the options."""
+    return dict(identity) | {
+        "config": with_present_names(identity.get("config", {}), stage.config, lambda _old, _name: None)
+    }
 
 
 def _unsealed(folder: Path) -> Mapping[str, Any]:

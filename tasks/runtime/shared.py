@@ -54,8 +54,9 @@ class ModelConfig(ConfigModel):
 class ImagePrompt(ConfigModel):
     """Image to video from a picture of one's own."""
 
-    picture: Path = Field(
-        description="PNG or JPEG file. It is scaled to cover the render and cropped to the centre, as footage is."
+    image: Path = Field(
+        serialization_alias="picture",
+        description="PNG or JPEG file. It is scaled to cover the render and cropped to the centre, as footage is.",
     )
     prompt: str = Field(min_length=1, description="Description of what happens next.")
     seed: int | None = Field(default=None, ge=0, description="Seed. Default: the seeds of all renders.")
@@ -64,7 +65,7 @@ class ImagePrompt(ConfigModel):
 class AudioPrompt(ConfigModel):
     """Audio to video from a file of one's own."""
 
-    sound: Path = Field(description="An audio file, or a video whose audio is used.")
+    audio: Path = Field(serialization_alias="sound", description="An audio file, or a video whose audio is used.")
     prompt: str = Field(min_length=1, description="Description of what is seen.")
     start_seconds: float = Field(default=0.0, ge=0, description="Start of the audio in the file, in seconds.")
     seed: int | None = Field(default=None, ge=0, description="Seed. Default: the seeds of all renders.")
@@ -79,8 +80,12 @@ class PromptConfig(ConfigModel):
     library: Path | None = Field(
         default=None, description="JSON file that maps names to prompts. They are rendered after those of `validation`."
     )
-    pictures: tuple[ImagePrompt, ...] = Field(default=(), description="Images that renders start from.")
-    sounds: tuple[AudioPrompt, ...] = Field(default=(), description="Audio that renders follow and keep.")
+    images: tuple[ImagePrompt, ...] = Field(
+        serialization_alias="pictures", default=(), description="Images that renders start from."
+    )
+    audio: tuple[AudioPrompt, ...] = Field(
+        serialization_alias="sounds", default=(), description="Audio that renders follow and keep."
+    )
     negative: str = Field(
         default=NEGATIVE_PROMPT,
         description="Text that guidance steers away from, used where guidance is above 1. With "
@@ -90,8 +95,8 @@ class PromptConfig(ConfigModel):
 
     def texts(self) -> set[str]:
         """Every prompt, and what guidance steers away from."""
-        pictures, sounds = ({entry.prompt for entry in entries} for entries in (self.pictures, self.sounds))
-        return {*self.validation, *pictures, *sounds, self.negative}
+        of_files = {entry.prompt for entries in (self.images, self.audio) for entry in entries}
+        return {*self.validation, *of_files, self.negative}
 
 
 class MemoryConfig(ConfigModel):
@@ -119,7 +124,8 @@ class MemoryConfig(ConfigModel):
         "to rounding. null: whole clips. `auto`: whole clips if they fit on the device, otherwise 4, "
         "otherwise 1.",
     )
-    stream_text_encoder: Literal["auto"] | bool = Field(
+    offload_text_encoder: Literal["auto"] | bool = Field(
+        serialization_alias="stream_text_encoder",
         default="auto",
         description="Keep the text encoder's layers in host memory and copy them one by one. `auto`: if they do not "
         "fit on the device. Results do not change. It takes more time; a larger `embed_text.pack_tokens` "

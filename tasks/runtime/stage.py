@@ -173,14 +173,17 @@ class StageRun(Generic[ConfigT_co]):
         """Everything that the output depends on, as JSON: the stage's own config, what it observes outside as the files
         are now, and its inputs.
 
-        Versions stand for the code: a task cache keyed by source does not see functions that the task calls.
+        Options have the names that they had first, so that renaming one changes no key. Versions stand for the code:
+        a task cache keyed by source does not see functions that the task calls.
         """
         stage = self.stage
         return {
             "stage": stage.name,
             "version": stage.version,
             "subjects": {subject.name: subject.version for subject in stage.subjects},
-            "config": self.config.model_dump(mode="json", exclude=set(stage.not_in_key | stage.by_content)),
+            "config": self.config.model_dump(
+                mode="json", exclude=set(stage.not_in_key | stage.by_content), by_alias=True
+            ),
             "outside": dict(stage.observe(self)),
             "inputs": {name: stage.input_digest(name, self.inputs) for name in stage.read_of(self.inputs)},
         }

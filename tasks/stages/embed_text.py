@@ -65,7 +65,7 @@ class EmbedText(Stage[EmbedTextConfig, Text]):
 
     def memory(self, run: StageRun[EmbedTextConfig]) -> Sequence[str]:
         """Memory that the text encoder takes of the GPU that is planned for, and where its layers will lie."""
-        gpu_gib, asked = planned_card(run.shared.memory), run.shared.memory.stream_text_encoder
+        gpu_gib, asked = planned_card(run.shared.memory), run.shared.memory.offload_text_encoder
         if gpu_gib is None:
             return ()
         memory = _encoder_memory(run.config, run.model)
@@ -143,7 +143,7 @@ def _models(run: StageRun[EmbedTextConfig]) -> "tuple[TextEncoder, TextProjectio
     int8 = run.config.dtype == "int8"
     dtype = torch_dtype("bf16" if int8 else run.config.dtype)
     projection = load_text_projection(model, device=device, dtype=dtype)
-    streamed = run.shared.memory.stream_text_encoder
+    streamed = run.shared.memory.offload_text_encoder
     if streamed == "auto":
         weight = projection.video.weight  # it is there twice, in turns
         streamed = not _encoder_memory(run.config, model).fits(free_bytes(weight.device) - weight.nbytes)

@@ -69,10 +69,10 @@ class Probe(Stage[ProbeConfig, Media]):
         """The bytes of the footage and its captions, and how captions are found."""
         observed: dict[str, dict[str, Any]] = {}
         for dataset in run.shared.datasets:
-            how = dataset.model_dump(mode="json", include={"caption_strategy", "instance_prompt"})
+            how = dataset.model_dump(mode="json", include={"caption_strategy", "instance_prompt"}, by_alias=True)
             observed[dataset.id] = {"captions": how, "footage": footage_digests(dataset, run.memo)}
-            if dataset.audio.sound_dir is not None:
-                observed[dataset.id]["missing_sound"] = dataset.audio.missing_sound
+            if dataset.audio.audio_dir is not None:
+                observed[dataset.id]["missing_sound"] = dataset.audio.missing_audio
         run.memo.save()
         return {"datasets": observed}
 
@@ -245,14 +245,14 @@ def _audio(source: Source, store: ItemStore, run: StageRun[Any]) -> dict[str, st
         MediaError: NO_SOUND, there is none though one is wanted, or several, or no audio in it; or it cannot be read.
     """
     audio = source.dataset.audio
-    if audio.sound_dir is None or (not source.sounds and audio.missing_sound == "without"):
+    if audio.audio_dir is None or (not source.sounds and audio.missing_audio == "without"):
         return {}
     names = ", ".join(one.path.name for one in source.sounds)
     if len(source.sounds) != 1:
         raise MediaError(
             QuarantineReason.NO_SOUND,
-            f"{source.relpath} has {names or 'no audio file of its name'} in {audio.sound_dir}; one is wanted, such as "
-            f"{PurePosixPath(source.relpath).with_suffix('.wav')}. Put it there, or set audio.missing_sound: without.",
+            f"{source.relpath} has {names or 'no audio file of its name'} in {audio.audio_dir}; one is wanted, such as "
+            f"{PurePosixPath(source.relpath).with_suffix('.wav')}. Put it there, or set audio.missing_audio: without.",
         )
     path, digest = source.sounds[0]
     file = _readable(source.sounds[0])

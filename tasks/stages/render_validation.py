@@ -60,7 +60,7 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
     subjects = (DECODING, AUTOENCODERS, TRANSFORMER)
     device = "gpu"
     needs_weights = True
-    not_in_key = frozenset({"streamed_blocks", "stream_from"})
+    not_in_key = frozenset({"offloaded_blocks", "offload_to"})
     by_content = frozenset({"adapters", "inpaint_mask", "clip_model"})
     artifacts = ("gallery.html", "renders.png", "renders/*.mp4", "samples/*/*.mp4")
 

@@ -62,7 +62,7 @@ class Split(Stage[SplitConfig, Clip]):
     def observe(self, run: StageRun[SplitConfig]) -> Observed:
         """Settings by which each dataset is cut, repeated and held out."""
         fields, datasets = SPLIT_FIELDS | {"repeats", "eval_fraction"}, run.shared.datasets
-        elsewhere = {d.id: {"sound": "elsewhere"} for d in datasets if d.audio.sound_dir is not None}
+        elsewhere = {d.id: {"sound": "elsewhere"} for d in datasets if d.audio.audio_dir is not None}
         return {"datasets": {d.id: _settings(d, fields) | elsewhere.get(d.id, {}) for d in datasets}}
 
     def warnings(self, run: StageRun[SplitConfig]) -> Sequence[str]:
@@ -168,7 +168,7 @@ def _clips_of(row: Media, cut: Cut, run: StageRun[SplitConfig]) -> tuple[list[Cl
     spec, is_new = run.shared.dataset(row.dataset), cut.is_new
     clips = [named(Clip.model_validate(clip), row, spec) for clip in cut.known["clips"]]
     refused = [renamed(Quarantined.model_validate(one), row) for one in cut.known["refused"]]
-    if spec.audio.sound_dir is not None and row.sound_key is not None:
+    if spec.audio.audio_dir is not None and row.sound_key is not None:
         clips, heard_anew = with_other_audio(clips, row, run)
         is_new |= heard_anew
     return clips, refused, is_new
@@ -176,7 +176,7 @@ def _clips_of(row: Media, cut: Cut, run: StageRun[SplitConfig]) -> tuple[list[Cl
 
 def _images_alone(spec: DatasetSpec) -> DatasetSpec:
     """How the frames are cut, whatever the audio becomes if it comes from elsewhere."""
-    if spec.audio.sound_dir is None:
+    if spec.audio.audio_dir is None:
         return spec
     return spec.model_copy(update={"audio": AudioSpec(auto_split=False)})
 
@@ -203,8 +203,8 @@ def _refused(row: Media, error: MediaError) -> Quarantined:
 def _settings(spec: DatasetSpec, fields: set[str]) -> dict[str, Any]:
     """Options of a dataset as keys have them: without where sounds lie, and without a least size that is none."""
     extra = {"minimum_image_size"} if spec.minimum_image_size else set()
-    hidden = {"audio": {"sound_dir", "missing_sound", "silence"}}
-    return spec.model_dump(mode="json", include=fields | extra, exclude=hidden)
+    hidden = {"audio": {"audio_dir", "missing_audio", "silence"}}
+    return spec.model_dump(mode="json", include=fields | extra, exclude=hidden, by_alias=True)
 
 
 def _hold_out(clips: Sequence[Clip], shared: Shared) -> list[Clip]:

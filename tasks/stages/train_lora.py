@@ -321,7 +321,7 @@ SMALL_GIB = 40.0
 
 def _batch_warnings(config: TrainSettings, shared: Shared) -> Sequence[str]:
     """Batches of several clips on a card that is small, or too small for the weights."""
-    gib, blocks = shared.memory.gpu_gib, config.streamed_blocks
+    gib, blocks = shared.memory.gpu_gib, config.offloaded_blocks
     small = f"the GPU has {gib:g} GiB" if gib is not None and gib < SMALL_GIB else ""
     streamed = f"{blocks} blocks wait on the host" if blocks not in (0, "auto") else ""
     if config.batch_size > 1 and (small or streamed):

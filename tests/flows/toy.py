@@ -41,7 +41,7 @@ RENDER: dict[str, Any] = {
     "num_frames": 9,
     "num_steps": 2,
     "image_to_video_clips": 0,
-    "sound_to_video_clips": 0,
+    "audio_to_video_clips": 0,
 }
 
 

@@ -100,7 +100,7 @@ class Bench:
                 "rank": 2,
                 "learning_rate": 1e-3,
                 "dtype": "fp32",
-                "recompute": 0.0,
+                "activation_checkpointing": 0.0,
                 "checkpoint_interval": 1,
                 "eval_sigmas": 1,
                 "samples": {"every_steps": 0},

@@ -249,7 +249,7 @@ def replaceable(finished: Bench, results: Results, tmp_path_factory: pytest.Temp
         vision=model / "dinov2",
     ).set(
         render_validation__adapters=[{"name": "half", "adapters": [adapter]}],
-        prompts__pictures=[{"picture": str(folder / "picture.png"), "prompt": "A ball rolls."}],
+        prompts__images=[{"image": str(folder / "picture.png"), "prompt": "A ball rolls."}],
         render_validation__render_base=False,
     )
     bench.run("render_validation")

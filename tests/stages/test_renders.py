@@ -125,8 +125,8 @@ def test_pictures_and_sounds_of_ones_own(bench: Bench, tmp_path: Path) -> None:
     picture = photo(tmp_path / "photo.png")
     sound = sorted(bench.footage.glob("*.mp4"))[1]
     prompts = {
-        "prompts__pictures": [{"picture": str(picture), "prompt": "It moves.", "seed": 0}],
-        "prompts__sounds": [{"sound": str(sound), "prompt": "It sounds.", "start_seconds": 0.04}],
+        "prompts__images": [{"image": str(picture), "prompt": "It moves.", "seed": 0}],
+        "prompts__audio": [{"audio": str(sound), "prompt": "It sounds.", "start_seconds": 0.04}],
     }
     asked = bench.set(**prompts, render_validation__render_base=False)
     results = asked.run("render_validation")
@@ -144,7 +144,7 @@ def test_pictures_and_sounds_of_ones_own(bench: Bench, tmp_path: Path) -> None:
     noise = np.square(heard - given, dtype=np.float64).sum()
     assert 10 * np.log10(np.square(given, dtype=np.float64).sum() / noise) > 15, "up to AAC"
     moved = picture.rename(tmp_path / "elsewhere.png")
-    prompts["prompts__pictures"][0]["picture"] = str(moved)
+    prompts["prompts__images"][0]["image"] = str(moved)
     again = bench.set(**prompts, render_validation__render_base=False).run("render_validation")
     assert not again["embed_text"].built
     assert not again["render_validation"].built
@@ -154,12 +154,12 @@ def test_files_that_cannot_be_given_are_told_before_anything_runs(own: Bench, tm
     (tmp_path / "notes.txt").write_text("no picture")
     Image.new("RGB", (64, 64)).save(tmp_path / "mute.png")
     for name, kind, message in (
-        ("absent.png", "pictures", "there is no image"),
-        ("notes.txt", "pictures", "is no image that can be opened"),
-        ("absent.wav", "sounds", "cannot be read"),
-        ("notes.txt", "sounds", "no container"),
+        ("absent.png", "images", "there is no image"),
+        ("notes.txt", "images", "is no image that can be opened"),
+        ("absent.wav", "audio", "cannot be read"),
+        ("notes.txt", "audio", "no container"),
     ):
-        entry = {kind[:-1]: str(tmp_path / name), "prompt": "It moves."}
+        entry = {kind.removesuffix("s"): str(tmp_path / name), "prompt": "It moves."}
         with pytest.raises(DataError, match=message):
             own.set(**{f"prompts__{kind}": [entry]}).run("render_validation")
     assert not (own.workspace / "stages").exists()
@@ -198,9 +198,9 @@ def encoded(bench: Bench, clip_id: str) -> torch.Tensor:
 
 
 def picture_options(path: Path, **more: Any) -> dict[str, Any]:
-    given = [{"picture": str(path), "prompt": "It moves.", "seed": 0}]
+    given = [{"image": str(path), "prompt": "It moves.", "seed": 0}]
     own = {f"render_validation__{name}": value for name, value in more.items()}
-    return {"prompts__pictures": given, "prompts__validation": [], "render_validation__render_base": False, **own}
+    return {"prompts__images": given, "prompts__validation": [], "render_validation__render_base": False, **own}
 
 
 def first_frame(asked: Bench) -> torch.Tensor:
@@ -216,9 +216,9 @@ def test_given_pictures_are_compressed_as_the_release_wants(bench: Bench, tmp_pa
     Image.fromarray(recompressed(np.asarray(Image.open(picture)), crf)).save(done)
     usual = bench.set(**picture_options(picture))
     first = first_frame(usual)
-    assert torch.equal(first, first_frame(bench.set(**picture_options(done, picture_crf=0))))
-    assert not torch.equal(first, first_frame(bench.set(**picture_options(picture, picture_crf=0))))
-    same = bench.set(**picture_options(picture, picture_crf=crf)).run("render_validation")["render_validation"]
+    assert torch.equal(first, first_frame(bench.set(**picture_options(done, image_crf=0))))
+    assert not torch.equal(first, first_frame(bench.set(**picture_options(picture, image_crf=0))))
+    same = bench.set(**picture_options(picture, image_crf=crf)).run("render_validation")["render_validation"]
     assert same.summary.computed == 0, "an item is known by what is done to it"
 
 

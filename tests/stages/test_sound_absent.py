@@ -92,7 +92,7 @@ def test_sound_that_ends_early_is_learnt_as_far_as_it_goes(own: Bench, tmp_path:
         write_audio(tmp_path / "sounds" / f"{scene}.wav", seconds=seconds)
     (own.footage / f"{SCENES[1]}.mp4").unlink()
     write_clip(own.footage, f"{SCENES[1]}.mp4", SCENES[1], num_frames=24)
-    bench = own.set(datasets__0__audio={"sound_dir": str(tmp_path / "sounds")}, datasets__0__eval_fraction=0.0)
+    bench = own.set(datasets__0__audio={"audio_dir": str(tmp_path / "sounds")}, datasets__0__eval_fraction=0.0)
     results = bench.run("train_lora")
     by_clip = {row.clip_id: row for row in results["encode_latents"].manifest}
     cut = by_clip[f"set/{SCENES[0]}.mp4@000000000"]

@@ -1,4 +1,4 @@
-"""`audio.sound_dir`: a video's sound cut from a file of its own, on the video's clock, and redone alone."""
+"""`audio.audio_dir`: a video's sound cut from a file of its own, on the video's clock, and redone alone."""
 
 import json
 import wave
@@ -45,7 +45,7 @@ def sounds(tmp_path: Path) -> Path:
 
 
 def with_sounds(bench: Bench, sounds: Path, **audio: Any) -> Bench:
-    return bench.set(datasets__0__audio={"sound_dir": str(sounds), **audio})
+    return bench.set(datasets__0__audio={"audio_dir": str(sounds), **audio})
 
 
 def samples(bench: Bench, results: Results) -> dict[str, dict[str, torch.Tensor]]:
@@ -136,7 +136,7 @@ def test_a_video_without_its_sound_is_set_aside_or_trained_without(own: Bench, s
     (aside,) = set_aside(results["probe"])
     assert (aside.source, aside.reason) == (f"{SCENES[3]}.mp4", QuarantineReason.NO_SOUND)
     assert f"such as {SCENES[3]}.wav" in aside.detail
-    without = with_sounds(own, sounds, missing_sound="without").run()
+    without = with_sounds(own, sounds, missing_audio="without").run()
     (row,) = [row for row in without["encode_latents"].manifest if SCENES[3] in row.clip_id]
     assert (row.audio_tokens, row.has_audio_loss) == (0, False), "its own sound is not taken instead"
     assert len(list(without["encode_latents"].manifest)) == 5
@@ -156,8 +156,8 @@ def test_sounds_that_cannot_be_used(own: Bench, sounds: Path) -> None:
 @pytest.mark.parametrize(
     ("audio", "message"),
     [
-        ({"sound_dir": "s", "auto_split": False}, "auto_split is off, and sound_dir s would not be read"),
-        ({"missing_sound": "without"}, "has no effect without sound_dir"),
+        ({"audio_dir": "s", "auto_split": False}, "auto_split is off, and audio_dir s would not be read"),
+        ({"missing_audio": "without"}, "has no effect without audio_dir"),
     ],
 )
 def test_options_that_do_nothing_are_refused(empty: Bench, audio: dict[str, Any], message: str) -> None:

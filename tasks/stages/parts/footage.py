@@ -35,7 +35,7 @@ class Source:
     media_digest: str
     caption_digest: str
     sounds: tuple[FileBeside, ...] = ()
-    """Those of the dataset's `sound_dir` that bear its name; one is wanted, if there is such a folder."""
+    """Those of the dataset's `audio_dir` that bear its name; one is wanted, if there is such a folder."""
     masks: tuple[FileBeside, ...] = ()
     """Those of its `mask_dir`; one at most is wanted."""
 
@@ -74,7 +74,7 @@ def find_files(dataset: DatasetSpec) -> Found:
             f"dataset {dataset.id!r}: no media files under {root}; put .mp4, .mov, .webm or .mkv files there, or set "
             f"instance_data_dir to the folder that holds them"
         )
-    sounds = {} if dataset.audio.sound_dir is None else find_audios(dataset.audio.sound_dir, is_own_folder)
+    sounds = {} if dataset.audio.audio_dir is None else find_audios(dataset.audio.audio_dir, is_own_folder)
     masks = (
         {}
         if dataset.mask_dir is None
@@ -112,7 +112,7 @@ def folders_of(dataset: DatasetSpec) -> dict[str, Path]:
     """Every folder that a dataset is searched for in, by its option."""
     named = {
         "instance_data_dir": dataset.instance_data_dir,
-        "audio.sound_dir": dataset.audio.sound_dir,
+        "audio.audio_dir": dataset.audio.audio_dir,
         "mask_dir": dataset.mask_dir,
     }
     return {option: folder for option, folder in named.items() if folder is not None}
@@ -136,7 +136,7 @@ def ignored_files(dataset: DatasetSpec) -> dict[str, int]:
     known = set(find_media(root, is_own_folder))
     if dataset.caption_strategy == "textfile":
         known |= {caption_file(path) for path in known}
-    sounds, masks = dataset.audio.sound_dir, dataset.mask_dir
+    sounds, masks = dataset.audio.audio_dir, dataset.mask_dir
     if sounds is not None and sounds.is_dir():
         known |= {path for paths in find_audios(sounds, is_own_folder).values() for path in paths}
     if masks is not None and masks.is_dir():

@@ -174,7 +174,7 @@ def check_host(settings: TrainSettings, choice: Plan[EngineOptions], memory: Mem
     waiting = choice.options.activation_offload * _num_ranks(memory)
     streamed = choice.estimate.host_bytes * _num_ranks(memory) - waiting
     lines = []
-    if streamed and settings.stream_from == "disk":
+    if streamed and settings.offload_to == "disk":
         lines.append(f"{streamed / GIB:.1f} GiB of offloaded weights are in files in the stage's folder")
         streamed = 0
     if not streamed + waiting:
@@ -183,8 +183,8 @@ def check_host(settings: TrainSettings, choice: Plan[EngineOptions], memory: Mem
     available = available_bytes()
     if streamed + waiting > available:
         raise OutOfMemory(
-            f"{what} ({choice.options.streamed_blocks} blocks offloaded) take {(streamed + waiting) / GIB:.1f} GiB of "
-            f"page-locked host memory and {available / GIB:.1f} GiB are available; set train_lora.stream_from: disk, "
+            f"{what} ({choice.options.offloaded_blocks} blocks offloaded) take {(streamed + waiting) / GIB:.1f} GiB of "
+            f"page-locked host memory and {available / GIB:.1f} GiB are available; set train_lora.offload_to: disk, "
             f"train_lora.base_precision: int8 or fp8 if it is native, offload fewer blocks, or lower activation_offload"
         )
     taken = f"{(streamed + waiting) / GIB:.1f} of {available / GIB:.1f} GiB host memory that are available"

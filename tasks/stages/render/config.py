@@ -209,20 +209,23 @@ class RenderValidationConfig(SamplingConfig):
         le=100,
         description="Number of held-out clips whose first frame and caption are used for a render.",
     )
-    picture_crf: Literal["official"] | Annotated[int, Field(ge=0, le=51)] = Field(
+    image_crf: Literal["official"] | Annotated[int, Field(ge=0, le=51)] = Field(
+        serialization_alias="picture_crf",
         default="official",
-        description="`prompts.pictures` are first compressed as a frame of H.264 with this constant rate factor, "
+        description="`prompts.images` are first compressed as a frame of H.264 with this constant rate factor, "
         "because the models were trained on such images. `official`: Lightricks' own factor, 33 up to "
         "LTX-2.3 and 18 from 2.4 on. 0: no compression.",
     )
-    picture_strength: float = Field(
+    image_strength: float = Field(
+        serialization_alias="picture_strength",
         default=1.0,
         gt=0,
         le=1,
         description="How firmly an image, or the first frame of a clip, is kept. 1: unchanged. With smaller values "
         "the model may change it.",
     )
-    sound_to_video_clips: int = Field(
+    audio_to_video_clips: int = Field(
+        serialization_alias="sound_to_video_clips",
         default=0,
         ge=0,
         le=100,
@@ -267,12 +270,14 @@ class RenderValidationConfig(SamplingConfig):
         description="Storage of the frozen block weights for renders: in `dtype`, or in 8 bits and dequantised for "
         "each product.",
     )
-    streamed_blocks: Literal["auto", "all"] | Annotated[int, Field(ge=0)] = Field(
+    offloaded_blocks: Literal["auto", "all"] | Annotated[int, Field(ge=0)] = Field(
+        serialization_alias="streamed_blocks",
         default="auto",
         description="Block offload: number of blocks whose frozen weights are kept on the host. `auto`: the smallest "
         "number with which the renders fit on the GPU, 0 on the CPU.",
     )
-    stream_from: Literal["auto", "memory", "disk"] = Field(
+    offload_to: Literal["auto", "memory", "disk"] = Field(
+        serialization_alias="stream_from",
         default="auto",
         description="Where offloaded weights are kept: in page-locked memory, or in files in the stage's folder, "
         "which is slow. `auto`: in memory if there is enough.",
@@ -341,6 +346,6 @@ def in_numbers(sampling: SamplingConfig, model: ModelConfig) -> SamplingConfig:
     )
 
 
-def picture_crf(config: RenderValidationConfig, shared: Shared) -> int:
+def image_crf(config: RenderValidationConfig, shared: Shared) -> int:
     """What given pictures are compressed at; 0: they are not."""
-    return shipped(shared.model).picture_crf if config.picture_crf == "official" else config.picture_crf
+    return shipped(shared.model).image_crf if config.image_crf == "official" else config.image_crf

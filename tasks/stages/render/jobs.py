@@ -23,7 +23,7 @@ from tasks.runtime.shared import ModelConfig, Shared
 from tasks.runtime.stage import Inputs, StageRun
 from tasks.runtime.weights import open_model
 from tasks.stages.parts.memory import known_buckets
-from tasks.stages.render.config import AdapterConfig, RenderValidationConfig, SamplingConfig, in_numbers, picture_crf
+from tasks.stages.render.config import AdapterConfig, RenderValidationConfig, SamplingConfig, image_crf, in_numbers
 
 if TYPE_CHECKING:
     from ltx_core.hub.repository import PendingFile
@@ -54,7 +54,7 @@ def given_clips(run: StageRun[RenderValidationConfig]) -> Iterator[tuple[Given, 
     config: RenderValidationConfig = run.config
     counts: dict[Mode, int] = {
         "i2v": config.image_to_video_clips,
-        "s2v": config.sound_to_video_clips,
+        "s2v": config.audio_to_video_clips,
         "extend": config.extend_clips,
         "inpaint": config.inpaint_clips,
     }
@@ -87,7 +87,7 @@ def _part(mode: Mode, config: RenderValidationConfig, memo: DigestMemo) -> tuple
 
 def _strength(config: RenderValidationConfig) -> tuple[str, ...]:
     """How firmly a picture is kept, where that is not wholly."""
-    return () if config.picture_strength == 1 else (f"strength {config.picture_strength!r}",)
+    return () if config.image_strength == 1 else (f"strength {config.image_strength!r}",)
 
 
 def given_files(config: RenderValidationConfig, shared: Shared, memo: DigestMemo) -> Iterator[tuple[Given, Any]]:
@@ -97,14 +97,14 @@ def given_files(config: RenderValidationConfig, shared: Shared, memo: DigestMemo
         DataError: a file is gone.
     """
     prompts = shared.prompts
-    crf = picture_crf(config, shared) if prompts.pictures else 0
+    crf = image_crf(config, shared) if prompts.images else 0
     compressed = (f"crf {crf}",) if crf else ()
-    for picture in prompts.pictures:
-        key = text_digest("picture", _digest(picture.picture, memo), *compressed, *_strength(config))
-        yield Given("i2v", key, file=picture.picture), picture
-    for sound in prompts.sounds:
-        key = text_digest("sound", _digest(sound.sound, memo), f"{sound.start_seconds:.6f}")
-        yield Given("s2v", key, file=sound.sound, start_seconds=sound.start_seconds), sound
+    for entry in prompts.images:
+        key = text_digest("picture", _digest(entry.image, memo), *compressed, *_strength(config))
+        yield Given("i2v", key, file=entry.image), entry
+    for entry in prompts.audio:
+        key = text_digest("sound", _digest(entry.audio, memo), f"{entry.start_seconds:.6f}")
+        yield Given("s2v", key, file=entry.audio, start_seconds=entry.start_seconds), entry
 
 
 def check_files(config: RenderValidationConfig, shared: Shared) -> None:
@@ -116,31 +116,29 @@ def check_files(config: RenderValidationConfig, shared: Shared) -> None:
     from ltx_core.media.audio import has_sound
     from ltx_core.media.image import picture_size
 
-    pictures = [entry.picture for entry in shared.prompts.pictures]
-    for path in [*pictures, *([config.inpaint_mask] if config.inpaint_mask else [])]:
+    images = [entry.image for entry in shared.prompts.images]
+    for path in [*images, *([config.inpaint_mask] if config.inpaint_mask else [])]:
         picture_size(path)
-    for entry in shared.prompts.sounds:
-        if not has_sound(entry.sound):
-            raise DataError(f"{entry.sound} has no audio; give an audio file or a video with audio to prompts.sounds")
+    for entry in shared.prompts.audio:
+        if not has_sound(entry.audio):
+            raise DataError(f"{entry.audio} has no audio; give an audio file or a video with audio to prompts.audio")
 
 
 def small_frames(config: RenderValidationConfig, shared: Shared) -> Iterator[str]:
     """A warning for each picture that would be enlarged more than twice."""
     from ltx_core.media.image import picture_size
 
-    for entry in shared.prompts.pictures:
-        if entry.picture.is_file() and is_too_small(
-            *(size := picture_size(entry.picture)), (config.width, config.height)
-        ):
+    for entry in shared.prompts.images:
+        if entry.image.is_file() and is_too_small(*(size := picture_size(entry.image)), (config.width, config.height)):
             yield (
-                f"prompts.pictures {entry.picture.name} is {size[0]}x{size[1]} and enlarged to cover {config.width}x"
+                f"prompts.images {entry.image.name} is {size[0]}x{size[1]} and enlarged to cover {config.width}x"
                 f"{config.height}: the render starts blurred"
             )
 
 
 def _digest(path: Path, memo: DigestMemo) -> str:
     if not path.is_file():
-        raise DataError(f"{path} is not there; it was given to prompts.pictures or prompts.sounds")
+        raise DataError(f"{path} is not there; it was given to prompts.images or prompts.audio")
     return memo.get(path)
 
 
@@ -236,7 +234,7 @@ def observed_adapters(config: RenderValidationConfig, memo: DigestMemo) -> list[
     found: list[Mapping[str, Any]] = []
     for run in config.adapters:
         adapters = [_located(adapter, memo) for adapter in run.adapters]
-        settings = run.model_dump(mode="json", exclude={"adapters"}, exclude_none=True)
+        settings = run.model_dump(mode="json", exclude={"adapters"}, exclude_none=True, by_alias=True)
         found.append(settings | {"adapters": [[one.digest, one.strength] for one in adapters]})
     memo.save()
     return found
@@ -257,7 +255,7 @@ def expected_shapes(config: RenderValidationConfig, shared: Shared, inputs: Inpu
 
 def takes_clips(config: RenderValidationConfig) -> bool:
     """Whether held-out clips are rendered too."""
-    counts = (config.image_to_video_clips, config.sound_to_video_clips, config.extend_clips, config.inpaint_clips)
+    counts = (config.image_to_video_clips, config.audio_to_video_clips, config.extend_clips, config.inpaint_clips)
     return any(counts)
 
 

@@ -39,12 +39,10 @@ def memory_lines(
         OutOfMemory: a phase cannot fit.
     """
     gpu_gib, prompts, clips = planned_card(shared.memory), shared.prompts, takes_clips(config)
-    if gpu_gib is None or not (clips or prompts.validation or prompts.library or prompts.pictures or prompts.sounds):
+    if gpu_gib is None or not (clips or prompts.validation or prompts.library or prompts.images or prompts.audio):
         return ()
     shapes = expected_shapes(config, shared, inputs)
-    by_token = bool(
-        config.image_to_video_clips or config.extend_clips or config.inpaint_clips or shared.prompts.pictures
-    )
+    by_token = bool(config.image_to_video_clips or config.extend_clips or config.inpaint_clips or shared.prompts.images)
     sampling = Sampling(
         _sizes(shared),
         max((_batch(shape, rate, by_token=by_token) for shape, rate in shapes), key=lambda batch: batch.video_tokens),
@@ -66,7 +64,7 @@ def sampling_options(jobs: "Sequence[RenderJob]", run: StageRun[RenderValidation
     config: RenderValidationConfig = run.config
     folder, sizes = run.out / OFFLOAD, _sizes(run.shared)
     if not device.startswith("cuda"):
-        return _asked(config, sizes.num_blocks).replaced(stream_folder=folder if config.stream_from == "disk" else None)
+        return _asked(config, sizes.num_blocks).replaced(stream_folder=folder if config.offload_to == "disk" else None)
     import torch
 
     from ltx_core.memory.plan import free_bytes
@@ -88,7 +86,7 @@ def sampling_options(jobs: "Sequence[RenderJob]", run: StageRun[RenderValidation
 
 def _chosen(config: RenderValidationConfig, sampling: Sampling, budget_bytes: int) -> Plan[EngineOptions]:
     asked = _asked(config, sampling.sizes.num_blocks)
-    return plan(replace(sampling, asked=asked, chooses=config.streamed_blocks == "auto"), budget_bytes)
+    return plan(replace(sampling, asked=asked, chooses=config.offloaded_blocks == "auto"), budget_bytes)
 
 
 def _asked(config: RenderValidationConfig, num_blocks: int) -> EngineOptions:
@@ -97,18 +95,18 @@ def _asked(config: RenderValidationConfig, num_blocks: int) -> EngineOptions:
     Raises:
         ConfigError: more blocks than there are.
     """
-    asked = {"auto": 0, "all": num_blocks}.get(str(config.streamed_blocks), config.streamed_blocks)
+    asked = {"auto": 0, "all": num_blocks}.get(str(config.offloaded_blocks), config.offloaded_blocks)
     if int(asked) > num_blocks:
-        raise ConfigError(f"render_validation.streamed_blocks is {asked}; the model has {num_blocks} blocks")
+        raise ConfigError(f"render_validation.offloaded_blocks is {asked}; the model has {num_blocks} blocks")
     return EngineOptions(
-        precision=config.base_precision, products="none", streamed_blocks=int(asked), forward_only=True
+        precision=config.base_precision, products="none", offloaded_blocks=int(asked), forward_only=True
     )
 
 
 def _is_on_disk(config: RenderValidationConfig, choice: Plan[EngineOptions]) -> bool:
-    if config.stream_from == "auto":
+    if config.offload_to == "auto":
         return choice.estimate.host_bytes > available_bytes()
-    return config.stream_from == "disk"
+    return config.offload_to == "disk"
 
 
 def _check_host(config: RenderValidationConfig, choice: Plan[EngineOptions]) -> Sequence[str]:
@@ -128,8 +126,8 @@ def _check_host(config: RenderValidationConfig, choice: Plan[EngineOptions]) -> 
         )
     if needed > available:
         raise OutOfMemory(
-            f"{choice.options.streamed_blocks} offloaded blocks take {needed / GIB:.1f} GiB of page-locked host memory "
-            f"and {available / GIB:.1f} GiB are available; set render_validation.stream_from: auto or disk, or "
+            f"{choice.options.offloaded_blocks} offloaded blocks take {needed / GIB:.1f} GiB of page-locked host "
+            f"memory and {available / GIB:.1f} GiB are available; set render_validation.offload_to: auto or disk, or "
             f"render_validation.base_precision: int8 if it is native"
         )
     return (f"offloaded weights take {needed / GIB:.1f} of {available / GIB:.1f} GiB host memory that are available",)

@@ -34,7 +34,7 @@ from tasks.runtime.device import prepare_device, torch_dtype
 from tasks.runtime.stage import StageRun
 from tasks.stages.parts.low_precision import quantised_folder
 from tasks.stages.parts.memory import vae_options
-from tasks.stages.render.config import RenderValidationConfig, picture_crf
+from tasks.stages.render.config import RenderValidationConfig, image_crf
 from tasks.stages.render.jobs import Given, RenderJob
 from tasks.stages.render.memory import sampling_options
 
@@ -70,13 +70,13 @@ def conditionings(
         return []
     if given.clip is None:
         latent = encoded[_place(given, request)]
-        return [FirstFrame(latent, config.picture_strength) if given.mode == "i2v" else Sound(latent)]
+        return [FirstFrame(latent, config.image_strength) if given.mode == "i2v" else Sound(latent)]
     tensors = source.load(given.clip.clip_id)
     if given.mode == "s2v":
         return [Sound(tensors["audio"].float())]
     video = tensors["video"].float()
     if given.mode == "i2v":
-        return [FirstFrame(video[:, :1], config.picture_strength)]
+        return [FirstFrame(video[:, :1], config.image_strength)]
     if given.mode == "extend":
         return [Prefix(video[:, : config.extend_latent_frames])]
     return [Mask(video, _kept(request, run))]
@@ -121,7 +121,7 @@ def _audio_encoder(checkpoint: Any, *, device: str, dtype: torch.dtype) -> Calla
         assert given.file is not None
         sound = decode_sound(given.file, given.start_seconds, request.seconds)
         if sound is None:
-            raise DataError(f"{given.file} has no audio; give another file to prompts.sounds")
+            raise DataError(f"{given.file} has no audio; give another file to prompts.audio")
         return encode_audio(vae, torch.from_numpy(sound), mel)
 
     return encode
@@ -137,7 +137,7 @@ def sample_missing(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConf
     checkpoint = run.model
     source = StoreSource(run.inputs["encode_latents"], run.inputs["embed_text"], run.workspace.root)
     prompts = _prompts(todo, run, source, load_connectors(checkpoint, device=device, dtype=dtype), device)
-    crf = picture_crf(run.config, run.shared)
+    crf = image_crf(run.config, run.shared)
     encoded = encode_files(todo, checkpoint, crf=crf, device=device, dtype=dtype)
     total, finished = done + len(jobs), done + len(jobs) - len(todo)
     options = sampling_options(todo, run, device)

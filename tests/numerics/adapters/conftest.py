@@ -107,7 +107,7 @@ def job_of() -> Callable[..., TrainJob]:
     """A job of few steps in `folder`; keyword arguments change settings."""
 
     def make(folder: Path, **changes: Any) -> TrainJob:
-        fast = {"steps": 3, "learning_rate": 1e-2, "rank": 4, "dtype": "fp32", "recompute": 0.0}
+        fast = {"steps": 3, "learning_rate": 1e-2, "rank": 4, "dtype": "fp32", "activation_checkpointing": 0.0}
         return TrainJob(
             settings=TrainSettings(**{**fast, **changes}),
             source=TwoClips(),

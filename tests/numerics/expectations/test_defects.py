@@ -178,7 +178,7 @@ def test_d11_timesteps_keep_float32_in_a_bfloat16_model(objective_of: Objectives
 def test_d12_given_sound_is_the_condition_in_training_and_sampling(
     objective_of: Objectives, seen_by: SeenBy, transformer: Any
 ) -> None:
-    objective = objective_of("a", audio_given_probability=1.0)
+    objective = objective_of("a", audio_conditioning_probability=1.0)
     (trained,) = seen_by(transformer, lambda: objective.predict(objective.train_batch(first_visit(objective))))
     sound = objective.source.load("a")["audio"]
     state = Sound(sound).apply(initial_state(0, SHAPE, 8, len(sound), 32))

@@ -15,7 +15,7 @@ from ltx_core.training.step import backward_step
 pytestmark = pytest.mark.numerics
 
 Objectives = Callable[..., Objective]
-HALF: dict[str, Any] = {"audio_given_probability": 0.5}
+HALF: dict[str, Any] = {"audio_conditioning_probability": 0.5}
 
 
 def visits_of(objective: Objective, given: dict[str, bool]) -> list[Visit]:

@@ -37,7 +37,7 @@ CONDITIONING: dict[str, Any] = {
     "first_frame_probability": 0.3,
     "prefix_probability": 0.3,
     "prefix_latent_frames": 1,
-    "audio_given_probability": 0.3,
+    "audio_conditioning_probability": 0.3,
     "audio_loss_weight": 0.5,
 }
 CASES = EACH | {"all": ALL | {"optimizer": "adamw8bit"}}

@@ -67,7 +67,7 @@ def trained(folder: Path, seed: int, crepa: dict[str, Any] | None) -> Run:
         rank=8,
         modalities="video",
         dtype="fp32",
-        recompute=0.0,
+        activation_checkpointing=0.0,
         checkpoint_interval=STEPS,
         crepa=crepa,
     )

@@ -33,7 +33,7 @@ SETTINGS: dict[str, Any] = {
     "rank": 8,
     "batch_size": 4,
     "dtype": "fp32",
-    "recompute": 0.0,
+    "activation_checkpointing": 0.0,
     "modalities": "video",
     "targets": EVERY_LAYER,
     "eval_interval": 1000,

@@ -109,7 +109,7 @@ FAST: dict[str, Any] = {
     "batch_size": 2,
     "gradient_accumulation_steps": 2,
     "dtype": "fp32",
-    "recompute": 0.0,
+    "activation_checkpointing": 0.0,
     "checkpoint_interval": 3,
     "eval_interval": 4,
     "eval_sigmas": 2,

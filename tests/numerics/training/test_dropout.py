@@ -61,7 +61,7 @@ def test_recompute_and_graphs_see_the_same_masks(
     job_of: JobOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backward, "StepGraphs", lambda work, *_: work)  # the real one wants a GPU
-    run, again = run_of(job_of, tmp_path / "a"), run_of(job_of, tmp_path / "b", recompute=1.0)
+    run, again = run_of(job_of, tmp_path / "a"), run_of(job_of, tmp_path / "b", activation_checkpointing=1.0)
     clips = visits(run, "large", "large2")
     wanted = gradients(run, [clips], EagerBackward(run.objective))
     assert same(gradients(again, [clips]), wanted)

@@ -22,7 +22,7 @@ MIXTURE: dict[str, Any] = {
     "first_frame_probability": 0.4,
     "prefix_probability": 0.3,
     "prefix_latent_frames": 1,
-    "audio_given_probability": 0.5,
+    "audio_conditioning_probability": 0.5,
 }
 
 
@@ -45,7 +45,7 @@ def measured(run: Run) -> EvalLoss:
 
 
 def test_sound_that_is_always_given_is_given_and_has_no_loss(run_of: Callable[..., Run]) -> None:
-    run = run_of(audio_given_probability=1.0, eval_sigmas=3)
+    run = run_of(audio_conditioning_probability=1.0, eval_sigmas=3)
     with watched(run.objective.transformer) as seen:
         found = measured(run)
     sounding = [inputs for inputs in seen if inputs["audio_hidden_states"].shape[1] > 1]
@@ -96,4 +96,4 @@ def test_modes_are_drawn_by_their_probabilities_alike_at_every_eval(
     }
     assert {f"eval/loss_{name}" for name in first.modes} < first.values().keys()
     assert all(torch.tensor(value).isfinite() for value in first.modes.values())
-    assert measured(run_of(**MIXTURE | {"audio_given_probability": 0.0}, eval_sigmas=8)) != first
+    assert measured(run_of(**MIXTURE | {"audio_conditioning_probability": 0.0}, eval_sigmas=8)) != first

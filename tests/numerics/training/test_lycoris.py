@@ -46,7 +46,7 @@ def job(job_of: JobOf, folder: Path, lycoris: dict[str, Any], **changes: Any) ->
 @pytest.mark.parametrize("kind", [LOHA, LOKR, DORA], ids=["LoHa", "LoKr", "DoRA"])
 def test_learns_on_a_base_in_8_bits_that_is_streamed(job_of: JobOf, tmp_path: Path, kind: dict[str, Any]) -> None:
     """The eval loss falls far under the base's, and every trained tensor has moved."""
-    asked = job(job_of, tmp_path, kind, **LONG, streamed_blocks="all")
+    asked = job(job_of, tmp_path, kind, **LONG, offloaded_blocks="all")
     start = prepare(asked, tmp_path / "start", "", History(), Silent()).parameters
     result = train_lora(asked, Silent())
     assert result.eval_loss is not None

@@ -30,7 +30,7 @@ LONG: dict[str, Any] = {
 LONG |= {"warmup_steps": 0, "gradient_accumulation_steps": 1, "checkpoint_interval": STEPS, "seed": 7}
 BAND = 0.005
 """Relative. 8 bits move eval losses by 0.0006 at most, a wrong scale by 0.05, a seed by 0.13: see the last test."""
-POLICIES: dict[str, Any] = {"streamed_blocks": "all", "recompute": 1.0}
+POLICIES: dict[str, Any] = {"offloaded_blocks": "all", "activation_checkpointing": 1.0}
 
 
 def with_engine(job: TrainJob) -> TrainJob:
@@ -96,7 +96,7 @@ def test_a_wrong_scale_does_not(
 
 
 def test_all_policies_at_once_change_no_byte_and_resume(job_of: JobOf, tmp_path: Path) -> None:
-    """8 bits, streaming, recompute and accumulation, killed and resumed: as 8 bits and accumulation alone.
+    """8 bits, block offload, checkpointing and accumulation, killed and resumed: as 8 bits and accumulation alone.
 
     In fp8; int8 is resumed with every method on (`numerics/methods/test_all_together.py`).
     """

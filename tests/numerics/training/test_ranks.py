@@ -216,17 +216,17 @@ def test_a_step_that_cannot_be_shared_evenly_is_refused(job_of: JobOf, tmp_path:
     assert "set gradient_accumulation_steps to a multiple of 2" in ended[0][1]
 
 
-@pytest.mark.parametrize("recompute", [0.0, 1.0])
+@pytest.mark.parametrize("activation_checkpointing", [0.0, 1.0])
 def test_a_base_cut_among_ranks_trains_as_a_whole_one(
-    recompute: float, job_of: JobOf, tmp_path: Path, request: pytest.FixtureRequest
+    activation_checkpointing: float, job_of: JobOf, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """Steps, eval, checkpoints and the export's check; two gathers of a block give the same weights."""
-    if recompute == FAST["recompute"]:
+    if activation_checkpointing == FAST["activation_checkpointing"]:
         whole = request.getfixturevalue("by_two")
     else:
-        whole = job_of(tmp_path / "whole", recompute=recompute, **ODD_EVAL)
+        whole = job_of(tmp_path / "whole", activation_checkpointing=activation_checkpointing, **ODD_EVAL)
         assert train_two(whole) == {}
-    cut = job_of(tmp_path / "cut", recompute=recompute, **ODD_EVAL)
+    cut = job_of(tmp_path / "cut", activation_checkpointing=activation_checkpointing, **ODD_EVAL)
     assert together(lambda ranks: train_lora(replace(cut, ranks=ranks, sharding="full"), Silent())) == {}
     found, wanted = train_lora(cut, Silent()), train_lora(whole, Silent())
     assert found.resumed_from_step == wanted.resumed_from_step == 7

@@ -111,7 +111,7 @@ def test_a_graph_gets_the_states_as_inputs(
 
 
 def test_what_is_given_stays_bit_for_bit(job_of: JobOf, tmp_path: Path) -> None:
-    run = run_of(job_of, tmp_path, rollout=ALWAYS, first_frame_probability=1.0, audio_given_probability=1.0)
+    run = run_of(job_of, tmp_path, rollout=ALWAYS, first_frame_probability=1.0, audio_conditioning_probability=1.0)
     batch = run.objective.train_batch(visits(run, "large", "large2"))
     rolled = rolled_out(run, batch)
     for before, after in ((batch.video, rolled.video), (batch.audio, rolled.audio)):

@@ -149,7 +149,7 @@ def test_modes_and_bf16_train(job_of: JobOf, source_of: Any, tmp_path: Path) -> 
         source,
         steps=3,
         dtype="bf16",
-        recompute=1.0,
+        activation_checkpointing=1.0,
         first_frame_probability=0.5,
         caption_dropout=0.5,
         independent_sigmas=False,
@@ -186,5 +186,5 @@ def test_checkpoint_of_other_settings_is_refused(job_of: JobOf, tmp_path: Path) 
     train_lora(job_of(tmp_path, steps=2), Silent())
     with pytest.raises(CheckpointError, match="another output folder"):
         train_lora(job_of(tmp_path, steps=2, learning_rate=1e-3), Silent())
-    again = train_lora(job_of(tmp_path, steps=2, keep_checkpoints=1, recompute=1.0), Silent())
+    again = train_lora(job_of(tmp_path, steps=2, keep_checkpoints=1, activation_checkpointing=1.0), Silent())
     assert again.resumed_from_step == 2

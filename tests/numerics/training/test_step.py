@@ -86,7 +86,7 @@ def test_clip_without_sound_does_not_water_down_the_audio_loss(run_of: Callable[
 
 
 def test_checkpointed_gradients_are_the_same(run_of: Callable[..., Run]) -> None:
-    plain, checkpointed = run_of(), run_of(recompute=1.0)
+    plain, checkpointed = run_of(), run_of(activation_checkpointing=1.0)
     check_close(gradients(checkpointed, [visits(checkpointed, "a", "b")]), gradients(plain, [visits(plain, "a", "b")]))
 
 
@@ -175,7 +175,7 @@ def test_dry_run_takes_the_largest_batch_and_leaves_nothing(run_of: Callable[...
 
 
 def test_full_device_says_what_to_change() -> None:
-    with pytest.raises(OutOfMemory, match="recompute"), out_of_memory_errors("training"):
+    with pytest.raises(OutOfMemory, match="activation_checkpointing"), out_of_memory_errors("training"):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
 

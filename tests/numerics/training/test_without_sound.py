@@ -35,9 +35,9 @@ JobOf = Callable[..., TrainJob]
 GOLDEN = Path(__file__).parents[2] / "golden"
 METHODS: dict[str, dict[str, Any]] = {
     "plain": {},
-    "recomputed": {"recompute": 1.0},
+    "recomputed": {"activation_checkpointing": 1.0},
     "first frame": {"first_frame_probability": 1.0},
-    "given sound": {"audio_given_probability": 1.0},
+    "given sound": {"audio_conditioning_probability": 1.0},
     "routes": {"tread_routes": [{"selection_ratio": 0.5, "start_layer_idx": 0, "end_layer_idx": 0}]},
     "rolled out": {"rollout": {"probability": 1.0, "reflexflow": True}},
     "lokr": {"rank": 32, "lycoris": {"algo": "lokr", "linear_dim": 2, "linear_alpha": 2}},
@@ -189,10 +189,10 @@ def test_a_run_without_any_sound_is_a_run_of_the_picture_and_says_so(
 ) -> None:
     clips = [clip("mute"), clip("mute too"), clip("held", split="eval")]
     listener = Listener()
-    given = {"audio_given_probability": 0.5, "audio_loss_weight": 2.0, "targets": "audio+video"}
+    given = {"audio_conditioning_probability": 0.5, "audio_loss_weight": 2.0, "targets": "audio+video"}
     result = train_lora(job_of(tmp_path / "became", source_of(clips), steps=2, **given), listener)
     (note,) = (note for note in listener.notes if "no clip that is trained on has audio" in note)
-    assert "modalities video, audio_loss_weight 1.0, audio_given_probability 0.0, targets video" in note
+    assert "modalities video, audio_loss_weight 1.0, audio_conditioning_probability 0.0, targets video" in note
     tensors, header = read_tensors(result.lora_path)
     assert not any("audio" in name for name in tensors)
     assert json.loads(header["ltx2.settings"])["modalities"] == "video"

@@ -19,7 +19,7 @@ def test_d05_streaming_stays_on_under_recompute(
     plain: Trained, train_once: Callable[[EngineOptions], Trained], built: Callable[..., Any]
 ) -> None:
     """There it is switched off with a warning; here blocks stream in both directions and the gradients are the same."""
-    options = EngineOptions(streamed_blocks=5, recompute=1.0)
+    options = EngineOptions(offloaded_blocks=5, activation_checkpointing=1.0)
     transformer = built(options)
     streamed = transformer.transformer_blocks[0].attn1.to_q.base_layer.weight
     assert streamed.untyped_storage().nbytes() < streamed.numel()

@@ -45,7 +45,11 @@ def test_it_is_what_a_hook_on_diffusers_block_sees(block: int) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [EngineOptions(recompute=1.0), EngineOptions(streamed_blocks=5), EngineOptions(streamed_blocks=2, recompute=0.5)],
+    [
+        EngineOptions(activation_checkpointing=1.0),
+        EngineOptions(offloaded_blocks=5),
+        EngineOptions(offloaded_blocks=2, activation_checkpointing=0.5),
+    ],
     ids=str,
 )
 def test_policies_change_no_bit_of_it_or_of_gradients_through_it(options: EngineOptions) -> None:
@@ -58,7 +62,7 @@ def test_policies_change_no_bit_of_it_or_of_gradients_through_it(options: Engine
 
 def test_streams_from_files_too(tmp_path: Path) -> None:
     values, _ = hooked(EngineOptions(), 2)
-    found, _ = hooked(EngineOptions(streamed_blocks=5, stream_folder=tmp_path), 2)
+    found, _ = hooked(EngineOptions(offloaded_blocks=5, stream_folder=tmp_path), 2)
     assert found[0].equal(values[0])
 
 

@@ -44,8 +44,8 @@ def brought(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     ("options", "blocks"),
     [
         (EngineOptions(activation_offload=ROOM), [2, 1, 0]),
-        (EngineOptions(activation_offload=ROOM, recompute=0.4), [1, 0]),
-        (EngineOptions(activation_offload=ROOM, streamed_blocks=2), [1, 0]),
+        (EngineOptions(activation_offload=ROOM, activation_checkpointing=0.4), [1, 0]),
+        (EngineOptions(activation_offload=ROOM, offloaded_blocks=2), [1, 0]),
         (EngineOptions(activation_offload=NUM_BLOCKS * 4096), [2, 1, 0]),
     ],
     ids=str,
@@ -129,9 +129,9 @@ def _interrupted(*_: Any, **__: Any) -> None:
 
 
 def test_what_could_not_wait_is_refused() -> None:
-    with pytest.raises(ConfigError, match="recompute is 1"):
-        EngineOptions(activation_offload=1, recompute=1.0)
+    with pytest.raises(ConfigError, match="activation_checkpointing is 1"):
+        EngineOptions(activation_offload=1, activation_checkpointing=1.0)
     with pytest.raises(ConfigError, match="-1 bytes; 0 or more"):
         EngineOptions(activation_offload=-1)
     with pytest.raises(ConfigError, match="every block uses checkpointing or is offloaded"):
-        build(EngineOptions(activation_offload=ROOM, streamed_blocks=NUM_BLOCKS))
+        build(EngineOptions(activation_offload=ROOM, offloaded_blocks=NUM_BLOCKS))

@@ -24,12 +24,12 @@ TrainOnce = Callable[[EngineOptions], Trained]
 @pytest.mark.parametrize(
     "options",
     [
-        EngineOptions(recompute=1.0),
-        EngineOptions(recompute=0.4),
-        EngineOptions(streamed_blocks=5),
-        EngineOptions(streamed_blocks=5, num_slots=3),
-        EngineOptions(streamed_blocks=1),
-        EngineOptions(streamed_blocks=3, recompute=0.5),
+        EngineOptions(activation_checkpointing=1.0),
+        EngineOptions(activation_checkpointing=0.4),
+        EngineOptions(offloaded_blocks=5),
+        EngineOptions(offloaded_blocks=5, num_slots=3),
+        EngineOptions(offloaded_blocks=1),
+        EngineOptions(offloaded_blocks=3, activation_checkpointing=0.5),
     ],
     ids=str,
 )
@@ -49,7 +49,7 @@ def test_fused_projections_equal_to_rounding(plain: Trained, train_once: TrainOn
 
 
 def test_weights_stream_from_files_too(tmp_path: Path, plain: Trained, train_once: TrainOnce) -> None:
-    loss, _ = train_once(EngineOptions(streamed_blocks=5, stream_folder=tmp_path))
+    loss, _ = train_once(EngineOptions(offloaded_blocks=5, stream_folder=tmp_path))
     assert loss.equal(plain[0])
     assert list(tmp_path.iterdir()) == []
 
@@ -58,9 +58,9 @@ def test_options_without_effect_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="compiled"):
         EngineOptions(activation_budget=0.5)
     with pytest.raises(ConfigError, match="page-locked"):
-        EngineOptions(graphs=True, streamed_blocks=1, stream_folder=tmp_path)
+        EngineOptions(graphs=True, offloaded_blocks=1, stream_folder=tmp_path)
     with pytest.raises(ConfigError, match="fraction of the blocks"):
-        EngineOptions(recompute=1.5)
+        EngineOptions(activation_checkpointing=1.5)
 
 
 def test_compiled_blocks_serve_training_alone(built: Callable[..., Any], trained: Callable[[Any], Trained]) -> None:
@@ -86,7 +86,7 @@ def test_compiled_blocks_serve_training_alone(built: Callable[..., Any], trained
 
 def test_a_block_may_join_a_stream_that_ran(plain: Trained) -> None:
     """Slots are made anew then, and what the old ones held is not taken for there."""
-    transformer = build(EngineOptions(streamed_blocks=3))
+    transformer = build(EngineOptions(offloaded_blocks=3))
     stream = weight_stream(transformer)
     assert stream is not None
     loss_and_gradients(transformer)

@@ -40,7 +40,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Model:
 def load(
     checkpoint: Model, folder: QuantisedFolder | None, precision: Precision = "int8", streamed: int = 0
 ) -> dict[str, torch.Tensor]:
-    options = EngineOptions(precision=precision, streamed_blocks=streamed)
+    options = EngineOptions(precision=precision, offloaded_blocks=streamed)
     transformer = load_denoiser(checkpoint, options, device="cpu", dtype=torch.bfloat16, cache=folder)
     assert any(isinstance(module, QuantisedLinear) for module in transformer.modules())
     assert not any(p.requires_grad for p in transformer.parameters())

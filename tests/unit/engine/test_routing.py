@@ -110,10 +110,10 @@ def test_a_route_that_keeps_all_is_no_route_to_the_last_bit(by_token: bool, trai
 @pytest.mark.parametrize(
     "options",
     [
-        EngineOptions(recompute=1.0),
-        EngineOptions(recompute=0.4),
-        EngineOptions(streamed_blocks=5),
-        EngineOptions(streamed_blocks=3, recompute=0.5),
+        EngineOptions(activation_checkpointing=1.0),
+        EngineOptions(activation_checkpointing=0.4),
+        EngineOptions(offloaded_blocks=5),
+        EngineOptions(offloaded_blocks=3, activation_checkpointing=0.5),
     ],
     ids=str,
 )

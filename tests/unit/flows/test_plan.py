@@ -92,7 +92,7 @@ def test_what_lies_here_is_told_before_the_hub_is_asked(write: Write, tmp_path: 
         downloads(load_config(write(model=remote), {}), all_stages)
     (tmp_path / "footage" / "a.mp4").write_bytes(b"not looked into")
     for section, told in (
-        ({"prompts": {"pictures": [{"picture": "absent.png", "prompt": "A dog."}]}}, r"absent\.png"),
+        ({"prompts": {"images": [{"image": "absent.png", "prompt": "A dog."}]}}, r"absent\.png"),
         ({"render_validation": {"adapters": ["absent.safetensors"]}}, r"absent\.safetensors does not exist"),
         ({"render_validation": {"clip_model": "./absent"}}, "is no CLIP model"),
         ({"train_lora": {"crepa": {}}, "embed_frames": {"encoder": "./absent"}}, r"embed_frames\.encoder .*absent"),

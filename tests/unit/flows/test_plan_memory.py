@@ -66,7 +66,10 @@ def test_weights_in_8_bits_are_planned_by_headers_alone(planned: Any, monkeypatc
 
 def test_the_guides_smallest_configuration_fits_a_card_of_16_gib(planned: Any) -> None:
     why, bucket, *rest = planned(16, **SMALLEST_OF_THE_GUIDE).memory
-    assert re.match(r"16 GiB card: 48 of 48 blocks with checkpointing \(recompute 1\.00\) and [1-9]\d? offloaded", why)
+    assert re.match(
+        r"16 GiB card: 48 of 48 blocks with checkpointing \(activation_checkpointing 1\.00\) and [1-9]\d? offloaded",
+        why,
+    )
     taken = re.search(r"takes (\d+\.\d) GiB, with the allocator's reserve 1[45]\.\d, of 15\.2 that can be had", why)
     assert taken
     assert 10 < float(taken[1]) < 15.2
@@ -84,48 +87,46 @@ def test_the_text_encoders_room_is_told(write: Write, weights: dict[str, str], t
         return next(stage.memory for stage in stages if stage.stage.name == "embed_text")
 
     assert re.fullmatch(r"24 GiB card: the text encoder takes \d\.\d GiB; it stays on the card", told(gpu_gib=24)[0])
-    assert told(gpu_gib=24, stream_text_encoder=True)[0].endswith("its layers are copied from host memory one by one")
+    assert told(gpu_gib=24, offload_text_encoder=True)[0].endswith("its layers are copied from host memory one by one")
     assert told(gpu_gib=0.75)[0].endswith("its layers are copied from host memory one by one")
     assert told(gpu_gib=24, device="cpu") == ()
 
 
 def test_a_card_that_holds_everything_streams_nothing(planned: Any) -> None:
     memory = planned(80, **SMALLEST_OF_THE_GUIDE).memory
-    assert "0 of 48 blocks with checkpointing (recompute 0.00) and 0 offloaded" in memory[0]
+    assert "0 of 48 blocks with checkpointing (activation_checkpointing 0.00) and 0 offloaded" in memory[0]
     assert not any("host memory" in line for line in memory)
 
 
 def test_what_cannot_fit_is_refused_before_anything_is_computed(planned: Any) -> None:
     with pytest.raises(OutOfMemory, match=r"needs \d+\.\d GiB .*3\.2 GiB can be had"):
         planned(4)
-    with pytest.raises(OutOfMemory, match=r"needs \d\d\.\d GiB .*streamed_blocks 0 -> all saves 1\d\.\d GiB"):
-        planned(16, **SMALLEST_OF_THE_GUIDE, recompute=1.0, streamed_blocks=0)
+    with pytest.raises(OutOfMemory, match=r"needs \d\d\.\d GiB .*offloaded_blocks 0 -> all saves 1\d\.\d GiB"):
+        planned(16, **SMALLEST_OF_THE_GUIDE, activation_checkpointing=1.0, offloaded_blocks=0)
 
 
 def test_what_was_asked_for_and_hardly_fits_is_told(planned: Any) -> None:
-    asked = {**SMALLEST_OF_THE_GUIDE, "recompute": 1.0, "streamed_blocks": 0}
+    asked = {**SMALLEST_OF_THE_GUIDE, "activation_checkpointing": 1.0, "offloaded_blocks": 0}
     needed = re.search(r"takes (\d+\.\d) GiB", planned(80, **asked).memory[0])
     assert needed
     tight = planned(float(needed[1]) + 0.75, **asked).memory
-    assert any(line.startswith("this may not fit. One by one: streamed_blocks 0 -> all saves") for line in tight)
+    assert any(line.startswith("this may not fit. One by one: offloaded_blocks 0 -> all saves") for line in tight)
 
 
 def test_weights_on_disk_take_no_host_memory(planned: Any) -> None:
-    memory = planned(16, **SMALLEST_OF_THE_GUIDE, stream_from="disk").memory
+    memory = planned(16, **SMALLEST_OF_THE_GUIDE, offload_to="disk").memory
     assert any(re.match(r"\d+\.\d GiB of offloaded weights are in files", line) for line in memory)
 
 
 def test_too_little_host_memory_is_refused(planned: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.stages.parts.memory.available_bytes", lambda: 2**30)
-    with pytest.raises(
-        OutOfMemory, match=r"of page-locked host memory and 1\.0 GiB are available; .*stream_from: disk"
-    ):
+    with pytest.raises(OutOfMemory, match=r"of page-locked host memory and 1\.0 GiB are available; .*offload_to: disk"):
         planned(16, **SMALLEST_OF_THE_GUIDE)
 
 
 def test_renders_that_do_not_fit_are_streamed_and_what_cannot_fit_is_refused(planned: Any) -> None:
     def streamed(gpu_gib: float, **section: Any) -> int:
-        section |= {"stream_from": "disk", "width": 864, "height": 480, "num_frames": 121}
+        section |= {"offload_to": "disk", "width": 864, "height": 480, "num_frames": 121}
         found = re.match(
             r"[\d.]+ GiB card: (\d+) of 48 blocks offloaded", planned(gpu_gib, "render_validation", **section).memory[0]
         )
@@ -156,7 +157,7 @@ def test_decoding_is_cut_as_fits(write: Write, weights: dict[str, str]) -> None:
 
 
 def test_what_the_host_cannot_hold_is_streamed_from_disk(planned: Any) -> None:
-    told = planned(12, "render_validation", stream_from="disk").memory[2]
+    told = planned(12, "render_validation", offload_to="disk").memory[2]
     assert "in files in the stage's folder" in told
     assert "int8 halves them" in told
 

@@ -75,9 +75,9 @@ def test_runs_of_several_adapters(write: Write) -> None:
         ({"guidance": "official", **FAST}, "decides audio_cfg, num_steps, schedule, video_cfg too"),
         ({"guidance": "official", "stg": 2, "stg_blocks": [1]}, "decides stg, stg_blocks too"),
         ({"guidance": "lightricks"}, "guidance"),
-        ({"picture_strength": 0}, "picture_strength"),
-        ({"picture_strength": 1.1}, "picture_strength"),
-        ({"picture_crf": 52}, "picture_crf"),
+        ({"image_strength": 0}, "image_strength"),
+        ({"image_strength": 1.1}, "image_strength"),
+        ({"image_crf": 52}, "image_crf"),
         ({"inpaint_region": [0.5, 0, 0.5, 1]}, "left < right"),
     ],
 )
@@ -111,11 +111,11 @@ def test_guidance_out_of_the_usual_range_gets_a_notice(write: Write, section: di
 
 def test_other_notices(write: Write, tmp_path: Path) -> None:
     Image.new("RGB", (300, 200)).save(tmp_path / "small.png")
-    prompts = {"pictures": [{"picture": "small.png", "prompt": "It moves."}]}
+    prompts = {"images": [{"image": "small.png", "prompt": "It moves."}]}
     found = notices(load_config(write(render_validation={"num_frames": 61}, prompts=prompts), {}))
     assert [" ".join(notice.split()[:3]) for notice in found] == [
         "render_validation.num_frames 61 becomes",
-        "prompts.pictures small.png is",
+        "prompts.images small.png is",
     ]
 
 

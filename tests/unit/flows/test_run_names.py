@@ -47,7 +47,7 @@ def test_what_leaves_the_result_as_it_is_names_no_run(option: str) -> None:
 
 
 def test_options_that_came_or_went_are_changes() -> None:
-    before = EarlierRun("earlier", SETTINGS | {"prompts.sounds.0.prompt": "x"}, {})
+    before = EarlierRun("earlier", SETTINGS | {"prompts.audio.0.prompt": "x"}, {})
     assert run_label(SETTINGS, before, 24) == "without earlier options, 24 clips", (
         "what is gone has no value to be named by"
     )

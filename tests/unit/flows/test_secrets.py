@@ -22,8 +22,8 @@ WORDS = {
     "datasets[].instance_prompt",
     "model.revision",
     "prompts.validation",
-    "prompts.pictures[].prompt",
-    "prompts.sounds[].prompt",
+    "prompts.images[].prompt",
+    "prompts.audio[].prompt",
     "prompts.negative",
     "tracking.experiment",
     "tracking.run_name",
@@ -37,8 +37,8 @@ FILLED: dict[str, Any] = {
     ],
     "prompts": {
         "validation": ["a ball"],
-        "pictures": [{"picture": "a.png", "prompt": "x"}],
-        "sounds": [{"sound": "a.wav", "prompt": "x"}],
+        "images": [{"image": "a.png", "prompt": "x"}],
+        "audio": [{"audio": "a.wav", "prompt": "x"}],
     },
 }
 

@@ -39,7 +39,7 @@ def config(write: Write, tmp_path: Path) -> Path:
     return write(
         datasets=[{"id": "clips", "instance_data_dir": "private/footage", "mask_dir": "private/masks"}],
         model={"checkpoint": "private/ltx.safetensors", "text_encoder": "private/gemma"},
-        prompts={"validation": ["a /path in a prompt"], "pictures": [{"picture": "private/me.png", "prompt": "x"}]},
+        prompts={"validation": ["a /path in a prompt"], "images": [{"image": "private/me.png", "prompt": "x"}]},
         render_validation={"clip_model": "openai/clip-vit-large-patch14"},
         tracking={"uri": f"https://me:{SECRET}@mlflow.example:5000/base", "wandb": True, "experiment": "mine"},
         workspace="workspace",
@@ -65,7 +65,7 @@ def test_no_secret_and_no_folder_leaves_this_machine(kept: Kept, tmp_path: Path)
     assert kept.config["datasets.0.mask_dir"] == "masks"
     assert kept.config["model.checkpoint"] == "ltx.safetensors"
     assert kept.config["model.text_encoder"] == "gemma"
-    assert kept.config["prompts.pictures.0.picture"] == "me.png"
+    assert kept.config["prompts.images.0.picture"] == "me.png"
     assert kept.config["render_validation.clip_model"] == "openai/clip-vit-large-patch14", "a repository is no path"
     assert kept.config["prompts.validation"] == ["a /path in a prompt"]
     binary = b"".join(file.read_bytes() for file in (tmp_path / "workspace" / "wandb").rglob("*") if file.is_file())

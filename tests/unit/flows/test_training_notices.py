@@ -34,10 +34,10 @@ def test_frames_that_the_vae_does_not_take_are_told(write: Write) -> None:
 
 
 def test_batches_on_small_cards_are_told(write: Write) -> None:
-    (line,) = told(write, train_lora={"batch_size": 2, "streamed_blocks": "all"})
+    (line,) = told(write, train_lora={"batch_size": 2, "offloaded_blocks": "all"})
     assert "batch_size is 2 while all blocks wait on the host" in line
     assert not told(write, train_lora={"batch_size": 2})
-    assert not told(write, train_lora={"streamed_blocks": 8})
+    assert not told(write, train_lora={"offloaded_blocks": 8})
     (line,) = told(write, train_lora={"batch_size": 2}, memory={"gpu_gib": 24})
     assert "batch_size is 2 while the GPU has 24 GiB" in line
     assert not told(write, train_lora={"batch_size": 2}, memory={"gpu_gib": 80})

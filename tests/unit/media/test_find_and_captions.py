@@ -104,5 +104,5 @@ def test_sounds_are_found_by_the_name_of_their_video(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     found = {name: [path.name for path in paths] for name, paths in find_audios(tmp_path).items()}
     assert found == {"a": ["a.WAV"], "deep/b": ["b.flac", "b.mp3"]}
-    with pytest.raises(DataError, match=r"audio\.sound_dir"):
+    with pytest.raises(DataError, match=r"audio\.audio_dir"):
         find_audios(tmp_path / "nowhere")

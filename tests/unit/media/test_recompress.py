@@ -45,7 +45,7 @@ def test_what_is_not_compressed_is_as_it_was() -> None:
 
 
 def test_a_picture_that_x264_cannot_take_is_told() -> None:
-    with pytest.raises(DataError, match=r"20000x16 cannot be compressed .* render_validation.picture_crf: 0"):
+    with pytest.raises(DataError, match=r"20000x16 cannot be compressed .* render_validation.image_crf: 0"):
         recompressed(np.zeros((16, 20000, 3), np.uint8), 33)
 
 

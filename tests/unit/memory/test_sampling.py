@@ -42,20 +42,20 @@ def test_a_blocks_work_is_as_traced(line: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize("gib", [12, 24, 36])
 def test_no_block_more_is_streamed_than_must_be(gib: int) -> None:
     choice = plan(work(), gib * GIB)
-    streamed = choice.options.streamed_blocks
+    streamed = choice.options.offloaded_blocks
     assert 0 < streamed <= 48
     assert choice.options.forward_only
     assert choice.estimate.needed_bytes <= gib * GIB
-    fewer = work().estimate(EngineOptions(streamed_blocks=streamed - 1))
+    fewer = work().estimate(EngineOptions(offloaded_blocks=streamed - 1))
     assert fewer.needed_bytes > gib * GIB
     assert f"{streamed} of 48 blocks offloaded" in choice.why
     assert choice.estimate.host_bytes == streamed * work().sizes.block_bytes(in_8_bits=False, item_bytes=2)
 
 
 def test_what_is_asked_for_stays() -> None:
-    asked = EngineOptions(streamed_blocks=3)
+    asked = EngineOptions(offloaded_blocks=3)
     assert plan(replace(work(), asked=asked, chooses=False), GIB).options == asked
-    assert plan(work(), 141 * GIB).options.streamed_blocks == 0
+    assert plan(work(), 141 * GIB).options.offloaded_blocks == 0
 
 
 def test_what_cannot_fit_is_refused_with_numbers() -> None:

@@ -65,8 +65,12 @@ def options(precision: Precision = "fp8", **changes: Any) -> EngineOptions:
 
 def choose(work: TrainingStep, asked: EngineOptions, budget_bytes: int, **flags: Any) -> Plan[EngineOptions]:
     """Plan with `asked` for what is not open: every option is, but for those of which a flag is False."""
-    names = {"recompute": "recompute", "budget": "activation_budget", "offload": "activation_offload"}
-    names["stream"] = "streamed_blocks"
+    names = {
+        "checkpointing": "activation_checkpointing",
+        "budget": "activation_budget",
+        "offload": "activation_offload",
+        "stream": "offloaded_blocks",
+    }
     opened = frozenset(name for flag, name in names.items() if flags.get(flag, True))
     return plan(replace(work, asked=asked, open=opened, host_bytes=flags.get("host_bytes", 0)), budget_bytes)
 
@@ -75,8 +79,8 @@ def of_row(row: Mapping[str, Any]) -> EngineOptions:
     on_gpu = not row.get("eager", False)
     return EngineOptions(
         precision=row["precision"],
-        recompute=row["recompute"],
-        streamed_blocks=row.get("streamed", 0),
+        activation_checkpointing=row["recompute"],
+        offloaded_blocks=row.get("streamed", 0),
         activation_budget=row.get("budget", 1.0),
         activation_offload=round(row.get("offload_gib", 0) * GIB),
         compiled=on_gpu,
@@ -111,7 +115,9 @@ def test_what_a_budget_keeps_is_as_traced(line: Mapping[str, Any], work: Trainin
     own: dict[str, Any] = {"products": "none"} if weights else {}
     budget = options(kind, activation_budget=line["budget"], **own)
     predicted = eight_blocks.estimate(budget).terms["kept activations"] / 8
-    block_input = eight_blocks.estimate(options(kind, recompute=1.0, **own)).terms["residual streams"] / 8
+    block_input = (
+        eight_blocks.estimate(options(kind, activation_checkpointing=1.0, **own)).terms["residual streams"] / 8
+    )
     share = predicted / (line["kept_gib"] * GIB + block_input)
     if line["budget"] in budgets_tried(budget):
         assert share > 0.94
@@ -148,7 +154,7 @@ def test_what_is_no_transformer_is_told() -> None:
 
 def test_a_large_card_computes_nothing_twice(work: TrainingStep) -> None:
     choice = choose(work, options(), usable_bytes(141))
-    assert (choice.options.recompute, choice.options.streamed_blocks) == (0, 0)
+    assert (choice.options.activation_checkpointing, choice.options.offloaded_blocks) == (0, 0)
 
 
 @pytest.mark.parametrize("gpu_gib", [24, 32, 48])
@@ -157,13 +163,13 @@ def test_as_few_blocks_are_computed_again_as_fit(work: TrainingStep, gpu_gib: fl
     choice = choose(work, options(), budget, budget=False)
     assert choice.estimate.needed_bytes <= budget
     assert choice.options.activation_budget == 1
-    if choice.options.streamed_blocks == 0:
-        less = replace(choice.options, recompute=choice.options.recompute - 1 / 48)
+    if choice.options.offloaded_blocks == 0:
+        less = replace(choice.options, activation_checkpointing=choice.options.activation_checkpointing - 1 / 48)
     else:
-        assert choice.options.recompute == 1
-        less = replace(choice.options, streamed_blocks=choice.options.streamed_blocks - 1)
+        assert choice.options.activation_checkpointing == 1
+        less = replace(choice.options, offloaded_blocks=choice.options.offloaded_blocks - 1)
     assert work.estimate(less).needed_bytes > budget
-    assert f"recompute {choice.options.recompute:.2f}" in choice.why
+    assert f"activation_checkpointing {choice.options.activation_checkpointing:.2f}" in choice.why
     assert "with none of it, it would take" in choice.why
 
 
@@ -175,7 +181,7 @@ def test_parts_of_blocks_are_computed_again_before_whole_ones(
     choice = choose(long, options(), budget)
     kept = choice.options.activation_budget
     assert least <= kept <= most
-    assert (choice.options.recompute, choice.options.streamed_blocks) == (0, 0)
+    assert (choice.options.activation_checkpointing, choice.options.offloaded_blocks) == (0, 0)
     assert (
         long.estimate(replace(choice.options, activation_budget=BUDGETS[BUDGETS.index(kept) - 1])).needed_bytes > budget
     )
@@ -186,7 +192,7 @@ def test_whole_blocks_are_computed_again_when_parts_are_not_enough(work: Trainin
     """Beside blocks of which as little is kept as may be; where all are, nothing is left to a budget."""
     some = choose(replace(work, batch=LONG), options(), usable_bytes(32)).options
     assert some.activation_budget == BUDGETS[-1]
-    assert 0 < some.recompute < 1
+    assert 0 < some.activation_checkpointing < 1
     assert choose(work, options(), usable_bytes(12)).options.activation_budget == 1
 
 
@@ -194,7 +200,7 @@ def test_activations_wait_on_the_host_before_products_are_made_again(work: Train
     long, budget = replace(work, batch=LONG), usable_bytes(56)
     choice = choose(long, options(), budget, host_bytes=64 * GIB)
     found = choice.options
-    assert (found.activation_budget, found.recompute, found.streamed_blocks) == (0.99, 0, 0)
+    assert (found.activation_budget, found.activation_checkpointing, found.offloaded_blocks) == (0.99, 0, 0)
     assert choice.estimate.needed_bytes <= budget < long.estimate(replace(found, activation_offload=0)).needed_bytes
     assert choice.estimate.host_bytes == found.activation_offload > GIB
     assert f"{found.activation_offload / GIB:.1f} GiB of them on the host" in choice.why
@@ -208,7 +214,10 @@ def test_no_more_waits_than_half_of_what_the_host_has(work: TrainingStep) -> Non
     assert found.activation_offload == 3 * GIB
     more = choose(long, options(), usable_bytes(32), host_bytes=64 * GIB).options
     assert more.activation_offload > 3 * GIB
-    assert more.activation_budget > found.activation_budget or more.recompute < found.recompute
+    assert (
+        more.activation_budget > found.activation_budget
+        or more.activation_checkpointing < found.activation_checkpointing
+    )
 
 
 @pytest.mark.parametrize(("asked", "roomy", "tight"), [(1.0, 96, 76), (0.4, 60, 42)])
@@ -239,17 +248,17 @@ def test_eager_blocks_have_no_budget(work: TrainingStep) -> None:
 
 def test_blocks_are_streamed_when_computing_again_is_not_enough(work: TrainingStep) -> None:
     sixteen, twelve = (choose(work, options(), usable_bytes(gib)).options for gib in (16, 12))
-    assert sixteen.recompute == twelve.recompute == 1
-    assert 0 < sixteen.streamed_blocks < twelve.streamed_blocks <= 48
+    assert sixteen.activation_checkpointing == twelve.activation_checkpointing == 1
+    assert 0 < sixteen.offloaded_blocks < twelve.offloaded_blocks <= 48
 
 
 def test_what_is_asked_for_stays(work: TrainingStep) -> None:
-    asked = options(recompute=0.25, streamed_blocks=40)
-    assert choose(work, asked, usable_bytes(48), recompute=False, budget=False, stream=False).options == asked
+    asked = options(activation_checkpointing=0.25, offloaded_blocks=40)
+    assert choose(work, asked, usable_bytes(48), checkpointing=False, budget=False, stream=False).options == asked
     half = options(activation_budget=0.5)
     assert choose(work, half, usable_bytes(80), budget=False).options.activation_budget == 0.5
-    assert choose(work, asked, usable_bytes(48), recompute=False).options.recompute == 0.25
-    assert choose(work, asked, usable_bytes(48), stream=False).options.streamed_blocks == 40
+    assert choose(work, asked, usable_bytes(48), checkpointing=False).options.activation_checkpointing == 0.25
+    assert choose(work, asked, usable_bytes(48), stream=False).options.offloaded_blocks == 40
 
 
 def test_what_cannot_fit_is_refused_with_numbers(work: TrainingStep) -> None:
@@ -260,11 +269,14 @@ def test_what_cannot_fit_is_refused_with_numbers(work: TrainingStep) -> None:
 
 
 def test_each_relief_is_what_the_prediction_says(work: TrainingStep) -> None:
-    now = options(recompute=0.43)
+    now = options(activation_checkpointing=0.43)
     saved = {relief.change: relief.saved_bytes for relief in reliefs(work, now)}
-    after = work.estimate(replace(now, recompute=1.0)).peak_bytes
-    assert saved["recompute 0.43 -> 1"] == work.estimate(now).peak_bytes - after
-    assert f"recompute 0.43 -> 1 saves {saved['recompute 0.43 -> 1'] / GIB:.1f} GiB" in advice(work, now)
+    after = work.estimate(replace(now, activation_checkpointing=1.0)).peak_bytes
+    assert saved["activation_checkpointing 0.43 -> 1"] == work.estimate(now).peak_bytes - after
+    assert (
+        f"activation_checkpointing 0.43 -> 1 saves {saved['activation_checkpointing 0.43 -> 1'] / GIB:.1f} GiB"
+        in advice(work, now)
+    )
     lean = work.estimate(replace(now, activation_budget=0.99)).peak_bytes
     assert saved["activation_budget 1 -> 0.99"] == work.estimate(now).peak_bytes - lean > GIB
     assert saved["activation_budget 1 -> 0.05"] > saved["activation_budget 1 -> 0.99"]
@@ -273,36 +285,36 @@ def test_each_relief_is_what_the_prediction_says(work: TrainingStep) -> None:
 
 
 def test_memory_grows_with_what_it_is_for(work: TrainingStep) -> None:
-    now = options(recompute=0.5)
+    now = options(activation_checkpointing=0.5)
     peak = work.estimate(now).peak_bytes
     assert replace(work, batch=replace(SMALL, by_token=True)).estimate(now).peak_bytes > peak
     assert replace(work, sizes=replace(work.sizes, connectors=10**9)).estimate(now).peak_bytes == peak + 2 * 10**9
     assert work.estimate(replace(now, activation_budget=0.5)).peak_bytes < peak
     averaged = replace(work, training=replace(work.training, averaged=True)).estimate(now)
     assert averaged.peak_bytes == peak + 4 * work.training.num_trained
-    native = options("native", recompute=1.0)
+    native = options("native", activation_checkpointing=1.0)
     cut = replace(work, training=replace(work.training, shards=2)).estimate(native).terms["frozen weights"]
     assert math.isclose(cut, work.estimate(native).terms["frozen weights"] / 2, rel_tol=0.05)
 
 
 def test_more_streamed_blocks_than_there_are_is_refused(work: TrainingStep) -> None:
     with pytest.raises(ConfigError, match="49 offloaded blocks; the model has 48"):
-        work.estimate(options(streamed_blocks=49))
+        work.estimate(options(offloaded_blocks=49))
 
 
 def test_streamed_weights_are_counted_on_the_host(work: TrainingStep) -> None:
     sizes: ModelSizes = work.sizes
-    estimate = work.estimate(options(streamed_blocks=48))
+    estimate = work.estimate(options(offloaded_blocks=48))
     assert estimate.host_bytes == 48 * sizes.block_bytes(in_8_bits=True, item_bytes=2)
     assert sum(estimate.terms.values()) == estimate.peak_bytes
 
 
 def test_what_is_kept_is_not_counted_again_as_work(work: TrainingStep) -> None:
-    kept = work.estimate(options(recompute=0.0)).terms["one block's work"]
+    kept = work.estimate(options(activation_checkpointing=0.0)).terms["one block's work"]
     assert kept == work.sizes.block_products
-    assert work.estimate(options(recompute=0.5)).terms["one block's work"] > kept
+    assert work.estimate(options(activation_checkpointing=0.5)).terms["one block's work"] > kept
 
 
 def test_not_one_block_more_is_streamed_than_must_be(work: TrainingStep) -> None:
-    budget = work.estimate(options(recompute=1.0, streamed_blocks=4)).needed_bytes
-    assert choose(work, options(), budget).options.streamed_blocks == 4
+    budget = work.estimate(options(activation_checkpointing=1.0, offloaded_blocks=4)).needed_bytes
+    assert choose(work, options(), budget).options.offloaded_blocks == 4

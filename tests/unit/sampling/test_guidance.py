@@ -91,7 +91,7 @@ def test_refuses_stg_without_blocks_and_blocks_without_stg() -> None:
 )
 def test_official_settings_by_release(generation: str, version: str, steps: int, block: int, crf: int) -> None:
     found = official(generation, version)
-    assert (found.num_steps, found.guidance.stg_blocks, found.picture_crf) == (steps, (block,), crf)
+    assert (found.num_steps, found.guidance.stg_blocks, found.image_crf) == (steps, (block,), crf)
     video, audio = found.guidance.video, found.guidance.audio
     assert (video.cfg, audio.cfg) == (3, 7)
     assert all((stream.stg, stream.modality, stream.rescale) == (1, 3, 0.7) for stream in (video, audio))

@@ -43,9 +43,9 @@ def adapted(transformer: LTX2VideoTransformer3DModel) -> LTX2VideoTransformer3DM
 @pytest.mark.parametrize(
     "options",
     [
-        EngineOptions(streamed_blocks=2, forward_only=True),
-        EngineOptions(streamed_blocks=1, num_slots=3, forward_only=True),
-        EngineOptions(streamed_blocks=2, forward_only=True, stream_folder=Path("offload")),
+        EngineOptions(offloaded_blocks=2, forward_only=True),
+        EngineOptions(offloaded_blocks=1, num_slots=3, forward_only=True),
+        EngineOptions(offloaded_blocks=2, forward_only=True, stream_folder=Path("offload")),
     ],
     ids=["all", "some", "from files"],
 )

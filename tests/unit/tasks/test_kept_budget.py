@@ -14,7 +14,7 @@ def test_a_resumed_run_has_the_share_that_was_chosen(tmp_path: Path) -> None:
     assert with_kept_budget(left_open, tmp_path) == left_open
     keep_budget(TrainSettings(activation_budget=0.35), tmp_path)
     assert with_kept_budget(left_open, tmp_path).activation_budget == 0.35
-    assert with_kept_budget(left_open, tmp_path).recompute == "auto"
+    assert with_kept_budget(left_open, tmp_path).activation_checkpointing == "auto"
     forget_budget(tmp_path)
     assert with_kept_budget(left_open, tmp_path) == left_open
 

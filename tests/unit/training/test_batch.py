@@ -64,7 +64,7 @@ def test_each_visit_is_drawn_anew(clip: Clip, source_of: Any) -> None:
 
 def test_clips_without_sound_have_no_stream_of_it(clip: Clip, source_of: Any) -> None:
     """Nothing stands in for it: at sigma 0.05 zeros would have a twentieth of the deviation that sound has."""
-    batch = batch_of(source_of([clip("mute"), clip("mute too")]), TrainSettings(audio_given_probability=1.0))
+    batch = batch_of(source_of([clip("mute"), clip("mute too")]), TrainSettings(audio_conditioning_probability=1.0))
     assert batch.audio is None
     assert batch.num_tokens == 2 * TOKENS
     with pytest.raises(DataError, match=r"mixes clips with audio and clips without \(mute\)"):
@@ -90,7 +90,7 @@ def test_missing_sound_carries_no_loss(clip: Clip, source_of: Any) -> None:
     assert batch.audio.weight[0].tolist() == [0, 0, 1, 1, 1, 1, 1, 0, 1]
     assert batch.audio.weight[1].tolist() == [1] * NUM_AUDIO
     assert not batch.audio.weight[2].any()
-    given = batch_of(source, TrainSettings(audio_given_probability=1.0))
+    given = batch_of(source, TrainSettings(audio_conditioning_probability=1.0))
     assert given.audio is not None
     assert not given.audio.weight.any()
 

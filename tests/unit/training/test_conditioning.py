@@ -63,7 +63,7 @@ def test_other_kinds_do_not_move_the_draws(clip: Clip) -> None:
     """Sigmas, noise and captions of a visit are the same whatever is given."""
     one, other = (
         train_draw(Visit(clip("a"), 3), settings, 4, 9)
-        for settings in (TrainSettings(), TrainSettings(prefix_probability=1, audio_given_probability=1))
+        for settings in (TrainSettings(), TrainSettings(prefix_probability=1, audio_conditioning_probability=1))
     )
     assert (one.video_sigma, one.audio_sigma, one.caption) == (other.video_sigma, other.audio_sigma, other.caption)
     assert one.video_noise.initial_seed() == other.video_noise.initial_seed()
@@ -73,7 +73,7 @@ def test_other_kinds_do_not_move_the_draws(clip: Clip) -> None:
 
 def test_kinds_of_picture_exclude_each_other_and_have_their_shares(clip: Clip) -> None:
     settings = TrainSettings(
-        first_frame_probability=0.25, prefix_probability=0.5, prefix_latent_frames=3, audio_given_probability=0.3
+        first_frame_probability=0.25, prefix_probability=0.5, prefix_latent_frames=3, audio_conditioning_probability=0.3
     )
     drawn = [train_draw(Visit(clip("a"), i), settings, 4, 4) for i in range(3000)]
     shares = {frames: count / 3000 for frames, count in Counter(d.given_frames for d in drawn).items()}
@@ -111,7 +111,7 @@ def test_mask_is_clean_at_time_zero_without_loss(long_source: Any) -> None:
 
 def test_given_sound_is_clean_at_sigma_zero_without_loss(clip: Clip, source_of: Any) -> None:
     source = source_of([clip("a"), clip("b", has_audio_loss=False)])
-    batch = batch_of(source, TrainSettings(audio_given_probability=1))
+    batch = batch_of(source, TrainSettings(audio_conditioning_probability=1))
     assert batch.audio is not None
     for index, name in enumerate(("a", "b")):
         assert torch.equal(batch.audio.noisy[index], source.load(name)["audio"])
@@ -124,11 +124,11 @@ def test_given_sound_is_clean_at_sigma_zero_without_loss(clip: Clip, source_of: 
 
 
 def test_given_sound_is_not_counted_among_losses(clip: Clip) -> None:
-    off, always = TrainSettings(), TrainSettings(audio_given_probability=1)
+    off, always = TrainSettings(), TrainSettings(audio_conditioning_probability=1)
     assert carries_audio_loss(Visit(clip("a"), 0), off)
     assert not carries_audio_loss(Visit(clip("a"), 0), always)
     assert not carries_audio_loss(Visit(clip("silent"), 0), off)
-    half = TrainSettings(audio_given_probability=0.5)
+    half = TrainSettings(audio_conditioning_probability=0.5)
     for number in range(20):
         visit = Visit(clip("a"), number)
         assert carries_audio_loss(visit, half) != train_draw(visit, half, 4, 4).audio_given
@@ -153,8 +153,8 @@ def test_first_frame_marker_is_set_whatever_is_given(settings: TrainSettings, lo
         ({"first_frame_probability": 0.6, "prefix_probability": 0.6}, "one or the other"),
         ({"prefix_latent_frames": 3}, "gives no prefix"),
         ({"prefix_probability": 0.5, "prefix_latent_frames": 0}, "greater than or equal to 1"),
-        ({"audio_given_probability": 0.5, "modalities": "video"}, "no audio to give"),
-        ({"audio_given_probability": 1.5}, "less than or equal to 1"),
+        ({"audio_conditioning_probability": 0.5, "modalities": "video"}, "no audio to give"),
+        ({"audio_conditioning_probability": 1.5}, "less than or equal to 1"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(changes: dict[str, Any], message: str) -> None:

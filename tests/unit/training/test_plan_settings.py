@@ -59,7 +59,7 @@ def test_a_wrong_bucket_is_told() -> None:
 
 def test_on_the_cpu_nothing_is_computed_again_or_streamed() -> None:
     options = engine_options(TrainSettings(), device="cpu", num_blocks=48, folder=None)
-    assert (options.recompute, options.streamed_blocks) == (0, 0)
+    assert (options.activation_checkpointing, options.offloaded_blocks) == (0, 0)
 
 
 def test_a_gpu_wants_a_plan_first(shapes: dict[str, Any]) -> None:
@@ -71,23 +71,25 @@ def test_a_gpu_wants_a_plan_first(shapes: dict[str, Any]) -> None:
     assert is_planned(chosen)
     options = engine_options(chosen, device="cuda", num_blocks=48, folder=None)
     assert options == choice.options
-    assert 0 < options.recompute <= 1
+    assert 0 < options.activation_checkpointing <= 1
 
 
 def test_what_the_plan_chooses_changes_no_digest(shapes: dict[str, Any]) -> None:
     settings = TrainSettings(base_precision="int8")
     chosen, _ = planned(settings, of(settings, shapes), usable_bytes(16))
-    assert chosen.streamed_blocks != "auto"
+    assert chosen.offloaded_blocks != "auto"
     assert chosen.digest() == settings.digest()
 
 
-@pytest.mark.parametrize("asked", [{"recompute": 0.5}, {"streamed_blocks": 40}, {"streamed_blocks": "all"}])
+@pytest.mark.parametrize(
+    "asked", [{"activation_checkpointing": 0.5}, {"offloaded_blocks": 40}, {"offloaded_blocks": "all"}]
+)
 def test_what_is_asked_for_stays(asked: dict[str, Any], shapes: dict[str, Any]) -> None:
     settings = TrainSettings(base_precision="fp8", **asked)
     chosen, choice = planned(settings, of(settings, shapes), usable_bytes(80))
     assert {name: getattr(chosen, name) for name in asked} == asked
     assert is_planned(chosen)
-    assert choice.options.streamed_blocks == {"all": 48, "auto": 0}.get(str(settings.streamed_blocks), 40)
+    assert choice.options.offloaded_blocks == {"all": 48, "auto": 0}.get(str(settings.offloaded_blocks), 40)
 
 
 def test_a_base_cut_among_gpus_is_not_streamed(shapes: dict[str, Any]) -> None:
@@ -97,12 +99,12 @@ def test_a_base_cut_among_gpus_is_not_streamed(shapes: dict[str, Any]) -> None:
     with pytest.raises(OutOfMemory, match="0 offloaded"):
         planned(settings, cut, usable_bytes(16))
     chosen, choice = planned(settings, cut, usable_bytes(48))
-    assert chosen.streamed_blocks == 0
+    assert chosen.offloaded_blocks == 0
     assert choice.estimate.terms["frozen weights"] < alone.estimate(choice.options).terms["frozen weights"]
 
 
 def test_a_full_device_gives_the_plans_advice() -> None:
-    advice = "recompute 0.43 -> 1 saves 12.1 GiB"
+    advice = "activation_checkpointing 0.43 -> 1 saves 12.1 GiB"
     with pytest.raises(OutOfMemory, match=rf"full\. {advice}$"), out_of_memory_errors("training", advice):
         raise torch.OutOfMemoryError("full")
 
@@ -121,7 +123,7 @@ def test_a_smaller_card_can_be_planned_for_on_a_larger_one(
     work = of(settings, shapes)
     whole, _ = plan_on_gpu(settings, work, MemoryConfig(), 140 * GIB)
     small, _ = plan_on_gpu(settings, work, MemoryConfig(gpu_gib=32), 140 * GIB)
-    assert (whole.recompute, whole.activation_offload) == (0, 0)
+    assert (whole.activation_checkpointing, whole.activation_offload) == (0, 0)
     assert small.activation_budget != 1
     assert small.activation_offload != 0
     assert plan_on_gpu(settings, work, MemoryConfig(gpu_gib=140), usable_bytes(32))[0] == small
@@ -132,7 +134,7 @@ def test_alignment_is_counted_with_its_projector(shapes: dict[str, Any]) -> None
     off, on = of(TrainSettings(), shapes), of(TrainSettings(crepa={}), shapes)
     num_projected = sum(p.numel() for p in make_projector(4096, 1536, seed=0, device="cpu").values())
     assert on.training.num_trained - off.training.num_trained == num_projected
-    options = EngineOptions(recompute=1.0)
+    options = EngineOptions(activation_checkpointing=1.0)
     terms = {name: on.estimate(options).terms[name] - size for name, size in off.estimate(options).terms.items()}
     assert terms["inputs and workspaces"] == 2 * 6144 * 1536 * 2
     assert terms["LoRA"] + terms["moments"] == 12 * num_projected
@@ -150,7 +152,7 @@ def test_rollouts_beside_a_graph_are_counted(shapes: dict[str, Any]) -> None:
     for graphs in ("on", "off"):
         for rollout in (None, RolloutSettings()):
             settings = TrainSettings(
-                batch_size=2, cuda_graphs=graphs, recompute=1.0, streamed_blocks=0, rollout=rollout
+                batch_size=2, cuda_graphs=graphs, activation_checkpointing=1.0, offloaded_blocks=0, rollout=rollout
             )
             peaks[graphs, rollout is None] = planned(settings, of(settings, shapes), usable_bytes(80))[1].estimate
     assert peaks["off", False].peak_bytes == peaks["off", True].peak_bytes

@@ -148,7 +148,7 @@ def test_a_wrong_model_goes_where_a_plain_loop_goes(num_calls: int, source: Any)
 
 def test_what_is_given_stays_as_it_is_and_is_told_to_be_clean(clip: Clip, source_of: Any) -> None:
     source = source_of([clip("a"), clip("b")])
-    objective = objective_of(source, lambda s: 1.0, first_frame_probability=1.0, audio_given_probability=1.0)
+    objective = objective_of(source, lambda s: 1.0, first_frame_probability=1.0, audio_conditioning_probability=1.0)
     batch = batch_of(objective)
     rolled = roll_out(objective, batch, 1.0)
     for before, after in zip(streams(batch), streams(rolled), strict=True):

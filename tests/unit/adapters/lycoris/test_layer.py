@@ -117,7 +117,7 @@ def test_start_is_the_librarys_and_a_function_of_seed_and_name(options: LayerOpt
 
 @pytest.mark.parametrize("streamed", [0, 5])
 def test_lengths_start_from_what_8_bits_stand_for(streamed: int) -> None:
-    transformer = engine_build(EngineOptions(precision="int8", streamed_blocks=streamed), with_lora=False)
+    transformer = engine_build(EngineOptions(precision="int8", offloaded_blocks=streamed), with_lora=False)
     names = [f"transformer_blocks.{block}.attn1.to_q" for block in (0, 4)]
     options = LayerOptions("lora", 4, 4, dora=True)
     add_lycoris(transformer, dict.fromkeys(names, options), adapter="a", seed=0)
@@ -149,7 +149,7 @@ def test_where_weights_wait_changes_no_bit_and_8_bits_little(options: dict[str, 
     low, gradients = loss_and_gradients(EngineOptions(precision="int8"), options)
     assert 0 < abs(low - full) / full < 0.005
     assert all(gradient.any() for gradient in gradients.values())
-    loss, streamed = loss_and_gradients(EngineOptions(precision="int8", streamed_blocks=5), options)
+    loss, streamed = loss_and_gradients(EngineOptions(precision="int8", offloaded_blocks=5), options)
     assert loss.equal(low)
     assert all(streamed[name].equal(gradients[name]) for name in gradients)
 

@@ -65,7 +65,7 @@ def test_as_many_weights_are_trained_as_planned(build: Callable[..., Any], optio
 def test_what_an_adapter_builds_and_keeps_is_counted(build: Callable[..., Any]) -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in build().state_dict().items()}
     plain = workload(TrainSettings(), [BUCKET], {"transformer": shapes, "connectors": {}})
-    options = EngineOptions(recompute=1.0)
+    options = EngineOptions(activation_checkpointing=1.0)
     more = AdapterWork(built=1000, video_values=10, audio_values=5)
     before, after = (
         replace(plain, training=Training(1, adapter=adapter)).estimate(options).peak_bytes

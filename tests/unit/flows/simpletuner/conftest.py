@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flows.config import RunConfig, guide_notices, load_config
+from flows.config import RunConfig, guide_warnings, load_config
 
 PRINTED = Path(__file__).parents[3] / "simpletuner"
 LEAST = {"data_backend_config": "config/ltx2/multidatabackend.json"}
@@ -52,4 +52,4 @@ def load(write: Callable[..., Path]) -> Load:
 @pytest.fixture
 def notices(write: Callable[..., Path]) -> Notices:
     """What is told of these options."""
-    return lambda **options: list(guide_notices(write(**options)))
+    return lambda **options: list(guide_warnings(write(**options)))

@@ -98,7 +98,7 @@ def test_less_memory_asks_for_less() -> None:
     made = [yaml.safe_load(annotated(Answers(footage=Path("f"), gpu_gib=g, goal="try"))) for g in (80, 40, 24, 16)]
     assert [m["train_lora"]["base_precision"] for m in made] == ["native", "int8", "int8", "int8"]
     assert [m["datasets"][0]["resolution"] for m in made] == [768, 512, 512, 480]
-    assert {m["train_lora"]["streamed_blocks"] for m in made} == {"auto"}, "the memory plan chooses"
+    assert {m["train_lora"]["offloaded_blocks"] for m in made} == {"auto"}, "the memory plan chooses"
     assert {m["train_lora"]["batch_size"] for m in made} == {1}
 
 

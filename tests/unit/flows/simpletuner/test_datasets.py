@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flows.config import RunConfig, guide_notices, load_config
+from flows.config import RunConfig, guide_warnings, load_config
 from flows.simpletuner.table import table
 from ltx_core.errors import ConfigError
 from tests.unit.flows.simpletuner.conftest import LEAST, printed
@@ -99,7 +99,7 @@ def test_refused(project: Path, options: dict[str, Any], told: str) -> None:
 
 @pytest.mark.parametrize(("options", "told"), TOLD)
 def test_told(project: Path, options: dict[str, Any], told: str) -> None:
-    lines = [line for line in guide_notices(write(project, ENTRY | options)) if line.startswith("dataset clips, ")]
+    lines = [line for line in guide_warnings(write(project, ENTRY | options)) if line.startswith("dataset clips, ")]
     assert len(lines) == 1
     assert told in lines[0]
 
@@ -121,11 +121,11 @@ def test_sound_of_another_dataset(project: Path) -> None:
     plain = ENTRY | {"id": "plain"}
     for entries in ([voices, videos, plain], [videos, plain, voices | {"audio": {"channels": 1}}]):
         first, second = load(project, *entries).datasets
-        assert first.audio.sound_dir == project / "config" / "voices"
-        assert (first.audio.auto_split, first.audio.missing_sound) == (True, "quarantine")
+        assert first.audio.audio_dir == project / "config" / "voices"
+        assert (first.audio.auto_split, first.audio.missing_audio) == (True, "quarantine")
         assert first.audio.channels == entries[-1].get("audio", {}).get("channels", 2)
-        assert second.audio.sound_dir is None
-    (told,) = [line for line in guide_notices(write(project, voices, videos)) if line.startswith("dataset voices")]
+        assert second.audio.audio_dir is None
+    (told,) = [line for line in guide_warnings(write(project, voices, videos)) if line.startswith("dataset voices")]
     assert told == "dataset voices, probability: has no effect: audio is used with its video"
     with pytest.raises(ConfigError, match="dataset 'voices': unknown option 'repeat'"):
         load(project, voices | {"repeat": 1}, videos)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.config import guide_notices, load_config
+from flows.config import guide_warnings, load_config
 from ltx_core.errors import ConfigError
 from tests.unit.flows.simpletuner.conftest import LEAST, Load, printed
 
@@ -15,10 +15,10 @@ def test_the_printed_config_is_read_unchanged(project: Path) -> None:
     train, render = config.train_lora, config.render_validation
     assert (train.steps, train.learning_rate, train.warmup_steps) == (200, 6e-5, 50)
     assert (train.scheduler, train.optimizer, train.max_grad_norm) == ("constant_with_warmup", "adamw_bf16", 0.1)
-    assert (train.base_precision, train.streamed_blocks, train.batch_size) == ("int8", "all", 2)
+    assert (train.base_precision, train.offloaded_blocks, train.batch_size) == ("int8", "all", 2)
     assert (train.checkpoint_interval, train.seed, train.rank, train.caption_dropout) == (100, 42, 16, 0.1)
     assert (config.memory.vae_chunk_frames, config.memory.vae_slicing) == (1, True)
-    assert (config.memory.stream_text_encoder, config.encode_latents.batch_size) == (True, 1)
+    assert (config.memory.offload_text_encoder, config.encode_latents.batch_size) == (True, 1)
     assert (render.width, render.height, render.num_frames, render.num_steps) == (768, 512, 81, 40)
     assert (render.video_cfg, render.audio_cfg, render.seeds, render.render_base) == (5, 5, (42,), False)
     assert config.prompts.validation == (), "validation_disable"
@@ -27,7 +27,7 @@ def test_the_printed_config_is_read_unchanged(project: Path) -> None:
 
 
 def test_what_the_printed_config_makes_differently_is_told(project: Path) -> None:
-    told = {notice.partition(": ")[0] for notice in guide_notices(project / "config" / "config.json")}
+    told = {notice.partition(": ")[0] for notice in guide_warnings(project / "config" / "config.json")}
     assert told == {
         "lora_rank",
         "caption_dropout_probability",
@@ -44,8 +44,8 @@ def test_what_the_printed_config_makes_differently_is_told(project: Path) -> Non
 
 
 def test_the_printed_group_offload_is_added_to_a_config(load: Load) -> None:
-    assert load(**printed("group_offload")).train_lora.streamed_blocks == "all"
-    assert load().train_lora.streamed_blocks == "auto"
+    assert load(**printed("group_offload")).train_lora.offloaded_blocks == "all"
+    assert load().train_lora.offloaded_blocks == "auto"
 
 
 def test_the_printed_tread_is_added_to_a_config(load: Load) -> None:
@@ -93,7 +93,7 @@ def test_our_options_are_set_over_it(project: Path) -> None:
 def test_a_file_of_ours_has_no_notices(tmp_path: Path) -> None:
     path = tmp_path / "ours.json"
     path.write_text(json.dumps({"datasets": [{"id": "a", "instance_data_dir": "f"}], "model": {"checkpoint": "m"}}))
-    assert guide_notices(path) == ()
+    assert guide_warnings(path) == ()
 
 
 def test_a_mixture_is_refused(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from flows.config import guide_notices
+from flows.config import guide_warnings
 from flows.simpletuner.draft import is_off
 from flows.simpletuner.table import Group, table
 from ltx_core.errors import ConfigError
@@ -53,7 +53,7 @@ def test_each_option_of_a_dataset_gets_its_answer(group: Group, project: Path) -
         lines = [line for line in str(raised.value).splitlines() if group.why in line]
         assert [name for name in names if any(repr(name) in line for line in lines)] == names
         return
-    lines = [line for line in guide_notices(write(project, entry)) if group.why in line]
+    lines = [line for line in guide_warnings(write(project, entry)) if group.why in line]
     assert [name for name in names if any(f", {name}: " in line for line in lines)] == (
         names if group.answer == "no effect" else []
     )

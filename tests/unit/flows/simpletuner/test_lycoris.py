@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from flows.config import guide_notices, load_config
+from flows.config import guide_warnings, load_config
 from ltx_core.adapters.lycoris_settings import LycorisSettings
 from ltx_core.errors import ConfigError
 from tests.unit.flows.simpletuner.conftest import Load, Notices
@@ -42,7 +42,7 @@ def test_the_librarys_configuration_is_taken_as_it_is(write: Write, beside: Call
     train = load_config(path, {}).train_lora
     assert train.lycoris == LycorisSettings.model_validate(LOKR)
     assert train.rank == 32, "a plain LoRA's default, which SimpleTuner would set, is left alone"
-    assert not [notice for notice in guide_notices(path) if notice.startswith(("lora_", "lycoris"))]
+    assert not [notice for notice in guide_warnings(path) if notice.startswith(("lora_", "lycoris"))]
 
 
 def test_where_the_file_says_nothing_the_guides_defaults_count(load: Load, beside: Callable[[Any], str]) -> None:

@@ -88,7 +88,7 @@ def test_numbers_may_be_text(load: Load) -> None:
         framerate="24", learning_rate="6e-5", train_batch_size="2", ramtorch="true", disable_benchmark="false"
     )
     assert (config.render_validation.frame_rate, config.train_lora.learning_rate) == (24.0, 6e-5)
-    assert (config.train_lora.batch_size, config.train_lora.streamed_blocks) == (2, "all")
+    assert (config.train_lora.batch_size, config.train_lora.offloaded_blocks) == (2, "all")
     assert config.render_validation.render_base
 
 
