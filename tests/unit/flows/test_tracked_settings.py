@@ -65,7 +65,7 @@ def test_no_secret_and_no_folder_leaves_this_machine(kept: Kept, tmp_path: Path)
     assert kept.config["datasets.0.mask_dir"] == "masks"
     assert kept.config["model.checkpoint"] == "ltx.safetensors"
     assert kept.config["model.text_encoder"] == "gemma"
-    assert kept.config["prompts.images.0.picture"] == "me.png"
+    assert kept.config["prompts.images.0.image"] == "me.png"
     assert kept.config["render_validation.clip_model"] == "openai/clip-vit-large-patch14", "a repository is no path"
     assert kept.config["prompts.validation"] == ["a /path in a prompt"]
     binary = b"".join(file.read_bytes() for file in (tmp_path / "workspace" / "wandb").rglob("*") if file.is_file())
