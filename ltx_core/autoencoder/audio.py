@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKLLTX2Audio
 from diffusers.pipelines.ltx2 import LTX2Vocoder, LTX2VocoderWithBWE
+from transformers.audio_utils import mel_filter_bank
 
 from ltx_core.checkpoint.architecture import mel_section, wanted
 from ltx_core.errors import ShapeError
@@ -87,37 +89,17 @@ def mel_filters(config: MelConfig) -> torch.Tensor:
     On the CPU, whatever default device or inference mode is in force where they are first asked for: they are kept for
     all later askers.
     """
-    with torch.device("cpu"), torch.inference_mode(mode=False):
-        return _mel_filters(config)
-
-
-def _mel_filters(config: MelConfig) -> torch.Tensor:
-    bins = torch.linspace(0, config.sample_rate / 2, config.fft_size // 2 + 1, dtype=torch.float64)
-    low, high = (
-        _mel(torch.tensor(hertz, dtype=torch.float64)) for hertz in (config.lowest_hertz, config.highest_hertz)
+    bank = mel_filter_bank(
+        num_frequency_bins=config.fft_size // 2 + 1,
+        num_mel_filters=config.mel_bins,
+        min_frequency=config.lowest_hertz,
+        max_frequency=config.highest_hertz,
+        sampling_rate=config.sample_rate,
+        norm="slaney",
+        mel_scale="slaney",
     )
-    edges = _hertz(low + (high - low) * torch.linspace(0, 1, config.mel_bins + 2, dtype=torch.float64))
-    left, centre, right = (edges[i : i + config.mel_bins, None] for i in range(3))
-    rising, falling = (bins - left) / (centre - left), (right - bins) / (right - centre)
-    return (torch.minimum(rising, falling).clamp(min=0) * 2 / (right - left)).float()
-
-
-LINEAR_STEP = 200 / 3
-"""Hertz a mel below the break."""
-BREAK_HERTZ = 1000.0
-BREAK_MEL = BREAK_HERTZ / LINEAR_STEP
-LOG_STEP = 0.06875177742094912
-"""ln(6.4) / 27: above the break 27 mels are a factor of 6.4."""
-
-
-def _mel(hertz: torch.Tensor) -> torch.Tensor:
-    above = BREAK_MEL + torch.log(hertz.clamp(min=BREAK_HERTZ) / BREAK_HERTZ) / LOG_STEP
-    return torch.where(hertz < BREAK_HERTZ, hertz / LINEAR_STEP, above)
-
-
-def _hertz(mel: torch.Tensor) -> torch.Tensor:
-    above = BREAK_HERTZ * torch.exp(LOG_STEP * (mel - BREAK_MEL))
-    return torch.where(mel < BREAK_MEL, mel * LINEAR_STEP, above)
+    with torch.inference_mode(mode=False):
+        return torch.from_numpy(np.ascontiguousarray(bank.T, dtype=np.float32))
 
 
 def encode_audio(audio_vae: AutoencoderKLLTX2Audio, sound: torch.Tensor, mel: MelConfig) -> torch.Tensor:

@@ -2,6 +2,8 @@
 
 The kernel's lock alone says whether it is held. The text explains, to whoever waits: one that a killed process left
 means nothing, so only one that waits reads it.
+
+Why so: docs/decisions/locks.md.
 """
 
 import fcntl

@@ -2,6 +2,8 @@
 
 Luma is Rec. 709's, in [0, 1]. Frames are uint8 [n, H, W, 3] RGB or [n, H, W] luma. Sharpness depends on the size of
 the frames, so compare it only between frames of one size.
+
+Why so: docs/decisions/own_computations.md.
 """
 
 import math
