@@ -31,7 +31,7 @@ class Manifest(Generic[R]):
 
     @cached_property
     def header(self) -> dict[str, str]:
-        """What the writer said of the file: record name, schema version, digest.
+        """The writer's description of the file: record name, schema version, digest.
 
         Raises:
             DamagedError: the file has other bytes than were written, or is gone; it holds other rows than `record`, or

@@ -8,7 +8,7 @@ from datasets_spec.record import Record, location
 
 Split = Literal["train", "eval"]
 Scan = Literal["progressive", "interlaced_tff", "interlaced_bff", "telecined_tff", "telecined_bff"]
-"""How lines become a picture: all at once, in two fields (the top or bottom one first), or film spread over fields."""
+"""How lines become a frame: all at once, in two fields (the top or bottom one first), or film spread over fields."""
 Colors = Literal["sdr", "wide", "pq", "hlg"]
 """What colours are stored as; `wide` is an SDR curve with more than BT.709's gamut, such as Display P3."""
 AudioKind = Literal["voiced", "other", "silent", "none", "broken"]

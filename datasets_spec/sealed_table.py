@@ -58,7 +58,7 @@ SEAL = "ltx2.file_sha256"
 DIGITS = 64
 EMPTY = b"0" * DIGITS
 LEAD = SEAL.encode() + b"\x18" + bytes([DIGITS])
-"""What precedes the digest in the footer: the key, then Thrift's header of a string of that length."""
+"""Bytes that precede the digest in the footer: the key, then Thrift's header of a string of that length."""
 
 
 def sealed(table: pa.Table) -> bytes:

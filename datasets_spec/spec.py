@@ -1,4 +1,4 @@
-"""What a user says about a folder of footage: the keys of the guide's `multidatabackend.json`."""
+"""Options of a folder of footage: the keys of the guide's `multidatabackend.json`."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,7 +15,7 @@ class SpecModel(BaseModel):
 
 
 class VideoSpec(SpecModel):
-    """How frames are taken from a video. The VAE takes 8k+1 frames; other counts are floored with a warning."""
+    """Options for taking frames from a video. The VAE takes 8k+1 frames; other counts are floored with a warning."""
 
     num_frames: int = Field(default=121, ge=1, description="Frames of a clip. Rounded down to 8k+1.")
     min_frames: int | None = Field(
@@ -64,7 +64,7 @@ class VideoSpec(SpecModel):
 
 
 class AudioSpec(SpecModel):
-    """How sound is taken from a video. The audio VAE takes 16 kHz stereo."""
+    """Options for taking audio from a video. The audio VAE takes 16 kHz stereo."""
 
     auto_split: bool = Field(default=True, description="Use the audio of the same seconds as each clip's frames.")
     channels: Literal[1, 2] = Field(

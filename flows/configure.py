@@ -11,7 +11,7 @@ from ltx_core.io.atomic import write_bytes
 
 @dataclass(frozen=True, kw_only=True)
 class Goal:
-    """What a LoRA is for, and what suits that."""
+    """The purpose of a LoRA, and the settings that suit it."""
 
     meaning: str
     num_frames: int
@@ -54,7 +54,7 @@ GOALS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """What makes training fit a GPU, from this much memory on."""
+    """Settings with which training fits a GPU that has at least this much memory."""
 
     gib: float
     base_precision: str
@@ -70,7 +70,7 @@ FITS = (
 
 
 def fit(gpu_gib: float) -> Fit:
-    """What makes training fit so much GPU memory."""
+    """Return the settings with which training fits so much GPU memory."""
     return next(one for one in FITS if gpu_gib >= one.gib)
 
 
@@ -80,7 +80,7 @@ GEMMA = "google/gemma-3-12b-it-qat-q4_0-unquantized"
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What was asked."""
+    """Answers to the questions of `configure`."""
 
     footage: Path
     gpu_gib: float

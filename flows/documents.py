@@ -42,7 +42,7 @@ WANTED = {
     "too_short": "{min_length} or more of them are wanted",
     "too_long": "{max_length} or fewer of them are wanted",
 }
-"""What is said of pydantic's kinds of errors, in the words of a person who writes a configuration."""
+"""Messages for pydantic's kinds of errors, in the words of a person who writes a configuration."""
 KINDS = ("_type", "_parsing", "_parsing_size", "_from_float")
 """Endings of the kinds of one type, such as `int_parsing`; what is wanted is the same for all."""
 

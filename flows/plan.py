@@ -1,4 +1,4 @@
-"""What a run would do, stage by stage, before anything is spent."""
+"""The plan of a run: what each stage would do, found before anything is computed."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +34,7 @@ class PlannedStage:
     notices: tuple[str, ...] = ()
     """What its configuration allows and likely does not mean."""
     memory: tuple[str, ...] = ()
-    """What it will take of the GPU, and how it keeps within."""
+    """Lines on the GPU memory that it needs, and how it stays within the limit."""
 
 
 def check_here(config: RunConfig, selection: Selection) -> None:

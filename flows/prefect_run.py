@@ -244,7 +244,7 @@ T = TypeVar("T")
 RETRIES = 3
 """Of a request to a server that is gone, by a command whose user waits: 14 s, in which `up` has started it again."""
 EXPLAINED: list[BaseException] = []
-"""What ended the flows of this process, the last one last."""
+"""Reasons why the flows of this process ended, the last one last."""
 
 
 def run_in_flow(config: RunConfig, selection: Selection) -> list[StageResult]:
@@ -274,7 +274,7 @@ def _lost(watching: Listener, message: str) -> None:
 
 
 def explained(work: Callable[[], T]) -> T | State[Any]:
-    """What a flow returns: what `work` gives, or the state that says why it failed or was interrupted.
+    """Return the result of a flow: what `work` returns, or the state that says why it failed or was interrupted.
 
     Raised through Prefect, an error that its message explains would be a hundred lines of traceback in the run's log,
     and ctrl-C would end Prefect's own thread. Who called the flow in this process finds it in `EXPLAINED`. SIGTERM, for

@@ -1,4 +1,4 @@
-"""What every run does, with Prefect or without: run stages, tell those who watch and MLflow, leave a report."""
+"""The work of every run, with Prefect or without: run stages, inform listeners and MLflow, write a report."""
 
 import os
 import sys

@@ -64,7 +64,7 @@ def _last_names(value: Any) -> Any:
 
 FLUSH_SECONDS = 2.0
 BEGUN_SECONDS = 30.0
-"""How long `register` waits for its run's name, unless MLflow is known to be away."""
+"""Seconds that `register` waits for its run's name, unless MLflow is known to be away."""
 VERSIONED = ("ltx2-lora", "torch", "diffusers", "transformers", "peft", "prefect", "mlflow")
 COMPARED = ("loss", "eval/", "learning_rate")
 """Beginnings of the names of metrics that the run has too, not only its training."""

@@ -1,4 +1,4 @@
-"""Which stages a run covers."""
+"""The selection of the stages that a run covers."""
 
 from dataclasses import dataclass, replace
 from typing import Any

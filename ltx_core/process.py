@@ -1,4 +1,4 @@
-"""Which process it was: told apart from a later one of the same number, and from one of another machine."""
+"""Identification of a process: distinguished from a later one of the same number, and from one of another machine."""
 
 import os
 import re

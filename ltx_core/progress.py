@@ -7,7 +7,7 @@ from ltx_core.errors import Stopped
 
 
 class Progress(Protocol):
-    """What a stage body calls between items. Implementations are cheap enough to call for every item."""
+    """The interface that a stage body calls between items. Implementations are cheap enough to call for every item."""
 
     def advance(self, done: int, total: int, unit: str) -> None:
         """Say how many of `total` items are finished, reused ones included."""

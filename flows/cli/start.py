@@ -196,4 +196,4 @@ def _converted(path: Path) -> str:
 
 
 CHECKS: dict[str, Callable[[Any], Any]] = {"footage": _folder, "gpu_gib": _gib, "goal": _goal}
-"""What an answer is turned into; each raises `ConfigError` for one without a meaning."""
+"""Functions that convert answers; each raises `ConfigError` for one without a meaning."""

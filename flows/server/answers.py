@@ -1,4 +1,4 @@
-"""Whether the Prefect server answers."""
+"""Requests that ask whether the Prefect server answers."""
 
 import http.client
 import json

@@ -152,7 +152,7 @@ def home() -> Path:
 
 @dataclass(frozen=True)
 class UpRecord:
-    """Which process is or was `up`, and its services by name."""
+    """The process that is or was `up`, and its services by name."""
 
     process: ProcessRecord
     services: Mapping[str, ProcessRecord]

@@ -92,7 +92,7 @@ def deploy_all(environment: Mapping[str, str]) -> None:
 RECONCILE_SECONDS = 5.0
 MAX_RESTARTS = 20
 SLOT_WAIT_SECONDS = 5.0
-"""How often a run that waits for a GPU asks again; Prefect's default is up to half a minute."""
+"""Seconds after which a run that waits for a GPU asks again; Prefect's default is up to half a minute."""
 
 
 def supervise(config: Path, mlflow_port: int) -> None:

@@ -15,7 +15,7 @@ from ltx_core.progress import SILENT, Progress
 ON_HUB = re.compile(r"(?P<repository>[\w.-]+/[\w.-]+)(?::(?P<file>[\w./ -]+\.safetensors))?")
 """`owner/name:weights.safetensors`"""
 DIFFUSERS_NAME = "pytorch_lora_weights.safetensors"
-"""What diffusers calls a LoRA when it is given no name; taken where no other is named."""
+"""The name that diffusers gives to a LoRA by default; taken where no other is named."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from ltx_core.io.tensors import read_tensors, write_tensors
 
 @dataclass(frozen=True)
 class LoraPair:
-    """What is added to one weight: scale * up @ down."""
+    """The change of one weight: scale * up @ down."""
 
     down: torch.Tensor
     """[rank, in]"""

@@ -222,7 +222,7 @@ def header_shapes(path: Path) -> dict[str, tuple[int, int]]:
 
 
 def check_fits(path: Path, changed: Mapping[str, Shape], shapes: Mapping[str, Shape]) -> None:
-    """Whether every weight that the LoRA at `path` changes is among `shapes`; both [out, in] by module.
+    """True if every weight that the LoRA at `path` changes is among `shapes`; both [out, in] by module.
 
     Raises:
         CheckpointError: a module is missing or of another shape; names the first ones.

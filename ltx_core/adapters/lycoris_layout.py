@@ -31,7 +31,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class LayerOptions:
-    """What decides the tensors of one layer."""
+    """The options that decide the tensors of one layer."""
 
     algo: Algorithm
     dim: int
@@ -254,7 +254,7 @@ def _module(stem: str, known: Mapping[str, str], underscored: Mapping[str, str])
 
 
 def check_adapter(path: Path, layers: Mapping[str, Shape]) -> None:
-    """Whether everything in the file changes one of `layers`, which are [out, in] by module.
+    """True if everything in the file changes one of `layers`, which are [out, in] by module.
 
     Raises:
         CheckpointError: the file is missing, torn, of another kind, or of another model; names what is odd.

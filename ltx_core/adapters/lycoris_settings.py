@@ -1,4 +1,4 @@
-"""What a user may set about a LyCORIS adapter, under the names of the library's own configuration. No torch.
+"""Options of a LyCORIS adapter, under the names of the library's own configuration. No torch.
 
 Papers: LyCORIS, "Navigating Text-To-Image Customization" (Yeh et al., ICLR 2024) for LoHa and LoKr; DoRA (Liu et al.,
 2024).
@@ -36,7 +36,7 @@ def _known(name: Any) -> Any:
 
 
 class ClassOptions(BaseModel):
-    """What differs for the layers inside one class of module."""
+    """Options for the layers inside one class of module."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -49,7 +49,7 @@ class ClassOptions(BaseModel):
 
 
 class Preset(BaseModel):
-    """Which layers are changed."""
+    """The layers that are changed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 

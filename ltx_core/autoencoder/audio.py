@@ -21,7 +21,7 @@ FLOOR = 1e-5
 
 @dataclass(frozen=True)
 class MelConfig:
-    """How sound becomes a spectrogram; the released models use the defaults."""
+    """Parameters of the spectrogram of audio; the released models use the defaults."""
 
     sample_rate: int = 16_000
     fft_size: int = 1024

@@ -30,7 +30,7 @@ class Decoded(NamedTuple):
 
 @dataclass(frozen=True)
 class ClipEncoder:
-    """What turns tensors on a device into latents there; each call queues work and does not wait."""
+    """The interface that turns tensors on a device into latents there; each call queues work and does not wait."""
 
     device: torch.device
     video: Callable[[Tensor], Tensor]

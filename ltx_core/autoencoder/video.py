@@ -34,7 +34,7 @@ DECODING = Scales(1, SPACE_STRIDE)
 
 @dataclass(frozen=True)
 class Difference:
-    """How far one tensor is from another that is right."""
+    """The distance of a tensor from the correct one."""
 
     most: float
     """Largest absolute difference of a value."""
@@ -102,7 +102,7 @@ def _slice(span: Span, scale: int) -> slice:
 
 
 COMPILE_SECONDS = 25.0
-"""What compiling one shape costs, about, on the machine of docs/benchmarks.md."""
+"""Approximate seconds that compiling one shape takes on the machine of docs/benchmarks.md."""
 SAVED_SECONDS_PER_PIXEL = 0.103 / (121 * 512 * 768)
 MOST_COMPILED = 8
 """Shapes; PyTorch compiles one function so often before it gives up."""

@@ -117,7 +117,7 @@ def connector_arguments(config: Config) -> dict[str, dict[str, Any]]:
 
 
 def mel_section(config: Config) -> Config:
-    """What the audio VAE's input is made by: `audio`, `stft` and `mel`."""
+    """The sections that describe the audio VAE's input: `audio`, `stft` and `mel`."""
     preprocessing: Config = wanted(wanted(config, "audio_vae"), "preprocessing")
     for key in ("audio", "stft", "mel"):
         wanted(preprocessing, key)

@@ -15,7 +15,7 @@ from ltx_core.checkpoint.text_encoder import StoredTextEncoder
 from ltx_core.errors import CheckpointError
 
 NAMED = 5
-"""How many tensor names a message lists."""
+"""Number of tensor names that a message lists."""
 BUILT = {
     "transformer": transformer.transformer,
     "connectors": transformer.connectors,

@@ -16,7 +16,7 @@ class Flavour:
     """Lightricks' own; another may hold the same files."""
     files: tuple[str, ...]
     stored: Literal["unquantised", "fp8", "fp4"] = "unquantised"
-    """How the transformer's weights lie in them."""
+    """Storage of the transformer's weights in them."""
 
 
 def _pack(kind: str) -> tuple[str, ...]:

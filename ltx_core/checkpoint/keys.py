@@ -24,13 +24,13 @@ PREFIXES = {
     "audio_vae": "audio_vae.",
     "vocoder": "vocoder.",
 }
-"""What a component's tensors start with in Lightricks' files."""
+"""The prefix of a component's tensors in Lightricks' files."""
 
 CONNECTOR_PREFIXES = ("video_embeddings_connector.", "audio_embeddings_connector.")
 """Below the transformer's prefix; everything else there is the transformer."""
 
 BARE_VIDEO_VAE = ("encoder.", "decoder.", "per_channel_statistics.")
-"""What a video VAE's tensors start with in a file of its own, where they have no prefix."""
+"""The beginnings of a video VAE's tensors in a file of its own, where they have no prefix."""
 
 UNUSED = {
     "video_vae": (
@@ -147,7 +147,7 @@ def combined_name(name: str, *, bare: bool) -> str:
 
 
 def belongs_to(component: str, name: str) -> bool:
-    """Whether a tensor of a combined file is used by the component."""
+    """True if a tensor of a combined file is used by the component."""
     if component not in PREFIXES:
         raise CheckpointError(f"{component!r} is no component; there are {', '.join(COMPONENTS)}")
     prefix = PREFIXES[component]

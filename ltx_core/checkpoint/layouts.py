@@ -119,7 +119,7 @@ def _holds(component: str, header: SafetensorsHeader) -> bool:
 
 
 def _bare(header: SafetensorsHeader) -> bool:
-    """Whether it is a video VAE alone, whose tensors may come without their prefix."""
+    """True if it is a video VAE alone, whose tensors may come without their prefix."""
     config = header_config(header) or {}
     return "vae" in config and "transformer" not in config
 
@@ -179,7 +179,7 @@ def _gemma_version(path: Path, metadata: Mapping[str, str]) -> str | None:
 
 
 def _seems(header: SafetensorsHeader) -> str:
-    """What a wrong file most likely is, as a clause of a message."""
+    """The most likely content of a wrong file, as a clause of a message."""
     names = list(header.tensors)
     kinds = (
         ("a LoRA", lambda name: ".lora_A." in name or ".lora_down." in name),
@@ -215,7 +215,7 @@ SOUND = {"fft_size": 1024, "lowest_hertz": 0, "highest_hertz": 8000}
 
 
 def is_diffusers(path: Path) -> bool:
-    """Whether a folder is in diffusers' layout."""
+    """True if a folder is in diffusers' layout."""
     return (path / INDEX).is_file() or (path / "transformer" / "config.json").is_file()
 
 

@@ -58,7 +58,7 @@ class Model:
     text_encoder: Path | None = None
     """The text encoder that goes with the model: a packed file, or a folder."""
     gemma_version: str | None = None
-    """Which text encoder Lightricks trained it with, where the header says so (2.5)."""
+    """The text encoder that Lightricks trained it with, where the header says so (2.5)."""
     modules: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Constructor arguments of each component of a diffusers folder; empty for Lightricks' layout."""
 

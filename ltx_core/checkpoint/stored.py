@@ -24,7 +24,7 @@ BLOCK = 16
 TILE_ROWS, TILE_COLUMNS = 128, 4
 """Block scales of nvfp4 lie in tiles, and are padded to whole ones."""
 SCALE, TENSOR_SCALE, INPUT_SCALE = "_scale", "_scale_2", ".input_scale"
-"""What scales are called beside `<module>.weight`: `weight_scale`, `weight_scale_2` and `input_scale`."""
+"""Names of scales beside `<module>.weight`: `weight_scale`, `weight_scale_2` and `input_scale`."""
 PIECE_BYTES = 2**24
 """Host memory that a digest takes."""
 
@@ -152,7 +152,7 @@ Scheme = Literal["unquantised", "fp8", "fp4"]
 
 
 def scheme_of(weights: Iterable[Weight]) -> Scheme:
-    """How a component is stored, by its smallest weights; a quantised one has unquantised weights too."""
+    """The storage of a component, by its smallest weights; a quantised one has unquantised weights too."""
     dtypes = {weight.values.dtype for weight in weights}
     return "fp4" if PACKED in dtypes else "fp8" if FP8 in dtypes else "unquantised"
 

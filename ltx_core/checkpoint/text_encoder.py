@@ -45,7 +45,7 @@ class TextEncoderFiles(NamedTuple):
 
 @dataclass(frozen=True)
 class StoredTextEncoder:
-    """What headers and small files say of a text encoder."""
+    """The properties of a text encoder, from headers and small files."""
 
     path: Path
     config: dict[str, Any]
@@ -84,7 +84,7 @@ class StoredTextEncoder:
 
     @property
     def gemma_version(self) -> str | None:
-        """What Lightricks calls its own training of Gemma; None for Google's."""
+        """Lightricks' name for its own training of Gemma; None for Google's."""
         return self.config.get("gemma_version")
 
     def asset(self, name: str) -> bytes:

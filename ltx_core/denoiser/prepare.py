@@ -1,4 +1,4 @@
-"""What surrounds the transformer's blocks: embeddings, modulation and rotary tables before them, projection after."""
+"""The parts around the transformer's blocks: embeddings, modulation and rotary tables before them, projection after."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -38,7 +38,7 @@ class BlockCall:
 
 @dataclass(frozen=True)
 class OutputModulation:
-    """What the output layers need of the timesteps: [B, 1 or T, D] and [B, 1 or A, D']."""
+    """Values of the timesteps for the output layers: [B, 1 or T, D] and [B, 1 or A, D']."""
 
     video: torch.Tensor
     audio: torch.Tensor

@@ -177,7 +177,7 @@ def _buckets(gradients: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 RANK, WORLD_SIZE, LOCAL_RANK = "RANK", "WORLD_SIZE", "LOCAL_RANK"
 MASTER_ADDRESS, MASTER_PORT = "MASTER_ADDR", "MASTER_PORT"
 WAIT = timedelta(minutes=30)
-"""How long a rank waits for another that lives: one may still read its weights from a cold disk."""
+"""Time that a rank waits for another that lives: one may still read its weights from a cold disk."""
 
 
 def is_one_of_several() -> bool:

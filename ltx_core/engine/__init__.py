@@ -1,2 +1,2 @@
-"""How the denoiser's blocks are computed: fused, quantised, recomputed, offloaded, compiled. Never what they
+"""Execution of the denoiser's blocks: fused, quantised, recomputed, offloaded, compiled. It never changes what they
 compute."""

@@ -1,4 +1,4 @@
-"""What blocks keep for their backward, waiting in host memory.
+"""Activation offload: what blocks keep for their backward waits in host memory.
 
 A block's activations leave for page-locked memory while the next block computes, and come back while the block after it
 computes its gradients. The link to the host is idle otherwise, unless weights are offloaded. At 512x768x121 a block's

@@ -116,7 +116,7 @@ class BlockStream:
 
     @property
     def state(self) -> StreamState:
-        """What the slots hold, and which block was entered last."""
+        """The blocks in the slots, and the block that was entered last."""
         return StreamState(tuple(self._holds), self._last)
 
     def restore(self, wanted: StreamState) -> None:

@@ -202,7 +202,7 @@ def quantisable(block: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Linear]]
 
 
 def is_quantisable(module: torch.nn.Module) -> TypeGuard[torch.nn.Linear]:
-    """Whether 8 bits can hold it: a plain linear layer that is not narrow, as gates are."""
+    """True if 8 bits can hold it: a plain linear layer that is not narrow, as gates are."""
     return type(module) is torch.nn.Linear and not (module.in_features % MULTIPLE or module.out_features % MULTIPLE)
 
 

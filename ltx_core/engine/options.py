@@ -1,4 +1,4 @@
-"""What the engine is asked for."""
+"""Options of the engine."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ Products = Literal["all", "none"] | frozenset[str]
 
 @dataclass(frozen=True)
 class LayerChoice:
-    """How the layers that 8 bits can hold are held and multiplied."""
+    """How layers whose weights can have 8 bits are stored and multiplied."""
 
     products: Products = "none"
     native: frozenset[str] = frozenset()
@@ -39,7 +39,7 @@ class EngineOptions:
     low_backward: bool = True
     """With 8-bit products: gradients through frozen layers in 8 bits too."""
     offloaded_blocks: int = 0
-    """How many blocks' frozen weights live on the host."""
+    """Number of blocks whose frozen weights are on the host."""
     num_slots: int = 2
     """Blocks' worth of device memory for offloaded weights."""
     stream_folder: Path | None = None

@@ -56,7 +56,7 @@ class Whole(BaseModel):
 
 
 class Comparison(BaseModel):
-    """What was found and chosen."""
+    """The findings and the choice."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 

@@ -107,7 +107,7 @@ def _tensors_in(values: Iterable[Any]) -> Iterator[torch.Tensor]:
 
 @dataclass(frozen=True)
 class Felt:
-    """What one layer was given, [M, K], and the gradient of what it gave, [M, N]."""
+    """The input of one layer, [M, K], and the gradient of its output, [M, N]."""
 
     layer: torch.nn.Module
     x: Tensor

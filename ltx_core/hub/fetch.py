@@ -31,7 +31,7 @@ from ltx_core.progress import Progress
 Bar = type[tqdm]
 """A class of progress bars."""
 DISK_FULL = f"os error {errno.ENOSPC}"
-"""How hf_xet, which downloads large files, words a full disk."""
+"""Message of hf_xet, which downloads large files, about a full disk."""
 
 RETRIED = (408, 425, 429)
 """Statuses besides 5xx that pass by themselves."""

@@ -24,7 +24,7 @@ PASSING = (408, 409, 425, 429)
 
 @dataclass(frozen=True)
 class Uploaded:
-    """What an upload made."""
+    """The result of an upload."""
 
     repository: str
     """Full name, `owner/name`."""

@@ -26,7 +26,7 @@ read, another change may leave all that `FileState` sees as it was."""
 
 
 class FileState(NamedTuple):
-    """What changes when a file is written, replaced or put back: any write and any rename sets `ctime_ns`."""
+    """Properties that change when a file is written, replaced or put back: any write and any rename sets `ctime_ns`."""
 
     size: int
     mtime_ns: int

@@ -45,7 +45,7 @@ class TensorEntry(NamedTuple):
 
 @dataclass(frozen=True)
 class SafetensorsHeader:
-    """What the file says of itself before its weights."""
+    """The file's own description, before its weights."""
 
     path: Path
     tensors: Mapping[str, TensorEntry]
@@ -53,7 +53,7 @@ class SafetensorsHeader:
 
 
 class _Fault(ValueError):
-    """What is wrong with a header, as a clause."""
+    """Return the fault of a header, as a clause."""
 
 
 def read_header(path: Path) -> SafetensorsHeader:

@@ -59,7 +59,7 @@ UNNAMED: dict[int, tuple[str, ...]] = {
     6: ("FL", "FR", "FC", "LFE", "BL", "BR"),
     8: ("FL", "FR", "FC", "LFE", "BL", "BR", "SL", "SR"),
 }
-"""What channels without names are, by their number: the order of WAVE and AAC files."""
+"""Layouts of channels without names, by their number: the order of WAVE and AAC files."""
 
 
 def stereo_matrix(channels: Sequence[str]) -> npt.NDArray[np.float32]:

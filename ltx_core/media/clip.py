@@ -109,7 +109,7 @@ MISSING_SECONDS = 0.04
 
 
 class Heard(NamedTuple):
-    """What is heard in a span."""
+    """Return the audio of a span."""
 
     kind: AudioKind
     loudness: float

@@ -133,7 +133,7 @@ OPEN_OPTIONS = {
 LATE_STREAMS = frozenset({"flv", "mpegts", "mpeg"})
 """Containers without a list of their streams, which may begin anywhere; ffmpeg looks into the first 5 MB alone."""
 DEEP_OPTIONS = {"probesize": str(64 * 2**20), "analyzeduration": str(10**10)}
-"""How far (bytes, microseconds) to look for frames or audio that were not at the beginning."""
+"""Bytes and microseconds within which frames or audio are searched that were not at the beginning."""
 DECODER_THREADS = 0
 """Of a video decoder; 0: one a core. Changes no frame. A worker among several sets its share."""
 HICCUPS = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR, errno.EAGAIN)

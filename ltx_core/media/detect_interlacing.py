@@ -1,4 +1,4 @@
-"""Whether a file is interlaced or telecined, whatever it says of itself.
+"""Detection of interlaced and telecined files, whatever their flags say.
 
 The rule. ffmpeg's `idet` says of each frame which field comes first, or that it is progressive. It is deceived by sharp
 patterns, so what it calls interlaced is checked: where frames move, the two fields of a frame must fit each other no
@@ -128,7 +128,7 @@ def field_fit(before: Luma, frame: Luma, after: Luma) -> tuple[int, int]:
 
 
 SPANS, SPAN_FRAMES = 5, 24
-"""How many places of a file are looked at, and how many frames in each; all of a file that has no more."""
+"""Number of places of a file that are examined, and number of frames in each; all frames of a shorter file."""
 FILM_RATES = (29.5, 30.5)
 """Frames a second of telecined film, which is 23.976 or 24 of its own."""
 

@@ -1,4 +1,4 @@
-"""How a decoded frame becomes what a player shows: aspect, rotation, mirroring, transparency, colours in BT.709.
+"""Conversion of a decoded frame to what a player shows: aspect, rotation, mirroring, transparency, colours in BT.709.
 
 Done here and not by swscale, whose own mapping leaves the saturated patches of an SDR frame graded to PQ up to 18 of
 255 off, where the formulas of the standards leave 3.

@@ -1,4 +1,4 @@
-"""Which files of a folder are footage, which audio files, masks and captions belong to them."""
+"""The search for footage in a folder, and for the audio files, masks and captions that belong to it."""
 
 import os
 from collections import Counter
@@ -97,7 +97,7 @@ MASK_SUFFIXES = VIDEO_SUFFIXES | {".jpeg", ".jpg", ".png", ".webp"}
 MASK_ENDING = "_mask"
 
 LeftOut = Callable[[Path], bool]
-"""Whether a folder is nobody's footage, with all it holds."""
+"""True if a folder is nobody's footage, with all it holds."""
 
 
 def nothing(_folder: Path) -> bool:

@@ -22,7 +22,7 @@ from ltx_core.media.timeline import TimedFrame, timed_frames
 Resize = Callable[[int, int], tuple[int, int]]
 """From displayed (width, height) to the wanted (width, height)."""
 HOLD_SECONDS = 0.25
-"""How long the last frame may stand past its end; beyond, the file is shorter than its packets said."""
+"""Seconds that the last frame may stand past its end; beyond, the file is shorter than its packets said."""
 
 
 def decode_frames(

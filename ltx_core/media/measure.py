@@ -17,7 +17,7 @@ from datasets_spec.rows import AudioKind
 from ltx_core.shapes import AUDIO_RATE
 
 SILENCE_DB = -120.0
-"""What no audio, or digital silence, is given as."""
+"""The level of digital silence, and of a clip without audio."""
 SAME_LEVELS = 2
 """Two frames are the same if no pixel's luma differs by more than this many of 255: what codecs leave of a still."""
 REC_709 = np.array([0.2126, 0.7152, 0.0722], dtype=np.float32)

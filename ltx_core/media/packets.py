@@ -127,7 +127,7 @@ AHEAD_SECONDS = 10.0
 """As ffmpeg's own `dts_delta_threshold`: lost packets and slow slides leave shorter gaps."""
 ROUNDING_SECONDS = 0.002
 TAIL_SECONDS = 2.0
-"""How long packets from before a jump may be stored among those after it."""
+"""Seconds in which packets from before a jump may be mixed with those after it."""
 
 
 def continue_clock(packets: Packets, video: int | None) -> None:

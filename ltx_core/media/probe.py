@@ -1,4 +1,4 @@
-"""What a media file is, or why it cannot be used."""
+"""The properties of a media file, or the reason why it cannot be used."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

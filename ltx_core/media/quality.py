@@ -1,4 +1,4 @@
-"""Which clips are hopeless, which show the same as another, and which source files are held out for the eval loss."""
+"""Selection of clips: hopeless ones, those that show the same as another, and files held out for the eval loss."""
 
 from collections import defaultdict
 from collections.abc import Sequence

@@ -18,9 +18,9 @@ UNORDERED = frozenset({"avi", "m4v"})
 """Containers without an index, or whose clock may start again, or that stamp only some packets: ffmpeg's times after a
 seek are guesses in them. Their packets are listed once, and found again by place and size."""
 SEARCHED_PACKETS = 256
-"""How many packets after a seek are compared with the wanted one before the file is read from its beginning."""
+"""Number of packets after a seek that are compared with the wanted one before the file is read from its beginning."""
 PLACES_BEFORE = 2
-"""How many places of earlier packets to go back, for parsers to find where packets begin."""
+"""Number of earlier packets to go back, for parsers to find where packets begin."""
 FILES_KEPT = 4
 """Lists of packets that a process keeps; a long film's takes some 50 MB."""
 

@@ -56,7 +56,7 @@ def usual_rate(shown: Sequence[float], tolerance: float, stated: Sequence[Fracti
 
 @dataclass(frozen=True)
 class Sampling:
-    """How frames are taken from a file: `rate` a second, each `phase_seconds` after its interval begins."""
+    """Times at which frames are taken from a file: `rate` a second, each `phase_seconds` after its interval begins."""
 
     rate: float
     phase_seconds: float
@@ -100,7 +100,7 @@ class Window(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Lengths:
-    """How long clips may be, in frames. `keep_own`: a clip is as long as its scene allows, not always `longest`."""
+    """Lengths of clips, in frames. `keep_own`: a clip is as long as its scene allows, not always `longest`."""
 
     longest: int
     shortest: int

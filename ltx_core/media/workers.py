@@ -66,7 +66,7 @@ class Leaving(threading.Event):
 
 @dataclass
 class _Ahead(Generic[Item, Result]):
-    """What was begun and not yet taken, oldest first."""
+    """Tasks that were begun and whose results were not taken yet, oldest first."""
 
     waiting: deque[tuple[Item, Future[Result], int]]
     num_bytes: int = 0
@@ -126,7 +126,7 @@ def run_ahead(
 
 
 WAIT_SECONDS = 0.1
-"""How often it is looked whether to leave, while a worker is busy."""
+"""Seconds between looks whether to leave, while a worker is busy."""
 BYTES_A_LIMIT = 64 * 2**20
 """For so many bytes of a file begun, reading it may take its limit once more."""
 

@@ -71,7 +71,7 @@ Optimizer = Literal["adamw", "adamw_bf16", "adamw8bit"]
 
 @dataclass(frozen=True)
 class AdapterWork:
-    """What an adapter's layers take beyond those of a plain LoRA."""
+    """Memory that an adapter's layers take beyond those of a plain LoRA."""
 
     built: int = 0
     """Values of the largest weight whose change is built whole, while it is."""
@@ -118,13 +118,13 @@ class TrainingStep:
     training: Training
     asked: EngineOptions = field(default_factory=EngineOptions)
     open: frozenset[str] = OPEN
-    """What may be chosen; the rest is as `asked`."""
+    """The options that may be chosen; the rest is as `asked`."""
     host_bytes: int = 0
     """Free on the host for this process; activations that may wait there take at most half of it."""
     samples: SampleWork | None = None
 
     def ways(self) -> Iterable[EngineOptions]:
-        """What is open filled in. A budget of activations works in compiled blocks alone."""
+        """Yield the options with what is open filled in. A budget of activations works in compiled blocks alone."""
         asked, checkpointing = self.asked, "activation_checkpointing" in self.open
         keeps = asked.compiled and (checkpointing or asked.activation_checkpointing < 1)
         budget, offload = keeps and "activation_budget" in self.open, keeps and "activation_offload" in self.open

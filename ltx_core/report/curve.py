@@ -81,7 +81,7 @@ def nice_axis(values: Sequence[float], target: int = 5) -> Axis:
 def _line(
     index: int, name: str, points: Sequence[tuple[float, float]], x_axis: Axis, y_axis: Axis
 ) -> dict[str, object]:
-    """What the template draws of one series: its path, and a dot a point with its value."""
+    """Values of one series for the template: its path, and for each point a dot with its value."""
     places = [
         (f"{x_axis.place(x, LEFT, WIDTH - RIGHT):.1f}", f"{y_axis.place(y, HEIGHT - BOTTOM, TOP):.1f}")
         for x, y in points

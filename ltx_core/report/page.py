@@ -265,7 +265,7 @@ def _is_long(cell: Cell) -> bool:
 
 
 def _video(render: VariantRender, reference: Figures, page: Path) -> dict[str, Any]:
-    """What the template shows of one render."""
+    """Values of one render for the template."""
     return {
         "variant": render.variant,
         "detail": render.detail,

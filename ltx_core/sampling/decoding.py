@@ -21,7 +21,7 @@ from ltx_core.shapes import PixelShape
 
 @dataclass(frozen=True)
 class SampledLatents:
-    """What sampling made of one request."""
+    """The result of sampling one request."""
 
     video: Tensor
     """[C, F, H, W] fp32, normalised."""

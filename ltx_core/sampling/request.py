@@ -1,4 +1,4 @@
-"""What is to be rendered, checked when it is made, and named by its content. No torch here but for guidance's types."""
+"""Requests for renders, checked when they are made, and named by their content. No torch but for guidance's types."""
 
 import json
 import math

@@ -95,7 +95,7 @@ class Prompts:
 
 @dataclass(frozen=True)
 class Walk:
-    """What stays the same over the steps of one sample."""
+    """Values that stay the same over the steps of one sample."""
 
     transformer: LTX2VideoTransformer3DModel
     prompts: Prompts

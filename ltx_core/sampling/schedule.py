@@ -13,7 +13,7 @@ ScheduleName = Literal["dev", "distilled"]
 DEFAULT_TOKENS = 4096
 """Lightricks' pipelines hand the scheduler no latent, which means this count whatever the clip's size."""
 DISTILLED_SIGMAS = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875, 0.0)
-"""What distilled checkpoints were trained to walk; other steps need other weights."""
+"""The sigmas of distilled checkpoints; other steps need other weights."""
 LAST_SIGMA = 0.1
 """The last sigma before 0 after stretching."""
 MIN_STEPS = 2
@@ -39,7 +39,7 @@ def schedule_sigmas(name: ScheduleName, num_steps: int, num_tokens: int = DEFAUL
 
 
 def check_steps(name: str, num_steps: int) -> None:
-    """Whether the schedule can be walked in `num_steps`.
+    """True if the schedule can be walked in `num_steps`.
 
     Raises:
         ConfigError: it cannot; names the nearest count that works.

@@ -23,7 +23,7 @@ from ltx_core.progress import Progress
 
 COLUMNS = ("key", "offset", "size", "sha256", "info")
 SHARD_DIGEST, SHARD_SIZE = b"ltx2.shard_sha256", b"ltx2.shard_size"
-"""What an index says of its shard, in the table's metadata."""
+"""The index's description of its shard, in the table's metadata."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class StoreIndex:
-    """What was found in a folder: usable items, and shards that are not whole, with what is wrong with each."""
+    """The findings in a folder: usable items, and shards that are not whole, with what is wrong with each."""
 
     entries: Mapping[str, Entry]
     damaged: Mapping[Path, str]

@@ -22,7 +22,7 @@ from ltx_core.engine.block_offload import BlockStream
 from ltx_core.engine.contiguous import HostArena
 
 PACKED = "ltx2_packed_captions"
-"""What transformers knows this attention by."""
+"""The name of this attention in transformers."""
 
 
 def packed_attention(
@@ -120,7 +120,7 @@ def quantise_linears(layer: Any) -> int:
 
 
 COMPILE_SECONDS = 7.0
-"""What it costs, about, on the machine of docs/benchmarks.md."""
+"""Approximate seconds that it takes on the machine of docs/benchmarks.md."""
 SAVED_SECONDS_PER_TOKEN = 1.36e-5
 MOST_FORMS = 32
 """Kinds of modules and shapes among them; all count as one function to PyTorch, which gives up after 8 by itself."""

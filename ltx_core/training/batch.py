@@ -220,7 +220,7 @@ def _common_shape(samples: Sequence[SampleInfo], loaded: Sequence[dict[str, Tens
 
 
 def _have_audio(samples: Sequence[SampleInfo], loaded: Sequence[dict[str, Tensor]]) -> bool:
-    """Whether these clips have sound: all of them, or none."""
+    """True if these clips have sound: all of them, or none."""
     for sample, tensors in zip(samples, loaded, strict=True):
         if sample.has_audio_loss and "audio" not in tensors:
             raise DataError(f"clip {sample.clip_id} is to be trained on audio and has none stored; encode it again")

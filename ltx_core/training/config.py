@@ -1,4 +1,4 @@
-"""What a user may set about training. pydantic only: forms and checks must not wait for torch."""
+"""Options of training. pydantic only: forms and checks must not wait for torch."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""What is drawn for one sample before it is noised: noise levels, noise, caption, conditioning."""
+"""Random draws for one sample before it is noised: noise levels, noise, caption, conditioning."""
 
 from dataclasses import dataclass
 from typing import Literal, TypedDict
@@ -70,7 +70,7 @@ def train_draw(visit: Visit, settings: TrainSettings, video_tokens: int, audio_t
 
 
 def carries_audio_loss(visit: Visit, settings: TrainSettings) -> bool:
-    """Whether this visit's sound is trained on: the clip has some that is, and it is not given."""
+    """True if this visit's sound is trained on: the clip has some that is, and it is not given."""
     return visit.sample.has_audio_loss and not _audio_is_given(visit, settings)
 
 

@@ -17,7 +17,7 @@ from ltx_core.training.order import Visit
 
 MODALITIES = ("video", "audio")
 COLUMNS = 3
-"""Whether the sample carries a loss, its sigma, its loss; then the figures of methods, NaN where it has none."""
+"""1 if the sample carries a loss, else 0; its sigma; its loss; then the figures of methods, NaN where it has none."""
 
 
 class Done(NamedTuple):

@@ -94,7 +94,7 @@ class Run:
     progress: Progress
     ranks: Ranks = ALONE
     memory_advice: str = ""
-    """What to change, and by how much it helps, if the device is full."""
+    """Advice on what to change if the device is full, and how much it helps."""
     samples: SampleMaker | None = None
     """None where none are rendered."""
 

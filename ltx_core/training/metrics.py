@@ -75,7 +75,7 @@ class History:
     rows: list[Metric] = field(default_factory=list)
     pending: list[StepRecord] = field(default_factory=list)
     memory: dict[str, float | None] = field(default_factory=lambda: dict(FIRST_MEMORY))
-    """What methods remember from step to step."""
+    """Values that methods keep from step to step."""
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         self.rows.extend(Metric(step, name, value) for name, value in values.items())

@@ -42,7 +42,7 @@ class Objective:
         return int(self.transformer.config.audio_in_channels)
 
     def hears(self, visits: Sequence[Visit]) -> bool:
-        """Whether the batch of these visits runs a stream of sound."""
+        """True if the batch of these visits runs a stream of sound."""
         return self.settings.modalities != "video" and any(visit.sample.has_sound for visit in visits)
 
     def train_batch(self, visits: Sequence[Visit]) -> TrainBatch:

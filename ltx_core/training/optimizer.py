@@ -99,7 +99,7 @@ def _zeros(parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, Tensor]:
 
 
 class Optimizer(Protocol):
-    """What a step needs of an optimizer; it knows its parameters by name."""
+    """The interface of an optimizer; it knows its parameters by name."""
 
     @property
     def moments(self) -> tuple[str, ...]:

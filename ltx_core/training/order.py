@@ -1,4 +1,4 @@
-"""Which clips make which batch: a function of the samples, the seed and the batch's number, so resuming is exact."""
+"""The order of training. A batch follows from the samples, the seed and its number alone, so resuming is exact."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a run's settings and clips mean for the memory plan, and the plan's choices as settings again. No torch.
+"""Translation of a run's settings and clips for the memory plan, and of the plan's choices into settings. No torch.
 
 `gradient_accumulation_steps` counts the batches of an optimizer step, whoever computes them: with 2 GPUs each takes
 half of them. So the clips of a step, their order and the learning rates depend on the settings and never on the
@@ -254,7 +254,7 @@ def asked_options(
 
 
 def is_planned(settings: TrainSettings) -> bool:
-    """Whether nothing is left open."""
+    """True if nothing is left open."""
     return all(getattr(settings, name) != "auto" for name in PLANNED)
 
 

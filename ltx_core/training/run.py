@@ -99,9 +99,9 @@ class TrainJob:
     """`full` cuts the frozen blocks among ranks; `load_transformer` may then leave the base on the CPU."""
 
     layers: LayerChoice | None = None
-    """What a comparison chose for `low_precision: auto`."""
+    """The choice of a comparison for `low_precision: auto`."""
     memory_advice: str = ""
-    """What to change, and by how much it helps, if the device is full; from the memory plan."""
+    """Advice on what to change if the device is full, and how much it helps; from the memory plan."""
     samples: SampleMaker | None = None
     """Renders the samples that `settings.samples` asks for; None: none are rendered."""
 
@@ -130,7 +130,7 @@ class SavedLora:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a finished run leaves."""
+    """The results of a finished run."""
 
     lora_path: Path
     steps: int

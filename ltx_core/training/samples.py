@@ -1,4 +1,4 @@
-"""What training asks of the data, and how the store answers it."""
+"""The data of training, as the store provides it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,10 +26,10 @@ class SampleInfo:
     frame_rate: float
     """Frames per second after resampling."""
     has_audio_loss: bool
-    """Whether its sound is trained on; silence and absence are not."""
+    """True if its sound is trained on; silence and absence are not."""
     caption: str
     has_sound: bool = True
-    """Whether sound is stored with it, silence too; without, it is trained as a picture alone."""
+    """True if sound is stored with it, silence too; without, it is trained as a picture alone."""
     absent_sound: tuple[int, ...] = ()
     """Audio latent frames at which its sound is missing; they carry no loss."""
 

@@ -206,7 +206,7 @@ def _before_a_lost_lora(root: Path, progress: Progress) -> list[tuple[Path, dict
 
 
 def _problem(folder: Path, digests: Mapping[str, str], names: Sequence[str]) -> str:
-    """What is wrong with the files of these names, or an empty string."""
+    """Return the fault of the files of these names, or an empty string."""
     for name in names:
         if not (folder / name).is_file():
             return f"{name} is gone"

@@ -17,15 +17,15 @@ from ltx_core.progress import Progress
 
 MODEL_TYPE = "dinov2"
 FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
-"""What is downloaded of a repository."""
+"""Files of a repository that are downloaded."""
 BODY = "dinov2."
-"""What the encoder's tensors begin with in a classifier's file."""
+"""The prefix of the encoder's tensors in a classifier's file."""
 HEAD = "classifier."
 
 
 @dataclass(frozen=True)
 class StoredEncoder:
-    """What the config and the headers say of an encoder."""
+    """The properties of an encoder, from its config and the headers."""
 
     folder: Path
     config: dict[str, Any]
@@ -106,7 +106,7 @@ WEIGHTS = "model.safetensors"
 READ = ("config.json", "preprocessor_config.json", WEIGHTS)
 TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 ALLOW = ("*.json", "merges.txt", WEIGHTS)
-"""What is fetched of a repository."""
+"""Files of a repository that are fetched."""
 
 
 def check_clip(location: str) -> None:

@@ -1,1 +1,1 @@
-"""How a stage is run: decided, started as processes on GPUs that are held for it, listened to, committed, collected."""
+"""Running a stage: deciding, starting it as processes on GPUs held for it, listening, committing, collecting."""

@@ -29,7 +29,7 @@ SHARDED = tuple(f"{PurePath(stage.items).parent}/" for stage in STAGES if stage.
 ITEMS = ("*.tar", "*.mp4", "*.safetensors")
 """Files of items in a folder of the store; what lies beside them goes with them."""
 PARTIAL = (".partial-", ".partial")
-"""What the names of partial files begin or end with."""
+"""Beginnings and endings of the names of partial files."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _places(workspace: Workspace, keep_runs: int, before: float) -> Iterator[tup
 
 @dataclass
 class _Kept:
-    """What must stay."""
+    """Paths that must stay."""
 
     keys: set[tuple[str, str]]
     """Stages and keys."""

@@ -25,7 +25,7 @@ class Damage(NamedTuple):
 
     path: Path
     problem: str
-    """What was found, as a clause that names the file."""
+    """The finding, as a clause that names the file."""
 
 
 def find_damage(stage: Stage[Any, Any], folder: Path, workspace: Workspace, memo: DigestMemo) -> Iterator[Damage]:

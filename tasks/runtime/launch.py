@@ -166,7 +166,7 @@ class StageResult:
 
     @property
     def manifest(self) -> Manifest[Any]:
-        """What the stage made."""
+        """The stage's result."""
         return self.run.manifest
 
     @property

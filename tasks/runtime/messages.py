@@ -1,4 +1,4 @@
-"""What a stage's process and its parent say to one another: the request, events as JSON lines, and the log."""
+"""Messages between a stage's process and its parent: the request, events as JSON lines, and the log."""
 
 import io
 import json
@@ -150,7 +150,7 @@ def tell(listener: Listener, stage: str, line: bytes) -> dict[str, Any] | None:
 
 
 GRACE_SECONDS = 10.0
-"""How long a body may take to commit after SIGTERM before the process ends regardless."""
+"""Seconds that a body may take to commit after SIGTERM. Then the process ends regardless."""
 ADVANCE_INTERVAL_SECONDS = 0.05
 STOPPED_EXIT = 143
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)

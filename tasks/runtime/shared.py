@@ -72,7 +72,7 @@ class AudioPrompt(ConfigModel):
 
 
 class PromptConfig(ConfigModel):
-    """What validation renders are asked for; embedded together with the captions."""
+    """Prompts of the validation renders; they are embedded together with the captions."""
 
     validation: tuple[str, ...] = Field(
         default=(), description="Prompts that are rendered with the base model and with the LoRA, at the same seeds."

@@ -140,7 +140,7 @@ def _tensors(path: Path) -> Iterator[Damage]:
 
 
 def _undecodable(path: Path, name: str) -> Iterator[Damage]:
-    """Whether the first, the middle and the last frame of a video can be decoded."""
+    """True if the first, the middle and the last frame of a video can be decoded."""
     from ltx_core.media.errors import MediaError
     from ltx_core.media.frames import decode_frames
     from ltx_core.media.probe import probe_media

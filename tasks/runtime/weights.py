@@ -19,7 +19,7 @@ WANTED = {
     "checkpoint": "a combined .safetensors file, a folder, or a repository on the hub such as Lightricks/LTX-2",
     "text_encoder": "the folder or repository of Gemma 3, or the text encoder file of LTX-2.5",
 }
-"""What a location may be, by option."""
+"""The kinds of location that an option may name, by option."""
 
 
 def check_weights_here(config: ModelConfig) -> None:

@@ -53,7 +53,7 @@ class Workspace:
 
     @property
     def runs(self) -> Path:
-        """What each flow run used."""
+        """The folder that records what each flow run used."""
         return self.root / "runs"
 
     def check(self) -> None:

@@ -52,7 +52,7 @@ def check_encoder(location: str, image_size: int) -> None:
 
 
 def pending_encoder(location: str, revision: str | None) -> "tuple[PendingFile, ...]":
-    """What `fetch_encoder` would download.
+    """Return the files that `fetch_encoder` would download.
 
     Raises:
         CheckpointError, TransientError: there is no such folder or repository.
@@ -81,7 +81,7 @@ def fetch_encoder(location: str, revision: str | None, image_size: int, progress
 
 
 def opened_encoder(location: str) -> StoredEncoder:
-    """What `fetch_encoder` has found, by its folder.
+    """Return the encoder that `fetch_encoder` has found, by its folder.
 
     Raises:
         CheckpointError: it is gone.
@@ -113,7 +113,7 @@ DECIDES = ("encoder", "revision", "image_size", "dtype")
 
 
 class EmbedFramesConfig(ClipShardConfig):
-    """How frames are embedded."""
+    """Options for embedding frames."""
 
     LOCATIONS = ("encoder",)
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class EmbedTextConfig(ShardConfig):
-    """How texts are embedded."""
+    """Options for embedding texts."""
 
     dtype: str = Field(
         default="bf16",

@@ -30,7 +30,7 @@ from tasks.stages.parts.memory import encoding_line, known_buckets, vae_options
 
 
 class EncodeLatentsConfig(ClipShardConfig):
-    """How clips are encoded."""
+    """Options for encoding clips."""
 
     dtype: str = Field(
         default="bf16",
@@ -139,7 +139,7 @@ def _encode(
 
 
 def _fits(clip: Clip, entry: Entry) -> bool:
-    """Whether a stored sample is as training wants it; a version that counted otherwise cut sounds at odd
+    """True if a stored sample is as training wants it; a version that counted otherwise cut sounds at odd
     frame rates one token short."""
     wanted = audio_latent_frames(clip_seconds(clip)) if clip.has_sound else 0
     return not wanted or bool(entry.info["audio_tokens"] == wanted)

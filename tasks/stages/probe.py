@@ -216,7 +216,7 @@ def named(clip: Clip, row: Media, spec: DatasetSpec) -> Clip:
 
 
 def renamed(one: Quarantined, row: Media) -> Quarantined:
-    """What is quarantined of a file, with the names that the file has this time."""
+    """Return the quarantine rows of a file, with the names that the file has this time."""
     start = one.item.partition("@")[2]
     item = f"{row.media_id}@{start}" if start else row.media_id
     return one.model_copy(

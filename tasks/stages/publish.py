@@ -142,7 +142,7 @@ def base_model(model: ModelConfig) -> str | None:
 
 
 def lora_name(lora: Path) -> str:
-    """What the file is called in a repository: diffusers' name only for what diffusers loads.
+    """Return the name of the file in a repository: diffusers' name only for what diffusers loads.
 
     A LoCon without DoRA has the names of a LoRA's factors, so that only the header tells it.
 

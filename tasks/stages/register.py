@@ -61,7 +61,7 @@ class Register(Stage[RegisterConfig, Registered]):
     artifacts = ("model-card.md",)
 
     def observe(self, run: StageRun[RegisterConfig]) -> Observed:
-        """Which registry."""
+        """The registry's address."""
         tracking = run.shared.tracking
         return {"uri": None if tracking.uri is None else str(tracking.uri), "experiment": tracking.experiment}
 
@@ -225,7 +225,7 @@ def _render_rows(renders: Sequence[Render]) -> list[str]:
 
 
 def _best(run: StageRun[RegisterConfig]) -> str:
-    """Which kept checkpoint measured best; the registered one need not be it."""
+    """Return the kept checkpoint with the lowest eval loss; another one may be registered."""
     best = best_checkpoint(run.inputs["train_lora"])
     return f"`{best.name}`, eval loss {_number(best.eval_loss)}"
 

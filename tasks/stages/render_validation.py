@@ -182,7 +182,7 @@ MOTION = re.compile(rf"\b(?:{STEMS})\w*", re.IGNORECASE)
 
 
 def says_motion(prompt: str) -> bool:
-    """Whether the prompt has an English word that names a motion."""
+    """True if the prompt has an English word that names a motion."""
     return MOTION.search(prompt) is not None
 
 

@@ -31,7 +31,7 @@ SPLIT_FIELDS = {"resolution", "resolution_type", "crop", "video", "audio"}
 
 
 class SplitConfig(ConfigModel):
-    """What counts as hopeless. The defaults remove only that."""
+    """Thresholds above which a clip counts as hopeless. The defaults remove only such clips."""
 
     max_black_fraction: float = Field(
         default=0.9, ge=0, le=1, description="Clips with a larger fraction of black frames are quarantined."
@@ -191,7 +191,7 @@ def as_kept(made: tuple[list[Clip], list[Quarantined]]) -> dict[str, Any]:
 
 
 def _is_doubtful(made: tuple[list[Clip], list[Quarantined]]) -> bool:
-    """Whether anything bad is said of a file."""
+    """True if anything bad is said of a file."""
     clips, refused = made
     return bool(refused) or any(clip.audio == "broken" for clip in clips)
 

@@ -219,7 +219,7 @@ def _job(run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks", de
 
 
 def _samples(run: StageRun[TrainSettings], device: str) -> "SampleMaker | None":
-    """What renders the samples; None where there are none to render."""
+    """Return the renderer of samples; None where there are none to render."""
     buckets = buckets_of(list(run.inputs["encode_latents"]))
     requests = sample_requests(run.config, run.shared, buckets)
     if not requests:
@@ -248,7 +248,7 @@ def _checked(run: StageRun[TrainSettings], load: Callable[[], Any]) -> Callable[
 
 
 def _layers(run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks", device: str) -> "LayerChoice | None":
-    """How layers in 8 bits are held and multiplied, if a comparison says so."""
+    """Return how layers in 8 bits are stored and multiplied, if a comparison decides it."""
 
     def make() -> "Comparison":
         import torch
@@ -304,7 +304,7 @@ def _planned(
 
 
 def _provenance(run: StageRun[TrainSettings]) -> dict[str, str]:
-    """What made this LoRA, by content; no path and no time, so that the same run gives the same bytes."""
+    """Return the origin of this LoRA, by content; no path and no time, so that the same run gives the same bytes."""
     identities = component_identities(run.shared.model, run.memo, "transformer", "connectors")
     return {
         "base_transformer": identities["transformer"],

@@ -1,1 +1,1 @@
-"""What MLflow and others are told of a run, and how it is kept while they cannot be reached."""
+"""Records of a run for MLflow and others, which are kept on disk while these cannot be reached."""

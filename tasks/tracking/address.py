@@ -16,7 +16,7 @@ WHOLE: Mapping[str, bool] = {"whole": True}
 """Serialisation context in which an address keeps its secrets; for files that this user alone may read."""
 HIDDEN = "***"
 IN_TEXT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/{1,3}[^\s'\"<>|]+")
-"""What looks like an address in a text; a path that was made of one has lost a slash."""
+"""A pattern of addresses in a text; a path that was made of one has lost a slash."""
 
 
 class Address:

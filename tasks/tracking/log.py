@@ -114,7 +114,7 @@ def _is_whole(line: str) -> bool:
 
 
 RETRY_SECONDS = 5.0
-"""How often MLflow is asked again while it is away."""
+"""Seconds between attempts to reach MLflow while it is away."""
 REFUSED = ("INVALID_PARAMETER_VALUE", "BAD_REQUEST", "RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST")
 """MLflow's codes for what it will not take later either."""
 Say = Callable[[str], None]

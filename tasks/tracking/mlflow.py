@@ -35,7 +35,7 @@ SETTINGS = {
 """MLflow's own would wait minutes for a server that is away; ours is asked again later. What the user set holds."""
 DATABASE = "mlflow.db"
 PROBE_SECONDS = 5.0
-"""How long a run that begins waits for any answer."""
+"""Seconds that a run that begins waits for any answer."""
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 FULL = "disk is full"
 """How SQLite says so."""

@@ -13,7 +13,7 @@ SNAKES = ("snake", "snakebeta")
 
 @dataclass(frozen=True)
 class AudioVaeSizes:
-    """What decides the shapes of AutoencoderKLLTX2Audio; named and defaulted as its arguments."""
+    """The arguments that decide the shapes of AutoencoderKLLTX2Audio; named and defaulted as its arguments."""
 
     base_channels: int = 128
     output_channels: int = 2
@@ -101,7 +101,7 @@ class _AudioLayers:
 
 @dataclass(frozen=True)
 class VocoderSizes:
-    """What decides the shapes of LTX2Vocoder; named and defaulted as its arguments."""
+    """The arguments that decide the shapes of LTX2Vocoder; named and defaulted as its arguments."""
 
     in_channels: int = 128
     hidden_channels: int = 1024
@@ -165,7 +165,8 @@ def _snake(width: int, activation: str, filters: int) -> Tree:
 
 @dataclass(frozen=True)
 class SpectrumSizes:
-    """What decides the shapes of MelSTFT, of which LTX2VocoderWithBWE has one; named and defaulted as its arguments."""
+    """The arguments that decide the shapes of MelSTFT, of which LTX2VocoderWithBWE has one; named and
+    defaulted as its arguments."""
 
     filter_length: int = 512
     num_mel_channels: int = 64

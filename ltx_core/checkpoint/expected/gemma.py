@@ -13,7 +13,7 @@ PATTERN = 6
 
 @dataclass(frozen=True)
 class Gemma3Sizes:
-    """What decides the shapes of Gemma3TextModel; named and defaulted as its config."""
+    """The arguments that decide the shapes of Gemma3TextModel; named and defaulted as its config."""
 
     vocab_size: int = 262_208
     hidden_size: int = 2304
@@ -44,7 +44,7 @@ def gemma3(arguments: Mapping[str, Any]) -> Tree:
 
 @dataclass(frozen=True)
 class Gemma4Sizes:
-    """What decides the shapes of Gemma4UnifiedTextModel; named and defaulted as its config."""
+    """The arguments that decide the shapes of Gemma4UnifiedTextModel; named and defaulted as its config."""
 
     vocab_size: int = 262_144
     hidden_size: int = 2304

@@ -15,7 +15,7 @@ ACTIVATIONS = ("gelu", "gelu-approximate")
 
 @dataclass(frozen=True)
 class TransformerSizes:
-    """What decides the shapes of LTX2VideoTransformer3DModel; named and defaulted as its arguments."""
+    """The arguments that decide the shapes of LTX2VideoTransformer3DModel; named and defaulted as its arguments."""
 
     in_channels: int = 128
     out_channels: int | None = 128
@@ -56,7 +56,7 @@ class _Stream:
     """Width of the text that it attends to."""
     gated: bool
     modulated: bool
-    """Whether attention to text is modulated by the timestep too, which takes three vectors more."""
+    """True if attention to text is modulated by the timestep too, which takes three vectors more."""
     feed_forward_bias: bool
 
     @property
@@ -159,7 +159,7 @@ class Heads(NamedTuple):
     number: int
     width: int
     gated: bool
-    """Whether each has a gate, a function of the query's token."""
+    """True if each has a gate, a function of the query's token."""
 
 
 def attention(width: int, context: int, heads: Heads, *, bias: bool = True, out_bias: bool = True) -> Tree:
@@ -190,7 +190,7 @@ def _modulation(width: int, vectors: int) -> Tree:
 
 @dataclass(frozen=True)
 class ConnectorSizes:
-    """What decides the shapes of LTX2ConnectorTransformer1d; named and defaulted as its arguments."""
+    """The arguments that decide the shapes of LTX2ConnectorTransformer1d; named and defaulted as its arguments."""
 
     num_attention_heads: int = 30
     attention_head_dim: int = 128

@@ -9,7 +9,7 @@ from ltx_core.checkpoint.expected.tree import Tree, affine, convolution, known
 from ltx_core.errors import CheckpointError
 
 STRIDES = {"spatial": (1, 2, 2), "temporal": (2, 1, 1), "spatiotemporal": (2, 2, 2)}
-"""What a change of resolution divides or multiplies frames, height and width by."""
+"""Factors by which a change of resolution divides or multiplies frames, height and width."""
 WHOLE_STRIDE = (1, 1, 1)
 KERNEL = 3
 """Of every causal convolution, in time and in space."""
@@ -81,7 +81,7 @@ class Network:
 
 @dataclass(frozen=True)
 class EncoderSizes:
-    """What decides the encoder of AutoencoderKLLTX2Video; named and defaulted as its arguments."""
+    """The arguments that decide the encoder of AutoencoderKLLTX2Video; named and defaulted as its arguments."""
 
     in_channels: int = 3
     latent_channels: int = 128
@@ -123,8 +123,8 @@ def encoder(arguments: Mapping[str, Any]) -> Network:
 
 @dataclass(frozen=True)
 class DecoderSizes:
-    """What decides its decoder. All that is listed by block but the upsampling's kind runs from the pixels' end to the
-    latent's."""
+    """The arguments that decide its decoder. All that is listed by block but the upsampling's kind runs from the
+    pixels' end to the latent's."""
 
     out_channels: int = 3
     latent_channels: int = 128

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ltx_core.training.objective import Objective
 
 Memory = MutableMapping[str, float | None]
-"""What methods remember from step to step, by name; saved with a checkpoint and equal on every rank."""
+"""Values that methods keep from step to step, by name; saved with a checkpoint and equal on every rank."""
 
 
 class Setup(NamedTuple):
@@ -113,9 +113,9 @@ class TrainingMethod:
     example: ClassVar[Any]
     """A value of the option that fits a model of two blocks; every method is tested with it."""
     adds_term: ClassVar[bool] = False
-    """Whether `losses` adds a term of its own."""
+    """True if `losses` adds a term of its own."""
     steers: ClassVar[bool] = False
-    """Whether its tensors change what the model computes of a sample, with gradients or without."""
+    """True if its tensors change what the model computes of a sample, with gradients or without."""
     clip_measures: ClassVar[tuple[str, ...]] = ()
     """Figures of clips that are averaged over a step, `<method>/<name>`; `figures` gets their means."""
     stream_measures: ClassVar[tuple[str, ...]] = ()
@@ -174,7 +174,7 @@ class TrainingMethod:
         return found
 
     def figures(self, means: Mapping[str, float], rate: float) -> dict[str, float]:
-        """What is logged of a step as `<method>/<name>`, from the means of `clip_measures` over its clips."""
+        """Return the step's logged figures, `<method>/<name>`, from the means of `clip_measures` over its clips."""
         return dict(means)
 
     def after_step(self, step: int, figures: Mapping[str, float], memory: Memory) -> None:

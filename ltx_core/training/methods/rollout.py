@@ -98,7 +98,7 @@ class Rollout(TrainingMethod):
 
 
 def any_rolls(batches: Sequence[Sequence[Visit]], rate: float, seed: int) -> bool:
-    """Whether a step rolls any of its samples out, whichever rank has it."""
+    """True if a step rolls any of its samples out, whichever rank has it."""
     return rate > 0 and any(rollout_chance(visit, seed) < rate for batch in batches for visit in batch)
 
 

@@ -139,7 +139,7 @@ def info(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def is_finite(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether no value is NaN or infinite."""
+    """True if no value is NaN or infinite."""
     return all(bool(tensor.isfinite().all()) for tensor in tensors.values())
 
 

@@ -1,4 +1,4 @@
-"""What the encoding stages share: what the store holds is taken from there, the rest is encoded into new shards."""
+"""The common part of the encoding stages: items of the store are reused, the rest is encoded into new shards."""
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing

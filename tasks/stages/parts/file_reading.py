@@ -34,7 +34,7 @@ class FileJob(NamedTuple):
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     is_doubtful: Callable[[Any], bool] = never
-    """Whether a result says something bad of the file, see `read_unchanged`."""
+    """True if a result says something bad of the file, see `read_unchanged`."""
 
 
 def read_files(jobs: Sequence[FileJob], run: StageRun[Any], doing: str) -> Generator[tuple[str, Any], None, None]:

@@ -1,4 +1,4 @@
-"""What lies in the footage folders: the part of the world that `probe` observes."""
+"""The contents of the footage folders: the part of the world that `probe` observes."""
 
 import os
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ class Found(NamedTuple):
 
 
 def find_files(dataset: DatasetSpec) -> Found:
-    """What lies in a dataset's folders.
+    """Return the contents of a dataset's folders.
 
     Raises:
         DataError: a folder is missing, or lies in a workspace, or there is no media.
@@ -129,7 +129,7 @@ def workspaces_in(folder: Path) -> list[Path]:
 
 
 def ignored_files(dataset: DatasetSpec) -> dict[str, int]:
-    """How many files in a dataset's folder are nothing that is asked for, by suffix."""
+    """Count the files in a dataset's folder that are not used, by suffix."""
     root = dataset.instance_data_dir
     if not root.is_dir():
         return {}
@@ -158,7 +158,7 @@ def footage_digests(dataset: DatasetSpec, memo: DigestMemo) -> dict[str, Any]:
 
 
 def _is_mask(path: Path, dataset: DatasetSpec) -> bool:
-    """Whether a video in the footage's folder is a mask of another."""
+    """True if a video in the footage's folder is a mask of another."""
     folder = dataset.mask_dir
     if folder is None or not path.is_relative_to(folder):
         return False

@@ -118,7 +118,7 @@ def _write(path: Path, found: Comparison) -> None:
 
 
 def _read(path: Path, progress: Progress) -> Comparison | None:
-    """What a file says, None if it is not there; one that is damaged is named and passed over."""
+    """Return the contents of a file, None if it is not there; a damaged one is named and ignored."""
     if not path.exists():
         return None
     try:

@@ -1,4 +1,4 @@
-"""How one render is sampled: what a validation run may say once for all renders, and again for some."""
+"""Options for sampling a render, which a validation run sets once for all renders and may replace for some."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -85,7 +85,7 @@ class SamplingConfig(ConfigModel):
 
 
 class SamplingOverrides(ConfigModel):
-    """What differs from the settings that all renders share; none: as there."""
+    """Options that replace the settings of all renders; None: as there."""
 
     num_steps: int | None = Field(
         default=None, ge=2, le=200, description="Sampling steps of this run. 8 with `distilled`."
@@ -347,5 +347,5 @@ def in_numbers(sampling: SamplingConfig, model: ModelConfig) -> SamplingConfig:
 
 
 def image_crf(config: RenderValidationConfig, shared: Shared) -> int:
-    """What given pictures are compressed at; 0: they are not."""
+    """Return the rate factor at which images are compressed; 0: they are not."""
     return shipped(shared.model).image_crf if config.image_crf == "official" else config.image_crf

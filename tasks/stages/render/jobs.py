@@ -86,7 +86,7 @@ def _part(mode: Mode, config: RenderValidationConfig, memo: DigestMemo) -> tuple
 
 
 def _strength(config: RenderValidationConfig) -> tuple[str, ...]:
-    """How firmly a picture is kept, where that is not wholly."""
+    """Return the strength with which an image is kept, where it is not 1, as a part of a key."""
     return () if config.image_strength == 1 else (f"strength {config.image_strength!r}",)
 
 
@@ -99,12 +99,12 @@ def given_files(config: RenderValidationConfig, shared: Shared, memo: DigestMemo
     prompts = shared.prompts
     crf = image_crf(config, shared) if prompts.images else 0
     compressed = (f"crf {crf}",) if crf else ()
-    for entry in prompts.images:
-        key = text_digest("picture", _digest(entry.image, memo), *compressed, *_strength(config))
-        yield Given("i2v", key, file=entry.image), entry
-    for entry in prompts.audio:
-        key = text_digest("sound", _digest(entry.audio, memo), f"{entry.start_seconds:.6f}")
-        yield Given("s2v", key, file=entry.audio, start_seconds=entry.start_seconds), entry
+    for image in prompts.images:
+        key = text_digest("picture", _digest(image.image, memo), *compressed, *_strength(config))
+        yield Given("i2v", key, file=image.image), image
+    for audio in prompts.audio:
+        key = text_digest("sound", _digest(audio.audio, memo), f"{audio.start_seconds:.6f}")
+        yield Given("s2v", key, file=audio.audio, start_seconds=audio.start_seconds), audio
 
 
 def check_files(config: RenderValidationConfig, shared: Shared) -> None:
@@ -163,9 +163,9 @@ class RenderRun:
     sampling: SamplingConfig
     adapters: tuple[Adapter, ...]
     base: bool
-    """Whether the base model is rendered too."""
+    """True if the base model is rendered too."""
     lora: bool
-    """Whether the trained LoRA is rendered."""
+    """True if the trained LoRA is rendered."""
 
 
 def render_runs(config: RenderValidationConfig, model: ModelConfig, memo: DigestMemo) -> list[RenderRun]:
@@ -230,7 +230,7 @@ def prepare_adapters(config: RenderValidationConfig, shared: Shared, progress: P
 
 
 def observed_adapters(config: RenderValidationConfig, memo: DigestMemo) -> list[Mapping[str, Any]]:
-    """What decides the renders of each run, by content: not where an adapter's file lies."""
+    """Return everything that decides the renders of each run, by content: an adapter's path is no part of it."""
     found: list[Mapping[str, Any]] = []
     for run in config.adapters:
         adapters = [_located(adapter, memo) for adapter in run.adapters]
@@ -254,7 +254,7 @@ def expected_shapes(config: RenderValidationConfig, shared: Shared, inputs: Inpu
 
 
 def takes_clips(config: RenderValidationConfig) -> bool:
-    """Whether held-out clips are rendered too."""
+    """True if held-out clips are rendered too."""
     counts = (config.image_to_video_clips, config.audio_to_video_clips, config.extend_clips, config.inpaint_clips)
     return any(counts)
 
@@ -283,7 +283,7 @@ class RenderJob:
     request: RenderRequest
     given: Given | None
     stack: tuple[Adapter, ...]
-    """What is put on the base model: the adapters of the run, and last the trained LoRA."""
+    """Return the adapters that are added to the base model: those of the run, and last the trained LoRA."""
     latents: Path
     video: Path
 

@@ -1,4 +1,4 @@
-"""How the transformer's blocks lie while renders are sampled, and what that takes: for `plan` and for the run."""
+"""Placement of the transformer's blocks while renders are sampled, and its memory: for `plan` and for the run."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -90,7 +90,7 @@ def _chosen(config: RenderValidationConfig, sampling: Sampling, budget_bytes: in
 
 
 def _asked(config: RenderValidationConfig, num_blocks: int) -> EngineOptions:
-    """What the configuration says, `auto` being none.
+    """Return the options that the configuration sets, with `auto` as none.
 
     Raises:
         ConfigError: more blocks than there are.

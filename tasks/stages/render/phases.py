@@ -83,7 +83,7 @@ def conditionings(
 
 
 def _kept(request: RenderRequest, run: StageRun[RenderValidationConfig]) -> Tensor:
-    """Which places [F, H, W] of the clip are kept: 1 kept, 0 made anew."""
+    """Return the mask [F, H, W] of the clip: 1 where it is kept, 0 where it is generated anew."""
     config: RenderValidationConfig = run.config
     if config.inpaint_mask is None:
         return outside(config.inpaint_region, request.grid)
@@ -93,7 +93,7 @@ def _kept(request: RenderRequest, run: StageRun[RenderValidationConfig]) -> Tens
 
 
 def _place(given: Given, request: RenderRequest) -> tuple[str, int, int, float]:
-    """What a file's latent depends on besides the VAEs."""
+    """Return everything that a file's latent depends on besides the VAEs."""
     if given.mode == "i2v":
         return given.key, request.width, request.height, 0.0
     return given.key, 0, 0, request.seconds

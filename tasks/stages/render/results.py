@@ -1,4 +1,4 @@
-"""What renders come to: figures of each, how well it fits its prompt, and the pages that people look at."""
+"""Results of renders: figures of each, how well it fits its prompt, and the pages that people look at."""
 
 import os
 import shutil
@@ -104,7 +104,7 @@ def observed_clip(config: RenderValidationConfig, memo: DigestMemo) -> str | Non
 
 
 def pending_judge(config: RenderValidationConfig) -> "tuple[PendingFile, ...]":
-    """What would have to be downloaded.
+    """Return the files that would have to be downloaded.
 
     Raises:
         CheckpointError, TransientError: no such model, here or on the hub.
