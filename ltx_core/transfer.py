@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class Lane(Protocol):
+class CopyStream(Protocol):
     """Where copies to the device run."""
 
     def copy(self, target: torch.Tensor, source: torch.Tensor, slot: int) -> None:
@@ -24,7 +24,7 @@ class Lane(Protocol):
         ...
 
 
-class HostLane:
+class HostCopyStream:
     """Without a GPU a copy is done when asked for."""
 
     def copy(self, target: torch.Tensor, source: torch.Tensor, slot: int) -> None:
@@ -38,7 +38,7 @@ class HostLane:
         """Nothing is under way."""
 
 
-class CudaLane:
+class CudaCopyStream:
     """A stream of copies; events order it with the computing, so all of it can be captured into a CUDA graph."""
 
     def __init__(self, num_slots: int) -> None:
@@ -71,9 +71,9 @@ class CudaLane:
         self._ready = [None] * len(self._ready)
 
 
-def lane_for(device: torch.device, num_slots: int) -> Lane:
-    """The lane of a device."""
-    return CudaLane(num_slots) if device.type == "cuda" else HostLane()
+def copy_stream_for(device: torch.device, num_slots: int) -> CopyStream:
+    """The copy stream of a device."""
+    return CudaCopyStream(num_slots) if device.type == "cuda" else HostCopyStream()
 
 
 Item = TypeVar("Item")

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
 from ltx_core.engine.contiguous import HostArena, aligned
-from ltx_core.transfer import lane_for
+from ltx_core.transfer import copy_stream_for
 
 SMALLEST = 2**20
 """Bytes of a tensor that is worth a copy of its own."""
@@ -50,7 +50,7 @@ class ActivationOffload:
     def __init__(self, device: torch.device, arena: HostArena, blocks: Iterable[int], bytes_of_a_block: int) -> None:
         self._device, self._arena = device, arena  # which unlocks its memory when it goes
         self._host = {index: arena.allocate(bytes_of_a_block) for index in blocks}
-        self._lane = lane_for(device, SLOTS)
+        self._copy_stream = copy_stream_for(device, SLOTS)
         self._kept: dict[int, list[_Kept]] = {}
         """By block, ascending: a forward enters them so."""
 
@@ -78,13 +78,13 @@ class ActivationOffload:
         self._kept[index] = pieces.found
         for kept in pieces.found:
             assert kept.here is not None  # it was just made
-            self._lane.copy(kept.host, kept.here, index % SLOTS)
+            self._copy_stream.copy(kept.host, kept.here, index % SLOTS)
 
     def _let_go(self, before: int) -> None:
         """Give up the device memory of the blocks before that one, once it is on the host."""
         for index, pieces in self._kept.items():
             if index < before and any(kept.here is not None for kept in pieces):
-                self._lane.wait(index % SLOTS)
+                self._copy_stream.wait(index % SLOTS)
                 for kept in pieces:
                     kept.here = None
 
@@ -94,7 +94,7 @@ class ActivationOffload:
             return saved
         if saved.index in self._kept:
             self._bring(saved.index)
-            self._lane.wait(saved.index % SLOTS)
+            self._copy_stream.wait(saved.index % SLOTS)
             if before := [index for index in self._kept if index < saved.index]:
                 self._bring(before[-1])
             del self._kept[saved.index]  # its views hold what is still to be asked for
@@ -108,7 +108,7 @@ class ActivationOffload:
         for kept in self._kept[index]:
             if kept.here is None:
                 kept.here = torch.empty_like(kept.host, device=self._device)
-                self._lane.copy(kept.here, kept.host, index % SLOTS)
+                self._copy_stream.copy(kept.here, kept.host, index % SLOTS)
 
 
 class _Pieces:

@@ -11,7 +11,7 @@ from torch._dynamo import config as dynamo_config
 from ltx_core.denoiser.blocks import runner_of, set_runner
 from ltx_core.engine.activation_offload import ActivationOffload
 from ltx_core.engine.attention import FusedAttnProcessor
-from ltx_core.engine.block_offload import BlockStream, Travel
+from ltx_core.engine.block_offload import BlockStream, CopyOrder
 from ltx_core.engine.compiling import (
     importing_the_compiler,
     keep_compiled_functions,
@@ -158,8 +158,8 @@ def _stream(options: EngineOptions, device: torch.device) -> BlockStream | None:
     if not options.offloaded_blocks:
         return None
     arena = HostArena(pinned=device.type == "cuda" and options.stream_folder is None, folder=options.stream_folder)
-    travel: Travel = "round" if options.forward_only else "there and back"
-    return BlockStream(device, arena, num_slots=options.num_slots, travel=travel)
+    order: CopyOrder = "round" if options.forward_only else "there and back"
+    return BlockStream(device, arena, num_slots=options.num_slots, order=order)
 
 
 def frozen_weight(layer: torch.nn.Module) -> torch.Tensor:

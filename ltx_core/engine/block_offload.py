@@ -13,7 +13,7 @@ import torch
 
 from ltx_core.engine.contiguous import HostArena, aligned
 from ltx_core.errors import ConfigError
-from ltx_core.transfer import lane_for
+from ltx_core.transfer import copy_stream_for
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class StreamState(NamedTuple):
     """The block that was entered last."""
 
 
-Travel = Literal["there and back", "round"]
+CopyOrder = Literal["there and back", "round"]
 """Forward and then backward through the blocks, as training goes; or forward again and again."""
 
 
@@ -47,12 +47,12 @@ class BlockStream:
     """Streams the blocks that were handed to it. Not thread-safe: one forward and backward at a time."""
 
     def __init__(
-        self, device: torch.device, arena: HostArena, *, num_slots: int = 2, travel: Travel = "there and back"
+        self, device: torch.device, arena: HostArena, *, num_slots: int = 2, order: CopyOrder = "there and back"
     ) -> None:
         if num_slots < 2:
             raise ConfigError(f"{num_slots} slots; block offload wants at least 2, one in use and one being filled")
-        self._device, self._arena, self._num_slots, self._travel = device, arena, num_slots, travel
-        self._lane = lane_for(device, num_slots)
+        self._device, self._arena, self._num_slots, self._order = device, arena, num_slots, order
+        self._copy_stream = copy_stream_for(device, num_slots)
         self._blocks: dict[int, list[_Placed]] = {}
         self._host: dict[int, torch.Tensor] = {}
         self._slots: list[torch.Tensor] = []
@@ -101,9 +101,9 @@ class BlockStream:
         The direction is told from the block before; the first of a backward is the last of the forward again.
         """
         self._allocate()
-        backward = self._travel != "round" and self._goes_back(index)
+        backward = self._order != "round" and self._goes_back(index)
         slot = self._load(index)
-        self._lane.wait(slot)
+        self._copy_stream.wait(slot)
         self._bind(index, slot)
         self._last = index
         keep = {slot}
@@ -112,7 +112,7 @@ class BlockStream:
 
     def settle(self) -> None:
         """Further computing waits for all copies: what a CUDA graph's capture begins and ends with."""
-        self._lane.join()
+        self._copy_stream.join()
 
     @property
     def state(self) -> StreamState:
@@ -126,7 +126,7 @@ class BlockStream:
             if index is not None and self._holds[slot] != index:
                 self._copy(index, slot)
         self._last = wanted.last
-        self._lane.join()
+        self._copy_stream.join()
 
     def assume(self, state: StreamState) -> None:
         """Take it as so: a captured graph was replayed, whose copies this object did not see."""
@@ -138,7 +138,7 @@ class BlockStream:
     def _following(self, index: int, *, backward: bool) -> list[int]:
         """The blocks to come, nearest first, as many as there are slots beside the one in use."""
         ahead = sorted(i for i in self._blocks if (i < index if backward else i > index))
-        if self._travel == "round":
+        if self._order == "round":
             ahead += sorted(i for i in self._blocks if i < index)
         return (ahead[::-1] if backward else ahead)[: self._num_slots - 1]
 
@@ -153,7 +153,7 @@ class BlockStream:
 
     def _copy(self, index: int, slot: int) -> None:
         host = self._host[index]
-        self._lane.copy(self._slots[slot][: host.numel()], host, slot)
+        self._copy_stream.copy(self._slots[slot][: host.numel()], host, slot)
         self._holds[slot] = index
 
     def _distance(self, held: int | None, index: int) -> int:

@@ -105,7 +105,7 @@ class Piece(NamedTuple):
     sound: Sound
 
 
-class Run(NamedTuple):
+class AudioSpan(NamedTuple):
     """Unbroken stereo audio [2, n] at `rate`, from `start` seconds on."""
 
     start: float
@@ -113,13 +113,13 @@ class Run(NamedTuple):
     sound: Sound
 
 
-def unbroken(pieces: Iterable[Piece]) -> Iterator[Run]:
+def unbroken(pieces: Iterable[Piece]) -> Iterator[AudioSpan]:
     """Join pieces to runs."""
     for rate, alike in groupby(pieces, key=attrgetter("rate")):
         yield from _runs(list(alike), rate)
 
 
-def _runs(pieces: Sequence[Piece], rate: int) -> Iterator[Run]:
+def _runs(pieces: Sequence[Piece], rate: int) -> Iterator[AudioSpan]:
     lengths = [piece.sound.shape[1] for piece in pieces]
     counted = np.cumsum([0, *lengths[:-1]]) / rate
     late = np.array([piece.time for piece in pieces]) - counted
@@ -128,15 +128,15 @@ def _runs(pieces: Sequence[Piece], rate: int) -> Iterator[Run]:
         yield _placed(sound, rate, late[begin:end], counted[begin:end])
 
 
-def _placed(sound: Sound, rate: int, late: Seconds, counted: Seconds) -> Run:
+def _placed(sound: Sound, rate: int, late: Seconds, counted: Seconds) -> AudioSpan:
     """A run where its times lie about the count: on their mean, or on a line if they slide."""
     seconds = float(counted[-1] - counted[0])
     if seconds > SLIDING_SECONDS:
         slope, start = np.polyfit(counted - counted[0], late, 1)
         if abs(slope) * seconds > max(LEAST_SLIDE_SECONDS, 2 * float(late.std())):
-            return Run(float(start + counted[0]), round(rate / (1 + slope)), sound)
+            return AudioSpan(float(start + counted[0]), round(rate / (1 + slope)), sound)
     own, usual = float(late[0]), float(late.mean())
-    return Run((own if abs(own - usual) <= ROUNDING_SECONDS else usual) + float(counted[0]), rate, sound)
+    return AudioSpan((own if abs(own - usual) <= ROUNDING_SECONDS else usual) + float(counted[0]), rate, sound)
 
 
 def gaps(late: Seconds, counted: Seconds) -> list[int]:
@@ -329,7 +329,7 @@ def _stereo(frame: Any, path: Path) -> Sound:
     return matrix @ samples.astype(np.float32)
 
 
-def _resampled(run: Run, rate: int) -> Sound:
+def _resampled(run: AudioSpan, rate: int) -> Sound:
     """The run at `rate`; its first sample stays where it was in time."""
     if run.rate == rate:
         return run.sound

@@ -148,7 +148,7 @@ class LayerStream:
     """Streams the layers that were handed to it, in order and over again; a hook brings each layer's weights."""
 
     def __init__(self, device: torch.device) -> None:
-        self.blocks = BlockStream(device, HostArena(pinned=device.type == "cuda"), travel="round")
+        self.blocks = BlockStream(device, HostArena(pinned=device.type == "cuda"), order="round")
 
     def adopt(self, layer: torch.nn.Module) -> None:
         """Take a frozen layer's weights to the host; from now on they are on the device only while it computes."""

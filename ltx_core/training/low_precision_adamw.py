@@ -162,7 +162,7 @@ class Place(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Run:
+class FlatSpan:
     """Parameters laid end to end, and their moments."""
 
     places: tuple[Place, ...]
@@ -187,7 +187,8 @@ class LowPrecisionAdamW:
             "step",
         )
         self.runs = tuple(
-            Run(places, *new_moments(places[-1].part.stop, places[0].parameter.device)) for places in _runs(parameters)
+            FlatSpan(places, *new_moments(places[-1].part.stop, places[0].parameter.device))
+            for places in _runs(parameters)
         )
         self.steps = dict.fromkeys(parameters, 0)
         """Updates of each parameter."""
@@ -223,13 +224,13 @@ class LowPrecisionAdamW:
                 if name in stored:
                     self._restore_one(run, name, part, stored[name])
 
-    def _restore_one(self, run: Run, name: str, part: slice, found: Mapping[str, Tensor]) -> None:
+    def _restore_one(self, run: FlatSpan, name: str, part: slice, found: Mapping[str, Tensor]) -> None:
         self.steps[name] = int(found["step"].item())
         for moment, store in (("exp_avg", run.first), ("exp_avg_sq", run.second)):
             ends = [own.removeprefix(moment) for own in self.moments if own in (moment, f"{moment}_scale")]
             store.restore(part, {end: found[moment + end] for end in ends})
 
-    def _together(self, run: Run) -> Iterator[tuple[Place, ...]]:
+    def _together(self, run: FlatSpan) -> Iterator[tuple[Place, ...]]:
         """The whole run if each parameter has a gradient and as many updates, else one after the other."""
         alive = [place for place in run.places if place.parameter.grad is not None]
         if len(alive) == len(run.places) and len({self.steps[place.name] for place in alive}) == 1:
@@ -237,7 +238,9 @@ class LowPrecisionAdamW:
         else:
             yield from ((place,) for place in alive)
 
-    def _update(self, run: Run, places: tuple[Place, ...], learning_rate: float, generator: torch.Generator) -> None:
+    def _update(
+        self, run: FlatSpan, places: tuple[Place, ...], learning_rate: float, generator: torch.Generator
+    ) -> None:
         part = slice(places[0].part.start, places[-1].part.stop)
         (first_decay, second_decay), settings = self.settings.betas, self.settings
         for place in places:
