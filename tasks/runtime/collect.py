@@ -103,16 +103,26 @@ class _Kept:
     """Of the store, with all they hold."""
 
 
-def _kept(workspace: Workspace, keep_runs: int) -> _Kept:
+def _kept_stages(workspace: Workspace, keep_runs: int) -> _Kept:
+    """Stages that stay, without what they refer to: that takes reading every manifest, for each folder that is asked
+    about."""
     kept = _Kept(_kept_keys(workspace, keep_runs))
-    folders = [(s, f) for s in STAGES for f in find_whole(workspace.root / "stages" / s.name, "*/")]
-    for stage, folder in folders:
+    for stage, folder in _stage_folders(workspace):
         if not stage.manifest(folder).exists():
             _keep_for_unfinished(stage, folder, kept, workspace)
-    for stage, folder in folders:
+    return kept
+
+
+def _kept(workspace: Workspace, keep_runs: int) -> _Kept:
+    kept = _kept_stages(workspace, keep_runs)
+    for stage, folder in _stage_folders(workspace):
         if (stage.name, folder.name) in kept.keys and stage.manifest(folder).exists():
             _keep_for_finished(stage, folder, kept)
     return kept
+
+
+def _stage_folders(workspace: Workspace) -> list[tuple[Stage[Any, Any], Path]]:
+    return [(s, f) for s in STAGES for f in find_whole(workspace.root / "stages" / s.name, "*/")]
 
 
 def _keep_for_unfinished(stage: Stage[Any, Any], folder: Path, kept: _Kept, workspace: Workspace) -> None:
@@ -147,7 +157,7 @@ def _stage(
     manifest = stage.manifest(folder)
     if not manifest.exists() or manifest.path.stat().st_mtime > before:
         return
-    if (stage.name, folder.name) not in _kept(workspace, keep_runs).keys:
+    if (stage.name, folder.name) not in _kept_stages(workspace, keep_runs).keys:
         yield Garbage(folder, _size(folder))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ class Bench:
         own = {"encoder": str(self.vision), "image_size": 28, "dtype": "fp32", "shard_max_samples": 2}
         return {"embed_frames": own}
 
-    @property
+    @cached_property
     def config(self) -> RunConfig:
         return load_config(self.values, self.options)
 

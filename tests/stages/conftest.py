@@ -1,13 +1,16 @@
 """Tiny footage, the miniature model, and workspaces in which all stages ran; each made once for all test processes."""
 
+import json
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.processes import Forked
 from tests.stages.bench import EVERY_STAGE, SCENES, Bench, Results, copied, write_clip
+from tests.stages.media_openers import MediaOpeners
 
 WriteOnce = Callable[[str, Callable[[Path], object]], Path]
 
@@ -59,6 +62,44 @@ def finished(empty: Bench, written_once: WriteOnce) -> Bench:
 def results(finished: Bench) -> Results:
     """What the stages made there."""
     return finished.run(EVERY_STAGE[-1])
+
+
+@dataclass(frozen=True)
+class Elsewhere:
+    """What the stages made of the same input in another workspace, and which of them opened media for it."""
+
+    results: Results
+    opened_media: frozenset[str]
+
+
+@pytest.fixture(scope="session")
+def elsewhere(empty: Bench, written_once: WriteOnce) -> Elsewhere:
+    def write(folder: Path) -> None:
+        with MediaOpeners() as openers:
+            empty.but(workspace=folder / "workspace").run(EVERY_STAGE[-1])
+        (folder / "opened.json").write_text(json.dumps(sorted(openers.stages)))
+
+    folder = written_once("elsewhere", write)
+    results = empty.but(workspace=folder / "workspace").run(EVERY_STAGE[-1])
+    return Elsewhere(results, frozenset(json.loads((folder / "opened.json").read_text())))
+
+
+@pytest.fixture(scope="session")
+def trained_in_int8(finished: Bench, written_once: WriteOnce) -> Path:
+    """A copy of the finished workspace in which a LoRA was trained in 8 bits, too. Do not change it."""
+
+    def write(folder: Path) -> None:
+        workspace = copied(finished.workspace, folder / "workspace")
+        finished.but(workspace=workspace).set(train_lora__base_precision="int8").run("train_lora")
+
+    return written_once("trained in int8", write) / "workspace"
+
+
+@pytest.fixture
+def int8(finished: Bench, trained_in_int8: Path, tmp_path: Path) -> Bench:
+    """A copy of it, to change, and the settings of that training."""
+    workspace = copied(trained_in_int8, tmp_path / "workspace")
+    return finished.but(workspace=workspace).set(train_lora__base_precision="int8")
 
 
 @pytest.fixture

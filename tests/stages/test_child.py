@@ -16,13 +16,15 @@ import psutil
 import pytest
 
 from ltx_core.errors import DataError, OutOfMemory, Stopped
+from ltx_core.media import workers
 from tasks import stage_named
+from tasks.runtime import child
 from tasks.runtime.execute import read_summary
 from tasks.runtime.launch import launch
 from tasks.runtime.messages import write_request
 from tasks.runtime.stage import StageRun
 from tests.processes import children_of
-from tests.stages.bench import Bench, write_clip
+from tests.stages.bench import Bench, copied, perform, write_clip
 
 pytestmark = pytest.mark.whole
 
@@ -59,24 +61,43 @@ class Listener:
 
 @pytest.fixture(scope="session")
 def many(empty: Bench, tmp_path_factory: pytest.TempPathFactory) -> Bench:
-    """Files enough that `split` is still busy when something happens to it; no stage of it loads torch."""
-    footage = tmp_path_factory.mktemp("many")
+    """Files enough that `split` is still busy when something happens to it; no stage of it loads torch. Probed."""
+    folder = tmp_path_factory.mktemp("many")
     for number in range(NUM_FILES):
-        write_clip(footage, f"{number:02d}.mp4", "rolling_ball", width=64 + 2 * number)
-    return empty.but(footage=footage).set(
+        write_clip(folder / "footage", f"{number:02d}.mp4", "rolling_ball", width=64 + 2 * number)
+    bench = empty.but(footage=folder / "footage", workspace=folder / "workspace").set(
         split__remove_duplicates=False, split__contact_sheet_clips=0, limits__max_quarantined_fraction=1.0
     )
+    bench.run("probe")
+    return bench
 
 
 @pytest.fixture
 def execution(many: Bench, tmp_path: Path) -> StageRun:
     """`split`, about to run on what `probe` made of many files."""
-    return _split(many.but(workspace=tmp_path / "workspace"))
+    return _split(many.but(workspace=copied(many.workspace, tmp_path / "workspace")))
+
+
+@pytest.fixture
+def fork(forked_children: None, monkeypatch: pytest.MonkeyPatch) -> Patch:
+    """The child is a fork of this process, for what does not depend on how it is started. `fork(code)`: run `code` in
+    it before anything else."""
+    main, codes = child.main, list[str]()
+
+    def forked() -> None:
+        workers._idle.clear()  # of this process, and so is the thread that starts them
+        workers._starter = ThreadPoolExecutor(1)
+        for code in codes:
+            exec(code, {})
+        main()
+
+    monkeypatch.setattr(child, "main", forked)
+    return codes.append
 
 
 @pytest.fixture
 def patch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Patch:
-    """`patch(code)`: run `code` in the child before anything else, as a broken or talkative library would."""
+    """`patch(code)`: run `code` in the program before anything else, as a broken or talkative library would."""
 
     def write(code: str) -> None:
         folder = tmp_path / "patch"
@@ -117,7 +138,7 @@ def test_sigterm_ends_it_with_stopped_and_keeps_finished_items(execution: StageR
     _assert_goes_on(execution, at_least=3)
 
 
-def test_whatever_is_raised_here_ends_it_first(execution: StageRun) -> None:
+def test_whatever_is_raised_here_ends_it_first(execution: StageRun, fork: Patch) -> None:
     """Ctrl-C, a cancelled flow run, a timeout."""
     children: list[psutil.Process] = []
 
@@ -131,11 +152,9 @@ def test_whatever_is_raised_here_ends_it_first(execution: StageRun) -> None:
     _assert_goes_on(execution, at_least=3)
 
 
-def test_after_ctrl_c_all_it_still_says_is_told(
-    execution: StageRun, patch: Patch, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_after_ctrl_c_all_it_still_says_is_told(execution: StageRun, fork: Patch) -> None:
     """It comes while the child is at its fourth file, which is finished and kept: no later try tells of it."""
-    patch(
+    fork(
         "import itertools, os, signal, time, tasks.runtime.messages as r, tasks.stages.split as s\n"
         "kept, calls, stop, asked = s.as_kept, itertools.count(1), r.Reporter._stop, []\n"
         "def heard(*a): asked.append(stop(*a))\n"
@@ -151,11 +170,10 @@ def test_after_ctrl_c_all_it_still_says_is_told(
     with pytest.raises(KeyboardInterrupt):
         launch(execution, listener)
     assert listener.progress[-1] == (4, NUM_FILES, "files")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    assert launch(execution, Listener()).reused == 4
+    assert perform(execution).summary.reused == 4
 
 
-def test_killed_from_outside_is_told_as_such(execution: StageRun) -> None:
+def test_killed_from_outside_is_told_as_such(execution: StageRun, fork: Patch) -> None:
     with pytest.raises(
         Stopped, match=r"split was killed from outside \(SIGKILL\).*run again to go on.*log.txt"
     ) as told:
@@ -197,9 +215,9 @@ def test_only_the_kernel_says_that_memory_ran_out(execution: StageRun, patch: Pa
     assert "the kernel ended the process of split, for host memory ran out" in told
 
 
-def test_sigterm_that_nothing_hears_ends_it_with_stopped_too(execution: StageRun, patch: Patch) -> None:
+def test_sigterm_that_nothing_hears_ends_it_with_stopped_too(execution: StageRun, fork: Patch) -> None:
     """A library keeps it for good, within one call; the time it is given to commit is cut short here."""
-    patch(
+    fork(
         "import ctypes, time, tasks.stages.split as s\n"
         "sleep = time.sleep\n"
         "time.sleep = lambda seconds: sleep(min(seconds, 0.3))\n"
@@ -222,7 +240,7 @@ def test_sigterm_that_nothing_hears_ends_it_with_stopped_too(execution: StageRun
     thread.join()
 
 
-def test_what_killed_runs_left_goes_at_the_next_run_of_the_stage(execution: StageRun) -> None:
+def test_what_killed_runs_left_goes_at_the_next_run_of_the_stage(execution: StageRun, fork: Patch) -> None:
     """Of the killed one alone: its request, and what it was writing anywhere."""
     with ThreadPoolExecutor(1) as other:
         request = other.submit(write_request, execution).result()
@@ -235,8 +253,12 @@ def test_what_killed_runs_left_goes_at_the_next_run_of_the_stage(execution: Stag
     assert [path for path in left if path.exists()] == [request]
 
 
-def test_a_crash_is_told_with_its_signal_and_the_end_of_the_log(execution: StageRun, patch: Patch) -> None:
-    patch("import faulthandler, tasks.stages.split as s\ns.as_kept = lambda *a: faulthandler._sigsegv()\n")
+def test_a_crash_is_told_with_its_signal_and_the_end_of_the_log(execution: StageRun, fork: Patch) -> None:
+    fork(
+        "import faulthandler, tasks.stages.split as s\n"
+        "faulthandler.disable()\n"  # pytest's, which would write to the terminal
+        "s.as_kept = lambda *a: faulthandler._sigsegv()\n"
+    )
     with pytest.raises(RuntimeError, match=r"the process of split ended with signal SIGSEGV and no word. End of .*log"):
         launch(execution, Listener())
 
@@ -261,11 +283,11 @@ def test_a_child_that_hears_nothing_ends_with_its_parent_too(execution: StageRun
 
 
 def test_of_two_at_once_one_computes_and_the_other_waits_and_reuses(
-    execution: StageRun, patch: Patch, tmp_path: Path
+    execution: StageRun, fork: Patch, tmp_path: Path
 ) -> None:
     """The first goes on with its second file only once the second child said that it waits."""
     told = tmp_path / "told"
-    patch(
+    fork(
         "import itertools, pathlib, time, tasks.stages.split as s\n"
         "kept, calls = s.as_kept, itertools.count()\n"
         "def held(*a):\n"
@@ -291,7 +313,7 @@ def test_of_two_at_once_one_computes_and_the_other_waits_and_reuses(
     assert re.fullmatch(rf"waiting for {re.escape(str(execution.out))}: {who} works in it", note)
 
 
-def test_an_error_of_ours_arrives_as_what_it_was(many: Bench, tmp_path: Path) -> None:
+def test_an_error_of_ours_arrives_as_what_it_was(many: Bench, tmp_path: Path, fork: Patch) -> None:
     """More is too short for this than may be set aside."""
     bench = many.but(workspace=tmp_path / "workspace").set(datasets__0__video__num_frames=33)
     with pytest.raises(
@@ -300,16 +322,16 @@ def test_an_error_of_ours_arrives_as_what_it_was(many: Bench, tmp_path: Path) ->
         launch(_split(bench), Listener())
 
 
-def test_a_defect_is_told_with_the_end_of_the_log(execution: StageRun, patch: Patch) -> None:
-    patch("import tasks.stages.split as s\ns.as_kept = lambda *a: 1 / 0\n")
+def test_a_defect_is_told_with_the_end_of_the_log(execution: StageRun, fork: Patch) -> None:
+    fork("import tasks.stages.split as s\ns.as_kept = lambda *a: 1 / 0\n")
     with pytest.raises(RuntimeError, match="split failed with ZeroDivisionError: division by zero") as caught:
         launch(execution, Listener())
     assert f"End of {execution.out / 'log.txt'}" in str(caught.value)
     assert "in _cut" in str(caught.value)
 
 
-def test_host_memory_that_runs_out_is_told_as_such(execution: StageRun, patch: Patch) -> None:
-    patch("import tasks.stages.split as s\ns.as_kept = lambda *a: bytearray(1 << 62)\n")
+def test_host_memory_that_runs_out_is_told_as_such(execution: StageRun, fork: Patch) -> None:
+    fork("import tasks.stages.split as s\ns.as_kept = lambda *a: bytearray(1 << 62)\n")
     with pytest.raises(OutOfMemory, match="host memory ran out"):
         launch(execution, Listener())
 
@@ -335,10 +357,10 @@ def test_what_libraries_print_reaches_the_log_and_not_the_events(execution: Stag
         assert log.count(source) == NUM_FILES
 
 
-def test_the_log_of_an_earlier_try_is_kept(execution: StageRun, patch: Patch) -> None:
+def test_the_log_of_an_earlier_try_is_kept(execution: StageRun, fork: Patch) -> None:
     (execution.out).mkdir(parents=True)
     (execution.out / "log.txt").write_text("an earlier try\n")
-    patch("import tasks.stages.split as s\ns.as_kept = lambda *a: 1 / 0\n")
+    fork("import tasks.stages.split as s\ns.as_kept = lambda *a: 1 / 0\n")
     with pytest.raises(RuntimeError):
         launch(execution, Listener())
     assert (execution.out / "log.txt").read_text().startswith("an earlier try\n")
@@ -427,10 +449,10 @@ def _kill_parent_and_wait(execution: StageRun) -> None:
 
 
 def _assert_goes_on(execution: StageRun, *, at_least: int) -> None:
-    """Another launch takes what was finished and completes."""
+    """The next run takes what was finished and completes."""
     manifest = execution.manifest
     assert not manifest.exists()
-    summary = launch(execution, Listener())
+    summary = perform(execution).summary
     assert summary.num_out == NUM_FILES
     assert at_least <= summary.reused < NUM_FILES
     assert manifest.exists()

@@ -1,7 +1,6 @@
 """What every stage promises. A new stage is covered the moment it is in STAGES."""
 
 import difflib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,21 +12,12 @@ from flows.config import load_config
 from ltx_core.errors import ConfigError
 from tasks import STAGES
 from tasks.runtime.stage import Stage, identity_key
-from tests.stages.bench import EVERY_STAGE, Bench, Results, set_aside, tree
+from tests.stages.bench import Bench, Results, set_aside, tree
+from tests.stages.conftest import Elsewhere
 
 pytestmark = pytest.mark.whole
 
-WriteOnce = Callable[[str, Callable[[Path], object]], Path]
-
 each_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
-
-
-@pytest.fixture(scope="session")
-def elsewhere(empty: Bench, written_once: WriteOnce) -> Results:
-    """What the stages made of the same input in another workspace."""
-    last = EVERY_STAGE[-1]
-    folder = written_once("elsewhere", lambda folder: empty.but(workspace=folder).run(last))
-    return empty.but(workspace=folder).run(last)
 
 
 @each_stage
@@ -61,8 +51,8 @@ def test_second_decision_reuses_and_writes_nothing(stage: Stage, bench: Bench, r
 
 
 @each_stage
-def test_same_input_elsewhere_gives_the_same(stage: Stage, results: Results, elsewhere: Results) -> None:
-    here, there = results[stage.name], elsewhere[stage.name]
+def test_same_input_elsewhere_gives_the_same(stage: Stage, results: Results, elsewhere: Elsewhere) -> None:
+    here, there = results[stage.name], elsewhere.results[stage.name]
     assert here.manifest.path != there.manifest.path
     assert here.run.decided.key == there.run.decided.key
     assert [row.content() for row in here.manifest] == [row.content() for row in there.manifest]

@@ -15,7 +15,14 @@ pytestmark = pytest.mark.whole
 WriteOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
-@pytest.mark.parametrize("generation", get_args(Generation))
+OF_ALL_OTHER_TESTS = "2.0"
+GENERATIONS = [
+    pytest.param(generation, marks=pytest.mark.extra if generation == OF_ALL_OTHER_TESTS else ())
+    for generation in get_args(Generation)
+]
+
+
+@pytest.mark.parametrize("generation", GENERATIONS)
 def test_footage_to_a_registered_lora(generation: Generation, own: Bench, written_once: WriteOnce) -> None:
     def write(folder: Path) -> None:
         from ltx_core.tiny.write import write_model
@@ -26,6 +33,8 @@ def test_footage_to_a_registered_lora(generation: Generation, own: Bench, writte
     single = next(folder.glob("*.safetensors"), None)
     bench = own.but(checkpoint=single or folder, text_encoder=folder / "gemma" if single else None).set(
         model__flavour=generation,
+        render_validation__video_cfg=1,
+        render_validation__audio_cfg=1,
         render_validation__image_to_video_clips=1,
         render_validation__sound_to_video_clips=1,
     )

@@ -55,32 +55,28 @@ def test_once_for_a_checkpoint_and_told(bench: Bench) -> None:
     assert [line for line in lines if line.startswith("8 bits")] == [f"8 bits: {line}" for line in found.lines()]
 
 
-def test_what_is_chosen_is_what_trains(bench: Bench) -> None:
+def test_what_is_chosen_is_what_trains(int8: Bench) -> None:
     """A choice that was changed in the pool trains another LoRA; a run that began keeps its own."""
-    bench = bench.set(train_lora__base_precision="int8")
-    first = bench.run("train_lora")
+    first = int8.run("train_lora")
     begun, folder = lora(first), first["train_lora"].run.out
-    layer = f"transformer_blocks.0.{read_json(pooled(bench))['products'][0]}"
-    changed(pooled(bench), products=[], native=[layer])
-    again = bench.but()
+    layer = f"transformer_blocks.0.{read_json(pooled(int8))['products'][0]}"
+    changed(pooled(int8), products=[], native=[layer])
+    again = int8.but()
     (folder / "manifest.parquet").unlink()
     shutil.rmtree(folder / "checkpoints" / "step-000002")
     assert lora(again.run("train_lora")) == begun, "the folder's own is used"
-    assert lora(bench.but().run("train_lora", force="train_lora")) != begun, "begun anew, it is the pool's"
+    assert lora(int8.but().run("train_lora", force="train_lora")) != begun, "begun anew, it is the pool's"
     assert read_json(folder / FILE)["native"] == [layer]
 
 
 @pytest.mark.parametrize("text", ['{"version": 0}', "{", ""])
-def test_what_is_damaged_is_named_and_made_again(bench: Bench, text: str) -> None:
-    bench = bench.set(train_lora__base_precision="int8")
-    bench.run("train_lora")
-    good = pooled(bench).read_bytes()
-    pooled(bench).write_text(text)
-    again = bench.but()
-    again.run("train_lora", force="train_lora")
-    assert comparisons(again) == 1
-    assert any(str(pooled(bench)) in note and "damaged" in note for note in again.progress.told)
-    assert pooled(bench).read_bytes() == good
+def test_what_is_damaged_is_named_and_made_again(int8: Bench, text: str) -> None:
+    good = pooled(int8).read_bytes()
+    pooled(int8).write_text(text)
+    int8.run("train_lora", force="train_lora")
+    assert comparisons(int8) == 1
+    assert any(str(pooled(int8)) in note and "damaged" in note for note in int8.progress.told)
+    assert pooled(int8).read_bytes() == good
 
 
 @pytest.mark.parametrize("how", ["weights", "products"])

@@ -25,10 +25,10 @@ def test_a_lycoris_adapter_is_trained_rendered_and_given_to_another_run(bench: B
         train_lora__lycoris=LOKR,
         train_lora__base_precision="int8",
         train_lora__streamed_blocks="all",
-        train_lora__steps=30,
-        train_lora__learning_rate=1e-2,
-        train_lora__checkpoint_interval=30,
-        train_lora__eval_interval=30,
+        train_lora__steps=12,
+        train_lora__learning_rate=2e-2,
+        train_lora__checkpoint_interval=12,
+        train_lora__eval_interval=12,
     )
     results = asked.run("render_validation")
     row = final_checkpoint(results["train_lora"].manifest)

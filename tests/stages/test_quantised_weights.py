@@ -42,41 +42,41 @@ def test_second_start_reads_what_the_first_made(bench: Bench) -> None:
     assert f"0 files read, {num} made" in told(fp8)[0]
 
 
-def test_renders_share_them_and_are_others(bench: Bench, results: Results) -> None:
+def test_renders_share_them_and_are_others(int8: Bench, results: Results) -> None:
     plain = {row.sha256 for row in results["render_validation"].manifest}
-    bench.but().set(train_lora__base_precision="int8").run("train_lora")
-    streamed = bench.but().set(render_validation__streamed_blocks="all")
-    assert not streamed.run("render_validation")["render_validation"].built, "where weights wait changes nothing"
+    native = int8.set(train_lora__base_precision="native", render_validation__render_base=False)
+    streamed = native.set(render_validation__streamed_blocks="all")
     moved = streamed.run("render_validation", force="render_validation")
-    assert {row.sha256 for row in moved["render_validation"].manifest} == plain
-    int8 = bench.but().set(render_validation__base_precision="int8")
-    rows = list(int8.run("render_validation")["render_validation"].manifest)
+    assert not native.run("render_validation")["render_validation"].built, "where weights wait changes nothing"
+    found = {row.sha256 for row in moved["render_validation"].manifest}
+    assert found < plain
+    both = native.set(render_validation__base_precision="int8")
+    rows = list(both.run("render_validation")["render_validation"].manifest)
     assert plain.isdisjoint(row.sha256 for row in rows)
-    assert ", 0 made" in told(int8)[0], "training has made them"
+    assert ", 0 made" in told(both)[0], "training has made them"
 
 
-def test_damaged_weights_are_named_and_made_again(bench: Bench) -> None:
-    bench = bench.set(train_lora__base_precision="int8")
-    first, victim = lora(bench.run("train_lora")), weights(bench)[0]
+def test_damaged_weights_are_named_and_made_again(int8: Bench) -> None:
+    first, victim = lora(int8.run("train_lora")), weights(int8)[0]
     data = bytearray(victim.read_bytes())
     data[-1] ^= 64
     victim.write_bytes(data)
-    again = bench.but()
+    again = int8.but()
     assert lora(again.run("train_lora", force="train_lora")) == first
     damaged, count = told(again)
     assert str(victim) in damaged
     assert ", 1 made" in count
 
 
-def test_weights_that_no_kept_run_reads_are_garbage(bench: Bench, results: Results) -> None:
+def test_weights_that_no_kept_run_reads_are_garbage(int8: Bench, results: Results) -> None:
     native = results["train_lora"].run.decided.key
-    int8 = bench.set(train_lora__base_precision="int8").run("train_lora")["train_lora"].run.decided
-    place = bench.place
+    quantised = int8.run("train_lora")["train_lora"].run.decided.key
+    place = int8.place
 
     def listed() -> set[Path]:
         return {item.path.parent for item in find_garbage(place, 0) if item.path.is_relative_to(place.quantised)}
 
-    place.set_latest("train_lora", int8.key)
+    place.set_latest("train_lora", quantised)
     assert listed() == set()
     place.set_latest("train_lora", native)
     assert listed() == {place.quantised}

@@ -1,6 +1,7 @@
 """Training as two processes on the CPU: what the task is told, what is left, and how all of them end."""
 
 import json
+import multiprocessing
 import os
 import re
 import signal
@@ -17,16 +18,19 @@ import pytest
 from ltx_core.errors import ConfigError, DataError, Stopped
 from ltx_core.training.samples import StoreSource
 from tasks import stage_named
+from tasks.runtime import torchrun as torchrun_module
 from tasks.runtime.execute import read_summary
 from tasks.runtime.launch import launch
 from tasks.runtime.messages import write_request
 from tasks.runtime.stage import StageRun
-from tests.processes import children_of
+from tests.numerics.training.test_ranks import free_port
+from tests.processes import children_of, make_threads_anew
 from tests.stages.bench import Bench
 from tests.stages.test_child import Listener
 
 pytestmark = [pytest.mark.whole, pytest.mark.usefixtures("forked_children")]
 END_SECONDS = 15.0
+MODULE = "tasks.runtime.torchrun"
 
 
 @pytest.fixture
@@ -73,17 +77,17 @@ def test_a_killed_rank_ends_the_stage_within_seconds_and_is_named(training: Call
 
 
 def test_ranks_stop_together_go_on_from_there_and_leave_one_result(training: Callable[..., StageRun]) -> None:
-    execution = training(train_lora__steps=40, train_lora__checkpoint_interval=40)
+    execution = training(train_lora__steps=12, train_lora__checkpoint_interval=12)
     with pytest.raises(Stopped, match="stopped while training"):
         launch(execution, Listener(at=2, then=lambda: processes()[0].send_signal(signal.SIGTERM)))
     listener = Listener()
     summary = launch(execution, listener)
     assert summary.figures["resumed_from_step"] >= 2
-    assert summary.figures["steps"] == 40
+    assert summary.figures["steps"] == 12
     assert any(note.startswith("going on from step") for note in listener.notes)
-    assert listener.progress[-1] == (40, 40, "steps")
+    assert listener.progress[-1] == (12, 12, "steps")
     names = one_result(execution)
-    assert (names[0], names[-1]) == ("final", "step-000040")
+    assert (names[0], names[-1]) == ("final", "step-000012")
 
 
 def test_others_end_with_the_first(training: Callable[..., StageRun]) -> None:
@@ -115,26 +119,45 @@ def test_what_another_rank_finds_wrong_arrives_as_what_it_was(
         launch(execution, Listener())
 
 
-def test_several_machines_are_told_what_to_start_and_torchrun_does_it(training: Callable[..., StageRun]) -> None:
+def torchrun(request: str) -> None:
+    """The command itself, which imports torch in three processes."""
+    words = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", MODULE, request]
+    clean = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+    ended = subprocess.run(words, env=clean, capture_output=True, text=True, check=False, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+
+
+def forks(request: str) -> None:
+    """The two processes that it starts, with the variables that it sets, as forks of this one."""
+    names = {"WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    fork = multiprocessing.get_context("fork")
+    ranks = [fork.Process(target=as_rank, args=(number, names, request)) for number in range(2)]
+    for rank in ranks:
+        rank.start()
+    for rank in ranks:
+        rank.join(300)
+    assert [rank.exitcode for rank in ranks] == [0, 0]
+
+
+def as_rank(number: int, names: dict[str, Any], request: str) -> None:
+    make_threads_anew()
+    ours = names | {"RANK": number, "LOCAL_RANK": number}
+    os.environ.update({name: str(value) for name, value in ours.items()})
+    sys.argv = [MODULE, request]
+    torchrun_module.main()
+
+
+@pytest.mark.parametrize("start", [forks, pytest.param(torchrun, marks=pytest.mark.extra)])
+def test_several_machines_are_told_what_to_start_and_torchrun_does_it(
+    start: Callable[[str], None], training: Callable[..., StageRun]
+) -> None:
     """Two ranks of one machine stand for two machines; the base is cut among them."""
     execution = training(memory__num_nodes=2, memory__sharding="full")
     with pytest.raises(ConfigError, match="start this on every machine") as caught:
         launch(execution, Listener())
-    request = re.findall(r"tasks\.runtime\.torchrun (\S+)", str(caught.value))[0]
+    request = re.findall(rf"{re.escape(MODULE)} (\S+)", str(caught.value))[0]
     assert json.loads(Path(request).read_text())["stage"] == "train_lora"
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "tasks.runtime.torchrun",
-        request,
-    ]
-    clean = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
-    ended = subprocess.run(command, env=clean, capture_output=True, text=True, check=False, timeout=300)
-    assert ended.returncode == 0, ended.stderr
+    start(request)
     assert one_result(execution) == ["final", "step-000001", "step-000002"]
     assert read_summary(execution.manifest).figures["steps"] == 2
 

@@ -3,13 +3,11 @@ another result. Generated over STAGES and SUBJECTS, so that a new one is covered
 """
 
 import json
-from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import av
 import pytest
 
 import tasks as tasks_module
@@ -19,10 +17,9 @@ from flows.selection import Selection
 from ltx_core.io.atomic import find_whole
 from tasks import STAGES, stage_named
 from tasks.runtime.stage import DECODING, SUBJECTS, Stage, Subject
-from tasks.stages.parts import clip_encoder as clip_decoding
-from tasks.stages.parts import file_reading
 from tests.stages import bench as bench_module
-from tests.stages.bench import EVERY_STAGE, Bench, Results, set_aside
+from tests.stages.bench import Bench, Results, set_aside
+from tests.stages.conftest import Elsewhere
 
 pytestmark = pytest.mark.whole
 
@@ -85,30 +82,10 @@ def test_another_version_of_a_subject_reaches_every_stage_that_computes_with_it(
         assert summary.computed == summary.num_out, stage.name
 
 
-def test_who_opens_media_says_so(finished: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_opens_media_says_so(elsewhere: Elsewhere) -> None:
     """Whatever stage decodes a file depends on how that is done."""
-    opening: set[str] = set()
-    running: list[str] = []
-    run = Stage.__dict__["full_version"].fget
-
-    def recorded(read: Callable[..., Any]) -> Callable[..., Any]:
-        def reading(*args: Any, **kwargs: Any) -> Any:
-            opening.add(running[-1])
-            return read(*args, **kwargs)
-
-        return reading
-
-    def asked(stage: Stage[Any, Any]) -> str:  # what every execution asks of its stage first
-        running.append(stage.name)
-        return str(run(stage))
-
-    monkeypatch.setattr(av, "open", recorded(av.open))
-    for module in (file_reading, clip_decoding):  # worker processes open files for these
-        monkeypatch.setattr(module, "read_apart", recorded(module.read_apart))
-    monkeypatch.setattr(Stage, "full_version", property(asked))
-    finished.but(workspace=tmp_path / "new").run(EVERY_STAGE[-1])
-    assert {"probe", "split", "encode_latents"} <= opening
-    assert opening == {stage.name for stage in STAGES if DECODING in stage.subjects}
+    assert {"probe", "split", "encode_latents"} <= elsewhere.opened_media
+    assert elsewhere.opened_media == {stage.name for stage in STAGES if DECODING in stage.subjects}
 
 
 def test_a_workspace_of_the_last_release_is_computed_anew_and_the_plan_says_why(bench: Bench, results: Results) -> None:
