@@ -1,6 +1,6 @@
 # make install   .venv with everything constraints.txt pins; the CPU build of torch where there is no NVIDIA GPU
 # make demo      miniature model and footage to a trained LoRA, renders and an MLflow run, on any machine
-# make test      every test but those of benchmarks, of disturbances at random, and at the real model's width
+# make test      every promise; of values that go together each once, and no benchmarks or real widths
 # make test-all  those too
 # make check     format, lint, types, and the default tier of tests (a minute on two cores)
 # make lock      pin this environment: constraints.txt, and uv.lock, for which it needs uv

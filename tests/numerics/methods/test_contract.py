@@ -45,6 +45,10 @@ FOR_RESUMING: dict[str, Any] = {"optimizer": "adamw_bf16", "base_precision": "in
 """Weights that are rounded stochastically, and a base in 8 bits."""
 Trained = Callable[[str], TrainResult]
 every_case = pytest.mark.parametrize("case", CASES)
+all_at_once = pytest.mark.parametrize(
+    "case", [pytest.param(case, marks=() if case == "all" else pytest.mark.extra) for case in CASES]
+)
+"""What trains three times: every method is in `all`, and each by itself in the longest tests."""
 
 
 def settings_of(case: str, **changes: Any) -> dict[str, Any]:
@@ -129,7 +133,7 @@ def test_on_it_changes_the_lora(case: str, plain: TrainResult, resident: Trained
     assert resident(case).base_eval_loss == plain.base_eval_loss
 
 
-@every_case
+@all_at_once
 def test_killed_with_offloaded_blocks_and_run_again_it_ends_with_the_same_bytes(
     case: str, resident: Trained, tmp_path: Path
 ) -> None:
@@ -142,7 +146,7 @@ def test_killed_with_offloaded_blocks_and_run_again_it_ends_with_the_same_bytes(
     assert checkpoint(again) == checkpoint(whole)
 
 
-@every_case
+@all_at_once
 def test_two_ranks_train_as_one_does(case: str, tmp_path: Path) -> None:
     changes = settings_of(case, steps=3, log_interval=1) | {"optimizer": "adamw"}
     alone = train_lora(everything_job(tmp_path / "one", **changes), Silent())

@@ -25,7 +25,7 @@ from ltx_core.training.run import TrainJob, prepare
 from ltx_core.training.samples import SampleInfo
 from tests.numerics.training.conftest import CHANNELS, REGISTERS, TEXT, build_connectors, build_transformer
 
-pytestmark = pytest.mark.numerics
+pytestmark = [pytest.mark.numerics, pytest.mark.extra]
 SHAPE, BUCKET, RATE = LatentShape(4, 3, 3), "96x96@25", 24.0
 WIDTH, BLOCK, STEPS = 16, 0, 40
 NAMES = tuple("abcdef")

@@ -24,7 +24,7 @@ from ltx_core.training.metrics import History
 from ltx_core.training.run import TrainJob, prepare
 from tests.numerics.training.conftest import REGISTERS, MemorySource, build_connectors, build_transformer, make_clip
 
-pytestmark = pytest.mark.numerics
+pytestmark = [pytest.mark.numerics, pytest.mark.extra]
 EVERY_LAYER = ("proj_in", "proj_out", "to_q", "to_k", "to_v", "to_out.0", "net.0.proj", "net.2")
 """So that the LoRA of a random base can learn at all."""
 SETTINGS: dict[str, Any] = {

@@ -73,7 +73,9 @@ def native(
     return _native["loss"]
 
 
-@pytest.mark.parametrize(("precision", "low_backward"), [("int8", True), ("fp8", True), ("fp8", False)])
+@pytest.mark.parametrize(
+    ("precision", "low_backward"), [("int8", True), pytest.param("fp8", True, marks=pytest.mark.extra), ("fp8", False)]
+)
 def test_8_bits_end_where_full_precision_ends(
     precision: str, low_backward: bool, job_of: JobOf, tmp_path: Path, native: tuple[float, float]
 ) -> None:
@@ -110,6 +112,7 @@ def test_all_policies_at_once_change_no_byte_and_resume(job_of: JobOf, tmp_path:
     assert run(job_of(tmp_path / "native")).lora_path.read_bytes() != alone.lora_path.read_bytes()
 
 
+@pytest.mark.extra
 def test_seeds_move_the_loss_as_far(job_of: JobOf, tmp_path: Path, native: tuple[float, float]) -> None:
     other = [losses(job_of, tmp_path / str(seed), seed=seed) for seed in (8, 9)]
     assert max(abs(loss / native[1] - 1) for _, loss in other) > 5 * BAND

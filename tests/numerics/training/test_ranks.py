@@ -121,7 +121,10 @@ def by_one(_trained: dict[str, Path], job_of: JobOf, tmp_path_factory: pytest.Te
     return train_lora(job_of(_trained["one"]), Silent())
 
 
-@pytest.mark.parametrize("accumulation", [2, 4])
+@pytest.mark.parametrize(
+    "accumulation",
+    [pytest.param(2, marks=pytest.mark.extra), 4],  # 2 with every method on: tests/numerics/methods/test_contract.py
+)
 def test_two_ranks_train_as_one_does(
     accumulation: int, job_of: JobOf, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -216,7 +219,7 @@ def test_a_step_that_cannot_be_shared_evenly_is_refused(job_of: JobOf, tmp_path:
     assert "set gradient_accumulation_steps to a multiple of 2" in ended[0][1]
 
 
-@pytest.mark.parametrize("activation_checkpointing", [0.0, 1.0])
+@pytest.mark.parametrize("activation_checkpointing", [pytest.param(0.0, marks=pytest.mark.extra), 1.0])
 def test_a_base_cut_among_ranks_trains_as_a_whole_one(
     activation_checkpointing: float, job_of: JobOf, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

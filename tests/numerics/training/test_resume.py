@@ -84,7 +84,7 @@ def check_same(result: TrainResult, wanted: TrainResult) -> None:
     assert (result.eval_loss, result.base_eval_loss) == (wanted.eval_loss, wanted.base_eval_loss)
 
 
-@pytest.mark.parametrize("step", [3, 4, 7])
+@pytest.mark.parametrize("step", [3, *(pytest.param(step, marks=pytest.mark.extra) for step in (4, 7))])
 def test_killed_after_a_step(step: int, job_of: JobOf, tmp_path: Path, undisturbed: TrainResult) -> None:
     job = job_of(tmp_path)
     assert in_child(lambda: train_lora(job, KilledAt(step))) == -signal.SIGKILL
@@ -93,7 +93,10 @@ def test_killed_after_a_step(step: int, job_of: JobOf, tmp_path: Path, undisturb
     check_same(result, undisturbed)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw_bf16", "adamw8bit"])
+@pytest.mark.parametrize(
+    "optimizer",
+    ["adamw_bf16", pytest.param("adamw8bit", marks=pytest.mark.extra)],  # which is resumed with all methods, too
+)
 def test_killed_at_random_steps(optimizer: str, job_of: JobOf, tmp_path: Path) -> None:
     """Of one run, one after another; what is resumed was itself resumed."""
     steps = sorted(random.Random(optimizer).sample(range(4, LONG_STEPS + 1), 2))
@@ -115,7 +118,7 @@ def test_killed_again_and_again(job_of: JobOf, tmp_path: Path, undisturbed: Trai
     check_same(train_lora(job, Silent()), undisturbed)
 
 
-@pytest.mark.parametrize("last", [11, 33])
+@pytest.mark.parametrize("last", [pytest.param(11, marks=pytest.mark.extra), 33])
 def test_killed_between_the_batches_of_a_step(
     last: int, job_of: JobOf, source_of: Any, tmp_path: Path, undisturbed: TrainResult
 ) -> None:
@@ -146,7 +149,7 @@ def test_killed_while_a_checkpoint_is_written(
     check_same(result, undisturbed)
 
 
-@pytest.mark.parametrize("step", [1, 3, 7])
+@pytest.mark.parametrize("step", [1, pytest.param(3, marks=pytest.mark.extra), 7])
 def test_stopped_when_asked(step: int, job_of: JobOf, tmp_path: Path, undisturbed: TrainResult) -> None:
     job = job_of(tmp_path)
     with pytest.raises(Stopped, match="stopped while"):

@@ -9,6 +9,7 @@ from ltx_core.engine import compiling
 from ltx_core.engine.compiling import importing_the_compiler
 
 
+@pytest.mark.whole
 def test_it_is_there_at_the_end() -> None:
     with importing_the_compiler():
         pass

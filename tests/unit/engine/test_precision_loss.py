@@ -96,7 +96,7 @@ def test_without_outliers_all_is_multiplied() -> None:
     assert all(loss.weights < 0.02 for loss in made.worst)
 
 
-@pytest.mark.parametrize(("size", "lost"), [(30.0, 0.068), (100.0, 0.227)])
+@pytest.mark.parametrize(("size", "lost"), [(30.0, 0.068), pytest.param(100.0, 0.227, marks=pytest.mark.extra)])
 def test_what_an_outlier_spoils_is_held_and_not_multiplied(size: float, lost: float) -> None:
     made = of_outlier(size)
     assert set(made.products) == kinds() - AFTER_MODULATION
@@ -128,7 +128,7 @@ def gradients(stored: Weights, options: EngineOptions) -> torch.Tensor:
     return torch.cat(wanted)
 
 
-@pytest.mark.parametrize("size", [30.0, 100.0])
+@pytest.mark.parametrize("size", [pytest.param(30.0, marks=pytest.mark.extra), 100.0])
 def test_gradients_of_a_lora_lose_little_with_the_choice_and_much_without(size: float) -> None:
     stored = weights()
     for block in range(NUM_BLOCKS):

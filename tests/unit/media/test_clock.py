@@ -15,6 +15,8 @@ from ltx_core.media.frames import decode_frames
 from ltx_core.media.probe import probe_media
 from ltx_core.media.reading import listed_packets
 
+pytestmark = pytest.mark.whole
+
 Pixels = npt.NDArray[np.uint8]
 Number = tuple[Callable[[int], Pixels], Callable[[Pixels], int]]
 WriteVideo = Callable[..., Path]

@@ -8,20 +8,21 @@ from types import ModuleType
 import pytest
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
-QUICK = (
-    "tff.mpg",
+QUICK = ("tff.mpg", "pq.mkv", "rate59.94.mkv", "shape.ts")
+"""In the default tier."""
+EACH_KIND = (
     "unflagged.mp4",
     "film.mp4",
     "psf.mpg",
-    "pq.mkv",
     "hlg.mkv",
     "hlg.mov",
     "p3.mkv",
-    "rate59.94.mkv",
     "phone.mp4",
-    "shape.ts",
+    "bframes264.avi",
+    "gap.mkv",
+    "prores.mov",
 )
-"""At least one of each kind is looked at in the default tier."""
+"""In `make test` besides; all of them are in the longest tests."""
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +34,14 @@ def cases() -> Iterator[ModuleType]:
     sys.path.remove(str(SCRIPTS))
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.whole) for name in EACH_KIND)])
 def test_a_case_of_each_kind(cases: ModuleType, name: str, tmp_path: Path) -> None:
     (case,) = (case for case in cases.files() if case.name == name)
     right, figures = cases.judged(case, tmp_path)
     assert right, figures
 
 
-@pytest.mark.whole
+@pytest.mark.extra
 @pytest.mark.parametrize("kind", ["interlaced", "colors", "rates", "avi", "sounds", "others", "file_cases"])
 def test_all_cases(cases: ModuleType, kind: str, tmp_path: Path) -> None:
     """But for the streams of minutes, which take as long to make; test_clock.py counts the packets of such."""
@@ -49,6 +50,7 @@ def test_all_cases(cases: ModuleType, kind: str, tmp_path: Path) -> None:
     assert not {name: figures for name, (right, figures) in verdicts.items() if not right}
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("name", "option", "reason"),
     [

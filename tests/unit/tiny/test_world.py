@@ -25,7 +25,7 @@ from ltx_core.tiny.world import (
 )
 from tests import detectors
 
-SPECS = random.Random(5).sample(all_specs(list(SHAPES), list(AUDIO), list(COLOURS)), 128)
+SPECS = random.Random(5).sample(all_specs(list(SHAPES), list(AUDIO), list(COLOURS)), 40)
 
 
 @pytest.fixture(scope="module")
