@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from flows.cli.app import main
 from ltx_core.errors import Stopped
 from ltx_core.io.atomic import find_whole
 from ltx_core.io.lock import folder_lock, try_folder_lock
@@ -76,7 +77,10 @@ def test_collections_of_other_processes_during_a_run(own: Bench, results: Result
         assert disturbed[name].manifest.digest == result.manifest.digest, name
 
 
-@pytest.mark.parametrize("stage", ["embed_text", "encode_latents", "embed_frames"])
+@pytest.mark.parametrize(
+    "stage",
+    ["embed_text", *(pytest.param(stage, marks=pytest.mark.extra) for stage in ("encode_latents", "embed_frames"))],
+)
 def test_what_a_stopped_stage_has_made_is_kept_for_it(stage: str, own: Bench) -> None:
     bench = own.but(workspace=own.workspace.with_name("new"))
     bench.run(EVERY_STAGE[EVERY_STAGE.index(stage) - 1])
@@ -154,23 +158,21 @@ def test_who_waits_for_a_folder_that_is_deleted_meanwhile_makes_it_anew(tmp_path
         assert held
 
 
-def test_the_command_deletes_what_it_names(bench: Bench, tmp_path: Path) -> None:
+def test_the_command_deletes_what_it_names(bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import yaml
 
     bench.set(encode_latents__dtype="bf16").run("encode_latents")
     config = tmp_path / "ltx2-lora.yaml"
     config.write_text(yaml.safe_dump(bench.values))
-    told = [_gc(config, *options) for options in ((), ("--older-than", "0"), ("--older-than", "0", "--yes"))]
+    told = []
+    for options in ((), ("--older-than", "0"), ("--older-than", "0", "--yes")):
+        assert main(["gc", str(config), "--keep-runs", "0", *options]) == 0
+        told.append(capsys.readouterr().out)
     assert "in 0 places could be deleted" in told[0]
     assert "pool/latents" in told[1]
     assert told[1].splitlines()[:-1] == told[2].splitlines()[:-1]
     assert told[2].splitlines()[-1].endswith("deleted")
     assert listed(bench) == set()
-
-
-def _gc(config: Path, *options: str) -> str:
-    command = [sys.executable, "-m", "flows", "gc", str(config), "--keep-runs", "0", *options]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
 def _has_open(pid: int, path: Path) -> bool:

@@ -91,12 +91,7 @@ def test_a_clip_that_cannot_be_decoded_is_set_aside_alone(own: Bench) -> None:
     assert result.summary.computed == len(SCENES) - 1
 
 
-def test_no_thread_outlives_the_stage(finished: Bench, tmp_path: Path) -> None:
-    encoded(finished, tmp_path / "workspace")
-    assert not [t.name for t in threading.enumerate() if t.name.startswith(("decode ahead", "store samples"))]
-
-
-def test_the_stage_runs_the_loop_that_is_measured(
+def test_the_stage_runs_the_loop_that_is_measured_and_leaves_no_thread(
     finished: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """benchmarks/encode_stage.py times `encode_clips` over `encode_pixels`; so must the stage use them."""
@@ -110,3 +105,4 @@ def test_the_stage_runs_the_loop_that_is_measured(
     monkeypatch.setattr("tasks.stages.parts.clip_encoder.encode_pixels", spy)
     encoded(finished, tmp_path / "workspace")
     assert shapes == [(1, 3, 9, 64, 64)] * len(SCENES)
+    assert not [t.name for t in threading.enumerate() if t.name.startswith(("decode ahead", "store samples"))]
