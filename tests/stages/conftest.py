@@ -3,11 +3,14 @@
 import json
 import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from ltx_core.media import workers
+from tasks.runtime import child
 from tests.processes import Forked
 from tests.stages.bench import EVERY_STAGE, SCENES, Bench, Results, copied, write_clip
 from tests.stages.media_openers import MediaOpeners
@@ -120,3 +123,20 @@ def own(finished: Bench, tmp_path: Path) -> Bench:
 def forked_children(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes of stages are forks of this one, which has loaded torch already."""
     monkeypatch.setattr(subprocess, "Popen", Forked)
+
+
+@pytest.fixture
+def fork(forked_children: None, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """The child is a fork of this process, for what does not depend on how it is started. `fork(code)`: run `code` in
+    it before anything else."""
+    main, codes = child.main, list[str]()
+
+    def forked() -> None:
+        workers._idle.clear()  # of this process, and so is the thread that starts them
+        workers._starter = ThreadPoolExecutor(1)
+        for code in codes:
+            exec(code, {})
+        main()
+
+    monkeypatch.setattr(child, "main", forked)
+    return codes.append

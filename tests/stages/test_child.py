@@ -16,9 +16,7 @@ import psutil
 import pytest
 
 from ltx_core.errors import DataError, OutOfMemory, Stopped
-from ltx_core.media import workers
 from tasks import stage_named
-from tasks.runtime import child
 from tasks.runtime.execute import read_summary
 from tasks.runtime.launch import launch
 from tasks.runtime.messages import write_request
@@ -76,23 +74,6 @@ def many(empty: Bench, tmp_path_factory: pytest.TempPathFactory) -> Bench:
 def execution(many: Bench, tmp_path: Path) -> StageRun:
     """`split`, about to run on what `probe` made of many files."""
     return _split(many.but(workspace=copied(many.workspace, tmp_path / "workspace")))
-
-
-@pytest.fixture
-def fork(forked_children: None, monkeypatch: pytest.MonkeyPatch) -> Patch:
-    """The child is a fork of this process, for what does not depend on how it is started. `fork(code)`: run `code` in
-    it before anything else."""
-    main, codes = child.main, list[str]()
-
-    def forked() -> None:
-        workers._idle.clear()  # of this process, and so is the thread that starts them
-        workers._starter = ThreadPoolExecutor(1)
-        for code in codes:
-            exec(code, {})
-        main()
-
-    monkeypatch.setattr(child, "main", forked)
-    return codes.append
 
 
 @pytest.fixture
