@@ -5,7 +5,7 @@ None for what looks or sounds like nothing in it.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ltx_core.shapes import AUDIO_RATE
-from ltx_core.tiny.world import AUDIO, BACKGROUNDS, COLOURS, SHAPES, Scene, draw
+from ltx_core.tiny.world import AUDIO, BACKGROUNDS, COLOURS, SHAPES, UNSEEN, Scene, Spec, draw
 
 SEEN = 40
 """Pixels of the square that an outline is compared in."""
@@ -53,6 +53,27 @@ def find_objects(pixels: Tensor) -> Objects:
     x = (mask * columns).sum((2, 3)) / area.clamp(min=1)
     y = (mask * rows[:, None]).sum((2, 3)) / area.clamp(min=1)
     return Objects(mask, colour, ground.mean(1), torch.stack([x, y], -1), area)
+
+
+def right(specs: Sequence[Spec], pixels: Tensor, audio: Tensor) -> dict[str, list[bool]]:
+    """For each clip, whether each thing is as its specification says, and all of colour, shape, motion and sound.
+
+    Sound is right if its kind is: low tones are one, high tones another; `pitch` measures them.
+    """
+    found = find_objects(pixels)
+    detected = {
+        "colour": (colours(found), [spec.objects[0][0] for spec in specs]),
+        "shape": (shapes(found), [spec.objects[0][1] for spec in specs]),
+        "motion": (motions(found), [spec.motion for spec in specs]),
+        "background": (backgrounds(found), [spec.background for spec in specs]),
+        "sound": ([_kind(heard) for heard in audio_kinds(audio)], [_kind(spec.audio) for spec in specs]),
+    }
+    same = {
+        name: [one == other for one, other in zip(seen, wanted, strict=True)]
+        for name, (seen, wanted) in detected.items()
+    }
+    parts = (same[name] for name in ("colour", "shape", "motion", "sound"))
+    return {**same, "all": [all(of_one) for of_one in zip(*parts, strict=True)]}
 
 
 def colours(found: Objects) -> list[str | None]:
@@ -116,6 +137,12 @@ def sides(audio: Tensor) -> Tensor:
     quarter = audio.shape[-1] // 4
     power = torch.stack([audio[..., :quarter].square().mean(-1), audio[..., -quarter:].square().mean(-1)], 1)
     return (power[..., 1] - power[..., 0]) / (power.sum(-1) + 1e-9)
+
+
+def _kind(sound: str | None) -> str | None:
+    if sound is None or sound in UNSEEN or not AUDIO[sound].hertz:
+        return sound
+    return "low tone" if AUDIO[sound].hertz < 1000 else "high tone"
 
 
 def _audio(stereo: Tensor) -> str | None:

@@ -16,7 +16,7 @@ from ltx_core.checkpoint.keys import to_original_keys
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.tokens import unpack_video
 from ltx_core.sampling.schedule import dev_sigmas
-from ltx_core.tiny.world import AUDIO, UNSEEN, Spec
+from ltx_core.tiny.world import AUDIO, Spec
 from scripts.pretrain.batches import in_batches
 from scripts.pretrain.denoiser import Geometry, Learner
 from scripts.pretrain.text import Text
@@ -69,30 +69,13 @@ def _guided(tokens: Tensor, velocity: Tensor, sigma: float, following: float, cf
 def measure(specs: list[Spec], rendered: Rendered) -> dict[str, float]:
     """Fractions of clips in which each thing is right, and all of them."""
     pixels, audio = rendered
-    found = detectors.find_objects(pixels)
-    heard = detectors.audio_kinds(audio)
-    right = {
-        "colour": [a == s.objects[0][0] for a, s in zip(detectors.colours(found), specs, strict=True)],
-        "shape": [a == s.objects[0][1] for a, s in zip(detectors.shapes(found), specs, strict=True)],
-        "motion": [a == s.motion for a, s in zip(detectors.motions(found), specs, strict=True)],
-        "background": [a == s.background for a, s in zip(detectors.backgrounds(found), specs, strict=True)],
-        "sound": [_kind(a) == _kind(s.audio) for a, s in zip(heard, specs, strict=True)],
-    }
-    named = ("colour", "shape", "motion", "sound")
-    right["all"] = [all(parts) for parts in zip(*(right[name] for name in named), strict=True)]
+    right = detectors.right(specs, pixels, audio)
     tones = [i for i, spec in enumerate(specs) if AUDIO[spec.audio].hertz]
     if tones:
         wanted = torch.tensor([float(AUDIO[specs[i].audio].hertz) for i in tones])
         semitones = 12 * (detectors.pitch(audio[tones]) / wanted).log2().abs()
         right["pitch"] = [bool(value < 1) for value in semitones]
     return {name: sum(values) / len(values) for name, values in right.items()}
-
-
-def _kind(sound: str | None) -> str | None:
-    """Low tones are one class, high tones another; which of them it is is the pitch's question."""
-    if sound is None or sound in UNSEEN or not AUDIO[sound].hertz:
-        return sound
-    return "low tone" if AUDIO[sound].hertz < 1000 else "high tone"
 
 
 @torch.no_grad()

@@ -1,0 +1,140 @@
+"""The trainings and renders that experiments compare, as data: one more is one more entry of `ARMS`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+STEPS = 120
+TRAINING: Mapping[str, Any] = MappingProxyType(
+    {
+        "steps": STEPS,
+        "batch_size": 4,
+        "learning_rate": 2e-3,
+        "scheduler": "cosine",
+        "warmup_steps": 10,
+        "rank": 8,
+        "dtype": "fp32",
+        "recompute": 0.0,
+        "streamed_blocks": 0,
+        "compile_blocks": "off",
+        "cuda_graphs": "off",
+        "eval_interval": STEPS // 4,
+        "eval_sigmas": 3,
+        "max_eval_clips": 6,
+        "checkpoint_interval": STEPS // 4,
+        "keep_checkpoints": 20,
+        "log_interval": 10,
+        "samples": {"every_steps": 0},
+    }
+)
+"""Options of every training, of which each arm replaces some."""
+LONG: Mapping[str, Any] = MappingProxyType(
+    {
+        "steps": 3 * STEPS,
+        "scheduler": "constant_with_warmup",
+        "eval_interval": 3 * STEPS // 8,
+        "checkpoint_interval": 3 * STEPS // 8,
+    }
+)
+NO_TRAINING: Mapping[str, Any] = MappingProxyType({"steps": 1, "warmup_steps": 0, "eval_interval": 1})
+"""The stage that renders wants a LoRA; where only the base counts, it is one of a single step."""
+Renders = Literal["captions", "long", "checkpoints", "text", "first frame", "audio", "prefix", "region"]
+"""`captions`: of the concept and of what is known. `long`: of objects that stay still, three times as long.
+`checkpoints`: of the concept, by every checkpoint. All others: captions of held-out clips, without and with a part of
+the clip."""
+CONCEPT = "pink bell"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A training, and what is rendered of it.
+
+    Attributes:
+        says: What it is, for the page.
+        world: A name in `worlds.WORLDS`: its footage.
+        training: Options that differ from `TRAINING`; None leaves an option at its default.
+        renders: What is rendered.
+        is_base: Figures are of the base model.
+        compares_base: Renders are compared with those of the base, so that the arm "base" has to be done before.
+    """
+
+    says: str
+    world: str = CONCEPT
+    training: Mapping[str, Any] = field(default_factory=dict)
+    renders: tuple[Renders, ...] = ("captions",)
+    is_base: bool = False
+    compares_base: bool = False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The options of its training, without the seed."""
+        return {name: value for name, value in {**TRAINING, **self.training}.items() if value is not None}
+
+    def settings_of(self, steps: int | None) -> dict[str, Any]:
+        """The same with another number of steps, evaluated and kept at the end alone; an arm of a single step stays."""
+        if steps is None or self.settings["steps"] == 1:
+            return self.settings
+        shorter = {"steps": steps, "warmup_steps": 1, "eval_interval": steps, "checkpoint_interval": steps}
+        return {**self.settings, **shorter}
+
+    @property
+    def has_features(self) -> bool:
+        """True if its training needs the features of a vision encoder."""
+        return "crepa" in self.training
+
+
+def _lycoris(**options: Any) -> dict[str, Any]:
+    """Rank 8 at a scale of 1, as the plain LoRA has."""
+    return {"rank": None, "lycoris": {"linear_dim": 8, "linear_alpha": 8, **options}}
+
+
+def _conditioned(part: Renders, says: str) -> Arm:
+    return Arm(says, "known", NO_TRAINING, (part,), is_base=True)
+
+
+ROLLOUT: Mapping[str, Any] = MappingProxyType(
+    {"probability": 0.5, "max_sigma_offset": 0.3, "num_model_calls": 2, "ramp_steps": 0}
+)
+ARMS: Mapping[str, Arm] = MappingProxyType(
+    {
+        "base": Arm("no LoRA", training=NO_TRAINING, renders=("captions", "long"), is_base=True),
+        "plain": Arm("LoRA of rank 8", renders=("captions", "long", "checkpoints"), compares_base=True),
+        "known footage": Arm("the same on footage of what the model knows", "known"),
+        "rank 1": Arm("rank 1", training={"rank": 1}),
+        "rank 32": Arm("rank 32", training={"rank": 32}),
+        "crepa": Arm("CREPA, block 3, weight 0.5", training={"crepa": {"block_index": 3}}),
+        "tread": Arm(
+            "TREAD, half of the video tokens skip blocks 1 to 3",
+            training={"tread_routes": [{"selection_ratio": 0.5, "start_layer_idx": 1, "end_layer_idx": -2}]},
+        ),
+        "rollout": Arm("rollouts", training={"rollout": {**ROLLOUT}}, renders=("captions", "long")),
+        "reflexflow": Arm(
+            "rollouts with ReflexFlow",
+            training={"rollout": {**ROLLOUT, "reflexflow": True}},
+            renders=("captions", "long"),
+        ),
+        "locon": Arm("LyCORIS LoCon", training=_lycoris(algo="locon")),
+        "loha": Arm("LyCORIS LoHa", training=_lycoris(algo="loha")),
+        "lokr": Arm("LyCORIS LoKr", training=_lycoris(algo="lokr")),
+        "dora": Arm("LyCORIS LoCon with DoRA", training=_lycoris(algo="locon", dora_wd=True)),
+        "video only": Arm("`modalities: video`", training={"modalities": "video"}, compares_base=True),
+        "audio only": Arm("`targets: audio`", training={"targets": "audio"}, compares_base=True),
+        "without audio": Arm("the same clips as files without audio", "without audio", compares_base=True),
+        "slow": Arm("learning rate 0.0002", training={"learning_rate": 2e-4}, renders=("captions", "checkpoints")),
+        "fast": Arm("learning rate 0.02", training={"learning_rate": 2e-2}, renders=("captions", "checkpoints")),
+        "int8": Arm("base in int8", training={"base_precision": "int8", "low_precision": "weights"}),
+        "offloaded": Arm("all blocks offloaded", training={"streamed_blocks": "all"}),
+        "checkpointed": Arm("activation checkpointing in all blocks", training={"recompute": 1.0}),
+        "few clips": Arm(
+            "3 clips, three times the steps", "few clips", training=LONG, renders=("captions", "checkpoints")
+        ),
+        "many clips": Arm("20 clips, three times the steps", training=LONG, renders=("captions", "checkpoints")),
+        "text": _conditioned("text", "caption alone"),
+        "first frame": _conditioned("first frame", "caption and first frame"),
+        "audio": _conditioned("audio", "caption and audio"),
+        "prefix": _conditioned("prefix", "caption and the first 9 frames"),
+        "region": _conditioned("region", "caption and all but the middle of the frames"),
+    }
+)
+"""By name. Arms of several experiments are trained once for each seed."""
