@@ -15,8 +15,8 @@ TRAINING: Mapping[str, Any] = MappingProxyType(
         "warmup_steps": 10,
         "rank": 8,
         "dtype": "fp32",
-        "recompute": 0.0,
-        "streamed_blocks": 0,
+        "activation_checkpointing": 0.0,
+        "offloaded_blocks": 0,
         "compile_blocks": "off",
         "cuda_graphs": "off",
         "eval_interval": STEPS // 4,
@@ -72,11 +72,12 @@ class Arm:
         return {name: value for name, value in {**TRAINING, **self.training}.items() if value is not None}
 
     def settings_of(self, steps: int | None) -> dict[str, Any]:
-        """The same with another number of steps, evaluated and kept at the end alone; an arm of a single step stays."""
-        if steps is None or self.settings["steps"] == 1:
+        """The same with another number of steps, evaluated on less, and kept halfway and at the end."""
+        if steps is None:
             return self.settings
-        shorter = {"steps": steps, "warmup_steps": 1, "eval_interval": steps, "checkpoint_interval": steps}
-        return {**self.settings, **shorter}
+        steps, half = min(steps, self.settings["steps"]), (steps + 1) // 2
+        shorter = {"steps": steps, "eval_interval": half, "checkpoint_interval": half, "max_eval_clips": 2}
+        return {**self.settings, **shorter, "warmup_steps": min(1, self.settings["warmup_steps"]), "eval_sigmas": 1}
 
     @property
     def has_features(self) -> bool:
@@ -124,8 +125,8 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
         "slow": Arm("learning rate 0.0002", training={"learning_rate": 2e-4}, renders=("captions", "checkpoints")),
         "fast": Arm("learning rate 0.02", training={"learning_rate": 2e-2}, renders=("captions", "checkpoints")),
         "int8": Arm("base in int8", training={"base_precision": "int8", "low_precision": "weights"}),
-        "offloaded": Arm("all blocks offloaded", training={"streamed_blocks": "all"}),
-        "checkpointed": Arm("activation checkpointing in all blocks", training={"recompute": 1.0}),
+        "offloaded": Arm("all blocks offloaded", training={"offloaded_blocks": "all"}),
+        "checkpointed": Arm("activation checkpointing in all blocks", training={"activation_checkpointing": 1.0}),
         "few clips": Arm(
             "3 clips, three times the steps", "few clips", training=LONG, renders=("captions", "checkpoints")
         ),

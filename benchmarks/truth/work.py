@@ -29,7 +29,7 @@ FIRST_RENDER_SEED = 40
 LIBRARIES = ("torch", "diffusers", "transformers", "peft", "lycoris-lora", "ltx2-lora")
 OPTIONS: Mapping[Renders, str] = {
     "first frame": "image_to_video_clips",
-    "audio": "sound_to_video_clips",
+    "audio": "audio_to_video_clips",
     "prefix": "extend_clips",
     "region": "inpaint_clips",
 }
