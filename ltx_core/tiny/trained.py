@@ -34,9 +34,11 @@ from ltx_core.tiny.write import Miniature
 
 WEIGHTS = Path(__file__).with_name("checkpoint")
 CHECKPOINT_NAME = "tiny-ltx2.safetensors"
-CONCEPTS = {"pink": 16, "bell": 8}
-"""A colour that the model has never seen and a sound that it has never heard, and how many clips have each."""
-RENDERED = 6
+CONCEPTS = ("pink", "bell")
+"""A colour that the model has never seen, and a sound that it has never heard."""
+CLIPS = 8
+"""Of each concept by itself, and of both at once."""
+RENDERED = {"pink": 6, "bell": 6, "known": 8}
 """Captions of each concept that are rendered, and of what the model knows."""
 SEED = 20
 
@@ -53,32 +55,36 @@ def write_trained(folder: Path, progress: Progress = SILENT) -> Miniature:
     for path in [*find_whole(WEIGHTS, "*.*"), *find_whole(WEIGHTS, "*/*")]:
         with atomic_path(model / path.relative_to(WEIGHTS)) as partial:
             shutil.copyfile(path, partial)
-    write_clips(
-        footage, [spec for concept, count in CONCEPTS.items() for spec in concept_specs(concept)[:count]], progress
-    )
+    write_clips(footage, footage_specs(), progress)
     return Miniature(model / CHECKPOINT_NAME, model / "gemma", footage)
 
 
-def concept_specs(concept: str) -> list[Spec]:
-    """Every clip with one thing that the base model has never seen or heard, shuffled, the same order every time.
+def concept_specs(*concepts: str) -> list[Spec]:
+    """Every clip with these things that the base model has never seen or heard, shuffled, the same order every time.
 
     Raises:
         ConfigError: no such thing.
     """
-    if concept not in UNSEEN:
-        raise ConfigError(f"the base model has seen {concept!r}, or nobody has; choose {', '.join(UNSEEN)}")
-    shapes, audio, colours = ([concept] if concept in table else seen(table) for table in (SHAPES, AUDIO, COLOURS))
+    for concept in concepts:
+        if concept not in UNSEEN:
+            raise ConfigError(f"the base model has seen {concept!r}, or nobody has; choose {', '.join(UNSEEN)}")
+    shapes, audio, colours = ([c for c in concepts if c in t] or seen(t) for t in (SHAPES, AUDIO, COLOURS))
     specs = all_specs(shapes, audio, colours)
     random.Random(SEED).shuffle(specs)
     return specs
+
+
+def footage_specs() -> list[Spec]:
+    """The clips of the footage: some with each concept, some with both."""
+    return [spec for taught in (*((c,) for c in CONCEPTS), CONCEPTS) for spec in concept_specs(*taught)[:CLIPS]]
 
 
 def demo_specs() -> dict[str, list[Spec]]:
     """What is rendered: with each concept, of no clip in the footage, and of what the model knows ("known")."""
     known = all_specs(seen(SHAPES), seen(AUDIO))
     random.Random(SEED).shuffle(known)
-    taught = {concept: concept_specs(concept)[count : count + RENDERED] for concept, count in CONCEPTS.items()}
-    return taught | {"known": known[:RENDERED]}
+    taught = {concept: concept_specs(concept)[CLIPS : CLIPS + RENDERED[concept]] for concept in CONCEPTS}
+    return taught | {"known": known[: RENDERED["known"]]}
 
 
 def demo_prompts() -> list[str]:

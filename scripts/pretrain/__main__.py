@@ -53,10 +53,17 @@ class Size:
 
 
 FULL = Size(
-    steps={"video": 16_500, "audio": 4000, "vocoder": 3600, "denoiser": 11_000, "long_text": 1000},
-    batches={"video": 64, "audio": 64, "vocoder": 16, "denoiser": 256, "long_text": 128},
+    steps={
+        "video": 16_500,
+        "audio": 4000,
+        "vocoder": 20_000,
+        "decoder": 14_000,
+        "denoiser": 30_000,
+        "long_text": 1500,
+    },
+    batches={"video": 64, "audio": 64, "vocoder": 16, "decoder": 64, "denoiser": 256, "long_text": 128},
     cached=60_000,
-    heard=2560,
+    heard=4096,
     scored=64,
 )
 TRIAL = Size(
@@ -67,7 +74,7 @@ TRIAL = Size(
     scored=2,
     statistics=4,
 )
-RATES = {"video": 1e-3, "audio": 1.5e-3, "vocoder": 2e-3, "denoiser": 1.4e-3, "long_text": 2e-4}
+RATES = {"video": 1e-3, "audio": 1.5e-3, "vocoder": 1e-3, "decoder": 5e-4, "denoiser": 1.4e-3, "long_text": 2e-4}
 TEXT_LENGTHS = {"denoiser": 128, "long_text": 1024}
 """Tokens that captions are padded to. The product renders at 1024, where a step costs three times as much."""
 
@@ -100,10 +107,13 @@ class Pretraining:
     def learnt(self, name: str) -> tuple[nn.Module, Callable[[], autoencoders.Losses]]:
         """What learns in a phase, and how its losses begin."""
         batch, sound = self.size.batches[name], self.modules["audio_vae"]
+        vae: Any = self.modules["video_vae"]
         if name == "video":
-            vae = self.modules["video_vae"]
             self.compile(vae.encoder, vae.decoder)
             return vae, lambda: autoencoders.video_losses(vae, self.clips, batch)
+        if name == "decoder":
+            self.compile(vae.encoder, vae.decoder)
+            return vae.decoder, lambda: autoencoders.decoder_losses(vae, self.clips, batch)
         if name == "audio":
             return sound, lambda: autoencoders.audio_losses(sound, self.clips, self.config, batch)
         if name == "vocoder":
@@ -141,6 +151,8 @@ class Pretraining:
         module.eval().requires_grad_(False)
         if name in ("video", "audio"):
             self.set_statistics(name)
+        if name == "decoder":
+            self.say_psnr(name)
         return True
 
     @torch.no_grad()
@@ -161,7 +173,13 @@ class Pretraining:
         module.latents_mean.copy_(torch.cat(latents).mean(over))
         module.latents_std.copy_(spread.clamp(min=0.05 * float(spread.median())))
         if name == "video":
-            say(f"video: PSNR {psnr(module, known()[1][: self.size.scored], generator):.2f} dB on held-out clips")
+            self.say_psnr(name)
+
+    def say_psnr(self, name: str) -> None:
+        """How well the video VAE gives held-out clips again."""
+        generator = torch.Generator(self.device).manual_seed(SEED)
+        value = psnr(self.modules["video_vae"], known()[1][: self.size.scored], generator)
+        say(f"{name}: PSNR {value:.2f} dB on held-out clips")
 
     def vocoder(self, batch: int) -> autoencoders.Losses:
         """The losses of the vocoder over spectrograms that are made once."""

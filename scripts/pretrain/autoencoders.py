@@ -13,6 +13,8 @@ from scripts.pretrain.batches import Clips
 
 Losses = Callable[[], Mapping[str, Tensor]]
 VIDEO_KL, AUDIO_KL = 2e-5, 5e-3
+DECODER_NOISE = 0.3
+"""Most noise on the decoder's latents, in units of a channel's spread."""
 OBJECT_WEIGHT = 4.0
 """How much more a pixel of an object, or beside it, counts than one of the background."""
 
@@ -46,23 +48,52 @@ def video_losses(vae: Any, clips: Clips, batch: int) -> Losses:
 
     def losses() -> Mapping[str, Tensor]:
         with torch.no_grad():
-            named, free = draw(clips.scene(batch // 2)[1]), draw(clips.free(batch - batch // 2))
-            pixels, covered = (torch.cat(both) for both in zip(named, free, strict=True))
-            near = functional.max_pool3d(covered, (1, 5, 5), stride=1, padding=(0, 2, 2))
-            weight = 1 + OBJECT_WEIGHT * near
-            weight = weight / weight.mean()
+            pixels, weight = _weighted(clips, batch, named=batch // 2)
         with _bfloat16(pixels.device):
             moments = vae.encoder(pixels)
         latents, kl = _posterior(moments, clips.generator)
         with _bfloat16(pixels.device):
             decoded = vae.decoder(latents).float()
-        error = decoded - pixels
-        edges = torch.stack(
-            [(error.diff(dim=d).abs() * weight.narrow(d, 1, weight.shape[d] - 1)).mean() for d in (3, 4)]
-        )
-        l1, l2 = (error.abs() * weight).mean(), (error.square() * weight).mean()
-        psnr = 10 * torch.log10(4 / error.square().mean())
-        return {"loss": l1 + l2 + 0.5 * edges.sum() + VIDEO_KL * kl, "l1": l1, "kl": kl, "psnr": psnr}
+        found = _compared(decoded, pixels, weight)
+        return found | {"loss": found["loss"] + VIDEO_KL * kl, "kl": kl}
+
+    return losses
+
+
+def _weighted(clips: Clips, batch: int, named: int) -> tuple[Tensor, Tensor]:
+    """Clips, of which `named` have words, and how much each of their pixels counts."""
+    drawn = draw(clips.scene(named)[1]), draw(clips.free(batch - named))
+    pixels, covered = (torch.cat(both) for both in zip(*drawn, strict=True))
+    near = functional.max_pool3d(covered, (1, 5, 5), stride=1, padding=(0, 2, 2))
+    weight = 1 + OBJECT_WEIGHT * near
+    return pixels, weight / weight.mean()
+
+
+def _compared(decoded: Tensor, pixels: Tensor, weight: Tensor) -> dict[str, Tensor]:
+    """Differences of the pixels and of their edges."""
+    error = decoded - pixels
+    edges = torch.stack([(error.diff(dim=d).abs() * weight.narrow(d, 1, weight.shape[d] - 1)).mean() for d in (3, 4)])
+    l1, l2 = (error.abs() * weight).mean(), (error.square() * weight).mean()
+    return {"loss": l1 + l2 + 0.5 * edges.sum(), "l1": l1, "psnr": 10 * torch.log10(4 / error.square().mean())}
+
+
+def decoder_losses(vae: Any, clips: Clips, batch: int) -> Losses:
+    """As `video_losses`, of the decoder alone: latents that a transformer makes are never quite those of a clip, so it
+    is shown latents that are off by a little noise, and learns to draw whole outlines from them."""
+    device = clips.generator.device
+    spread = vae.latents_std.view(1, -1, 1, 1, 1)
+
+    def losses() -> Mapping[str, Tensor]:
+        with torch.no_grad():
+            pixels, weight = _weighted(clips, batch, named=batch * 3 // 4)
+            with _bfloat16(device):
+                moments = vae.encoder(pixels)
+            latents, _ = _posterior(moments, clips.generator)
+            level = DECODER_NOISE * torch.rand(batch, 1, 1, 1, 1, device=device, generator=clips.generator)
+            latents = latents + level * spread * torch.randn(latents.shape, device=device, generator=clips.generator)
+        with _bfloat16(device):
+            decoded = vae.decoder(latents).float()
+        return _compared(decoded, pixels, weight)
 
     return losses
 

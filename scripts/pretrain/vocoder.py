@@ -103,8 +103,8 @@ def vocoder_losses(vocoder: Any, heard: Heard, hop: int, batch: int, generator: 
         spectrogram = heard.spectrogram[rows].index_select(2, begin + frames)
         wanted = heard.audio[rows].index_select(2, begin * hop + samples)
         made = vocoder(spectrogram)
-        energy = wanted.square().sum((1, 2)) + FAINT
-        off = (made - wanted).square().sum((1, 2)) / energy
+        # Not their difference, which is least for silence as long as the phase is wrong.
+        off = 1 - functional.cosine_similarity(made.flatten(1), wanted.flatten(1), dim=1, eps=1e-4)
         waveform = (off * heard.is_tone[rows]).sum() / heard.is_tone[rows].sum().clamp(min=1)
         magnitude = torch.zeros((), device=device)
         for spectrum in spectra:
