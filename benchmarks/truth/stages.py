@@ -89,7 +89,7 @@ class Pipeline:
 
     def rendered(self, prompts: Sequence[str], options: Values) -> list[Render]:
         """Renders of these prompts, and of what the options add."""
-        asked = self.shared.model_copy(update={"prompts": PromptConfig(validation=tuple(prompts))})
+        asked = self.shared.model_copy(update={"prompts": PromptConfig(validation=tuple(prompts), negative="")})
         config = RenderValidationConfig.model_validate(RENDERING | dict(options))
         done = Pipeline(asked, self.workspace, self.inputs).having("render_validation", config)
         return list(done.inputs["render_validation"])
@@ -101,6 +101,8 @@ RENDERING: dict[str, Any] = {
     "num_frames": FRAMES,
     "frame_rate": FRAME_RATE,
     "num_steps": 12,
+    "audio_cfg": 3.0,
+    "rescale": 0.0,
     "dtype": "fp32",
     "seeds": [42],
 }

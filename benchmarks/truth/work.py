@@ -84,7 +84,8 @@ class Place:
         """The stages before training, made or reused."""
         datasets = write_world(WORLDS[world], self.out / "footage" / world.replace(" ", "_"))
         prompts = PromptConfig(
-            validation=every_caption([*chain.from_iterable(rendered_specs().values()), *still_specs()])
+            validation=every_caption([*chain.from_iterable(rendered_specs().values()), *still_specs()]),
+            negative="",  # the model knows no words for bad videos
         )
         shared = Shared(datasets=datasets, model=model(), memory=memory(self.device), prompts=prompts)
         return Pipeline(shared, Workspace(self.out / "workspace"), {}).encoded()

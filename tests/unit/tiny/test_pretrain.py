@@ -5,6 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from ltx_core.io.digest import file_digest
+from ltx_core.tiny.trained import WEIGHTS
+from scripts.pretrain.text import Text
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -26,3 +31,10 @@ def test_it_stops_in_time_and_goes_on(tmp_path: Path) -> None:
     assert again.returncode == 0
     assert again.stdout.splitlines()[-1].split()[1:] == finished.stdout.splitlines()[-1].split()[1:]  # the same scores
     assert " ms a step" not in again.stdout
+
+
+@pytest.mark.whole
+def test_the_text_encoder_beside_the_weights_is_the_one_that_they_learnt_with(tmp_path: Path) -> None:
+    Text(tmp_path, torch.device("cpu"))
+    for name in ("tokenizer.json", "model.safetensors"):
+        assert file_digest(tmp_path / name) == file_digest(WEIGHTS / "gemma" / name), name
