@@ -43,7 +43,14 @@ def job(job_of: JobOf, folder: Path, lycoris: dict[str, Any], **changes: Any) ->
     return with_engine(job_of(folder, rank=32, lycoris=lycoris, **changes))
 
 
-@pytest.mark.parametrize("kind", [LOHA, LOKR, DORA], ids=["LoHa", "LoKr", "DoRA"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(LOHA, id="LoHa"),
+        pytest.param(LOKR, id="LoKr", marks=pytest.mark.extra),
+        pytest.param(DORA, id="DoRA", marks=pytest.mark.extra),  # tests/stages/test_lycoris.py: both in one
+    ],
+)
 def test_learns_on_a_base_in_8_bits_that_is_streamed(job_of: JobOf, tmp_path: Path, kind: dict[str, Any]) -> None:
     """The eval loss falls far under the base's, and every trained tensor has moved."""
     asked = job(job_of, tmp_path, kind, **LONG, offloaded_blocks="all")

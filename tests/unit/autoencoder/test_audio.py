@@ -106,6 +106,7 @@ def test_channels_lie_before_mel_bins_in_a_token(audio_vae: Any) -> None:
     torch.testing.assert_close(tokens[2, 16:], latent[0, 1, 2], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.whole
 def test_tokens_become_sound_at_the_vocoders_rate(audio_vae: Any, vocoder: Any) -> None:
     tokens = torch.randn(5, 32, generator=torch.Generator().manual_seed(0))
     sound, rate = decode_audio(audio_vae, vocoder, tokens)

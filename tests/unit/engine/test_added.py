@@ -74,6 +74,7 @@ WAYS: dict[str, Callable[[Any, torch.Tensor], torch.Tensor]] = {
 }
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("held", HELD)
 @pytest.mark.parametrize("way", WAYS)

@@ -62,6 +62,7 @@ def test_fields_are_found_and_made_whole(write_video: WriteVideo, top_first: boo
     assert np.abs(whole - wanted).mean() < 4 < np.abs(combed - wanted).mean()
 
 
+@pytest.mark.whole
 def test_telecined_film_is_the_same_wherever_decoding_starts(write_video: WriteVideo) -> None:
     shown = [n for n in range(160) for _ in range(2 if n % 2 == 0 else 3)]
     frames = []

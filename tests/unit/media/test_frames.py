@@ -51,6 +51,7 @@ def test_clock_begins_at_the_first_frame(write_video: WriteVideo, number: Number
     assert [read(frame) for frame in decode_frames(path, [-1.0, 0.0, 0.4, 1.16])] == [0, 0, 10, 29]
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "avi", "mpg"])
 def test_seeking_gives_what_decoding_from_the_start_gives(write_video: WriteVideo, number: Number, suffix: str) -> None:
     show, read = number

@@ -141,6 +141,7 @@ def noise(count: int) -> list[Pixels]:
     return [source.integers(0, 256, (48, 64, 3), dtype=np.uint8) for _ in range(count)]
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9])
 @pytest.mark.parametrize("name", ["a.mp4", "fast.mp4", "a.mkv", "a.avi"])
 def test_cut_off(write_video: WriteVideo, name: str, share: float) -> None:

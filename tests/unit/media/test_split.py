@@ -187,6 +187,7 @@ def hiss(seconds: float) -> npt.NDArray[np.float32]:
     return np.random.default_rng(0).normal(0, 0.1, (2, round(seconds * 48_000))).astype(np.float32)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     ("sound", "kind"),
     [

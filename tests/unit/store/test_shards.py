@@ -97,6 +97,7 @@ write(Path(sys.argv[1]), range(2))
 """
 
 
+@pytest.mark.whole
 def test_a_kill_while_an_index_is_written_blocks_nobody(tmp_path: Path) -> None:
     write(tmp_path, range(3))
     killed = subprocess.run([sys.executable, "-c", KILLED_IN_AN_INDEX, str(tmp_path)], check=False)

@@ -30,6 +30,7 @@ def states(encoder: TextEncoder, *, times: int = 1) -> list[torch.Tensor]:
     return found
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("int8", [False, True])
 def test_streamed_layers_give_the_same_bits(path: Path, int8: bool) -> None:
     right = states(load_gemma(open_text_encoder(path), **FULL, int8=int8))

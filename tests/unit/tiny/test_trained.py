@@ -43,10 +43,12 @@ def test_weights_are_small() -> None:
     assert sum(path.stat().st_size for path in WEIGHTS.rglob("*") if path.is_file()) < MOST_BYTES
 
 
+@pytest.mark.whole
 def test_held_out_clips_come_back_from_the_video_vae(modules: Mapping[str, Any]) -> None:
     assert psnr(modules["video_vae"], known()[1][:16], torch.Generator().manual_seed(5)) > 32
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("kind", [*seen(AUDIO), "bell"])
 def test_audio_comes_back_from_spectrograms(modules: Mapping[str, Any], kind: str) -> None:
     """The bell too, though nobody named it."""
