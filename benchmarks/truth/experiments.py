@@ -180,6 +180,7 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             Compared("tread", "plain", "eval loss", "not higher", margin=0.005),
             Compared("tread", "plain", DISTANCE, "not higher", margin=0.05),
         ),
+        page="engine.md",
     ),
     Experiment(
         "rollout",

@@ -126,6 +126,7 @@ def _settings(results: Results) -> list[str]:
         "- `drift`: distance between first and last colours of objects, plus that of the background, in renders three "
         "times as long as any clip.",
         "- `place error`: mean distance of the object from where it is in the clip, across, in widths of the frame.",
+        "- `seconds a step`: the median, of the process on a CPU, of the clock on a GPU.",
         "- `eval loss`: on 6 held-out clips, at 3 noise levels.",
         "",
         "A comparison is of equal seeds. With a margin, the mean difference has to lie within it. Without one, a mean "

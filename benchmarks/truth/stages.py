@@ -1,8 +1,11 @@
 """The stages of the pipeline, run in this process without Prefect and MLflow: footage to LoRA to renders."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from datasets_spec import Checkpoint, Manifest, Render
@@ -25,15 +28,23 @@ from tasks.stages.split import SplitConfig
 Values = Mapping[str, Any]
 
 
-class StepSeconds(Silent):
-    """Remembers the seconds a step that training reports."""
+class StepClock(Silent):
+    """Measures training steps: seconds of this process on the CPU, which others that run beside it do not lengthen;
+    seconds that pass on a GPU."""
 
-    def __init__(self) -> None:
-        self.seconds: list[float] = []
+    def __init__(self, device: str) -> None:
+        self._now = time.process_time if device == "cpu" else time.monotonic
+        self._at: list[float] = []
 
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        if "step_seconds" in values:
-            self.seconds.append(values["step_seconds"])
+    def advance(self, done: int, total: int, unit: str) -> None:
+        if unit == "steps":
+            self._at.append(self._now())
+
+    @property
+    def median(self) -> float | None:
+        """Of the steps; eval losses between two of them are few. None of a training that took fewer than three."""
+        steps = [later - earlier for earlier, later in pairwise(self._at)]
+        return median(steps) if len(steps) > 2 else None
 
 
 @dataclass(frozen=True)

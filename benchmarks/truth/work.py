@@ -14,7 +14,7 @@ import torch
 from benchmarks.truth import clips
 from benchmarks.truth.arms import ARMS, Arm, Renders
 from benchmarks.truth.encoder import IMAGE_SIZE, write_encoder
-from benchmarks.truth.stages import Pipeline, StepSeconds, Values, memory
+from benchmarks.truth.stages import Pipeline, StepClock, Values, memory
 from benchmarks.truth.worlds import RENDERED, WORLDS, every_caption, model, rendered_specs, still_specs, write_world
 from datasets_spec import Checkpoint, Render
 from ltx_core.io.json_file import read_json, write_json
@@ -109,11 +109,11 @@ def run_arm(place: Place, name: str, seed: int) -> dict[str, Any]:
     pipeline = place.footage(arm.world)
     if arm.has_features:
         pipeline = pipeline.with_features(place.encoder, IMAGE_SIZE)
-    watched, settings = StepSeconds(), arm.settings_of(place.steps)
-    pipeline = pipeline.trained({**settings, "seed": seed}, watched)
+    clock, settings = StepClock(place.device), arm.settings_of(place.steps)
+    pipeline = pipeline.trained({**settings, "seed": seed}, clock)
     figures, checkpoints = _figures(Rendering(place, arm, pipeline, seed))
-    if watched.seconds:
-        figures["seconds a step"] = sorted(watched.seconds)[len(watched.seconds) // 2]
+    if clock.median is not None:
+        figures["seconds a step"] = clock.median
     result = {
         "arm": name,
         "seed": seed,
@@ -210,7 +210,7 @@ def _of_long(rendering: Rendering) -> Figures:
     return {
         "drift": clips.mean(clips.drift(pixels)),
         "flicker, long": clips.mean(clips.flicker(pixels, detectors.find_objects(pixels))),
-        "concept colour distance, end of long": clips.mean(clips.colour_distance(last, CONCEPT_COLOUR)),
+        "colour distance, end of long": clips.mean(clips.colour_distance(last, CONCEPT_COLOUR)),
     }
 
 
