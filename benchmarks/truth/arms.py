@@ -57,6 +57,8 @@ class Arm:
         renders: What is rendered.
         is_base: Figures are of the base model.
         compares_base: Renders are compared with those of the base, so that the arm "base" has to be done before.
+        is_apart: It has a workspace of its own. Its options are not part of a result's key, so that in the shared one
+            it would be given the LoRA of its control.
     """
 
     says: str
@@ -65,6 +67,7 @@ class Arm:
     renders: tuple[Renders, ...] = ("captions",)
     is_base: bool = False
     compares_base: bool = False
+    is_apart: bool = False
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -125,8 +128,10 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
         "slow": Arm("learning rate 0.0002", training={"learning_rate": 2e-4}, renders=("captions", "checkpoints")),
         "fast": Arm("learning rate 0.02", training={"learning_rate": 2e-2}, renders=("captions", "checkpoints")),
         "int8": Arm("base in int8", training={"base_precision": "int8", "low_precision": "weights"}),
-        "offloaded": Arm("all blocks offloaded", training={"offloaded_blocks": "all"}),
-        "checkpointed": Arm("activation checkpointing in all blocks", training={"activation_checkpointing": 1.0}),
+        "offloaded": Arm("all blocks offloaded", training={"offloaded_blocks": "all"}, is_apart=True),
+        "checkpointed": Arm(
+            "activation checkpointing in all blocks", training={"activation_checkpointing": 1.0}, is_apart=True
+        ),
         "few clips": Arm(
             "3 clips, three times the steps", "few clips", training=LONG, renders=("captions", "checkpoints")
         ),

@@ -80,7 +80,7 @@ class Place:
         """File that says where the base's renders at a seed are, by caption."""
         return self.out / "base" / f"{seed}.json"
 
-    def footage(self, world: str) -> Pipeline:
+    def footage(self, world: str, workspace: str = "workspace") -> Pipeline:
         """The stages before training, made or reused."""
         datasets = write_world(WORLDS[world], self.out / "footage" / world.replace(" ", "_"))
         prompts = PromptConfig(
@@ -88,7 +88,7 @@ class Place:
             negative="",  # the model knows no words for bad videos
         )
         shared = Shared(datasets=datasets, model=model(), memory=memory(self.device), prompts=prompts)
-        return Pipeline(shared, Workspace(self.out / "workspace"), {}).encoded()
+        return Pipeline(shared, Workspace(self.out / workspace), {}).encoded()
 
 
 def prepare_world(place: Place, world: str) -> None:
@@ -106,7 +106,7 @@ def prepare_encoder(place: Place) -> None:
 def run_arm(place: Place, name: str, seed: int) -> dict[str, Any]:
     """Train an arm, render, measure, and write the result."""
     arm, began = ARMS[name], time.process_time()
-    pipeline = place.footage(arm.world)
+    pipeline = place.footage(arm.world, f"workspace of {name} {seed}" if arm.is_apart else "workspace")
     if arm.has_features:
         pipeline = pipeline.with_features(place.encoder, IMAGE_SIZE)
     clock, settings = StepClock(place.device), arm.settings_of(place.steps)

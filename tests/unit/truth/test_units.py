@@ -10,7 +10,7 @@ from benchmarks.truth.experiments import EXPERIMENTS, experiment_named
 from benchmarks.truth.schedule import Schedule
 from benchmarks.truth.units import Unit, core_minutes, units
 from benchmarks.truth.worlds import RENDERED, WORLDS, rendered_specs, still_specs
-from ltx_core.training.config import TrainSettings
+from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
 
 
 @pytest.mark.parametrize("name", ARMS)
@@ -19,6 +19,21 @@ def test_options_of_an_arm_are_options_of_training(name: str) -> None:
     assert TrainSettings.model_validate({**arm.settings, "seed": 1}).steps == arm.settings["steps"]
     assert TrainSettings.model_validate(arm.settings_of(7)).steps in (1, 7)
     assert arm.world in WORLDS
+
+
+def test_an_arm_whose_key_is_another_s_is_apart() -> None:
+    """Else it would be given the other's LoRA, and any claim that both are equal would hold."""
+    keys: dict[str, str] = {}
+    for name, arm in ARMS.items():
+        settings = TrainSettings.model_validate(arm.settings)
+        key = f"{arm.world} {settings.model_dump_json(exclude=set(FREE_TO_CHANGE), by_alias=True)}"
+        if arm.settings["steps"] > 1 and not arm.is_apart:
+            assert key not in keys, f"{name} and {keys[key]}"
+            keys[key] = name
+    plain = TrainSettings.model_validate(ARMS["plain"].settings)
+    for name in ("offloaded", "checkpointed"):
+        assert ARMS[name].is_apart
+        assert TrainSettings.model_validate(ARMS[name].settings) != plain
 
 
 def test_every_arm_belongs_to_an_experiment() -> None:
