@@ -72,6 +72,7 @@ def run_stages(
             inputs={name: done[name] for name in inputs_of(stage, config)},
             workspace=workspace,
             force=stage.name in selection.forced,
+            later=selection.stages[selection.stages.index(stage) + 1 :],
         )
         result = perform(run)
         done[stage.name] = result.manifest

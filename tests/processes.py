@@ -6,11 +6,14 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NoReturn
 
 import psutil
-import torch
+
+from tasks.runtime.fork_server import NAME
 
 SECONDS = 60.0
 """Until a test gives up; what it waits for has been started, and takes a moment on an idle machine."""
@@ -18,11 +21,33 @@ SECONDS = 60.0
 
 def children_of(parent: psutil.Process, module: str, *, number: int = 1) -> list[psutil.Process]:
     """The `number` children that run a module, once there are so many."""
-    deadline = time.monotonic() + SECONDS
-    while len(found := [child for child in parent.children() if _runs(child, module)]) != number:
-        assert time.monotonic() < deadline, f"{number} of {module} awaited, there are {found}"
-        time.sleep(0.05)
+    return _awaited(lambda: [child for child in parent.children() if _runs(child, module)], number, module)
+
+
+def stage_process(run: psutil.Process) -> psutil.Process:
+    """The process of a stage that `run` has launched, once there is one."""
+    (found,) = _awaited(lambda: stage_processes(run), 1, "a stage's process")
     return found
+
+
+def stage_processes(run: psutil.Process) -> list[psutil.Process]:
+    """Those that there are now."""
+    return [child for child in run.children(recursive=True) if _name(child).startswith(NAME)]
+
+
+def _awaited(found: Callable[[], list[psutil.Process]], number: int, what: str) -> list[psutil.Process]:
+    deadline = time.monotonic() + SECONDS
+    while len(processes := found()) != number:
+        assert time.monotonic() < deadline, f"{number} of {what} awaited, there are {processes}"
+        time.sleep(0.05)
+    return processes
+
+
+def _name(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
 
 
 def _runs(process: psutil.Process, module: str) -> bool:
@@ -36,18 +61,20 @@ def _runs(process: psutil.Process, module: str) -> bool:
 def make_threads_anew() -> None:
     """First thing in a forked child: PyTorch makes its pool of threads anew when one is asked for, and two threads that
     ask at once, such as the one that trains and the one that loads ahead, break it ("Invalid thread pool!")."""
+    import torch
+
     torch.set_num_threads(1)
 
 
-FORKED = ("tasks.runtime.child", "tasks.runtime.ranks")
+FORKED = ("tasks.runtime.fork_server", "tasks.runtime.ranks")
 """Modules that `Forked` runs; any other command is started as ever."""
 PR_SET_NAME = 15
 LONGEST_NAME = 15
 
 
 class Forked(subprocess.Popen[bytes]):
-    """`subprocess.Popen` of `python -m MODULE`, as a fork of this process, which has loaded torch already: loading it
-    anew is most of what a stage's process does in a test. What is patched here is patched there.
+    """`subprocess.Popen` of `python -m MODULE`, as a fork of this process, which has loaded torch already. What is
+    patched here is patched there, and in the processes of stages.
 
     That a stage's process does what it has to if it is started as it is for a user: tests/stages/test_child.py.
     """
@@ -78,6 +105,9 @@ def _become(words: list[str], env: Any, streams: tuple[int, int, int], new_sessi
     try:
         if new_session:
             os.setsid()
+        for handle in Path("/proc/self/fd").iterdir():  # a program that is started has none of these either
+            if handle.is_socket() and int(handle.name) not in streams:
+                os.close(int(handle.name))
         for number, given in enumerate(streams):
             if given != -1:
                 os.dup2(given, number)

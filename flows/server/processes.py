@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 
 def has_children(record: ProcessRecord) -> bool:
-    """Return whether a stage that it started still commits what is finished, and may still use the GPU."""
+    """Return whether a stage that it started still commits what is finished, and may still use the GPU. A stage's
+    process has the command line of the fork server, whose last word is the run's process."""
     words = (process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"]))
-    return any("tasks.runtime.child" in one and one[-1] == str(record.pid) for one in words)
+    return any("tasks.runtime.fork_server" in one and one[-1] == str(record.pid) for one in words)
 
 
 def records_folder() -> Path:

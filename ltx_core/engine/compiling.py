@@ -178,7 +178,8 @@ reproducibility)."""
 
 
 def set_environment() -> None:
-    """For this process and its children, before diffusers is imported: with it PyTorch's compiler reads its part."""
+    """For this process and its children, before cuBLAS wakes up. PyTorch's compiler may have read its part before;
+    `torch.use_deterministic_algorithms` sets that too."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 

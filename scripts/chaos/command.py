@@ -14,6 +14,8 @@ from typing import Any
 
 import psutil
 
+from tasks.runtime.fork_server import NAME
+
 PATIENCE_SECONDS = 300.0
 """After this a run counts as hung."""
 FIRST_STAGE_SECONDS = 10.0
@@ -126,7 +128,7 @@ def run_and_wait(*words: str | Path, environment: Mapping[str, str] | None = Non
 
 def stage_process(pid: int) -> psutil.Process | None:
     """The process of a stage among those that `pid` started, if there is one."""
-    return next((child for child in tree(pid) if "tasks.runtime.child" in words_of(child)), None)
+    return next((child for child in tree(pid) if name_of(child).startswith(NAME)), None)
 
 
 def tree(pid: int) -> list[psutil.Process]:
@@ -165,6 +167,14 @@ def words_of(process: psutil.Process) -> list[str]:
         return list(process.cmdline())
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
         return []
+
+
+def name_of(process: psutil.Process) -> str:
+    """Its name; nothing of one that ended meanwhile."""
+    try:
+        return str(process.name())
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return ""
 
 
 def _take_terminal() -> None:

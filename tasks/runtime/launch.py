@@ -1,13 +1,11 @@
 """Start a stage's child process, listen to it, and end it with whatever ends us."""
 
-import contextlib
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from contextvars import copy_context
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,7 +21,7 @@ from tasks.runtime.decide import decide
 from tasks.runtime.execute import Summary, check_quarantine, read_summary
 from tasks.runtime.messages import GRACE_SECONDS, STOPPED_EXIT, Listener, clear_leftovers, tell, write_request
 from tasks.runtime.stage import StageRun
-from tasks.runtime.workspace import Workspace
+from tasks.runtime.stage_process import StageProcess, start_stage
 
 KEPT = "What was finished is kept, run again to go on"
 
@@ -79,19 +77,22 @@ def launch(run: StageRun[Any], listener: Listener) -> Summary:
     request, oom_before = write_request(run), oom_kills()
     try:
         listener.started(name, run.decided.why)
-        end, code = _heard_out(_start(request, log, run.workspace), name, listener)
+        with storage_errors(log):
+            log.parent.mkdir(parents=True, exist_ok=True)
+            child = start_stage(request, run.stage, run.later, log, run.workspace)
+        end, code = _heard_out(child, name, listener)
     finally:
         request.unlink(missing_ok=True)
-    if end is None:
+    if end is None or (child.is_lost and end.get("kind") == Stopped.__name__):
         raise silent_death(name, code, oom_before, str(log), f"End of {log}:\n{_tail(log)}")
     if end["event"] == "failed":
         raise _error(name, end["kind"], end["message"], log)
     return Summary.model_validate(end["summary"])
 
 
-def _heard_out(child: subprocess.Popen[bytes], name: str, listener: Listener) -> tuple[dict[str, Any] | None, int]:
+def _heard_out(child: StageProcess, name: str, listener: Listener) -> tuple[dict[str, Any] | None, int]:
     """Return what the child said last, and its exit code; it has ended, whatever is raised here."""
-    with ThreadPoolExecutor(1, f"listening to {name}") as listening:
+    with closing(child), ThreadPoolExecutor(1, f"listening to {name}") as listening:
         try:
             end = listening.submit(copy_context().run, _listen, child, name, listener).result()
             return end, child.wait()
@@ -100,44 +101,20 @@ def _heard_out(child: subprocess.Popen[bytes], name: str, listener: Listener) ->
             raise
 
 
-def _start(request: Path, log: Path, workspace: Workspace) -> subprocess.Popen[bytes]:
-    """The child, in a session of its own; what it prints goes to the log, its events come through its pipe."""
-    with storage_errors(log):
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as out:
-            return subprocess.Popen(
-                [sys.executable, "-m", "tasks.runtime.child", str(request), str(os.getpid())],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=out,
-                start_new_session=True,
-                env=compile_caches(workspace) | os.environ,
-            )
-
-
-def compile_caches(workspace: Workspace) -> dict[str, str]:
-    """Environment in which compilers keep what they made in the workspace; libraries read it when imported."""
-    folder = workspace.compiled.resolve()
-    return {"TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"), "TRITON_CACHE_DIR": str(folder / "triton")}
-
-
-def _listen(child: subprocess.Popen[bytes], name: str, listener: Listener) -> dict[str, Any] | None:
+def _listen(child: StageProcess, name: str, listener: Listener) -> dict[str, Any] | None:
     """Pass events on until the pipe closes; return the one that ended the child, if it sent one."""
-    assert child.stdout is not None
     end = None
     for line in child.stdout:
         end = tell(listener, name, line) or end
     return end
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGTERM)
+def _end(child: StageProcess) -> None:
+    child.send_signal(signal.SIGTERM)
     try:
         child.wait(GRACE_SECONDS + 2)
-    except subprocess.TimeoutExpired:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
+    except TimeoutError:
+        child.send_signal(signal.SIGKILL)
         child.wait()
 
 

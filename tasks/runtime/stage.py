@@ -113,6 +113,7 @@ class StageRun(Generic[ConfigT_co]):
         force: Compute anew, whatever is there.
         progress: Is told how far the body is, and says when it must stop.
         decision: The name of the output and why it is made; None until `tasks.runtime.decide` was asked.
+        later: The stages that come after it in the same run.
     """
 
     stage: "Stage[Any, Any]"
@@ -123,6 +124,7 @@ class StageRun(Generic[ConfigT_co]):
     force: bool = False
     progress: Progress = SILENT
     decision: Decision | None = None
+    later: "Sequence[Stage[Any, Any]]" = ()
 
     @property
     def decided(self) -> Decision:
@@ -219,6 +221,9 @@ class Stage(Generic[ConfigT, RowT]):
     subjects: tuple[Subject, ...] = ()
     """Parts of the program, shared with other stages, that the result depends on too."""
     device: ClassVar[Literal["cpu", "gpu"]] = "cpu"
+    imports: ClassVar[tuple[str, ...]] = ()
+    """Modules that the body imports and that take seconds, all libraries of models with them. They are imported before
+    its process is forked, so none may touch a GPU or start a thread when it is imported."""
     has_ranks: ClassVar[bool] = False
     """Its body may run as several processes, on as many GPUs and machines as `memory` says."""
     needs_weights: ClassVar[bool] = False

@@ -156,6 +156,7 @@ class EmbedFrames(Stage[EmbedFramesConfig, Frames]):
     version = 2
     subjects = (DECODING,)
     device = "gpu"
+    imports = ("torch", "ltx_core.vision.dinov2", "tasks.stages.parts.clip_encoder")
     needs_weights = True
     not_in_key = frozenset(ClipShardConfig.model_fields) | {"frames_at_once"}
     by_content = frozenset({"encoder", "revision"})

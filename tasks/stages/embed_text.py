@@ -56,6 +56,7 @@ class EmbedText(Stage[EmbedTextConfig, Text]):
     makes = Text
     version = 2
     device = "gpu"
+    imports = ("torch", "ltx_core.text.assemble", "ltx_core.text.gemma", "ltx_core.store.features")
     needs_weights = True
     not_in_key = frozenset(ShardConfig.model_fields) | {"pack_tokens", "compile"}
 

@@ -80,6 +80,7 @@ class EncodeLatents(Stage[EncodeLatentsConfig, Latent]):
     version = 2
     subjects = (DECODING, AUTOENCODERS)
     device = "gpu"
+    imports = ("torch", "tasks.stages.parts.clip_encoder")
     needs_weights = True
     not_in_key = frozenset(ClipShardConfig.model_fields) | {
         "batch_size",

@@ -58,6 +58,7 @@ class Register(Stage[RegisterConfig, Registered]):
     needs = ("train_lora", "render_validation")
     makes = Registered
     version = 2
+    imports = ("mlflow",)
     artifacts = ("model-card.md",)
 
     def observe(self, run: StageRun[RegisterConfig]) -> Observed:

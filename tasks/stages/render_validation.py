@@ -59,6 +59,7 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
     version = 2
     subjects = (DECODING, AUTOENCODERS, TRANSFORMER)
     device = "gpu"
+    imports = ("torch", "tasks.stages.render.phases")
     needs_weights = True
     not_in_key = frozenset({"offloaded_blocks", "offload_to"})
     by_content = frozenset({"adapters", "inpaint_mask", "clip_model"})

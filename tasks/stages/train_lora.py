@@ -63,6 +63,7 @@ class TrainLora(Stage[TrainSettings, Checkpoint]):
     version = 2
     subjects = (TRANSFORMER,)
     device = "gpu"
+    imports = ("torch", "ltx_core.distributed.ranks", "ltx_core.training.run", "ltx_core.training.samples")
     has_ranks = True
     needs_weights = True
     reads: ClassVar = {"embed_text": texts_digest}

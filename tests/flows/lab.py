@@ -32,6 +32,7 @@ from flows import NO_TELEMETRY
 from flows.generated import STORE, deployment_names
 from flows.server.answers import answers
 from flows.server.services import Service, start, wait_until
+from tasks.runtime.fork_server import NAME
 from tests.connections import watched
 
 PATIENCE = 400.0
@@ -47,6 +48,10 @@ QUIET = {
     "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "3",
     "PREFECT_SERVER_CONCURRENCY_MAXIMUM_CONCURRENCY_SLOT_WAIT_SECONDS": "1",
     "DO_NOT_TRACK": "true",
+    **{
+        f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false"  # none is tested, and each asks the database for ever
+        for name in ("CANCELLATION_CLEANUP", "FOREMAN", "LATE_RUNS", "PAUSE_EXPIRATIONS", "REPOSSESSOR")
+    },
 }
 
 
@@ -55,7 +60,7 @@ def wait_for(what: str, found: Callable[[], T | None], seconds: float = PATIENCE
     deadline = time.monotonic() + seconds
     while not (answer := found()):
         assert time.monotonic() < deadline, f"no {what} within {seconds:g} s"
-        time.sleep(0.3)
+        time.sleep(0.1)
     return answer
 
 
@@ -184,9 +189,5 @@ class Lab:
 
 def children(workspace: Path) -> list[psutil.Process]:
     """Processes of stages that work in a workspace."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        words: list[str] = process.info["cmdline"] or []
-        if "tasks.runtime.child" in words and any(word.startswith(f"{workspace}/") for word in words):
-            found.append(process)
-    return found
+    found = psutil.process_iter(["name", "cmdline"])
+    return [one for one in found if one.info["name"].startswith(NAME) and str(workspace) in (one.info["cmdline"] or [])]

@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ import pytest
 
 from ltx_core.media import workers
 from tasks.runtime import child
+from tasks.runtime.stage_process import end_servers
 from tests.processes import Forked
 from tests.stages.bench import EVERY_STAGE, SCENES, Bench, Results, copied, write_clip
 from tests.stages.media_openers import MediaOpeners
@@ -120,9 +121,12 @@ def own(finished: Bench, tmp_path: Path) -> Bench:
 
 
 @pytest.fixture
-def forked_children(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes of stages are forks of this one, which has loaded torch already."""
+def forked_children(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Processes of stages and of ranks are forks of this one, which has loaded torch already."""
     monkeypatch.setattr(subprocess, "Popen", Forked)
+    end_servers()
+    yield
+    end_servers()
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from tasks.runtime.execute import read_summary
 from tasks.runtime.launch import launch
 from tasks.runtime.messages import write_request
 from tasks.runtime.stage import StageRun
-from tests.processes import children_of
+from tests.processes import stage_process
 from tests.stages.bench import Bench, copied, perform, write_clip
 
 pytestmark = pytest.mark.whole
@@ -136,12 +136,12 @@ def test_whatever_is_raised_here_ends_it_first(execution: StageRun, fork: Patch)
 def test_after_ctrl_c_all_it_still_says_is_told(execution: StageRun, fork: Patch) -> None:
     """It comes while the child is at its fourth file, which is finished and kept: no later try tells of it."""
     fork(
-        "import itertools, os, signal, time, tasks.runtime.messages as r, tasks.stages.split as s\n"
+        "import itertools, os, psutil, signal, time, tasks.runtime.messages as r, tasks.stages.split as s\n"
         "kept, calls, stop, asked = s.as_kept, itertools.count(1), r.Reporter._stop, []\n"
         "def heard(*a): asked.append(stop(*a))\n"
         "def interrupting(*a):\n"
         "    if next(calls) == 4:\n"
-        "        os.kill(os.getppid(), signal.SIGINT)\n"
+        "        psutil.Process().parent().parent().send_signal(signal.SIGINT)\n"
         "        time.sleep(r.ADVANCE_INTERVAL_SECONDS)\n"  # sooner it would not say how far it is
         "        while not asked: time.sleep(0.01)\n"
         "    return kept(*a)\n"
@@ -390,12 +390,13 @@ from pathlib import Path
 import psutil
 from tasks.runtime.launch import launch
 from tasks.runtime.messages import read_request
+from tests.processes import stage_process
 class Listener:
     def started(self, *a): pass
     def noted(self, *a): pass
     def advanced(self, stage, done, total, unit):
         if done == 1:
-            print(psutil.Process().children()[0].pid, flush=True)
+            print(stage_process(psutil.Process()).pid, flush=True)
 launch(read_request(Path(sys.argv[1])), Listener())
 """
 
@@ -411,8 +412,7 @@ def own_group(controller: str) -> str:
 
 
 def _child() -> psutil.Process:
-    (child,) = children_of(psutil.Process(), "tasks.runtime.child")
-    return child
+    return stage_process(psutil.Process())
 
 
 def _kill_parent_and_wait(execution: StageRun) -> None:

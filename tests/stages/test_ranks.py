@@ -24,7 +24,7 @@ from tasks.runtime.launch import launch
 from tasks.runtime.messages import write_request
 from tasks.runtime.stage import StageRun
 from tests.numerics.training.test_ranks import free_port
-from tests.processes import children_of, make_threads_anew
+from tests.processes import children_of, make_threads_anew, stage_process
 from tests.stages.bench import Bench
 from tests.stages.test_child import Listener
 
@@ -56,7 +56,7 @@ def one_result(execution: StageRun) -> list[str]:
 
 def processes() -> list[psutil.Process]:
     """Processes of the stage: the first rank, then the other."""
-    (first,) = children_of(psutil.Process(), "tasks.runtime.child")
+    first = stage_process(psutil.Process())
     return [first, *children_of(first, "tasks.runtime.ranks")]
 
 

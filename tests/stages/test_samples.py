@@ -23,7 +23,7 @@ from tasks.stages.render import phases
 from tasks.stages.render.phases import load_decoders
 from tasks.stages.samples.kept import kept_samples
 from tasks.stages.samples.maker import TrainingSamples
-from tests.processes import children_of
+from tests.processes import stage_process
 from tests.stages.bench import PROMPT, Bench, copied, tree
 from tests.stages.test_child import Listener
 
@@ -112,7 +112,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes_and_renders_nothing_twice(
     class Killer(Listener):
         def noted(self, stage: str, message: str) -> None:
             if "step 1 was rendered" in message:
-                children_of(psutil.Process(), "tasks.runtime.child")[0].kill()
+                stage_process(psutil.Process()).kill()
 
     with pytest.raises(Stopped):
         launch(run, Killer())

@@ -146,7 +146,7 @@ def test_a_killed_run_is_dead_only_when_its_stage_is_gone_too() -> None:
     number = 2**22 + 7  # no process has it
     record = ProcessRecord(number, 1.0, os.uname().nodename)
     assert not has_children(record)
-    command = [sys.executable, "-c", "input()", "tasks.runtime.child", "request.json", str(number)]
+    command = [sys.executable, "-c", "input()", "tasks.runtime.fork_server", "workspace", str(number)]
     child = subprocess.Popen(command, stdin=subprocess.PIPE)
     assert has_children(record)
     child.kill()
