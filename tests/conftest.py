@@ -55,8 +55,10 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background
 
 FLOWS = "flows"
 EXTRA = "extra"
-WITHOUT_THE_SERVER = ("test_terminal.py", "test_up_down.py")
-"""Of the flows; so another process can have them."""
+TYPED = ("test_under_server.py", "test_tracking_away.py")
+ALONE = ("test_terminal.py", "test_up_down.py")
+"""Of the flows: runs that are typed, on a server without a worker, and files that use neither server; so other
+processes can have them."""
 MARKED_FOLDERS = {"numerics": "numerics", FLOWS: "flow", "numerics/benchmarks": EXTRA}
 HERE = Path(__file__).parent
 LOOPBACK = ("127.", "::1", "localhost")
@@ -92,9 +94,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)  # without xdist there is nothing to share out
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """A process takes a file at a time, whose tests share what its fixtures made; the flows, which share a server, are
-    taken as one, and while they wait for it the other processes go on; but for those files that use no server or one
-    of their own. (xdist 3.8's `loadgroup` sees no group under pytest 9.2.)
+    """A process takes a file at a time, whose tests share what its fixtures made; flows that share a server are taken
+    as one. (xdist 3.8's `loadgroup` sees no group under pytest 9.2.)
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -102,7 +103,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             path = Path(nodeid.partition("::")[0])
             is_flow = path.parent.name == FLOWS and path.parent.parent.name != "unit"
-            return FLOWS if is_flow and path.name not in WITHOUT_THE_SERVER else path.as_posix()
+            if not is_flow or path.name in ALONE:
+                return path.as_posix()
+            return "typed flows" if path.name in TYPED else FLOWS
 
     return ByFile(config, log)
 

@@ -1,4 +1,5 @@
-"""One server, one worker, one miniature, one finished run: shared by every test of this folder, and ended with it."""
+"""One miniature, one server with a worker and a finished run, one bare server: shared by the tests of this folder, and
+ended with it."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ from rich.console import Console
 from flows.server.services import Service
 from flows.server.supervise import FORMER_GPU_LIMIT, deploy_all, set_up
 from tests.flows.lab import Lab
-from tests.flows.toy import Toy, toy_in, write_toy
+from tests.flows.toy import Toy, prepare, prepared_in, toy_in, write_toy
 
 WriteOnce = Callable[[str, Callable[[Path], object]], Path]
 SECONDS = 1200
@@ -27,11 +28,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="package")
-def starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Lab, Service]]:
+def starting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A server that was started; while its database is made, other things can be prepared."""
-    lab = Lab(tmp_path_factory.mktemp("prefect"))
+    yield from _started(tmp_path_factory.mktemp("prefect"))
+
+
+@pytest.fixture(scope="package")
+def starting_bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """The same for `bare`."""
+    yield from _started(tmp_path_factory.mktemp("bare"))
+
+
+def _started(home: Path) -> Iterator[Lab]:
+    lab = Lab(home)
     lab.servers.append(lab.start_server())
-    yield lab, lab.servers[0]
+    yield lab
     for server in lab.servers:
         server.end()
 
@@ -42,18 +53,33 @@ def toy(written_once: WriteOnce) -> Toy:
     return toy_in(written_once("toy", write_toy))
 
 
+@pytest.fixture(scope="session")
+def prepared(toy: Toy, written_once: WriteOnce) -> Toy:
+    """The toy without prompts, and a workspace with the stages before training. Take copies of it."""
+    written_once("toy-prepared", lambda _: prepare(toy))
+    return prepared_in(toy)
+
+
 @pytest.fixture(scope="package")
-def lab(starting: tuple[Lab, Service], toy: Toy) -> Lab:
+def lab(starting: Lab, toy: Toy) -> Lab:
     """A server with work pool and deployments, and the GPU limit of earlier versions, whose holder is long dead."""
-    lab, server = starting
+    lab = starting
     lab.config = toy.config
-    lab.wait_until_ready(server)
+    lab.wait_until_ready(lab.servers[-1])
     with lab.settings():
         set_up(Console(quiet=True))
         deploy_all(lab.environment)
         lab.api.upsert_global_concurrency_limit_by_name(FORMER_GPU_LIMIT, limit=1)
         lab.api.increment_concurrency_slots([FORMER_GPU_LIMIT], 1, "concurrency")
     return lab
+
+
+@pytest.fixture(scope="package")
+def bare(starting_bare: Lab, prepared: Toy) -> Lab:
+    """A server without deployments or worker, for runs that are typed; a test may kill it and start it again."""
+    assert prepared
+    starting_bare.wait_until_ready(starting_bare.servers[-1])
+    return starting_bare
 
 
 @pytest.fixture(scope="package")

@@ -1,7 +1,6 @@
 """The pipeline in a terminal, with no Prefect server at all: what a new user does first.
 
-Texts and latents are there already, made in this process: loading torch for each of those stages takes longer than they
-do. That the whole pipeline runs from nothing: test_whole_run.py, and `make demo`.
+Texts and latents are there already. That the whole pipeline runs from nothing: test_whole_run.py, and `make demo`.
 """
 
 import os
@@ -12,17 +11,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.config import load_config
-from flows.run import run_stages
-from flows.selection import Selection
-from tasks import STAGES, stage_named
+from tests.flows.holding import FEW, holding
 from tests.flows.lab import PATIENCE, PROGRAMS, QUIET, children, free_port, wait_for
 from tests.flows.toy import Toy
-from tests.stages.bench import perform
 
-BEFORE = Selection(STAGES[: STAGES.index(stage_named("train_lora"))], frozenset())
-STEPS = 200
-"""Enough that ctrl-C and the kill come in between, few enough to finish."""
+STEPS = 12
+"""Of which the first two runs take `FEW` each, and wait."""
 
 
 @dataclass(frozen=True)
@@ -97,15 +91,14 @@ def ended(process: "subprocess.Popen[str]", started: float) -> Ended:
     return Ended(process.returncode, out, err, time.monotonic() - started)
 
 
-def play(toy: Toy, folder: Path) -> Played:
+def play(prepared: Toy, folder: Path) -> Played:
     """From latents on, until ctrl-C, then until SIGKILL; go on in a folder whose server is down; then once more."""
-    mine = toy.variant("terminal", train_lora={"steps": STEPS}, prompts={"validation": []}, tracking={"wandb": True})
-    run_stages(load_config(mine.config, {}), BEFORE, perform)
+    mine = prepared.variant("terminal", copied=True, train_lora={"steps": STEPS}, tracking={"wandb": True})
     nowhere, project = folder / "nowhere", folder / "project"
     nowhere.mkdir()
     project.mkdir()
     (project / "prefect.toml").write_text(f'[api]\nurl = "http://127.0.0.1:{free_port()}/api"\n')
-    terminal = Terminal(nowhere, folder / "home")
+    terminal = Terminal(nowhere, folder / "home", **holding(folder, FEW))
     process = terminal.start("run", str(mine.config))
     wait_for("checkpoint", lambda: mine.whole_checkpoints() or process.poll() is not None)
     asked = time.monotonic()
@@ -121,4 +114,5 @@ def play(toy: Toy, folder: Path) -> Played:
     wait_for("child", lambda: children(mine.workspace) or process.poll() is not None)
     seconds = time.monotonic() - asked
     resumed = ended(process, asked)
-    return Played(mine, interrupted, checkpoints, seconds, resumed, terminal.type("run", str(mine.config)))
+    again = Terminal(nowhere, folder / "home").type("run", str(mine.config))
+    return Played(mine, interrupted, checkpoints, seconds, resumed, again)

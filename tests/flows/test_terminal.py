@@ -20,8 +20,8 @@ from tests.wandb_records import kept_runs
 
 
 @pytest.fixture(scope="module")
-def played(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Played:
-    return play(toy, tmp_path_factory.mktemp("terminal"))
+def played(prepared: Toy, tmp_path_factory: pytest.TempPathFactory) -> Played:
+    return play(prepared, tmp_path_factory.mktemp("terminal"))
 
 
 def test_ctrl_c_ends_with_130_and_leaves_a_whole_checkpoint(played: Played) -> None:

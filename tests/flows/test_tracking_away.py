@@ -12,15 +12,14 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from flows.config import load_config
-from flows.run import run_stages
 from flows.server.answers import answers
+from tests.flows.holding import FEW, holding, release
 from tests.flows.lab import Lab, free_port, wait_for
-from tests.flows.terminal import BEFORE, Ended, Terminal, ended
+from tests.flows.terminal import Ended, Terminal, ended
 from tests.flows.toy import Toy
-from tests.stages.bench import perform
 
-STEPS = 60
+STEPS, LATER = 12, 8
+"""Of the training, and how many of them it takes until it waits for the server to be back."""
 PASSWORD = "hunter2-of-the-address"
 SECRETS = {
     "HF_TOKEN": "hf_secretOfTheHub",
@@ -78,23 +77,24 @@ class Played:
 
 
 @pytest.fixture(scope="module")
-def played(lab: Lab, toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
-    """Killed at the first checkpoint, started again once something was kept for it."""
+def played(bare: Lab, prepared: Toy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+    """Killed at the first checkpoint, started again once something was kept for it; the training waits meanwhile."""
     folder = tmp_path_factory.mktemp("away")
     server = Server(folder, free_port())
     uri = f"http://ann:{PASSWORD}@127.0.0.1:{server.port}"
-    steps = {"steps": STEPS, "eval_interval": STEPS}
-    mine = toy.variant("away", train_lora=steps, prompts={"validation": []}, tracking={"uri": uri})
-    run_stages(load_config(mine.config, {}), BEFORE, perform)
+    mine = prepared.variant("away", copied=True, train_lora={"steps": STEPS}, tracking={"uri": uri})
     nobody = Terminal(folder, folder / "home", **SECRETS).type("run", str(mine.config))
     server.start()
-    shown = Terminal(folder, folder / "home", PREFECT_API_URL=lab.url, **SECRETS)
+    held = holding(folder / "held", FEW, LATER)
+    shown = Terminal(folder, folder / "home", PREFECT_API_URL=bare.url, **SECRETS, **held)
     process = shown.start("run", str(mine.config), "--set", f"tracking.uri={uri}")
     wait_for("checkpoint", lambda: mine.whole_checkpoints() or process.poll() is not None)
     server.kill()
+    release(folder / "held", FEW)
     wait_for("kept entries", lambda: list((mine.workspace / "tracking").glob("*")) or process.poll() is not None)
     server.start()
-    yield Played(mine, nobody, ended(process, time.monotonic()), server, folder, lab)
+    release(folder / "held", LATER)
+    yield Played(mine, nobody, ended(process, time.monotonic()), server, folder, bare)
     server.kill()
 
 

@@ -2,11 +2,9 @@
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -14,26 +12,23 @@ from uuid import UUID
 import pytest
 from mlflow import MlflowClient
 
-from flows.server.services import Service
+from tests.flows.holding import FEW, holding, release
 from tests.flows.lab import Lab, wait_for
 from tests.flows.terminal import Ended, Terminal, ended
 from tests.flows.toy import FOOTAGE, Toy
 from tests.stages.small_disk import fill, mounted
 
-STEPS = 5000
-FEW = 40
-"""Steps of the run that goes to its end."""
+STEPS = 12
 KEPT = "interrupted; what was finished is kept, run again to go on"
 OURS = re.compile(r"(\w+: .*|Prefect's .*|interrupted; .*)")
 """What a line of ours looks like; Prefect's begin with the time."""
 
 
 @pytest.fixture(scope="module")
-def terminal(lab: Lab, finished: UUID, tmp_path_factory: pytest.TempPathFactory) -> Terminal:
+def terminal(bare: Lab, tmp_path_factory: pytest.TempPathFactory) -> Terminal:
     """A folder to type in, in which the server is known."""
-    assert finished
     folder = tmp_path_factory.mktemp("under")
-    return Terminal(folder, folder / "home", PREFECT_API_URL=lab.url)
+    return Terminal(folder, folder / "home", PREFECT_API_URL=bare.url)
 
 
 @dataclass(frozen=True)
@@ -47,8 +42,10 @@ class Stopped:
 
 
 @pytest.fixture(scope="module")
-def stopped(lab: Lab, terminal: Terminal, toy: Toy) -> Stopped:
-    mine = toy.variant("stopped", copied=True, train_lora={"steps": STEPS})
+def stopped(bare: Lab, prepared: Toy, tmp_path_factory: pytest.TempPathFactory) -> Stopped:
+    mine = prepared.variant("stopped", copied=True, train_lora={"steps": STEPS})
+    folder = tmp_path_factory.mktemp("stopped")
+    terminal = Terminal(folder, folder / "home", PREFECT_API_URL=bare.url, **holding(folder, FEW))
     by_number: dict[signal.Signals, Ended] = {}
     for number in (signal.SIGTERM, signal.SIGINT):
         before = mine.whole_checkpoints()
@@ -57,10 +54,12 @@ def stopped(lab: Lab, terminal: Terminal, toy: Toy) -> Stopped:
         asked = time.monotonic()
         os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
         by_number[number] = ended(process, asked)
-    return Stopped(mine, by_number, _runs_of(lab, mine))
+    return Stopped(mine, by_number, _runs_of(bare, mine))
 
 
-def test_a_user_s_error_is_one_message_and_all_else_is_in_prefect_s_log(lab: Lab, terminal: Terminal, toy: Toy) -> None:
+def test_a_user_s_error_is_one_message_and_all_else_is_in_prefect_s_log(
+    bare: Lab, terminal: Terminal, toy: Toy
+) -> None:
     wrong = toy.variant("nothing")
     footage = wrong.own_footage()
     for path in footage.iterdir():
@@ -71,9 +70,9 @@ def test_a_user_s_error_is_one_message_and_all_else_is_in_prefect_s_log(lab: Lab
     *before, last = said.err.splitlines()
     assert last.startswith("DataError: probe quarantined 1 of 1 files (1 empty_file); at most 25% is allowed.")
     assert all(OURS.fullmatch(line) for line in before), said.err
-    (run,) = _runs_of(lab, wrong)
-    assert "Finished in state Failed" in lab.log(run)
-    assert "Traceback" not in lab.log(run)
+    (run,) = _runs_of(bare, wrong)
+    assert "Finished in state Failed" in bare.log(run)
+    assert "Traceback" not in bare.log(run)
 
 
 def test_so_is_a_full_disk(terminal: Terminal, toy: Toy, tmp_path: Path) -> None:
@@ -95,9 +94,9 @@ def test_a_stop_ends_soon_with_its_code_and_message(stopped: Stopped, number: si
     assert said.seconds < 120  # 2 on an idle machine, which this one need not be
 
 
-def test_a_stopped_run_is_cancelled_in_prefect_and_killed_in_mlflow(lab: Lab, stopped: Stopped) -> None:
-    assert [lab.run(run).state_name for run in stopped.runs] == ["Cancelled", "Cancelled"]
-    assert [lab.tasks(run) for run in stopped.runs] == [{"train_lora": "Cancelled"}] * 2
+def test_a_stopped_run_is_cancelled_in_prefect_and_killed_in_mlflow(bare: Lab, stopped: Stopped) -> None:
+    assert [bare.run(run).state_name for run in stopped.runs] == ["Cancelled", "Cancelled"]
+    assert [bare.tasks(run) for run in stopped.runs] == [{"train_lora": "Cancelled"}] * 2
     client = MlflowClient(tracking_uri=f"sqlite:///{stopped.toy.workspace / 'mlflow.db'}")
     keys = [f"tags.`ltx2.key` = '{key}'" for run in stopped.runs for key in (run, f"{run}/train_lora")]
     found = [client.search_runs(["1"], key) for key in keys]
@@ -114,23 +113,21 @@ class Alone:
 
 
 @pytest.fixture(scope="module")
-def alone(lab: Lab, terminal: Terminal, toy: Toy, stopped: Stopped, workers: list[Service]) -> Iterator[Alone]:
+def alone(
+    bare: Lab, terminal: Terminal, prepared: Toy, stopped: Stopped, tmp_path_factory: pytest.TempPathFactory
+) -> Alone:
     assert stopped
-    mine = toy.variant("alone", copied=True, train_lora={"steps": FEW})
+    mine, folder = prepared.variant("alone", copied=True, train_lora={"steps": STEPS}), tmp_path_factory.mktemp("alone")
     command = ("run", str(mine.config), "--only", "train_lora")
-    before = mine.whole_checkpoints()
-    process = terminal.start(*command)
-    _wait_for_checkpoint(mine, before, process)
-    lab.servers[-1].process.kill()
-    lab.servers[-1].process.wait()
-    asked = time.monotonic()
-    first = ended(process, asked)
-    lab.servers.append(lab.start_server())
-    lab.wait_until_ready(lab.servers[-1])
-    if workers[-1].ended:  # it had nobody to ask for too long
-        workers.append(lab.start_worker())
-    yield Alone(mine, first, terminal.type(*command))
-    shutil.rmtree(mine.workspace)
+    process = Terminal(folder, folder / "home", PREFECT_API_URL=bare.url, **holding(folder, FEW)).start(*command)
+    _wait_for_checkpoint(mine, [], process)
+    bare.servers[-1].process.kill()
+    bare.servers[-1].process.wait()
+    release(folder, FEW)
+    first = ended(process, time.monotonic())
+    bare.servers.append(bare.start_server())
+    bare.wait_until_ready(bare.servers[-1])
+    return Alone(mine, first, terminal.type(*command))
 
 
 def test_a_run_outlasts_its_server(alone: Alone) -> None:
@@ -146,7 +143,7 @@ def test_a_run_outlasts_its_server(alone: Alone) -> None:
     (trained,) = client.search_runs(["1"], "attributes.run_name = 'train_lora'", order_by=["start_time DESC"])[:1]
     assert trained.info.status == "FINISHED"
     loss = client.get_metric_history(trained.info.run_id, "loss")
-    assert sorted(point.step for point in loss) == list(range(1, FEW + 1))
+    assert sorted(point.step for point in loss) == list(range(1, STEPS + 1))
 
 
 def test_the_next_run_works(alone: Alone) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 
 import yaml
 
+from flows.config import load_config
+from flows.run import run_stages
+from flows.selection import Selection
 from flows.tiny_config import write_config
 from ltx_core.io.digest import file_digest
 from ltx_core.tiny.corpus import DECLARED
@@ -15,7 +18,8 @@ from ltx_core.tiny.footage import write_footage
 from ltx_core.tiny.gemma import write_gemma
 from ltx_core.tiny.model import write_checkpoint
 from ltx_core.tiny.write import CHECKPOINT_NAME, Miniature
-from tasks import STAGES
+from tasks import STAGES, stage_named
+from tests.stages.bench import perform
 
 COVERED = tuple(stage for stage in STAGES if stage.name not in ("embed_frames", "publish"))
 """The stages of a run without CREPA, and without a repository to publish to."""
@@ -43,6 +47,10 @@ RENDER: dict[str, Any] = {
     "image_to_video_clips": 0,
     "audio_to_video_clips": 0,
 }
+
+
+BEFORE = Selection(STAGES[: STAGES.index(stage_named("train_lora"))], frozenset())
+PREPARED = "prepared"
 
 
 @dataclass(frozen=True)
@@ -99,6 +107,17 @@ def _is_whole(state: Path) -> bool:
         return all(file_digest(state.parent / name) == digest for name, digest in files.items())
     except FileNotFoundError:  # pruned meanwhile
         return False
+
+
+def prepare(toy: Toy) -> None:
+    """Run the stages before training, in this process and without prompts: what trainings of tests are copies of."""
+    made = toy.variant(PREPARED, prompts={"validation": []})
+    run_stages(load_config(made.config, {}), BEFORE, perform)
+
+
+def prepared_in(toy: Toy) -> Toy:
+    """What `prepare` made of it."""
+    return Toy(toy.config.with_name(f"{PREPARED}.yaml"), toy.config.with_name(PREPARED))
 
 
 def toy_in(folder: Path) -> Toy:

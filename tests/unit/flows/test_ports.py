@@ -15,6 +15,7 @@ import psutil
 import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
+from flows.server import services
 from flows.server.answers import prefect_answers
 from flows.server.services import end_leftovers, require_free, up_record
 from ltx_core.errors import ConfigError
@@ -150,8 +151,9 @@ def test_what_speaks_no_http_and_what_is_no_address_are_not_prefect(port: int) -
     assert not prefect_answers(f"http://127.0.0.1:{port}/api")
 
 
-def test_a_killed_up_leaves_no_service(port: int, tmp_path: Path) -> None:
-    """Not even one that does not hear that its parent is gone."""
+def test_a_killed_up_leaves_no_service(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even one that does not hear that its parent is gone, nor SIGTERM."""
+    monkeypatch.setattr(services, "LEFTOVER_SECONDS", 0.5)
     environment = {**os.environ, "PREFECT_HOME": str(tmp_path)}
     command = [sys.executable, "-c", UP, LISTENING, str(port)]
     up = subprocess.Popen(
