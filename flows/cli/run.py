@@ -29,7 +29,6 @@ from ltx_core.errors import ConfigError
 from ltx_core.io.atomic import find_whole
 from ltx_core.io.json_file import read_json
 from tasks import STAGES
-from tasks.runtime.stage_process import prepare
 from tasks.tracking.mlflow import answering
 
 if TYPE_CHECKING:
@@ -113,7 +112,6 @@ def run(
         if (last := newest_report(read)) is not None:
             console.print(f"report: {last}", highlight=False, markup=False, soft_wrap=True)
         return
-    prepare(read.place(), [stage.stage for stage in planned if stage.will_run])
     if server_answers():
         _run_flow(path, overrides, only, from_stage, force)
         report = newest_report(read)

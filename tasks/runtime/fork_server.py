@@ -71,15 +71,14 @@ class Server:
                 self._load(self.announced.popleft())
 
     def _order(self) -> None:
-        """Fork, if a request came with it; then import what the run's later stages need."""
+        """Fork for the request; then import what the run's later stages need."""
         message, handles, _, _ = socket.recv_fds(self.orders, MAX_MESSAGE, NUM_HANDLES)
         if not message:
             os._exit(0)  # no interpreter teardown, which takes as long as imports did
         order = json.loads(message)
-        if order["request"] is not None:
-            for name in order["imports"]:
-                self._load(name)
-            self._fork(order, handles)
+        for name in order["imports"]:
+            self._load(name)
+        self._fork(order, handles)
         self.announced = deque(order["later"])
 
     def _load(self, name: str) -> None:

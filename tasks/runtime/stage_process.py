@@ -121,13 +121,6 @@ def start_stage(
     return StageProcess(server, answers, os.fdopen(reading, "rb"))
 
 
-def prepare(workspace: Workspace, stages: Sequence[Stage[Any, Any]]) -> None:
-    """Start importing what these stages need, before the first of them starts."""
-    if modules := imports_of(stages):
-        with _lock:
-            _server(workspace, subprocess.DEVNULL).order([], request=None, later=modules)
-
-
 def imports_of(stages: Sequence[Stage[Any, Any]]) -> list[str]:
     """Return the modules that they need, in their order."""
     return list(dict.fromkeys(name for stage in stages for name in stage.imports))
