@@ -16,6 +16,7 @@ from ltx_core.report.curve import Series, curve
 from ltx_core.report.page import Cell, Link, Section, folded, link_to, readable, renders, run_report, table
 from tasks.stages.parts.low_precision import lines_in
 from tasks.stages.render.results import prompt_rows
+from tasks.stages.samples.kept import samples_over_steps
 
 MOST_POINTS = 200
 """Points of a curve; more are averaged."""
@@ -51,6 +52,7 @@ def write_report(
     facts |= {name: Link("open", address) for name, address in links.items()}
     found = [
         _renders(summary, page),
+        _samples(summary, page),
         _losses(summary),
         _changed(before, now, summary),
         dataset_section(config, summary, page, advance),
@@ -93,14 +95,30 @@ def _renders(summary: FinishedRun, page: Path) -> Section | None:
     return Section("Renders", renders(rows, page), "The base model beside the LoRA, with equal seeds.")
 
 
+def _samples(summary: FinishedRun, page: Path) -> Section | None:
+    """Samples that training made, whether in this run or in the one whose LoRA is used here."""
+    manifest = summary.manifest("train_lora")
+    if manifest is None:
+        return None
+    training = manifest.path.parent
+    losses = {int(step): value for step, value in _metrics(training).get("eval/loss", ())}
+    return next(iter(samples_over_steps(page, training, page.parent / "samples", losses)), None)
+
+
+def _metrics(training: Path) -> dict[str, list[tuple[float, float]]]:
+    """(step, value) points of each metric of a training, by name."""
+    columns = read_table(training / "metrics.parquet", ("step", "name", "value")).to_pydict()
+    points: dict[str, list[tuple[float, float]]] = {}
+    for step, name, value in zip(columns["step"], columns["name"], columns["value"], strict=True):
+        points.setdefault(name, []).append((step, value))
+    return points
+
+
 def _losses(summary: FinishedRun) -> Section | None:
     result = summary.result("train_lora")
     if result is None:
         return None
-    columns = read_table(result.run.out / "metrics.parquet", ("step", "name", "value")).to_pydict()
-    points: dict[str, list[tuple[float, float]]] = {}
-    for step, name, value in zip(columns["step"], columns["name"], columns["value"], strict=True):
-        points.setdefault(name, []).append((step, value))
+    points = _metrics(result.run.out)
     charts = []
     for names, label in ((EVAL_CURVES, "eval loss"), (TRAINING_CURVES, "training loss")):
         series = [Series(name, thinned(points[name])) for name in names if name in points]

@@ -18,12 +18,12 @@ CELL = 8
 """Pixels along the edge of a cell: its mean shows a small thing that moves, and hides noise that flickers."""
 
 
-def broken(frames: Pixels) -> str | None:
+def broken(frames: Pixels, *, may_stand_still: bool = False) -> str | None:
     """Return what is wrong with the frames uint8 [F, H, W, 3], as a phrase that follows "it is"; None if nothing is.
 
     Black: brightness and spread are near zero. One colour: the spread is. Noise: neighbouring pixels are unrelated,
     beside, below and after each other. Frozen: no cell changes between the first frame and any other. A single frame
-    is never frozen.
+    is never frozen, nor is a clip that `may_stand_still`, because it was asked to.
     """
     luma = np.stack([frame_luma(frame) for frame in frames])
     mean, spread = float(luma.mean()), float(luma.std())
@@ -34,7 +34,7 @@ def broken(frames: Pixels) -> str | None:
     if max(related.values()) < UNRELATED:
         found = ", ".join(f"{name} {value:.2f}" for name, value in related.items())
         return f"noise (correlation of neighbouring pixels {found}; footage has above 0.8 in one direction at least)"
-    if len(luma) > 1 and (change := _largest_change(luma)) < STILL:
+    if len(luma) > 1 and not may_stand_still and (change := _largest_change(luma)) < STILL:
         return f"frozen (between frames, brightness changes by {change:.4f} of 1 at most)"
     return None
 

@@ -150,8 +150,13 @@ def gallery(
     run_report(path, title, facts, [*sections, Section("Renders", renders(rows, path))])
 
 
-def renders(rows: Sequence[PromptRow], page: Path) -> Markup:
-    """Renders side by side, a row for each prompt, whose videos play in step; `page` is the file that shows them.
+def renders(rows: Sequence[PromptRow], page: Path, *, small: bool = False) -> Markup:
+    """Renders side by side, a row for each prompt, whose videos play in step.
+
+    Args:
+        rows: one for each prompt.
+        page: the file that shows them.
+        small: for rows of many renders, which are scrolled sideways where they are wider than the page.
 
     Raises:
         DataError: a video does not exist.
@@ -164,7 +169,7 @@ def renders(rows: Sequence[PromptRow], page: Path) -> Markup:
         }
         for row in rows
     ]
-    return markup("renders", shown)
+    return markup("renders", shown, small)
 
 
 def clips(previews: Sequence[ClipPreview], page: Path) -> Markup:

@@ -51,8 +51,8 @@ class SampleSettings(BaseModel):
     allow_broken_base: bool = Field(
         default=False,
         description="Train on when a sample of the base model is black, noise or frozen. Otherwise the run stops and "
-        "says so, because a LoRA for such a base would be trained in vain. For a model with random weights, or a "
-        "prompt in which nothing moves.",
+        "says so, because a LoRA for such a base would be trained in vain. A prompt that says in English that nothing "
+        "moves (`stays still`, `static`) may be frozen. For a model with random weights.",
     )
 
     @model_validator(mode="after")

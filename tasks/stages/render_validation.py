@@ -1,6 +1,5 @@
 """Render the validation prompts with the base model and the LoRA at equal seeds, write MP4 files, and compare."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from ltx_core.io.digest import file_digest, is_vouched
 from ltx_core.io.lock import folder_lock
 from ltx_core.progress import stop_if_asked
 from ltx_core.shapes import floor_frames
+from ltx_core.text.motion import says_motion, says_still
 from ltx_core.vision.folder import check_clip
 from tasks.runtime.device import loading
 from tasks.runtime.shared import Shared
@@ -172,21 +172,6 @@ def _mean_figures(rows: list[Render]) -> dict[str, float]:
     return figures
 
 
-STEMS = (
-    "approach|bend|blink|bloom|blow|bounc|burn|climb|clos|crash|crawl|cross|danc|descend|dive|dolly|drift|drip|driv|drop|"
-    "enter|explod|fade|fall|fl[iy]|flow|follow|gallop|glid|grow|jump|kick|laugh|leap|lift|march|melt|mov|nod|open|orbit|"
-    "pan|pass|pick|point|pour|pull|push|rac|rain|rais|reach|rid|ris|rock|roll|rotat|run|shak|sing|slid|slow|smil|snow|"
-    "speak|spin|splash|spread|step|stretch|swim|swing|sway|talk|throw|tilt|toss|track|travel|trembl|turn|twist|"
-    "walk|wav|whirl|zoom"
-)
-MOTION = re.compile(rf"\b(?:{STEMS})\w*", re.IGNORECASE)
-
-
-def says_motion(prompt: str) -> bool:
-    """True if the prompt has an English word that names a motion."""
-    return MOTION.search(prompt) is not None
-
-
 USUAL_GUIDANCE = (2.0, 6.0)
 """Below it renders tend to be noise or to ignore the prompt, above it to be black or burnt."""
 
@@ -202,7 +187,7 @@ def _rates(config: RenderValidationConfig, shared: Shared) -> Iterator[str]:
 
 
 def _still(shared: Shared) -> Iterator[str]:
-    still = [prompt for prompt in shared.prompts.validation if not says_motion(prompt)]
+    still = [prompt for prompt in shared.prompts.validation if not says_motion(prompt) and not says_still(prompt)]
     if still:
         yield (
             f"hint: {len(still)} of {len(shared.prompts.validation)} prompts seem to name no motion, such as "

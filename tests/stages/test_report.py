@@ -13,7 +13,7 @@ from flows.report.summary import FinishedRun, summarise, terminal_rows
 from flows.run_tracking import tracked_settings
 from ltx_core.media.probe import probe_media
 from ltx_core.report.embed import self_contained
-from tests.stages.bench import EVERY_STAGE, Bench, copied
+from tests.stages.bench import EVERY_STAGE, PROMPT, Bench, copied
 from tests.unit.report.test_page import Reader
 
 pytestmark = pytest.mark.whole
@@ -70,6 +70,28 @@ def test_the_clips_play_what_training_sees(made: tuple[Bench, FinishedRun, Path]
         assert (info.width, info.height, info.num_frames) == (clip.width, clip.height, clip.num_frames)
         assert (info.audio_codec is not None) == clip.has_sound
         assert clip.caption in page.read_text()
+
+
+def test_samples_of_the_training_stand_over_its_steps(finished: Bench, forked_children: None, tmp_path: Path) -> None:
+    """Prompt by row and step by column, with what is known of each step; the page's folder can be moved."""
+    bench = finished.but(workspace=copied(finished.workspace, tmp_path / "workspace"))
+    on = bench.set(train_lora__samples__every_steps=1, train_lora__samples__num_steps=2)
+    on.run("train_lora", force="train_lora")
+    summary, page = report_of(on, "sampled")
+    text = page.read_text()
+    assert text.index("Samples over steps</h2>") < text.index("Loss</h2>")
+    (row,) = re.findall(
+        r"<article.*?</article>", text[text.index("Samples over steps</h2>") : text.index("Loss</h2>")], re.S
+    )
+    assert re.findall(r'class="variant">([^<]+)<', row) == ["base", "step 1", "step 2"]
+    assert PROMPT in row
+    assert all(source.startswith("samples/step_") for source in re.findall(r'<video src="([^"]+)"', row))
+    assert summary.checkpoint is not None
+    assert f"eval loss {summary.checkpoint.base_eval_loss:.4g}" in row
+    assert f"eval loss {summary.checkpoint.eval_loss:.4g}" in row
+    without_training = replace(summary, results=[one for one in summary.results if one.run.stage.name != "train_lora"])
+    again = write_report(on.config, without_training, tracked_settings(on.config), {}, lambda *_: None)
+    assert "Samples over steps</h2>" in again.read_text(), "a run that reuses the LoRA without covering its training"
 
 
 def test_base_stands_left_of_the_lora(made: tuple[Bench, FinishedRun, Path]) -> None:

@@ -1,9 +1,10 @@
 (() => {
   const LATE = 0.06; // seconds by which a video may be behind the first of its row
   const videos = [...document.querySelectorAll("video")];
-  const button = name => document.querySelector(`[data-do="${name}"]`);
-  const pressed = b => b.getAttribute("aria-pressed") === "true";
-  const press = (b, on) => b.setAttribute("aria-pressed", String(on));
+  const buttons = name => [...document.querySelectorAll(`[data-do="${name}"]`)]; // a bar above each group of rows
+  const pressed = name => buttons(name).some(b => b.getAttribute("aria-pressed") === "true");
+  const press = (name, on) => buttons(name).forEach(b => b.setAttribute("aria-pressed", String(on)));
+  const clicked = (name, act) => buttons(name).forEach(b => { b.onclick = act; });
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
   const rows = [...document.querySelectorAll("[data-row]")].map(element => {
@@ -41,16 +42,21 @@
     const view = new IntersectionObserver(seen => seen.forEach(({ target, isIntersecting }) => {
       const row = rows.find(one => one.element === target);
       if (!isIntersecting && row.playing) row.pause();
-      else if (isIntersecting && !row.playing && pressed(button("play"))) row.play();
+      else if (isIntersecting && !row.playing && pressed("play")) row.play();
     }), { threshold: 0.4 });
     const watch = on => rows.forEach(row => on ? view.observe(row.element) : (view.unobserve(row.element), row.pause()));
-    button("play").onclick = () => { press(button("play"), !pressed(button("play"))); watch(pressed(button("play"))); };
-    button("restart").onclick = () => rows.forEach(row => row.restart());
-    button("mute").onclick = () => videos.forEach(v => { v.muted = true; });
-    if (still) press(button("play"), false); else watch(true);
+    clicked("play", () => { press("play", !pressed("play")); watch(pressed("play")); });
+    clicked("restart", () => rows.forEach(row => row.restart()));
+    clicked("mute", () => videos.forEach(v => { v.muted = true; }));
+    if (still) press("play", false); else watch(true);
   }
+  videos.filter(v => !v.controls).forEach(v => {
+    v.onclick = () => { v.muted = !v.muted; };
+    v.onkeydown = e => { if (e.key === "Enter" || e.key === " ") { e.preventDefault(); v.onclick(); } };
+  });
   videos.forEach(v => v.addEventListener("volumechange", () => {
     if (!v.muted) videos.forEach(other => { if (other !== v) other.muted = true; });
-    if (button("mute")) press(button("mute"), videos.every(other => other.muted));
+    v.classList.toggle("heard", !v.muted);
+    press("mute", videos.every(other => other.muted));
   }));
 })();

@@ -6,7 +6,7 @@ asked for and what was measured. The first step is 0, of the base model.
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -99,7 +99,9 @@ def kept_samples(out: Path) -> list[Sample]:
     return sorted(found, key=lambda sample: (sample.row, sample.step))
 
 
-def samples_over_steps(page: Path, out: Path, copies: Path | None = None) -> list[Section]:
+def samples_over_steps(
+    page: Path, out: Path, copies: Path | None = None, eval_losses: Mapping[int, float] | None = None
+) -> list[Section]:
     """Return a section for the HTML file `page`: a row for each prompt, a column for each step, the base's first. None
     if there are no samples.
 
@@ -107,28 +109,31 @@ def samples_over_steps(page: Path, out: Path, copies: Path | None = None) -> lis
         page: the file that the section is for; its videos are named relative to it.
         out: the folder of `train_lora`.
         copies: a folder on the same file system that gets a link to each sample, for a page that is moved with it.
+        eval_losses: by step, as far as they are known; shown with the samples of that step.
     """
-    rows = [_row(list(group), out, copies) for _, group in groupby(kept_samples(out), key=lambda sample: sample.row)]
+    by_row = groupby(kept_samples(out), key=lambda sample: sample.row)
+    rows = [_row(list(group), out, copies, eval_losses or {}) for _, group in by_row]
     note = "Rendered while training ran, with few sampling steps and equal noise. Step 0 is the base model."
-    return [Section("Samples over steps", renders(rows, page), note)] if rows else []
+    return [Section("Samples over steps", renders(rows, page, small=True), note)] if rows else []
 
 
-def _row(samples: Sequence[Sample], out: Path, copies: Path | None) -> PromptRow:
+def _row(samples: Sequence[Sample], out: Path, copies: Path | None, losses: Mapping[int, float]) -> PromptRow:
     first = samples[0].values
     shown = {"size": "size", "frames": "num_frames", "frames per second": "frame_rate", "sampling": "sampling"}
     return PromptRow(
         prompt=first["prompt"],
         seed=first["seed"],
-        renders=[_render(sample, _linked(sample, out, copies)) for sample in samples],
+        renders=[_render(sample, _linked(sample, out, copies), losses.get(sample.step)) for sample in samples],
         settings={name: first[key] for name, key in shown.items()},
     )
 
 
-def _render(sample: Sample, video: Path) -> VariantRender:
+def _render(sample: Sample, video: Path, eval_loss: float | None) -> VariantRender:
     values = sample.values
     figures = Figures(**{name: values[name] for name in ("sharpness", "motion", "loudness_db")})
     name = f"step {sample.step:,}" if sample.step else "base"
-    return VariantRender(variant=name, video=video, figures=figures, poster=_middle(sample))
+    detail = "" if eval_loss is None else f"eval loss {eval_loss:.4g}"
+    return VariantRender(variant=name, video=video, figures=figures, poster=_middle(sample), detail=detail)
 
 
 def _middle(sample: Sample) -> np.ndarray:

@@ -18,6 +18,7 @@ from ltx_core.report.page import Figures, run_report
 from ltx_core.sampling.decoding import Decoders, SampledLatents
 from ltx_core.sampling.request import RenderRequest
 from ltx_core.sampling.sampler import Prompts, sample
+from ltx_core.text.motion import says_still
 from ltx_core.training.objective import Objective
 from tasks.stages.samples.kept import PAGE, broken_in, keep_sample, sample_file, samples_over_steps
 
@@ -69,7 +70,7 @@ class TrainingSamples:
         frames, samples = pixels.numpy(), sound.numpy()
         write_mp4(file, frames, request.frame_rate, samples, rate)
         figures = Figures(sharpness=sharpness(frames), motion=motion(frames), loudness_db=loudness_db(samples))
-        keep_sample(file, step, request, figures, broken(frames))
+        keep_sample(file, step, request, figures, broken(frames, may_stand_still=says_still(request.prompt)))
 
     def _rest(self) -> None:
         """Give the GPU's memory back."""

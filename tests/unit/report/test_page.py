@@ -22,6 +22,7 @@ from ltx_core.report.page import (
     VariantRender,
     gallery,
     readable,
+    renders,
     run_report,
     table,
 )
@@ -107,6 +108,19 @@ def test_a_video_with_a_hostile_name_stays_a_link(
     assert unquote(attributes["src"] or "") == f"videos/{name}"
     assert "onerror" not in attributes
     assert {"{{ 7 * 7 }}", "{% raw %}"} <= set(read.text), "a value is no template"
+
+
+def test_small_renders_are_named_and_need_no_controls_of_the_browser(
+    tmp_path: Path, row_of: Callable[..., PromptRow]
+) -> None:
+    page = tmp_path / "page.html"
+    prompt = "A very long caption that stands beside its row in full. " * 8
+    run_report(page, "samples", {}, [Section("Samples", renders([row_of(prompt=prompt)], page, small=True))])
+    read = Reader(page.read_text())
+    assert prompt in read.text
+    videos = read.all("video")
+    assert len(videos) == 2
+    assert all("controls" not in video and video["tabindex"] == "0" and video["aria-label"] for video in videos)
 
 
 def test_missing_video_is_refused(tmp_path: Path, row_of: Callable[..., PromptRow]) -> None:

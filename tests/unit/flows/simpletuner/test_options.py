@@ -9,7 +9,7 @@ from flows.config import RunConfig, load_config
 from flows.simpletuner.handlers import LIBRARY
 from flows.simpletuner.table import GROUPS_TITLE, table
 from ltx_core.errors import ConfigError
-from tasks.stages.render_validation import says_motion
+from ltx_core.text.motion import says_motion
 from tests.unit.flows.simpletuner.cases import DISTILLED, GOES, REFUSED, SILENT, TOLD, Options
 from tests.unit.flows.simpletuner.conftest import LEAST, Load, Notices
 
