@@ -59,7 +59,7 @@ TYPED = ("test_under_server.py", "test_tracking_away.py")
 ALONE = ("test_terminal.py", "test_up_down.py")
 """Of the flows: runs that are typed, on a server without a worker, and files that use neither server; so other
 processes can have them."""
-MARKED_FOLDERS = {"numerics": "numerics", FLOWS: "flow", "numerics/benchmarks": EXTRA}
+MARKED_FOLDERS = {"numerics": "numerics", FLOWS: "flow", "numerics/benchmarks": EXTRA, "browser": EXTRA}
 HERE = Path(__file__).parent
 LOOPBACK = ("127.", "::1", "localhost")
 WriteOnce = Callable[[str, Callable[[Path], object]], Path]

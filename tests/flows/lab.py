@@ -80,6 +80,8 @@ class Lab:
     port: int = field(default_factory=free_port)
     config: Path | None = None
     """The configuration of runs that name none."""
+    more: dict[str, str] = field(default_factory=dict)
+    """Variables of this server's environment, and of its commands, that others have not."""
     api: SyncPrefectClient = field(init=False)
     """A client, once the server answers."""
     servers: list[Service] = field(default_factory=list)
@@ -100,7 +102,7 @@ class Lab:
         """What a command needs to find this server, and no other."""
         path = f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"
         own = {"PREFECT_HOME": str(self.home), "PREFECT_API_URL": self.url, "PREFECT_SERVER_API_PORT": str(self.port)}
-        return {**QUIET, "PATH": path, **own}
+        return {**QUIET, **self.more, "PATH": path, **own}
 
     @contextmanager
     def settings(self) -> Iterator[None]:

@@ -23,6 +23,14 @@
     row.pause = () => { row.playing = false; each(v => v.pause()); place(lead.currentTime); row.show(); };
     row.restart = () => { each(v => { v.currentTime = 0; }); };
     if (!lead) return row;
+    each(v => { // the row plays and seeks; a browser's own controls would hide what is compared
+      v.controls = false;
+      v.tabIndex = 0;
+      v.title = "Click to hear or mute, twice to fill the screen";
+      v.onclick = () => { v.muted = !v.muted; };
+      v.ondblclick = () => v.requestFullscreen?.().catch(() => {});
+      v.onkeydown = e => { if (e.key === "Enter") v.onclick(); };
+    });
     toggle.onclick = () => row.playing ? row.pause() : row.play();
     slider.oninput = () => {
       row.pause();
@@ -50,10 +58,6 @@
     clicked("mute", () => videos.forEach(v => { v.muted = true; }));
     if (still) press("play", false); else watch(true);
   }
-  videos.filter(v => !v.controls).forEach(v => {
-    v.onclick = () => { v.muted = !v.muted; };
-    v.onkeydown = e => { if (e.key === "Enter" || e.key === " ") { e.preventDefault(); v.onclick(); } };
-  });
   videos.forEach(v => v.addEventListener("volumechange", () => {
     if (!v.muted) videos.forEach(other => { if (other !== v) other.muted = true; });
     v.classList.toggle("heard", !v.muted);

@@ -110,17 +110,17 @@ def test_a_video_with_a_hostile_name_stays_a_link(
     assert {"{{ 7 * 7 }}", "{% raw %}"} <= set(read.text), "a value is no template"
 
 
-def test_small_renders_are_named_and_need_no_controls_of_the_browser(
+def test_a_row_has_its_whole_caption_however_small_its_videos_are(
     tmp_path: Path, row_of: Callable[..., PromptRow]
 ) -> None:
     page = tmp_path / "page.html"
     prompt = "A very long caption that stands beside its row in full. " * 8
-    run_report(page, "samples", {}, [Section("Samples", renders([row_of(prompt=prompt)], page, small=True))])
-    read = Reader(page.read_text())
-    assert prompt in read.text
-    videos = read.all("video")
-    assert len(videos) == 2
-    assert all("controls" not in video and video["tabindex"] == "0" and video["aria-label"] for video in videos)
+    for small in (False, True):
+        run_report(page, "samples", {}, [Section("Samples", renders([row_of(prompt=prompt)], page, small=small))])
+        read = Reader(page.read_text())
+        assert prompt in read.text
+        assert len(read.all("video")) == 2
+        assert ("videos small" in {tag.get("class") for tag in read.all("div")}) == small
 
 
 def test_missing_video_is_refused(tmp_path: Path, row_of: Callable[..., PromptRow]) -> None:
