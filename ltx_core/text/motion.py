@@ -1,4 +1,4 @@
-"""What an English prompt says of motion: that something moves, or that nothing is to move."""
+"""Words of motion and of stillness in an English prompt, which say that something moves, or that nothing is to move."""
 
 import re
 
@@ -16,12 +16,12 @@ NEGATED = r"no|not|never|nothing|without|hardly|barely|n['\u2019]t"
 STILL = re.compile(
     rf"\b(?:{STAYS})\w*\s+(?:(?:very|quite|\w+ly)\s+)?(?:still|put|in place|fixed)\b|"
     r"\b(?:is|are|be|being)\s+(?:(?:very|quite|\w+ly)\s+)?still(?!\s+\w+)|"
-    r"\bstill(?:ness|s\b|[\s-](?:life|image|photo\w*|picture|frame|shot|scene)\b)|"
+    r"\bstill(?:ness|s\b|[\s-](?:life|image|photo\w*|pict\w+|frame|shot|scene)\b)|"
     r"\b(?:static|motionless|unmoving|immobile|stationary|frozen|freez\w*)\b|"
     rf"(?:\b|(?<=\w))(?:{NEGATED})\s+(?:\w+\s+)?(?:mov\w*|motion\w*)\b",
     re.IGNORECASE,
 )
-FRAMING = re.compile(r"\b(?:shot|camera|view|frame|framing|angle|close-?up|image|picture|photo\w*)\b", re.IGNORECASE)
+FRAMING = re.compile(r"\b(?:shot|camera|view|frame|framing|angle|close-?up|image|pict\w+|photo\w*)\b", re.IGNORECASE)
 """Words after which stillness is the camera's, while what it looks at may move."""
 CLAUSE = re.compile(r"[,;:.!?\n]|\b(?:while|as|and|but|when|then)\b", re.IGNORECASE)
 
@@ -32,7 +32,7 @@ def says_motion(prompt: str) -> bool:
 
 
 def says_still(prompt: str) -> bool:
-    """True if the prompt says in English that nothing in the picture moves: "a square stays still", "a static view of a
+    """True if the prompt says in English that nothing in it moves: "a square stays still", "a static view of a
     lake". A part of the sentence that names a motion outweighs it: "the camera is static as a man walks"."""
     clauses = CLAUSE.split(prompt)
     return any(map(STILL.search, clauses)) and not any(map(_moves, clauses))

@@ -20,7 +20,7 @@ from tests.browser.conftest import CAPTIONS, Seen
 
 NOT_FOUND = "Failed to load resource: the server responded with a status of 404 (Not Found)"
 MLFLOW_SAYS: Mapping[str, str] = {
-    f"{NOT_FOUND} /ajax-api/2.0/mlflow/users/current": "it asks who the user is, and a server without accounts has none",
+    f"{NOT_FOUND} /ajax-api/2.0/mlflow/users/current": "it asks who the user is, but has no accounts",
 }
 """Lines of MLflow 3.17's own pages, each with its reason; any other fails."""
 PREFECT_SAYS: Mapping[str, str] = {}
