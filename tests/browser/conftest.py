@@ -84,7 +84,9 @@ def seen(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     try:
         lab.wait_until_ready(services[0])
         for rank in (4, 2):
-            ran = lab.command("ltx2-lora", "run", str(toy.config), "--set", f"train_lora.rank={rank}")
+            ran = lab.command(
+                "ltx2-lora", "run", str(toy.config), "--set", f"train_lora.rank={rank}", seconds=SECONDS / 3
+            )
             assert ran.returncode == 0, ran.stderr
         database = {"MLFLOW_BACKEND_STORE_URI": f"sqlite:///{toy.workspace / DATABASE}"}
         command = [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--workers", "1"]

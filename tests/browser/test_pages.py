@@ -15,6 +15,7 @@ from tests.browser.chromium import (
     check_rows_play_in_step,
     check_videos_load,
     opened,
+    program,
 )
 from tests.browser.conftest import CAPTIONS, Seen
 
@@ -115,6 +116,12 @@ def test_prefect_s_page_of_a_run_with_our_artifacts(browser: Browser, seen: Seen
             page.get_by_text(key, exact=True).first.wait_for()
         assert not watched.unexplained(PREFECT_SAYS)
         assert not watched.elsewhere(seen.prefect, seen.prefect.replace("http", "ws", 1))
+
+
+def test_a_machine_without_a_browser_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(pytest.fail.Exception, match="apt install chromium"):
+        program()
 
 
 def _check_page(frame: Frame) -> None:

@@ -129,11 +129,11 @@ class Lab:
         with self.settings():
             return start("worker", ["env", *unwanted, "prefect", "worker", "start", "--pool", STORE], seen)
 
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str, seconds: float = PATIENCE) -> subprocess.CompletedProcess[str]:
         """Type a command in the project's folder."""
         environment = {**os.environ, **self.environment}
         return subprocess.run(
-            words, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
+            words, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=seconds
         )
 
     def submit(self, deployment: str, environment: dict[str, str] | None = None, **parameters: Any) -> UUID:
