@@ -1,4 +1,7 @@
-"""One run, whole: the shared sections, and a section a stage. The only module that reads a user's YAML or JSON."""
+"""The configuration of a run: the shared sections, and a section for each stage, loaded from a user's file.
+
+`flows.documents` reads the text of that file and of every other YAML or JSON file that a user writes.
+"""
 
 import re
 import warnings

@@ -1,5 +1,4 @@
-"""The pipeline, in order. To add a stage: write a subclass of `Stage` in tasks/stages/<name>.py, list an instance of it
-here, and add its options to RunConfig."""
+"""The stages of the pipeline, in order. README.md says under "Add a stage" how to add one."""
 
 from typing import Any
 

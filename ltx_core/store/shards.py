@@ -127,7 +127,8 @@ class ShardLimits:
 class ShardWriter:
     """Collects items and writes them as one WebDataset tar plus its index; use as a context manager.
 
-    The caller holds the folder's lock. Leaving the block without an error, or with `Stopped`, commits the open shard.
+    The caller holds the folder's lock. Leaving the block commits the open shard, after any error too: every item in it
+    was handed over whole, and another item's error makes it no less usable, so the next run need not compute it again.
     """
 
     def __init__(self, folder: Path, limits: ShardLimits) -> None:

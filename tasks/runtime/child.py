@@ -1,7 +1,7 @@
 """`python -m tasks.runtime.child REQUEST PARENT_PID`: run one stage in a process of its own that dies with its parent.
 
-When this process ends its memory is gone, so Gemma, the VAEs and the transformer never share a GPU. Standard output is
-the event pipe; whatever libraries print goes to the log instead. SIGTERM lets the body commit what is finished. In a
+When this process ends its memory is gone, so models of different stages never share a GPU. Standard output is the event
+pipe; whatever libraries print goes to the log instead. SIGTERM lets the body commit what is finished. In a
 run, it is a fork of `tasks.runtime.fork_server`, which has imported the libraries.
 
 Why so: docs/decisions/one_process_a_stage.md.

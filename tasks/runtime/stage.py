@@ -1,7 +1,8 @@
 """A stage, declared once, and one run of it.
 
 A stage is one subclass of `Stage` in tasks/stages/<name>.py, whose instance is in `tasks.STAGES`. The Prefect task, the
-CLI, the docs, RunConfig and the contract tests read its attributes.
+CLI, the docs and the contract tests read its attributes. RunConfig has a field for each stage, written by hand, and
+tests/repo/test_declared_once.py compares the two.
 
 Results are kept by what they were made of, and the program is a part of that. Its part is one version for each stage:
 the stage's own `version`, and those of the `subjects` that it declares. Both enter the stage's identity and the keys of

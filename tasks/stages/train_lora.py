@@ -1,4 +1,7 @@
-"""Train the LoRA from the store alone: no video is decoded, and no VAE or text encoder is loaded.
+"""Train the LoRA from stored latents and text features; VAEs are loaded only to decode rendered samples.
+
+No footage is decoded, and no text encoder is loaded. `samples`, on by default, needs the decoders beside the
+transformer while it renders.
 
 A compiled block that recomputes some of its operations rounds differently from one that keeps them. So a resumed run
 keeps the activation budget that it began with, even if less memory is free now. Activation checkpointing of whole

@@ -1,1 +1,1 @@
-"""Training methods: the contract (`method`), their options (`settings`, the registry), and a file for each."""
+"""Training methods: contract (`method`), options (`settings`), classes by name (`registry`), and a file for each."""

@@ -1,4 +1,4 @@
-"""The classes of all training methods, by name, as the fields of `settings.MethodOptions` name them."""
+"""The registry of training methods: their classes by name, made from the fields of `settings.MethodOptions`."""
 
 from importlib import import_module
 

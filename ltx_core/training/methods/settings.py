@@ -1,8 +1,8 @@
 """The options of all training methods, and what a plan asks of them.
 
-`MethodOptions`, at the end, is the registry: one field for each method. The configuration, its docs, the command line
-and `registry.METHODS` follow from it. pydantic only: forms, checks and plans must not wait for torch. The methods
-themselves are the other files here, imported when something is trained.
+`MethodOptions`, at the end, declares the methods: one field for each. The configuration, its docs, the command line and
+the registry of their classes (`registry.METHODS`) follow from it. pydantic only: forms, checks and plans must not wait
+for torch. The methods themselves are the other files here, imported when something is trained.
 """
 
 import math
@@ -314,8 +314,8 @@ def _is_off(method: BaseModel | None) -> bool:
 
 
 class MethodOptions(BaseModel):
-    """The registry: one field for each training method, in the order in which their hooks run. At its default the
-    method is off."""
+    """The declaration of all training methods: one field for each, in the order in which their hooks run. At its
+    default the method is off."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
