@@ -42,10 +42,6 @@ class Watched:
         if urlsplit(request.url).scheme not in INSIDE:
             self.asked.append(request.url)
 
-    def unexplained(self, noise: Mapping[str, str]) -> list[str]:
-        """What was said that is not among the known lines of the program whose page it is."""
-        return [line for line in self.said if line not in noise]
-
     def elsewhere(self, *addresses: str) -> list[str]:
         """Requests that begin with none of the addresses."""
         return [one for one in self.asked if not one.startswith(addresses)]

@@ -1,25 +1,20 @@
-"""Two finished runs of the toy, in Prefect with its pages and in MLflow, and a browser to look at them."""
+"""A finished run of the toy, and a browser to look at its pages."""
 
 import json
-import sys
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from mlflow import MlflowClient
 from playwright.sync_api import Browser
 
-from flows.run import UI_VARIABLE
-from flows.server.answers import answers
-from flows.server.services import start, wait_until
-from tasks.tracking.mlflow import DATABASE
 from tests.browser.chromium import started
-from tests.flows.lab import PATIENCE, Lab, free_port
+from tests.flows.lab import PROGRAMS
 from tests.flows.toy import toy_in, write_toy
 
 SECONDS = 3600
-"""Of one test: the first one waits for both servers and both runs."""
+"""Of one test: the first one waits for the run."""
 CAPTIONS = (
     "A ball rolls to the right over a grey floor, from one wall to the other, while a low tone hums; the light comes "
     "from the left, the shadow is long, and nothing else moves in the picture until the ball has left it.",
@@ -39,19 +34,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the pages are of, and where."""
+    """Pages on disk."""
 
-    prefect: str
-    """Address of its server."""
-    mlflow: str
-    flow_runs: list[str]
-    """Ids in Prefect."""
-    runs: list[str]
-    """Ids in MLflow, the first one first."""
-    renders: str
-    """Id of the MLflow run of the stage that rendered, in the first run."""
     report: Path
-    """On disk, of the first run."""
     gallery: Path
 
 
@@ -63,10 +48,10 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def seen(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seen]:
-    """Run the pipeline twice, with another rank, as people do; Prefect and MLflow show both as long as tests look."""
+def seen(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    """Run the pipeline once, with samples while it trains."""
     assert browser.is_connected()
-    folder, port = tmp_path_factory.mktemp("browser"), free_port()
+    folder = tmp_path_factory.mktemp("browser")
     write_toy(folder)
     toy = toy_in(folder).variant(
         "shown",
@@ -74,40 +59,10 @@ def seen(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         render_validation=LENGTH,
         prompts={"validation": list(CAPTIONS)},
     )
-    pages = {
-        "PREFECT_SERVER_UI_ENABLED": "true",
-        "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(folder / "prefect-pages"),
-        UI_VARIABLE: f"http://127.0.0.1:{port}",
-    }
-    lab = Lab(folder / "prefect", more=pages)
-    services = [lab.start_server()]
-    try:
-        lab.wait_until_ready(services[0])
-        for rank in (4, 2):
-            ran = lab.command(
-                "ltx2-lora", "run", str(toy.config), "--set", f"train_lora.rank={rank}", seconds=SECONDS / 3
-            )
-            assert ran.returncode == 0, ran.stderr
-        database = {"MLFLOW_BACKEND_STORE_URI": f"sqlite:///{toy.workspace / DATABASE}"}
-        command = [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--workers", "1"]
-        with lab.settings():
-            services.append(start("mlflow", command, {**database, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}))
-        wait_until(lambda: answers(f"{pages[UI_VARIABLE]}/health"), services[1], PATIENCE)
-        yield _seen(lab, pages[UI_VARIABLE], toy.workspace)
-    finally:
-        for service in services:
-            service.end()
-
-
-def _seen(lab: Lab, mlflow: str, workspace: Path) -> Seen:
-    client = MlflowClient(tracking_uri=f"sqlite:///{workspace / DATABASE}")
-    runs = sorted(client.search_runs(["1"]), key=lambda run: run.info.start_time)
-    parents = [run.info.run_id for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    renders = next(run.info.run_id for run in runs if run.info.run_name == "render_validation")
-    flow_runs = sorted(lab.runs("ltx2-lora"), key=lambda run: str(run.start_time))
-    first = workspace / "runs" / flow_runs[0].name
-    (gallery,) = (workspace / "stages" / "render_validation").glob(
-        f"{json.loads((first / 'run.json').read_text())['stages']['render_validation']}/gallery.html"
-    )
-    ids = [str(run.id) for run in flow_runs]
-    return Seen(lab.url.removesuffix("/api"), mlflow, ids, parents, renders, first / "index.html", gallery)
+    command = [str(PROGRAMS / "ltx2-lora"), "run", str(toy.config)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SECONDS)
+    assert ran.returncode == 0, ran.stderr
+    (record,) = (toy.workspace / "runs").glob("*/run.json")
+    key = json.loads(record.read_text())["stages"]["render_validation"]
+    gallery = toy.workspace / "stages" / "render_validation" / key / "gallery.html"
+    return Seen(record.with_name("index.html"), gallery)

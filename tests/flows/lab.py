@@ -80,8 +80,6 @@ class Lab:
     port: int = field(default_factory=free_port)
     config: Path | None = None
     """The configuration of runs that name none."""
-    more: dict[str, str] = field(default_factory=dict)
-    """Variables of this server's environment, and of its commands, that others have not."""
     api: SyncPrefectClient = field(init=False)
     """A client, once the server answers."""
     servers: list[Service] = field(default_factory=list)
@@ -102,7 +100,7 @@ class Lab:
         """What a command needs to find this server, and no other."""
         path = f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}"
         own = {"PREFECT_HOME": str(self.home), "PREFECT_API_URL": self.url, "PREFECT_SERVER_API_PORT": str(self.port)}
-        return {**QUIET, **self.more, "PATH": path, **own}
+        return {**QUIET, "PATH": path, **own}
 
     @contextmanager
     def settings(self) -> Iterator[None]:
@@ -129,11 +127,11 @@ class Lab:
         with self.settings():
             return start("worker", ["env", *unwanted, "prefect", "worker", "start", "--pool", STORE], seen)
 
-    def command(self, *words: str, seconds: float = PATIENCE) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Type a command in the project's folder."""
         environment = {**os.environ, **self.environment}
         return subprocess.run(
-            words, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=seconds
+            words, cwd=REPOSITORY, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
         )
 
     def submit(self, deployment: str, environment: dict[str, str] | None = None, **parameters: Any) -> UUID:
