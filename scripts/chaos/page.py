@@ -15,10 +15,12 @@ INTRODUCTION = """\
 footage while it is read, fills the disk, damages files of the workspace and collects garbage under a run. After each
 disturbance the next run must start its first stage within ten seconds, and end either in the bytes of an undisturbed
 run or in one message that says what to do, without having stored anything wrong. A damaged file that the run had no
-need of may stay as it is, if `verify --repair` finds it and takes it away; such cases are counted with the messages. A
-case is wrong if it did not: a traceback, a hang, a wrong byte. Its seed repeats it. A few cases with fixed seeds are
-part of `make test-all`. Wrong cases stay in the table: what they showed was mended, with a test, before the commits
-that are named after theirs, on which the same kind was run again.
+need of may stay as it is, if `verify --repair` finds it and takes it away; such cases are counted with the messages. In
+all other cases the result is wrong, for example if the next run ends with a traceback, hangs, or stores a wrong byte.
+The seed of a case repeats it. A few cases with fixed seeds are part of `make test-all`.
+
+Wrong cases stay in the table. For each of them the fault was corrected and a test was added. Then the same kind of
+disturbance was run again, on the commits that the list below names after the commit of the wrong case.
 """
 
 

@@ -63,10 +63,10 @@ TRACEBACK = "Traceback (most recent call last):"
 def launch(run: StageRun[Any], listener: Listener) -> Summary:
     """Run a stage in a process of its own and return its counts.
 
-    The call is interruptible: whatever is raised meanwhile (cancelled, ctrl-C, timeout) ends the child first, by
-    SIGTERM so that it commits what is finished, then by SIGKILL. What it says until then is passed on as before: the
-    metrics of a step that is in its last checkpoint are not told again. So a thread listens, in which nothing is raised
-    from outside.
+    The call can be interrupted. If an exception is raised in it from outside (cancellation, Ctrl-C, timeout), it first
+    ends the child: by SIGTERM, so that the child commits what is finished, and then by SIGKILL. Until then it passes on
+    all that the child sends, because a later run does not send the metrics of steps before the last checkpoint again.
+    So a thread of its own listens to the child, where no exception is raised from outside.
 
     Raises:
         LtxError: what the stage found wrong, as the class it was raised as in the child.
@@ -91,7 +91,7 @@ def launch(run: StageRun[Any], listener: Listener) -> Summary:
 
 
 def _heard_out(child: StageProcess, name: str, listener: Listener) -> tuple[dict[str, Any] | None, int]:
-    """Return what the child said last, and its exit code; it has ended, whatever is raised here."""
+    """Return what the child said last, and its exit code. The child has ended when this returns or raises."""
     with closing(child), ThreadPoolExecutor(1, f"listening to {name}") as listening:
         try:
             end = listening.submit(copy_context().run, _listen, child, name, listener).result()

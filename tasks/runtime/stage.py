@@ -238,7 +238,8 @@ class Stage(Generic[ConfigT, RowT]):
     by_content: ClassVar[frozenset[str]] = frozenset()
     """Options that name files: `observe` has what is in the files, and where they lie changes nothing."""
     items: ClassVar[str] = ""
-    """Glob pattern, in the store, of the files of its items: a lost manifest costs nothing. Empty if it keeps none."""
+    """Glob pattern, in the store, of the files that hold its items, from which a lost manifest is made again without
+    computing them. Empty if it keeps none."""
     artifacts: ClassVar[tuple[str, ...]] = ()
     """Glob patterns, in the stage's folder, of files worth showing in MLflow."""
 
