@@ -2,6 +2,7 @@
 
     python -m benchmarks.truth --plan                              # units of work, and core minutes in all
     python -m benchmarks.truth --out FOLDER --jobs 30 --seconds 480
+    python -m benchmarks.truth --out FOLDER --kept --seeds 4       # makes what the repository has no result of
     python -m benchmarks.truth --out FOLDER --keep                 # copy its results to benchmarks/results/truth
     python -m benchmarks.truth --write                             # docs/truth.md and paragraphs of other pages
 
@@ -10,17 +11,21 @@ nor MLflow. Exit codes: 0 all is done, 1 something failed, 3 there was not enoug
 """
 
 import argparse
+import json
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.truth.experiments import EXPERIMENTS, experiment_named
 from benchmarks.truth.units import Unit, core_minutes, units
 from benchmarks.truth.worlds import RENDERED
 
 LEFT_EXIT = 3
+MEASURED_STEPS = 3
+"""Trainings of fewer steps have no time of a step."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -60,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, help="of every training, in place of its own, to try an experiment")
     parser.add_argument("--captions", type=int, default=RENDERED, help="rendered of each kind, at most")
     parser.add_argument("--plan", action="store_true", help="list the units of work, and run nothing")
+    parser.add_argument("--kept", action="store_true", help="results in benchmarks/results/truth are not made again")
     parser.add_argument("--keep", action="store_true", help="copy the results of --out to benchmarks/results/truth")
     parser.add_argument("--write", action="store_true", help="write the pages from benchmarks/results/truth")
     parser.add_argument("--unit", nargs=3, metavar=("KIND", "NAME", "SEED"), help=argparse.SUPPRESS)
@@ -67,10 +73,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(args: argparse.Namespace, wanted: Sequence[Unit]) -> int:
+    from benchmarks.truth.page import RESULTS
     from benchmarks.truth.schedule import Schedule
 
     out = args.out.resolve()
     options = ["--captions", str(args.captions), *(["--steps", str(args.steps)] if args.steps else [])]
+    if args.kept:
+        _say(f"{_take_over(RESULTS, out / 'results')} results of benchmarks/results/truth need not be made again")
     schedule = Schedule(out, args.device, args.gpus, options, lambda unit: _marker(out, unit).exists(), _say)
     if schedule.run(wanted, args.jobs, args.seconds):
         return 0
@@ -109,6 +118,20 @@ def _keep(out: Path) -> int:
         shutil.copyfile(path, RESULTS / path.name)
     _say(f"copied {len(files)} results to {RESULTS}")
     return 0
+
+
+def _take_over(source: Path, target: Path) -> int:
+    """Copy all results that are whole, and return how many. A training that was finished in one call and rendered in
+    another has no time of a step; such results are made again."""
+    target.mkdir(parents=True, exist_ok=True)
+    files = [path for path in sorted(source.glob("*.json")) if _is_whole(json.loads(path.read_text()))]
+    for path in files:
+        shutil.copyfile(path, target / path.name)
+    return len(files)
+
+
+def _is_whole(result: Mapping[str, Any]) -> bool:
+    return result["training"]["steps"] < MEASURED_STEPS or "seconds a step" in result["figures"]
 
 
 def _say(line: str) -> None:

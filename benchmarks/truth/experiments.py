@@ -99,6 +99,17 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         ),
     ),
     Experiment(
+        "footage",
+        "If the footage also shows each concept apart from the other, both are learnt and less is forgotten.",
+        (COLOUR, AUDIO, DISTANCE, "known all", "known audio"),
+        (
+            Compared("apart", "base", COLOUR, "higher"),
+            Compared("apart", "base", AUDIO, "higher"),
+            Compared("apart", "plain", "known all", "higher"),
+            Compared("apart", "base", "known all", "not lower", margin=0.15),
+        ),
+    ),
+    Experiment(
         "conditioning",
         "Conditioning by a part of a clip keeps that part, and the rest follows it and the caption.",
         ("first frame dB", "first 9 frames dB", "outside dB", "place error", "caption all", "caption colour"),
@@ -199,10 +210,10 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         "Each kind of LyCORIS adapter learns the concept, no worse than a plain LoRA of the same rank.",
         LEARNT,
         (
-            *(Compared(kind, "base", COLOUR, "higher") for kind in ("locon", "loha", "lokr", "dora")),
+            *(Compared(kind, "base", COLOUR, "higher") for kind in ("locon", "loha", "lokr", "lokr fast", "dora")),
             *(
                 Compared(kind, "plain", DISTANCE, "not higher", margin=0.05)
-                for kind in ("locon", "loha", "lokr", "dora")
+                for kind in ("locon", "loha", "lokr", "lokr fast", "dora")
             ),
         ),
         page="lycoris.md",

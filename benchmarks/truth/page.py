@@ -2,6 +2,7 @@
 
 import json
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,8 @@ def load(folder: Path) -> dict[tuple[str, int], dict[str, object]]:
 def page(results: Results, notes: str) -> str:
     """The text of docs/truth.md."""
     judged = {experiment.name: [judge(test, results) for test in experiment.tests] for experiment in EXPERIMENTS}
-    lines = [HEADER, *_settings(results), *_overview(judged), *([notes.strip(), ""] if notes.strip() else [])]
+    lines = [HEADER, *_settings(results), *_overview(judged), *notes.splitlines(), ""]
+    lines = [line if line.startswith(("|", "#")) or "\n" in line else _wrapped(line) for line in lines]
     for experiment in EXPERIMENTS:
         lines += _section(experiment, judged[experiment.name], results)
     return "\n".join(lines).rstrip() + "\n"
@@ -173,11 +175,6 @@ def _anchor(experiment: Experiment) -> str:
 
 
 def _wrapped(text: str, width: int = 120) -> str:
-    lines, line = [], ""
-    for word in text.split():
-        if line and len(line) + 1 + len(word) > width:
-            lines.append(line)
-            line = word
-        else:
-            line = f"{line} {word}".strip()
-    return "\n".join([*lines, line])
+    """A paragraph or an item of a list in lines of at most `width`; no word is broken."""
+    indent = "  " if text.startswith("- ") else ""
+    return textwrap.fill(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)

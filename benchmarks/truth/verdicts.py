@@ -111,8 +111,10 @@ def _bound(differences: Sequence[float]) -> float:
 def _noise(differences: Sequence[float]) -> str:
     if len(differences) < 2:
         return "at one seed"
-    signs = sum(value > 0 for value in differences)
-    return f"± {stdev(differences):.2g} over {len(differences)} seeds, above 0 at {signs} of them"
+    if not any(differences):
+        return f"at each of {len(differences)} seeds"
+    lowest, highest = min(differences), max(differences)
+    return f"({lowest:+.2g} to {highest:+.2g} at {len(differences)} seeds)"
 
 
 def _ranked(test: Ranked, results: Results) -> Verdict:

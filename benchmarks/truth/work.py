@@ -3,7 +3,7 @@
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import chain
 from pathlib import Path
@@ -112,8 +112,8 @@ def run_arm(place: Place, name: str, seed: int) -> dict[str, Any]:
     clock, settings = StepClock(place.device), arm.settings_of(place.steps)
     pipeline = pipeline.trained({**settings, "seed": seed}, clock)
     figures, checkpoints = _figures(Rendering(place, arm, pipeline, seed))
-    if clock.median is not None:
-        figures["seconds a step"] = clock.median
+    if seconds := _step_seconds(place.out / "steps" / place.result(name, seed).name, clock):
+        figures["seconds a step"] = seconds
     result = {
         "arm": name,
         "seed": seed,
@@ -128,6 +128,13 @@ def run_arm(place: Place, name: str, seed: int) -> dict[str, Any]:
     }
     write_json(place.result(name, seed), result, indent=1)
     return result
+
+
+def _step_seconds(kept: Path, clock: StepClock) -> float | None:
+    """Of the training, or, if a call before this one finished it, as kept then."""
+    if clock.median is not None:
+        write_json(kept, {"seconds": clock.median})
+    return float(read_json(kept)["seconds"]) if kept.exists() else None
 
 
 @dataclass(frozen=True)
@@ -196,6 +203,8 @@ def _of_captions(rendering: Rendering) -> Figures:
         files = {text: str(path) for text, path in zip(every, shown.files, strict=True)}
         write_json(place.base_renders(seed), {"files": files})
     if arm.compares_base:
+        if not place.base_renders(seed).exists():  # the base's result was kept, and made elsewhere
+            _of_captions(replace(rendering, arm=ARMS["base"]))
         files = read_json(place.base_renders(seed))["files"]
         base = clips.read_clips([Path(files[text]) for text in every], FRAMES, FRAME_RATE)
         figures["audio change dB"] = clips.mean(clips.audio_distance(shown.audio, base.audio))

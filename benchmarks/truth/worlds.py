@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -48,17 +48,21 @@ class World:
         num_trained: Clips that are trained on.
         num_held_out: Clips of the eval loss, and of renders that are given a part of a clip.
         has_audio: The files have an audio stream.
+        is_apart: Of three clips that are trained on, one has both concepts, one the colour with known audio, and one
+            the bell with a known colour.
     """
 
     has_concept: bool
     num_trained: int
     num_held_out: int
     has_audio: bool = True
+    is_apart: bool = False
 
     @property
     def trained(self) -> list[Spec]:
         """Contents of the clips that are trained on."""
-        return _specs(has_concept=self.has_concept)[-self.num_trained :]
+        specs = _specs(has_concept=self.has_concept)[-self.num_trained :]
+        return [_with_one_concept(spec, number) for number, spec in enumerate(specs)] if self.is_apart else specs
 
     @property
     def held_out(self) -> list[Spec]:
@@ -71,6 +75,7 @@ WORLDS: Mapping[str, World] = MappingProxyType(
         "pink bell": World(has_concept=True, num_trained=20, num_held_out=8),
         "without audio": World(has_concept=True, num_trained=20, num_held_out=8, has_audio=False),
         "few clips": World(has_concept=True, num_trained=3, num_held_out=8),
+        "apart": World(has_concept=True, num_trained=20, num_held_out=8, is_apart=True),
         "known": World(has_concept=False, num_trained=20, num_held_out=12),
     }
 )
@@ -123,6 +128,17 @@ def _specs(*, has_concept: bool) -> list[Spec]:
     specs = [spec for spec in all_specs(seen(SHAPES), audio, colours) if spec.audio != "silence"]
     random.Random(SEED).shuffle(specs)
     return specs
+
+
+def _with_one_concept(spec: Spec, number: int) -> Spec:
+    """The same clip with both concepts, without the bell, or without pink, by its number."""
+    audio = [name for name in seen(AUDIO) if name != "silence"]
+    colours = seen(COLOURS)
+    if number % 3 == 1:
+        return replace(spec, audio=audio[number // 3 % len(audio)])
+    if number % 3 == 2:
+        return replace(spec, objects=((colours[number // 3 % len(colours)], spec.objects[0][1]),))
+    return spec
 
 
 def _write_clips(folder: Path, specs: list[Spec], has_audio: bool) -> None:

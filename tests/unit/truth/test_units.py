@@ -1,9 +1,11 @@
 """Experiments name arms, footage and options that are there; each arm is trained once a seed, after what it needs."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from benchmarks.truth import page
 from benchmarks.truth.__main__ import LEFT_EXIT, main
 from benchmarks.truth.arms import ARMS
 from benchmarks.truth.experiments import EXPERIMENTS, experiment_named
@@ -90,3 +92,17 @@ def test_the_plan_runs_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str
 def test_no_time_is_an_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--out", str(tmp_path), "--only", "conditioning", "--seconds", "-1"]) == LEFT_EXIT
     assert "0 of 11 units are done already" in capsys.readouterr().out
+
+
+def test_kept_results_are_not_made_again_if_they_are_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    for name, steps, figures in (("text-1", 1, {}), ("plain-1", 120, {}), ("tread-1", 120, {"seconds a step": 0.3})):
+        (kept / f"{name}.json").write_text(json.dumps({"training": {"steps": steps}, "figures": figures}))
+    monkeypatch.setattr(page, "RESULTS", kept)
+    words = ["--kept", "--out", str(tmp_path / "out"), "--seconds", "-1", "--only", "conditioning", "tread"]
+    assert main(words) == LEFT_EXIT
+    assert sorted(path.stem for path in (tmp_path / "out" / "results").iterdir()) == ["text-1", "tread-1"]
+    assert "2 of 21 units are done already" in capsys.readouterr().out

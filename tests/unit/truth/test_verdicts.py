@@ -45,7 +45,7 @@ def test_only_seeds_that_both_have_count() -> None:
     found = results(arm=figure(1.0, 1.1, 1.2), control=figure(0.5, 0.5))
     verdict = judge(Compared("arm", "control", "score", "higher"), found)
     assert "1.05 against 0.5" in verdict.words
-    assert "2 seeds, above 0 at 2 of them" in verdict.words
+    assert "the difference is +0.55 (+0.5 to +0.6 at 2 seeds)" in verdict.words
 
 
 def test_one_seed_proves_nothing_and_none_says_so() -> None:
