@@ -153,7 +153,7 @@ def test_first_frame_marker_is_set_whatever_is_given(settings: TrainSettings, lo
         ({"first_frame_probability": 0.6, "prefix_probability": 0.6}, "one or the other"),
         ({"prefix_latent_frames": 3}, "gives no prefix"),
         ({"prefix_probability": 0.5, "prefix_latent_frames": 0}, "greater than or equal to 1"),
-        ({"audio_conditioning_probability": 0.5, "modalities": "video"}, "no audio to give"),
+        ({"audio_conditioning_probability": 0.5, "modalities": "video"}, "which has no audio"),
         ({"audio_conditioning_probability": 1.5}, "less than or equal to 1"),
     ],
 )
