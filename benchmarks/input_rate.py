@@ -27,7 +27,7 @@ from ltx_core.store.tensor_items import ShardReader, pack_item
 from ltx_core.training.batch import TrainBatch, collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import train_draw
-from ltx_core.training.order import EpochPlan, Visit
+from ltx_core.training.order import EpochPlan, SampleOccurrence
 from ltx_core.training.prefetch import THREADS, prefetched
 from ltx_core.training.samples import SampleInfo
 
@@ -118,19 +118,19 @@ def batches(pool: Pool) -> dict[str, float]:
     settings = TrainSettings()
     plan = EpochPlan(tuple(pool.samples), 1, 0)
 
-    def load(visits: Any) -> TrainBatch:
+    def load(occurrences: Any) -> TrainBatch:
         def draw(i: int, video: int, audio: int) -> Any:
-            return train_draw(visits[i], settings, video, audio)
+            return train_draw(occurrences[i], settings, video, audio)
 
-        return collate([visit.sample for visit in visits], pool, draw, audio_channels=AUDIO[1])
+        return collate([occurrence.sample for occurrence in occurrences], pool, draw, audio_channels=AUDIO[1])
 
     count = min(40, len(pool.samples))
-    orders: list[tuple[Visit, ...]] = [plan.batch(number) for number in range(count)]
-    alone = timed(lambda: [load(visits) for visits in orders])
+    orders: list[tuple[SampleOccurrence, ...]] = [plan.batch(number) for number in range(count)]
+    alone = timed(lambda: [load(occurrences) for occurrences in orders])
     with prefetched(load, orders[: count // 2], "cpu") as feed:
         began = time.monotonic()
-        for visits in orders[: count // 2]:
-            feed(visits)
+        for occurrences in orders[: count // 2]:
+            feed(occurrences)
             time.sleep(STEP_SECONDS)
         seconds = time.monotonic() - began
     return {

@@ -40,7 +40,7 @@ from ltx_core.training.metrics import History
 from ltx_core.training.prefetch import prefetched
 from ltx_core.training.run import TrainJob, prepare
 from ltx_core.training.samples import SampleInfo
-from ltx_core.training.step import OptimizerStep, step_visits, take_step
+from ltx_core.training.step import OptimizerStep, step_batches, take_step
 
 GIB = 2**30
 FRAME_RATE = 25.0
@@ -165,10 +165,10 @@ def measure(bench: Bench, ranks: Ranks, accumulation: int, folder: Path, shardin
     with prefetched(run.objective.train_batch, own_batches(run, 0), bench.device) as feed:
         for step in range(bench.steps):
             begun = time.monotonic()
-            visits = step_visits(run.plan, step, accumulation)
+            occurrences = step_batches(run.plan, step, accumulation)
             record, _ = take_step(
                 run.objective,
-                visits,
+                occurrences,
                 run.optimizer,
                 run.parameters,
                 OptimizerStep(step),

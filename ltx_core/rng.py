@@ -1,6 +1,6 @@
 """Randomness that is a function of what it is for, never of what was drawn before.
 
-A draw is named by the seed, the visit, the clip and its purpose. So it does not depend on world size, on the other
+A draw is named by the seed, the occurrence, the clip and its purpose. So it does not depend on world size, on the other
 clips of a batch, on loader workers or on restarts.
 """
 
@@ -20,9 +20,9 @@ def named_generator(*name: str | int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def visit_generator(seed: int, visit: int, clip_id: str, purpose: str) -> torch.Generator:
-    """The generator of one purpose (`noise/video`, `sigma/audio`, ...) at one visit of one clip."""
-    return named_generator("visit", seed, visit, clip_id, purpose)
+def occurrence_generator(seed: int, occurrence: int, clip_id: str, purpose: str) -> torch.Generator:
+    """The generator of one purpose (`noise/video`, `sigma/audio`, ...) at one occurrence of one clip."""
+    return named_generator("visit", seed, occurrence, clip_id, purpose)
 
 
 @contextmanager

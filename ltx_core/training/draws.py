@@ -6,9 +6,9 @@ from typing import Literal, TypedDict
 import torch
 
 from ltx_core.flow_matching.path import SigmaDraws, shifted_logit_normal
-from ltx_core.rng import named_generator, visit_generator
+from ltx_core.rng import named_generator, occurrence_generator
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.order import Visit
+from ltx_core.training.order import SampleOccurrence
 from ltx_core.training.samples import SampleInfo
 
 NO_CAPTION = ""
@@ -41,16 +41,16 @@ class _ImageDraw(TypedDict):
     given_frames: int
 
 
-def train_draw(visit: Visit, settings: TrainSettings, video_tokens: int, audio_tokens: int) -> Draw:
-    """The draw of one visit: a function of seed, visit and clip alone.
+def train_draw(occurrence: SampleOccurrence, settings: TrainSettings, video_tokens: int, audio_tokens: int) -> Draw:
+    """The draw of one occurrence: a function of seed, occurrence and clip alone.
 
     The picture is given nothing, a first frame, or a prefix, never two of them; one number in [0, 1) decides, so that
-    the shares of visits are exactly the probabilities. Whether the sound is given is drawn apart and may join any.
+    the shares of occurrences are exactly the probabilities. Whether the sound is given is drawn apart and may join any.
     """
-    sample = visit.sample
+    sample = occurrence.sample
 
     def generator(purpose: str) -> torch.Generator:
-        return visit_generator(settings.seed, visit.number, sample.clip_id, purpose)
+        return occurrence_generator(settings.seed, occurrence.number, sample.clip_id, purpose)
 
     def sigma(modality: str, num_tokens: int) -> float:
         return shifted_logit_normal(SigmaDraws.draw(generator(f"sigma/{modality}")), num_tokens).item()
@@ -58,24 +58,24 @@ def train_draw(visit: Visit, settings: TrainSettings, video_tokens: int, audio_t
     video_sigma = sigma("video", video_tokens)
     return Draw(
         caption=NO_CAPTION
-        if _chance(visit, settings, "caption_dropout") < settings.caption_dropout
+        if _chance(occurrence, settings, "caption_dropout") < settings.caption_dropout
         else sample.caption,
         video_sigma=video_sigma,
         audio_sigma=sigma("audio", audio_tokens) if settings.independent_sigmas else video_sigma,
         video_noise=generator("noise/video"),
         audio_noise=generator("noise/audio"),
-        audio_given=_audio_is_given(visit, settings),
-        **_given(_chance(visit, settings, "first_frame"), settings),
+        audio_given=_audio_is_given(occurrence, settings),
+        **_given(_chance(occurrence, settings, "first_frame"), settings),
     )
 
 
-def carries_audio_loss(visit: Visit, settings: TrainSettings) -> bool:
-    """True if this visit's sound is trained on: the clip has some that is, and it is not given."""
-    return visit.sample.has_audio_loss and not _audio_is_given(visit, settings)
+def carries_audio_loss(occurrence: SampleOccurrence, settings: TrainSettings) -> bool:
+    """True if this occurrence's sound is trained on: the clip has some that is, and it is not given."""
+    return occurrence.sample.has_audio_loss and not _audio_is_given(occurrence, settings)
 
 
 def most_given_frames(settings: TrainSettings) -> int:
-    """So many of the first latent frames are given at most, over all visits that these settings make."""
+    """So many of the first latent frames are given at most, over all occurrences that these settings make."""
     if settings.prefix_probability:
         return settings.prefix_latent_frames
     return 1 if settings.first_frame_probability else 0
@@ -105,9 +105,9 @@ def eval_draw(sample: SampleInfo, sigma: float, settings: TrainSettings) -> Draw
     )
 
 
-def _chance(visit: Visit, settings: TrainSettings, purpose: str) -> float:
+def _chance(occurrence: SampleOccurrence, settings: TrainSettings, purpose: str) -> float:
     """Uniform in [0, 1)."""
-    generator = visit_generator(settings.seed, visit.number, visit.sample.clip_id, purpose)
+    generator = occurrence_generator(settings.seed, occurrence.number, occurrence.sample.clip_id, purpose)
     return torch.rand((), generator=generator).item()
 
 
@@ -119,5 +119,5 @@ def _given(chance: float, settings: TrainSettings) -> _ImageDraw:
     return {"picture_given": "nothing", "given_frames": 0}
 
 
-def _audio_is_given(visit: Visit, settings: TrainSettings) -> bool:
-    return _chance(visit, settings, "audio_given") < settings.audio_conditioning_probability
+def _audio_is_given(occurrence: SampleOccurrence, settings: TrainSettings) -> bool:
+    return _chance(occurrence, settings, "audio_given") < settings.audio_conditioning_probability

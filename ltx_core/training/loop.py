@@ -19,12 +19,12 @@ from ltx_core.training.evaluation import eval_loss
 from ltx_core.training.metrics import History
 from ltx_core.training.objective import Objective
 from ltx_core.training.optimizer import Optimizer
-from ltx_core.training.order import EpochPlan, Visit
+from ltx_core.training.order import EpochPlan, SampleOccurrence
 from ltx_core.training.out_of_memory import dry_run, out_of_memory_errors, peak_mebibytes
 from ltx_core.training.prefetch import Feed, prefetched
 from ltx_core.training.samples import SampleInfo
 from ltx_core.training.state import TrainState, lora_metadata, prune, save_state
-from ltx_core.training.step import Backward, OptimizerStep, step_visits, take_step
+from ltx_core.training.step import Backward, OptimizerStep, step_batches, take_step
 
 
 class SampleMaker(Protocol):
@@ -134,11 +134,11 @@ def train(run: Run, start: int) -> None:
     _pause(run, settings.steps, saved)
 
 
-def own_batches(run: Run, start: int) -> Iterator[tuple[Visit, ...]]:
+def own_batches(run: Run, start: int) -> Iterator[tuple[SampleOccurrence, ...]]:
     """The batches that this rank will train on, in order."""
     settings = run.objective.settings
     for step in range(start, settings.steps):
-        yield from run.ranks.share(step_visits(run.plan, step, settings.gradient_accumulation_steps))
+        yield from run.ranks.share(step_batches(run.plan, step, settings.gradient_accumulation_steps))
 
 
 def save(run: Run, step: int) -> None:
@@ -219,15 +219,15 @@ def _render(run: Run, step: int) -> None:
 def _step(run: Run, step: int, feed: Feed, watch: Stopwatch) -> None:
     """One optimizer step and what is told of it."""
     settings = run.objective.settings
-    batches = step_visits(run.plan, step, settings.gradient_accumulation_steps)
-    rates = {method.name: method.rate(step, run.history.memory) for method in run.objective.methods}
+    batches = step_batches(run.plan, step, settings.gradient_accumulation_steps)
+    strengths = {method.name: method.strength(step, run.history.kept_values) for method in run.objective.methods}
     with out_of_memory_errors(f"training, at step {step + 1}", run.memory_advice), watch:
         record, num_tokens = take_step(
             run.objective,
             batches,
             run.optimizer,
             run.parameters,
-            OptimizerStep(step, rates),
+            OptimizerStep(step, strengths),
             ranks=run.ranks,
             load=feed,
             backward=run.backward,
@@ -235,7 +235,7 @@ def _step(run: Run, step: int, feed: Feed, watch: Stopwatch) -> None:
     watch.add(num_tokens)
     run.history.pending.append(record)
     for method in run.objective.methods:
-        method.after_step(step, record.methods.get(method.name, {}), run.history.memory)
+        method.after_step(step, record.methods.get(method.name, {}), run.history.kept_values)
     done = step + 1
     if done % settings.log_interval == 0 or done == settings.steps:
         peak = peak_mebibytes()

@@ -14,7 +14,7 @@ OF_STREAMS = [name for name, method in METHODS.items() if method.stream_measures
 """Methods with figures of single streams, in the order in which a checkpoint has them."""
 OF_STEPS = [name for name, method in METHODS.items() if method.clip_measures]
 """Methods with figures of steps."""
-FIRST_MEMORY = {name: value for method in METHODS.values() for name, value in method.remembers.items()}
+FIRST_VALUES = {name: value for method in METHODS.values() for name, value in method.keeps.items()}
 
 
 class Metric(NamedTuple):
@@ -74,7 +74,7 @@ class History:
 
     rows: list[Metric] = field(default_factory=list)
     pending: list[StepRecord] = field(default_factory=list)
-    memory: dict[str, float | None] = field(default_factory=lambda: dict(FIRST_MEMORY))
+    kept_values: dict[str, float | None] = field(default_factory=lambda: dict(FIRST_VALUES))
     """Values that methods keep from step to step."""
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
@@ -91,13 +91,13 @@ class History:
         return next((row.value for row in reversed(self.rows) if (row.step, row.name) == (step, name)), None)
 
     def to_json(self) -> dict[str, Any]:
-        return {"rows": self.rows, "pending": [record.to_json() for record in self.pending], **self.memory}
+        return {"rows": self.rows, "pending": [record.to_json() for record in self.pending], **self.kept_values}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "History":
         pending = [StepRecord.from_json(record) for record in stored["pending"]]
-        memory = {name: stored.get(name, first) for name, first in FIRST_MEMORY.items()}
-        return cls([Metric(*row) for row in stored["rows"]], pending, memory)
+        kept_values = {name: stored.get(name, first) for name, first in FIRST_VALUES.items()}
+        return cls([Metric(*row) for row in stored["rows"]], pending, kept_values)
 
 
 def summarise(records: Sequence[StepRecord]) -> dict[str, float]:

@@ -11,11 +11,11 @@ from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.tokens import Stream
 from ltx_core.flow_matching.path import sample_losses
 from ltx_core.training.batch import NoisyStream, TrainBatch, collate
-from ltx_core.training.captions import ContextCache
 from ltx_core.training.config import TrainSettings
+from ltx_core.training.context_cache import ContextCache
 from ltx_core.training.draws import eval_draw, train_draw
 from ltx_core.training.methods.method import BatchLosses, Forward, TrainingMethod
-from ltx_core.training.order import Visit
+from ltx_core.training.order import SampleOccurrence
 from ltx_core.training.samples import SampleInfo, SampleSource
 
 Contexts = tuple[Tensor, Tensor]
@@ -41,21 +41,21 @@ class Objective:
             return None
         return int(self.transformer.config.audio_in_channels)
 
-    def hears(self, visits: Sequence[Visit]) -> bool:
-        """True if the batch of these visits runs a stream of sound."""
-        return self.settings.modalities != "video" and any(visit.sample.has_sound for visit in visits)
+    def hears(self, occurrences: Sequence[SampleOccurrence]) -> bool:
+        """True if the batch of these occurrences runs a stream of sound."""
+        return self.settings.modalities != "video" and any(occurrence.sample.has_sound for occurrence in occurrences)
 
-    def train_batch(self, visits: Sequence[Visit]) -> TrainBatch:
-        """The batch of these visits; a function of settings and data."""
+    def train_batch(self, occurrences: Sequence[SampleOccurrence]) -> TrainBatch:
+        """The batch of these occurrences; a function of settings and data."""
 
         def extras(batch: TrainBatch, loaded: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-            brought = [method.tensors(batch, visits, loaded) for method in self.methods]
+            brought = [method.tensors(batch, occurrences, loaded) for method in self.methods]
             return {name: tensor for tensors in brought for name, tensor in tensors.items()}
 
         return collate(
-            [visit.sample for visit in visits],
+            [occurrence.sample for occurrence in occurrences],
             self.source,
-            lambda i, video_tokens, audio_tokens: train_draw(visits[i], self.settings, video_tokens, audio_tokens),
+            lambda i, video_tokens, audio_tokens: train_draw(occurrences[i], self.settings, video_tokens, audio_tokens),
             audio_channels=self.audio_channels,
             extras_for=extras,
         )
@@ -123,31 +123,31 @@ def _stream(noisy: NoisyStream, context: Tensor) -> Stream:
     )
 
 
-VIDEO, AUDIO, OF_METHOD = "video_share", "audio_share", "{}_share"
+VIDEO, AUDIO, OF_METHOD = "video_weight", "audio_weight", "{}_weight"
 
 
-def loss_shares(
-    num_video: int, num_audio: int, audio_weight: float = 1.0, weights: Mapping[str, float] = {}
+def loss_weights(
+    num_video: int, num_audio: int, audio_weight: float = 1.0, term_weights: Mapping[str, float] = {}
 ) -> dict[str, float]:
     """Factors of a batch's losses, so that a step's batches add up to means over all of its clips.
 
-    `num_video` and `num_audio` count the clips of the whole step that carry a loss; `weights` are those of methods'
-    terms. A step of which half lacks audio gives the other half's loss, not half of it, however it is cut into batches;
-    one without any audio has no factor for it, and adapters that only its loss would reach get no gradient, where a
-    gradient of zero would let them decay.
+    `num_video` and `num_audio` count the clips of the whole step that carry a loss; `term_weights` are those of the
+    terms that methods add. A step of which half lacks audio gives the other half's loss, not half of it, however it is
+    cut into batches; one without any audio has no factor for it, and adapters that only its loss would reach get no
+    gradient, where a gradient of zero would let them decay.
     """
-    shares = {VIDEO: 1 / num_video}
+    weights = {VIDEO: 1 / num_video}
     if num_audio:
-        shares[AUDIO] = audio_weight / num_audio
-    return shares | {OF_METHOD.format(name): weight / num_video for name, weight in weights.items()}
+        weights[AUDIO] = audio_weight / num_audio
+    return weights | {OF_METHOD.format(name): weight / num_video for name, weight in term_weights.items()}
 
 
-def total_loss(losses: BatchLosses, shares: Mapping[str, Any]) -> Tensor:
-    """A batch's part of the step's loss. `shares` are as `loss_shares` gives them: numbers, or tensors that a graph
+def total_loss(losses: BatchLosses, weights: Mapping[str, Any]) -> Tensor:
+    """A batch's part of the step's loss. `weights` are as `loss_weights` gives them: numbers, or tensors that a graph
     reads."""
-    total = losses.video.sum() * shares[VIDEO]
-    if losses.audio is not None and AUDIO in shares:
-        total = total + losses.audio.sum() * shares[AUDIO]
+    total = losses.video.sum() * weights[VIDEO]
+    if losses.audio is not None and AUDIO in weights:
+        total = total + losses.audio.sum() * weights[AUDIO]
     for name, term in losses.terms.items():
-        total = total + term.sum() * shares[OF_METHOD.format(name)]
+        total = total + term.sum() * weights[OF_METHOD.format(name)]
     return total

@@ -14,8 +14,9 @@ from ltx_core.training.config import TrainSettings
 from ltx_core.training.samples import SampleInfo
 
 
-class Visit(NamedTuple):
-    """One clip, seen once. `number` counts its visits over the whole run and names all randomness of this one."""
+class SampleOccurrence(NamedTuple):
+    """One use of a clip in training. `number` counts those of the clip over the whole run, and names all randomness of
+    this one."""
 
     sample: SampleInfo
     number: int
@@ -32,7 +33,7 @@ class Position(NamedTuple):
 class EpochPlan:
     """The batches of a run, numbered from 0 without end.
 
-    An epoch visits every clip `repeats` times. A batch holds clips of one bucket and one frame rate, so that video and
+    An epoch has every clip `repeats` times. A batch holds clips of one bucket and one frame rate, so that video and
     audio lengths agree, and with `by_audio` clips that have sound or clips that have none, because a forward runs the
     sound's stream for all of them or for none. A bucket's last batch may be short; no clip is dropped to fill it or
     repeated beyond its count.
@@ -55,11 +56,11 @@ class EpochPlan:
     def position(self, number: int) -> Position:
         return Position(*divmod(number, self.batches_per_epoch))
 
-    def batch(self, number: int) -> tuple[Visit, ...]:
+    def batch(self, number: int) -> tuple[SampleOccurrence, ...]:
         at = self.position(number)
         return self.epoch(at.epoch)[at.batch]
 
-    def epoch(self, epoch: int) -> tuple[tuple[Visit, ...], ...]:
+    def epoch(self, epoch: int) -> tuple[tuple[SampleOccurrence, ...], ...]:
         return _epoch(self, epoch)
 
     @cached_property
@@ -77,14 +78,16 @@ class EpochPlan:
 
 
 @lru_cache(maxsize=4)
-def _epoch(plan: EpochPlan, epoch: int) -> tuple[tuple[Visit, ...], ...]:
-    batches: list[tuple[str, tuple[Visit, ...]]] = []
+def _epoch(plan: EpochPlan, epoch: int) -> tuple[tuple[SampleOccurrence, ...], ...]:
+    batches: list[tuple[str, tuple[SampleOccurrence, ...]]] = []
     for kind, samples in plan.groups.items():
-        visits = [Visit(s, epoch * s.repeats + i) for s in samples for i in range(s.repeats)]
-        visits.sort(key=lambda v: text_digest("visit", str(plan.seed), str(epoch), v.sample.clip_id, str(v.number)))
-        for start in range(0, len(visits), plan.batch_size):
+        occurrences = [SampleOccurrence(s, epoch * s.repeats + i) for s in samples for i in range(s.repeats)]
+        occurrences.sort(
+            key=lambda o: text_digest("visit", str(plan.seed), str(epoch), o.sample.clip_id, str(o.number))
+        )
+        for start in range(0, len(occurrences), plan.batch_size):
             key = text_digest("batch", str(plan.seed), str(epoch), *kind, str(start))
-            batches.append((key, tuple(visits[start : start + plan.batch_size])))
+            batches.append((key, tuple(occurrences[start : start + plan.batch_size])))
     return tuple(batch for _, batch in sorted(batches, key=lambda item: item[0]))
 
 
@@ -101,7 +104,7 @@ def epoch_plan(settings: TrainSettings, samples: Sequence[SampleInfo]) -> EpochP
 def in_steps(settings: TrainSettings, samples: Sequence[SampleInfo]) -> TrainSettings:
     """The same settings with `steps` in the place of `epochs`, so that both give the same run.
 
-    An epoch visits every clip of the train split `repeats` times; the last step may begin another.
+    An epoch has every clip of the train split `repeats` times; the last step may begin another.
 
     Raises:
         ConfigError: there are fewer steps than another setting needs.

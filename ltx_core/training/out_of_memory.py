@@ -9,7 +9,7 @@ import torch
 from ltx_core.errors import OutOfMemory
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.objective import Objective
-from ltx_core.training.order import EpochPlan, Visit
+from ltx_core.training.order import EpochPlan, SampleOccurrence
 from ltx_core.training.step import Backward, backward_step
 
 IN_THIS_ORDER = (
@@ -47,8 +47,8 @@ def dry_run(
     *,
     advice: str = "",
 ) -> None:
-    """Forward and backward of the largest batch of the run, with every method at its highest rate, so that too little
-    memory shows at once.
+    """Forward and backward of the largest batch of the run, with every method at its highest strength, so that too
+    little memory shows at once.
 
     Nothing is kept: no gradient, and no random number that training would miss.
 
@@ -56,17 +56,17 @@ def dry_run(
         OutOfMemory: it does not fit.
         DataError: its loss is not finite.
     """
-    visits = largest_batch(objective, plan)
+    occurrences = largest_batch(objective, plan)
     objective = replace(objective, settings=_hungriest(objective.settings))
-    what = f"trying the largest batch, {len(visits)} clips of {visits[0].sample.bucket}"
+    what = f"trying the largest batch, {len(occurrences)} clips of {occurrences[0].sample.bucket}"
     with out_of_memory_errors(what, advice):
-        backward_step(objective, [visits], backward=backward)
+        backward_step(objective, [occurrences], backward=backward)
     for parameter in parameters.values():
         parameter.grad = None
 
 
 def _hungriest(settings: TrainSettings) -> TrainSettings:
-    """With a prefix or first frame at every visit, if the run has such at some: timesteps by token cost memory.
+    """With a prefix or first frame at every occurrence, if the run has such at some: timesteps by token cost memory.
 
     The longer of the two stays possible, because routes set fewer tokens aside where more may be given.
     """
@@ -77,9 +77,9 @@ def _hungriest(settings: TrainSettings) -> TrainSettings:
     return settings
 
 
-def largest_batch(objective: Objective, plan: EpochPlan) -> tuple[Visit, ...]:
+def largest_batch(objective: Objective, plan: EpochPlan) -> tuple[SampleOccurrence, ...]:
     """The batch of an epoch with the most tokens, those of sound included where it runs."""
-    fullest: dict[tuple[str, bool], tuple[Visit, ...]] = {}
+    fullest: dict[tuple[str, bool], tuple[SampleOccurrence, ...]] = {}
     for batch in plan.epoch(0):
         kind = (batch[0].sample.bucket, objective.hears(batch))
         if len(batch) > len(fullest.get(kind, ())):
@@ -87,7 +87,7 @@ def largest_batch(objective: Objective, plan: EpochPlan) -> tuple[Visit, ...]:
     return max(fullest.values(), key=lambda batch: len(batch) * _num_tokens(objective, batch))
 
 
-def _num_tokens(objective: Objective, batch: Sequence[Visit]) -> int:
+def _num_tokens(objective: Objective, batch: Sequence[SampleOccurrence]) -> int:
     """Of one clip of the batch."""
     stored = objective.source.load(batch[0].sample.clip_id)
     sound = len(stored["audio"]) if objective.hears(batch) else 0

@@ -87,7 +87,7 @@ def engine_options(
 
     Raises:
         ConfigError: graphs without a CUDA device, options that exclude each other, routes or a hook at blocks that are
-            not there, or an `auto` that nobody planned.
+            not there, or an `auto` that the memory plan has not replaced.
     """
     on_gpu = device.startswith("cuda")
     block_routes(settings.tread_routes, num_blocks)  # refused here, before anything is loaded
@@ -154,7 +154,7 @@ class Bucket:
 
     shape: PixelShape
     frame_rate: float
-    visits: int
+    occurrences: int
     """In an epoch; a batch is no larger."""
 
     @property
@@ -163,7 +163,7 @@ class Bucket:
         return f"{self.shape.width}x{self.shape.height}@{self.shape.frames}"
 
 
-def bucket_of(name: str, frame_rate: float, visits: int) -> Bucket:
+def bucket_of(name: str, frame_rate: float, occurrences: int) -> Bucket:
     """A bucket from its name `WxH@F`.
 
     Raises:
@@ -173,14 +173,14 @@ def bucket_of(name: str, frame_rate: float, visits: int) -> Bucket:
     height, _, frames = rest.partition("@")
     if not (width.isdecimal() and height.isdecimal() and frames.isdecimal()):
         raise ConfigError(f"bucket {name!r}; a name such as 832x480@17 is wanted")
-    return Bucket(PixelShape(int(frames), int(height), int(width)), frame_rate, visits)
+    return Bucket(PixelShape(int(frames), int(height), int(width)), frame_rate, occurrences)
 
 
 def batch_shape(settings: TrainSettings, bucket: Bucket) -> BatchShape:
     """The largest batch of a bucket. Without sound, one token stands in for it."""
     sound = settings.modalities != "video"
     return BatchShape(
-        size=min(settings.batch_size, bucket.visits),
+        size=min(settings.batch_size, bucket.occurrences),
         video_tokens=bucket.shape.floored().latent().tokens,
         audio_tokens=audio_latent_frames(bucket.shape.frames / bucket.frame_rate) if sound else 1,
         text_tokens=TEXT_TOKENS,

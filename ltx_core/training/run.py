@@ -20,8 +20,8 @@ from ltx_core.errors import ConfigError
 from ltx_core.io.atomic import remove_partials, write_bytes
 from ltx_core.io.lock import folder_lock
 from ltx_core.progress import Progress
-from ltx_core.training.captions import ContextCache
 from ltx_core.training.config import TrainSettings
+from ltx_core.training.context_cache import ContextCache
 from ltx_core.training.draws import NO_CAPTION
 from ltx_core.training.evaluation import eval_clips
 from ltx_core.training.loop import Run, SampleMaker, train

@@ -20,14 +20,14 @@ from ltx_core.engine.graphs import StepGraphs
 from ltx_core.errors import DataError
 from ltx_core.training.batch import NoisyStream, TrainBatch
 from ltx_core.training.draws import carries_audio_loss
-from ltx_core.training.gather import Done, StepLosses, gathered
 from ltx_core.training.methods.method import BatchLosses, Step
 from ltx_core.training.methods.registry import method_of
 from ltx_core.training.metrics import StepRecord
-from ltx_core.training.objective import Objective, loss_shares, total_loss
+from ltx_core.training.objective import Objective, loss_weights, total_loss
 from ltx_core.training.optimizer import Optimizer
-from ltx_core.training.order import EpochPlan, Visit
+from ltx_core.training.order import EpochPlan, SampleOccurrence
 from ltx_core.training.prefetch import Load
+from ltx_core.training.step_losses import Done, StepLosses, gather_step_losses
 
 VIDEO, AUDIO, TERM, MEASURE = "video.", "audio.", "term.", "measure."
 
@@ -36,10 +36,10 @@ class Backward(Protocol):
     """Adds the gradients of a batch's part of a step to those of the parameters."""
 
     def __call__(
-        self, batch: TrainBatch, num_video: int, num_audio: int, weights: Mapping[str, float] = {}
+        self, batch: TrainBatch, num_video: int, num_audio: int, term_weights: Mapping[str, float] = {}
     ) -> BatchLosses:
-        """Losses by sample, detached. The step's mean is over `num_video` and `num_audio` samples; `weights` are those
-        of the terms that methods add."""
+        """Losses by sample, detached. The step's mean is over `num_video` and `num_audio` samples; `term_weights`
+        are those of the terms that methods add."""
         ...
 
 
@@ -50,12 +50,12 @@ class EagerBackward:
         self._objective = objective
 
     def __call__(
-        self, batch: TrainBatch, num_video: int, num_audio: int, weights: Mapping[str, float] = {}
+        self, batch: TrainBatch, num_video: int, num_audio: int, term_weights: Mapping[str, float] = {}
     ) -> BatchLosses:
         """As the protocol says."""
         losses = self._objective.losses(batch)
         audio_weight = self._objective.settings.audio_loss_weight
-        total_loss(losses, loss_shares(num_video, num_audio, audio_weight, weights)).backward()
+        total_loss(losses, loss_weights(num_video, num_audio, audio_weight, term_weights)).backward()
         return losses.detach()
 
 
@@ -67,7 +67,7 @@ class GraphedBackward:
         self._graphs = StepGraphs(self._work, parameters, weight_stream(objective.transformer))
 
     def __call__(
-        self, batch: TrainBatch, num_video: int, num_audio: int, weights: Mapping[str, float] = {}
+        self, batch: TrainBatch, num_video: int, num_audio: int, term_weights: Mapping[str, float] = {}
     ) -> BatchLosses:
         """As the protocol says."""
         batch = batch.to(self._objective.device)
@@ -75,8 +75,8 @@ class GraphedBackward:
         audio_weight = self._objective.settings.audio_loss_weight
         if batch.audio is None:
             num_audio = 0  # or such batches would have two forms, by whether others of their step have audio
-        shares = loss_shares(num_video, num_audio, audio_weight, weights)
-        on_device = {name: torch.tensor(share, device=self._objective.device) for name, share in shares.items()}
+        weights = loss_weights(num_video, num_audio, audio_weight, term_weights)
+        on_device = {name: torch.tensor(weight, device=self._objective.device) for name, weight in weights.items()}
         found = {name: tensor.clone() for name, tensor in self._graphs(_inputs(batch, contexts) | on_device).items()}
         return BatchLosses(found["video"], found.get("audio"), _under(TERM, found), _under(MEASURE, found))
 
@@ -205,75 +205,75 @@ def update(
 
 
 class OptimizerStep(NamedTuple):
-    """A step of a run: its number, and what depends on it and on what methods remember of the steps before."""
+    """A step of a run: its number, and what depends on it and on the values that methods keep of the steps before."""
 
     number: int
     """Counted from 0."""
-    rates: Mapping[str, float] = {}
+    strengths: Mapping[str, float] = {}
     """Strength by method; one that is absent has its highest."""
 
 
-def step_visits(plan: EpochPlan, step: int, accumulation: int) -> list[tuple[Visit, ...]]:
+def step_batches(plan: EpochPlan, step: int, accumulation: int) -> list[tuple[SampleOccurrence, ...]]:
     """The batches of optimizer step `step`; steps run on over the end of an epoch."""
     return [plan.batch(step * accumulation + i) for i in range(accumulation)]
 
 
 def backward_step(
     objective: Objective,
-    batches: Sequence[Sequence[Visit]],
+    batches: Sequence[Sequence[SampleOccurrence]],
     *,
     ranks: Ranks = ALONE,
     load: Load | None = None,
     backward: Backward | None = None,
-    rates: Mapping[str, float] | None = None,
+    strengths: Mapping[str, float] | None = None,
 ) -> StepLosses:
     """Leave the gradients of this rank's part of an optimizer step on the parameters.
 
     Means are taken over all clips of the step, so cutting it into other batches, or among other ranks, gives the same
-    gradients once those of the ranks are added up. Methods have their `rates`, or their highest ones. The GPU is waited
-    for once, after the last backward.
+    gradients once those of the ranks are added up. Methods have their `strengths`, or their highest ones. The GPU is
+    waited for once, after the last backward.
 
     Raises:
         DataError: a loss is not finite; names the clips. No weight has been changed.
         TransientError: another rank is gone.
     """
-    rates = _complete(objective, rates or {})
-    done = _backwards(objective, batches, ranks, load, backward, rates)
-    return gathered(batches, done, objective.methods, rates, ranks)
+    strengths = _complete(objective, strengths or {})
+    done = _backwards(objective, batches, ranks, load, backward, strengths)
+    return gather_step_losses(batches, done, objective.methods, strengths, ranks)
 
 
-def _complete(objective: Objective, rates: Mapping[str, float]) -> dict[str, float]:
-    return {method.name: rates.get(method.name, method.highest_rate) for method in objective.methods}
+def _complete(objective: Objective, strengths: Mapping[str, float]) -> dict[str, float]:
+    return {method.name: strengths.get(method.name, method.highest_strength) for method in objective.methods}
 
 
 def _backwards(
     objective: Objective,
-    batches: Sequence[Sequence[Visit]],
+    batches: Sequence[Sequence[SampleOccurrence]],
     ranks: Ranks,
     load: Load | None,
     backward: Backward | None,
-    rates: Mapping[str, float],
+    strengths: Mapping[str, float],
 ) -> list[Done]:
     """Forward and backward of this rank's batches."""
     load, backward = load or objective.train_batch, backward or EagerBackward(objective)
     num_video = sum(len(batch) for batch in batches)  # every clip carries a video loss
     num_audio = 0
     if objective.audio_channels is not None:
-        num_audio = sum(carries_audio_loss(visit, objective.settings) for batch in batches for visit in batch)
-    weights = {m.name: rates[m.name] for m in objective.methods if m.adds_term and rates[m.name]}
+        num_audio = sum(carries_audio_loss(occurrence, objective.settings) for batch in batches for occurrence in batch)
+    term_weights = {m.name: strengths[m.name] for m in objective.methods if m.adds_term and strengths[m.name]}
     done: list[Done] = []
     for number in ranks.share(range(len(batches))):
         batch = ready = load(batches[number])
         for method in objective.methods:
-            ready = method.before_forward(ready, Step(rates[method.name], batches), objective)
-        losses = backward(ready, num_video, num_audio, weights)
+            ready = method.before_forward(ready, Step(strengths[method.name], batches), objective)
+        losses = backward(ready, num_video, num_audio, term_weights)
         done.append(Done(number, batch, losses._replace(measures={**ready.measures, **losses.measures})))
     return done
 
 
 def take_step(
     objective: Objective,
-    batches: Sequence[Sequence[Visit]],
+    batches: Sequence[Sequence[SampleOccurrence]],
     optimizer: Optimizer,
     parameters: Mapping[str, torch.nn.Parameter],
     step: OptimizerStep,
@@ -288,20 +288,20 @@ def take_step(
         DataError: a loss or gradient is not finite; names the clips. No weight has been changed.
         TransientError: another rank is gone.
     """
-    of_methods = _complete(objective, step.rates)
+    of_methods = _complete(objective, step.strengths)
     done = _backwards(objective, batches, ranks, load, backward, of_methods)
     if not any(objective.hears(batch) for batch in batches):
         drop_audio_gradients(parameters)
     ranks.add_gradients(parameters)
     joint = grad_norms(parameters)
-    seen, num_tokens, figures = gathered(batches, done, objective.methods, of_methods, ranks)
+    seen, num_tokens, figures = gather_step_losses(batches, done, objective.methods, of_methods, ranks)
     norms = update(
         optimizer,
         parameters,
         joint,
         step=step.number,
         max_grad_norm=objective.settings.max_grad_norm,
-        clip_ids=[visit.sample.clip_id for batch in batches for visit in batch],
+        clip_ids=[occurrence.sample.clip_id for batch in batches for occurrence in batch],
         share=sum(len(batch) for batch in batches) / (objective.settings.batch_size * len(batches)),
     )
     return StepRecord(objective.settings.learning_rate_at(step.number), norms, tuple(seen), figures), num_tokens

@@ -24,7 +24,7 @@ MAX_ANSWER = 16
 """Bytes of an exit code."""
 
 
-class ForkServer:
+class ForkServerClient:
     """`tasks.runtime.fork_server` in a session of its own, for one workspace."""
 
     def __init__(self, workspace: Workspace, environment: dict[str, str], errors: int) -> None:
@@ -64,7 +64,7 @@ class ForkServer:
 class StageProcess:
     """A stage's process: in a session of its own, and its own session's first process."""
 
-    def __init__(self, server: ForkServer, answers: socket.socket, events: IO[bytes]) -> None:
+    def __init__(self, server: ForkServerClient, answers: socket.socket, events: IO[bytes]) -> None:
         self.server, self.stdout = server, events
         self.is_lost = False
         """It ended with its server, or never began."""
@@ -99,7 +99,7 @@ class StageProcess:
 
 
 _lock = threading.Lock()
-_servers: list[ForkServer] = []
+_servers: list[ForkServerClient] = []
 """The one that serves, last; earlier ones have a stage's process still."""
 
 
@@ -126,12 +126,12 @@ def imports_of(stages: Sequence[Stage[Any, Any]]) -> list[str]:
     return list(dict.fromkeys(name for stage in stages for name in stage.imports))
 
 
-def _server(workspace: Workspace, errors: int) -> ForkServer:
+def _server(workspace: Workspace, errors: int) -> ForkServerClient:
     """The one that serves now; others of which nobody hears any more are ended."""
     environment = compile_caches(workspace) | os.environ
     if not _servers or not _servers[-1].serves(environment):
         end_servers(lambda server: server.num_stages == 0 or server.owner != os.getpid())
-        _servers.append(ForkServer(workspace, environment, errors))
+        _servers.append(ForkServerClient(workspace, environment, errors))
     return _servers[-1]
 
 
@@ -141,7 +141,7 @@ def compile_caches(workspace: Workspace) -> dict[str, str]:
     return {"TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"), "TRITON_CACHE_DIR": str(folder / "triton")}
 
 
-def end_servers(chosen: Callable[[ForkServer], bool] = lambda _: True) -> None:
+def end_servers(chosen: Callable[[ForkServerClient], bool] = lambda _: True) -> None:
     """End those of this process's servers."""
     for server in [server for server in _servers if chosen(server)]:
         server.end()

@@ -22,10 +22,10 @@ from tasks.runtime.device import loading, planned_card
 from tasks.runtime.stage import DECODING, Observed, Outcome, Sections, Stage, StageRun
 from tasks.stages.parts.encode_missing import (
     ClipShardConfig,
-    Encoded,
+    EncodedItem,
     Refused,
     by_shape,
-    encode_clips,
+    encode_missing_clips,
     non_finite,
     stored_at,
 )
@@ -206,7 +206,7 @@ class EmbedFrames(Stage[EmbedFramesConfig, Frames]):
         clips: list[Clip] = [clip for clip in run.inputs["split"] if clip.split == "train"]
         keys = {clip.clip_id: text_digest(encoder, image_key(clip)) for clip in clips}
         folder = run.workspace.pool / "frames" / encoder[:16]
-        return encode_clips(run, folder, keys, clips, partial(_embed, run), partial(_row, run=run))
+        return encode_missing_clips(run, folder, keys, clips, partial(_embed, run), partial(_row, run=run))
 
 
 def _identity(run: StageRun[EmbedFramesConfig]) -> str:
@@ -217,7 +217,7 @@ def _identity(run: StageRun[EmbedFramesConfig]) -> str:
 
 def _embed(
     run: StageRun[EmbedFramesConfig], missing: Mapping[str, Clip], _known: Mapping[str, Entry], refused: Refused
-) -> Generator[Encoded, None, None]:
+) -> Generator[EncodedItem, None, None]:
     with loading():
         from ltx_core.vision.dinov2 import embed_clips
         from tasks.stages.parts.clip_encoder import decoded_clips
@@ -226,7 +226,7 @@ def _embed(
     with closing(decoded_clips(by_shape(missing), run, refused, latent_clip)) as decoded:
         for clip, features in embed_clips(decoded, encoder):
             if bool(features.isfinite().all()):
-                yield Encoded(clip.key, partial(dict, {"features": features}), {"shape": list(features.shape)})
+                yield EncodedItem(clip.key, partial(dict, {"features": features}), {"shape": list(features.shape)})
             else:
                 refused[clip.key] = non_finite(f"{missing[clip.key].clip_id} has features of")
 

@@ -17,7 +17,7 @@ from tasks.runtime.device import loading, planned_card
 from tasks.runtime.shared import PromptConfig
 from tasks.runtime.stage import Observed, Outcome, Stage, StageRun
 from tasks.runtime.weights import component_identities
-from tasks.stages.parts.encode_missing import Encoded, Refused, ShardConfig, encode_missing, stored_at
+from tasks.stages.parts.encode_missing import EncodedItem, Refused, ShardConfig, encode_missing, stored_at
 
 if TYPE_CHECKING:
     from ltx_core.text.gemma import TextEncoder, TextProjection
@@ -116,7 +116,7 @@ def prompt_texts(prompts: PromptConfig) -> set[str]:
 
 def _embed(
     run: StageRun[EmbedTextConfig], missing: Mapping[str, str], _known: Mapping[str, Entry], _refused: Refused
-) -> Generator[Encoded, None, None]:
+) -> Generator[EncodedItem, None, None]:
     with loading():
         from ltx_core.store.features import store_features
         from ltx_core.text.assemble import compile_layers, worth_compiling
@@ -130,7 +130,7 @@ def _embed(
         compile_layers(encoder.model)
     for place, features in embed_captions(encoder, projection, captions, pack_tokens=run.config.pack_tokens):
         info = {"text": texts[place], "num_tokens": len(captions[place])}
-        yield Encoded(keys[place], partial(store_features, features), info)
+        yield EncodedItem(keys[place], partial(store_features, features), info)
 
 
 def _models(run: StageRun[EmbedTextConfig]) -> "tuple[TextEncoder, TextProjection]":

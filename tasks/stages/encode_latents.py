@@ -19,10 +19,10 @@ from tasks.runtime.stage import AUTOENCODERS, DECODING, Observed, Outcome, Stage
 from tasks.runtime.weights import component_identities
 from tasks.stages.parts.encode_missing import (
     ClipShardConfig,
-    Encoded,
+    EncodedItem,
     Refused,
     by_shape,
-    encode_clips,
+    encode_missing_clips,
     non_finite,
     stored_at,
 )
@@ -112,7 +112,7 @@ class EncodeLatents(Stage[EncodeLatentsConfig, Latent]):
         clips: list[Clip] = list(run.inputs["split"])
         keys = {clip.clip_id: text_digest(vaes, clip.clip_key) for clip in clips}
         folder = run.workspace.pool / "latents" / vaes[:16]
-        return encode_clips(run, folder, keys, clips, partial(_encode, run), partial(_row, run=run), fits=_fits)
+        return encode_missing_clips(run, folder, keys, clips, partial(_encode, run), partial(_row, run=run), fits=_fits)
 
 
 def _vaes(run: StageRun[EncodeLatentsConfig]) -> dict[str, str]:
@@ -122,19 +122,22 @@ def _vaes(run: StageRun[EncodeLatentsConfig]) -> dict[str, str]:
 
 def _encode(
     run: StageRun[EncodeLatentsConfig], missing: Mapping[str, Clip], known: Mapping[str, Entry], refused: Refused
-) -> Generator[Encoded, None, None]:
+) -> Generator[EncodedItem, None, None]:
     """Latents of clips; those that differ in audio alone from one that is known get its video's."""
     with loading():
-        from tasks.stages.parts.clip_encoder import encoded, info, is_finite, with_other_audio_rows
+        from tasks.stages.parts.clip_encoder import encode_unseen, info, is_finite, with_other_audio_rows
 
     pictures = {entry.info["picture"]: entry for entry in known.values() if "picture" in entry.info}
     ordered = by_shape(missing)
     seen = [(key, clip, pictures[image_key(clip)]) for key, clip in ordered if image_key(clip) in pictures]
     unseen = [(key, clip) for key, clip in ordered if image_key(clip) not in pictures]
-    with closing(with_other_audio_rows(seen, run, refused)) as again, closing(encoded(unseen, run, refused)) as anew:
+    with (
+        closing(with_other_audio_rows(seen, run, refused)) as again,
+        closing(encode_unseen(unseen, run, refused)) as anew,
+    ):
         for key, tensors in chain(again, anew):
             if is_finite(tensors):
-                yield Encoded(key, partial(dict, tensors), info(tensors) | {"picture": image_key(missing[key])})
+                yield EncodedItem(key, partial(dict, tensors), info(tensors) | {"picture": image_key(missing[key])})
             else:
                 refused[key] = non_finite(f"{missing[key].clip_id} encodes to")
 

@@ -19,7 +19,7 @@ from ltx_core.store.json_items import ItemStore
 from tasks.runtime.shared import ConfigModel
 from tasks.runtime.stage import DECODING, Observed, Outcome, Stage, StageRun
 from tasks.stages.parts.file_reading import FileJob, get_or_read, read_file
-from tasks.stages.parts.footage import (
+from tasks.stages.parts.footage_files import (
     CHANGING,
     UNREADABLE,
     FileBeside,

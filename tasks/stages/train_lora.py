@@ -259,12 +259,12 @@ def _layers(run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks",
 
         from ltx_core.checkpoint.load import load_connectors
         from ltx_core.engine.load import compare_in_8_bits
-        from ltx_core.training.compared import compared_clip
+        from ltx_core.training.comparison_clip import comparison_clip
         from tasks.runtime.device import torch_dtype
 
         checkpoint, dtype = run.model, torch_dtype(settings.dtype)
         assert settings.base_precision != "native"  # nothing is compared for it
-        clip = compared_clip(settings, source, load_connectors(checkpoint, device=device, dtype=dtype), device=device)
+        clip = comparison_clip(settings, source, load_connectors(checkpoint, device=device, dtype=dtype), device=device)
         found = compare_in_8_bits(
             checkpoint,
             settings.base_precision,

@@ -24,9 +24,9 @@ from ltx_core.errors import ConfigError, DataError, ShapeError
 from ltx_core.rng import named_generator
 from ltx_core.training.batch import TrainBatch
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.methods.method import BatchLosses, Forward, Memory, Setup, Step, TrainingMethod
+from ltx_core.training.methods.method import BatchLosses, Forward, KeptValues, Setup, Step, TrainingMethod
 from ltx_core.training.methods.settings import CrepaSettings
-from ltx_core.training.order import Visit
+from ltx_core.training.order import SampleOccurrence
 
 if TYPE_CHECKING:
     from ltx_core.training.objective import Objective
@@ -46,7 +46,7 @@ class Crepa(TrainingMethod):
     example: ClassVar = {"block_index": 0, "schedule": "cosine", "warmup_steps": 1}
     adds_term = True
     clip_measures = ("alignment", "self_similarity")
-    remembers: ClassVar = {"similarity": None}
+    keeps: ClassVar = {"similarity": None}
     """The average self-similarity, as `smoothed` makes it; None before the first step that aligns."""
 
     def __init__(self, settings: TrainSettings, projector: dict[str, torch.nn.Parameter]) -> None:
@@ -75,27 +75,27 @@ class Crepa(TrainingMethod):
         return self.projector
 
     def tensors(
-        self, batch: TrainBatch, visits: Sequence[Visit], loaded: Sequence[Mapping[str, Tensor]]
+        self, batch: TrainBatch, occurrences: Sequence[SampleOccurrence], loaded: Sequence[Mapping[str, Tensor]]
     ) -> dict[str, Tensor]:
         """The features of the clips' frames, in the dtype they are stored in.
 
         Raises:
             DataError: a clip has none, or those of another shape.
         """
-        return {FEATURES: torch.stack([_features(v, x, batch) for v, x in zip(visits, loaded, strict=True)])}
+        return {FEATURES: torch.stack([_features(v, x, batch) for v, x in zip(occurrences, loaded, strict=True)])}
 
     @property
-    def highest_rate(self) -> float:
+    def highest_strength(self) -> float:
         """The weight of the alignment."""
         return self.own.weight
 
-    def rate(self, step: int, memory: Memory) -> float:
+    def strength(self, step: int, kept: KeptValues) -> float:
         """The weight by its schedule, until it has ended."""
-        return crepa_weight(step, self.settings, memory["similarity"])
+        return crepa_weight(step, self.settings, kept["similarity"])
 
     def before_forward(self, batch: TrainBatch, step: Step, objective: "Objective") -> TrainBatch:
         """Without features in a step in which alignment counts nothing: it is not computed then."""
-        if step.rate:
+        if step.strength:
             return batch
         return replace(batch, extras={name: x for name, x in batch.extras.items() if name != FEATURES})
 
@@ -119,13 +119,13 @@ class Crepa(TrainingMethod):
             measures={**found.measures, **{name: values.detach() for name, values in measures.items()}},
         )
 
-    def figures(self, means: Mapping[str, float], rate: float) -> dict[str, float]:
+    def figures(self, means: Mapping[str, float], strength: float) -> dict[str, float]:
         """The means, the weight, and the loss that it makes of the alignment."""
-        return {**means, "weight": rate, "loss": -rate * means["alignment"]}
+        return {**means, "weight": strength, "loss": -strength * means["alignment"]}
 
-    def after_step(self, step: int, figures: Mapping[str, float], memory: Memory) -> None:
+    def after_step(self, step: int, figures: Mapping[str, float], kept: KeptValues) -> None:
         """Go on with the average self-similarity."""
-        memory["similarity"] = smoothed(memory["similarity"], figures.get("self_similarity"))
+        kept["similarity"] = smoothed(kept["similarity"], figures.get("self_similarity"))
 
 
 class Alignment(NamedTuple):
@@ -137,16 +137,17 @@ class Alignment(NamedTuple):
     """s(f, f) alone, mean over frames: a cosine from -1 to 1."""
 
 
-def _features(visit: Visit, loaded: Mapping[str, Tensor], batch: TrainBatch) -> Tensor:
+def _features(occurrence: SampleOccurrence, loaded: Mapping[str, Tensor], batch: TrainBatch) -> Tensor:
     """Features [F, P, D] of a clip's frames, one at each token's place."""
-    clip_id, shape = visit.sample.clip_id, batch.shape
+    clip_id, shape = occurrence.sample.clip_id, batch.shape
     if "features" not in loaded:
         raise DataError(f"clip {clip_id} has no features of its frames; run `--from embed_frames`")
     features = loaded["features"]
     if tuple(features.shape[:3]) != tuple(shape):
         raise DataError(
             f"clip {clip_id} has frame features {list(features.shape)}; [{shape.frames}, {shape.height}, "
-            f"{shape.width}, D] is wanted for bucket {visit.sample.bucket}. Run `--from embed_frames` with --force."
+            f"{shape.width}, D] is wanted for bucket {occurrence.sample.bucket}. Run `--from embed_frames` with "
+            f"--force."
         )
     return features.flatten(1, 2)
 
@@ -186,8 +187,9 @@ def batch_alignment(
 ) -> Alignment:
     """Alignment of hidden states [B, T, D] with features [B, F, P, D'] where T = F * P.
 
-    `weight`, [B, T], is that of the loss: tokens that are given, a first frame or a prefix, are asked nothing, so they
-    count neither as states nor among the frames that are averaged. Their features do count, as those of a neighbour.
+    `weight`, [B, T], is the weight of each token in the loss. Tokens of the conditioning, such as a first frame or a
+    prefix, have weight 0: their hidden states are not compared, and frames of such tokens are left out of the average.
+    Their features do count where a neighbour is compared with them.
     Within a route, `kept`, [B, K], says which tokens `hidden`, [B, K, D], holds: those are compared, each with the
     features of its own place, and no others.
 

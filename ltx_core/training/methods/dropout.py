@@ -9,7 +9,7 @@ from torch import Tensor
 from ltx_core.engine.dropout import dropout_key, set_dropout_key
 from ltx_core.training.batch import TrainBatch
 from ltx_core.training.methods.method import Forward, Setup, TrainingMethod
-from ltx_core.training.order import Visit
+from ltx_core.training.order import SampleOccurrence
 
 KEY = "dropout.key"
 """[B] int64."""
@@ -29,10 +29,13 @@ class Dropout(TrainingMethod):
         return cls(setup.settings.seed)
 
     def tensors(
-        self, batch: TrainBatch, visits: Sequence[Visit], loaded: Sequence[Mapping[str, Tensor]]
+        self, batch: TrainBatch, occurrences: Sequence[SampleOccurrence], loaded: Sequence[Mapping[str, Tensor]]
     ) -> dict[str, Tensor]:
         """The names of the samples' masks."""
-        keys = [dropout_key("dropout", self.seed, visit.number, visit.sample.clip_id) for visit in visits]
+        keys = [
+            dropout_key("dropout", self.seed, occurrence.number, occurrence.sample.clip_id)
+            for occurrence in occurrences
+        ]
         return {KEY: torch.tensor(keys)}
 
     def set_up(self, forward: Forward) -> None:

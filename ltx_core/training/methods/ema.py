@@ -7,7 +7,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from ltx_core.training.methods.method import Memory, Setup, TrainingMethod
+from ltx_core.training.methods.method import KeptValues, Setup, TrainingMethod
 
 WARMUP = 10
 """The first steps have less of a past: the decay is at most (1 + n) / (WARMUP + n) after n steps."""
@@ -34,7 +34,7 @@ class Ema(TrainingMethod):
         """The averages begin at the parameters."""
         self._values = {name: parameter.detach().float().clone() for name, parameter in self._parameters.items()}
 
-    def after_step(self, step: int, figures: Mapping[str, float], memory: Memory) -> None:
+    def after_step(self, step: int, figures: Mapping[str, float], kept: KeptValues) -> None:
         """Take in the parameters after optimizer step `step`, counted from 0."""
         decay = min(self._decay, (1 + step) / (WARMUP + step))
         values = list(self._values.values())

@@ -5,7 +5,7 @@ file, and its option, one field of `settings.MethodOptions` that names the class
 method overrides it. In the order of a step they are:
 
     tensors         beside each batch, by the threads that make batches ahead
-    rate            its strength in this step
+    strength        its strength in this step: the weight of its term in the loss, or the fraction of samples it changes
     before_forward  the batch that the step trains on
     set_up          the forward: routes over blocks, hooks at hidden states
     losses          terms beside the loss of the velocities, or other losses in its place, and figures about them
@@ -28,13 +28,13 @@ from ltx_core.denoiser.blocks import TokenRoute
 from ltx_core.denoiser.forward import HiddenStateHook
 from ltx_core.training.batch import NoisyStream, TrainBatch
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.order import Visit
+from ltx_core.training.order import SampleOccurrence
 from ltx_core.training.samples import SampleInfo, SampleSource
 
 if TYPE_CHECKING:
     from ltx_core.training.objective import Objective
 
-Memory = MutableMapping[str, float | None]
+KeptValues = MutableMapping[str, float | None]
 """Values that methods keep from step to step, by name; saved with a checkpoint and equal on every rank."""
 
 
@@ -54,9 +54,9 @@ class Setup(NamedTuple):
 class Step(NamedTuple):
     """The optimizer step that a batch belongs to."""
 
-    rate: float
+    strength: float
     """The method's own strength in it."""
-    batches: Sequence[Sequence[Visit]]
+    batches: Sequence[Sequence[SampleOccurrence]]
     """All of its batches, whichever rank has them."""
 
 
@@ -67,7 +67,7 @@ class BatchLosses(NamedTuple):
     audio: Tensor | None
     """None of a batch without audio."""
     terms: Mapping[str, Tensor] = {}
-    """By method: a loss that is added, times the method's rate."""
+    """By method: a loss that is added, times the method's strength."""
     measures: Mapping[str, Tensor] = {}
     """Figures, detached: `<method>/<name>` of clips, `<method>/<modality>/<name>` of streams. NaN where a sample has
     none."""
@@ -120,8 +120,8 @@ class TrainingMethod:
     """Figures of clips that are averaged over a step, `<method>/<name>`; `figures` gets their means."""
     stream_measures: ClassVar[tuple[str, ...]] = ()
     """Figures of single streams, logged as means over those that have them. One without the first has none."""
-    remembers: ClassVar[Mapping[str, float | None]] = {}
-    """Names and first values of what it keeps in `Memory`."""
+    keeps: ClassVar[Mapping[str, float | None]] = {}
+    """Names and first values of its `KeptValues`."""
     state_file: ClassVar[str] = ""
     """The file of a checkpoint that `state` goes to."""
 
@@ -142,7 +142,7 @@ class TrainingMethod:
         """Called once before the first step, when the optimizer has given the weights their dtype."""
 
     def tensors(
-        self, batch: TrainBatch, visits: Sequence[Visit], loaded: Sequence[Mapping[str, Tensor]]
+        self, batch: TrainBatch, occurrences: Sequence[SampleOccurrence], loaded: Sequence[Mapping[str, Tensor]]
     ) -> dict[str, Tensor]:
         """Tensors [B, ...] on the CPU that go with a batch: a function of settings and data. `loaded` are the clips'
         stored tensors.
@@ -153,13 +153,13 @@ class TrainingMethod:
         return {}
 
     @property
-    def highest_rate(self) -> float:
-        """The highest rate of a run."""
+    def highest_strength(self) -> float:
+        """The highest strength of a run."""
         return 1.0
 
-    def rate(self, step: int, memory: Memory) -> float:
+    def strength(self, step: int, kept: KeptValues) -> float:
         """Its strength in optimizer step `step`, counted from 0; at 0 it does nothing."""
-        return self.highest_rate
+        return self.highest_strength
 
     def before_forward(self, batch: TrainBatch, step: Step, objective: "Objective") -> TrainBatch:
         """The batch as the step trains on it. Batches of one shape must come out with tensors of one form, which a CUDA
@@ -173,15 +173,15 @@ class TrainingMethod:
         """Losses after a forward: those found so far, changed or with a term more. Runs inside CUDA graphs."""
         return found
 
-    def figures(self, means: Mapping[str, float], rate: float) -> dict[str, float]:
+    def figures(self, means: Mapping[str, float], strength: float) -> dict[str, float]:
         """Return the step's logged figures, `<method>/<name>`, from the means of `clip_measures` over its clips."""
         return dict(means)
 
-    def after_step(self, step: int, figures: Mapping[str, float], memory: Memory) -> None:
+    def after_step(self, step: int, figures: Mapping[str, float], kept: KeptValues) -> None:
         """Called once optimizer step `step`, counted from 0, has changed the weights. `figures` are the step's."""
 
     def state(self) -> dict[str, Tensor]:
-        """Everything that later steps depend on, beside the parameters and `Memory`."""
+        """Everything that later steps depend on, beside the parameters and `KeptValues`."""
         return {}
 
     def restore(self, stored: Mapping[str, Tensor]) -> None:

@@ -15,18 +15,18 @@ from torch import Tensor
 
 from ltx_core.flow_matching.reflexflow import reflex_losses
 from ltx_core.flow_matching.rollout import on_straight_path, source_sigma, target_off_path
-from ltx_core.rng import visit_generator
+from ltx_core.rng import occurrence_generator
 from ltx_core.training.batch import NoisyStream, TrainBatch
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.methods.method import BatchLosses, Forward, Memory, Setup, Step, TrainingMethod
+from ltx_core.training.methods.method import BatchLosses, Forward, KeptValues, Setup, Step, TrainingMethod
 from ltx_core.training.methods.settings import RolloutSettings
-from ltx_core.training.order import Visit
+from ltx_core.training.order import SampleOccurrence
 
 if TYPE_CHECKING:
     from ltx_core.training.objective import Objective
 
 CHANCE = "rollout.chance"
-"""[B] in [0, 1), float64: a sample is rolled out where that is below the step's rate."""
+"""[B] in [0, 1), float64: a sample is rolled out where that is below the fraction of the step."""
 SOURCE = "rollout.{}_source"
 """[B] noise level that the video or audio of a sample would start from."""
 ROLLED_OUT = "rollout.rolled_out"
@@ -36,7 +36,7 @@ CLEAN = "rollout.{}_clean"
 
 
 class Rollout(TrainingMethod):
-    """Rolls out the fraction of a step's samples that is its rate, and gives them ReflexFlow's loss where it is on."""
+    """Rolls out a fraction of a step's samples, its strength, and gives them ReflexFlow's loss where it is on."""
 
     name = "rollout"
     example: ClassVar = {"probability": 0.7, "ramp_steps": 2, "max_sigma_offset": 0.4, "reflexflow": True}
@@ -54,21 +54,23 @@ class Rollout(TrainingMethod):
         return cls(setup.settings)
 
     def tensors(
-        self, batch: TrainBatch, visits: Sequence[Visit], loaded: Sequence[Mapping[str, Tensor]]
+        self, batch: TrainBatch, occurrences: Sequence[SampleOccurrence], loaded: Sequence[Mapping[str, Tensor]]
     ) -> dict[str, Tensor]:
         """The draws of the samples, whose noise levels are known. They stay on the CPU: the host decides by them.
 
         Where video and audio have the same noise level they have the same trajectory. A stream at sigma 0 stays there.
         """
         seed = self.settings.seed
-        found = {CHANCE: torch.tensor([rollout_chance(visit, seed) for visit in visits], dtype=torch.float64)}
+        found = {
+            CHANCE: torch.tensor([rollout_chance(occurrence, seed) for occurrence in occurrences], dtype=torch.float64)
+        }
         for modality, stream in _streams(batch).items():
             purpose = modality if self.settings.independent_sigmas else "video"
-            offsets = torch.tensor([_offset(v, seed, purpose, self.own) for v in visits], dtype=torch.float32)
+            offsets = torch.tensor([_offset(v, seed, purpose, self.own) for v in occurrences], dtype=torch.float32)
             found[SOURCE.format(modality)] = source_sigma(stream.sigma, offsets)
         return found
 
-    def rate(self, step: int, memory: Memory) -> float:
+    def strength(self, step: int, kept: KeptValues) -> float:
         """The fraction of the samples by its ramp."""
         return self.own.fraction(step)
 
@@ -78,8 +80,8 @@ class Rollout(TrainingMethod):
         Blocks that are sharded come together only when all ranks run them: there, if any sample of the step is rolled
         out, every batch makes as many forwards.
         """
-        together = objective.sharded and any_rolls(step.batches, step.rate, self.settings.seed)
-        return roll_out(self.own, objective, batch, step.rate, in_any_case=together)
+        together = objective.sharded and any_rolls(step.batches, step.strength, self.settings.seed)
+        return roll_out(self.own, objective, batch, step.strength, in_any_case=together)
 
     def losses(self, forward: Forward, found: BatchLosses) -> BatchLosses:
         """With ReflexFlow's losses for samples that were rolled out."""
@@ -97,27 +99,29 @@ class Rollout(TrainingMethod):
         return BatchLosses(changed["video"], changed.get("audio"), found.terms, measures)
 
 
-def any_rolls(batches: Sequence[Sequence[Visit]], rate: float, seed: int) -> bool:
+def any_rolls(batches: Sequence[Sequence[SampleOccurrence]], fraction: float, seed: int) -> bool:
     """True if a step rolls any of its samples out, whichever rank has it."""
-    return rate > 0 and any(rollout_chance(visit, seed) < rate for batch in batches for visit in batch)
+    return fraction > 0 and any(
+        rollout_chance(occurrence, seed) < fraction for batch in batches for occurrence in batch
+    )
 
 
-def chosen(batch: TrainBatch, rate: float) -> Tensor:
-    """The samples that are rolled out: bool [B]. A higher rate has those of a lower one, and others."""
-    return batch.extras[CHANCE] < rate
+def chosen(batch: TrainBatch, fraction: float) -> Tensor:
+    """The samples that are rolled out: bool [B]. A larger fraction has those of a smaller one, and others."""
+    return batch.extras[CHANCE] < fraction
 
 
 @torch.no_grad()
 def roll_out(
-    settings: RolloutSettings, objective: "Objective", batch: TrainBatch, rate: float, *, in_any_case: bool = False
+    settings: RolloutSettings, objective: "Objective", batch: TrainBatch, fraction: float, *, in_any_case: bool = False
 ) -> TrainBatch:
-    """The batch as a step trains on it that rolls out the fraction `rate` of its samples: they are where the model
+    """The batch as a step trains on it that rolls out this `fraction` of its samples: they are where the model
     brings them, and the batch is then on the device.
 
     Their velocity target is the one that leads from there to the data. Only they go through the model: a batch without
     one costs nothing, unless it is to make as many forwards as other batches do `in_any_case`.
     """
-    mark = chosen(batch, rate)
+    mark = chosen(batch, fraction)
     some = bool(mark.any())
     if not some and not in_any_case:
         batch = _without_draws(batch)
@@ -183,19 +187,19 @@ def _with_clean(batch: TrainBatch, mark: Tensor, clean: Sequence[Tensor] | None)
     return replace(batch, extras={**batch.extras, ROLLED_OUT: mark.to(batch.video.noisy), **found})
 
 
-def rollout_chance(visit: Visit, seed: int) -> float:
-    """In [0, 1): the occurrence is rolled out in steps whose rate is above."""
-    return _uniform(visit, seed, "rollout")
+def rollout_chance(occurrence: SampleOccurrence, seed: int) -> float:
+    """In [0, 1): the occurrence is rolled out in steps with a larger fraction."""
+    return _uniform(occurrence, seed, "rollout")
 
 
-def _offset(visit: Visit, seed: int, stream: str, settings: RolloutSettings) -> float:
-    u = _uniform(visit, seed, f"rollout/{stream}")
+def _offset(occurrence: SampleOccurrence, seed: int, stream: str, settings: RolloutSettings) -> float:
+    u = _uniform(occurrence, seed, f"rollout/{stream}")
     drawn = {"uniform": u, "biased_early": u * u, "biased_late": 1 - u * u}[settings.strategy]
     return drawn * settings.max_sigma_offset
 
 
-def _uniform(visit: Visit, seed: int, purpose: str) -> float:
-    generator = visit_generator(seed, visit.number, visit.sample.clip_id, purpose)
+def _uniform(occurrence: SampleOccurrence, seed: int, purpose: str) -> float:
+    generator = occurrence_generator(seed, occurrence.number, occurrence.sample.clip_id, purpose)
     return torch.rand((), generator=generator, dtype=torch.float64).item()
 
 

@@ -230,7 +230,7 @@ class RolloutSettings(BaseModel):
 
     @property
     def num_forwards(self) -> int:
-        """Forwards without gradients of a visit that is rolled out."""
+        """Forwards without gradients of an occurrence that is rolled out."""
         return self.num_model_calls + self.reflexflow
 
 

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from ltx_core.denoiser.blocks import TokenRoute
 from ltx_core.errors import ShapeError
-from ltx_core.rng import visit_generator
+from ltx_core.rng import occurrence_generator
 from ltx_core.shapes import LatentShape
 from ltx_core.training.batch import TrainBatch
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import most_given_frames
 from ltx_core.training.methods.method import Forward, Setup, TrainingMethod
 from ltx_core.training.methods.settings import BlockRoute, block_routes
-from ltx_core.training.order import Visit
+from ltx_core.training.order import SampleOccurrence
 
 
 class Tread(TrainingMethod):
@@ -37,10 +37,10 @@ class Tread(TrainingMethod):
         return cls(setup.settings, len(setup.transformer.transformer_blocks))
 
     def tensors(
-        self, batch: TrainBatch, visits: Sequence[Visit], loaded: Sequence[Mapping[str, Tensor]]
+        self, batch: TrainBatch, occurrences: Sequence[SampleOccurrence], loaded: Sequence[Mapping[str, Tensor]]
     ) -> dict[str, Tensor]:
         """[B, K] for each route: the tokens that it computes."""
-        kept = tokens_kept(self.routes, visits, batch, self.settings)
+        kept = tokens_kept(self.routes, occurrences, batch, self.settings)
         return {f"tread.{number:03}": tokens for number, tokens in enumerate(kept)}
 
     def set_up(self, forward: Forward) -> None:
@@ -51,7 +51,7 @@ class Tread(TrainingMethod):
 
 
 def tokens_kept(
-    routes: Sequence[BlockRoute], visits: Sequence[Visit], batch: TrainBatch, settings: TrainSettings
+    routes: Sequence[BlockRoute], occurrences: Sequence[SampleOccurrence], batch: TrainBatch, settings: TrainSettings
 ) -> tuple[Tensor, ...]:
     """For each route the tokens that it computes, [B, K], ascending; drawn anew for every occurrence and route.
 
@@ -64,9 +64,11 @@ def tokens_kept(
                 _kept(
                     given[i],
                     num_set_aside(batch.shape, route.ratio, settings),
-                    visit_generator(settings.seed, visit.number, visit.sample.clip_id, f"route/{number}"),
+                    occurrence_generator(
+                        settings.seed, occurrence.number, occurrence.sample.clip_id, f"route/{number}"
+                    ),
                 )
-                for i, visit in enumerate(visits)
+                for i, occurrence in enumerate(occurrences)
             ]
         )
         for number, route in enumerate(routes)

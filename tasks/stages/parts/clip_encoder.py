@@ -113,7 +113,7 @@ def clip_encoder(clips: Sequence[Clip], run: StageRun[EncodeLatentsConfig]) -> C
     )
 
 
-def encoded(
+def encode_unseen(
     clips: Sequence[tuple[str, Clip]], run: StageRun[EncodeLatentsConfig], refused: dict[str, MediaError]
 ) -> Generator[tuple[str, dict[str, Tensor]], None, None]:
     """Latents of each (key, clip); what cannot be decoded goes to `refused`, by key.

@@ -58,7 +58,7 @@ Refused = dict[str, MediaError]
 
 
 @dataclass(frozen=True)
-class Encoded:
+class EncodedItem:
     """One item's sample: `tensors` gives it, called on the writer's thread; `info` is what rows say of it."""
 
     key: str
@@ -66,7 +66,7 @@ class Encoded:
     info: Mapping[str, Any]
 
 
-Encode = Callable[[Mapping[str, Item], Mapping[str, Entry], Refused], Generator[Encoded, None, None]]
+Encode = Callable[[Mapping[str, Item], Mapping[str, Entry], Refused], Generator[EncodedItem, None, None]]
 """`encode(missing, known, refused)`: samples of the missing items, given what is known; those that cannot be encoded go
 to `refused` instead."""
 
@@ -122,7 +122,7 @@ def encode_missing(
 def _write(
     run: StageRun[ShardConfig],
     folder: Path,
-    encoded: Generator[Encoded, None, None],
+    encoded: Generator[EncodedItem, None, None],
     refused: Refused,
     *,
     done: int,
@@ -146,7 +146,7 @@ def _write(
     return writer.committed
 
 
-def encode_clips(
+def encode_missing_clips(
     run: StageRun[ShardConfig],
     folder: Path,
     keys: Mapping[str, str],

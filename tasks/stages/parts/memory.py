@@ -193,12 +193,12 @@ def check_host(settings: TrainSettings, choice: Plan[EngineOptions], memory: Mem
 
 def buckets_of(rows: Sequence[Any]) -> tuple[Bucket, ...]:
     """Of clips or latents that are trained on, with how often an epoch uses each bucket."""
-    visits: dict[tuple[str, float], int] = {}
+    occurrences: dict[tuple[str, float], int] = {}
     for row in rows:
         if row.split == "train":
             key = (row.bucket, row.frame_rate)
-            visits[key] = visits.get(key, 0) + row.repeats
-    return tuple(bucket_of(name, rate, number) for (name, rate), number in sorted(visits.items()))
+            occurrences[key] = occurrences.get(key, 0) + row.repeats
+    return tuple(bucket_of(name, rate, number) for (name, rate), number in sorted(occurrences.items()))
 
 
 def known_buckets(shared: Shared, inputs: Inputs) -> tuple[tuple[Bucket, ...], bool]:

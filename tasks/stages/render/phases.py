@@ -38,10 +38,12 @@ from tasks.stages.render.config import RenderValidationConfig, image_crf
 from tasks.stages.render.jobs import Given, RenderJob
 from tasks.stages.render.memory import sampling_options
 
-Encoded = dict[tuple[str, int, int, float], Tensor]
+FileLatents = dict[tuple[str, int, int, float], Tensor]
 
 
-def encode_files(jobs: Sequence[RenderJob], checkpoint: Any, *, crf: int, device: str, dtype: torch.dtype) -> Encoded:
+def encode_files(
+    jobs: Sequence[RenderJob], checkpoint: Any, *, crf: int, device: str, dtype: torch.dtype
+) -> FileLatents:
     """Latents of every picture [C, 1, H, W] and audio [A, D] that the jobs are given as files; the VAEs are gone after.
     Pictures are compressed at `crf` first, but not at 0.
 
@@ -49,7 +51,7 @@ def encode_files(jobs: Sequence[RenderJob], checkpoint: Any, *, crf: int, device
         DataError: a file cannot be read.
     """
     wanted = {_place(job.given, job.request): job for job in jobs if job.given is not None and job.given.file}
-    found: Encoded = {}
+    found: FileLatents = {}
     encoders: dict[str, Callable[[Given, RenderRequest], Tensor]] = {}
     for place, job in sorted(wanted.items()):
         assert job.given is not None
@@ -62,14 +64,14 @@ def encode_files(jobs: Sequence[RenderJob], checkpoint: Any, *, crf: int, device
 
 
 def conditionings(
-    job: RenderJob, source: StoreSource, encoded: Encoded, run: StageRun[RenderValidationConfig]
+    job: RenderJob, source: StoreSource, file_latents: FileLatents, run: StageRun[RenderValidationConfig]
 ) -> list[Conditioning]:
     """What the job's mode is given beside the text."""
     given, request, config = job.given, job.request, run.config
     if given is None:
         return []
     if given.clip is None:
-        latent = encoded[_place(given, request)]
+        latent = file_latents[_place(given, request)]
         return [FirstFrame(latent, config.image_strength) if given.mode == "i2v" else Sound(latent)]
     tensors = source.load(given.clip.clip_id)
     if given.mode == "s2v":
@@ -138,7 +140,7 @@ def sample_missing(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConf
     source = StoreSource(run.inputs["encode_latents"], run.inputs["embed_text"], run.workspace.root)
     prompts = _prompts(todo, run, source, load_connectors(checkpoint, device=device, dtype=dtype), device)
     crf = image_crf(run.config, run.shared)
-    encoded = encode_files(todo, checkpoint, crf=crf, device=device, dtype=dtype)
+    file_latents = encode_files(todo, checkpoint, crf=crf, device=device, dtype=dtype)
     total, finished = done + len(jobs), done + len(jobs) - len(todo)
     options = sampling_options(todo, run, device)
     cache = quantised_folder(run, options, dtype)
@@ -150,7 +152,7 @@ def sample_missing(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConf
             for job in group:
                 stop_if_asked(run.progress, "rendering")
                 chosen = prompts[job.request.prompt] if job.request.needs_negative else _alone(prompts, job)
-                given = conditionings(job, source, encoded, run)
+                given = conditionings(job, source, file_latents, run)
                 made = sample(transformer, chosen, job.request, _Stoppable(run), conditionings=given)
                 save_latents(job.latents, made)
                 vouch(job.latents)

@@ -38,7 +38,7 @@ def sample_requests(settings: TrainSettings, shared: Shared, buckets: Sequence[B
 
 def _size(samples: SampleSettings, buckets: Sequence[Bucket]) -> tuple[PixelShape, float]:
     """What is asked for, and for the rest the bucket that is trained on most; the larger one of equals."""
-    most = max(buckets, key=lambda bucket: (bucket.visits, bucket.shape.floored().latent().tokens, bucket.name))
+    most = max(buckets, key=lambda bucket: (bucket.occurrences, bucket.shape.floored().latent().tokens, bucket.name))
     own = most.shape.floored()
     shape = PixelShape(samples.whole_frames or own.frames, samples.height or own.height, samples.width or own.width)
     return shape, samples.frame_rate or most.frame_rate

@@ -15,8 +15,8 @@ from ltx_core.checkpoint.layouts import open_combined
 from ltx_core.checkpoint.load import load_connectors, load_transformer
 from ltx_core.checkpoint.model import Model
 from ltx_core.shapes import LatentShape, audio_latent_frames
-from ltx_core.training.captions import ContextCache
 from ltx_core.training.config import TrainSettings
+from ltx_core.training.context_cache import ContextCache
 from ltx_core.training.methods.method import Setup
 from ltx_core.training.methods.registry import make_methods
 from ltx_core.training.objective import Objective

@@ -34,8 +34,8 @@ from ltx_core.text.contexts import text_contexts
 from ltx_core.text.gemma import embed_text, load_gemma, load_text_projection
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.methods.method import BatchLosses
-from ltx_core.training.objective import Objective, loss_shares, total_loss
-from ltx_core.training.order import Visit
+from ltx_core.training.objective import Objective, loss_weights, total_loss
+from ltx_core.training.order import SampleOccurrence
 
 pytestmark = pytest.mark.numerics
 
@@ -56,8 +56,8 @@ def walk_of(transformer: Any) -> Walk:
     return Walk(transformer, prompts(), Guidance(), 24.0)
 
 
-def first_visit(objective: Objective) -> list[Visit]:
-    return [Visit(objective.source.samples[0], 0)]
+def first_occurrence(objective: Objective) -> list[SampleOccurrence]:
+    return [SampleOccurrence(objective.source.samples[0], 0)]
 
 
 def test_d01_frames_are_8k_plus_1() -> None:
@@ -93,7 +93,7 @@ def test_d04_routed_tokens_take_their_modulation_along(given: bool, objective_of
     """A first frame makes one timestep a token, so that blocks are given one modulation a token, or one of none."""
     route = {"selection_ratio": 0.5, "start_layer_idx": 0, "end_layer_idx": 0}
     objective = objective_of("a", first_frame_probability=float(given), tread_routes=[route])
-    batch = objective.train_batch(first_visit(objective))
+    batch = objective.train_batch(first_occurrence(objective))
     seen: list[dict[str, Any]] = []
     block = objective.transformer.transformer_blocks[0]
     hook = block.register_forward_pre_hook(
@@ -140,7 +140,9 @@ def test_d08_d21_frame_rate_is_a_number_that_frames_and_positions_follow(
     taken = Clip.model_construct(start_seconds=1.0, num_frames=3, frame_rate=rate, phase_seconds=0.0)
     assert frame_times(taken) == pytest.approx([1.0, 1 + 1 / 24, 1 + 2 / 24])
     objective = objective_of("a")  # its clip has 24 frames a second
-    (seen,) = seen_by(objective.transformer, lambda: objective.predict(objective.train_batch(first_visit(objective))))
+    (seen,) = seen_by(
+        objective.transformer, lambda: objective.predict(objective.train_batch(first_occurrence(objective)))
+    )
     assert seen["video_coords"][0, 0, -1].tolist() == pytest.approx([1 / 24, 9 / 24])
     assert seen["audio_coords"][0, 0, -1, 1] == pytest.approx(0.33)
 
@@ -151,7 +153,7 @@ def test_d10_prompt_is_modulated_by_sigma_not_by_the_first_token(
 ) -> None:
     """In training and in sampling alike; see also expectation 12."""
     objective = objective_of("a", first_frame_probability=float(given))
-    batch = objective.train_batch(first_visit(objective))
+    batch = objective.train_batch(first_occurrence(objective))
     (seen,) = seen_by(transformer, lambda: objective.predict(batch))
     assert seen["sigma"].tolist() == pytest.approx([batch.video.sigma.item() * 1000])
     state = initial_state(0, SHAPE, 8, 9, 32)
@@ -165,7 +167,7 @@ def test_d10_prompt_is_modulated_by_sigma_not_by_the_first_token(
 def test_d11_timesteps_keep_float32_in_a_bfloat16_model(objective_of: Objectives, seen_by: SeenBy) -> None:
     objective = objective_of("a", adapted=("attn1.to_q",), first_frame_probability=1.0)
     model = objective.transformer.to(torch.bfloat16)
-    batch = objective.train_batch(first_visit(objective))
+    batch = objective.train_batch(first_occurrence(objective))
     (trained,) = seen_by(model, lambda: objective.predict(batch))
     (sampled,) = seen_by(model, lambda: walk_of(model).step(initial_state(0, SHAPE, 8, 9, 32), 0.7512, 0.5))
     for seen in (trained, sampled):
@@ -179,7 +181,7 @@ def test_d12_given_sound_is_the_condition_in_training_and_sampling(
     objective_of: Objectives, seen_by: SeenBy, transformer: Any
 ) -> None:
     objective = objective_of("a", audio_conditioning_probability=1.0)
-    (trained,) = seen_by(transformer, lambda: objective.predict(objective.train_batch(first_visit(objective))))
+    (trained,) = seen_by(transformer, lambda: objective.predict(objective.train_batch(first_occurrence(objective))))
     sound = objective.source.load("a")["audio"]
     state = Sound(sound).apply(initial_state(0, SHAPE, 8, len(sound), 32))
     (sampled,) = seen_by(transformer, lambda: walk_of(transformer).step(state, 0.75, 0.5))
@@ -238,7 +240,7 @@ def test_d19_a_mask_of_half_the_samples_gives_the_other_half_whole() -> None:
 
     def mean() -> float:
         losses = BatchLosses(sample_losses(prediction, target, weight), None)
-        return total_loss(losses, loss_shares(int(carries_loss(weight).sum()), 0)).item()
+        return total_loss(losses, loss_weights(int(carries_loss(weight).sum()), 0)).item()
 
     both = mean()
     weight[1] = 0
@@ -268,7 +270,7 @@ def test_first_frame_marker_is_set_in_training_and_sampling(
     wanted = torch.tensor([1.0, 1, 0, 0]).reshape(1, 4, 1)
     for probability in (0.0, 1.0):
         objective = replace(objective_of("a", first_frame_probability=probability), transformer=model)
-        (trained,) = seen_by(model, lambda o=objective: o.predict(o.train_batch(first_visit(o))))
+        (trained,) = seen_by(model, lambda o=objective: o.predict(o.train_batch(first_occurrence(o))))
         state = initial_state(0, SHAPE, 8, 9, 32)
         if probability:
             state = Prefix(torch.zeros(8, 1, 1, 2)).apply(state)

@@ -20,7 +20,7 @@ from ltx_core.memory.video_vae import PATCH_CONV, TEMPORAL_ROLL, VaeMemory
 from ltx_core.shapes import LatentShape, PixelShape, audio_latent_frames, floor_frames
 from ltx_core.text.contexts import text_contexts
 from ltx_core.training.objective import Objective
-from ltx_core.training.order import Visit
+from ltx_core.training.order import SampleOccurrence
 from ltx_core.training.step import backward_step
 
 pytestmark = pytest.mark.numerics
@@ -118,8 +118,8 @@ def test_e06_encoding_and_decoding_restores_the_picture(checkpoint: Checkpoints)
 def test_e07_first_frame_is_clean_at_time_zero_without_loss(objective_of: Objectives) -> None:
     objective = objective_of("a", first_frame_probability=1.0)
     free = objective_of("a")
-    visit = Visit(objective.source.samples[0], 0)
-    batch, plain = objective.train_batch([visit]), free.train_batch([visit])
+    occurrence = SampleOccurrence(objective.source.samples[0], 0)
+    batch, plain = objective.train_batch([occurrence]), free.train_batch([occurrence])
     clean = pack_video(objective.source.load("a")["video"][None])
     assert torch.equal(batch.video.noisy[:, :2], clean[:, :2])
     assert torch.equal(batch.video.noisy[:, 2:], plain.video.noisy[:, 2:])
@@ -175,7 +175,7 @@ def test_e10_routing_works_with_timesteps_by_token_and_restores_the_order(
     """After a route over all blocks the tokens set aside are in their places, and as they entered it."""
     route = {"selection_ratio": 0.5, "start_layer_idx": 0, "end_layer_idx": -1}
     objective = objective_of("a", first_frame_probability=float(given), tread_routes=[route])
-    batch = objective.train_batch([Visit(objective.source.samples[0], 0)])
+    batch = objective.train_batch([SampleOccurrence(objective.source.samples[0], 0)])
     assert batch.video.timesteps.ndim == (2 if given else 1)
     entering: list[torch.Tensor] = []
     leaving: list[torch.Tensor] = []
@@ -199,7 +199,7 @@ def test_e11_missing_audio_does_not_dilute_the_audio_loss(objective_of: Objectiv
 
     def learnt_from(*names: str) -> tuple[list[float], list[torch.Tensor]]:
         objective = objective_of(*names, adapted=("audio_proj_out",))
-        seen, *_ = backward_step(objective, [[Visit(sample, 0) for sample in objective.source.samples]])
+        seen, *_ = backward_step(objective, [[SampleOccurrence(sample, 0) for sample in objective.source.samples]])
         gradients = [p.grad for p in lora_parameters(objective.transformer).values() if p.grad is not None]
         return [loss.loss for loss in seen if loss.modality == "audio"], gradients
 
@@ -220,10 +220,10 @@ def test_e12_prompt_modulation_does_not_feel_the_first_frame(
     seen: list[torch.Tensor] = []
     handle = transformer.get_submodule(part).register_forward_hook(lambda _, __, out: seen.append(out[0]))
     try:
-        for probability, visit in ((0.0, 0), (1.0, 0), (0.0, 1)):
+        for probability, occurrence in ((0.0, 0), (1.0, 0), (0.0, 1)):
             objective = objective_of("a", first_frame_probability=probability)
             with torch.no_grad():
-                objective.predict(objective.train_batch([Visit(objective.source.samples[0], visit)]))
+                objective.predict(objective.train_batch([SampleOccurrence(objective.source.samples[0], occurrence)]))
     finally:
         handle.remove()
     free, given, other_sigma = seen

@@ -10,7 +10,7 @@ import torch
 from ltx_core.progress import Silent
 from ltx_core.training.metrics import History
 from ltx_core.training.run import prepare, train_lora
-from ltx_core.training.step import backward_step, step_visits
+from ltx_core.training.step import backward_step, step_batches
 from tests.numerics.methods.conftest import WithMasks, everything_job
 from tests.numerics.methods.test_contract import ALL, CONDITIONING
 from tests.numerics.training.test_precisions import POLICIES
@@ -43,7 +43,7 @@ def test_each_has_a_part_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     def gradients(**changes: Any) -> dict[str, torch.Tensor]:
         run = prepare(everything_job(tmp_path, **EVERYTHING | changes), tmp_path, "", History(), Silent())
-        backward_step(run.objective, step_visits(run.plan, 0, 3), rates={"rollout": 0.7})
+        backward_step(run.objective, step_batches(run.plan, 0, 3), strengths={"rollout": 0.7})
         return {name: p.grad for name, p in run.parameters.items() if p.grad is not None}
 
     whole = gradients()

@@ -20,7 +20,7 @@ from ltx_core.training.loop import Run
 from ltx_core.training.methods.method import TrainingMethod
 from ltx_core.training.methods.registry import METHODS
 from ltx_core.training.metrics import History
-from ltx_core.training.order import Visit
+from ltx_core.training.order import SampleOccurrence
 from ltx_core.training.out_of_memory import largest_batch
 from ltx_core.training.run import TrainResult, prepare, train_lora
 from ltx_core.training.step import EagerBackward, GraphedBackward, backward_step
@@ -84,11 +84,11 @@ def run_of(folder: Path, **changes: Any) -> Run:
     return run
 
 
-def visits(run: Run, *names: str, number: int = 0) -> list[Visit]:
-    return [Visit(s, number) for name in names for s in run.plan.samples if s.clip_id == name]
+def occurrences(run: Run, *names: str, number: int = 0) -> list[SampleOccurrence]:
+    return [SampleOccurrence(s, number) for name in names for s in run.plan.samples if s.clip_id == name]
 
 
-def step(run: Run, batches: list[list[Visit]], **changes: Any) -> tuple[Any, dict[str, torch.Tensor]]:
+def step(run: Run, batches: list[list[SampleOccurrence]], **changes: Any) -> tuple[Any, dict[str, torch.Tensor]]:
     """The figures of a step, and its gradients."""
     found = backward_step(run.objective, batches, **changes)
     gradients = {name: p.grad.clone() for name, p in run.parameters.items() if p.grad is not None}
@@ -159,7 +159,7 @@ def test_two_ranks_train_as_one_does(case: str, tmp_path: Path) -> None:
 def test_gradients_and_figures_do_not_depend_on_how_a_step_is_cut(case: str, tmp_path: Path) -> None:
     run = run_of(tmp_path, **settings_of(case))
     for number in range(3):
-        clips = visits(run, "a", "b", "silent", number=number)
+        clips = occurrences(run, "a", "b", "silent", number=number)
         together, gradients = step(run, [clips])
         apart, others = step(run, [clips[:1], clips[1:]])
         torch.testing.assert_close(gradients, others, rtol=1e-4, atol=1e-6)
@@ -185,7 +185,7 @@ def test_a_graph_of_a_step_has_all_of_it_as_inputs(case: str, tmp_path: Path, mo
     run = run_of(tmp_path, **settings_of(case, **POLICIES) | always)
     graphed, eager = GraphedBackward(run.objective, list(run.parameters.values())), EagerBackward(run.objective)
     for number in range(2):
-        clips = [visits(run, "large", "large2", number=number)]
+        clips = [occurrences(run, "large", "large2", number=number)]
         found, gradients = step(run, clips, backward=graphed)
         wanted, others = step(run, clips, backward=eager)
         assert found == wanted
@@ -208,11 +208,13 @@ def test_video_alone_is_trained_with_it_too(case: str, tmp_path: Path) -> None:
     assert all(bool(gradient.isfinite().all()) for gradient in gradients.values())
 
 
-@pytest.mark.parametrize("name", [name for name, method in METHODS.items() if method.rate is not TrainingMethod.rate])
-def test_at_rate_0_a_method_does_nothing(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", [name for name, method in METHODS.items() if method.strength is not TrainingMethod.strength]
+)
+def test_at_strength_0_a_method_does_nothing(name: str, tmp_path: Path) -> None:
     on, off = run_of(tmp_path / "on", **EACH[name]), run_of(tmp_path / "off")
-    clips = [visits(on, "large", "large2")]
-    found, gradients = step(on, clips, rates={name: 0.0})
+    clips = [occurrences(on, "large", "large2")]
+    found, gradients = step(on, clips, strengths={name: 0.0})
     wanted, others = step(off, clips)
     assert found == wanted
     assert equal(gradients, others)

@@ -16,7 +16,7 @@ from ltx_core.engine import runner
 from ltx_core.engine.compiling import keeping_attention
 from ltx_core.training.run import TrainJob
 from tests.numerics.training.conftest import build_transformer
-from tests.numerics.training.test_dropout import JobOf, gradients, run_of, visits
+from tests.numerics.training.test_dropout import JobOf, gradients, occurrences, run_of
 
 OUTPUTS = ("attn1.to_v", "attn1.to_out.0", "audio_attn1.to_v", "audio_attn1.to_out.0")
 LONGEST = "LoHa, DoRA"
@@ -57,7 +57,7 @@ def test_gradients_are_those_of_blocks_kept_whole(
 
     plain = run_of(one_block, tmp_path / "whole", **kind)
     parts = run_of(one_block, tmp_path / "parts", compile_blocks="on", activation_budget=0.2, **kind)
-    clips = visits(plain, "large", "large2")
+    clips = occurrences(plain, "large", "large2")
     found, wanted = gradients(parts, [clips]), gradients(plain, [clips])
     assert len(calls) == 1
     loose = {"rtol": 2e-2, "atol": 1e-3} if "base_precision" in kind else {"rtol": 1e-3, "atol": 1e-5}

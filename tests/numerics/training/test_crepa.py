@@ -14,13 +14,13 @@ from ltx_core.errors import ConfigError, DataError
 from ltx_core.progress import Silent
 from ltx_core.training import step as backward
 from ltx_core.training.batch import TrainBatch
-from ltx_core.training.gather import StepLosses
 from ltx_core.training.loop import Run
 from ltx_core.training.methods.crepa import PREFIX
 from ltx_core.training.metrics import History
-from ltx_core.training.order import Visit
+from ltx_core.training.order import SampleOccurrence
 from ltx_core.training.run import TrainJob, prepare, train_lora
 from ltx_core.training.step import EagerBackward, GraphedBackward, OptimizerStep, backward_step, take_step
+from ltx_core.training.step_losses import StepLosses
 from tests.numerics.training.conftest import FEATURES, WithFeatures
 from tests.numerics.training.test_ranks import check_alike, train_two
 from tests.numerics.training.test_resume import KilledAt, in_child
@@ -52,17 +52,20 @@ def run_of(job_of: JobOf, folder: Path, **changes: Any) -> Run:
     return run
 
 
-def visits(run: Run, *names: str, number: int = 0) -> list[Visit]:
-    return [Visit(s, number) for name in names for s in run.plan.samples if s.clip_id == name]
+def occurrences(run: Run, *names: str, number: int = 0) -> list[SampleOccurrence]:
+    return [SampleOccurrence(s, number) for name in names for s in run.plan.samples if s.clip_id == name]
 
 
 def step(
-    run: Run, batches: Sequence[Sequence[Visit]], weight: float = 0.5, made_by: backward.Backward | None = None
+    run: Run,
+    batches: Sequence[Sequence[SampleOccurrence]],
+    weight: float = 0.5,
+    made_by: backward.Backward | None = None,
 ) -> tuple[StepLosses, dict[str, Tensor]]:
     """What a step gives, and its gradients."""
     for parameter in run.parameters.values():
         parameter.grad = None
-    found = backward_step(run.objective, batches, backward=made_by, rates={"crepa": weight})
+    found = backward_step(run.objective, batches, backward=made_by, strengths={"crepa": weight})
     return found, {name: p.grad.clone() for name, p in run.parameters.items() if p.grad is not None}
 
 
@@ -129,7 +132,7 @@ def test_two_ranks_train_and_end_it_as_one_does(crepa_job: JobOf, tmp_path: Path
 def test_the_projector_is_clipped_by_itself(weight: float, crepa_job: JobOf, tmp_path: Path) -> None:
     """However large its gradient, the adapters' step is what it is without it; and the other way round."""
     run = run_of(crepa_job, tmp_path, max_grad_norm=1e-3)
-    clips = [visits(run, "large", "large2")] * 2
+    clips = [occurrences(run, "large", "large2")] * 2
     _, gradients = step(run, clips, weight)
     for parameter in run.parameters.values():
         parameter.grad = None
@@ -159,7 +162,7 @@ def test_features_and_weight_are_inputs_of_a_graph(
     run = run_of(crepa_job, tmp_path, tread_routes=[ROUTE], **GIVEN)
     graphed, eager = GraphedBackward(run.objective, []), EagerBackward(run.objective)
     for weight in (0.5, 0.2, 0.0):
-        clips = visits(run, "large", "large2")
+        clips = occurrences(run, "large", "large2")
         found, gradients = step(run, [clips], weight, graphed)
         wanted, others = step(run, [clips], weight, eager)
         torch.testing.assert_close(gradients, others)
@@ -172,7 +175,7 @@ def test_features_and_weight_are_inputs_of_a_graph(
 
 def test_the_batch_brings_features_at_the_places_of_tokens(crepa_job: JobOf, tmp_path: Path) -> None:
     run = run_of(crepa_job, tmp_path)
-    batch: TrainBatch = run.objective.train_batch(visits(run, "large", "large2"))
+    batch: TrainBatch = run.objective.train_batch(occurrences(run, "large", "large2"))
     wanted = run.objective.source.load("large2")["features"]
     assert batch.extras["crepa.features"].shape == (2, 2, 4, FEATURES)
     assert batch.extras["crepa.features"][1, 1, 1].equal(wanted[1, 0, 1])
@@ -193,7 +196,7 @@ def test_clips_without_features_are_told(job_of: JobOf, crepa_job: JobOf, tmp_pa
 
     source.load = lacking
     with pytest.raises(DataError, match=r"clip b has no features of its frames"):
-        run.objective.train_batch(visits(run, "b"))
+        run.objective.train_batch(occurrences(run, "b"))
     source.load = lambda clip_id: {**full(clip_id), "features": torch.zeros(2, 1, 1, FEATURES)}
     with pytest.raises(DataError, match=r"clip b has frame features \[2, 1, 1, 12\]; \[2, 1, 2, D\] is wanted"):
-        run.objective.train_batch(visits(run, "b"))
+        run.objective.train_batch(occurrences(run, "b"))

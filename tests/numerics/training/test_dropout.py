@@ -12,7 +12,7 @@ from ltx_core.training import step as backward
 from ltx_core.training.loop import Run
 from ltx_core.training.methods.dropout import KEY
 from ltx_core.training.metrics import History
-from ltx_core.training.order import Visit
+from ltx_core.training.order import SampleOccurrence
 from ltx_core.training.run import TrainJob, prepare, train_lora
 from ltx_core.training.step import Backward, EagerBackward, GraphedBackward, backward_step
 
@@ -30,12 +30,14 @@ def run_of(job_of: JobOf, folder: Path, **changes: Any) -> Run:
     return run
 
 
-def visits(run: Run, *names: str, number: int = 0) -> tuple[Visit, ...]:
+def occurrences(run: Run, *names: str, number: int = 0) -> tuple[SampleOccurrence, ...]:
     samples = {sample.clip_id: sample for sample in run.plan.samples}
-    return tuple(Visit(samples[name], number) for name in names)
+    return tuple(SampleOccurrence(samples[name], number) for name in names)
 
 
-def gradients(run: Run, batches: list[tuple[Visit, ...]], way: Backward | None = None) -> dict[str, torch.Tensor]:
+def gradients(
+    run: Run, batches: list[tuple[SampleOccurrence, ...]], way: Backward | None = None
+) -> dict[str, torch.Tensor]:
     for parameter in run.parameters.values():
         parameter.grad = None
     backward_step(run.objective, batches, backward=way)
@@ -46,14 +48,14 @@ def same(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[name], right[name]) for name in left)
 
 
-def test_masks_belong_to_visits(job_of: JobOf, tmp_path: Path) -> None:
+def test_masks_belong_to_occurrences(job_of: JobOf, tmp_path: Path) -> None:
     run, plain = run_of(job_of, tmp_path / "a"), run_of(job_of, tmp_path / "b", dropout=0.0)
-    clips = visits(run, "large", "large2")
+    clips = occurrences(run, "large", "large2")
     found = gradients(run, [clips])
     assert same(found, gradients(run, [clips]))
     assert not same(found, gradients(plain, [clips]))
     torch.testing.assert_close(found, gradients(run, [clips[:1], clips[1:]]), rtol=1e-4, atol=1e-7)
-    keys = [run.objective.train_batch(visits(run, "a", "b", number=number)).extras[KEY] for number in (0, 1)]
+    keys = [run.objective.train_batch(occurrences(run, "a", "b", number=number)).extras[KEY] for number in (0, 1)]
     assert len({int(key) for both in keys for key in both}) == 4
 
 
@@ -62,12 +64,12 @@ def test_recompute_and_graphs_see_the_same_masks(
 ) -> None:
     monkeypatch.setattr(backward, "StepGraphs", lambda work, *_: work)  # the real one wants a GPU
     run, again = run_of(job_of, tmp_path / "a"), run_of(job_of, tmp_path / "b", activation_checkpointing=1.0)
-    clips = visits(run, "large", "large2")
+    clips = occurrences(run, "large", "large2")
     wanted = gradients(run, [clips], EagerBackward(run.objective))
     assert same(gradients(again, [clips]), wanted)
     graphed = GraphedBackward(run.objective, [])
     torch.testing.assert_close(gradients(run, [clips], graphed), wanted)
-    assert not same(gradients(run, [visits(run, "large", "large2", number=1)], graphed), wanted)
+    assert not same(gradients(run, [occurrences(run, "large", "large2", number=1)], graphed), wanted)
 
 
 def test_blocks_are_traced_whole_and_once(job_of: JobOf, tmp_path: Path) -> None:
@@ -83,7 +85,7 @@ def test_blocks_are_traced_whole_and_once(job_of: JobOf, tmp_path: Path) -> None
     first._compiled_call_impl = None
     second.compile(fullgraph=True, backend=count)
     for number in range(2):
-        clips = visits(plain, "large", "large2", number=number)
+        clips = occurrences(plain, "large", "large2", number=number)
         torch.testing.assert_close(gradients(fused, [clips]), gradients(plain, [clips]), rtol=1e-4, atol=1e-6)
     assert len(forms) == 1
 

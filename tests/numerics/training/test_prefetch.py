@@ -34,8 +34,8 @@ def test_batches_are_those_made_on_the_spot(run: Run) -> None:
     orders = list(own_batches(run, 3))
     assert len(orders) == 4 * 2
     with prefetched(load, orders, "cpu", depth=3) as feed:
-        for visits in orders:
-            ahead, now = feed(visits), load(visits)
+        for occurrences in orders:
+            ahead, now = feed(occurrences), load(occurrences)
             assert ahead.clip_ids == now.clip_ids
             assert torch.equal(ahead.video.noisy, now.video.noisy)
             assert torch.equal(ahead.video.sigma, now.video.sigma)
@@ -46,7 +46,9 @@ def test_batches_are_those_made_on_the_spot(run: Run) -> None:
 def test_no_more_is_made_than_the_depth(run: Run) -> None:
     made: list[Any] = []
     orders = list(own_batches(run, 0))
-    with prefetched(lambda visits: made.append(visits) or run.objective.train_batch(visits), orders, "cpu", 2) as feed:  # type: ignore[func-returns-value]  # append, then load
+    with prefetched(
+        lambda occurrences: made.append(occurrences) or run.objective.train_batch(occurrences), orders, "cpu", 2
+    ) as feed:  # type: ignore[func-returns-value]  # append, then load
         feed(orders[0])
         until = time.monotonic() + 10
         while len(made) < 3 and time.monotonic() < until:
@@ -64,15 +66,15 @@ def test_another_batch_than_the_next_is_refused(run: Run) -> None:
 def test_what_breaks_in_the_thread_comes_with_its_batch_and_ends_it(run: Run) -> None:
     orders = list(own_batches(run, 0))
 
-    def load(visits: Any) -> Any:
-        if visits == orders[1]:
+    def load(occurrences: Any) -> Any:
+        if occurrences == orders[1]:
             raise DataError("the shard is gone")
-        return run.objective.train_batch(visits)
+        return run.objective.train_batch(occurrences)
 
     def take_all() -> None:
         with prefetched(load, orders, "cpu") as feed:
-            for visits in orders:
-                taken.append(feed(visits))
+            for occurrences in orders:
+                taken.append(feed(occurrences))
 
     taken: list[Any] = []
     with pytest.raises(DataError, match="gone"):

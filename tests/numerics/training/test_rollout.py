@@ -17,12 +17,12 @@ from ltx_core.training.batch import TrainBatch
 from ltx_core.training.loop import Run
 from ltx_core.training.methods.rollout import CHANCE, CLEAN, chosen, roll_out
 from ltx_core.training.metrics import Metric
-from ltx_core.training.order import Visit
+from ltx_core.training.order import SampleOccurrence
 from ltx_core.training.out_of_memory import dry_run
 from ltx_core.training.run import TrainJob, train_lora
 from ltx_core.training.step import EagerBackward, GraphedBackward, backward_step
 from tests.numerics.training.test_ranks import check_alike, together
-from tests.numerics.training.test_tread import GIVEN, equal, run_of, visits
+from tests.numerics.training.test_tread import GIVEN, equal, occurrences, run_of
 from tests.numerics.training.test_tread import HALF as ROUTE
 
 pytestmark = pytest.mark.numerics
@@ -34,12 +34,12 @@ REFLEX: dict[str, Any] = {"reflexflow": True, "reflexflow_alpha": 2.0}
 
 
 def gradients(
-    run: Run, batches: Sequence[Sequence[Visit]], made_by: backward.Backward | None = None
+    run: Run, batches: Sequence[Sequence[SampleOccurrence]], made_by: backward.Backward | None = None
 ) -> dict[str, torch.Tensor]:
-    """Of a step that rolls half of its visits out."""
+    """Of a step that rolls half of its occurrences out."""
     for parameter in run.parameters.values():
         parameter.grad = None
-    backward_step(run.objective, batches, backward=made_by, rates={"rollout": HALF})
+    backward_step(run.objective, batches, backward=made_by, strengths={"rollout": HALF})
     return {name: p.grad.clone() for name, p in run.parameters.items() if p.grad is not None}
 
 
@@ -62,7 +62,7 @@ def test_a_run_tells_of_its_rollouts(job_of: JobOf, tmp_path: Path) -> None:
 
 
 def test_two_ranks_train_as_one_does(job_of: JobOf, tmp_path: Path) -> None:
-    """Cut among ranks, the base comes together only if both make as many forwards, whoever's visits are rolled out.
+    """Cut among ranks, the base comes together only if both make as many forwards, whose samples ever are rolled out.
     Of whole copies: numerics/methods/test_contract.py.
     """
     changes = {"rollout": ALWAYS | REFLEX | {"probability": 0.3}, "steps": 3}
@@ -75,7 +75,7 @@ def test_two_ranks_train_as_one_does(job_of: JobOf, tmp_path: Path) -> None:
 def test_gradients_do_not_depend_on_how_a_step_is_cut(job_of: JobOf, tmp_path: Path) -> None:
     run = run_of(job_of, tmp_path, rollout=ALWAYS | REFLEX)
     for number in range(9):
-        clips = visits(run, "a", "b", "silent", number=number)
+        clips = occurrences(run, "a", "b", "silent", number=number)
         if 0 < chosen(run.objective.train_batch(clips), HALF).sum() < 3:
             break
     torch.testing.assert_close(gradients(run, [clips]), gradients(run, [clips[:1], clips[1:]]), rtol=1e-4, atol=1e-6)
@@ -97,14 +97,16 @@ def test_a_graph_gets_the_states_as_inputs(
 
     monkeypatch.setattr(backward, "StepGraphs", graphs)  # the real one wants a GPU
     run = run_of(job_of, tmp_path, rollout=ALWAYS | reflex, tread_routes=[ROUTE])
-    clips = [visits(run, "large", "large2", number=number) for number in range(5)]
+    clips = [occurrences(run, "large", "large2", number=number) for number in range(5)]
     for some in clips:
         graphed = gradients(run, [some], GraphedBackward(run.objective, list(run.parameters.values())))
         torch.testing.assert_close(graphed, gradients(run, [some], EagerBackward(run.objective)))
     forms = {tuple((name, tuple(tensor.shape)) for name, tensor in sorted(inputs.items())) for inputs in seen}
     assert len(forms) == 1
     made = GraphedBackward(run.objective, list(run.parameters.values()))
-    losses = [backward_step(run.objective, clips, backward=by, rates={"rollout": HALF}).losses for by in (made, None)]
+    losses = [
+        backward_step(run.objective, clips, backward=by, strengths={"rollout": HALF}).losses for by in (made, None)
+    ]
     assert losses[0] == losses[1]
     rolled = ["rollout" in loss.measures for loss in losses[0]]
     assert 0 < sum(rolled) < len(rolled)
@@ -112,7 +114,7 @@ def test_a_graph_gets_the_states_as_inputs(
 
 def test_what_is_given_stays_bit_for_bit(job_of: JobOf, tmp_path: Path) -> None:
     run = run_of(job_of, tmp_path, rollout=ALWAYS, first_frame_probability=1.0, audio_conditioning_probability=1.0)
-    batch = run.objective.train_batch(visits(run, "large", "large2"))
+    batch = run.objective.train_batch(occurrences(run, "large", "large2"))
     rolled = rolled_out(run, batch)
     for before, after in ((batch.video, rolled.video), (batch.audio, rolled.audio)):
         assert before is not None
@@ -125,9 +127,9 @@ def test_what_is_given_stays_bit_for_bit(job_of: JobOf, tmp_path: Path) -> None:
 def test_all_of_a_step_is_rolled_out_by_the_weights_it_begins_with(job_of: JobOf, tmp_path: Path) -> None:
     """The LoRA of that step counts; gradients of the batches before do not."""
     run = run_of(job_of, tmp_path, rollout=ALWAYS)
-    batch = run.objective.train_batch(visits(run, "a", "b"))
+    batch = run.objective.train_batch(occurrences(run, "a", "b"))
     first = rolled_out(run, batch).video.noisy
-    backward_step(run.objective, [visits(run, "large")], rates={"rollout": 0.0})
+    backward_step(run.objective, [occurrences(run, "large")], strengths={"rollout": 0.0})
     assert rolled_out(run, batch).video.noisy.equal(first)
     for name, parameter in run.parameters.items():
         if "lora_B" in name:
@@ -140,7 +142,7 @@ def test_rollouts_take_no_route_and_leave_no_graph(job_of: JobOf, tmp_path: Path
     lengths: list[int] = []
     for block in run.objective.transformer.transformer_blocks:
         block.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[1]))
-    rolled = rolled_out(run, run.objective.train_batch(visits(run, "large")))
+    rolled = rolled_out(run, run.objective.train_batch(occurrences(run, "large")))
     assert lengths == [8, 8] * 2  # all of them
     assert not rolled.video.noisy.requires_grad
     assert not rolled.video.target.requires_grad
@@ -149,7 +151,7 @@ def test_rollouts_take_no_route_and_leave_no_graph(job_of: JobOf, tmp_path: Path
 def test_samples_that_were_rolled_out_have_reflexflows_loss_and_no_others(job_of: JobOf, tmp_path: Path) -> None:
     changes = ALWAYS | REFLEX | {"reflexflow_beta1": 3.0, "reflexflow_beta2": 0.5}
     run = run_of(job_of, tmp_path, rollout=changes, first_frame_probability=0.5)
-    batch = run.objective.train_batch(visits(run, "a", "b", "silent"))
+    batch = run.objective.train_batch(occurrences(run, "a", "b", "silent"))
     share = batch.extras[CHANCE].median().item() + 1e-6
     rolled = rolled_out(run, batch, share)
     losses = run.objective.losses(rolled)

@@ -13,7 +13,7 @@ from ltx_core.progress import Silent
 from ltx_core.training.evaluation import eval_clips, eval_loss
 from ltx_core.training.loop import Run
 from ltx_core.training.metrics import History
-from ltx_core.training.order import Visit
+from ltx_core.training.order import SampleOccurrence
 from ltx_core.training.out_of_memory import dry_run, largest_batch, out_of_memory_errors
 from ltx_core.training.run import TrainJob, prepare
 from ltx_core.training.step import EagerBackward, OptimizerStep, backward_step, grad_norms, take_step, update
@@ -38,7 +38,7 @@ def run_of(job_of: Callable[..., TrainJob], tmp_path: Path) -> Callable[..., Run
     return make
 
 
-def gradients(run: Run, batches: Sequence[Sequence[Visit]]) -> dict[str, torch.Tensor]:
+def gradients(run: Run, batches: Sequence[Sequence[SampleOccurrence]]) -> dict[str, torch.Tensor]:
     backward_step(run.objective, batches)
     found = {name: p.grad.clone() for name, p in run.parameters.items() if p.grad is not None}
     for parameter in run.parameters.values():
@@ -46,9 +46,9 @@ def gradients(run: Run, batches: Sequence[Sequence[Visit]]) -> dict[str, torch.T
     return found
 
 
-def visits(run: Run, *names: str) -> list[Visit]:
+def occurrences(run: Run, *names: str) -> list[SampleOccurrence]:
     by_name = {sample.clip_id: sample for sample in run.plan.samples}
-    return [Visit(by_name[name], 0) for name in names]
+    return [SampleOccurrence(by_name[name], 0) for name in names]
 
 
 def check_close(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -> None:
@@ -59,9 +59,9 @@ def check_close(left: dict[str, torch.Tensor], right: dict[str, torch.Tensor]) -
 def test_gradients_do_not_depend_on_how_a_step_is_cut(run_of: Callable[..., Run]) -> None:
     """Half the clips lack sound: the audio mean is over those that have it, in whatever batch they come."""
     run = run_of()
-    whole = gradients(run, [visits(run, "a", "b", "silent")])
-    check_close(gradients(run, [visits(run, "a", "silent"), visits(run, "b")]), whole)
-    check_close(gradients(run, [visits(run, "b"), visits(run, "silent"), visits(run, "a")]), whole)
+    whole = gradients(run, [occurrences(run, "a", "b", "silent")])
+    check_close(gradients(run, [occurrences(run, "a", "silent"), occurrences(run, "b")]), whole)
+    check_close(gradients(run, [occurrences(run, "b"), occurrences(run, "silent"), occurrences(run, "a")]), whole)
 
 
 def test_audio_loss_weight_scales_the_gradient_of_sound_alone(run_of: Callable[..., Run]) -> None:
@@ -69,7 +69,7 @@ def test_audio_loss_weight_scales_the_gradient_of_sound_alone(run_of: Callable[.
     found = []
     for weight in (0.0, 1.0, 3.0):
         run = run_of(audio_loss_weight=weight)
-        found.append(gradients(run, [visits(run, "a", "b", "silent")]))
+        found.append(gradients(run, [occurrences(run, "a", "b", "silent")]))
     none, once, thrice = found
     assert any(not torch.equal(none[name], once[name]) for name in once)
     check_close(thrice, {name: none[name] + 3 * (once[name] - none[name]) for name in once})
@@ -77,8 +77,8 @@ def test_audio_loss_weight_scales_the_gradient_of_sound_alone(run_of: Callable[.
 
 def test_clip_without_sound_does_not_water_down_the_audio_loss(run_of: Callable[..., Run]) -> None:
     run = run_of()
-    seen, num_tokens, _ = backward_step(run.objective, [visits(run, "a", "silent")])
-    alone, *_ = backward_step(run.objective, [visits(run, "a")])
+    seen, num_tokens, _ = backward_step(run.objective, [occurrences(run, "a", "silent")])
+    alone, *_ = backward_step(run.objective, [occurrences(run, "a")])
     audio = [loss for loss in seen if loss.modality == "audio"]
     assert len(audio) == 1
     assert audio[0].loss == pytest.approx(alone[1].loss, rel=1e-5)
@@ -87,12 +87,14 @@ def test_clip_without_sound_does_not_water_down_the_audio_loss(run_of: Callable[
 
 def test_checkpointed_gradients_are_the_same(run_of: Callable[..., Run]) -> None:
     plain, checkpointed = run_of(), run_of(activation_checkpointing=1.0)
-    check_close(gradients(checkpointed, [visits(checkpointed, "a", "b")]), gradients(plain, [visits(plain, "a", "b")]))
+    check_close(
+        gradients(checkpointed, [occurrences(checkpointed, "a", "b")]), gradients(plain, [occurrences(plain, "a", "b")])
+    )
 
 
 def test_gradients_are_clipped_to_their_joint_norm_and_reported_whole(run_of: Callable[..., Run]) -> None:
     run = run_of(max_grad_norm=1e-3, learning_rate=1e-3, warmup_steps=0)
-    backward_step(run.objective, [visits(run, "a")])
+    backward_step(run.objective, [occurrences(run, "a")])
     start = {name: p.detach().clone() for name, p in run.parameters.items()}
     before = torch.linalg.vector_norm(
         torch.cat([p.grad.flatten() for p in run.parameters.values() if p.grad is not None])
@@ -128,7 +130,7 @@ def test_a_step_that_is_not_full_weighs_by_its_clips(batches: list[str], run_of:
     """Two batches of two are a full one; the mean over its clips is clipped as ever, and counts by their number."""
     for norm in (1e6, 1e-2):
         run = run_of(max_grad_norm=norm)
-        of_step = [visits(run, *names.split()) for names in batches]
+        of_step = [occurrences(run, *names.split()) for names in batches]
         mean = gradients(run, of_step)
         whole = torch.linalg.vector_norm(torch.cat([gradient.flatten() for gradient in mean.values()])).item()
         take_step(run.objective, of_step, run.optimizer, run.parameters, OptimizerStep(0))
@@ -138,7 +140,7 @@ def test_a_step_that_is_not_full_weighs_by_its_clips(batches: list[str], run_of:
 
 def test_a_full_step_counts_as_it_did(run_of: Callable[..., Run]) -> None:
     run = run_of(max_grad_norm=1e6)
-    full = [visits(run, "a", "b"), visits(run, "large", "large2")]
+    full = [occurrences(run, "a", "b"), occurrences(run, "large", "large2")]
     mean = gradients(run, full)
     take_step(run.objective, full, run.optimizer, run.parameters, OptimizerStep(0))
     state = run.optimizer.state()
@@ -150,7 +152,13 @@ def test_not_finite_changes_no_weight(run_of: Callable[..., Run], source_of: Any
     run = run_of(source=source_of(video_scale={"b": 1e30}))
     before = {name: parameter.detach().clone() for name, parameter in run.parameters.items()}
     with pytest.raises(DataError, match="for b"):
-        take_step(run.objective, [visits(run, "a"), visits(run, "b")], run.optimizer, run.parameters, OptimizerStep(0))
+        take_step(
+            run.objective,
+            [occurrences(run, "a"), occurrences(run, "b")],
+            run.optimizer,
+            run.parameters,
+            OptimizerStep(0),
+        )
     next(iter(run.parameters.values())).grad = torch.full((2, 32), float("inf"))
     with pytest.raises(DataError, match=r"gradients are not finite.*'a'"):
         update(
@@ -166,7 +174,7 @@ def test_not_finite_changes_no_weight(run_of: Callable[..., Run], source_of: Any
 
 def test_dry_run_takes_the_largest_batch_and_leaves_nothing(run_of: Callable[..., Run]) -> None:
     run = run_of()
-    assert [visit.sample.bucket for visit in largest_batch(run.objective, run.plan)] == ["64x64@9"] * 2
+    assert [occurrence.sample.bucket for occurrence in largest_batch(run.objective, run.plan)] == ["64x64@9"] * 2
     before = {name: parameter.detach().clone() for name, parameter in run.parameters.items()}
     dry_run(run.objective, run.plan, run.parameters, EagerBackward(run.objective))
     assert all(parameter.grad is None for parameter in run.parameters.values())
@@ -205,10 +213,10 @@ def test_eval_clips_are_chosen_by_hash(clip: Any) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"first_frame_probability": 0.01}, {"prefix_probability": 0.01}])
-def test_dry_run_has_timesteps_by_token_if_any_visit_will(
+def test_dry_run_has_timesteps_by_token_if_any_occurrence_will(
     changes: dict[str, float], run_of: Callable[..., Run]
 ) -> None:
-    """They cost memory at the few visits that have them; the first visits need not be among those."""
+    """They cost memory at the few occurrences that have them; the first occurrences need not be among those."""
     run = run_of(**changes)
     with watched(run.objective.transformer) as seen:
         dry_run(run.objective, run.plan, run.parameters, EagerBackward(run.objective))

@@ -12,7 +12,7 @@ from ltx_core.training import step as backward
 from ltx_core.training.evaluation import eval_loss
 from ltx_core.training.loop import Run
 from ltx_core.training.metrics import History
-from ltx_core.training.order import Visit
+from ltx_core.training.order import SampleOccurrence
 from ltx_core.training.run import TrainJob, TrainResult, prepare, train_lora
 from ltx_core.training.step import EagerBackward, GraphedBackward, backward_step
 
@@ -41,12 +41,12 @@ def run_of(job_of: JobOf, folder: Path, **changes: Any) -> Run:
     return run
 
 
-def visits(run: Run, *names: str, number: int = 0) -> list[Visit]:
-    return [Visit(s, number) for name in names for s in run.plan.samples if s.clip_id == name]
+def occurrences(run: Run, *names: str, number: int = 0) -> list[SampleOccurrence]:
+    return [SampleOccurrence(s, number) for name in names for s in run.plan.samples if s.clip_id == name]
 
 
 def gradients(
-    run: Run, batches: Sequence[Sequence[Visit]], made_by: backward.Backward | None = None
+    run: Run, batches: Sequence[Sequence[SampleOccurrence]], made_by: backward.Backward | None = None
 ) -> dict[str, torch.Tensor]:
     for parameter in run.parameters.values():
         parameter.grad = None
@@ -86,14 +86,14 @@ def test_eval_loss_takes_no_route(job_of: JobOf, tmp_path: Path) -> None:
     routed = run_of(job_of, tmp_path / "routed", tread_routes=[WHOLE_MODEL])
     found = [eval_loss(run.objective, run.held_out, Silent()) for run in (plain, routed)]
     assert found[0] == found[1]
-    batches = [run.objective.train_batch(visits(run, "large")) for run in (plain, routed)]
+    batches = [run.objective.train_batch(occurrences(run, "large")) for run in (plain, routed)]
     assert not routed.objective.losses(batches[1]).video.equal(plain.objective.losses(batches[0]).video)
 
 
 def test_gradients_do_not_depend_on_how_a_step_is_cut(job_of: JobOf, tmp_path: Path) -> None:
-    """Some of these visits have a first frame or prefix and some have not."""
+    """Some of these occurrences have a first frame or prefix and some have not."""
     run = run_of(job_of, tmp_path, tread_routes=[HALF], **GIVEN)
-    several = [visits(run, "a", "b", "silent", number=number) for number in range(9)]
+    several = [occurrences(run, "a", "b", "silent", number=number) for number in range(9)]
     learnt = [run.objective.train_batch(clips).video.weight.sum(dim=1) for clips in several]
     clips = next(clips for clips, counts in zip(several, learnt, strict=True) if len(counts.unique()) == 2)
     torch.testing.assert_close(gradients(run, [clips]), gradients(run, [clips[:1], clips[1:]]), rtol=1e-4, atol=1e-7)
@@ -113,11 +113,11 @@ def test_kept_tokens_are_inputs_of_a_graph(job_of: JobOf, tmp_path: Path, monkey
     monkeypatch.setattr(backward, "StepGraphs", graphs)  # the real one wants a GPU
     two = [HALF | {"end_layer_idx": 1}, HALF | {"start_layer_idx": 0, "end_layer_idx": 0, "selection_ratio": 0.3}]
     run = run_of(job_of, tmp_path, tread_routes=two)
-    clips = visits(run, "large", "large2")
+    clips = occurrences(run, "large", "large2")
     graphed = gradients(run, [clips], GraphedBackward(run.objective, list(run.parameters.values())))
     torch.testing.assert_close(graphed, gradients(run, [clips], EagerBackward(run.objective)))
     assert [tensor.shape for name, tensor in sorted(seen[0].items()) if name.startswith("tread.")] == [(2, 6), (2, 4)]
-    other = gradients(run, [visits(run, "large", "large2", number=1)], GraphedBackward(run.objective, []))
+    other = gradients(run, [occurrences(run, "large", "large2", number=1)], GraphedBackward(run.objective, []))
     assert {name: t.shape for name, t in seen[0].items()} == {name: t.shape for name, t in seen[1].items()}
     assert not equal(graphed, other)
 
@@ -127,6 +127,6 @@ def test_video_alone_is_routed_too(job_of: JobOf, tmp_path: Path) -> None:
     lengths: list[int] = []
     for block in run.objective.transformer.transformer_blocks:
         block.register_forward_pre_hook(lambda _, inputs: lengths.append(inputs[0].shape[1]))
-    found = gradients(run, [visits(run, "large")])
+    found = gradients(run, [occurrences(run, "large")])
     assert lengths == [4, 4]
     assert all(bool(gradient.isfinite().all()) for gradient in found.values())

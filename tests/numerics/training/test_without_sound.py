@@ -24,7 +24,7 @@ from ltx_core.training.methods.crepa import PREFIX
 from ltx_core.training.methods.method import BatchLosses
 from ltx_core.training.metrics import History
 from ltx_core.training.objective import Objective
-from ltx_core.training.order import Visit
+from ltx_core.training.order import SampleOccurrence
 from ltx_core.training.out_of_memory import largest_batch
 from ltx_core.training.run import TrainJob, prepare, train_lora
 from ltx_core.training.step import EagerBackward, OptimizerStep, backward_step, take_step
@@ -61,12 +61,12 @@ def run_of(job_of: JobOf, source_of: Any, clip: Any, tmp_path: Path) -> Callable
     return make
 
 
-def visits(run: Run, *names: str) -> list[Visit]:
+def occurrences(run: Run, *names: str) -> list[SampleOccurrence]:
     by_name = {sample.clip_id: sample for sample in run.plan.samples}
-    return [Visit(by_name[name], 0) for name in names]
+    return [SampleOccurrence(by_name[name], 0) for name in names]
 
 
-def gradients(run: Run, *batches: list[Visit], **changes: Any) -> dict[str, torch.Tensor]:
+def gradients(run: Run, *batches: list[SampleOccurrence], **changes: Any) -> dict[str, torch.Tensor]:
     backward_step(run.objective, batches, **changes)
     found = {name: p.grad.clone() for name, p in run.parameters.items() if p.grad is not None}
     for parameter in run.parameters.values():
@@ -96,10 +96,10 @@ class CompiledBackward(EagerBackward):
 @pytest.mark.parametrize("method", METHODS)
 def test_no_gradient_reaches_the_layers_of_sound(method: str, run_of: Callable[..., Run]) -> None:
     run = run_of(**METHODS[method])
-    found = gradients(run, visits(run, "mute", "mute too"))
+    found = gradients(run, occurrences(run, "mute", "mute too"))
     assert any(bool(gradient.any()) for gradient in found.values())
     assert not of_sound(found)
-    assert of_sound(gradients(run, visits(run, "a", "b")))
+    assert of_sound(gradients(run, occurrences(run, "a", "b")))
 
 
 @pytest.mark.parametrize("backward", [EagerBackward, CompiledBackward])
@@ -108,10 +108,10 @@ def test_a_step_without_sound_leaves_those_layers_and_their_moments_alone(
 ) -> None:
     run = run_of(weight_decay=0.5)
     how = backward(run if backward is CompiledBackward else run.objective)
-    take_step(run.objective, [visits(run, "a")], run.optimizer, run.parameters, OptimizerStep(0), backward=how)
+    take_step(run.objective, [occurrences(run, "a")], run.optimizer, run.parameters, OptimizerStep(0), backward=how)
     before = {name: parameter.detach().clone() for name, parameter in run.parameters.items()}
     moments = {name: moment.clone() for name, moment in run.optimizer.state().items()}
-    batches = [visits(run, "mute"), visits(run, "mute too")]
+    batches = [occurrences(run, "mute"), occurrences(run, "mute too")]
     record, num_tokens = take_step(
         run.objective, batches, run.optimizer, run.parameters, OptimizerStep(0), backward=how
     )
@@ -129,19 +129,19 @@ def test_where_sound_alone_is_trained_a_step_without_it_changes_nothing(
 ) -> None:
     run = run_of(targets="audio", optimizer=optimizer)
     before = {name: parameter.detach().clone() for name, parameter in run.parameters.items()}
-    record, _ = take_step(run.objective, [visits(run, "mute")], run.optimizer, run.parameters, OptimizerStep(0))
+    record, _ = take_step(run.objective, [occurrences(run, "mute")], run.optimizer, run.parameters, OptimizerStep(0))
     assert record.grad_norms == {"all": 0.0}
     assert all(torch.equal(parameter, before[name]) for name, parameter in run.parameters.items())
 
 
 def test_in_a_step_with_others_each_clip_weighs_the_same(run_of: Callable[..., Run]) -> None:
     run = run_of(audio_loss_weight=0.0)
-    both = gradients(run, visits(run, "a", "b"), visits(run, "mute"))
-    sounding, mute = gradients(run, visits(run, "a", "b")), gradients(run, visits(run, "mute"))
+    both = gradients(run, occurrences(run, "a", "b"), occurrences(run, "mute"))
+    sounding, mute = gradients(run, occurrences(run, "a", "b")), gradients(run, occurrences(run, "mute"))
     for name, gradient in both.items():
         alone = mute.get(name, torch.zeros_like(gradient))
         assert torch.allclose(gradient, (2 * sounding[name] + alone) / 3, rtol=1e-3, atol=1e-6), name
-    assert mute.keys() == gradients(run_of(modalities="video"), visits(run, "mute")).keys()
+    assert mute.keys() == gradients(run_of(modalities="video"), occurrences(run, "mute")).keys()
 
 
 @pytest.mark.parametrize("generation", ["2.0", "2.3", "2.5"])
@@ -205,7 +205,7 @@ def test_a_run_without_any_sound_is_a_run_of_the_picture_and_says_so(
 def test_sound_that_is_never_trained_on_stays_the_bases(run_of: Callable[..., Run]) -> None:
     """Clips with sound come later than this run goes: its sound is the base's to the bit."""
     run = run_of(steps=4, gradient_accumulation_steps=1, weight_decay=0.5)
-    mute = [visits(run, "mute", "mute too")] * 4
+    mute = [occurrences(run, "mute", "mute too")] * 4
     for number, parameter in enumerate(run.parameters.values()):
         if number % 2:
             parameter.data.zero_()  # B, as a run begins
@@ -213,7 +213,7 @@ def test_sound_that_is_never_trained_on_stays_the_bases(run_of: Callable[..., Ru
     for batch in mute:
         take_step(run.objective, [batch], run.optimizer, run.parameters, OptimizerStep(0))
     assert all(torch.equal(parameter, before[name]) for name, parameter in of_sound(run.parameters).items())
-    heard = run.objective.train_batch(visits(run, "a"))
+    heard = run.objective.train_batch(occurrences(run, "a"))
     alone = audio_alone(run, heard)
     with without_lora(run.objective.transformer):
         assert torch.equal(audio_alone(run, heard), alone)
@@ -233,7 +233,7 @@ def audio_alone(run: Run, batch: TrainBatch) -> torch.Tensor:
 
 def test_a_mixed_run_learns_from_both_and_measures_both(run_of: Callable[..., Run]) -> None:
     run = run_of(gradient_accumulation_steps=1)
-    assert [visit.sample.has_sound for visit in largest_batch(run.objective, run.plan)] == [True, True]
+    assert [occurrence.sample.has_sound for occurrence in largest_batch(run.objective, run.plan)] == [True, True]
     train(run, 0)
     seen = eval_loss(run.objective, run.held_out, Silent())
     assert seen is not None

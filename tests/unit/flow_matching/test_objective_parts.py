@@ -5,7 +5,7 @@ import torch
 
 from ltx_core.errors import ShapeError
 from ltx_core.flow_matching.path import add_noise, carries_loss, draw_noise, sample_losses, velocity_target
-from ltx_core.rng import named_generator, visit_generator
+from ltx_core.rng import named_generator, occurrence_generator
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -58,10 +58,10 @@ def test_sample_without_loss_has_zero_gradient_even_if_not_finite() -> None:
 
 def test_named_randomness_repeats_and_differs_by_every_part_of_the_name() -> None:
     names = [(1, 0, "a", "x"), (2, 0, "a", "x"), (1, 1, "a", "x"), (1, 0, "b", "x"), (1, 0, "a", "y")]
-    drawn = [tuple(torch.randn(4, generator=visit_generator(*name)).tolist()) for name in names]
+    drawn = [tuple(torch.randn(4, generator=occurrence_generator(*name)).tolist()) for name in names]
     assert len(set(drawn)) == len(names)
     torch.manual_seed(123)
-    assert tuple(torch.randn(4, generator=visit_generator(*names[0])).tolist()) == drawn[0]
+    assert tuple(torch.randn(4, generator=occurrence_generator(*names[0])).tolist()) == drawn[0]
 
 
 def test_named_randomness_is_pinned() -> None:

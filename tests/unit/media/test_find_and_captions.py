@@ -9,7 +9,7 @@ from ltx_core.media.find import find_audios, find_media, read_caption
 from tasks.runtime.shared import Shared
 from tasks.runtime.stage import StageRun
 from tasks.runtime.workspace import Workspace
-from tasks.stages.parts.footage import ignored_files
+from tasks.stages.parts.footage_files import ignored_files
 from tasks.stages.probe import Probe, ProbeConfig
 
 

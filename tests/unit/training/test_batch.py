@@ -13,7 +13,7 @@ from ltx_core.io.digest import text_digest
 from ltx_core.training.batch import TrainBatch, collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import eval_draw, train_draw
-from ltx_core.training.order import Visit
+from ltx_core.training.order import SampleOccurrence
 from ltx_core.training.samples import SampleInfo
 from ltx_core.training.state import config_digest
 
@@ -22,11 +22,11 @@ AUDIO_CHANNELS, NUM_AUDIO, TOKENS = 8, 9, 4
 
 
 def batch_of(
-    source: Any, settings: TrainSettings, *, visit: int = 0, channels: int | None = AUDIO_CHANNELS
+    source: Any, settings: TrainSettings, *, occurrence: int = 0, channels: int | None = AUDIO_CHANNELS
 ) -> TrainBatch:
-    visits = [Visit(sample, visit) for sample in source.samples]
+    occurrences = [SampleOccurrence(sample, occurrence) for sample in source.samples]
     return collate(
-        source.samples, source, lambda i, t, a: train_draw(visits[i], settings, t, a), audio_channels=channels
+        source.samples, source, lambda i, t, a: train_draw(occurrences[i], settings, t, a), audio_channels=channels
     )
 
 
@@ -46,8 +46,8 @@ def test_shapes_and_targets(clip: Clip, source_of: Any) -> None:
 
 def test_a_clip_is_drawn_the_same_in_any_batch(clip: Clip, source_of: Any) -> None:
     settings = TrainSettings(first_frame_probability=0.5, caption_dropout=0.5)
-    together = batch_of(source_of([clip("silent1"), clip("a"), clip("b")]), settings, visit=3)
-    alone = batch_of(source_of([clip("b")]), settings, visit=3)
+    together = batch_of(source_of([clip("silent1"), clip("a"), clip("b")]), settings, occurrence=3)
+    alone = batch_of(source_of([clip("b")]), settings, occurrence=3)
     assert together.audio is not None
     assert alone.audio is not None
     assert torch.equal(together.video.noisy[2], alone.video.noisy[0])
@@ -55,9 +55,12 @@ def test_a_clip_is_drawn_the_same_in_any_batch(clip: Clip, source_of: Any) -> No
     assert together.captions[2] == alone.captions[0]
 
 
-def test_each_visit_is_drawn_anew(clip: Clip, source_of: Any) -> None:
+def test_each_occurrence_is_drawn_anew(clip: Clip, source_of: Any) -> None:
     source = source_of([clip("a")])
-    batches = [batch_of(source, TrainSettings(seed=seed), visit=visit) for seed, visit in [(0, 0), (0, 1), (1, 0)]]
+    batches = [
+        batch_of(source, TrainSettings(seed=seed), occurrence=occurrence)
+        for seed, occurrence in [(0, 0), (0, 1), (1, 0)]
+    ]
     assert len({batch.video.sigma.item() for batch in batches}) == 3
     assert len({batch.video.noisy.sum().item() for batch in batches}) == 3
 
@@ -141,7 +144,7 @@ def test_first_frame_is_clean_at_time_zero_without_loss(clip: Clip, source_of: A
 
 def test_first_frame_and_caption_dropout_happen_about_as_often_as_asked(clip: Clip) -> None:
     settings = TrainSettings(first_frame_probability=0.25, caption_dropout=0.1)
-    drawn = [train_draw(Visit(clip("a"), i), settings, 4, 4) for i in range(2000)]
+    drawn = [train_draw(SampleOccurrence(clip("a"), i), settings, 4, 4) for i in range(2000)]
     assert sum(d.given_frames for d in drawn) / 2000 == pytest.approx(0.25, abs=0.03)
     assert sum(d.caption == "" for d in drawn) / 2000 == pytest.approx(0.1, abs=0.02)
 

@@ -16,16 +16,18 @@ from ltx_core.shapes import LatentShape
 from ltx_core.training.batch import TrainBatch, collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import Draw, carries_audio_loss, eval_draw, train_draw
-from ltx_core.training.order import Visit
+from ltx_core.training.order import SampleOccurrence
 from ltx_core.training.samples import SampleInfo
 
 Clip = Callable[..., SampleInfo]
 AUDIO_CHANNELS = 8
 
 
-def batch_of(source: Any, settings: TrainSettings, visit: int = 0, **changes: Any) -> TrainBatch:
+def batch_of(source: Any, settings: TrainSettings, occurrence: int = 0, **changes: Any) -> TrainBatch:
     def draw(i: int, video_tokens: int, audio_tokens: int) -> Draw:
-        return replace(train_draw(Visit(source.samples[i], visit), settings, video_tokens, audio_tokens), **changes)
+        return replace(
+            train_draw(SampleOccurrence(source.samples[i], occurrence), settings, video_tokens, audio_tokens), **changes
+        )
 
     return collate(source.samples, source, draw, audio_channels=AUDIO_CHANNELS)
 
@@ -53,16 +55,16 @@ def test_off_is_what_it_was_before_there_were_kinds(clip: Clip, source_of: Any) 
     assert plain == pytest.approx(
         [8.0164, 4.0306, 12.0, 2.332, 2.332, -7.344, -13.7945, 18.0, 2.4029, 2.4029], abs=1e-4
     )
-    first = figures(batch_of(source, TrainSettings(first_frame_probability=0.5, caption_dropout=0.5), visit=2))
+    first = figures(batch_of(source, TrainSettings(first_frame_probability=0.5, caption_dropout=0.5), occurrence=2))
     assert first == pytest.approx(
         [6.5526, -7.6584, 8.0, 2.0242, 5.3659, 29.0948, 24.4032, 18.0, 2.2606, 2.2606], abs=1e-4
     )
 
 
 def test_other_kinds_do_not_move_the_draws(clip: Clip) -> None:
-    """Sigmas, noise and captions of a visit are the same whatever is given."""
+    """Sigmas, noise and captions of an occurrence are the same whatever is given."""
     one, other = (
-        train_draw(Visit(clip("a"), 3), settings, 4, 9)
+        train_draw(SampleOccurrence(clip("a"), 3), settings, 4, 9)
         for settings in (TrainSettings(), TrainSettings(prefix_probability=1, audio_conditioning_probability=1))
     )
     assert (one.video_sigma, one.audio_sigma, one.caption) == (other.video_sigma, other.audio_sigma, other.caption)
@@ -75,7 +77,7 @@ def test_kinds_of_picture_exclude_each_other_and_have_their_shares(clip: Clip) -
     settings = TrainSettings(
         first_frame_probability=0.25, prefix_probability=0.5, prefix_latent_frames=3, audio_conditioning_probability=0.3
     )
-    drawn = [train_draw(Visit(clip("a"), i), settings, 4, 4) for i in range(3000)]
+    drawn = [train_draw(SampleOccurrence(clip("a"), i), settings, 4, 4) for i in range(3000)]
     shares = {frames: count / 3000 for frames, count in Counter(d.given_frames for d in drawn).items()}
     assert shares == pytest.approx({0: 0.25, 1: 0.25, 3: 0.5}, abs=0.03)
     assert sum(d.audio_given for d in drawn) / 3000 == pytest.approx(0.3, abs=0.03)
@@ -125,13 +127,13 @@ def test_given_sound_is_clean_at_sigma_zero_without_loss(clip: Clip, source_of: 
 
 def test_given_sound_is_not_counted_among_losses(clip: Clip) -> None:
     off, always = TrainSettings(), TrainSettings(audio_conditioning_probability=1)
-    assert carries_audio_loss(Visit(clip("a"), 0), off)
-    assert not carries_audio_loss(Visit(clip("a"), 0), always)
-    assert not carries_audio_loss(Visit(clip("silent"), 0), off)
+    assert carries_audio_loss(SampleOccurrence(clip("a"), 0), off)
+    assert not carries_audio_loss(SampleOccurrence(clip("a"), 0), always)
+    assert not carries_audio_loss(SampleOccurrence(clip("silent"), 0), off)
     half = TrainSettings(audio_conditioning_probability=0.5)
     for number in range(20):
-        visit = Visit(clip("a"), number)
-        assert carries_audio_loss(visit, half) != train_draw(visit, half, 4, 4).audio_given
+        occurrence = SampleOccurrence(clip("a"), number)
+        assert carries_audio_loss(occurrence, half) != train_draw(occurrence, half, 4, 4).audio_given
 
 
 def test_eval_gives_nothing(clip: Clip) -> None:
@@ -179,7 +181,7 @@ def test_a_clips_mask_is_the_weight_of_its_tokens(long_source: Any) -> None:
     torch.testing.assert_close(loss, (by_token * mask.flatten()).sum() / mask.sum())
 
 
-def test_a_visit_is_not_given_all_that_its_mask_counts(clip: Clip, source_of: Any) -> None:
+def test_an_occurrence_is_not_given_all_that_its_mask_counts(clip: Clip, source_of: Any) -> None:
     """Or it would carry no loss, and be counted in the step's mean."""
     source = source_of([clip("a"), clip("b")])
     mask = torch.tensor([1.0, 0.5, 0.0, 0.0])

@@ -23,7 +23,7 @@ def clips(*repeats: int, split: str = "train") -> list[SampleInfo]:
     ],
 )
 def test_epochs_are_steps(settings: dict[str, int], steps: int) -> None:
-    """Three clips of 1, 2 and 3 visits; the held-out one is not counted."""
+    """Three clips of 1, 2 and 3 occurrences; the held-out one is not counted."""
     asked = TrainSettings.model_validate(settings)
     found = in_steps(asked, [*clips(1, 2, 3), *clips(9, split="eval")])
     assert (found.steps, found.epochs) == (steps, None)

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ltx_core.errors import DataError
-from ltx_core.training.order import EpochPlan, Position, Visit
+from ltx_core.training.order import EpochPlan, Position, SampleOccurrence
 from ltx_core.training.samples import SampleInfo
-from ltx_core.training.step import step_visits
+from ltx_core.training.step import step_batches
 
 Clips = Callable[..., SampleInfo]
 
@@ -32,7 +32,7 @@ def test_an_epoch_is_every_clip_by_its_repeats_in_pure_batches(
 ) -> None:
     samples = tuple(sample(i, *entry) for i, entry in enumerate(buckets))
     batches = EpochPlan(samples, batch_size, seed=1).epoch(epoch)
-    seen = Counter(visit.sample for batch in batches for visit in batch)
+    seen = Counter(occurrence.sample for batch in batches for occurrence in batch)
     assert seen == {s: s.repeats for s in samples}
     assert all(len({(v.sample.bucket, v.sample.frame_rate) for v in batch}) == 1 for batch in batches)
     short = Counter(batch[0].sample.bucket for batch in batches if len(batch) < batch_size)
@@ -52,11 +52,11 @@ def test_clips_without_sound_have_batches_of_their_own() -> None:
     sounding = tuple(sample(i, "a", 2) for i in range(7))
     mixed = tuple(replace(s, has_sound=i % 3 > 0) for i, s in enumerate(sounding))
     batches = EpochPlan(mixed, 2, seed=1).epoch(0)
-    assert all(len({visit.sample.has_sound for visit in batch}) == 1 for batch in batches)
-    assert Counter(visit.sample for batch in batches for visit in batch) == dict.fromkeys(mixed, 2)
+    assert all(len({occurrence.sample.has_sound for occurrence in batch}) == 1 for batch in batches)
+    assert Counter(occurrence.sample for batch in batches for occurrence in batch) == dict.fromkeys(mixed, 2)
 
     def ids(plan: EpochPlan) -> list[list[str]]:
-        return [[visit.sample.clip_id for visit in batch] for batch in plan.epoch(0)]
+        return [[occurrence.sample.clip_id for occurrence in batch] for batch in plan.epoch(0)]
 
     before = ["43", "00", "56", "61", "52", "41", "23"]  # as the version before printed it
     assert ids(EpochPlan(sounding, 2, seed=1)) == [[f"clip{n}" for n in batch] for batch in before]
@@ -68,8 +68,8 @@ def test_order_is_a_function_of_seed_and_epoch() -> None:
     plan = EpochPlan(samples, 2, seed=0)
     assert plan.epoch(0) == EpochPlan(tuple(reversed(samples)), 2, seed=0).epoch(0)
 
-    def ids(batches: tuple[tuple[Visit, ...], ...]) -> list[list[str]]:
-        return [[visit.sample.clip_id for visit in batch] for batch in batches]
+    def ids(batches: tuple[tuple[SampleOccurrence, ...], ...]) -> list[list[str]]:
+        return [[occurrence.sample.clip_id for occurrence in batch] for batch in batches]
 
     orders = [ids(plan.epoch(0)), ids(plan.epoch(1)), ids(EpochPlan(samples, 2, seed=1).epoch(0))]
     assert all(left != right for i, left in enumerate(orders) for right in orders[i + 1 :])
@@ -84,7 +84,7 @@ def test_batches_run_on_over_epochs() -> None:
 
 def test_steps_share_no_batch_and_leave_none_out() -> None:
     plan = EpochPlan(tuple(sample(i, "a", 1) for i in range(5)), 2, seed=0)
-    taken = [batch for step in range(4) for batch in step_visits(plan, step, 3)]
+    taken = [batch for step in range(4) for batch in step_batches(plan, step, 3)]
     assert taken == [plan.batch(number) for number in range(12)]
 
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from ltx_core.training.batch import NoisyStream, TrainBatch
-from ltx_core.training.captions import ContextCache
 from ltx_core.training.config import TrainSettings
+from ltx_core.training.context_cache import ContextCache
 from ltx_core.training.methods.method import Step
 from ltx_core.training.methods.rollout import CHANCE, CLEAN, ROLLED_OUT, SOURCE, Rollout, any_rolls, chosen
 from ltx_core.training.methods.rollout import roll_out as roll_out_by
 from ltx_core.training.objective import Objective
-from ltx_core.training.order import Visit
+from ltx_core.training.order import SampleOccurrence
 from ltx_core.training.samples import SampleInfo
 
 Clip = Callable[..., SampleInfo]
@@ -59,7 +59,7 @@ def objective_of(
 
     methods = () if settings.rollout is None else (Rollout(settings),)
     found = Known(Transformer(), source, ContextCache(source, None, None), settings, "cpu", methods, error=error)
-    batch = found.train_batch([Visit(sample, 0) for sample in source.samples])
+    batch = found.train_batch([SampleOccurrence(sample, 0) for sample in source.samples])
     for name, stream in (("video", batch.video), ("audio", batch.audio)):
         if stream is not None:
             times = stream.timesteps if stream.timesteps.ndim == 2 else stream.timesteps[:, None]
@@ -69,7 +69,7 @@ def objective_of(
 
 
 def batch_of(objective: Objective, number: int = 0) -> TrainBatch:
-    return objective.train_batch([Visit(sample, number) for sample in objective.source.samples])
+    return objective.train_batch([SampleOccurrence(sample, number) for sample in objective.source.samples])
 
 
 def roll_out(objective: Objective, batch: TrainBatch, rate: float, *, in_any_case: bool = False) -> TrainBatch:
@@ -181,14 +181,14 @@ def test_only_chosen_samples_go_through_the_model(clip: Clip, source_of: Any) ->
 def test_a_ramp_at_0_rolls_nothing_out(source: Any) -> None:
     objective = objective_of(source, lambda s: 1.0, rollout=ALWAYS | {"ramp_steps": 4})
     (method,) = objective.methods
-    first, last = (method.rate(step, {}) for step in (0, 4))
+    first, last = (method.strength(step, {}) for step in (0, 4))
     batch = batch_of(objective)
-    visits = [[Visit(sample, 0)] for sample in source.samples]
-    early = method.before_forward(batch, Step(first, visits), objective)
+    occurrences = [[SampleOccurrence(sample, 0)] for sample in source.samples]
+    early = method.before_forward(batch, Step(first, occurrences), objective)
     assert (early.video, early.audio, early.extras, early.measures) == (batch.video, batch.audio, {}, {})
     assert not objective.asked
-    assert (offset(method.before_forward(batch, Step(last, visits), objective)) > 0).all()
-    assert [any_rolls(visits, rate, objective.settings.seed) for rate in (first, last)] == [False, True]
+    assert (offset(method.before_forward(batch, Step(last, occurrences), objective)) > 0).all()
+    assert [any_rolls(occurrences, rate, objective.settings.seed) for rate in (first, last)] == [False, True]
 
 
 def test_forwards_in_any_case_change_nothing(source: Any) -> None:
@@ -219,11 +219,11 @@ def test_reflexflow_gets_the_prediction_on_the_straight_path(source: Any) -> Non
     assert rolled.extras[ROLLED_OUT].bool().equal(mark)
 
 
-def test_draws_are_of_seed_visit_and_clip(source: Any) -> None:
+def test_draws_are_of_seed_occurrence_and_clip(source: Any) -> None:
     objective = objective_of(source)
     found = batch_of(objective).extras
     again, other = batch_of(objective_of(source)).extras, batch_of(objective, number=1).extras
-    alone = objective.train_batch([Visit(source.samples[1], 0)]).extras
+    alone = objective.train_batch([SampleOccurrence(source.samples[1], 0)]).extras
     assert found[CHANCE].equal(again[CHANCE])
     assert not found[CHANCE].equal(other[CHANCE])
     assert found.keys() == alone.keys()
@@ -249,8 +249,8 @@ def test_one_noise_level_has_one_way(source: Any) -> None:
 def test_offsets_are_drawn_as_the_strategy_says(strategy: str, mean: float, clip: Clip, source_of: Any) -> None:
     source = source_of([clip("a")])
     objective = objective_of(source, rollout={"strategy": strategy, "max_sigma_offset": 0.01})
-    visits = [Visit(source.samples[0], number) for number in range(300)]
-    batch = objective.train_batch(visits)
+    occurrences = [SampleOccurrence(source.samples[0], number) for number in range(300)]
+    batch = objective.train_batch(occurrences)
     free = (batch.video.sigma > 0.01) & (batch.video.sigma < 0.99)
     offsets = (batch.extras[SOURCE.format("video")] - batch.video.sigma)[free]
     assert (offsets.mean() / 0.01).item() == pytest.approx(mean, abs=0.06)

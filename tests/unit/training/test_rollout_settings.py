@@ -1,4 +1,4 @@
-"""The share of visits that are rolled out over the steps, and settings that do nothing."""
+"""The share of occurrences that are rolled out over the steps, and settings that do nothing."""
 
 from typing import Any
 

@@ -60,7 +60,7 @@ def test_figures_of_methods_come_back_exactly_and_under_the_names_of_old_checkpo
     rolled = {"rollout": (0.1, 1 / 3, None, None)}
     losses = (SampleLoss("video", 0.5, 1.0, rolled), SampleLoss("audio", 0.25, 2.0))
     history = History(pending=[StepRecord(1e-4, {"all": 2.0}, losses, {"crepa": {"alignment": 0.7}})])
-    history.memory["similarity"] = 0.3
+    history.kept_values["similarity"] = 0.3
     stored = json.loads(json.dumps(history.to_json()))
     assert History.from_json(stored) == history
     assert stored == {

@@ -1,4 +1,4 @@
-"""Routes as they are set, and which tokens are kept at a visit."""
+"""Routes as they are set, and which tokens are kept at an occurrence."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +15,7 @@ from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import train_draw
 from ltx_core.training.methods.settings import Route, block_routes
 from ltx_core.training.methods.tread import num_set_aside, tokens_kept
-from ltx_core.training.order import Visit
+from ltx_core.training.order import SampleOccurrence
 from ltx_core.training.plan_settings import engine_options
 from ltx_core.training.samples import SampleInfo
 
@@ -29,19 +29,19 @@ def route(first: int, last: int, ratio: float = 0.5) -> Route:
 
 
 def kept_of(
-    source_of: Any, clips: list[SampleInfo], visit: int = 0, **changes: Any
+    source_of: Any, clips: list[SampleInfo], occurrence: int = 0, **changes: Any
 ) -> tuple[tuple[torch.Tensor, ...], TrainBatch]:
     """The tokens kept of a batch, and the batch; its clips have 4 latent frames of 6 tokens."""
     settings = TrainSettings(**{"tread_routes": [GUIDE], **changes})
     latent = {clip.clip_id: {"video": torch.randn(4, FRAMES, 2, 3)} for clip in clips}
-    visits = [Visit(clip, visit) for clip in clips]
+    occurrences = [SampleOccurrence(clip, occurrence) for clip in clips]
     batch = collate(
         clips,
         source_of(clips, latent),
-        lambda i, video, audio: train_draw(visits[i], settings, video, audio),
+        lambda i, video, audio: train_draw(occurrences[i], settings, video, audio),
         audio_channels=None,
     )
-    return tokens_kept(block_routes(settings.tread_routes, 8), visits, batch, settings), batch
+    return tokens_kept(block_routes(settings.tread_routes, 8), occurrences, batch, settings), batch
 
 
 def test_negative_blocks_count_from_the_end_and_the_last_is_included() -> None:
@@ -92,30 +92,30 @@ def test_half_is_kept_in_order(clip: Clip, source_of: Any) -> None:
     assert not kept[0].equal(kept[1])
 
 
-def test_tokens_are_a_function_of_seed_visit_clip_and_route(clip: Clip, source_of: Any) -> None:
+def test_tokens_are_a_function_of_seed_occurrence_clip_and_route(clip: Clip, source_of: Any) -> None:
     two = {"tread_routes": [GUIDE | {"end_layer_idx": 3}, GUIDE | {"start_layer_idx": 5}]}
     torch.manual_seed(0)
     one, _ = kept_of(source_of, [clip("a"), clip("b")], **two)
     torch.manual_seed(1)
     again, _ = kept_of(source_of, [clip("b")], **two)
     assert all(first[1].equal(second[0]) for first, second in zip(one, again, strict=True))
-    others = [kept_of(source_of, [clip("b")], visit=1)[0][0], kept_of(source_of, [clip("b")], seed=7)[0][0]]
+    others = [kept_of(source_of, [clip("b")], occurrence=1)[0][0], kept_of(source_of, [clip("b")], seed=7)[0][0]]
     assert len({str(tokens.tolist()) for tokens in (*again, *others)}) == 4
 
 
 @pytest.mark.parametrize("given", [{"first_frame_probability": 1.0}, {"prefix_probability": 1.0}])
 @pytest.mark.parametrize("ratio", [0.5, 0.99])
 def test_given_tokens_are_always_kept(given: dict[str, Any], ratio: float, clip: Clip, source_of: Any) -> None:
-    for visit in range(5):
+    for occurrence in range(5):
         (kept,), batch = kept_of(
-            source_of, [clip("a"), clip("b")], visit, tread_routes=[GUIDE | {"selection_ratio": ratio}], **given
+            source_of, [clip("a"), clip("b")], occurrence, tread_routes=[GUIDE | {"selection_ratio": ratio}], **given
         )
         for tokens, weight in zip(kept, batch.video.weight, strict=True):
             assert set((weight == 0).nonzero().flatten().tolist()) <= set(tokens.tolist())
             assert weight[tokens].sum() >= 1
 
 
-def test_how_many_are_kept_does_not_depend_on_what_a_visit_is_given(clip: Clip, source_of: Any) -> None:
+def test_how_many_are_kept_does_not_depend_on_what_an_occurrence_is_given(clip: Clip, source_of: Any) -> None:
     """Or a batch could not be cut, and a CUDA graph not be used again."""
     clips = [clip(name) for name in "abcdefgh"]
     (together,), batch = kept_of(source_of, clips, prefix_probability=0.5)
@@ -142,7 +142,7 @@ def test_number_of_tokens_set_aside(changes: dict[str, Any], ratio: float, wante
 def test_more_given_tokens_than_the_settings_allow_is_an_error(clip: Clip, source_of: Any) -> None:
     _, batch = kept_of(source_of, [clip("a")], prefix_probability=1.0, prefix_latent_frames=3)
     with pytest.raises(ShapeError, match="set"):
-        tokens_kept(block_routes([route(0, 1)], 4), [Visit(clip("a"), 0)], batch, TrainSettings())
+        tokens_kept(block_routes([route(0, 1)], 4), [SampleOccurrence(clip("a"), 0)], batch, TrainSettings())
 
 
 def test_batch_carries_its_kept_tokens_along(clip: Clip, source_of: Any) -> None:

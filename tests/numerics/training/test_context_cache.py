@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from ltx_core.training.captions import ContextCache
+from ltx_core.training.context_cache import ContextCache
 from ltx_core.training.run import TrainJob
 
 pytestmark = pytest.mark.numerics

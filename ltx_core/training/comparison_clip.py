@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from ltx_core.training.captions import ContextCache
 from ltx_core.training.config import TrainSettings
+from ltx_core.training.context_cache import ContextCache
 from ltx_core.training.modalities import as_heard
-from ltx_core.training.objective import Objective, loss_shares, total_loss
+from ltx_core.training.objective import Objective, loss_weights, total_loss
 from ltx_core.training.order import EpochPlan
 from ltx_core.training.samples import SampleSource
 
@@ -24,7 +24,7 @@ PLAIN: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class ComparedClip:
+class ComparisonClip:
     """One clip, and its loss by a transformer."""
 
     clip_id: str
@@ -32,20 +32,20 @@ class ComparedClip:
     """Of the adapter-free transformer that it is given; the graph is kept for a backward."""
 
 
-def compared_clip(
+def comparison_clip(
     settings: TrainSettings, source: SampleSource, connectors: Any, *, device: str, context_length: int | None = None
-) -> ComparedClip:
-    """The first visit of a run whose clip has sound to learn, if any has, at the noise level that the run draws."""
+) -> ComparisonClip:
+    """The first sample of a run whose clip has audio to learn, if any has, at the noise level that the run draws."""
     plain = as_heard(settings, source.samples)[0].model_copy(update=PLAIN)
     samples = [sample for sample in source.samples if sample.split == "train"]
     heard = [sample for sample in samples if sample.has_audio_loss]
     plan = EpochPlan(tuple(heard or samples), 1, settings.seed)
-    visits = plan.batch(0)
+    occurrences = plan.batch(0)
     contexts = ContextCache(source, connectors, context_length)
 
     def loss(transformer: Any) -> torch.Tensor:
         objective = Objective(transformer, source, contexts, plain, device)
-        losses = objective.losses(objective.train_batch(visits))
-        return total_loss(losses, loss_shares(1, int(bool(heard)), plain.audio_loss_weight))
+        losses = objective.losses(objective.train_batch(occurrences))
+        return total_loss(losses, loss_weights(1, int(bool(heard)), plain.audio_loss_weight))
 
-    return ComparedClip(visits[0].sample.clip_id, loss)
+    return ComparisonClip(occurrences[0].sample.clip_id, loss)

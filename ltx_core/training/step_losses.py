@@ -13,7 +13,7 @@ from ltx_core.flow_matching.path import carries_loss
 from ltx_core.training.batch import NoisyStream, TrainBatch
 from ltx_core.training.methods.method import BatchLosses, TrainingMethod
 from ltx_core.training.metrics import SampleLoss
-from ltx_core.training.order import Visit
+from ltx_core.training.order import SampleOccurrence
 
 MODALITIES = ("video", "audio")
 COLUMNS = 3
@@ -41,11 +41,11 @@ class StepLosses(NamedTuple):
     """As in `StepRecord`."""
 
 
-def gathered(
-    batches: Sequence[Sequence[Visit]],
+def gather_step_losses(
+    batches: Sequence[Sequence[SampleOccurrence]],
     done: Sequence[Done],
     methods: Sequence[TrainingMethod],
-    rates: Mapping[str, float],
+    strengths: Mapping[str, float],
     ranks: Ranks,
 ) -> StepLosses:
     """Figures of all batches of a step, of which `done` are this rank's; the GPU is waited for.
@@ -68,15 +68,15 @@ def gathered(
     num_tokens = ranks.sum(torch.tensor(sum(one.batch.num_tokens for one in done)))
     losses = _read(batches, table, names)
     figures = {
-        method.name: _figures(len(batches), done, method, rates[method.name], ranks)
+        method.name: _figures(len(batches), done, method, strengths[method.name], ranks)
         for method in methods
-        if method.clip_measures and rates[method.name]
+        if method.clip_measures and strengths[method.name]
     }
     return StepLosses(losses, int(num_tokens.item()), figures)
 
 
 def _figures(
-    num_batches: int, done: Sequence[Done], method: TrainingMethod, rate: float, ranks: Ranks
+    num_batches: int, done: Sequence[Done], method: TrainingMethod, strength: float, ranks: Ranks
 ) -> dict[str, float]:
     """The figures of a method, equal however batches were shared among ranks."""
     table = torch.zeros(num_batches, 1 + len(method.clip_measures), dtype=torch.float64)
@@ -85,7 +85,7 @@ def _figures(
         table[one.number] = torch.stack([torch.ones_like(found[0]), *found]).double().sum(dim=1).cpu()
     num_clips, *sums = ranks.sum(table).sum(dim=0).tolist()
     means = {name: total / num_clips for name, total in zip(method.clip_measures, sums, strict=True)}
-    return method.figures(means, rate)
+    return method.figures(means, strength)
 
 
 def _columns(stream: NoisyStream, losses: Tensor, measures: Mapping[str, Tensor], wanted: Sequence[str]) -> Tensor:
@@ -96,7 +96,7 @@ def _columns(stream: NoisyStream, losses: Tensor, measures: Mapping[str, Tensor]
 
 
 def _read(
-    batches: Sequence[Sequence[Visit]], table: Tensor, names: Sequence[tuple[str, Sequence[str]]]
+    batches: Sequence[Sequence[SampleOccurrence]], table: Tensor, names: Sequence[tuple[str, Sequence[str]]]
 ) -> list[SampleLoss]:
     """Rows of samples that carry a loss.
 
@@ -104,10 +104,12 @@ def _read(
         DataError: one is not finite; names its clip.
     """
     found = [
-        (visit.sample.clip_id, SampleLoss(modality, sigma, loss, _measures(measures, names)))
+        (occurrence.sample.clip_id, SampleLoss(modality, sigma, loss, _measures(measures, names)))
         for batch, by_modality in zip(batches, table.tolist(), strict=True)
         for modality, rows in zip(MODALITIES, by_modality, strict=True)
-        for visit, (carries, sigma, loss, *measures) in zip(batch, rows, strict=False)  # a short batch ends in zeros
+        for occurrence, (carries, sigma, loss, *measures) in zip(
+            batch, rows, strict=False
+        )  # a short batch ends in zeros
         if carries
     ]
     if bad := [(clip, loss) for clip, loss in found if not math.isfinite(loss.loss)]:
