@@ -9,8 +9,8 @@ from ltx_core.training.methods.registry import METHODS, method_of
 
 TRAINING = Path(__file__).parents[3] / "ltx_core" / "training"
 SHARED = (
-    *("loop", "step", "gather", "objective", "batch", "draws", "metrics", "state"),
-    *("evaluation", "compared", "out_of_memory", "prefetch", "order"),
+    *("loop", "step", "step_losses", "objective", "batch", "draws", "metrics", "state"),
+    *("evaluation", "comparison_clip", "out_of_memory", "prefetch", "order"),
 )
 """What every run goes through. Settings, the memory plan and what may be drawn of a clip know options by name."""
 WORDS = [word for name, method in METHODS.items() for word in (name, method.option)]

@@ -79,7 +79,7 @@ def test_figures_of_methods_come_back_exactly_and_under_the_names_of_old_checkpo
     stored["pending"][0]["losses"] = [["video", 0.5, 1.0]]
     older = History.from_json(stored)
     assert older.pending == [StepRecord(1e-4, {"all": 2.0}, (SampleLoss("video", 0.5, 1.0),))]
-    assert older.memory == {"similarity": None}
+    assert older.kept_values == {"similarity": None}
 
 
 @pytest.mark.parametrize("damage", ["truncate", "missing", "no state", "half state"])
