@@ -168,9 +168,9 @@ def test_features_and_weight_are_inputs_of_a_graph(
         torch.testing.assert_close(gradients, others)
         assert found.methods == {name: pytest.approx(figures) for name, figures in wanted.methods.items()}
         assert ("crepa" in found.methods) == (weight > 0)
-    assert [inputs["crepa_share"].item() for inputs in seen[:2]] == pytest.approx([0.25, 0.1])
+    assert [inputs["crepa_weight"].item() for inputs in seen[:2]] == pytest.approx([0.25, 0.1])
     assert seen[0]["crepa.features"].shape == (2, 2, 4, FEATURES)
-    assert not {"crepa.features", "crepa_share"} & seen[2].keys()
+    assert not {"crepa.features", "crepa_weight"} & seen[2].keys()
 
 
 def test_the_batch_brings_features_at_the_places_of_tokens(crepa_job: JobOf, tmp_path: Path) -> None:
