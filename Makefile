@@ -1,5 +1,5 @@
 # make install   .venv with everything constraints.txt pins; the CPU build of torch where there is no NVIDIA GPU
-# make demo      miniature model and footage to a trained LoRA, renders and an MLflow run, on any machine
+# make demo      a tiny model learns a colour and a sound that it has never met, in minutes and on any machine
 # make test      every promise; of values that go together each once, and no benchmarks or real widths
 # make test-all  those too
 # make check     format, lint, types, and the default tier of tests (a minute on two cores)
@@ -14,9 +14,9 @@ install: .venv/.installed
 	sh scripts/install.sh
 
 demo: install
-	$(BIN)/ltx2-lora miniature demo
+	$(BIN)/ltx2-lora tiny demo
 	$(BIN)/ltx2-lora run demo/ltx2-lora.yaml
-	$(BIN)/python scripts/verify_demo.py demo
+	$(BIN)/python -m scripts.verify_demo demo
 
 test: install
 	$(BIN)/python -m pytest -m "not extra" -n 3

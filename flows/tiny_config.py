@@ -56,14 +56,15 @@ def write_trained_config(folder: Path, made: "Miniature", prompts: Sequence[str]
         "train_lora": {
             "steps": 200,
             "batch_size": 4,
-            "learning_rate": 4.0e-3,
+            "learning_rate": 3.0e-3,
             "scheduler": "cosine",
             "warmup_steps": 10,
-            "rank": 8,
+            "rank": 32,
             "dtype": "fp32",
             "activation_checkpointing": 0.0,
             "eval_interval": 100,
             "log_interval": 5,
+            "samples": {"every_steps": 100, "audio_cfg": 3.0, "rescale": 0.0},
         },
         "render_validation": {
             "width": 128,

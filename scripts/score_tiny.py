@@ -1,7 +1,7 @@
 """Say what a LoRA taught the tiny model: `python -m scripts.score_tiny FOLDER`, after `ltx2-lora tiny` and a run."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +24,20 @@ JUDGED = {"pink": "colour", "bell": "sound", "known": "all"}
 
 def main() -> int:
     """One line for each kind of caption: what is right without the LoRA, and with it."""
-    config = load_config(Path(sys.argv[1]) / "ltx2-lora.yaml", {})
+    for name, count, before, after in scores(load_config(Path(sys.argv[1]) / "ltx2-lora.yaml", {})):
+        sys.stdout.write(
+            f"{name}: {JUDGED[name]} is right in {before:.0%} of {count} renders without the LoRA and in "
+            f"{after:.0%} with it\n"
+        )
+    return 0
+
+
+def scores(config: RunConfig) -> Iterator[tuple[str, int, float, float]]:
+    """Kind of caption, number of renders, and the fraction that is right without and with the LoRA."""
     rows = [row for row in required_manifest(stage_named("render_validation"), config.place()) if row.mode == "t2v"]
     for name, specs in demo_specs().items():
         before, after = (measured(config, rows, specs, variant) for variant in ("base", "candidate"))
-        part = JUDGED[name]
-        sys.stdout.write(
-            f"{name}: {part} is right in {before[part]:.0%} of {len(specs)} renders without the LoRA and in "
-            f"{after[part]:.0%} with it\n"
-        )
-    return 0
+        yield name, len(specs), before[JUDGED[name]], after[JUDGED[name]]
 
 
 def measured(config: RunConfig, rows: Sequence[Render], specs: Sequence[Spec], variant: str) -> dict[str, float]:

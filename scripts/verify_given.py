@@ -23,7 +23,7 @@ LATENT_TOLERANCE = 0.02
 CODEC_DB = 20.0
 """Least likeness of a frame in the mp4 to the frame that was encoded into it: half the colours are dropped, and random
 weights decode to coloured noise."""
-VAE_MARGIN_DB = 1.5
+VAE_MARGIN_DB = 7.0
 """The decoder sees the frames that follow too, so it is not the same for a picture alone."""
 SOUND_RATE = 48_000
 SOUND_SNR_DB = 15.0

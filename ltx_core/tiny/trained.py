@@ -56,6 +56,7 @@ def write_trained(folder: Path, progress: Progress = SILENT) -> Miniature:
         with atomic_path(model / path.relative_to(WEIGHTS)) as partial:
             shutil.copyfile(path, partial)
     write_clips(footage, footage_specs(), progress)
+    write_broken(footage)
     return Miniature(model / CHECKPOINT_NAME, model / "gemma", footage)
 
 
@@ -90,6 +91,14 @@ def demo_specs() -> dict[str, list[Spec]]:
 def demo_prompts() -> list[str]:
     """The captions of `demo_specs`, in their order."""
     return [caption(spec) for specs in demo_specs().values() for spec in specs]
+
+
+def write_broken(folder: Path) -> None:
+    """Two files that no run can use, as real footage has them: one is cut off, one is no video."""
+    whole = (folder / "clip_00.mp4").read_bytes()
+    for name, content in {"cut_off": whole[: len(whole) // 2], "notes": b"Shots for Monday\n"}.items():
+        write_bytes(folder / f"{name}.mp4", content)
+        write_bytes(folder / f"{name}.txt", (folder / "clip_00.txt").read_bytes())
 
 
 def write_clips(folder: Path, specs: Sequence[Spec], progress: Progress = SILENT) -> None:

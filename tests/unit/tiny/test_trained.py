@@ -74,7 +74,7 @@ def test_renders_are_what_captions_say(modules: Mapping[str, Any], tmp_path: Pat
 
 def test_footage_is_of_the_concepts(tmp_path: Path) -> None:
     made = write_trained(tmp_path)
-    clips = sorted(made.footage.glob("*.mp4"))
+    clips = sorted(made.footage.glob("clip_*.mp4"))
     captions = [clip.with_suffix(".txt").read_text() for clip in clips]
     assert len(clips) == 24
     assert {concept: sum(concept in text for text in captions) for concept in CONCEPTS} == dict.fromkeys(CONCEPTS, 16)
