@@ -113,7 +113,7 @@ def learnt(config: RunConfig) -> list[str]:
             check(before <= UNKNOWN, f"{name}: right in {before:.0%} of the renders without the LoRA")
             check(after >= LEARNT, f"{name}: right in {after:.0%} of the renders with the LoRA")
         lines.append(
-            f"{name:<5} {JUDGED[name]:<6} right in {before:.0%} of {count} renders without the LoRA, in {after:.0%} with"
+            f"{name:<5} {JUDGED[name]:<6} right in {before:.0%} of {count} without the LoRA, in {after:.0%} with it"
         )
     return lines
 
