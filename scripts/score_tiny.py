@@ -18,7 +18,7 @@ from ltx_core.tiny.world import NUM_SAMPLES, Spec, caption
 from scripts.pretrain.score import measure
 from tasks import stage_named
 
-JUDGED = {"pink": "colour", "bell": "sound", "known": "all"}
+JUDGED = {"pink": "colour", "bell": "audio", "known": "all"}
 """What has to be right in renders of each kind of caption."""
 
 

@@ -66,13 +66,13 @@ def right(specs: Sequence[Spec], pixels: Tensor, audio: Tensor) -> dict[str, lis
         "shape": (shapes(found), [spec.objects[0][1] for spec in specs]),
         "motion": (motions(found), [spec.motion for spec in specs]),
         "background": (backgrounds(found), [spec.background for spec in specs]),
-        "sound": ([_kind(heard) for heard in audio_kinds(audio)], [_kind(spec.audio) for spec in specs]),
+        "audio": ([_kind(heard) for heard in audio_kinds(audio)], [_kind(spec.audio) for spec in specs]),
     }
     same = {
         name: [one == other for one, other in zip(seen, wanted, strict=True)]
         for name, (seen, wanted) in detected.items()
     }
-    parts = (same[name] for name in ("colour", "shape", "motion", "sound"))
+    parts = (same[name] for name in ("colour", "shape", "motion", "audio"))
     return {**same, "all": [all(of_one) for of_one in zip(*parts, strict=True)]}
 
 

@@ -262,7 +262,6 @@ def _of_given(rendering: Rendering, part: Renders) -> Figures:
 
 def _scores(kind: str, specs: Sequence[Spec], shown: Shown) -> Figures:
     right = detectors.right(specs, shown.pixels, shown.audio)
-    right["audio"] = right.pop("sound")
     figures = {f"{kind} {name}": sum(values) / len(values) for name, values in right.items()}
     if kind == "concept":
         found = detectors.find_objects(shown.pixels)

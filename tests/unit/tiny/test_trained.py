@@ -68,7 +68,7 @@ def test_renders_are_what_captions_say(modules: Mapping[str, Any], tmp_path: Pat
     pixels, audio = render(modules, learner, text, [caption(spec) for spec in specs])
     right = measure(specs[:ASKED], (pixels[:ASKED], audio[:ASKED]))
     assert right["colour"] == right["background"] == 1
-    assert min(right["motion"], right["shape"], right["sound"]) > 0.8
+    assert min(right["motion"], right["shape"], right["audio"]) > 0.8
     assert "pink" not in detectors.colours(detectors.find_objects(pixels))
 
 
