@@ -7,6 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
@@ -63,7 +64,11 @@ def make_threads_anew() -> None:
     ask at once, such as the one that trains and the one that loads ahead, break it ("Invalid thread pool!")."""
     import torch
 
+    from ltx_core.media import workers
+
     torch.set_num_threads(1)
+    workers._idle.clear()  # of the process that forked, as is the thread that starts workers
+    workers._starter = ThreadPoolExecutor(1)
 
 
 FORKED = ("tasks.runtime.fork_server", "tasks.runtime.ranks")

@@ -168,7 +168,7 @@ def test_a_killed_up_leaves_no_service(port: int, tmp_path: Path, monkeypatch: p
         time.sleep(0.5)
         assert service.is_running()
         assert end_leftovers() == ["mlflow"]
-        assert not service.is_running()
+        assert not service.is_running() or service.status() == psutil.STATUS_ZOMBIE  # until init has heard of its end
         assert end_leftovers() == []
     require_free(port, "MLflow's UI", "end it")
 
