@@ -4,17 +4,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-
+from benchmarks.truth.clips import read_clips
 from datasets_spec import Render
 from flows.config import RunConfig, load_config
 from flows.plan import required_manifest
-from ltx_core.media.audio import decode_sound
-from ltx_core.media.frames import decode_frames
-from ltx_core.shapes import AUDIO_RATE
 from ltx_core.tiny.trained import demo_specs
-from ltx_core.tiny.world import NUM_SAMPLES, Spec, caption
+from ltx_core.tiny.world import FRAME_RATE, FRAMES, Spec, caption
 from scripts.pretrain.score import measure
 from tasks import stage_named
 
@@ -42,21 +37,8 @@ def scores(config: RunConfig) -> Iterator[tuple[str, int, float, float]]:
 
 def measured(config: RunConfig, rows: Sequence[Render], specs: Sequence[Spec], variant: str) -> dict[str, float]:
     """Fractions of the renders of these captions in which each thing is right."""
-    by_prompt = {row.prompt: row for row in rows if row.variant == variant}
-    clips = [shown(config, by_prompt[caption(spec)]) for spec in specs]
-    return measure(
-        list(specs), (torch.stack([video for video, _ in clips]), torch.stack([audio for _, audio in clips]))
-    )
-
-
-def shown(config: RunConfig, row: Render) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pixels [3, F, H, W] in [-1, 1] and audio [2, N] at 16 kHz, as the detectors take them."""
-    path = config.workspace / row.file
-    frames = np.stack(list(decode_frames(path, [(i + 0.25) / row.frame_rate for i in range(row.num_frames)])))
-    decoded = decode_sound(path, 0.0, row.num_frames / row.frame_rate, rate=AUDIO_RATE)
-    audio = torch.zeros(2, 0) if decoded is None else torch.from_numpy(decoded)
-    audio = torch.nn.functional.pad(audio, (0, NUM_SAMPLES))[:, :NUM_SAMPLES]
-    return torch.from_numpy(frames).permute(3, 0, 1, 2).float() / 127.5 - 1, audio
+    by_prompt = {row.prompt: config.workspace / row.file for row in rows if row.variant == variant}
+    return measure(list(specs), read_clips([by_prompt[caption(spec)] for spec in specs], FRAMES, FRAME_RATE))
 
 
 if __name__ == "__main__":
