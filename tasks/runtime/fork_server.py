@@ -116,6 +116,7 @@ class Server:
             for number in ENDING:
                 signal.signal(number, signal.SIG_IGN if number in self.ignored else signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+            os.environ.update(order["variables"])
             ctypes.CDLL(None).prctl(PR_SET_NAME, f"{NAME}{order['stage']}".encode())
             gc.freeze()  # what was imported stays
             gc.enable()

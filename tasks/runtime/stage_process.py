@@ -1,7 +1,8 @@
 """The process of a stage as the run's process sees it: forked by the run's fork server, heard, signalled, waited for.
 
 One server serves all launches of a process, as long as it would do what a new one does: it has the environment and the
-working folder of the moment it was started.
+working folder of the moment it was started. Our own variables, which no library reads when it is imported, go with each
+order.
 """
 
 import atexit
@@ -22,6 +23,8 @@ from tasks.runtime.workspace import Workspace
 
 MAX_ANSWER = 16
 """Bytes of an exit code."""
+OUR_VARIABLES = "LTX2_"
+"""Beginning of their names."""
 
 
 class ForkServerClient:
@@ -117,7 +120,8 @@ def start_stage(
         with theirs, os.fdopen(writing, "wb") as events:
             handles = [theirs.fileno(), events.fileno(), out.fileno()]
             modules = {"imports": stage.imports, "later": imports_of(later)}
-            server.order(handles, request=str(request), stage=stage.name, **modules)
+            variables = {name: value for name, value in os.environ.items() if name.startswith(OUR_VARIABLES)}
+            server.order(handles, request=str(request), stage=stage.name, variables=variables, **modules)
     return StageProcess(server, answers, os.fdopen(reading, "rb"))
 
 
@@ -128,7 +132,8 @@ def imports_of(stages: Sequence[Stage[Any, Any]]) -> list[str]:
 
 def _server(workspace: Workspace, errors: int) -> ForkServerClient:
     """The one that serves now; others of which nobody hears any more are ended."""
-    environment = compile_caches(workspace) | os.environ
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(OUR_VARIABLES)}
+    environment = compile_caches(workspace) | inherited
     if not _servers or not _servers[-1].serves(environment):
         end_servers(lambda server: server.num_stages == 0 or server.owner != os.getpid())
         _servers.append(ForkServerClient(workspace, environment, errors))

@@ -55,12 +55,12 @@ QUIET = {
 }
 
 
-def wait_for(what: str, found: Callable[[], T | None], seconds: float = PATIENCE) -> T:
-    """Ask until there is an answer; fail after `seconds`."""
+def wait_for(what: str, found: Callable[[], T | None], seconds: float = PATIENCE, *, pause: float = 0.1) -> T:
+    """Ask until there is an answer, with a pause between; fail after `seconds`."""
     deadline = time.monotonic() + seconds
     while not (answer := found()):
         assert time.monotonic() < deadline, f"no {what} within {seconds:g} s"
-        time.sleep(0.1)
+        time.sleep(pause)
     return answer
 
 
@@ -158,7 +158,7 @@ class Lab:
             run = self.run(run_id)
             return run if run.state is not None and run.state.is_final() else None
 
-        run = wait_for(f"end of run {run_id}", ended)
+        run = wait_for(f"end of run {run_id}", ended, pause=1.0)  # an answer takes the server 25 ms of a core
         assert run.state is not None
         assert run.state.name == state, f"{run.state.name}: {run.state.message}\n{self.log(run_id)}"
         return run

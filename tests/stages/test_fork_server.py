@@ -5,6 +5,7 @@ What a stage's process itself promises: test_child.py.
 
 import ast
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,6 +31,16 @@ pytestmark = pytest.mark.whole
 
 NUM_FILES = 4
 END_SECONDS = 15.0
+TELLING = """
+import os
+from tasks.runtime import child
+main = child.main
+
+def telling():
+    print("variables:", os.environ.get("LTX2_MLFLOW_RUN_ID"), flush=True)
+    main()
+child.main = telling
+"""
 IMPORTING = """
 import json, os, sys, threading
 from importlib import import_module
@@ -129,6 +140,26 @@ def test_one_serves_many_stages_and_another_takes_the_place_of_one_that_ended(ex
     servers[0].wait(END_SECONDS)  # by waitpid: /proc calls it a zombie while threads of it are still ending
     launch(replace(execution, force=True), Listener(at=1, then=note))
     assert servers[0] == servers[1] != servers[2]
+
+
+def test_a_variable_of_ours_reaches_the_next_stage_by_the_same_server(
+    execution: StageRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`register` is told its run in MLflow so, and would else wait for another server's imports."""
+    (tmp_path / "patch").mkdir()
+    (tmp_path / "patch" / "sitecustomize.py").write_text(TELLING)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path / 'patch'}{os.pathsep}{ROOT}")
+    servers = set[int]()
+    for value in ("first", None):
+        if value:
+            monkeypatch.setenv("LTX2_MLFLOW_RUN_ID", value)
+        else:
+            monkeypatch.delenv("LTX2_MLFLOW_RUN_ID")
+        told = Listener(at=1, then=lambda: servers.add(stage_process(psutil.Process()).ppid()))
+        launch(replace(execution, force=True), told)
+    assert len(servers) == 1
+    log = (execution.out / "log.txt").read_text()
+    assert re.findall("variables: (.*)", log) == ["first", "None"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
