@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,7 @@ from ltx_core.engine.assemble import assemble
 from ltx_core.engine.compiling import ENVIRONMENT
 from ltx_core.io.digest import file_digest
 from ltx_core.progress import Silent
+from ltx_core.training.checkpoint_writer import THREAD
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.run import TrainJob, train_lora
 
@@ -42,7 +44,7 @@ STEPS, INTERVAL = 6, 2
 
 
 class KilledAfter(Silent):
-    """The process dies when a step has been taken, before its checkpoint."""
+    """The process dies when a step has been taken, before its checkpoint, and with that of an earlier step on disk."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -50,6 +52,9 @@ class KilledAfter(Silent):
     def advance(self, done: int, total: int, unit: str) -> None:
         """Die, if it is this step."""
         if done == self.step:
+            for thread in threading.enumerate():
+                if thread.name.startswith(THREAD):
+                    thread.join()
             os.kill(os.getpid(), signal.SIGKILL)
 
 

@@ -32,7 +32,7 @@ class TrainedAdapter(Protocol):
         """The base model for the length of the block."""
 
     def exported(self) -> dict[str, torch.Tensor]:
-        """The adapter as a file holds it."""
+        """The adapter as a file holds it, on the CPU and in memory of its own, which training does not change."""
 
     def check(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Refuse, with a CheckpointError, what `exported` gave if it is broken or does nothing."""

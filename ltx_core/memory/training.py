@@ -56,6 +56,10 @@ FEATURE_BYTES = 2
 """Of a value of the features, which are stored in float16."""
 OPTIMIZER_BYTES: dict[str, tuple[int, int, int]] = {"adamw": (4, 4, 8), "adamw_bf16": (2, 2, 4), "adamw8bit": (4, 4, 2)}
 """Bytes of a trained weight, of its gradient and of its moments."""
+AVERAGE_BYTES = 4
+"""Of a trained weight's average over steps, which is in float32."""
+COPY_OVERHEAD = 1.01
+"""Of a checkpoint's copy: scales of 8-bit moments, numbers of steps, and every tensor at an aligned address."""
 OFFLOADS = (0.1, 0.2, 0.3, 0.35)
 """Of what a block keeps with the largest budget below 1, as tried. Keeping and computing both grow with the tokens, so
 the share that travels in time does not: at `121` an H200 took 0.705 s with none and 0.733 with 0.35 (fp8)."""
@@ -67,6 +71,12 @@ OPEN = frozenset({"activation_checkpointing", "activation_budget", "activation_o
 """Options that may be left to the plan."""
 
 Optimizer = Literal["adamw", "adamw_bf16", "adamw8bit"]
+
+
+def copied_bytes(num_trained: int, optimizer: Optimizer, *, averaged: bool) -> int:
+    """Return the host memory of a checkpoint's copy: trained weights, moments, and their average if there is one."""
+    weight, _, moments = OPTIMIZER_BYTES[optimizer]
+    return round(COPY_OVERHEAD * num_trained * (weight + moments + (AVERAGE_BYTES if averaged else 0)))
 
 
 @dataclass(frozen=True)
@@ -120,8 +130,15 @@ class TrainingStep:
     open: frozenset[str] = OPEN
     """The options that may be chosen; the rest is as `asked`."""
     host_bytes: int = 0
-    """Free on the host for this process; activations that may wait there take at most half of it."""
+    """Free on the host for this process; activations that may wait there take at most half of what a checkpoint's copy
+    leaves."""
     samples: SampleWork | None = None
+
+    @property
+    def copied_bytes(self) -> int:
+        """Page-locked host memory of a checkpoint's copy, which the first process on a machine takes."""
+        training = self.training
+        return copied_bytes(training.num_trained, training.optimizer, averaged=training.averaged)
 
     def ways(self) -> Iterable[EngineOptions]:
         """Yield the options with what is open filled in. A budget of activations works in compiled blocks alone."""
@@ -131,7 +148,7 @@ class TrainingStep:
         stream = "offloaded_blocks" in self.open
         if not (checkpointing or budget or offload or stream):
             return [asked]
-        room = self.host_bytes // 2 if offload else None
+        room = max(0, self.host_bytes - self.copied_bytes) // 2 if offload else None
         return candidates(self, asked, checkpointing=checkpointing, budget=budget, stream=stream, room=room)
 
     def estimate(self, options: EngineOptions) -> Estimate:
@@ -157,7 +174,7 @@ class TrainingStep:
             "text connectors": sizes.connectors * training.item_bytes,
             "LoRA": weight_bytes,
             "moments": moment_bytes,
-            "average": 4 * training.num_trained if training.averaged else 0,
+            "average": AVERAGE_BYTES * training.num_trained if training.averaged else 0,
             "gradient buffer": gradient_bytes if options.graphs else 0,
             "inputs and workspaces": _inputs(sizes, batch, training) + WORKSPACE_BYTES,
         }

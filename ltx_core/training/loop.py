@@ -13,8 +13,10 @@ import torch
 from ltx_core.adapters.trained import TrainedAdapter
 from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.errors import Stopped
+from ltx_core.memory.training import copied_bytes
 from ltx_core.progress import Progress
 from ltx_core.rng import kept_generators
+from ltx_core.training.checkpoint_writer import CheckpointWriter
 from ltx_core.training.evaluation import eval_loss
 from ltx_core.training.metrics import History
 from ltx_core.training.objective import Objective
@@ -23,7 +25,7 @@ from ltx_core.training.order import EpochPlan, SampleOccurrence
 from ltx_core.training.out_of_memory import dry_run, out_of_memory_errors, peak_mebibytes
 from ltx_core.training.prefetch import Feed, prefetched
 from ltx_core.training.samples import SampleInfo
-from ltx_core.training.state import TrainState, lora_metadata, prune, save_state
+from ltx_core.training.state import TrainState, lora_metadata, prune
 from ltx_core.training.step import Backward, OptimizerStep, step_batches, take_step
 
 
@@ -114,24 +116,44 @@ def train(run: Run, start: int) -> None:
         Stopped: asked to stop; a checkpoint of the last finished step is there.
         DataError: a loss or gradient is not finite; names the clips. Or the base renders nothing of use.
         OutOfMemory: a batch does not fit.
-        CheckpointError: ranks began with unlike weights, or came apart.
+        CheckpointError: ranks began with unlike weights or came apart, or a LoRA is not finite or does nothing.
+        StorageError: the disk is full or read-only.
         TransientError: another rank is gone.
     """
     settings = run.objective.settings
     run.ranks.check_equal("start", str(start), run.config_digest, run.parameters, run.optimizer.state())
-    if start < settings.steps:
-        dry_run(run.objective, run.plan, run.parameters, run.backward, advice=run.memory_advice)
-        _render(run, 0)
-    run.progress.advance(start, settings.steps, "steps")
+    with CheckpointWriter(run.checkpoints, settings, pinned=run.objective.device.startswith("cuda")) as writer:
+        if start < settings.steps:
+            dry_run(run.objective, run.plan, run.parameters, run.backward, advice=run.memory_advice)
+            _reserve(run, writer)
+            _render(run, writer, 0)
+        run.progress.advance(start, settings.steps, "steps")
+        saved = _steps(run, writer, start)
+        _pause(run, writer, settings.steps, saved)
+    if run.ranks.is_first:
+        prune(run.checkpoints, settings.steps, run.history, settings)
+
+
+def _reserve(run: Run, writer: CheckpointWriter) -> None:
+    """Page-lock the memory for a GPU's checkpoints where no step waits for it; the first rank writes them."""
+    settings = run.objective.settings
+    if run.ranks.is_first and run.objective.device.startswith("cuda"):
+        num_trained = sum(parameter.numel() for parameter in run.parameters.values())
+        writer.reserve(copied_bytes(num_trained, settings.optimizer, averaged=settings.ema_decay is not None))
+
+
+def _steps(run: Run, writer: CheckpointWriter, start: int) -> int:
+    """Take the steps from `start`, each with its checkpoint if one is due; return the step of the last checkpoint."""
+    settings = run.objective.settings
     saved, watch = start, Stopwatch()
     with prefetched(run.objective.train_batch, own_batches(run, start), run.objective.device) as feed:
         for step in range(start, settings.steps):
-            _pause(run, step, saved)
+            _pause(run, writer, step, saved)
             _step(run, step, feed, watch)
             if (step + 1) % settings.checkpoint_interval == 0 or step + 1 == settings.steps:
-                save(run, step + 1)
+                save(run, writer, step + 1)
                 saved = step + 1
-    _pause(run, settings.steps, saved)
+    return saved
 
 
 def own_batches(run: Run, start: int) -> Iterator[tuple[SampleOccurrence, ...]]:
@@ -141,49 +163,50 @@ def own_batches(run: Run, start: int) -> Iterator[tuple[SampleOccurrence, ...]]:
         yield from run.ranks.share(step_batches(run.plan, step, settings.gradient_accumulation_steps))
 
 
-def save(run: Run, step: int) -> None:
-    """Write the checkpoint of `step` finished steps and drop those that are not to be kept; the first rank does.
+def save(run: Run, writer: CheckpointWriter, step: int) -> None:
+    """Copy the state after `step` finished steps, and begin to write its checkpoint; the first rank does.
 
     Raises:
-        CheckpointError: the LoRA is not finite or does nothing, or ranks have come apart.
-        StorageError: the disk is full or read-only.
+        CheckpointError: ranks have come apart.
+        CheckpointError, StorageError: of the checkpoint before.
         TransientError: another rank is gone.
     """
     run.ranks.check_equal("LoRA", str(step), run.parameters)
     if not run.ranks.is_first:
         return
     settings = run.objective.settings
-    with run.exported():  # bfloat16 weights on the CPU are exported as they lie, and are others again outside
-        lora = {name: tensor.clone() for name, tensor in run.adapter.exported().items()}
-    run.adapter.check(lora)
+    with run.exported():
+        lora = run.adapter.exported()
     state = TrainState(
         step=step,
         position=run.plan.position(step * settings.gradient_accumulation_steps),
         config_digest=run.config_digest,
         history=run.history,
-        adapter={name: parameter.detach() for name, parameter in run.parameters.items()},
+        adapter=run.parameters,
         moments=run.optimizer.state(),
         methods={method.state_file: method.state() for method in run.objective.methods if method.state_file},
     )
-    save_state(run.checkpoints, state, lora, lora_metadata(settings, step, run.config_digest, run.provenance))
-    prune(run.checkpoints, step, run.history, settings)
+    metadata = lora_metadata(settings, step, run.config_digest, run.provenance)
+    writer.write(state, lora, metadata, run.adapter.check)
 
 
-def _pause(run: Run, step: int, saved: int) -> None:
-    """Between steps: measure if due, and leave if asked, with everything finished so far on disk.
+def _pause(run: Run, writer: CheckpointWriter, step: int, saved: int) -> None:
+    """Between steps: end if a checkpoint could not be written, measure if due, and leave if asked, with a checkpoint of
+    everything finished so far.
 
     The eval loss of a step is measured after its checkpoint, so a run resumed there measures it again and alike.
     """
     settings = run.objective.settings
+    writer.check()
     try:
         if step % settings.eval_interval == 0 or step == settings.steps:
             _measure(run, step)
         if step:
-            _render(run, step)
+            _render(run, writer, step)
         run.ranks.stop_if_asked(run.progress, f"training, at step {step} of {settings.steps}")
     except Stopped:
         if step > saved:
-            save(run, step)
+            save(run, writer, step)
         raise
 
 
@@ -201,16 +224,15 @@ def _measure(run: Run, step: int) -> None:
         values = found.values()
         run.history.add(step, values)
         run.progress.metrics(step, values)
-        if run.ranks.is_first:
-            prune(run.checkpoints, step, run.history, run.objective.settings)
 
 
-def _render(run: Run, step: int) -> None:
+def _render(run: Run, writer: CheckpointWriter, step: int) -> None:
     """Samples that are due at `step`, from what would be exported; those of step 0 are the base's, whenever they are
-    made."""
+    made. They are kept, so the checkpoint of their weights comes to the disk first."""
     settings = run.objective.settings
     if run.samples is None or not settings.samples.are_due_at(step, settings.steps):
         return
+    writer.wait()
     weights = run.exported() if step else run.adapter.switched_off()
     with kept_generators(), out_of_memory_errors(f"rendering samples of step {step}", run.memory_advice), weights:
         run.samples.make(step, run.objective, run.ranks, run.progress)

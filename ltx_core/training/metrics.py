@@ -90,6 +90,10 @@ class History:
     def at(self, step: int, name: str) -> float | None:
         return next((row.value for row in reversed(self.rows) if (row.step, row.name) == (step, name)), None)
 
+    def copy(self) -> "History":
+        """The same so far, which goes on for itself."""
+        return History(list(self.rows), list(self.pending), dict(self.kept_values))
+
     def to_json(self) -> dict[str, Any]:
         return {"rows": self.rows, "pending": [record.to_json() for record in self.pending], **self.kept_values}
 

@@ -76,7 +76,7 @@ def memory_lines(settings: TrainSettings, shared: Shared, inputs: Inputs, worksp
     if assumed:
         lines.append("the clips are not cut yet; widescreen footage is assumed")
     lines += check_fit(work, choice, usable_bytes(gpu_gib))
-    return [*lines, *check_host(settings, choice, shared.memory), *held]
+    return [*lines, *check_host(settings, work, choice, shared.memory), *held]
 
 
 def _as_heard(settings: TrainSettings, shared: Shared, inputs: Inputs) -> AsHeard:
@@ -148,7 +148,7 @@ def plan_on_gpu(
     budget = free_bytes if memory.gpu_gib is None else min(free_bytes, usable_bytes(memory.gpu_gib))
     settings, choice = planned(settings, work, budget, available_bytes() // _num_ranks(memory), layers=layers)
     check_fit(work, choice, budget)
-    check_host(settings, choice, memory)
+    check_host(settings, work, choice, memory)
     return settings, choice
 
 
@@ -165,8 +165,10 @@ def check_fit(work: TrainingStep, choice: Plan[EngineOptions], budget_bytes: int
     return (f"this may not fit. {advice(work, choice.options)}",)
 
 
-def check_host(settings: TrainSettings, choice: Plan[EngineOptions], memory: MemoryConfig) -> Sequence[str]:
-    """What offloaded weights and waiting activations take of the host.
+def check_host(
+    settings: TrainSettings, work: TrainingStep, choice: Plan[EngineOptions], memory: MemoryConfig
+) -> Sequence[str]:
+    """What offloaded weights, waiting activations and a checkpoint's copy take of the host.
 
     Raises:
         OutOfMemory: more page-locked memory than the machine has left.
@@ -177,18 +179,17 @@ def check_host(settings: TrainSettings, choice: Plan[EngineOptions], memory: Mem
     if streamed and settings.offload_to == "disk":
         lines.append(f"{streamed / GIB:.1f} GiB of offloaded weights are in files in the stage's folder")
         streamed = 0
-    if not streamed + waiting:
-        return lines
-    what = "activations" if not streamed else "offloaded weights and activations" if waiting else "offloaded weights"
+    parts = {"offloaded weights": streamed, "activations": waiting, "a checkpoint's copy": work.copied_bytes}
+    what, needed = " and ".join(name for name, taken in parts.items() if taken), sum(parts.values())
     available = available_bytes()
-    if streamed + waiting > available:
+    if needed > available:
         raise OutOfMemory(
-            f"{what} ({choice.options.offloaded_blocks} blocks offloaded) take {(streamed + waiting) / GIB:.1f} GiB of "
-            f"page-locked host memory and {available / GIB:.1f} GiB are available; set train_lora.offload_to: disk, "
-            f"train_lora.base_precision: int8 or fp8 if it is native, offload fewer blocks, or lower activation_offload"
+            f"{what} ({choice.options.offloaded_blocks} blocks offloaded) take {needed / GIB:.1f} GiB of page-locked "
+            f"host memory and {available / GIB:.1f} GiB are available; set train_lora.offload_to: disk, "
+            f"train_lora.base_precision: int8 or fp8 if it is native, offload fewer blocks, or lower "
+            f"activation_offload or rank"
         )
-    taken = f"{(streamed + waiting) / GIB:.1f} of {available / GIB:.1f} GiB host memory that are available"
-    return [*lines, f"{what} take {taken}"]
+    return [*lines, f"{what} take {needed / GIB:.1f} of {available / GIB:.1f} GiB host memory that are available"]
 
 
 def buckets_of(rows: Sequence[Any]) -> tuple[Bucket, ...]:

@@ -1,19 +1,23 @@
 """Kill -9 at any point, run again: the same bytes."""
 
+import errno
 import multiprocessing
 import os
 import random
 import shutil
 import signal
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ltx_core.errors import Stopped
+from ltx_core.errors import Stopped, StorageError
 from ltx_core.progress import Silent
 from ltx_core.training import state
+from ltx_core.training.checkpoint_writer import THREAD
 from ltx_core.training.run import TrainJob, TrainResult, train_lora
 from tests.processes import make_threads_anew
 
@@ -28,15 +32,39 @@ def kill_self(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-class KilledAt(Silent):
-    """The process dies when a step has been taken, before its checkpoint."""
+def wait_for_disk() -> None:
+    """Until no checkpoint is being written."""
+    for thread in threading.enumerate():
+        if thread.name.startswith(THREAD):
+            thread.join()
 
-    def __init__(self, step: int) -> None:
-        self.step = step
+
+class KilledAt(Silent):
+    """The process dies when a step has been taken, before its checkpoint; that of an earlier step is on disk by then,
+    unless it is `still_written`."""
+
+    def __init__(self, step: int, *, still_written: bool = False) -> None:
+        self.step, self.still_written = step, still_written
 
     def advance(self, done: int, total: int, unit: str) -> None:
         if done == self.step:
+            if not self.still_written:
+                wait_for_disk()
             kill_self()
+
+
+class AsFastAsTheDisk(Silent):
+    """Every step takes as long as the checkpoint before it, if there is one, takes to be written."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, str]] = []
+
+    def advance(self, done: int, total: int, unit: str) -> None:
+        wait_for_disk()
+        self.told.append((done, unit))
+
+    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+        self.told += [(step, name) for name in values]
 
 
 class StopsAt(Silent):
@@ -147,6 +175,37 @@ def test_killed_while_a_checkpoint_is_written(
     assert result.resumed_from_step is None
     assert not list((tmp_path / "checkpoints").glob(".partial-*"))
     check_same(result, undisturbed)
+
+
+def test_killed_while_training_goes_on_beside_a_checkpoint_that_is_written(
+    job_of: JobOf, tmp_path: Path, undisturbed: TrainResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(state, "file_digest", lambda _: time.sleep(300))
+        killed = KilledAt(5, still_written=True)
+        assert in_child(lambda: train_lora(job_of(tmp_path), killed)) == -signal.SIGKILL
+    assert [path.name[:9] for path in (tmp_path / "checkpoints").iterdir() if path.is_dir()] == [".partial-"]
+    result = train_lora(job_of(tmp_path), Silent())
+    assert result.resumed_from_step is None
+    check_same(result, undisturbed)
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_training_after_the_step_beside_it(
+    job_of: JobOf, tmp_path: Path, undisturbed: TrainResult, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the disk's error, before anything else is done at that step, whose eval loss would be due."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    progress = AsFastAsTheDisk()
+    with monkeypatch.context() as patch:
+        patch.setattr(state, "write_tensors", full)
+        with pytest.raises(StorageError, match=r"the disk of .*step-000003 is full .*free some space"):
+            train_lora(job_of(tmp_path), progress)
+    assert progress.told[-1] == (4, "steps")
+    assert not list((tmp_path / "checkpoints").glob("*step-*"))
+    check_same(train_lora(job_of(tmp_path), Silent()), undisturbed)
 
 
 @pytest.mark.parametrize("step", [1, pytest.param(3, marks=pytest.mark.extra), 7])

@@ -208,9 +208,10 @@ def test_activations_wait_on_the_host_before_products_are_made_again(work: Train
     assert choose(long, options(), budget, offload=False, host_bytes=64 * GIB).options.activation_budget < 0.6
 
 
-def test_no_more_waits_than_half_of_what_the_host_has(work: TrainingStep) -> None:
+def test_no_more_waits_than_half_of_what_the_host_has_beside_a_checkpoints_copy(work: TrainingStep) -> None:
     long = replace(work, batch=LONG)
-    found = choose(long, options(), usable_bytes(32), host_bytes=6 * GIB).options
+    host = 6 * GIB + long.copied_bytes
+    found = choose(long, options(), usable_bytes(32), host_bytes=host).options
     assert found.activation_offload == 3 * GIB
     more = choose(long, options(), usable_bytes(32), host_bytes=64 * GIB).options
     assert more.activation_offload > 3 * GIB
