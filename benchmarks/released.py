@@ -6,12 +6,8 @@ built is what would be loaded.
 
 from typing import Any
 
-from ltx_core.tiny.header import (
-    TRANSFORMER_AS_RELEASED,
-    Generation,
-    audio_vae_section,
-    vocoder_section,
-)
+from ltx_core.tiny import header
+from ltx_core.tiny.header import TRANSFORMER_AS_RELEASED, Generation
 
 GENERATIONS: tuple[Generation, ...] = ("2.0", "2.3")
 
@@ -82,7 +78,7 @@ GEMMA_3_12B: dict[str, Any] = {
 
 
 def config(generation: Generation) -> dict[str, Any]:
-    """The header's config at full size. The audio VAE and the vocoder are the miniature's, which nothing measures."""
+    """The header's config at full size."""
     return {
         "transformer": transformer_section(generation),
         "vae": video_vae_section(generation),
@@ -147,3 +143,19 @@ def _decoder_blocks(generation: Generation) -> list[list[Any]]:
         ["compress_all", {"multiplier": 2}],
         ["res_x", {"num_layers": 2}],
     ]
+
+
+def audio_vae_section() -> dict[str, Any]:
+    """The audio VAE, 53.2 M parameters in every generation."""
+    section = header.audio_vae_section()
+    section["model"]["params"]["ddconfig"] |= {"ch": 128, "z_channels": 8, "num_res_blocks": 2}
+    return section
+
+
+def vocoder_section(generation: Generation) -> dict[str, Any]:
+    """The vocoder: 55.6 M parameters in 2.0; 128.5 M in 2.3, with the extension of its bandwidth."""
+    section = header.vocoder_section(generation)
+    if generation == "2.0":
+        return section | {"upsample_initial_channel": 1024}
+    widths = {"vocoder": 1536, "bwe": 512}
+    return {name: section[name] | {"upsample_initial_channel": width} for name, width in widths.items()}
