@@ -76,23 +76,37 @@ def spoken(seconds: float) -> str:
 
 
 LINE_SECONDS = 30.0
+READING = "reading the files once, since results are named by their content"
 
 
-class Downloading(Silent):
-    """The progress of a download, which no stage makes, told to those who watch stages."""
+class OfWeights(Silent):
+    """Progress with weights that no stage makes, such as of a download, passed on to those who watch stages."""
 
     NAME = "weights"
 
-    def __init__(self, listener: Listener) -> None:
-        self._listener = listener
+    def __init__(self, listener: Listener, why: str) -> None:
+        self._listener, self._why = listener, why
         self._began = False
 
     def advance(self, done: int, total: int, unit: str) -> None:
         """Pass it on; the first time as a start."""
         if not self._began:
             self._began = True
-            self._listener.started(self.NAME, "downloading")
+            self._listener.started(self.NAME, self._why)
         self._listener.advanced(self.NAME, done, total, unit)
+
+
+class WeightsLines(Silent):
+    """Progress of reading weights where there are no bars: a line for each file."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._unit = console, ""
+
+    def advance(self, done: int, total: int, unit: str) -> None:
+        """Print the line, if it is another file than before."""
+        if unit != self._unit:
+            self._unit = unit
+            self._console.print(f"weights: {READING}: {total} {unit}", highlight=False, markup=False, soft_wrap=True)
 
 
 class TerminalBars:

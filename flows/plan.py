@@ -91,9 +91,11 @@ def as_configured(stage: Stage[Any, Any], config: RunConfig) -> StageRun[Any]:
     return StageRun(stage=stage, config=section, shared=config.shared(), inputs={}, workspace=config.place())
 
 
-def plan(config: RunConfig, selection: Selection, pending: "Sequence[PendingFile]" = ()) -> Iterator[PlannedStage]:
+def plan(
+    config: RunConfig, selection: Selection, pending: "Sequence[PendingFile]" = (), progress: Progress = SILENT
+) -> Iterator[PlannedStage]:
     """Decide each stage in order; a stage after one that will run waits for its result, and one that needs weights
-    for those that are `pending`. Nothing is downloaded.
+    for those that are `pending`. Nothing is downloaded. `progress` gets the pace of reading weights for their digest.
 
     Raises:
         LtxError: footage or weights are missing or do not fit, or a stage cannot work as configured.
@@ -102,7 +104,7 @@ def plan(config: RunConfig, selection: Selection, pending: "Sequence[PendingFile
     selection = selection.wanted(config)
     shared, sections = (config.shared(), {}) if pending else prepare(config, selection)
     done: dict[str, Manifest[Any]] = {}
-    for planned in _decided(config, selection, shared, sections, done):
+    for planned in _decided(config, selection, shared, sections, done, progress):
         stage = planned.stage
         run = replace(as_configured(stage, config), shared=shared, inputs=done)
         readable = planned.will_run and (bool(sections) or not stage.needs_weights)
@@ -116,6 +118,7 @@ def _decided(
     shared: Shared,
     sections: Mapping[str, BaseModel],
     done: dict[str, Manifest[Any]],
+    progress: Progress,
 ) -> Iterator[PlannedStage]:
     """`sections`: none while a download is pending. `done` takes what need not run."""
     workspace = config.place()
@@ -137,6 +140,7 @@ def _decided(
             shared=shared,
             inputs={name: done[name] for name in needs},
             workspace=workspace,
+            progress=progress,
         )
         decision = decide(run)
         forced = stage.name in selection.forced

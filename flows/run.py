@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from rich.console import Console
 
 from datasets_spec import Manifest
 from flows.config import RunConfig
-from flows.listeners import Downloading, TerminalBars, TerminalLines
+from flows.listeners import READING, OfWeights, TerminalBars, TerminalLines
 from flows.plan import prepare, required_manifest
 from flows.report.page import write_record, write_report
 from flows.report.summary import FinishedRun, summarise, terminal_rows
@@ -157,13 +157,13 @@ def _run(
     def performed(run: StageRun[Any]) -> StageResult:
         def attempt() -> StageResult:
             tracked.begin(run)
-            result = perform(run, listener)
+            result = perform(replace(run, progress=OfWeights(watching, READING)), listener)
             tracked.finish(result)
             return result
 
         return around(run, lambda: with_retries(attempt, lambda message: watching.noted(run.stage.name, message)))
 
-    return run_stages(config, selection, performed, Downloading(watching))
+    return run_stages(config, selection, performed, OfWeights(watching, "downloading"))
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from flows.cli.arguments import (
     read_overrides,
 )
 from flows.config import DEFAULT_CONFIG, RunConfig, config_warnings
+from flows.listeners import WeightsLines
 from flows.plan import PlannedStage, check_here, downloads
 from flows.plan import plan as planned_stages
 from flows.report.record import PAGE, RECORD
@@ -52,7 +53,7 @@ def plan(
     pending = downloads(read, selection)
     if pending:
         console.print(download_table(pending))
-    planned = list(planned_stages(read, selection, pending))
+    planned = list(planned_stages(read, selection, pending, WeightsLines(Console(stderr=True))))
     console.print(plan_table(planned))
     for stage in planned:
         for line in stage.memory:
@@ -102,7 +103,7 @@ def run(
     check_here(read, selection)
     if read.tracking.uri is not None:
         answering(read.tracking, read.place())  # an error now, not when footage has been read and weights downloaded
-    planned = list(planned_stages(read, selection, downloads(read, selection)))
+    planned = list(planned_stages(read, selection, downloads(read, selection), WeightsLines(console)))
     print_warnings(console, (notice for stage in planned for notice in stage.notices))
     if not any(stage.will_run for stage in planned):
         for stage in planned:

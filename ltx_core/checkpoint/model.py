@@ -20,7 +20,7 @@ from ltx_core.checkpoint.architecture import (
 from ltx_core.checkpoint.keys import COMPONENTS, diffusers_name
 from ltx_core.checkpoint.stored import StoredTensor, Weight, grouped, tensors_digest
 from ltx_core.checkpoint.text_encoder import StoredTextEncoder, open_text_encoder
-from ltx_core.io.digest import DigestMemo, text_digest
+from ltx_core.io.digest import WEIGHTS, DigestMemo, text_digest
 
 SECTIONS = {
     "transformer": "transformer",
@@ -113,7 +113,7 @@ class Model:
         tensors = sorted(self.stored[component].items())
         by_file = {path: [one for one in tensors if one[1].path == path] for path in {s.path for _, s in tensors}}
         digests = [
-            memo.get(path, f"tensors:{component}", partial(tensors_digest, path, held))
+            memo.get(path, f"{WEIGHTS}:{component}", partial(tensors_digest, path, held, memo.progress))
             for path, held in sorted(by_file.items())
         ]
         described = self.modules.get(component, self.config.get(SECTIONS[component]))

@@ -6,16 +6,17 @@ products in fp8 and has no part in the weight's value.
 nvfp4: two e2m1 values a byte, an e4m3 scale for each 16 inputs, a float32 scale for the tensor.
 """
 
-import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
 from ltx_core.errors import CheckpointError
-from ltx_core.io.digest import DIGEST_LENGTH, changed
+from ltx_core.io.digest import changed, weights_digest
 from ltx_core.io.safetensors import TensorEntry, read_header
+from ltx_core.progress import Progress
 
 PLAIN, FP8, PACKED = ("F32", "F16", "BF16", "F64"), "F8_E4M3", "U8"
 """Dtypes of values that are stored as what they are, in fp8, and in nvfp4."""
@@ -25,8 +26,6 @@ TILE_ROWS, TILE_COLUMNS = 128, 4
 """Block scales of nvfp4 lie in tiles, and are padded to whole ones."""
 SCALE, TENSOR_SCALE, INPUT_SCALE = "_scale", "_scale_2", ".input_scale"
 """Names of scales beside `<module>.weight`: `weight_scale`, `weight_scale_2` and `input_scale`."""
-PIECE_BYTES = 2**24
-"""Host memory that a digest takes."""
 
 
 class StoredTensor(NamedTuple):
@@ -59,28 +58,22 @@ def tensors_of(*paths: Path) -> dict[str, StoredTensor]:
     }
 
 
-def tensors_digest(path: Path, tensors: Iterable[tuple[str, StoredTensor]], file: BinaryIO) -> str:
-    """SHA-256 over names, dtypes, shapes and bytes of some tensors of an opened file, `DIGEST_LENGTH` hex digits.
+def tensors_digest(path: Path, tensors: Iterable[tuple[str, StoredTensor]], progress: Progress, file: BinaryIO) -> str:
+    """BLAKE3 over names, dtypes, shapes and bytes of some tensors of an opened file, see `weights_digest`.
 
     Raises:
         ChangedError: the file is another than the one whose header said where they lie.
         CheckpointError: it ends inside one.
     """
-    digest, tensors = hashlib.sha256(), list(tensors)
-    header = read_header(path)
+    tensors, header = list(tensors), read_header(path)
     if any(header.tensors.get(stored.name) != stored.entry for _, stored in tensors):
         raise changed(path)
-    for name, stored in tensors:
-        digest.update(json.dumps([name, stored.dtype, stored.shape]).encode())
-        file.seek(stored.entry.begin)
-        left = stored.entry.end - stored.entry.begin
-        while left:
-            piece = file.read(min(left, PIECE_BYTES))
-            if not piece:
-                raise CheckpointError(f"{path} ends inside {stored.name}; copy or download the file again")
-            digest.update(piece)
-            left -= len(piece)
-    return digest.hexdigest()[:DIGEST_LENGTH]
+    size = os.fstat(file.fileno()).st_size
+    if cut := [stored.name for _, stored in tensors if stored.entry.end > size]:
+        raise CheckpointError(f"{path} ends inside {cut[0]}; copy or download the file again")
+    head = json.dumps([[name, stored.dtype, stored.shape] for name, stored in tensors]).encode()
+    spans = [(stored.entry.begin, stored.entry.end) for _, stored in tensors]
+    return weights_digest(path, file, spans, head=head, progress=progress)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ltx_core.checkpoint.stored import StoredTensor, tensors_digest, tensors_of
 from ltx_core.errors import CheckpointError
-from ltx_core.io.digest import DigestMemo, text_digest
+from ltx_core.io.digest import WEIGHTS, DigestMemo, text_digest
 from ltx_core.io.json_file import parse_object
 from ltx_core.io.safetensors import read_header
 
@@ -100,11 +100,15 @@ class StoredTextEncoder:
         if (files := self.folder) is not None:
             parts = {"text_encoder": (files.config, *files.weights), "tokenizer": files.tokenizer}
             return {
-                part: text_digest(*(word for path in paths for word in (path.name, memo.get(path))))
+                part: text_digest(*(word for path in paths for word in (path.name, memo.of_weights(path))))
                 for part, paths in parts.items()
             }
         weights, tokenizer = (
-            memo.get(self.path, f"tensors:{part}", partial(tensors_digest, self.path, sorted(tensors.items())))
+            memo.get(
+                self.path,
+                f"{WEIGHTS}:{part}",
+                partial(tensors_digest, self.path, sorted(tensors.items()), memo.progress),
+            )
             for part, tensors in (("text_encoder", self.weights), ("tokenizer", self.assets))
         )
         return {"text_encoder": text_digest(json.dumps(self.config, sort_keys=True), weights), "tokenizer": tokenizer}

@@ -1,24 +1,40 @@
-"""Digests of files by content, remembered as long as a file's size, times and inode are the same."""
+"""Digests of files by content, remembered as long as a file's size, times and inode are the same.
+
+Everything is known by its SHA-256 but weights, which are known by their BLAKE3: docs/decisions/weights_digest.md.
+"""
 
 import hashlib
 import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
+from blake3 import blake3
 
 from ltx_core.errors import ChangedError, DamagedError
 from ltx_core.io.json_file import read_json, write_json
 from ltx_core.io.regular import open_regular
 from ltx_core.io.table_file import read_table, write_table
+from ltx_core.progress import SILENT, Progress
 
 DIGEST_LENGTH = 32
-"""Hex digits kept of a SHA-256: 128 bits, far past accidental collision."""
-
+"""Hex digits kept of a digest: 128 bits, far past accidental collision."""
+PIECE_BYTES = 2**26
+"""Bytes of weights read at a time. Two such pieces are in memory."""
+WORTH_THREADS = 2**24
+"""Bytes of weights for which it pays to start threads."""
+SHOWN_BYTES = 2**30
+"""Bytes of weights whose reading is shown as it goes."""
+MIB = 2**20
+WEIGHTS = "blake3"
+"""The kind of a digest of a file of weights, as the memo has it."""
 
 GRANULARITY_NS = 2_000_000_000
 """The coarsest step of times that file systems keep (FAT: 2 s). Of a file that changed less than this before it was
@@ -59,6 +75,59 @@ def content_digest(file: BinaryIO) -> str:
     return hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST_LENGTH]  # type: ignore[arg-type]  # a narrower protocol
 
 
+def weights_digest(
+    path: Path,
+    file: BinaryIO,
+    spans: Sequence[tuple[int, int]] | None = None,
+    *,
+    head: bytes = b"",
+    progress: Progress = SILENT,
+) -> str:
+    """BLAKE3 of `head` and of the bytes of `file`, which is `path` opened, `DIGEST_LENGTH` hex digits, by all cores.
+
+    `spans`: the parts of the file, [begin, end), instead of all of it. `progress` gets the pace of a large one.
+
+    Raises:
+        ChangedError: the file ends before a span does.
+    """
+    spans = [(0, FileState.of(file).size)] if spans is None else spans
+    total, done = sum(end - begin for begin, end in spans), 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    digest = blake3(head, max_threads=cores if total >= WORTH_THREADS else 1)
+    for piece in _read_ahead(path, file, spans):
+        digest.update(piece)
+        done += len(piece)
+        if total >= SHOWN_BYTES:
+            progress.advance(done // MIB, total // MIB, f"MiB of {path.name}")
+    return digest.hexdigest()[:DIGEST_LENGTH]
+
+
+def _read_ahead(path: Path, file: BinaryIO, spans: Sequence[tuple[int, int]]) -> Iterator[memoryview]:
+    """The bytes of spans in order, in pieces; the next piece is read while the caller uses one."""
+    pieces = ((at, min(at + PIECE_BYTES, end)) for begin, end in spans for at in range(begin, end, PIECE_BYTES))
+    size = min(PIECE_BYTES, max((end - begin for begin, end in spans), default=0))
+    buffers = cycle((memoryview(bytearray(size)), memoryview(bytearray(size))))
+    with ThreadPoolExecutor(1, "reading weights") as thread:
+        before = None
+        for (begin, end), buffer in zip(pieces, buffers, strict=False):
+            coming = thread.submit(_filled, buffer[: end - begin], path, file, begin)
+            if before is not None:
+                yield before.result()
+            before = coming
+        if before is not None:
+            yield before.result()
+
+
+def _filled(buffer: memoryview, path: Path, file: BinaryIO, begin: int) -> memoryview:
+    done = 0
+    while done < len(buffer):
+        read = os.preadv(file.fileno(), [buffer[done:]], begin + done)
+        if not read:
+            raise changed(path)
+        done += read
+    return buffer
+
+
 def text_digest(*parts: str) -> str:
     """Digest of several strings; ("ab", "c") and ("a", "bc") differ."""
     return hashlib.sha256(json.dumps(parts, ensure_ascii=False).encode()).hexdigest()[:DIGEST_LENGTH]
@@ -73,8 +142,9 @@ class DigestMemo:
 
     COLUMNS = ("path", "kind", *FileState._fields, "digest")
 
-    def __init__(self, store: Path) -> None:
-        self.store = store
+    def __init__(self, store: Path, progress: Progress = SILENT) -> None:
+        """`progress` gets the pace of reading weights."""
+        self.store, self.progress = store, progress
         self._known: dict[tuple[str, str], tuple[FileState, str]] = {}
         self._answered: dict[Path, FileState] = {}
         self._changed = False
@@ -111,6 +181,14 @@ class DigestMemo:
         if watch:
             self._answered.setdefault(path, known[0])
         return known[1]
+
+    def of_weights(self, path: Path) -> str:
+        """The digest of a file of weights, or beside weights.
+
+        Raises:
+            OSError, ChangedError: as for `get`.
+        """
+        return self.get(path, WEIGHTS, partial(weights_digest, path, progress=self.progress))
 
     def check(self, *paths: Path) -> None:
         """See that every watched file whose digest was given, or only those of `paths`, is still the file it was.

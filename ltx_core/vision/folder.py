@@ -88,7 +88,7 @@ def check_image_size(encoder: StoredEncoder, image_size: int) -> None:
 
 def encoder_identity(encoder: StoredEncoder, memo: DigestMemo) -> str:
     """Digest of config and weights, by content; unchanged files are read once as long as `memo` is saved."""
-    return text_digest(*(part for path in encoder.files for part in (path.name, memo.get(path))))
+    return text_digest(*(part for path in encoder.files for part in (path.name, memo.of_weights(path))))
 
 
 def _weight_files(folder: Path) -> tuple[Path, ...]:
@@ -150,7 +150,7 @@ def locate_clip(location: str, progress: Progress) -> Path:
 def clip_identity(folder: Path, memo: DigestMemo) -> str:
     """Digest of every file that is read of the folder."""
     read = sorted(path for pattern in ALLOW for path in find_whole(folder, pattern))
-    return text_digest(*(part for path in read for part in (path.name, memo.get(path))))
+    return text_digest(*(part for path in read for part in (path.name, memo.of_weights(path))))
 
 
 def _checked(folder: Path) -> Path:

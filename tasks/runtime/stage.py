@@ -112,7 +112,8 @@ class StageRun(Generic[ConfigT_co]):
             planned.
         workspace: Where inputs, store and output lie.
         force: Compute anew, whatever is there.
-        progress: Is told how far the body is, and says when it must stop.
+        progress: Is told how far the body is, and says when it must stop. Where no body runs, it gets the pace of
+            reading weights for their digest.
         decision: The name of the output and why it is made; None until `tasks.runtime.decide` was asked.
         later: The stages that come after it in the same run.
     """
@@ -170,7 +171,7 @@ class StageRun(Generic[ConfigT_co]):
     @cached_property
     def memo(self) -> DigestMemo:
         """Digests of the files that the stage reads; `memo.check()` sees that they are still those."""
-        return self.workspace.digest_memo()
+        return self.workspace.digest_memo(self.progress)
 
     def identity(self) -> dict[str, Any]:
         """Everything that the output depends on, as JSON: the stage's own config, what it observes outside as the files

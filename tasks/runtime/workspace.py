@@ -6,6 +6,7 @@ from pathlib import Path
 from ltx_core.errors import ConfigError
 from ltx_core.io.digest import DigestMemo
 from ltx_core.io.json_file import read_json, write_json
+from ltx_core.progress import SILENT, Progress
 
 OWN = ("cache", "mlartifacts", "pool", "runs", "stages")
 """Folders of a workspace. Nothing in them is anybody's footage."""
@@ -79,9 +80,10 @@ class Workspace:
         """Output folder of one stage at one key."""
         return self.root / "stages" / name / key
 
-    def digest_memo(self) -> DigestMemo:
-        """Digests of footage and weights, remembered by path, size and modification time."""
-        return DigestMemo(self.pool / "media.parquet")
+    def digest_memo(self, progress: Progress = SILENT) -> DigestMemo:
+        """Digests of footage and weights, remembered by path, size and modification time. `progress` gets the
+        pace of reading weights."""
+        return DigestMemo(self.pool / "media.parquet", progress)
 
     def relative(self, path: Path) -> str:
         """`path` inside the workspace, as rows store it."""

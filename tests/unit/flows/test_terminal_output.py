@@ -6,7 +6,7 @@ import time
 import pytest
 from rich.console import Console
 
-from flows.listeners import StagePace, TerminalBars, TerminalLines, spoken
+from flows.listeners import StagePace, TerminalBars, TerminalLines, WeightsLines, spoken
 
 
 class Clock:
@@ -126,3 +126,16 @@ def until(out: io.StringIO, text: str) -> None:
     while text not in out.getvalue():
         assert time.monotonic() < deadline, out.getvalue()
         time.sleep(0.01)
+
+
+def test_a_plan_says_once_for_each_file_that_it_reads_weights() -> None:
+    console = Console(file=io.StringIO(), width=40)
+    lines = WeightsLines(console)
+    for name in ("a.safetensors", "b.safetensors"):
+        for done in (64, 128, 2000):
+            lines.advance(done, 2000, f"MiB of {name}")
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue().splitlines() == [
+        f"weights: reading the files once, since results are named by their content: 2000 MiB of {name}"
+        for name in ("a.safetensors", "b.safetensors")
+    ]
