@@ -4,6 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -158,6 +159,9 @@ class TerminalBars:
         """Print the line above the bars."""
         self._bars.console.print(f"[dim]{stage}:[/dim] {escape(message)}", highlight=False)
 
+    def shown(self, stage: str, page: Path) -> None:
+        """A note says so."""
+
 
 class TerminalLines:
     """Lines where nobody sees bars: each start and note, and how it goes every half minute. A context manager."""
@@ -193,6 +197,9 @@ class TerminalLines:
     def noted(self, stage: str, message: str) -> None:
         """Print it."""
         self._console.print(f"{stage}: {message}", highlight=False, markup=False, soft_wrap=True)
+
+    def shown(self, stage: str, page: Path) -> None:
+        """A note says so."""
 
     def _tell_now_and_then(self) -> None:
         while not self._over.wait(self._seconds):

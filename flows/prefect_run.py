@@ -3,9 +3,10 @@
 import base64
 import io
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +40,7 @@ from flows.run import Around, run_address, run_tracked, terminal
 from flows.selection import Selection
 from flows.server.answers import api_url
 from flows.server.processes import dead_runs, forget, recorded_process
+from flows.server.services import UI_VARIABLE, up_record
 from flows.signals import Ended
 from ltx_core.errors import ConfigError, LtxError, Stopped, TransientError
 from ltx_core.io.atomic import find_whole
@@ -57,13 +59,15 @@ def publish(summary: FinishedRun, run: TrackedRun, config: RunConfig) -> None:
 
     A browser opens no file of the disk from Prefect's page, so the link to the report leads to its copy in MLflow.
     """
-    address = run_address(config, run)
+    page = run_address(config, run, PAGE)
     create_markdown_artifact(
-        markdown=f"{summary.markdown()}\n\n[Report]({address}/artifacts/{PAGE}), also in `{summary.folder / PAGE}`",
+        markdown=f"{summary.markdown()}\n\n[Report]({page}), also in `{summary.folder / PAGE}`",
         key="result",
         description="Result of the run.",
     )
-    create_link_artifact(link=f"{address}/artifacts/{PAGE}", link_text="Report of the run", key="report")
+    create_link_artifact(
+        link=page, link_text="Report of the run", key="report", description="The page with everything, in MLflow."
+    )
     create_table_artifact(
         table=_plain(STAGE_HEADERS, stage_rows(summary)), key="stages", description="What each stage did."
     )
@@ -72,7 +76,9 @@ def publish(summary: FinishedRun, run: TrackedRun, config: RunConfig) -> None:
         key="quarantine",
         description="Items that were quarantined, each with its reason.",
     )
-    create_link_artifact(link=address, link_text="MLflow run", key="mlflow-run")
+    create_link_artifact(
+        link=run_address(config, run), link_text="MLflow run", key="mlflow-run", description="Curves and settings."
+    )
     for result in summary.results:
         for picture in find_whole(result.run.out, "*.png"):
             create_image_artifact(
@@ -139,6 +145,9 @@ class PrefectProgress:
         """Into the flow run's log, and onto the artifact, if the stage has begun."""
         get_run_logger().info("%s: %s", stage, message)
         self._update(stage, message)
+
+    def shown(self, stage: str, page: Path) -> None:
+        """MLflow has the page."""
 
     def _update(self, stage: str, description: str) -> None:
         share = 100.0 * self._pace.done / max(self._pace.total, 1)
@@ -257,6 +266,7 @@ def run_in_flow(config: RunConfig, selection: Selection) -> list[StageResult]:
     of_a_command = _is_of_a_command(run)
     if of_a_command:
         get_current_settings().client.max_retries = RETRIES
+        _link_to_mlflow_of_up()
     with get_client(sync_client=True) as client:
         crash_dead_runs(client)
     with recorded_process(str(run.id)), terminal() if of_a_command else nullcontext(Everyone()) as watching:
@@ -265,6 +275,14 @@ def run_in_flow(config: RunConfig, selection: Selection) -> list[StageResult]:
         ran = run_tracked(config, selection, key=str(run.id), name=run.name, watching=seen, around=_as_tasks())
         publish(ran.summary, ran.tracked, config)
     return ran.results
+
+
+def _link_to_mlflow_of_up() -> None:
+    """Let links to this run's page in MLflow lead where `ltx2-lora up` serves it, whatever its port."""
+    with suppress(ConfigError):  # a damaged record costs the run its link, and `up` and `down` say what to do about it
+        up = up_record()
+        if up is not None and up.mlflow_url is not None and up.process.is_alive():
+            os.environ.setdefault(UI_VARIABLE, up.mlflow_url)
 
 
 def _lost(watching: Listener, message: str) -> None:

@@ -23,26 +23,27 @@ from flows.report.page import write_record, write_report
 from flows.report.summary import FinishedRun, summarise, terminal_rows
 from flows.run_tracking import Tracked, tracked_settings
 from flows.selection import Selection, inputs_of
+from flows.server.services import UI_VARIABLE
 from ltx_core.errors import Stopped
 from ltx_core.progress import SILENT, Progress
 from tasks import STAGES
 from tasks.runtime.launch import StageResult, perform, with_retries
 from tasks.runtime.messages import Everyone, Listener
 from tasks.runtime.stage import StageRun
+from tasks.tracking.experiment import run_route
 from tasks.tracking.mlflow import TrackedRun
 
-UI_VARIABLE = "LTX2_MLFLOW_UI"
-"""Address of the MLflow UI that `ltx2-lora up` started; its worker passes it on to flow runs."""
 REPORT = "report"
 """Name of the page that is written at the end, for those who watch."""
 DEFAULT_UI = "http://127.0.0.1:5000"
 
 
-def run_address(config: RunConfig, run: TrackedRun) -> str:
-    """Link to one run: on the tracking server if one is configured, else on the UI that `ltx2-lora up` starts."""
+def run_address(config: RunConfig, run: TrackedRun, artifact: str | None = None) -> str:
+    """Link to one run, or to one of its artifacts: on the tracking server if one is configured, else on the UI that
+    `ltx2-lora up` starts."""
     uri = config.tracking.uri
     server = str(uri) if uri is not None and uri.is_http else os.environ.get(UI_VARIABLE, DEFAULT_UI)
-    return f"{server.rstrip('/')}/#/experiments/{run.experiment}/runs/{run.run_id}"
+    return f"{server.rstrip('/')}/{run_route(run.experiment, run.run_id, artifact)}"
 
 
 Perform = Callable[[StageRun[Any]], StageResult]
@@ -124,16 +125,16 @@ def run_tracked(
         summary = summarise(config, name, results, time.monotonic() - began)
         report = _report(config, summary, tracked, watching)
         tracked.conclude(summary, report)
-        return Ran(summary, report, tracked.shown)
+        return Ran(summary, report, tracked.mlflow_run)
 
 
 def _report(config: RunConfig, summary: FinishedRun, tracked: Tracked, watching: Listener) -> Path:
     """Write the page and the record of the run; shown like a stage, because previews of clips take a while."""
     watching.started(REPORT, "the stages are done")
-    settings, links = tracked_settings(config), {"MLflow": run_address(config, tracked.shown)}
+    settings, links = tracked_settings(config), {"MLflow": run_address(config, tracked.mlflow_run)}
     report = write_report(config, summary, settings, links, partial(watching.advanced, REPORT))
     shown = {"result": summary.lines(), "table": terminal_rows(summary)}
-    write_record(summary, settings, tracked.shown.run_id, shown)
+    write_record(summary, settings, tracked.mlflow_run.run_id, shown)
     return report
 
 

@@ -92,7 +92,7 @@ class Tracked:
         self._settings, self._before = flat_settings(tracked_settings(config)), record_before(config.place(), name)
         self._log = _open_log(config, key, config.tracking.run_name or run_label(self._settings, self._before), say)
         self.parent = LoggedRun(self._log, key)
-        self.shown = TrackedRun(self._log.client, self._log.experiment, str(self.parent.run_id()))
+        self.mlflow_run = TrackedRun(self._log.client, self._log.experiment, str(self.parent.run_id()))
         self.parent.params(tracked_settings(config))
         versions = {f"version.{p}": version(p) for p in VERSIONED}
         self.parent.tags({**versions, "git_commit": _git_commit(), "ltx2.folder": f"runs/{name}"})
@@ -100,8 +100,9 @@ class Tracked:
         self._mirror = self._beside(key, name)
         self.child: LoggedRun | None = None
         self._points: list[tuple[str, float, int]] = []
+        self._figures: list[tuple[str, float, int]] = []
         self._flushed_at = time.monotonic()
-        self._monitor = _system_metrics(self.parent, self.shown.run_id)
+        self._monitor = _system_metrics(self.parent, self.mlflow_run.run_id)
 
     def _beside(self, key: str, name: str) -> WandbMirror | None:
         """The mirror, begun when MLflow has the run, and ended by `end`: neither is left open where the other fails."""
@@ -142,6 +143,11 @@ class Tracked:
     def noted(self, stage: str, message: str) -> None:
         """Notes are in the stage's log."""
 
+    def shown(self, stage: str, page: Path) -> None:
+        """Put the page into the stage's run, over an earlier one: it is seen while the stage goes on."""
+        if self.child is not None:
+            self.child.artifacts([page])
+
     def finish(self, result: StageResult) -> None:
         """Close the stage's child run, or link to the run that built what was reused."""
         stage, folder, key = result.run.stage, result.run.out, result.run.decided.key
@@ -160,7 +166,7 @@ class Tracked:
             self.parent.tags(_link(name, folder))
         self.parent.tags({f"ltx2.stage.{name}": f"{result.state_name} {key}"})
         figures = {**_counts(result), **result.summary.figures}
-        self.parent.metrics((f"{name}/{k}", v, 0) for k, v in figures.items())
+        self._figures += [(f"{name}/{k}", v, 0) for k, v in figures.items()]
         if self._mirror is not None:
             self._mirror.summarize(name, {"state": result.state_name, **figures})
 
@@ -177,6 +183,7 @@ class Tracked:
     def end(self, status: str) -> None:
         """Close what is open, and say what MLflow has not taken, which a later run tells it."""
         self._flush()
+        self.parent.metrics(self._figures)  # last: MLflow's pages begin with what came first, which are losses
         if self.child is not None and status != "FINISHED":
             self.child.end(status)
         self._monitor.finish()

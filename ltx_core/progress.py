@@ -1,6 +1,7 @@
 """How long-running work tells of itself and learns that it should stop, without knowing who listens."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 from ltx_core.errors import Stopped
@@ -17,6 +18,9 @@ class Progress(Protocol):
 
     def note(self, message: str) -> None:
         """Say one line that a person should see."""
+
+    def show(self, page: Path) -> None:
+        """Say that a page to look at is there, or is there anew, while the work goes on."""
 
     @property
     def stopping(self) -> bool:
@@ -35,6 +39,9 @@ class Silent:
         return
 
     def note(self, message: str) -> None:
+        return
+
+    def show(self, page: Path) -> None:
         return
 
 

@@ -49,7 +49,7 @@ def write_report(
         facts["LoRA"] = link_to(str(facts["LoRA"]), summary.lora, page)
     if summary.quarantined:
         facts["quarantined"] = Link(f"{len(summary.quarantined)}, see what to do", "#quarantine")
-    facts |= {name: Link("open", address) for name, address in links.items()}
+    facts |= {name: Link(address, address) for name, address in links.items()}
     found = [
         _renders(summary, page),
         _samples(summary, page),

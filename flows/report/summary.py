@@ -1,5 +1,6 @@
 """The result of a run: its LoRA, its losses and scores, what it cost, and what could not be used."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -196,8 +197,11 @@ class FinishedRun:
 
     def markdown(self) -> str:
         """The same for MLflow's and Prefect's pages."""
-        facts = [f"- **{name}**: {text}" for name, text in self.facts().items()]
-        return "\n".join([*facts, *(["", "```", *lines, "```"] if (lines := self.quarantine_lines()) else [])])
+        facts = [f"- **{name}**: {_literal(text)}" for name, text in self.facts().items()]
+        if not self.quarantined:
+            return "\n".join(facts)
+        head, *items = (_literal(line.strip()) for line in self.quarantine_lines())
+        return "\n".join([*facts, "", head, "", *(f"- {item}" for item in items)])
 
     def lines(self) -> list[str]:
         """All of it for a terminal."""
@@ -205,6 +209,11 @@ class FinishedRun:
         if self.gallery is not None:
             facts.append(f"{'gallery':<12} {self.gallery}")
         return [*facts, *self.quarantine_lines()]
+
+
+def _literal(text: str) -> str:
+    """Markdown that shows the text as it is."""
+    return re.sub(r"[\\`*<>\[\]~]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
 
 
 def _size(file: Path) -> str:

@@ -17,10 +17,10 @@ from prefect.settings import (
     get_current_settings,
     temporary_settings,
 )
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from flows.server.answers import LOOPBACK
 
@@ -48,15 +48,42 @@ class OwnOrigins:
         await PlainTextResponse(refusal, status_code=403)(scope, receive, send)
 
 
+class OwnConnections:
+    """Lets the pages speak with `origins` alone: browsers keep to what a page's server says of that.
+
+    Prefect's pages ask a service that counts users for its settings, even where `server.analytics_enabled` is false.
+    """
+
+    def __init__(self, app: ASGIApp, origins: Collection[str]) -> None:
+        self.app = app
+        named = [origin for origin in origins if "[" not in origin]  # of IPv6, which such a list cannot name
+        sockets = [origin.replace("http", "ws", 1) for origin in named]
+        self.policy = " ".join(["connect-src 'self'", *named, *sockets])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Say it with every answer."""
+
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["Content-Security-Policy"] = self.policy
+            await send(message)
+
+        await self.app(scope, receive, sent)
+
+
+def own_addresses(settings: Settings) -> tuple[str, ...]:
+    """This machine and the addresses that are set for programs and pages, at their ports."""
+    given = [urlsplit(str(address)) for address in (settings.api.url, settings.server.ui.api_url) if address]
+    own = [f"http://{host}:{settings.server.api.port}" for host in LOOPBACK]
+    return tuple(dict.fromkeys([*own, *(f"{parts.scheme}://{parts.netloc}" for parts in given)]))
+
+
 def allowed_origins(settings: Settings) -> tuple[str, ...]:
-    """Where the server's pages are seen from: as set by the user, else this machine and the address that is set for
-    programs, at its port."""
+    """Where the server's pages are seen from: as set by the user, else its own addresses."""
     api = settings.server.api
     if "cors_allowed_origins" in api.model_fields_set:
         return tuple(origin.strip().rstrip("/") for origin in api.cors_allowed_origins.split(",") if origin.strip())
-    own = [f"http://{host}:{api.port}" for host in LOOPBACK]
-    given = [urlsplit(str(address)) for address in (settings.api.url, settings.server.ui.api_url) if address]
-    return tuple(dict.fromkeys([*own, *(f"{parts.scheme}://{parts.netloc}" for parts in given)]))
+    return own_addresses(settings)
 
 
 def guarded(app: ASGIApp, origins: Collection[str]) -> ASGIApp:
@@ -74,8 +101,12 @@ def main() -> None:
     settings = get_current_settings()
     api, origins = settings.server.api, allowed_origins(settings)
     with temporary_settings({PREFECT_SERVER_CORS_ALLOWED_ORIGINS: ",".join(origins)}):
+        app: ASGIApp = create_app(final=True)
+        if not settings.server.analytics_enabled:
+            known = dict.fromkeys([*own_addresses(settings), *origins])
+            app = OwnConnections(app, [origin for origin in known if origin != ANYWHERE])
         uvicorn.run(
-            guarded(create_app(final=True), origins),
+            guarded(app, origins),
             host=api.host,
             port=api.port,
             timeout_keep_alive=api.keepalive_timeout,

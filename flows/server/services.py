@@ -22,6 +22,9 @@ from ltx_core.io.lock import named_holder, read_holder, taken
 from ltx_core.process import ProcessRecord
 
 LOCAL = "127.0.0.1"
+UI_VARIABLE = "LTX2_MLFLOW_UI"
+"""Address of the MLflow UI that `ltx2-lora up` started, in the environment of its services and of the flow runs that
+its worker starts. A run that is typed finds it by `up_record`."""
 
 
 def require_free(port: int, wanted_for: str, remedy: str) -> None:
@@ -156,6 +159,8 @@ class UpRecord:
 
     process: ProcessRecord
     services: Mapping[str, ProcessRecord]
+    mlflow_url: str | None = None
+    """Address of its MLflow UI, once that was started."""
 
 
 @contextmanager
@@ -181,7 +186,9 @@ def only_up() -> Iterator[None]:
 def record_up(services: Sequence[Service]) -> None:
     """Leave word which process is `up`, and what it has started."""
     started = {service.name: asdict(service.record) for service in services}
-    write_bytes(_record(), json.dumps({**asdict(ProcessRecord.own()), "services": started}).encode())
+    addresses = [service.environment[UI_VARIABLE] for service in services if UI_VARIABLE in service.environment]
+    values = {**asdict(ProcessRecord.own()), "services": started, "mlflow_url": next(iter(addresses), None)}
+    write_bytes(_record(), json.dumps(values).encode())
 
 
 def up_record() -> UpRecord | None:
@@ -193,7 +200,7 @@ def up_record() -> UpRecord | None:
     try:
         values = json.loads(_record().read_bytes())
         services = {name: ProcessRecord.of(one) for name, one in values.get("services", {}).items()}
-        return UpRecord(ProcessRecord.of(values), services)
+        return UpRecord(ProcessRecord.of(values), services, values.get("mlflow_url"))
     except FileNotFoundError:
         return None
     except (AttributeError, KeyError, TypeError, ValueError) as problem:

@@ -21,10 +21,10 @@ from flows.config import config_warnings, load_config
 from flows.flows import CONFIG_VARIABLE
 from flows.generated import STORE, prefect_yaml
 from flows.prefect_run import crash_dead_runs
-from flows.run import UI_VARIABLE
 from flows.server.answers import LOOPBACK, answers, api_url, prefect_answers
 from flows.server.processes import end_dead_runs
 from flows.server.services import (
+    UI_VARIABLE,
     Service,
     end_leftovers,
     forget_up,

@@ -14,7 +14,7 @@ MOST_BYTES = 24 * 2**20
 """Of all files in a copy; base64 makes a third more of them. A browser takes that in at once."""
 VIDEO = re.compile(r'<video src="(?P<src>[^"]+)"(?: poster="(?P<poster>[^"]+)")?(?P<rest>[^>]*)></video>')
 IMAGE = re.compile(r'<img src="(?P<src>[^"]+)"')
-LINK = re.compile(r'<a href="(?P<href>(?!#|https?:)[^"]+)"[^>]*>(?P<text>.*?)</a>', re.DOTALL)
+LINK = re.compile(r'<a href="(?!#)[^"]+"[^>]*>(?P<text>.*?)</a>', re.DOTALL)
 MIB = 2**20
 
 
@@ -22,7 +22,8 @@ def self_contained(page: Path, most_bytes: int = MOST_BYTES) -> str:
     """The page with the files that its videos and images name inside it, in the order of the page.
 
     Once `most_bytes` are reached, a video gives way to a line that says how large it is and where it lies; one that is
-    gone, to a line that says so. Links to files become plain text, since they would lead nowhere.
+    gone, to a line that says so. Links to anywhere but the page itself become plain text, since
+    MLflow's frame may go nowhere else.
 
     Raises:
         FileNotFoundError: there is no such page.

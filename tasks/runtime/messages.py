@@ -95,6 +95,9 @@ class Listener(Protocol):
     def noted(self, stage: str, message: str) -> None:
         """One line that a person should see."""
 
+    def shown(self, stage: str, page: Path) -> None:
+        """A page to look at is there, or is there anew, while the stage goes on."""
+
 
 class Everyone:
     """Passes each event to several listeners, in order."""
@@ -122,6 +125,11 @@ class Everyone:
         for listener in self.listeners:
             listener.noted(stage, message)
 
+    def shown(self, stage: str, page: Path) -> None:
+        """Tell all."""
+        for listener in self.listeners:
+            listener.shown(stage, page)
+
 
 def encode(event: str, **fields: Any) -> bytes:
     """One line."""
@@ -142,6 +150,8 @@ def tell(listener: Listener, stage: str, line: bytes) -> dict[str, Any] | None:
             listener.measured(stage, **fields)
         case "noted":
             listener.noted(stage, **fields)
+        case "shown":
+            listener.shown(stage, Path(fields["page"]))
         case "finished" | "failed" as end:
             return {"event": end, **fields}
         case other:
@@ -204,6 +214,10 @@ class Reporter:
         line = one_line(message)
         self.send("noted", message=line)
         sys.stderr.write(f"{line}\n")
+
+    def show(self, page: Path) -> None:
+        """Name the page."""
+        self.send("shown", page=str(page))
 
     def send(self, event: str, **fields: object) -> None:
         """Write one event; a parent that is gone cannot listen and is no error here."""

@@ -160,6 +160,9 @@ class FollowerProgress:
         """Keep it in the log: it may differ from what the first rank says."""
         sys.stderr.write(f"rank {os.environ['RANK']}: {message}\n")
 
+    def show(self, page: Path) -> None:
+        """The first rank draws it."""
+
 
 def follow(request: Path, reporter: Reporter) -> None:
     """Run the body of the requested stage.

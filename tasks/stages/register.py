@@ -15,6 +15,7 @@ from ltx_core.io.json_file import read_json
 from tasks.runtime.shared import ConfigModel
 from tasks.runtime.stage import Observed, Outcome, Stage, StageRun
 from tasks.stages.render.jobs import best_checkpoint, final_checkpoint
+from tasks.tracking.experiment import run_route
 from tasks.tracking.mlflow import TrackedRun, connect, find_or_start, tracking_errors
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _gallery(folder: Path, tracked: TrackedRun) -> str:
         run_id = read_json(folder / "mlflow.json")["run_id"]
     except (FileNotFoundError, DamagedError):
         return f"Gallery: `{folder / 'gallery.html'}`"
-    return f"[Gallery](#/experiments/{tracked.experiment}/runs/{run_id}/artifacts/gallery.html)"
+    return f"[Gallery]({run_route(tracked.experiment, run_id, 'gallery.html')})"
 
 
 def _figures(checkpoint: Checkpoint) -> Figures:

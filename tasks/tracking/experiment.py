@@ -32,9 +32,19 @@ COLUMNS = (
 """Of the table of runs: kind and name."""
 
 
+WORKFLOW = "workflowType=machine_learning"
+"""Shows the pages for training; without it, a browser that was never there shows those for language models."""
+
+
+def run_route(experiment: str, run_id: str, artifact: str | None = None) -> str:
+    """Address of a run, or of one of its artifacts, in MLflow's pages, after the address of the server."""
+    place = "" if artifact is None else f"/artifacts/{artifact}"
+    return f"#/experiments/{experiment}/runs/{run_id}{place}?{WORKFLOW}"
+
+
 def charts_route(experiment: str) -> str:
     """Address of the view in MLflow's pages, after the address of the server."""
-    query = f"compareRunsMode=CHART&viewStateShareKey={VIEW}&workflowType=machine_learning"
+    query = f"compareRunsMode=CHART&viewStateShareKey={VIEW}&{WORKFLOW}"
     return f"#/experiments/{experiment}/runs?{query}"
 
 

@@ -15,15 +15,15 @@ from tests.browser.chromium import (
     opened,
     program,
 )
-from tests.browser.conftest import CAPTIONS, Seen
+from tests.browser.conftest import CAPTIONS, Shown
 
 STEPS = ["base", "step 1", "step 2"]
 FROM_DISK = [(page, size) for page in ("report", "gallery") for size in SIZES]
 
 
 @pytest.mark.parametrize(("name", "size"), FROM_DISK)
-def test_from_disk(browser: Browser, seen: Seen, name: str, size: str) -> None:
-    page: Path = getattr(seen, name)
+def test_from_disk(browser: Browser, shown: Shown, name: str, size: str) -> None:
+    page: Path = getattr(shown, name)
     with opened(browser, page.as_uri(), size) as watched:
         frame = watched.page.main_frame
         _check_page(frame)
@@ -32,8 +32,8 @@ def test_from_disk(browser: Browser, seen: Seen, name: str, size: str) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_samples_over_steps_are_small_and_in_order(browser: Browser, seen: Seen, size: str) -> None:
-    with opened(browser, seen.report.as_uri(), size) as watched:
+def test_samples_over_steps_are_small_and_in_order(browser: Browser, shown: Shown, size: str) -> None:
+    with opened(browser, shown.report.as_uri(), size) as watched:
         rows = watched.page.query_selector_all("#samples-over-steps [data-row]")
         assert len(rows) == len(CAPTIONS)
         for row in rows:
@@ -43,8 +43,8 @@ def test_samples_over_steps_are_small_and_in_order(browser: Browser, seen: Seen,
             assert max(widths) <= 240
 
 
-def test_a_row_in_view_plays_by_itself_and_both_bars_stop_it(browser: Browser, seen: Seen) -> None:
-    with opened(browser, seen.report.as_uri(), "desk") as watched:
+def test_a_row_in_view_plays_by_itself_and_both_bars_stop_it(browser: Browser, shown: Shown) -> None:
+    with opened(browser, shown.report.as_uri(), "desk") as watched:
         page = watched.page
         page.emulate_media(reduced_motion="no-preference")
         page.reload()
@@ -58,8 +58,8 @@ def test_a_row_in_view_plays_by_itself_and_both_bars_stop_it(browser: Browser, s
             page.click(f"{part} [data-do=play]")
 
 
-def test_one_video_is_heard_at_a_time(browser: Browser, seen: Seen) -> None:
-    with opened(browser, seen.report.as_uri(), "desk") as watched:
+def test_one_video_is_heard_at_a_time(browser: Browser, shown: Shown) -> None:
+    with opened(browser, shown.report.as_uri(), "desk") as watched:
         videos = watched.page.query_selector_all("#renders [data-row] video")
         for video in videos[:2]:
             video.click()

@@ -5,10 +5,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -185,6 +186,54 @@ class Lab:
     def cancel(self, run_id: UUID) -> None:
         """What `prefect flow-run cancel` does."""
         self.api.set_flow_run_state(run_id, Cancelling())
+
+
+@dataclass(frozen=True)
+class Up:
+    """`ltx2-lora up` in a Prefect home of its own."""
+
+    home: Path
+    url: str
+    mlflow_url: str
+    process: "subprocess.Popen[bytes]"
+    environment: dict[str, str]
+
+    @property
+    def said(self) -> str:
+        """What it printed so far."""
+        return (self.home / "said.txt").read_text()
+
+    def type(self, *words: str, seconds: float = PATIENCE) -> "subprocess.CompletedProcess[str]":
+        """Type a command in another terminal."""
+        return subprocess.run(
+            [str(PROGRAMS / words[0]), *words[1:]],
+            cwd=REPOSITORY,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=seconds,
+        )
+
+
+@contextmanager
+def started_up(config: Path, home: Path, more: Mapping[str, str] = MappingProxyType({})) -> Iterator[Up]:
+    """`ltx2-lora up` on free ports, with `more` in its environment, once it says that all is there."""
+    port, mlflow_port = str(free_port()), str(free_port())
+    url = f"http://127.0.0.1:{port}/api"
+    mine = {"PREFECT_HOME": str(home), "PREFECT_API_URL": url, "PREFECT_SERVER_API_PORT": port}
+    environment = watched({**os.environ, **QUIET, **mine, **more}, home / "watched")
+    words = [str(PROGRAMS / "ltx2-lora"), "up", "--config", str(config), "--mlflow-port", mlflow_port]
+    with (home / "said.txt").open("wb") as out:
+        process = subprocess.Popen(words, cwd=REPOSITORY, env=environment, stdout=out, stderr=subprocess.STDOUT)
+    up = Up(home, url, f"http://127.0.0.1:{mlflow_port}", process, environment)
+    try:
+        wait_for("`up`", lambda: "run it" in up.said or process.poll() is not None)
+        yield up
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            process.wait(PATIENCE)
 
 
 def children(workspace: Path) -> list[psutil.Process]:

@@ -1,75 +1,34 @@
 """`ltx2-lora up` and `down`, typed: everything is there, and then nothing is left."""
 
-import os
-import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows.generated import STORE, deployment_names
 from flows.server.answers import answers
-from tests.connections import asked_for, leaving, watched
-from tests.flows.lab import PATIENCE, PROGRAMS, QUIET, REPOSITORY, free_port, wait_for
+from flows.server.services import up_record
+from tests.connections import asked_for, leaving
+from tests.flows.lab import PATIENCE, Up, started_up, wait_for
 from tests.flows.toy import Toy
-
-
-@dataclass(frozen=True)
-class Up:
-    """`ltx2-lora up` in a Prefect home of its own."""
-
-    home: Path
-    url: str
-    mlflow_url: str
-    process: "subprocess.Popen[bytes]"
-    environment: dict[str, str]
-
-    @property
-    def said(self) -> str:
-        """What it printed so far."""
-        return (self.home / "said.txt").read_text()
-
-    def type(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        """Type a command in another terminal."""
-        return subprocess.run(
-            [str(PROGRAMS / words[0]), *words[1:]],
-            cwd=REPOSITORY,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=PATIENCE,
-        )
 
 
 @pytest.fixture(scope="module")
 def up(toy: Toy, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
     """Started, and everything said to be there."""
-    home, port, mlflow_port = tmp_path_factory.mktemp("up"), str(free_port()), str(free_port())
-    url = f"http://127.0.0.1:{port}/api"
-    mine = {"PREFECT_HOME": str(home), "PREFECT_API_URL": url, "PREFECT_SERVER_API_PORT": port}
-    environment = watched({**os.environ, **QUIET, **mine}, home / "watched")
-    words = [str(PROGRAMS / "ltx2-lora"), "up", "--config", str(toy.variant("up").config), "--mlflow-port", mlflow_port]
-    with (home / "said.txt").open("wb") as out:
-        process = subprocess.Popen(words, cwd=REPOSITORY, env=environment, stdout=out, stderr=subprocess.STDOUT)
-    started = Up(home, url, f"http://127.0.0.1:{mlflow_port}", process, environment)
-    wait_for("`up`", lambda: "run it" in started.said or process.poll() is not None)
-    yield started
-    if process.poll() is None:
-        process.terminate()
-        process.wait(PATIENCE)
+    with started_up(toy.variant("up").config, tmp_path_factory.mktemp("up")) as started:
+        yield started
 
 
 def test_everything_is_there(up: Up) -> None:
     assert up.process.poll() is None, up.said
     assert answers(f"{up.url}/health")
     assert answers(f"{up.mlflow_url}/health")
+    assert httpx.get(f"{up.url}/health").headers["content-security-policy"].startswith("connect-src 'self' http://127.")
     with temporary_settings({PREFECT_API_URL: up.url}), get_client(sync_client=True) as client:
         assert {one.name for one in client.read_deployments()} == deployment_names().keys()
 
@@ -77,6 +36,13 @@ def test_everything_is_there(up: Up) -> None:
             return client.request("POST", "/work_pools/{name}/workers/filter", path_params={"name": STORE}).json()
 
         assert [worker["status"] for worker in wait_for("worker", online)] == ["ONLINE"]
+
+
+def test_a_run_that_is_typed_finds_its_mlflow_whatever_the_port(up: Up) -> None:
+    with temporary_settings({PREFECT_HOME: up.home}):
+        found = up_record()
+    assert found is not None
+    assert found.mlflow_url == up.mlflow_url
 
 
 @pytest.mark.parametrize(

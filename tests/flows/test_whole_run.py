@@ -76,12 +76,12 @@ def test_the_result_with_a_link_to_the_report(artifacts: dict[str, Any], parent:
     said = artifacts["result"].data
     assert str(folders["train_lora"] / "lora.safetensors") in said
     assert "empty.mp4 (probe, empty_file)" in said
-    assert f"/runs/{parent.info.run_id}/artifacts/index.html)" in said
-    assert f"/runs/{parent.info.run_id}/artifacts/index.html)" in artifacts["report"].data
+    assert f"/runs/{parent.info.run_id}/artifacts/index.html?workflowType=machine_learning)" in said
+    assert f"/runs/{parent.info.run_id}/artifacts/index.html?workflowType=machine_learning)" in artifacts["report"].data
 
 
 def test_a_link_to_mlflow(artifacts: dict[str, Any], parent: Run) -> None:
-    assert f"/runs/{parent.info.run_id})" in artifacts["mlflow-run"].data
+    assert f"/runs/{parent.info.run_id}?workflowType=machine_learning)" in artifacts["mlflow-run"].data
 
 
 @pytest.mark.parametrize("picture", ["contact-sheet-miniature-train", "contact-sheet-miniature-eval", "renders"])

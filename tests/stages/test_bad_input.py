@@ -323,3 +323,6 @@ class _FillsDisk:
 
     def note(self, message: str) -> None:
         return
+
+    def show(self, page: Path) -> None:
+        return

@@ -56,6 +56,9 @@ class Listener:
     def noted(self, stage: str, message: str) -> None:
         self.notes.append(message)
 
+    def shown(self, stage: str, page: Path) -> None:
+        return
+
 
 @pytest.fixture(scope="session")
 def many(empty: Bench, tmp_path_factory: pytest.TempPathFactory) -> Bench:

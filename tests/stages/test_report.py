@@ -144,7 +144,7 @@ def test_a_copy_for_mlflow_needs_no_file(made: tuple[Bench, FinishedRun, Path]) 
     read = Reader(copy)
     assert len(read.all("video")) == len(Reader(made[2].read_text()).all("video"))
     assert all(str(tag["src"]).startswith("data:video/mp4;base64,") for tag in read.all("video"))
-    assert {str(tag["href"]) for tag in read.all("a") if not str(tag["href"]).startswith("#")} == {MLFLOW}
+    assert not [tag["href"] for tag in read.all("a") if not str(tag["href"]).startswith("#")]
 
 
 def test_a_damaged_record_of_the_run_before_is_passed_over(

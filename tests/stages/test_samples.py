@@ -119,7 +119,15 @@ def test_a_killed_run_goes_on_to_the_same_bytes_and_renders_nothing_twice(
     assert not (run.out / LORA_FILE).exists()
     before = tree(run.out / "samples")
     assert [sample.step for sample in kept_samples(run.out)] == [0, 1]
-    launch(run, Listener())
+    shown: list[tuple[str, bool]] = []
+
+    class Watcher(Listener):
+        def shown(self, stage: str, page: Path) -> None:
+            shown.append((page.relative_to(run.out).as_posix(), (run.out / LORA_FILE).exists()))
+
+    launch(run, Watcher())
+    assert [page for page, _ in shown] == ["samples.html"] * 2, "of steps 2 and 3"
+    assert not shown[0][1], "the page is there before the training ends"
     assert trained(run.out) == trained(whole)
     after = tree(run.out / "samples")
     assert {name: after[name] for name in before} == before

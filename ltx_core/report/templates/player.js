@@ -5,6 +5,10 @@
   const pressed = name => buttons(name).some(b => b.getAttribute("aria-pressed") === "true");
   const press = (name, on) => buttons(name).forEach(b => b.setAttribute("aria-pressed", String(on)));
   const clicked = (name, act) => buttons(name).forEach(b => { b.onclick = act; });
+  if (location.protocol === "blob:") // MLflow's frame, which may not go to a place in its own page
+    document.querySelectorAll('a[href^="#"]').forEach(a => {
+      a.onclick = e => { e.preventDefault(); document.getElementById(a.hash.slice(1))?.scrollIntoView(); };
+    });
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
   const rows = [...document.querySelectorAll("[data-row]")].map(element => {

@@ -56,7 +56,9 @@ class TrainingSamples:
         if ranks.is_first:
             if wanted:
                 self._rest()
-                progress.note(f"{'the base was' if not step else f'step {step} was'} rendered: see {self._show()}")
+                page = self._draw()
+                progress.note(f"{'the base was' if not step else f'step {step} was'} rendered: see {page}")
+                progress.show(page)
             self._check(files if step == 0 else ())
         ranks.wait()
 
@@ -80,7 +82,7 @@ class TrainingSamples:
         if self._device.startswith("cuda"):
             torch.cuda.empty_cache()
 
-    def _show(self) -> Path:
+    def _draw(self) -> Path:
         """Draw the page with all samples so far."""
         page = self._out / PAGE
         run_report(page, "Samples while it trains", {}, samples_over_steps(page, self._out))

@@ -9,7 +9,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_API_PORT, get_curre
 from prefect.settings import PREFECT_SERVER_CORS_ALLOWED_ORIGINS as ORIGINS
 from starlette.types import Message, Receive, Scope, Send
 
-from flows.server.api_server import allowed_origins, guarded
+from flows.server.api_server import OwnConnections, allowed_origins, guarded, own_addresses
 
 OWN = ("http://127.0.0.1:4200", "http://localhost:4200", "http://[::1]:4200", "http://gpu-box:4200")
 
@@ -85,3 +85,25 @@ def test_by_default_its_own_addresses_at_its_own_port() -> None:
 def test_what_the_user_names_holds() -> None:
     with temporary_settings({ORIGINS: "https://ltx.example/, http://10.0.0.5:4200"}):
         assert allowed_origins(get_current_settings()) == ("https://ltx.example", "http://10.0.0.5:4200")
+
+
+def test_pages_may_speak_with_their_own_server_alone() -> None:
+    """By HTTP and by WebSocket, at each of its names that such a list can have."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    with temporary_settings({PREFECT_API_URL: "http://gpu-box:4200/api", PREFECT_SERVER_API_PORT: 4200}):
+        app = OwnConnections(_answers, own_addresses(get_current_settings()))
+    asyncio.run(app({"type": "http", "headers": []}, receive, send))
+    policy = dict(sent[0]["headers"])[b"content-security-policy"].decode()
+    names = ("127.0.0.1", "localhost", "gpu-box")
+    assert policy.split() == [
+        "connect-src",
+        "'self'",
+        *(f"{scheme}://{name}:4200" for scheme in ("http", "ws") for name in names),
+    ]

@@ -35,10 +35,22 @@ RUN: Any = SimpleNamespace(experiment="1", run_id="abc")
 @pytest.mark.parametrize(
     ("uri", "ui", "address"),
     [
-        (None, None, "http://127.0.0.1:5000/#/experiments/1/runs/abc"),
-        (None, "http://127.0.0.1:5055/", "http://127.0.0.1:5055/#/experiments/1/runs/abc"),
-        ("https://mlflow.example/", "http://x", "https://mlflow.example/#/experiments/1/runs/abc"),
-        ("sqlite:////data/m.db", "http://127.0.0.1:5055", "http://127.0.0.1:5055/#/experiments/1/runs/abc"),
+        (None, None, "http://127.0.0.1:5000/#/experiments/1/runs/abc?workflowType=machine_learning"),
+        (
+            None,
+            "http://127.0.0.1:5055/",
+            "http://127.0.0.1:5055/#/experiments/1/runs/abc?workflowType=machine_learning",
+        ),
+        (
+            "https://mlflow.example/",
+            "http://x",
+            "https://mlflow.example/#/experiments/1/runs/abc?workflowType=machine_learning",
+        ),
+        (
+            "sqlite:////data/m.db",
+            "http://127.0.0.1:5055",
+            "http://127.0.0.1:5055/#/experiments/1/runs/abc?workflowType=machine_learning",
+        ),
     ],
 )
 def test_where_mlflow_shows_a_run(

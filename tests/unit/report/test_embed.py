@@ -14,19 +14,20 @@ def page_of(tmp_path: Path, row: PromptRow) -> Path:
     page = tmp_path / "pages" / "gallery.html"
     target = tmp_path / "lora.safetensors"
     target.write_bytes(b"weights")
-    links = table(["a"], [[link_to("the LoRA", target, page)], [Link("MLflow", "http://127.0.0.1:5000/#/x")]])
+    found = [link_to("the LoRA", target, page), Link("MLflow", "http://127.0.0.1:5000/#/x"), Link("a part", "#part")]
+    links = table(["a"], [[link] for link in found])
     gallery(page, "renders", {}, [row], [Section("Links", links)])
     return page
 
 
-def test_videos_are_inside_and_links_to_files_are_text(tmp_path: Path, row_of: Callable[..., PromptRow]) -> None:
+def test_videos_are_inside_and_links_to_elsewhere_are_text(tmp_path: Path, row_of: Callable[..., PromptRow]) -> None:
     row = row_of()
     page = page_of(tmp_path, row)
     read = Reader(self_contained(page))
     held = [base64.b64decode(str(video["src"]).removeprefix("data:video/mp4;base64,")) for video in read.all("video")]
     assert held == [render.video.read_bytes() for render in row.renders]
     assert all("controls" in video for video in read.all("video"))
-    assert [link["href"] for link in read.all("a")] == ["http://127.0.0.1:5000/#/x"]
+    assert [link["href"] for link in read.all("a")] == ["#part"], "a frame may go nowhere else"
     assert "the LoRA" in read.text
     assert "videos/" in page.read_text(), "the page itself is as it was"
 
