@@ -8,8 +8,9 @@ import json
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import cycle
 from pathlib import Path
@@ -26,12 +27,16 @@ from ltx_core.progress import SILENT, Progress
 
 DIGEST_LENGTH = 32
 """Hex digits kept of a digest: 128 bits, far past accidental collision."""
-PIECE_BYTES = 2**26
-"""Bytes of weights read at a time. Two such pieces are in memory."""
+PIECE_BYTES = 2**22
+"""Bytes of weights read at a time. A piece of 64 MiB falls out of the caches, and takes twice the processor time."""
+READERS = 4
+"""Threads that read weights ahead of the hashing, each one piece: copies from the page cache are slower than all cores
+hash, and a disk is fast only if it is asked for much at once."""
 WORTH_THREADS = 2**24
 """Bytes of weights for which it pays to start threads."""
 SHOWN_BYTES = 2**30
-"""Bytes of weights whose reading is shown as it goes."""
+"""Bytes of weights whose reading is shown as it goes, each `SHOWN_STEP` bytes."""
+SHOWN_STEP = 2**26
 MIB = 2**20
 WEIGHTS = "blake3"
 """The kind of a digest of a file of weights, as the memo has it."""
@@ -91,31 +96,31 @@ def weights_digest(
         ChangedError: the file ends before a span does.
     """
     spans = [(0, FileState.of(file).size)] if spans is None else spans
-    total, done = sum(end - begin for begin, end in spans), 0
+    total, done, shown = sum(end - begin for begin, end in spans), 0, 0
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     digest = blake3(head, max_threads=cores if total >= WORTH_THREADS else 1)
     for piece in _read_ahead(path, file, spans):
         digest.update(piece)
         done += len(piece)
-        if total >= SHOWN_BYTES:
+        if total >= SHOWN_BYTES and (done - shown >= SHOWN_STEP or done == total):
+            shown = done
             progress.advance(done // MIB, total // MIB, f"MiB of {path.name}")
     return digest.hexdigest()[:DIGEST_LENGTH]
 
 
 def _read_ahead(path: Path, file: BinaryIO, spans: Sequence[tuple[int, int]]) -> Iterator[memoryview]:
-    """The bytes of spans in order, in pieces; the next piece is read while the caller uses one."""
+    """The bytes of spans in order, in pieces; the next ones are read while the caller uses one."""
     pieces = ((at, min(at + PIECE_BYTES, end)) for begin, end in spans for at in range(begin, end, PIECE_BYTES))
     size = min(PIECE_BYTES, max((end - begin for begin, end in spans), default=0))
-    buffers = cycle((memoryview(bytearray(size)), memoryview(bytearray(size))))
-    with ThreadPoolExecutor(1, "reading weights") as thread:
-        before = None
-        for (begin, end), buffer in zip(pieces, buffers, strict=False):
-            coming = thread.submit(_filled, buffer[: end - begin], path, file, begin)
-            if before is not None:
-                yield before.result()
-            before = coming
-        if before is not None:
-            yield before.result()
+    buffers = cycle([memoryview(bytearray(size)) for _ in range(READERS)])
+    ahead: deque[Future[memoryview]] = deque()
+    with ThreadPoolExecutor(READERS, "reading weights") as threads:
+        for begin, end in pieces:
+            if len(ahead) == READERS:
+                yield ahead.popleft().result()
+            ahead.append(threads.submit(_filled, next(buffers)[: end - begin], path, file, begin))
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def _filled(buffer: memoryview, path: Path, file: BinaryIO, begin: int) -> memoryview:

@@ -39,7 +39,8 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """As weights of gigabytes are read."""
-    for name, value in {"PIECE_BYTES": 999, "WORTH_THREADS": 0, "SHOWN_BYTES": 0, "MIB": 1}.items():
+    small = {"PIECE_BYTES": 999, "WORTH_THREADS": 0, "SHOWN_BYTES": 0, "SHOWN_STEP": 0, "MIB": 1}
+    for name, value in small.items():
         monkeypatch.setattr(digest_module, name, value)
 
 
@@ -81,10 +82,14 @@ def test_pieces_threads_and_forks_change_nothing(file: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_pieces")
-def test_who_waits_is_told_how_far_it_is(file: Path) -> None:
+def test_who_waits_is_told_how_far_it_is(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     progress = Told()
     found(file, [(0, 500), (500, 2500)], progress=progress)
     assert progress.told == [(done, 2500, "MiB of weights.safetensors") for done in (500, 1499, 2498, 2500)]
+    monkeypatch.setattr(digest_module, "SHOWN_STEP", 1000)
+    progress.told.clear()
+    found(file, [(0, 500), (500, 2500)], progress=progress)
+    assert [done for done, *_ in progress.told] == [1499, 2500]
 
 
 def test_small_files_are_read_in_silence(file: Path) -> None:
