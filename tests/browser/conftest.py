@@ -93,6 +93,7 @@ def shown(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     )
     pages = {"PREFECT_SERVER_UI_ENABLED": "true", "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(folder / "prefect-pages")}
     with started_up(toy.config, folder / "up", pages) as up:
+        assert up.process.poll() is None, up.said
         chosen = json.dumps({"train_lora.rank": RANKS[0]})
         _type(up, "prefect", "deployment", "run", "ltx2-lora/ltx2-lora", "-p", f"overrides={chosen}", "--watch")
         _type(up, "ltx2-lora", "run", str(toy.config), "--set", f"train_lora.rank={RANKS[1]}")
