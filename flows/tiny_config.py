@@ -49,7 +49,7 @@ def write_trained_config(folder: Path, made: "Miniature", prompts: Sequence[str]
             "text_encoder": os.path.relpath(made.text_encoder, folder),
         },
         "prompts": {"validation": list(prompts), "negative": ""},  # it knows no words for bad videos
-        "memory": {"cpu_threads": 1},
+        "memory": {"cpu_threads": 2},
         "split": {"max_frozen_fraction": 1.0},
         "embed_text": {"dtype": "fp32"},
         "encode_latents": {"dtype": "fp32"},
