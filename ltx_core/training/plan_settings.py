@@ -15,7 +15,7 @@ from ltx_core.adapters.lycoris_layout import extra_work, lycoris_layers, most_in
 from ltx_core.engine.options import EngineOptions, LayerChoice
 from ltx_core.errors import ConfigError
 from ltx_core.memory.plan import GIB, Plan, plan
-from ltx_core.memory.training import AdapterWork, Training, TrainingStep
+from ltx_core.memory.training import AdapterWork, Training, TrainingStep, copied_bytes
 from ltx_core.memory.transformer import BatchShape, Shapes, linear_shapes, model_sizes, num_trained
 from ltx_core.shapes import PixelShape, audio_latent_frames
 from ltx_core.training.config import TrainSettings
@@ -23,6 +23,11 @@ from ltx_core.training.methods.settings import block_routes, check_block, num_pr
 
 if TYPE_CHECKING:
     from ltx_core.distributed.ranks import Ranks
+
+
+def checkpoint_bytes(settings: TrainSettings, num_trained: int) -> int:
+    """Return the host memory that the copy of a checkpoint takes while it is written."""
+    return copied_bytes(num_trained, settings.optimizer, averaged=settings.ema_decay is not None)
 
 
 def trained_weights(settings: TrainSettings, transformer: Shapes) -> tuple[int, AdapterWork]:
