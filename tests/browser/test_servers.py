@@ -70,8 +70,9 @@ def test_mlflow_s_page_that_compares_has_what_differs(browser: Browser, shown: S
 
 def test_mlflow_s_experiment_leads_to_the_loss_charts_of_both_runs(browser: Browser, shown: Shown) -> None:
     with opened(browser, f"{shown.mlflow}/#/experiments/1/runs?workflowType=machine_learning", "desk") as watched:
-        page = watched.page
-        page.get_by_role("link", name="charts", exact=True).click()
+        with watched.page.expect_popup() as opening:  # MLflow opens links of a note in a tab of their own
+            watched.page.get_by_role("link", name="charts", exact=True).click()
+        page = opening.value
         page.locator(".js-plotly-plot").first.wait_for()
         for rank in RANKS:
             page.get_by_text(f"rank {rank}").first.wait_for()
