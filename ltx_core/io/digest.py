@@ -97,8 +97,7 @@ def weights_digest(
     """
     spans = [(0, FileState.of(file).size)] if spans is None else spans
     total, done, shown = sum(end - begin for begin, end in spans), 0, 0
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    digest = blake3(head, max_threads=cores if total >= WORTH_THREADS else 1)
+    digest = blake3(head, max_threads=len(os.sched_getaffinity(0)) if total >= WORTH_THREADS else 1)
     for piece in _read_ahead(path, file, spans):
         digest.update(piece)
         done += len(piece)
