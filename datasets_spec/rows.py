@@ -14,8 +14,16 @@ Colors = Literal["sdr", "wide", "pq", "hlg"]
 AudioKind = Literal["voiced", "other", "silent", "none", "broken"]
 
 
+IMAGE_CONTAINERS = frozenset({"gif", "jpeg", "png", "webp"})
+
+
+def is_still(container: str, num_frames: int) -> bool:
+    """True of an image file without motion."""
+    return num_frames == 1 and container in IMAGE_CONTAINERS
+
+
 class Media(Record):
-    """One readable file of footage, as `probe` found it."""
+    """One readable file of footage, a video or an image, as `probe` found it."""
 
     KEY: ClassVar[str] = "media_id"
 
@@ -25,14 +33,14 @@ class Media(Record):
     relpath: str = Field(description="Path relative to the dataset's folder, with forward slashes.")
     path: str = Field(description="Absolute path.")
     caption: str = Field(description="The caption, exactly as it will be embedded.")
-    container: str = Field(description="Container format as ffmpeg names it.")
-    video_codec: str = Field(description="Codec of the video stream.")
+    container: str = Field(description="Container format as ffmpeg names it; of an image, its format.")
+    video_codec: str = Field(description="Codec of the video stream, or the format of an image.")
     width: int = Field(ge=1, description="Displayed width in pixels, rotation and pixel aspect applied.")
     height: int = Field(ge=1, description="Displayed height in pixels.")
     rotation: int = Field(description="Clockwise degrees by which decoded frames are turned for display.")
     num_frames: int = Field(ge=1, description="Frames in the video stream.")
     duration_seconds: float = Field(gt=0, description="From the first frame's time to the last frame's end.")
-    frame_rate: float = Field(gt=0, description="Mean frames per second.")
+    frame_rate: float = Field(gt=0, description="Mean frames per second; 1 of an image.")
     is_variable_rate: bool = Field(description="Whether frame intervals differ by more than rounding.")
     usual_rate: float = Field(
         gt=0, description="Frames per second at the usual interval, pauses left out; of telecined film, the film's."
@@ -47,6 +55,11 @@ class Media(Record):
     sound_path: str | None = Field(default=None, description="Absolute path of that audio file.")
     mask_key: str | None = Field(default=None, description="SHA-256 of its mask's file, if there is one.")
     mask_path: str | None = Field(default=None, description="Absolute path of that mask.")
+
+    @property
+    def is_image(self) -> bool:
+        """True of an image that does not move: it gives one clip of one frame, whatever length is asked for."""
+        return is_still(self.container, self.num_frames)
 
     def content(self) -> dict[str, Any]:
         """As of every row; where files beside it lie counts like its own path, and not at all without such files."""

@@ -17,7 +17,9 @@ class SpecModel(BaseModel):
 class VideoSpec(SpecModel):
     """Options for taking frames from a video. The VAE takes 8k+1 frames; other counts are floored with a warning."""
 
-    num_frames: int = Field(default=121, ge=1, description="Frames of a clip. Rounded down to 8k+1.")
+    num_frames: int = Field(
+        default=121, ge=1, description="Frames of a clip. Rounded down to 8k+1. An image has one frame."
+    )
     min_frames: int | None = Field(
         default=None, ge=1, description="Shortest usable length, in frames at `frame_rate`. Default: `num_frames`."
     )
@@ -116,9 +118,11 @@ class DatasetSpec(SpecModel):
         pattern=r"^[A-Za-z0-9_.-]+$",
         description="Name of the dataset, unique in a configuration.",
     )
-    instance_data_dir: Path = Field(description="Folder with the media files. It is searched recursively.")
+    instance_data_dir: Path = Field(description="Folder with the videos and images. It is searched recursively.")
     type: Literal["local"] = Field(default="local", description="Where the files are.")
-    dataset_type: Literal["video"] = Field(default="video", description="What the files are.")
+    dataset_type: Literal["video"] = Field(
+        default="video", description="What the files are. Images lie among the videos."
+    )
     caption_strategy: Literal["textfile", "filename", "instanceprompt"] = Field(
         default="textfile",
         description="Where captions come from: from NAME.txt beside the file, from the file's name, or from "

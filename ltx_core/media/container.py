@@ -148,7 +148,7 @@ def open_media(path: Path) -> Iterator[Any]:
         MediaError: EMPTY_FILE, UNREADABLE, TRUNCATED or NOT_MEDIA.
         TransientError: the file system failed in a way that a retry may mend.
     """
-    _check_bytes(path)
+    check_bytes(path)
     try:
         container = av.open(str(path), options=OPEN_OPTIONS)
         streams = container.streams
@@ -175,7 +175,13 @@ def demuxed(container: Any, *streams: Any) -> Iterator[Any]:
         return
 
 
-def _check_bytes(path: Path) -> None:
+def check_bytes(path: Path) -> None:
+    """See that a file can be read, and is neither empty nor shorter than it says.
+
+    Raises:
+        MediaError: EMPTY_FILE, UNREADABLE or TRUNCATED.
+        TransientError: the file system failed in a way that a retry may mend.
+    """
     try:
         with open_regular(path) as file:
             is_empty = not file.read(1)
@@ -188,7 +194,8 @@ def _check_bytes(path: Path) -> None:
             f"{path} cannot be read: {error.strerror}; a readable file is wanted. Mend its permissions or its link.",
         ) from error
     if is_empty:
-        raise MediaError(QuarantineReason.EMPTY_FILE, f"{path} has no bytes; a video is wanted. Copy it again.")
+        why = f"{path} has no bytes; a video or an image is wanted. Copy it again."
+        raise MediaError(QuarantineReason.EMPTY_FILE, why)
     if cut is not None:
         raise truncated(path, cut)
 

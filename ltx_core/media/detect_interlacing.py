@@ -20,10 +20,10 @@ import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
 from datasets_spec.rows import Colors, Scan
-from ltx_core.media.display import check_mappable, color_kind, is_transparent
+from ltx_core.media.display import TimedFrame, check_mappable, color_kind, is_transparent
 from ltx_core.media.errors import MediaError
 from ltx_core.media.frames import Filter
-from ltx_core.media.timeline import TimedFrame, timed_frames
+from ltx_core.media.timeline import timed_frames
 
 INTERLACED_SHARE, FLAGGED_SHARE = 0.2, 0.05
 """Of the frames that were looked at: in files that say nothing, and in those flagged as interlaced."""

@@ -242,6 +242,16 @@ class Display:
         return np.ascontiguousarray(picture)
 
 
+class TimedFrame(NamedTuple):
+    """One decoded frame; `time`, `end` and their `tolerance` in seconds, from when the file's first frame is shown."""
+
+    time: float
+    end: float
+    tolerance: float
+    display: Display
+    frame: Any
+
+
 def display_of(frame: Any, sample_aspect_ratio: Any) -> Display:
     """Read a decoded frame's display matrix and its stream's pixel aspect (width by height of one pixel, or None)."""
     aspect = float(sample_aspect_ratio or 1)

@@ -1,7 +1,6 @@
 """The search for footage in a folder, and for the audio files, masks and captions that belong to it."""
 
 import os
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from itertools import product
 from pathlib import Path
@@ -90,6 +89,11 @@ VIDEO_SUFFIXES = frozenset(
 )
 """Suffixes of video containers, lower case; whether the bytes are video is for `probe` to say."""
 
+IMAGE_SUFFIXES = frozenset({".gif", ".jpeg", ".jpg", ".png", ".webp"})
+"""Suffixes of images that are read, lower case; a GIF, PNG or WebP may be animated."""
+OTHER_IMAGES = frozenset({".avif", ".bmp", ".dng", ".heic", ".heif", ".jxl", ".tif", ".tiff"})
+"""Suffixes of images that are not, lower case."""
+
 AUDIO_SUFFIXES = frozenset({".aac", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".weba"})
 """Suffixes of audio alone, lower case."""
 
@@ -106,7 +110,7 @@ def nothing(_folder: Path) -> bool:
 
 
 def find_media(root: Path, left_out: LeftOut = nothing) -> list[Path]:
-    """Every file under `root` with a video suffix in any case, sorted by relative path with forward slashes.
+    """Every file under `root` with the suffix of a video or an image, in any case, sorted by path with slashes.
 
     Names that begin with a dot are skipped, with all they hold (macOS leaves `._clip.mp4` beside `clip.mp4`). Links to
     files count, dangling ones too, so that `probe` can say what is wrong with them; links to folders are not entered.
@@ -116,7 +120,12 @@ def find_media(root: Path, left_out: LeftOut = nothing) -> list[Path]:
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; footage is searched in one. Correct `instance_data_dir`.")
-    return _files(root, VIDEO_SUFFIXES, left_out)
+    return _files(root, VIDEO_SUFFIXES | IMAGE_SUFFIXES, left_out)
+
+
+def is_image(path: Path) -> bool:
+    """Return whether a file is an image, still or animated, by its name."""
+    return path.suffix.lower() in IMAGE_SUFFIXES
 
 
 def find_audios(root: Path, left_out: LeftOut = nothing) -> dict[str, list[Path]]:
@@ -156,11 +165,14 @@ def is_mask_name(name: str) -> bool:
     return name.lower().endswith(MASK_ENDING)
 
 
-def count_others(root: Path, known: Collection[Path], left_out: LeftOut = nothing) -> dict[str, int]:
-    """Return how many files under `root` are not `known`, by their suffix in lower case, or an empty string; hidden
+def find_others(root: Path, known: Collection[Path], left_out: LeftOut = nothing) -> dict[str, list[Path]]:
+    """Return the files under `root` that are not `known`, by their suffix in lower case, or an empty string; hidden
     ones, and what is no file, left out."""
-    others = (path for path in _all_files(root, left_out) if path not in known and path.is_file())
-    return dict(sorted(Counter(path.suffix.lower() for path in others).items()))
+    found: dict[str, list[Path]] = {}
+    for path in sorted(_all_files(root, left_out)):
+        if path not in known and path.is_file():
+            found.setdefault(path.suffix.lower(), []).append(path)
+    return dict(sorted(found.items()))
 
 
 def _files(root: Path, suffixes: Collection[str], left_out: LeftOut) -> list[Path]:

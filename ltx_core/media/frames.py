@@ -16,8 +16,8 @@ from av.video.reformatter import VideoReformatter
 
 from datasets_spec.rows import Scan
 from ltx_core.media.container import open_media, truncated, video_stream
-from ltx_core.media.display import picture
-from ltx_core.media.timeline import TimedFrame, timed_frames
+from ltx_core.media.display import TimedFrame, picture
+from ltx_core.media.timeline import timed_frames
 
 Resize = Callable[[int, int], tuple[int, int]]
 """From displayed (width, height) to the wanted (width, height)."""

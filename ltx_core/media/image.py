@@ -18,7 +18,7 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from ltx_core.errors import DataError
 from ltx_core.media.buckets import Size, cover_size, middle
-from ltx_core.media.display import SCALING
+from ltx_core.media.display import OPAQUE, SCALING
 
 PRESET = "veryfast"
 """Lightricks' own."""
@@ -99,24 +99,44 @@ def picture_size(path: Path) -> Size:
     """
     with _open(path) as image:
         try:  # of a PNG, EXIF may come last: all of it is read
-            sideways = image.getexif().get(0x0112, 1) >= 5
+            sideways = orientation(image) >= 5
         except (OSError, SyntaxError) as error:
             raise _damaged(path, error) from error
         return (image.height, image.width) if sideways else (image.width, image.height)
 
 
+def orientation(image: Image.Image) -> int:
+    """Return how an image is turned for display, as EXIF counts it: from 1, not at all, to 8; 5 and more lie on a
+    side."""
+    return int(image.getexif().get(0x0112, 1))
+
+
+def shown_pixels(image: Image.Image) -> tuple[npt.NDArray[np.uint8], bool]:
+    """Return an opened image, or the frame of it that is sought, as it is displayed: uint8 [H, W, 3] of sRGB, on black
+    where it is transparent; and whether it is so anywhere.
+
+    Raises:
+        DataError: its numbers are of 32 bits.
+        OSError, SyntaxError, ValueError, PyCMSError: it is damaged.
+    """
+    if image.mode in DEEP_MODES:
+        raise DataError(
+            f"it has numbers of 32 bits for colours ({image.mode}); save it as a PNG of 8 or 16 bits, or a JPEG"
+        )
+    turned = _in_srgb(ImageOps.exif_transpose(image)).convert("RGBA")
+    ground = Image.new("RGBA", turned.size, (0, 0, 0, 255))
+    is_clear = bool((np.asarray(turned.getchannel("A")) < OPAQUE).any())
+    return np.asarray(Image.alpha_composite(ground, turned).convert("RGB"), dtype=np.uint8), is_clear
+
+
 def _opened(path: Path) -> npt.NDArray[np.uint8]:
     with _open(path) as image:
-        if image.mode in DEEP_MODES:
-            raise DataError(
-                f"{path} has numbers of 32 bits for colours ({image.mode}); save it as a PNG of 8 or 16 bits, or a JPEG"
-            )
         try:
-            turned = _in_srgb(ImageOps.exif_transpose(image)).convert("RGBA")
+            return shown_pixels(image)[0]
         except (OSError, SyntaxError, ValueError, ImageCms.PyCMSError) as error:
             raise _damaged(path, error) from error
-    ground = Image.new("RGBA", turned.size, (0, 0, 0, 255))
-    return np.asarray(Image.alpha_composite(ground, turned).convert("RGB"), dtype=np.uint8)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
 
 
 def _in_srgb(image: Image.Image) -> Image.Image:

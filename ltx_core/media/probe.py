@@ -14,7 +14,9 @@ from datasets_spec.rows import Colors, Scan
 from ltx_core.media.container import decode_errors, num_indexes, open_media, preferred_audio, truncated, video_stream
 from ltx_core.media.detect_interlacing import look_at
 from ltx_core.media.errors import MediaError
+from ltx_core.media.find import is_image
 from ltx_core.media.frames import CYCLE, KEPT
+from ltx_core.media.image_frames import TOLERANCE, image_info
 from ltx_core.media.missing_frames import lost_picture
 from ltx_core.media.packets import BACK_SECONDS, UNSTAMPED, Packets, Track
 from ltx_core.media.reading import is_loose, packets_of
@@ -71,11 +73,13 @@ class Times:
 
 
 def probe_media(path: Path) -> MediaInfo:
-    """Read every packet of `path`, decode its first frame, and say what the file is.
+    """Read every packet of `path`, decode its first frame, and say what the file is; an image is decoded whole.
 
     Raises:
         MediaError: EMPTY_FILE, UNREADABLE, NOT_MEDIA, NO_VIDEO, TRUNCATED or DECODE_ERROR.
     """
+    if is_image(path):
+        return _image(path)
     with open_media(path) as container, decode_errors(path, "video"):
         stream = video_stream(container, path)
         packets = packets_of(path)
@@ -106,6 +110,29 @@ def probe_media(path: Path) -> MediaInfo:
             audio_channels=0 if decoder is None else decoder.channels,
             audio_rate=0 if decoder is None else decoder.sample_rate,
         )
+
+
+def _image(path: Path) -> MediaInfo:
+    found = image_info(path)
+    times = Times(found.shown, found.last_seconds, TOLERANCE)
+    return MediaInfo(
+        container=found.format,
+        video_codec=found.format,
+        width=found.width,
+        height=found.height,
+        rotation=found.rotation,
+        num_frames=len(found.shown),
+        duration_seconds=times.duration,
+        frame_rate=len(found.shown) / times.duration,
+        is_variable_rate=times.is_variable,
+        usual_rate=usual_rate(times.shown, times.tolerance, [Fraction(1)]),  # of a single frame
+        scan="progressive",
+        colors="sdr",
+        has_alpha=found.has_alpha,
+        audio_codec=None,
+        audio_channels=0,
+        audio_rate=0,
+    )
 
 
 def _check_whole(container: Any, stream: Any, packets: Packets, path: Path) -> None:

@@ -18,7 +18,16 @@ from ltx_core.media.errors import MediaError
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.measure import SILENCE_DB, frame_luma, is_same, laplacian_variance, perceptual_hash
 from ltx_core.media.quality import QualityThresholds, eval_split, judged, quarantined_clip
-from ltx_core.media.windows import Lengths, Sampling, Window, clip_lengths, sampling, scene_windows, whole_frames
+from ltx_core.media.windows import (
+    ONE_FRAME,
+    Lengths,
+    Sampling,
+    Window,
+    clip_lengths,
+    sampling,
+    scene_windows,
+    whole_frames,
+)
 
 THUMBNAIL = (8, 8)
 """Cells of luma, rows and columns, that frames are compared by: coarse, so that small movements do not count."""
@@ -215,6 +224,7 @@ def split_media(media: Media, spec: DatasetSpec, thresholds: QualityThresholds) 
     video, taken = spec.video, sampling(media, spec.video.frame_rate)
     rate, total = taken.rate, whole_frames(media.duration_seconds, taken.rate)
     lengths = clip_lengths(video.num_frames, video.min_frames, video.bucket_strategy, video.frame_interval)
+    lengths = ONE_FRAME if media.is_image else lengths
     bucket = bucket_size(media.width, media.height, spec.resolution, spec.resolution_type)
     fault = _unwanted(media, spec) or _fault(media, spec, total, lengths, bucket)
     if fault is not None:
@@ -313,7 +323,7 @@ def _clip(media: Media, spec: DatasetSpec, analysis: Analysis, window: Window) -
     rate = taken.rate
     bucket = bucket_size(*analysis.sizes[window.start], spec.resolution, spec.resolution_type)
     start = window.start / rate
-    channels = spec.audio.channels if spec.audio.auto_split else 0
+    channels = spec.audio.channels if spec.audio.auto_split and not media.is_image else 0
     figures = analysis.figures(window)
     width, height = bucket
     made = Clip(

@@ -4,14 +4,16 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
 
 from datasets_spec.quarantine import QuarantineReason
 from ltx_core.media.container import decode_errors, open_media, video_stream
-from ltx_core.media.display import ColorTags, Display, alpha_decoder, color_tags, display_of, tag
+from ltx_core.media.display import ColorTags, TimedFrame, alpha_decoder, color_tags, display_of, tag
 from ltx_core.media.errors import MediaError
+from ltx_core.media.find import is_image
+from ltx_core.media.image_frames import image_frames
 from ltx_core.media.reading import is_loose, key_seconds, listed_packets, packets_of
 
 SEEK_FROM_SECONDS = 3.0
@@ -21,24 +23,19 @@ SEEK_MARGINS_SECONDS = (0.5, 10.0)
 presentation time by a few frames, so seeking to the very time may land on a keyframe shown after it."""
 
 
-class TimedFrame(NamedTuple):
-    """One decoded frame; `time`, `end` and their `tolerance` in seconds, from when the file's first frame is shown."""
-
-    time: float
-    end: float
-    tolerance: float
-    display: Display
-    frame: Any
-
-
 def timed_frames(path: Path, start_seconds: float = 0.0) -> Iterator[TimedFrame]:
     """Frames in the order they are shown; the first is the file's first, or one on screen not after `start_seconds`.
 
     Where the file's clock jumps, as it does in joined recordings, it is continued: see `clock`.
 
+    An image file is read from its first frame on, wherever the wanted one is.
+
     Raises:
-        MediaError: the file cannot be opened or decoded; see `open_media`, `video_stream`.
+        MediaError: the file cannot be opened or decoded; see `open_media`, `video_stream`, `image_frames`.
     """
+    if is_image(path):
+        yield from image_frames(path)
+        return
     with open_media(path) as container, decode_errors(path, "video"):
         stream = video_stream(container, path)
         if is_loose(container) or alpha_decoder(stream) is not None:

@@ -66,8 +66,8 @@ class Sampling:
 def sampling(media: Media, wanted: float | Literal["native"]) -> Sampling:
     """Return how frames of a file are taken at a wanted rate. At its own they are taken in the middle of a frame's
     usual time on screen, so that times which wobble repeat and drop none; at another, at the beginning of each
-    interval."""
-    if wanted == "native":
+    interval. An image has one frame at any rate, and keeps its own."""
+    if wanted == "native" or media.is_image:
         return Sampling(native_rate(media.usual_rate), 0.5 / media.usual_rate, media.scan)
     return Sampling(wanted, 0.0, media.scan)
 
@@ -123,6 +123,10 @@ class Lengths:
         if not self.keep_own:
             return self.floored(self.longest)
         return math.ceil((self.floored(self.shortest) - 1) / self.interval) * self.interval + 1
+
+
+ONE_FRAME = Lengths(longest=1, shortest=1, interval=1, keep_own=False)
+"""Of a clip that is an image."""
 
 
 def clip_lengths(num_frames: int, min_frames: int | None, bucket_strategy: str, frame_interval: int) -> Lengths:

@@ -65,7 +65,7 @@ def train_draw(occurrence: SampleOccurrence, settings: TrainSettings, video_toke
         video_noise=generator("noise/video"),
         audio_noise=generator("noise/audio"),
         audio_given=_audio_is_given(occurrence, settings),
-        **_given(_chance(occurrence, settings, "first_frame"), settings),
+        **_given(sample, _chance(occurrence, settings, "first_frame"), settings),
     )
 
 
@@ -101,7 +101,7 @@ def eval_draw(sample: SampleInfo, sigma: float, settings: TrainSettings) -> Draw
         video_noise=generator("noise/video"),
         audio_noise=generator("noise/audio"),
         audio_given=chance("audio_given") < settings.audio_conditioning_probability,
-        **_given(chance("first_frame"), settings),
+        **_given(sample, chance("first_frame"), settings),
     )
 
 
@@ -111,7 +111,8 @@ def _chance(occurrence: SampleOccurrence, settings: TrainSettings, purpose: str)
     return torch.rand((), generator=generator).item()
 
 
-def _given(chance: float, settings: TrainSettings) -> _ImageDraw:
+def _given(sample: SampleInfo, chance: float, settings: TrainSettings) -> _ImageDraw:
+    chance = 1.0 if sample.is_one_frame else chance  # nothing would be left to learn
     if chance < settings.first_frame_probability:
         return {"picture_given": "first_frame", "given_frames": 1}
     if chance < settings.first_frame_probability + settings.prefix_probability:

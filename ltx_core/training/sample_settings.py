@@ -41,7 +41,7 @@ class SampleSettings(BaseModel):
     width: Edge | None = Field(
         default=None,
         description="Width in pixels, a multiple of 32. Default: size, length and frame rate are those of the bucket "
-        "that is trained on most.",
+        "that is trained on most; images count only where there are no videos.",
     )
     height: Edge | None = Field(default=None, description="Height in pixels, given together with `width`.")
     num_frames: Annotated[int, Field(ge=1, le=1025)] | None = Field(

@@ -33,6 +33,11 @@ class SampleInfo:
     absent_sound: tuple[int, ...] = ()
     """Audio latent frames at which its sound is missing; they carry no loss."""
 
+    @property
+    def is_one_frame(self) -> bool:
+        """True of an image: if its frame were given, nothing would be left to learn."""
+        return self.bucket.endswith("@1")
+
 
 class SampleSource(Protocol):
     """The encoded clips and captions of one run. The same clip always gives the same tensors."""

@@ -2,17 +2,18 @@
 
 import dataclasses
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from datasets_spec import Clip, DatasetSpec, Media, Quarantined, QuarantineReason
+from datasets_spec.rows import is_still
 from ltx_core.io.digest import changed, text_digest
 from ltx_core.io.regular import one_line, shown_name
 from ltx_core.media.audio import has_sound
 from ltx_core.media.clip import check_mask, keyed
 from ltx_core.media.errors import MediaError
-from ltx_core.media.find import caption_file, read_caption
+from ltx_core.media.find import OTHER_IMAGES, caption_file, is_image, read_caption
 from ltx_core.media.probe import MediaInfo, probe_media
 from ltx_core.progress import stop_if_asked
 from ltx_core.store.json_items import ItemStore
@@ -37,9 +38,6 @@ from tasks.stages.parts.footage_files import (
 SOURCE = "(source)"
 PLACEHOLDER = {"media_id": SOURCE, "relpath": SOURCE, "path": SOURCE, "caption": SOURCE, "dataset": SOURCE}
 """Stands for what is not in a file's bytes, so that renaming it or editing its caption decodes nothing."""
-
-
-IMAGES = frozenset({".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 
 
 class ProbeConfig(ConfigModel):
@@ -85,12 +83,15 @@ class Probe(Stage[ProbeConfig, Media]):
             for folder in dict.fromkeys(folders_of(dataset).values())
             for workspace in workspaces_in(folder)
         ]
-        return within + [
-            f"dataset {dataset.id}: {count} {_kind(suffix)} ignored: "
-            f"{'images are not trained on' if suffix in IMAGES else 'not known as video'}"
-            for dataset in run.shared.datasets
-            for suffix, count in ignored_files(dataset).items()
-        ]
+        return (
+            within
+            + [
+                f"dataset {dataset.id}: {len(files)} {_kind(suffix)} ignored: {_why_ignored(suffix, files)}"
+                for dataset in run.shared.datasets
+                for suffix, files in ignored_files(dataset).items()
+            ]
+            + [line for dataset in run.shared.datasets for line in _covers(dataset)]
+        )
 
     def run(self, run: StageRun[ProbeConfig]) -> Outcome:
         """A verdict for each file; of its bytes, the store may know what it is."""
@@ -120,8 +121,10 @@ class Probe(Stage[ProbeConfig, Media]):
             computed=computed,
             unit="files",
             figures={
-                "seconds_of_footage": sum(row.duration_seconds for row in rows),
-                "files_ignored": sum(sum(ignored_files(dataset).values()) for dataset in run.shared.datasets),
+                "seconds_of_footage": sum(row.duration_seconds for row in rows if not row.is_image),
+                "files_ignored": sum(
+                    len(files) for dataset in run.shared.datasets for files in ignored_files(dataset).values()
+                ),
             },
         )
 
@@ -197,6 +200,25 @@ def _kind(suffix: str) -> str:
     return f"{one_line(suffix)} files" if suffix else "files without a suffix"
 
 
+def _why_ignored(suffix: str, files: Sequence[Path]) -> str:
+    if suffix in OTHER_IMAGES:
+        return f"such an image is not read; save {one_line(shown_name(Path(files[0].name)))} as PNG or JPEG"
+    return "not known as video or image"
+
+
+def _covers(dataset: DatasetSpec) -> Iterator[str]:
+    """A warning of images that bear the name of a video, as downloaded covers do."""
+    media = find_files(dataset).media
+    videos = {path.with_suffix("") for path in media if not is_image(path)}
+    covers = [path for path in media if is_image(path) and path.with_suffix("") in videos]
+    if covers:
+        yield (
+            f"dataset {dataset.id}: {len(covers)} images have the name of a video, such as "
+            f"{one_line(shown_name(covers[0]))}, "
+            f"and are trained on beside it with its caption; move cover images to another folder"
+        )
+
+
 def named(clip: Clip, row: Media, spec: DatasetSpec) -> Clip:
     """The clip with the names of the file it was found in this time, and that file's mask."""
     start = clip.clip_id.partition("@")[2]
@@ -235,17 +257,20 @@ def files_beside(source: Source, info: MediaInfo, store: ItemStore, run: StageRu
     Raises:
         MediaError: NO_SOUND or BAD_MASK, one is missing, ambiguous or not what it should be; or it cannot be read.
     """
-    return _audio(source, store, run) | _mask(source, info, store, run)
+    return _audio(source, info, store, run) | _mask(source, info, store, run)
 
 
-def _audio(source: Source, store: ItemStore, run: StageRun[Any]) -> dict[str, str]:
-    """What the row says of the audio file that the dataset has for this video; nothing if it has no such folder.
+def _audio(source: Source, info: MediaInfo, store: ItemStore, run: StageRun[Any]) -> dict[str, str]:
+    """What the row says of the audio file that the dataset has for this video; nothing if it has no such folder, and of
+    an image.
 
     Raises:
         MediaError: NO_SOUND, there is none though one is wanted, or several, or no audio in it; or it cannot be read.
     """
     audio = source.dataset.audio
-    if audio.audio_dir is None or (not source.sounds and audio.missing_audio == "without"):
+    if audio.audio_dir is None or is_still(info.container, info.num_frames):
+        return {}
+    if not source.sounds and audio.missing_audio == "without":
         return {}
     names = ", ".join(one.path.name for one in source.sounds)
     if len(source.sounds) != 1:

@@ -80,7 +80,7 @@ class Split(Stage[SplitConfig, Clip]):
         lines = []
         for dataset in run.shared.datasets:
             wanted = dataset.video.frame_rate
-            files = [row for row in run.inputs["probe"] if row.dataset == dataset.id]
+            files = [row for row in run.inputs["probe"] if row.dataset == dataset.id and not row.is_image]
             if wanted == "native" or not files:
                 continue
             dropped, repeated = (
@@ -215,8 +215,9 @@ def _hold_out(clips: Sequence[Clip], shared: Shared) -> list[Clip]:
 
 
 def _figures(media: Sequence[Media], clips: Sequence[Clip]) -> dict[str, float]:
-    used = sum(clip.num_frames / clip.frame_rate for clip in clips)
-    total = sum(row.duration_seconds for row in media)
+    images = {row.media_id for row in media if row.is_image}
+    used = sum(clip.num_frames / clip.frame_rate for clip in clips if clip.media_id not in images)
+    total = sum(row.duration_seconds for row in media if not row.is_image)
     return {
         "buckets": len({clip.bucket for clip in clips}),
         "eval_clips": sum(clip.split == "eval" for clip in clips),
@@ -275,7 +276,7 @@ def draw_contact_sheets(clips: Sequence[Clip], rates: Mapping[str, float], run: 
 
 
 def _picked(clip: Clip) -> list[int]:
-    return [round(i * (clip.num_frames - 1) / (THUMBNAILS - 1)) for i in range(THUMBNAILS)]
+    return sorted({round(i * (clip.num_frames - 1) / (THUMBNAILS - 1)) for i in range(THUMBNAILS)})
 
 
 def _label(clip: Clip, usual_rate: float) -> str:
@@ -283,5 +284,5 @@ def _label(clip: Clip, usual_rate: float) -> str:
         f"{clip.audio} {clip.loudness_db:.0f} dB" if clip.audio not in ("none", "broken") else f"audio: {clip.audio}"
     )
     changed = resampled(usual_rate, clip.frame_rate, clip_seconds(clip)) if clip.phase_seconds == 0 else ""
-    rate = f"{clip.frame_rate:g} fps" + (f" ({changed})" if changed else "")
+    rate = "one frame" if clip.num_frames == 1 else f"{clip.frame_rate:g} fps" + (f" ({changed})" if changed else "")
     return f"{clip.clip_id}  {clip.bucket}  {rate}  {sound}  motion {clip.motion:.3f}  |  {clip.caption}"

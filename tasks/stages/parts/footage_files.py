@@ -11,7 +11,7 @@ from ltx_core.errors import ChangedError, DataError
 from ltx_core.io.digest import DigestMemo, file_digest
 from ltx_core.io.regular import is_plain_name, open_regular, shown_name
 from ltx_core.media.errors import MediaError
-from ltx_core.media.find import caption_file, count_others, find_audios, find_masks, find_media, is_mask_name
+from ltx_core.media.find import caption_file, find_audios, find_masks, find_media, find_others, is_mask_name
 from tasks.runtime.workspace import is_own_folder, workspace_around
 
 UNREADABLE, CHANGING = "unreadable", "changing"
@@ -71,8 +71,8 @@ def find_files(dataset: DatasetSpec) -> Found:
     found = [path for path in find_media(root, is_own_folder) if not _is_mask(path, dataset)]
     if not found:
         raise DataError(
-            f"dataset {dataset.id!r}: no media files under {root}; put .mp4, .mov, .webm or .mkv files there, or set "
-            f"instance_data_dir to the folder that holds them"
+            f"dataset {dataset.id!r}: no media files under {root}; put videos (.mp4, .mov, .webm, .mkv) or images "
+            f"(.png, .jpg, .webp) there, or set instance_data_dir to the folder that holds them"
         )
     sounds = {} if dataset.audio.audio_dir is None else find_audios(dataset.audio.audio_dir, is_own_folder)
     masks = (
@@ -128,8 +128,8 @@ def workspaces_in(folder: Path) -> list[Path]:
     return found
 
 
-def ignored_files(dataset: DatasetSpec) -> dict[str, int]:
-    """Count the files in a dataset's folder that are not used, by suffix."""
+def ignored_files(dataset: DatasetSpec) -> dict[str, list[Path]]:
+    """Return the files in a dataset's folder that are not used, by suffix."""
     root = dataset.instance_data_dir
     if not root.is_dir():
         return {}
@@ -142,7 +142,7 @@ def ignored_files(dataset: DatasetSpec) -> dict[str, int]:
     if masks is not None and masks.is_dir():
         found = find_masks(masks, beside=masks == root, left_out=is_own_folder)
         known |= {path for paths in found.values() for path in paths}
-    return count_others(root, known, is_own_folder)
+    return find_others(root, known, is_own_folder)
 
 
 def footage_digests(dataset: DatasetSpec, memo: DigestMemo) -> dict[str, Any]:

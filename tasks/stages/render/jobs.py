@@ -70,8 +70,9 @@ def held_out(run: StageRun[RenderValidationConfig], mode: Mode) -> list[tuple[Cl
     rows: list[Latent] = [row for row in run.inputs["encode_latents"] if row.split == "eval"]
     if mode == "s2v":
         rows = [row for row in rows if row.has_audio_loss and clips[row.clip_id].audio != "silent"]
-    if mode == "extend":
-        rows = [row for row in rows if row.video_shape[1] > run.config.extend_latent_frames]
+    if mode in ("i2v", "extend"):  # which leave nothing to generate of an image
+        given = run.config.extend_latent_frames if mode == "extend" else 1
+        rows = [row for row in rows if row.video_shape[1] > given]
     return [(clips[row.clip_id], row) for row in sorted(rows, key=lambda row: row.clip_key)]
 
 

@@ -10,6 +10,9 @@ from ltx_core.training.plan_settings import Bucket
 from ltx_core.training.sample_settings import SampleSettings
 from tasks.runtime.shared import Shared
 
+USUAL_RATE = 25.0
+"""Frames per second of a sample where only images are trained on, which have no rate."""
+
 
 def sample_requests(settings: TrainSettings, shared: Shared, buckets: Sequence[Bucket]) -> tuple[RenderRequest, ...]:
     """Return every sample of a step; none where samples are off, or where there is no prompt or no clip."""
@@ -37,11 +40,13 @@ def sample_requests(settings: TrainSettings, shared: Shared, buckets: Sequence[B
 
 
 def _size(samples: SampleSettings, buckets: Sequence[Bucket]) -> tuple[PixelShape, float]:
-    """What is asked for, and for the rest the bucket that is trained on most; the larger one of equals."""
-    most = max(buckets, key=lambda bucket: (bucket.occurrences, bucket.shape.floored().latent().tokens, bucket.name))
+    """What is asked for, and for the rest the bucket that is trained on most, not of images if there are videos; the
+    larger one of equals."""
+    moving = [bucket for bucket in buckets if bucket.shape.frames > 1] or buckets
+    most = max(moving, key=lambda bucket: (bucket.occurrences, bucket.shape.floored().latent().tokens, bucket.name))
     own = most.shape.floored()
     shape = PixelShape(samples.whole_frames or own.frames, samples.height or own.height, samples.width or own.width)
-    return shape, samples.frame_rate or most.frame_rate
+    return shape, samples.frame_rate or (most.frame_rate if own.frames > 1 else USUAL_RATE)
 
 
 def _guidance(samples: SampleSettings) -> Guidance:

@@ -29,6 +29,7 @@ GOES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"minimum_image_size": "512"}, {"minimum_image_size": 512.0}),
     ({"disabled": False, "default": False, "dataset_type": "video"}, {"id": "clips"}),
     ({"dataset_type": "eval"}, {"eval_fraction": 1.0}),
+    ({"dataset_type": "image"}, {}),
     ({"only_instance_prompt": True, "instance_prompt": "It moves."}, {"caption_strategy": "instanceprompt"}),
     ({"audio": {"allow_zero_audio": True}}, {"repeats": 1}),
     ({"probability": "1"}, {"repeats": 1}),
@@ -37,7 +38,6 @@ GOES: list[tuple[dict[str, Any], dict[str, Any]]] = [
 ]
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"type": "aws"}, "only local folders are read"),
-    ({"dataset_type": "image"}, "images are not built yet"),
     ({"dataset_type": "audio"}, "dataset 'clips': audio without videos is not trained; name it in the s2v_datasets"),
     ({"s2v_datasets": "voices"}, "option 's2v_datasets' names 'voices'; datasets of audio are: none"),
     ({"s2v_datasets": ["a", "b"]}, "names 'a', 'b'; a video's audio is cut from one dataset"),
