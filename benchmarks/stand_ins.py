@@ -5,6 +5,7 @@ At toy sizes they are the miniature, so that scripts can be tried on a CPU.
 
 import json
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +47,16 @@ def write_stand_ins(folder: Path, *, tiny: bool) -> Path:
     if tiny:
         write_checkpoint(checkpoint, "2.0", 0)
         write_gemma(encoder, 0)
+        write_all_footage(folder / "footage", tiny=True)
     else:
-        full_size.write(checkpoint)
-        write_full_gemma(encoder)
-    write_all_footage(folder / "footage", tiny=tiny)
+        with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:  # a CUDA context does not outlast a fork
+            makings = [
+                pool.submit(full_size.write, checkpoint),
+                pool.submit(write_full_gemma, encoder),
+                pool.submit(write_all_footage, folder / "footage", tiny=False),
+            ]
+            for making in makings:
+                making.result()
     return write_config(folder, TINY if tiny else FULL)
 
 

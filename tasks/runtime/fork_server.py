@@ -2,7 +2,8 @@
 
 torch, diffusers and transformers take seconds to import, and each stage has a process of its own. So one process of a
 run imports them, the next stage's while the current one works, and forks a stage's process, which has them at once. It
-does nothing else: it starts no thread and touches no GPU, since neither outlasts a fork.
+does nothing else: it starts no thread and touches no GPU, since neither outlasts a fork. Some libraries look for a GPU
+when they are imported (diffusers does), so GPUs are hidden from this process and seen again in what it forks.
 
 Standard input is the run's end of a socket; its messages are those of `tasks.runtime.stage_process`. When the run's
 process ends, however it ends, the socket closes and this process ends, and with it, by the signal that they asked the
@@ -35,6 +36,9 @@ MAX_MESSAGE = 2**16
 NUM_HANDLES = 3
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Meant for the run's process, which says here that it ends."""
+NO_GPU = {"CUDA_VISIBLE_DEVICES": "", "PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+"""Variables by which PyTorch knows that there is no GPU without asking the driver, which is of no use to a fork of who
+has asked it."""
 PR_SET_NAME = 15
 NAME = "ltx2:"
 """Beginning of the names of stages' processes, as `ps -e` and `top` show them."""
@@ -49,6 +53,9 @@ class Server:
         """Modules to import, in this order."""
         self.children: dict[int, socket.socket] = {}
         """By its number, where the run hears of a process that has not ended."""
+        self.hidden = {name: os.environ.get(name) for name in NO_GPU}
+        """What the forked processes are to find in place of `NO_GPU`."""
+        os.environ.update(NO_GPU)
         self.ignored = [number for number in ENDING if signal.getsignal(number) == signal.SIG_IGN]
         self.selector = selectors.PollSelector()
         self.selector.register(orders, selectors.EVENT_READ, self._order)
@@ -116,6 +123,9 @@ class Server:
             for number in ENDING:
                 signal.signal(number, signal.SIG_IGN if number in self.ignored else signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+            for name in NO_GPU:
+                del os.environ[name]
+            os.environ.update({name: value for name, value in self.hidden.items() if value is not None})
             os.environ.update(order["variables"])
             ctypes.CDLL(None).prctl(PR_SET_NAME, f"{NAME}{order['stage']}".encode())
             gc.freeze()  # what was imported stays
