@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from datasets_spec.rows import Render as Render
     from datasets_spec.rows import Text as Text
     from datasets_spec.spec import AudioSpec as AudioSpec
+    from datasets_spec.spec import CaptionSpec as CaptionSpec
     from datasets_spec.spec import DatasetSpec as DatasetSpec
     from datasets_spec.spec import VideoSpec as VideoSpec
 
@@ -36,7 +37,7 @@ _MODULES = {
     "quarantine": ("Quarantined", "QuarantineReason"),
     "record": ("Record", "location"),
     "rows": ("Checkpoint", "Clip", "Frames", "Latent", "Media", "Published", "Registered", "Render", "Text"),
-    "spec": ("AudioSpec", "DatasetSpec", "VideoSpec"),
+    "spec": ("AudioSpec", "CaptionSpec", "DatasetSpec", "VideoSpec"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 __all__ = list(_HOMES)

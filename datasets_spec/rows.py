@@ -22,6 +22,15 @@ def is_still(container: str, num_frames: int) -> bool:
     return num_frames == 1 and container in IMAGE_CONTAINERS
 
 
+ADDED = {"absent_sound": [], "variants": [], "caption_dropout": None}
+"""Fields that rows did not have from the beginning, with what they mean where they are missing."""
+
+
+def with_what_it_has(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a row without those `ADDED` fields that say nothing."""
+    return {name: value for name, value in content.items() if name not in ADDED or value != ADDED[name]}
+
+
 class Media(Record):
     """One readable file of footage, a video or an image, as `probe` found it."""
 
@@ -33,6 +42,7 @@ class Media(Record):
     relpath: str = Field(description="Path relative to the dataset's folder, with forward slashes.")
     path: str = Field(description="Absolute path.")
     caption: str = Field(description="The caption, exactly as it will be embedded.")
+    variants: list[str] = Field(default=[], description="Further captions; each sample draws one of all.")
     container: str = Field(description="Container format as ffmpeg names it; of an image, its format.")
     video_codec: str = Field(description="Codec of the video stream, or the format of an image.")
     width: int = Field(ge=1, description="Displayed width in pixels, rotation and pixel aspect applied.")
@@ -57,6 +67,11 @@ class Media(Record):
     mask_path: str | None = Field(default=None, description="Absolute path of that mask.")
 
     @property
+    def captions(self) -> tuple[str, ...]:
+        """All captions of it, of which each sample draws one."""
+        return self.caption, *self.variants
+
+    @property
     def is_image(self) -> bool:
         """True of an image that does not move: it gives one clip of one frame, whatever length is asked for."""
         return is_still(self.container, self.num_frames)
@@ -64,7 +79,7 @@ class Media(Record):
     def content(self) -> dict[str, Any]:
         """As of every row; where files beside it lie counts like its own path, and not at all without such files."""
         without = {name for name in ("sound_path", "mask_path") if getattr(self, name) is None}
-        return {name: value for name, value in super().content().items() if name not in without}
+        return {name: value for name, value in with_what_it_has(super().content()).items() if name not in without}
 
 
 class Clip(Record):
@@ -83,6 +98,7 @@ class Clip(Record):
     mask_key: str | None = Field(default=None, description="SHA-256 of the file that says where it is trained on.")
     mask_path: str | None = location("Absolute path of that mask.", default=None)
     caption: str = Field(description="The caption.")
+    variants: list[str] = Field(default=[], description="Further captions; each sample draws one of all.")
     start_seconds: float = Field(ge=0, description="Start, counted from the file's first frame.")
     frame_rate: float = Field(gt=0, description="Frames per second of the clip: its file's own, or resampled.")
     phase_seconds: float = Field(
@@ -114,7 +130,12 @@ class Clip(Record):
 
     def content(self) -> dict[str, Any]:
         """As of every row, but for what most have not, so that those are known as before there was such a thing."""
-        return {name: value for name, value in super().content().items() if name != "absent_sound" or value}
+        return with_what_it_has(super().content())
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """All captions of it, of which each sample draws one."""
+        return self.caption, *self.variants
 
     @property
     def has_sound(self) -> bool:
@@ -145,6 +166,10 @@ class Latent(Record):
     clip_key: str = Field(description="Content key of the clip.")
     latent_key: str = Field(description="Digest of clip key, VAE identities and encode options.")
     caption: str = Field(description="The caption; its embedding is found by this text.")
+    variants: list[str] = Field(default=[], description="Further captions; each sample draws one of all.")
+    caption_dropout: float | None = Field(
+        default=None, description="Fraction of its samples without a caption; none: as the training says."
+    )
     bucket: str = Field(description="`WxH@F`.")
     split: Split = Field(description="`train` or `eval`.")
     repeats: int = Field(ge=1, description="Samples in an epoch.")
@@ -164,7 +189,12 @@ class Latent(Record):
 
     def content(self) -> dict[str, Any]:
         """As of every row, but for what most have not, so that those are known as before there was such a thing."""
-        return {name: value for name, value in super().content().items() if name != "absent_sound" or value}
+        return with_what_it_has(super().content())
+
+    @property
+    def captions(self) -> tuple[str, ...]:
+        """All captions of it, of which each sample draws one."""
+        return self.caption, *self.variants
 
     @property
     def has_sound(self) -> bool:

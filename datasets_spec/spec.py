@@ -103,6 +103,54 @@ class AudioSpec(SpecModel):
         return self
 
 
+TRIGGER_MARKER = "[trigger]"
+"""Stands in captions for the trigger word of their dataset."""
+
+
+class CaptionSpec(SpecModel):
+    """Options for making captions of what is written."""
+
+    trigger: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        pattern=r"^\S(.*\S)?$",
+        description="Trigger word, which replaces `[trigger]` in captions. In prompts, write the word itself.",
+    )
+    trigger_place: Literal["marker", "front"] = Field(
+        default="marker",
+        description="`marker`: the trigger word is only put where `[trigger]` is. `front`: it is also put in front of "
+        "captions that do not contain it, followed by a comma.",
+    )
+    lines: Literal["join", "variants"] = Field(
+        default="join",
+        description="Lines of a text file: one caption together, or variants of which each sample draws one. The "
+        "eval loss and renders use the first.",
+    )
+    tag_shuffles: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Number of random orders of a caption's comma-separated tags that are variants beside the written "
+        "order. Each is embedded once, so text features take as many times more space.",
+    )
+    dropout: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="Fraction of the samples of this dataset that are trained with an empty caption. Default: "
+        "`train_lora.caption_dropout`.",
+    )
+
+    @model_validator(mode="after")
+    def _trigger_is_there(self) -> "CaptionSpec":
+        if self.trigger is None and self.trigger_place != "marker":
+            raise ValueError(f"trigger_place is {self.trigger_place!r} and has no effect without trigger; set both")
+        if self.trigger is not None and TRIGGER_MARKER in self.trigger:
+            raise ValueError(f"trigger is {self.trigger!r}; give the word that replaces {TRIGGER_MARKER} in captions")
+        return self
+
+
 LEAST_PIXELS = 32
 """Of a clip's edge: the VAE's pixels a latent place."""
 MOST_MEGAPIXELS = 16
@@ -161,6 +209,7 @@ class DatasetSpec(SpecModel):
         le=1,
         description="Fraction of the source files that is held out for the eval loss, chosen by hash. 1: all files.",
     )
+    captions: CaptionSpec = Field(default=CaptionSpec(), description="Captions.")
     video: VideoSpec = Field(default=VideoSpec(), description="Frames.")
     audio: AudioSpec = Field(default=AudioSpec(), description="Sound.")
 
@@ -187,5 +236,20 @@ class DatasetSpec(SpecModel):
             raise ValueError(
                 f"dataset {self.id!r} has caption_strategy {self.caption_strategy!r} and instance_prompt "
                 f"{self.instance_prompt!r}; give instance_prompt with, and only with, `instanceprompt`."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _captions_have_what_is_asked_for(self) -> "DatasetSpec":
+        if self.captions.lines == "variants" and self.caption_strategy != "textfile":
+            raise ValueError(
+                f"dataset {self.id!r} has captions.lines 'variants' and caption_strategy {self.caption_strategy!r}, "
+                f"which gives one line; use `textfile`, or leave captions.lines out."
+            )
+        trigger, prompt = self.captions.trigger, self.instance_prompt or TRIGGER_MARKER
+        if trigger is not None and self.captions.trigger_place == "marker" and TRIGGER_MARKER not in prompt:
+            raise ValueError(
+                f"dataset {self.id!r} has captions.trigger {trigger!r} and no {TRIGGER_MARKER} in its instance_prompt; "
+                f"put it there, or set captions.trigger_place: front."
             )
         return self

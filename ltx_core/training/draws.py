@@ -57,9 +57,7 @@ def train_draw(occurrence: SampleOccurrence, settings: TrainSettings, video_toke
 
     video_sigma = sigma("video", video_tokens)
     return Draw(
-        caption=NO_CAPTION
-        if _chance(occurrence, settings, "caption_dropout") < settings.caption_dropout
-        else sample.caption,
+        caption=_caption(occurrence, settings),
         video_sigma=video_sigma,
         audio_sigma=sigma("audio", audio_tokens) if settings.independent_sigmas else video_sigma,
         video_noise=generator("noise/video"),
@@ -118,6 +116,18 @@ def _given(sample: SampleInfo, chance: float, settings: TrainSettings) -> _Image
     if chance < settings.first_frame_probability + settings.prefix_probability:
         return {"picture_given": "prefix", "given_frames": settings.prefix_latent_frames}
     return {"picture_given": "nothing", "given_frames": 0}
+
+
+def _caption(occurrence: SampleOccurrence, settings: TrainSettings) -> str:
+    """One of the clip's captions, or none; each of several is as likely."""
+    sample = occurrence.sample
+    dropout = settings.caption_dropout if sample.caption_dropout is None else sample.caption_dropout
+    if _chance(occurrence, settings, "caption_dropout") < dropout:
+        return NO_CAPTION
+    captions = (sample.caption, *sample.variants)
+    if len(captions) == 1:
+        return sample.caption
+    return captions[int(_chance(occurrence, settings, "caption") * len(captions))]
 
 
 def _audio_is_given(occurrence: SampleOccurrence, settings: TrainSettings) -> bool:

@@ -198,7 +198,7 @@ def prepare(job: TrainJob, root: Path, digest: str, history: History, progress: 
     held_out = eval_clips(samples, settings.max_eval_clips, settings.seed)
     if not held_out:
         progress.note("no clip is held out: there will be no eval loss. Set eval_fraction above 0 or add footage.")
-    if settings.caption_dropout:
+    if settings.caption_dropout or any(sample.caption_dropout for sample in samples):
         job.source.text(NO_CAPTION)  # an empty caption that was never embedded shows now, not at some later step
     adapter = _load_adapted(job)
     transformer, trained = adapter.transformer, adapter.parameters()

@@ -33,6 +33,11 @@ class SampleInfo:
     absent_sound: tuple[int, ...] = ()
     """Audio latent frames at which its sound is missing; they carry no loss."""
 
+    variants: tuple[str, ...] = ()
+    """Further captions; each occurrence draws one of all."""
+    caption_dropout: float | None = None
+    """Fraction of its occurrences with an empty caption; None: that of the settings."""
+
     @property
     def is_one_frame(self) -> bool:
         """True of an image: if its frame were given, nothing would be left to learn."""
@@ -104,4 +109,6 @@ def _info(row: Latent) -> SampleInfo:
         caption=row.caption,
         has_sound=row.has_sound,
         absent_sound=tuple(row.absent_sound),
+        variants=tuple(row.variants),
+        caption_dropout=row.caption_dropout,
     )

@@ -1,11 +1,12 @@
 """Configuration that more than one stage reads. A stage sees it, but only what it observes of it enters its key."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from datasets_spec import DatasetSpec
+from datasets_spec.spec import TRIGGER_MARKER
 from ltx_core.checkpoint.flavours import published
 from tasks.tracking.address import Address
 
@@ -92,6 +93,15 @@ class PromptConfig(ConfigModel):
         "`render_validation.guidance: official` this default is replaced by a longer one that also names "
         "audio artefacts.",
     )
+
+    @model_validator(mode="after")
+    def _triggers_are_written_out(self) -> Self:
+        if with_marker := sorted(text for text in self.texts() if TRIGGER_MARKER in text):
+            raise ValueError(
+                f"the prompt {with_marker[0]!r} has {TRIGGER_MARKER}, which is replaced in captions alone; write the "
+                f"trigger word itself"
+            )
+        return self
 
     def texts(self) -> set[str]:
         """Every prompt, and what guidance steers away from."""

@@ -77,7 +77,8 @@ class EmbedText(Stage[EmbedTextConfig, Text]):
     def run(self, run: StageRun[EmbedTextConfig]) -> Outcome:
         """Features of each distinct text."""
         encoder = text_digest(*_weights(run).values(), run.config.dtype, run.version)
-        texts = sorted({clip.caption for clip in run.inputs["split"]} | prompt_texts(run.shared.prompts))
+        captions = {caption for clip in run.inputs["split"] for caption in clip.captions}
+        texts = sorted(captions | prompt_texts(run.shared.prompts))
         keys = {text: text_digest(encoder, text) for text in texts}
         samples = encode_missing(
             run,

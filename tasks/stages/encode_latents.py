@@ -88,9 +88,11 @@ class EncodeLatents(Stage[EncodeLatentsConfig, Latent]):
     }  # these change no more than rounding
 
     def observe(self, run: StageRun[EncodeLatentsConfig]) -> Observed:
-        """Both VAEs, and whose silence is trained on."""
+        """Both VAEs, whose silence is trained on, and whose captions are dropped how often."""
         silence = sorted(dataset.id for dataset in run.shared.datasets if dataset.audio.silence == "train")
-        return _vaes(run) | ({"silence": silence} if silence else {})
+        dropout = {one.id: one.captions.dropout for one in run.shared.datasets if one.captions.dropout is not None}
+        own = {"silence": silence, "caption_dropout": dropout}
+        return _vaes(run) | {name: value for name, value in own.items() if value}
 
     def memory(self, run: StageRun[EncodeLatentsConfig]) -> Sequence[str]:
         """Memory that the largest clips take of the GPU that is planned for, and how they are cut."""
@@ -155,6 +157,8 @@ def _row(clip: Clip, entry: Entry, run: StageRun[EncodeLatentsConfig]) -> Latent
         clip_key=clip.clip_key,
         latent_key=entry.key,
         caption=clip.caption,
+        variants=clip.variants,
+        caption_dropout=run.shared.dataset(clip.dataset).captions.dropout,
         bucket=clip.bucket,
         split=clip.split,
         repeats=clip.repeats,

@@ -8,12 +8,15 @@ from typing import Any, NamedTuple
 
 from datasets_spec import Clip, DatasetSpec, Media, Quarantined, QuarantineReason
 from datasets_spec.rows import is_still
+from datasets_spec.spec import TRIGGER_MARKER
+from ltx_core.errors import ConfigError
 from ltx_core.io.digest import changed, text_digest
 from ltx_core.io.regular import one_line, shown_name
 from ltx_core.media.audio import has_sound
+from ltx_core.media.captions import caption_file, read_captions
 from ltx_core.media.clip import check_mask, keyed
 from ltx_core.media.errors import MediaError
-from ltx_core.media.find import OTHER_IMAGES, caption_file, is_image, read_caption
+from ltx_core.media.find import OTHER_IMAGES, is_image
 from ltx_core.media.probe import MediaInfo, probe_media
 from ltx_core.progress import stop_if_asked
 from ltx_core.store.json_items import ItemStore
@@ -68,6 +71,7 @@ class Probe(Stage[ProbeConfig, Media]):
         observed: dict[str, dict[str, Any]] = {}
         for dataset in run.shared.datasets:
             how = dataset.model_dump(mode="json", include={"caption_strategy", "instance_prompt"}, by_alias=True)
+            how |= dataset.captions.model_dump(mode="json", exclude={"dropout"}, exclude_defaults=True, by_alias=True)
             observed[dataset.id] = {"captions": how, "footage": footage_digests(dataset, run.memo)}
             if dataset.audio.audio_dir is not None:
                 observed[dataset.id]["missing_sound"] = dataset.audio.missing_audio
@@ -107,12 +111,14 @@ class Probe(Stage[ProbeConfig, Media]):
             try:
                 info = _info(source, looks)
                 beside = files_beside(source, info, store, run)
-                rows.append(_row(source, info, _caption(source)).model_copy(update=beside))
+                rows.append(_row(source, info, _captions(source)).model_copy(update=beside))
                 computed += source.media_digest in fresh
                 fresh.discard(source.media_digest)
             except MediaError as error:
                 quarantined.append(_verdict(source, error))
         run.progress.advance(len(sources), len(sources), "files")
+        for dataset in run.shared.datasets:
+            _check_trigger(dataset, [row for row in rows if row.dataset == dataset.id])
         return Outcome(
             rows=rows,
             quarantined=quarantined,
@@ -160,28 +166,43 @@ def _info(source: Source, looks: Mapping[str, Look]) -> MediaInfo:
     return MediaInfo(**found)
 
 
-def _caption(source: Source) -> str:
-    """The caption, of the bytes that were found.
+def _captions(source: Source) -> tuple[str, ...]:
+    """The captions, of the bytes that were found.
 
     Raises:
         MediaError: there is none, or it cannot be read.
         ChangedError: its file is edited at this moment.
     """
     dataset = source.dataset
-    caption = read_caption(source.path, dataset.caption_strategy, dataset.instance_prompt)
+    captions = read_captions(source.path, dataset)
     if caption_digest(dataset, source.path) != source.caption_digest:
         raise changed(caption_file(source.path))
-    return caption
+    return captions
 
 
-def _row(source: Source, info: MediaInfo, caption: str) -> Media:
+def _check_trigger(dataset: DatasetSpec, rows: Sequence[Media]) -> None:
+    """See that the trigger word of a dataset is in some caption.
+
+    Raises:
+        ConfigError: it is in none.
+    """
+    trigger = dataset.captions.trigger
+    if trigger is not None and rows and not any(trigger in caption for row in rows for caption in row.captions):
+        raise ConfigError(
+            f"dataset {dataset.id!r} has captions.trigger {trigger!r}, and no caption has {TRIGGER_MARKER}; write it "
+            f"into the captions, or set captions.trigger_place: front"
+        )
+
+
+def _row(source: Source, info: MediaInfo, captions: Sequence[str]) -> Media:
     return Media(
         media_id=f"{source.dataset.id}/{source.relpath}",
         media_key=source.media_digest,
         dataset=source.dataset.id,
         relpath=source.relpath,
         path=str(source.path),
-        caption=caption,
+        caption=captions[0],
+        variants=list(captions[1:]),
         **dataclasses.asdict(info),
     )
 
@@ -229,6 +250,7 @@ def named(clip: Clip, row: Media, spec: DatasetSpec) -> Clip:
             "dataset": row.dataset,
             "path": row.path,
             "caption": row.caption,
+            "variants": row.variants,
             "repeats": spec.repeats,
             "mask_key": row.mask_key,
             "mask_path": row.mask_path,

@@ -284,5 +284,6 @@ def _label(clip: Clip, usual_rate: float) -> str:
         f"{clip.audio} {clip.loudness_db:.0f} dB" if clip.audio not in ("none", "broken") else f"audio: {clip.audio}"
     )
     changed = resampled(usual_rate, clip.frame_rate, clip_seconds(clip)) if clip.phase_seconds == 0 else ""
+    more = f"  (and {len(clip.variants)} variants)" if clip.variants else ""
     rate = "one frame" if clip.num_frames == 1 else f"{clip.frame_rate:g} fps" + (f" ({changed})" if changed else "")
-    return f"{clip.clip_id}  {clip.bucket}  {rate}  {sound}  motion {clip.motion:.3f}  |  {clip.caption}"
+    return f"{clip.clip_id}  {clip.bucket}  {rate}  {sound}  motion {clip.motion:.3f}  |  {clip.caption}{more}"

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 def texts_digest(inputs: Inputs) -> str:
     """Digest of the texts that training reads: captions of the clips, and the empty one. Prompts are not among them."""
-    read = {row.caption for row in inputs["encode_latents"]} | {""}
+    read = {caption for row in inputs["encode_latents"] for caption in row.captions} | {""}
     return rows_digest(row for row in inputs["embed_text"] if row.text in read)
 
 

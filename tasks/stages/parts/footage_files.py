@@ -10,8 +10,9 @@ from datasets_spec import DatasetSpec, QuarantineReason
 from ltx_core.errors import ChangedError, DataError
 from ltx_core.io.digest import DigestMemo, file_digest
 from ltx_core.io.regular import is_plain_name, open_regular, shown_name
+from ltx_core.media.captions import caption_file
 from ltx_core.media.errors import MediaError
-from ltx_core.media.find import caption_file, find_audios, find_masks, find_media, find_others, is_mask_name
+from ltx_core.media.find import find_audios, find_masks, find_media, find_others, is_mask_name
 from tasks.runtime.workspace import is_own_folder, workspace_around
 
 UNREADABLE, CHANGING = "unreadable", "changing"

@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 
 from datasets_spec import DatasetSpec, QuarantineReason
-from ltx_core.errors import ConfigError, DataError
+from ltx_core.errors import DataError
+from ltx_core.media.captions import read_captions
 from ltx_core.media.errors import MediaError
-from ltx_core.media.find import find_audios, find_media, read_caption
+from ltx_core.media.find import find_audios, find_media
 from tasks.runtime.shared import Shared
 from tasks.runtime.stage import StageRun
 from tasks.runtime.workspace import Workspace
@@ -51,6 +52,10 @@ def test_what_is_ignored_is_counted_by_kind(tmp_path: Path) -> None:
     assert "1 images have the name of a video, such as " in lines[3]
 
 
+def captions(path: Path, **options: object) -> tuple[str, ...]:
+    return read_captions(path, DatasetSpec.model_validate({"id": "set", "instance_data_dir": path.parent, **options}))
+
+
 def test_the_folder_must_be_one(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nowhere"):
         find_media(tmp_path / "nowhere")
@@ -65,7 +70,7 @@ def test_the_folder_must_be_one(tmp_path: Path) -> None:
 )
 def test_textfile(tmp_path: Path, content: bytes, caption: str) -> None:
     (tmp_path / "clip.01.txt").write_bytes(content)
-    assert read_caption(tmp_path / "clip.01.mp4", "textfile", None) == caption
+    assert captions(tmp_path / "clip.01.mp4") == (caption,)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +88,7 @@ def test_bad_textfiles(tmp_path: Path, content: bytes | None, reason: Quarantine
     if content is not None:
         (tmp_path / "a.txt").write_bytes(content)
     with pytest.raises(MediaError) as caught:
-        read_caption(tmp_path / "a.mp4", "textfile", None)
+        captions(tmp_path / "a.mp4")
     assert caught.value.reason is reason
     assert "a.txt" in str(caught.value)
 
@@ -91,21 +96,65 @@ def test_bad_textfiles(tmp_path: Path, content: bytes | None, reason: Quarantine
 def test_a_folder_is_no_caption(tmp_path: Path) -> None:
     (tmp_path / "a.txt").mkdir()
     with pytest.raises(MediaError) as caught:
-        read_caption(tmp_path / "a.mp4", "textfile", None)
+        captions(tmp_path / "a.mp4")
     assert caught.value.reason is QuarantineReason.BAD_CAPTION
 
 
 def test_filename() -> None:
-    assert read_caption(Path("/x/a_dog-runs__far.take.mp4"), "filename", None) == "a dog runs far.take"
+    assert captions(Path("/x/a_dog-runs__far.take.mp4"), caption_strategy="filename") == ("a dog runs far.take",)
     with pytest.raises(MediaError):
-        read_caption(Path("/x/___.mp4"), "filename", None)
+        captions(Path("/x/___.mp4"), caption_strategy="filename")
 
 
 def test_instance_prompt() -> None:
-    assert read_caption(Path("/x/a.mp4"), "instanceprompt", "sks dog") == "sks dog"
-    for strategy, prompt in (("instanceprompt", None), ("parquet", None)):
-        with pytest.raises(ConfigError, match="caption_strategy"):
-            read_caption(Path("/x/a.mp4"), strategy, prompt)
+    assert captions(Path("/x/a.mp4"), caption_strategy="instanceprompt", instance_prompt="sks dog") == ("sks dog",)
+
+
+def test_a_trigger_word_is_put_where_it_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("[trigger] runs, then [trigger] rests.")
+    (tmp_path / "b.txt").write_text("a dog runs")
+    (tmp_path / "c.txt").write_text("a dog called zubo")
+    marker, front = {"trigger": "Zubo"}, {"trigger": "Zubo", "trigger_place": "front"}
+    assert captions(tmp_path / "a.mp4", captions=marker) == ("Zubo runs, then Zubo rests.",)
+    assert captions(tmp_path / "b.mp4", captions=marker) == ("a dog runs",)
+    assert [captions(tmp_path / f"{name}.mp4", captions=front)[0] for name in "abc"] == [
+        "Zubo runs, then Zubo rests.",
+        "Zubo, a dog runs",
+        "a dog called zubo",
+    ]
+    with pytest.raises(MediaError, match="no captions\\.trigger") as caught:
+        captions(tmp_path / "a.mp4")
+    assert caught.value.reason is QuarantineReason.BAD_CAPTION
+
+
+def test_lines_and_orders_of_tags_are_variants(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("A dog runs.\n\n  red,  green, blue,\nA dog runs.\n")
+    assert captions(tmp_path / "a.mp4") == ("A dog runs. red, green, blue, A dog runs.",)
+    assert captions(tmp_path / "a.mp4", captions={"lines": "variants"}) == ("A dog runs.", "red, green, blue,")
+    options = {"lines": "variants", "tag_shuffles": 3, "trigger": "Zubo", "trigger_place": "front"}
+    made = captions(tmp_path / "a.mp4", captions=options)
+    assert made[:2] == ("Zubo, A dog runs.", "Zubo, red, green, blue,")
+    assert len(made[2:]) == len(set(made[2:])) >= 2
+    assert {tuple(sorted(caption.split(", "))) for caption in made[2:]} == {("Zubo", "blue", "green", "red")}
+    assert all(caption.startswith("Zubo, ") for caption in made)
+    assert captions(tmp_path / "a.mp4", captions=options | {"tag_shuffles": 1}) == made[:3], "more add to fewer"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"captions": {"trigger_place": "front"}}, "no effect without trigger"),
+        ({"captions": {"trigger": "a [trigger]"}}, "give the word"),
+        ({"captions": {"lines": "variants"}, "caption_strategy": "filename"}, "gives one line"),
+        (
+            {"captions": {"trigger": "Zubo"}, "caption_strategy": "instanceprompt", "instance_prompt": "a dog"},
+            "trigger_place: front",
+        ),
+    ],
+)
+def test_options_without_effect_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        captions(Path("/x/a.mp4"), **options)
 
 
 def test_sounds_are_found_by_the_name_of_their_video(tmp_path: Path) -> None:

@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from datasets_spec import QuarantineReason
+from datasets_spec import DatasetSpec, QuarantineReason
 from ltx_core.io.digest import file_digest
 from ltx_core.io.regular import is_plain_name, one_line, open_regular, shown_name
+from ltx_core.media.captions import caption_file, read_captions
 from ltx_core.media.errors import MediaError
-from ltx_core.media.find import caption_file, find_masks, read_caption
+from ltx_core.media.find import find_masks
 from ltx_core.media.probe import probe_media
 
 Make = Callable[[Path], None]
+
+
+def beside(folder: Path) -> DatasetSpec:
+    return DatasetSpec(id="set", instance_data_dir=folder)
 
 
 def pipe(path: Path) -> None:
@@ -55,20 +60,20 @@ def test_what_is_no_file_is_never_read(tmp_path: Path, no_file: Make) -> None:
 def test_a_caption_that_is_no_file(tmp_path: Path, no_file: Make) -> None:
     no_file(tmp_path / "a.txt")
     with pytest.raises(MediaError) as caught:
-        read_caption(tmp_path / "a.mp4", "textfile", None)
+        read_captions(tmp_path / "a.mp4", beside(tmp_path))
     assert caught.value.reason is QuarantineReason.BAD_CAPTION
 
 
 def test_a_caption_without_end(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("word " * 300_000)
     with pytest.raises(MediaError, match="1 MiB"):
-        read_caption(tmp_path / "a.mp4", "textfile", None)
+        read_captions(tmp_path / "a.mp4", beside(tmp_path))
 
 
 @pytest.mark.parametrize("suffix", [".txt", ".TXT", ".Txt"])
 def test_suffixes_in_any_case(tmp_path: Path, suffix: str) -> None:
     (tmp_path / f"a{suffix}").write_text("A dog.")
-    assert read_caption(tmp_path / "a.MP4", "textfile", None) == "A dog."
+    assert read_captions(tmp_path / "a.MP4", beside(tmp_path)) == ("A dog.",)
     assert caption_file(tmp_path / "b.mp4") == tmp_path / "b.txt"
     (tmp_path / f"a_MASK{suffix}").with_suffix(".PNG").touch()
     assert list(find_masks(tmp_path, beside=True)) == ["a"]

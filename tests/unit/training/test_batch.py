@@ -149,6 +149,18 @@ def test_first_frame_and_caption_dropout_happen_about_as_often_as_asked(clip: Cl
     assert sum(d.caption == "" for d in drawn) / 2000 == pytest.approx(0.1, abs=0.02)
 
 
+def test_each_occurrence_draws_a_caption_and_drops_it_as_its_dataset_says(clip: Clip) -> None:
+    settings = TrainSettings(caption_dropout=0.9)
+    one = clip("a", caption="first", variants=("second", "third"), caption_dropout=0.25)
+    drawn = [train_draw(SampleOccurrence(one, i), settings, 4, 4).caption for i in range(2000)]
+    shares = {caption: drawn.count(caption) / 2000 for caption in set(drawn)}
+    assert shares == pytest.approx({"": 0.25, "first": 0.25, "second": 0.25, "third": 0.25}, abs=0.03)
+    assert drawn[7:9] == [train_draw(SampleOccurrence(one, i), settings, 4, 4).caption for i in (7, 8)]
+    assert eval_draw(one, 0.5, settings).caption == "first"
+    never = clip("a", caption="first", caption_dropout=0.0)
+    assert {train_draw(SampleOccurrence(never, i), settings, 4, 4).caption for i in range(20)} == {"first"}
+
+
 def test_single_frame_clip_keeps_its_loss(clip: Clip, source_of: Any) -> None:
     source = source_of([clip("a", bucket="64x32@1")])
     source.changed["a"] = {"video": torch.ones(4, 1, 1, 2), "audio": torch.ones(1, AUDIO_CHANNELS)}

@@ -30,6 +30,8 @@ GOES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"disabled": False, "default": False, "dataset_type": "video"}, {"id": "clips"}),
     ({"dataset_type": "eval"}, {"eval_fraction": 1.0}),
     ({"dataset_type": "image"}, {}),
+    ({"disable_multiline_split": True}, {"captions.lines": "join"}),
+    ({"disable_multiline_split": False}, {"captions.lines": "variants"}),
     ({"only_instance_prompt": True, "instance_prompt": "It moves."}, {"caption_strategy": "instanceprompt"}),
     ({"audio": {"allow_zero_audio": True}}, {"repeats": 1}),
     ({"probability": "1"}, {"repeats": 1}),
