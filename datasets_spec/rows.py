@@ -22,7 +22,7 @@ def is_still(container: str, num_frames: int) -> bool:
     return num_frames == 1 and container in IMAGE_CONTAINERS
 
 
-ADDED = {"absent_sound": [], "variants": [], "caption_dropout": None}
+ADDED: dict[str, Any] = {"absent_sound": [], "variants": [], "caption_dropout": None}
 """Fields that rows did not have from the beginning, with what they mean where they are missing."""
 
 
