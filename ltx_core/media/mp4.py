@@ -20,6 +20,8 @@ MUXER_OPTIONS = {
 }
 QUALITY = "16"
 """x264's constant rate factor: artefacts are those of the model, not of the codec."""
+RENDER_THREADS = 4
+"""Of x264, for renders: as many on every machine, because each number gives bytes of its own."""
 AAC_BIT_RATE = 192_000
 AAC_FRAME = 1024
 """Samples an AAC frame."""
@@ -31,11 +33,13 @@ def write_mp4(
     frame_rate: float,
     sound: npt.NDArray[np.float32] | None,
     sound_rate: int,
+    *,
+    threads: int = 1,
 ) -> None:
     """Write uint8 [F, H, W, 3] RGB and float32 [2, N] sound, or None, as H.264 yuv420p and AAC, both from time 0.
 
     Sound past the last frame's end is cut. `sound_rate` is a rate AAC has: 16000, 24000, 48000 among them. Appears
-    whole or not at all.
+    whole or not at all. x264 gives other bytes with another number of `threads`, and the same ones with the same.
 
     Raises:
         ShapeError: frames or audio are not of these shapes, or an edge is odd, which yuv420p cannot hold.
@@ -44,7 +48,7 @@ def write_mp4(
     _check_shapes(frames, sound)
     rate = Fraction(frame_rate).limit_denominator(1001)
     with atomic_path(path) as partial, av.open(str(partial), "w", options=MUXER_OPTIONS) as container:
-        video = _video_stream(container, frames, rate)
+        video = _video_stream(container, frames, rate, threads)
         audio = None if sound is None else _audio_stream(container, sound_rate)
         pieces = (
             iter(()) if sound is None else _sound_frames(sound[:, : round(len(frames) / rate * sound_rate)], sound_rate)
@@ -69,12 +73,12 @@ def _check_shapes(frames: npt.NDArray[np.uint8], sound: npt.NDArray[np.float32] 
         raise ShapeError(f"audio is {list(sound.shape)}; [2, N] is wanted. Duplicate a single channel.")
 
 
-def _video_stream(container: Any, frames: npt.NDArray[np.uint8], rate: Fraction) -> Any:
+def _video_stream(container: Any, frames: npt.NDArray[np.uint8], rate: Fraction, threads: int) -> Any:
     stream = container.add_stream("libx264", rate=rate, options={"crf": QUALITY, "preset": "medium", "mbtree": "0"})
     stream.height, stream.width = frames.shape[1:3]
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context
-    context.thread_count = 1  # x264 gives other bytes with other numbers of threads
+    context.thread_count = threads
     context.flags |= Flags.bitexact
     context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
     context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709

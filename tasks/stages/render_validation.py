@@ -1,13 +1,12 @@
 """Render the validation prompts with the base model and the LoRA at equal seeds, write MP4 files, and compare."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from datasets_spec import Render
 from ltx_core.checkpoint.keys import COMPONENTS
-from ltx_core.io.digest import file_digest, is_vouched
+from ltx_core.io.digest import is_vouched
 from ltx_core.io.lock import folder_lock
-from ltx_core.progress import stop_if_asked
 from ltx_core.shapes import floor_frames
 from ltx_core.text.motion import says_motion, says_still
 from ltx_core.vision.folder import check_clip
@@ -17,8 +16,8 @@ from tasks.runtime.stage import AUTOENCODERS, DECODING, TRANSFORMER, Observed, O
 from tasks.runtime.weights import component_identities
 from tasks.stages.parts.encode_missing import note_folder
 from tasks.stages.render.config import RenderValidationConfig, SamplingConfig
+from tasks.stages.render.finishing import finished_rows
 from tasks.stages.render.jobs import (
-    RenderJob,
     check_adapters,
     check_files,
     final_checkpoint,
@@ -33,15 +32,12 @@ from tasks.stages.render.memory import memory_lines
 from tasks.stages.render.results import (
     clip_scores,
     draw_gallery,
-    measured_row,
     observed_clip,
     pending_judge,
     prepare_judge,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from ltx_core.hub.repository import PendingFile
 
 
@@ -56,7 +52,7 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
     config = RenderValidationConfig
     needs = ("train_lora", "embed_text", "encode_latents", "split")
     makes = Render
-    version = 2
+    version = 3
     subjects = (DECODING, AUTOENCODERS, TRANSFORMER)
     device = "gpu"
     imports = ("torch", "tasks.stages.render.phases")
@@ -118,7 +114,7 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
     def run(self, run: StageRun[RenderValidationConfig]) -> Outcome:
         """A render of each request by the base model and the LoRA, with its figures."""
         with loading():
-            from tasks.stages.render.phases import decode_missing, sample_missing
+            from tasks.stages.render.phases import decoded, sample_missing
 
         checkpoint = final_checkpoint(run.inputs["train_lora"])
         jobs = plan_jobs(run, checkpoint, _weights(run))
@@ -127,8 +123,9 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
         with folder_lock(renders, run.progress):  # by now a collection knows that they are in use
             missing = [job for job in jobs if run.force or not is_vouched(job.video)]
         sampled = sample_missing(missing, run, done=len(jobs) - len(missing))
-        decode_missing(missing, run)
-        rows = _rows(jobs, clip_scores(jobs, run), run)
+        rows = finished_rows(jobs, missing, decoded(missing, run), run)
+        scores = clip_scores(jobs, run)
+        rows = [row.model_copy(update={"clip_score": scores.get(row.render_key)}) for row in rows]
         draw_gallery(rows, run, checkpoint)
         return Outcome(
             rows=rows,
@@ -143,19 +140,6 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
 def _weights(run: StageRun[RenderValidationConfig]) -> dict[str, Any]:
     """Identity of all that shapes a render but the LoRA."""
     return dict(component_identities(run.shared.model, run.memo, *WEIGHTS))
-
-
-def _rows(
-    jobs: "Iterable[RenderJob]", scores: Mapping[str, float], run: StageRun[RenderValidationConfig]
-) -> list[Render]:
-    base = {job.same_request: job.video for job in jobs if job.variant == "base"}
-    rows = []
-    for job in jobs:
-        stop_if_asked(run.progress, "measuring renders")
-        reference = base.get(job.same_request, job.video)
-        row = measured_row(job, reference, run.workspace.relative(job.video), file_digest(job.video))
-        rows.append(row.model_copy(update={"clip_score": scores.get(job.key)}))
-    return rows
 
 
 def _mean_figures(rows: list[Render]) -> dict[str, float]:

@@ -1,7 +1,7 @@
-"""The two phases of rendering: the transformer samples latents, then the VAEs and the vocoder decode them to MP4 files.
-Needs torch when imported."""
+"""The two phases of rendering: the transformer samples latents, then the VAEs and the vocoder decode them to pixels
+and audio. Needs torch when imported."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -21,7 +21,6 @@ from ltx_core.errors import DataError
 from ltx_core.io.digest import is_vouched, vouch
 from ltx_core.media.audio import decode_sound
 from ltx_core.media.image import read_picture
-from ltx_core.media.mp4 import write_mp4
 from ltx_core.media.workers import read_unchanged
 from ltx_core.memory.video_vae import VaeOptions
 from ltx_core.progress import Silent, stop_if_asked
@@ -35,6 +34,7 @@ from tasks.runtime.stage import StageRun
 from tasks.stages.parts.low_precision import quantised_folder
 from tasks.stages.parts.memory import vae_options
 from tasks.stages.render.config import RenderValidationConfig, image_crf
+from tasks.stages.render.finishing import DecodedRender
 from tasks.stages.render.jobs import Given, RenderJob
 from tasks.stages.render.memory import sampling_options
 
@@ -199,8 +199,8 @@ SOURCE_RATE = 48_000
 """A given sound is kept at this rate, better than the 16 kHz that the model hears."""
 
 
-def decode_missing(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConfig]) -> None:
-    """Decode the latents of every job to its mp4, H.264 with AAC sound."""
+def decoded(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConfig]) -> Iterator[DecodedRender]:
+    """Pixels and audio of every job's latents."""
     if not jobs:
         return
     device = prepare_device(run.shared.memory)
@@ -210,12 +210,11 @@ def decode_missing(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConf
     run.memo.check()
     for number, job in enumerate(jobs):
         stop_if_asked(run.progress, "decoding renders")
-        frames, sound, rate = decoders.decode(load_latents(job.latents), job.request)
-        samples = sound.numpy()
+        frames, audio, rate = decoders.decode(load_latents(job.latents), job.request)
+        samples = audio.numpy()
         if job.given is not None and job.given.sound is not None:
             samples, rate = _given_audio(job.given, job.request.seconds, run), SOURCE_RATE
-        write_mp4(job.video, frames.numpy(), job.request.frame_rate, samples, rate)
-        vouch(job.video)
+        yield DecodedRender(job, frames.numpy(), samples, rate)
         run.progress.advance(number + 1, len(jobs), "renders decoded")
 
 

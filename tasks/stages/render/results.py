@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +17,7 @@ from ltx_core.media.audio import decode_sound
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.measure import loudness_db, motion, sharpness
 from ltx_core.media.probe import probe_media
+from ltx_core.media.workers import default_workers
 from ltx_core.progress import Progress, stop_if_asked
 from ltx_core.report.contact_sheet import SheetRow, contact_sheet
 from ltx_core.report.page import Cell, Figures, PromptRow, Section, VariantRender, gallery
@@ -36,12 +38,9 @@ if TYPE_CHECKING:
 def measured_row(job: RenderJob, reference: Path, file: str, sha256: str) -> Render:
     """The row of one render; `reference` is the base model's render of the same prompt and seed, or the same file."""
     request, info = job.request, probe_media(job.video)
-    frames = _frames(job, job.video)
+    frames = np.stack(list(_frames(job, job.video)))
     sound = decode_sound(job.video, 0.0, request.seconds, rate=info.audio_rate)
-    difference = 0.0
-    if reference != job.video:
-        delta = frames.astype(np.int16) - _frames(job, reference).astype(np.int16)
-        difference = float(np.abs(delta).mean() / 255)
+    difference = 0.0 if reference == job.video else _difference(frames, _frames(job, reference))
     return Render(
         render_key=job.key,
         variant=job.variant,
@@ -66,9 +65,16 @@ def measured_row(job: RenderJob, reference: Path, file: str, sha256: str) -> Ren
     )
 
 
-def _frames(job: RenderJob, video: Path) -> np.ndarray:
+def _frames(job: RenderJob, video: Path) -> Iterator[np.ndarray]:
     times = [(i + 0.25) / job.request.frame_rate for i in range(job.request.num_frames)]
-    return np.stack(list(decode_frames(video, times)))
+    return decode_frames(video, times)
+
+
+def _difference(frames: np.ndarray, others: Iterable[np.ndarray]) -> float:
+    """The mean absolute difference, in [0, 1], of uint8 [F, H, W, 3] from as many frames that come one by one."""
+    pairs = zip(frames, others, strict=True)
+    total = sum(int(np.abs(one.astype(np.int16) - other).sum(dtype=np.int64)) for one, other in pairs)
+    return total / frames.size / 255
 
 
 VARIANTS = ("base", "champion", "candidate")
@@ -169,10 +175,14 @@ def prompt_rows(rows: Sequence[Render], run: StageRun[RenderValidationConfig], f
     runs = {own.name: in_numbers(own.over(run.config), model) for own in run.config.adapters}
     ordered = sorted(rows, key=lambda row: (*_request_of(row), *_place(row, list(runs))))
     prompts: list[PromptRow] = []
+    with ThreadPoolExecutor(default_workers()) as threads:
+        posters = dict(
+            zip((row.render_key for row in ordered), threads.map(partial(_middle, run), ordered), strict=True)
+        )
     for _, group in groupby(ordered, key=_request_of):
         rows_of_one = list(group)
         first = rows_of_one[0]
-        renders = [_variant(row, run, runs, folder, number=len(prompts)) for row in rows_of_one]
+        renders = [_variant(row, run, runs, folder, posters, number=len(prompts)) for row in rows_of_one]
         prompts.append(PromptRow(prompt=first.prompt, seed=first.seed, renders=renders, settings=_settings(first, run)))
     return prompts
 
@@ -198,6 +208,7 @@ def _variant(
     run: StageRun[RenderValidationConfig],
     runs: Mapping[str, SamplingConfig],
     folder: Path,
+    posters: Mapping[str, np.ndarray],
     *,
     number: int,
 ) -> VariantRender:
@@ -217,11 +228,11 @@ def _variant(
             difference_from_base=None if row.variant == "base" else row.difference_from_base,
             clip_score=row.clip_score,
         ),
-        poster=_middle(row, run),
+        poster=posters[row.render_key],
     )
 
 
-def _middle(row: Render, run: StageRun[RenderValidationConfig]) -> np.ndarray:
+def _middle(run: StageRun[RenderValidationConfig], row: Render) -> np.ndarray:
     time = (row.num_frames // 2 + 0.25) / row.frame_rate
     (frame,) = decode_frames(run.workspace.root / row.file, [time])
     return frame

@@ -1,9 +1,13 @@
 """Render samples with the model that training holds: sampled by its transformer as it stands, decoded by VAEs that are
 loaded when the first sample needs them and leave the GPU after each step's samples. Needs torch when imported."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from ltx_core.conditioning.kinds import Text
@@ -11,8 +15,10 @@ from ltx_core.distributed.ranks import Ranks
 from ltx_core.errors import DataError
 from ltx_core.io.digest import is_vouched
 from ltx_core.media.broken import broken
+from ltx_core.media.errors import MediaError
 from ltx_core.media.measure import loudness_db, motion, sharpness
-from ltx_core.media.mp4 import write_mp4
+from ltx_core.media.mp4 import RENDER_THREADS, write_mp4
+from ltx_core.media.workers import Leaving, Window, default_workers, run_ahead
 from ltx_core.progress import Progress, Silent, stop_if_asked
 from ltx_core.report.page import Figures, run_report
 from ltx_core.sampling.decoding import Decoders, SampledLatents
@@ -21,6 +27,9 @@ from ltx_core.sampling.sampler import Prompts, sample
 from ltx_core.text.motion import says_still
 from ltx_core.training.objective import Objective
 from tasks.stages.samples.kept import PAGE, broken_in, keep_sample, sample_file, samples_over_steps
+
+AHEAD_BYTES = 2 * 2**30
+"""Of host memory for samples that are being written; a single one may take more."""
 
 
 class TrainingSamples:
@@ -49,10 +58,17 @@ class TrainingSamples:
         wanted = [job for job, lacks in zip(zip(files, self._requests, strict=True), missing, strict=True) if lacks]
         together, doing = _Together(ranks, progress), f"rendering samples of step {step}"
         sampled = [_sampled(request, objective, ranks, together) for _, request in wanted]
-        for (file, request), latents in zip(wanted, sampled, strict=True):
-            if latents is not None and ranks.is_first:
-                self._write(file, step, request, latents)
-            stop_if_asked(together, doing)
+
+        def decoded() -> Iterator[_Decoded]:
+            for (file, request), latents in zip(wanted, sampled, strict=True):
+                if latents is not None and ranks.is_first:
+                    yield self._decoded(file, request, latents)
+                stop_if_asked(together, doing)
+
+        with closing(_written(decoded(), step)) as results:
+            for _, failure in results:
+                if failure is not None:
+                    raise failure
         if ranks.is_first:
             if wanted:
                 self._rest()
@@ -62,17 +78,14 @@ class TrainingSamples:
             self._check(files if step == 0 else ())
         ranks.wait()
 
-    def _write(self, file: Path, step: int, request: RenderRequest, latents: SampledLatents) -> None:
+    def _decoded(self, file: Path, request: RenderRequest, latents: SampledLatents) -> "_Decoded":
         if self._decoders is None:
             self._decoders = self._load()
         if not self._at_work:
             self._decoders.move(self._device)
             self._at_work = True
-        pixels, sound, rate = self._decoders.decode(latents, request)
-        frames, samples = pixels.numpy(), sound.numpy()
-        write_mp4(file, frames, request.frame_rate, samples, rate)
-        figures = Figures(sharpness=sharpness(frames), motion=motion(frames), loudness_db=loudness_db(samples))
-        keep_sample(file, step, request, figures, broken(frames, may_stand_still=says_still(request.prompt)))
+        frames, audio, rate = self._decoders.decode(latents, request)
+        return _Decoded(file, request, frames.numpy(), audio.numpy(), rate)
 
     def _rest(self) -> None:
         """Give the GPU's memory back."""
@@ -102,6 +115,39 @@ class TrainingSamples:
                 f"and model.text_encoder, the prompt, and the guidance in train_lora.samples; or set "
                 f"train_lora.samples.allow_broken_base: true if that is as it should be"
             )
+
+
+@dataclass(frozen=True)
+class _Decoded:
+    """A sample that is no file yet."""
+
+    file: Path
+    request: RenderRequest
+    frames: npt.NDArray[np.uint8]
+    """[F, H, W, 3] RGB."""
+    audio: npt.NDArray[np.float32]
+    """[2, N]"""
+    audio_rate: int
+
+
+def _written(samples: Iterable[_Decoded], step: int) -> Generator[tuple[_Decoded, MediaError | None], None, None]:
+    """Write and measure samples in threads, while the next ones are decoded."""
+
+    def write(made: _Decoded, _: Leaving) -> None:
+        frames, audio = made.frames, made.audio
+        write_mp4(made.file, frames, made.request.frame_rate, audio, made.audio_rate, threads=RENDER_THREADS)
+        figures = Figures(sharpness=sharpness(frames), motion=motion(frames), loudness_db=loudness_db(audio))
+        found = broken(frames, may_stand_still=says_still(made.request.prompt))
+        keep_sample(made.file, step, made.request, figures, found)
+
+    return run_ahead(
+        samples,
+        write,
+        size=lambda made: made.frames.nbytes,
+        window=Window(default_workers(), AHEAD_BYTES),
+        check=lambda: None,  # whether to stop is for all ranks to ask, equally often
+        apart=MediaError,
+    )
 
 
 class _Together(Silent):

@@ -12,7 +12,7 @@ import pytest
 from ltx_core.errors import ShapeError
 from ltx_core.media.audio import decode_sound
 from ltx_core.media.frames import decode_frames
-from ltx_core.media.mp4 import write_mp4
+from ltx_core.media.mp4 import RENDER_THREADS, write_mp4
 from ltx_core.media.probe import probe_media
 
 Pixels = npt.NDArray[np.uint8]
@@ -45,12 +45,13 @@ def test_what_is_written_is_read(tmp_path: Path, number: Number, frame_rate: flo
         assert "creation_time" not in container.metadata
 
 
-def test_same_input_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("threads", [1, RENDER_THREADS])
+def test_same_input_same_bytes(tmp_path: Path, threads: int) -> None:
     source = np.random.default_rng(0)
     frames = source.integers(0, 256, (17, 64, 96, 3), dtype=np.uint8)
     paths = [tmp_path / "a.mp4", tmp_path / "deep" / "b.mp4"]
     for path in paths:
-        write_mp4(path, frames, 25, tone(1, 24_000), 24_000)
+        write_mp4(path, frames, 25, tone(1, 24_000), 24_000, threads=threads)
     first, second = (path.read_bytes() for path in paths)
     assert first == second
     assert first.index(b"moov") < first.index(b"mdat")
