@@ -22,7 +22,7 @@ def is_still(container: str, num_frames: int) -> bool:
     return num_frames == 1 and container in IMAGE_CONTAINERS
 
 
-ADDED: dict[str, Any] = {"absent_sound": [], "variants": [], "caption_dropout": None}
+ADDED: dict[str, Any] = {"absent_sound": [], "variants": [], "caption_dropout": None, "is_mirrored": False}
 """Fields that rows did not have from the beginning, with what they mean where they are missing."""
 
 
@@ -108,6 +108,7 @@ class Clip(Record):
         "of a frame's time on screen, so that uneven times repeat and drop none.",
     )
     scan: Scan = Field(default="progressive", description="As its file's.")
+    is_mirrored: bool = Field(default=False, description="True if left and right are exchanged, audio included.")
     num_frames: int = Field(ge=1, description="8k+1 frames.")
     width: int = Field(ge=32, description="Width in pixels, a multiple of 32.")
     height: int = Field(ge=32, description="Height in pixels, a multiple of 32.")

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 FrameRate = Annotated[float, Field(gt=0, le=240)]
+FrameCount = Annotated[int, Field(ge=1)]
+Resolution = Annotated[float, Field(gt=0)]
 
 
 class SpecModel(BaseModel):
@@ -17,8 +19,10 @@ class SpecModel(BaseModel):
 class VideoSpec(SpecModel):
     """Options for taking frames from a video. The VAE takes 8k+1 frames; other counts are floored with a warning."""
 
-    num_frames: int = Field(
-        default=121, ge=1, description="Frames of a clip. Rounded down to 8k+1. An image has one frame."
+    num_frames: FrameCount | Annotated[tuple[FrameCount, ...], Field(min_length=1, max_length=16)] = Field(
+        default=121,
+        description="Frames of a clip, rounded down to 8k+1. Of several numbers, each clip has the "
+        "largest that fits into what is left of its scene. An image has one frame.",
     )
     min_frames: int | None = Field(
         default=None, ge=1, description="Shortest usable length, in frames at `frame_rate`. Default: `num_frames`."
@@ -31,6 +35,14 @@ class VideoSpec(SpecModel):
         description="`native`: clips keep the frame rate of their file. Above 30, it is divided by the smallest "
         "whole number that brings it to 30 or below, such as 25 for 50 and 29.97 for 59.94. A number: "
         "clips are resampled to it by presentation time, which repeats or drops frames.",
+    )
+    frame_stride: int = Field(
+        default=1,
+        ge=1,
+        le=16,
+        exclude_if=lambda value: value == 1,  # so that keys of datasets without it stay what they were
+        description="With `frame_rate: native`, take only every nth frame. A clip then lasts n times as long, with its "
+        "true, lower frame rate.",
     )
     bucket_strategy: Literal["aspect_ratio", "resolution_frames"] = Field(
         default="aspect_ratio",
@@ -53,12 +65,28 @@ class VideoSpec(SpecModel):
         default="black", description="Footage with transparent parts: put it on a black background, or quarantine it."
     )
 
+    @property
+    def frame_counts(self) -> tuple[int, ...]:
+        """The numbers of frames that clips may have, as they were asked for, the largest first."""
+        asked = (self.num_frames,) if isinstance(self.num_frames, int) else self.num_frames
+        return tuple(sorted(set(asked), reverse=True))
+
     @model_validator(mode="after")
     def _lengths_agree(self) -> "VideoSpec":
-        low = self.min_frames or 1
-        if self.bucket_strategy == "aspect_ratio" and low > self.num_frames:
+        low, most = self.min_frames or 1, self.frame_counts[0]
+        if self.bucket_strategy == "aspect_ratio" and low > most:
             raise ValueError(
-                f"min_frames is {low} and num_frames {self.num_frames}: no clip could be that long. Lower min_frames."
+                f"min_frames is {low} and num_frames {most}: no clip could be that long. Lower min_frames."
+            )
+        if len(self.frame_counts) > 1 and (self.bucket_strategy != "aspect_ratio" or self.min_frames is not None):
+            raise ValueError(
+                f"num_frames has several numbers, {list(self.frame_counts)}, which say themselves how long clips are; "
+                f"leave bucket_strategy and min_frames out, or give one number."
+            )
+        if self.frame_stride > 1 and self.frame_rate != "native":
+            raise ValueError(
+                f"frame_stride is {self.frame_stride} and frame_rate {self.frame_rate:g}, which decides alone which "
+                f"frames are taken; give one of them."
             )
         if self.max_frames is not None and self.max_frames < low:
             raise ValueError(f"max_frames is {self.max_frames}, below min_frames {low}. Raise max_frames.")
@@ -179,8 +207,10 @@ class DatasetSpec(SpecModel):
     instance_prompt: str | None = Field(
         default=None, description="Caption of every clip, with `caption_strategy: instanceprompt`."
     )
-    resolution: float = Field(
-        default=512, gt=0, description="Target size: in pixels for `pixel` and `pixel_area`, in megapixels for `area`."
+    resolution: Resolution | Annotated[tuple[Resolution, ...], Field(min_length=1, max_length=16)] = Field(
+        default=512,
+        description="Target size: in pixels for `pixel` and `pixel_area`, in megapixels for `area`. Of several "
+        "sizes, a clip has the largest that its file need not be enlarged for, else the smallest.",
     )
     resolution_type: Literal["pixel", "pixel_area", "area"] = Field(
         default="pixel_area",
@@ -203,6 +233,19 @@ class DatasetSpec(SpecModel):
         default="center", description="Part that is kept if the shape of the bucket differs."
     )
     repeats: int = Field(default=1, ge=1, description="Samples of each clip in an epoch.")
+    weight: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e6,
+        description="Samples of this dataset in an epoch, relative to the other datasets, which then need a weight "
+        "too. The repeats follow from the weights and the numbers of clips.",
+    )
+    flip: Literal["none", "horizontal"] = Field(
+        default="none",
+        description="`horizontal`: each clip that is trained on is also used mirrored, as a clip with latents of its "
+        "own, unless a caption says `left` or `right`. Text becomes unreadable, so do not use it for footage with "
+        "text.",
+    )
     eval_fraction: float = Field(
         default=0.1,
         ge=0,
@@ -213,10 +256,25 @@ class DatasetSpec(SpecModel):
     video: VideoSpec = Field(default=VideoSpec(), description="Frames.")
     audio: AudioSpec = Field(default=AudioSpec(), description="Sound.")
 
+    @property
+    def resolutions(self) -> tuple[float, ...]:
+        """The sizes that clips may have."""
+        return self.resolution if isinstance(self.resolution, tuple) else (self.resolution,)
+
+    @model_validator(mode="after")
+    def _repeats_are_said_once(self) -> "DatasetSpec":
+        if self.weight is not None and self.repeats != 1:
+            raise ValueError(
+                f"dataset {self.id!r} has repeats {self.repeats} and weight {self.weight:g}, from which repeats "
+                f"follow; give one of them."
+            )
+        return self
+
     @model_validator(mode="after")
     def _sizes_are_of_their_type(self) -> "DatasetSpec":
         """Pixels and megapixels are told apart by their size, since a wrong type trains tiny or huge clips."""
-        for name, value in (("resolution", self.resolution), ("minimum_image_size", self.minimum_image_size)):
+        sizes = [("resolution", size) for size in self.resolutions]
+        for name, value in (*sizes, ("minimum_image_size", self.minimum_image_size)):
             if self.resolution_type == "area" and value > MOST_MEGAPIXELS:
                 raise ValueError(
                     f"dataset {self.id!r} has {name} {value:g} with resolution_type 'area', which counts megapixels; "

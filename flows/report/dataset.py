@@ -60,7 +60,7 @@ def _bucket_rows(rows: Sequence[Clip]) -> list[list[Cell]]:
 
 def _counts(own: Sequence[Clip]) -> list[Cell]:
     held_out = sum(clip.split == "eval" for clip in own)
-    return [len(own), held_out, round(sum(map(clip_seconds, own)), 1)]
+    return [len(own), held_out, round(sum(clip_seconds(clip) for clip in own if clip.num_frames > 1), 1)]
 
 
 def previews(rows: Sequence[Clip], summary: FinishedRun, advance: Advance) -> list[ClipPreview]:

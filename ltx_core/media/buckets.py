@@ -1,6 +1,7 @@
 """Sizes that clips are trained at: multiples of 32, near the source's shape and the wanted size."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +31,20 @@ def bucket_size(width: int, height: int, resolution: float, resolution_type: str
     else:
         raise ConfigError(f"resolution_type is {resolution_type!r}; wanted pixel, pixel_area or area")
     return _to_stride(width * scale), _to_stride(height * scale)
+
+
+ENLARGED = 1.1
+"""By how much of its area a source is enlarged without counting as too small for a size: edges are rounded."""
+
+
+def least_wasteful(width: int, height: int, resolutions: Sequence[float], resolution_type: str) -> Size:
+    """Of the sizes at several resolutions, the largest that a source is not enlarged for; else the smallest.
+
+    Raises:
+        ConfigError: no such `resolution_type`.
+    """
+    sizes = sorted({bucket_size(width, height, one, resolution_type) for one in resolutions}, key=math.prod)
+    return [sizes[0], *(size for size in sizes if math.prod(size) <= ENLARGED * width * height)][-1]
 
 
 def cover_size(width: int, height: int, bucket: Size) -> Size:

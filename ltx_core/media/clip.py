@@ -34,7 +34,14 @@ def keyed(clip: Clip, crop: str = CROP) -> str:
     own = text_digest("clip", clip.media_key, span, size, crop, f"{clip.audio_channels} channels")
     beside = {"sound": clip.sound_key, "mask": clip.mask_key}
     parts = [part for name, key in beside.items() if key is not None for part in (name, key)]
+    parts += ["mirrored"] if clip.is_mirrored else []
     return text_digest(own, *parts) if parts else own
+
+
+def mirrored(clip: Clip) -> Clip:
+    """The same clip with left and right exchanged, which is a clip of its own."""
+    made = clip.model_copy(update={"clip_id": f"{clip.clip_id}~mirrored", "is_mirrored": True})
+    return made.model_copy(update={"clip_key": keyed(made)})
 
 
 def image_key(clip: Clip) -> str:
@@ -87,7 +94,8 @@ def clip_frames(clip: Clip, check: Callable[[], None] | None = None) -> npt.NDAr
     for n, frame in enumerate(covering):
         if check is not None:
             check()
-        frames[n] = middle(frame, bucket)
+        shown = middle(frame, bucket)
+        frames[n] = shown[:, ::-1] if clip.is_mirrored else shown
     return frames
 
 
@@ -101,7 +109,10 @@ def clip_audio(clip: Clip) -> npt.NDArray[np.float32] | None:
     if clip.audio_channels == 0:
         return None
     sound = decode_sound(audio_file(clip), clip.start_seconds, clip_seconds(clip))
-    return None if sound is None else to_channels(sound, clip.audio_channels)
+    if sound is None:
+        return None
+    mixed = to_channels(sound, clip.audio_channels)
+    return np.ascontiguousarray(mixed[::-1]) if clip.is_mirrored else mixed
 
 
 MISSING_SECONDS = 0.04
@@ -213,7 +224,7 @@ def mask_weights(clip: Clip) -> Cells | None:
             QuarantineReason.BAD_MASK,
             f"mask {path} is black in all of {clip.clip_id}, which leaves nothing to train on; make some of it white",
         )
-    return weights
+    return np.ascontiguousarray(weights[..., ::-1]) if clip.is_mirrored else weights
 
 
 def _image(path: Path, size: Size) -> npt.NDArray[np.uint8]:

@@ -1,7 +1,8 @@
 """Selection of clips: hopeless ones, those that show the same as another, and files held out for the eval loss."""
 
+import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -121,6 +122,33 @@ def assign_splits(clips: Sequence[Clip], fraction: float) -> list[Clip]:
     if keys and len(held_out) == len(keys) and fraction < 1:
         held_out.remove(keys[-1])
     return [clip.model_copy(update={"split": "eval" if clip.media_key in held_out else "train"}) for clip in clips]
+
+
+MOST_ERROR = 0.05
+"""By which a dataset's part of an epoch may differ from its weight, before longer epochs are tried."""
+LONGEST_EPOCH = 8
+"""So many times as long an epoch may become for that."""
+
+
+def weighted_repeats(clips: Mapping[str, int], weights: Mapping[str, float]) -> dict[str, int]:
+    """Repeats of the clips of each dataset, so that an epoch has samples of the datasets in proportion to `weights`, as
+    far as whole numbers allow: the shortest epoch in which none is off by more than `MOST_ERROR`, or the most exact.
+
+    Args:
+        clips: Number of clips that are trained on, by dataset; those with none are left out.
+        weights: By dataset, above 0.
+    """
+    wanted = {name: weights[name] / count for name, count in clips.items() if count}
+    least = min(wanted.values(), default=1.0)
+    best: tuple[float, dict[str, int]] = (math.inf, {})
+    for times in range(1, LONGEST_EPOCH + 1):
+        exact = {name: times * value / least for name, value in wanted.items()}
+        error = max((abs(round(value) / value - 1) for value in exact.values()), default=0.0)
+        if error < best[0]:
+            best = error, {name: round(value) for name, value in exact.items()}
+        if error <= MOST_ERROR:
+            break
+    return best[1]
 
 
 def _draw(media_key: str) -> float:

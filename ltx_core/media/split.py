@@ -12,7 +12,7 @@ import numpy.typing as npt
 from datasets_spec.quarantine import Quarantined, QuarantineReason
 from datasets_spec.rows import Clip, Media
 from datasets_spec.spec import DatasetSpec
-from ltx_core.media.buckets import Size, bucket_size, fit_size, is_too_small, measured_size
+from ltx_core.media.buckets import Size, fit_size, is_too_small, least_wasteful, measured_size
 from ltx_core.media.clip import clip_id, clip_seconds, heard, keyed
 from ltx_core.media.errors import MediaError
 from ltx_core.media.frames import decode_frames
@@ -221,11 +221,10 @@ def split_media(media: Media, spec: DatasetSpec, thresholds: QualityThresholds) 
     Raises:
         MediaError: the file changed or went away while it was read.
     """
-    video, taken = spec.video, sampling(media, spec.video.frame_rate)
+    taken = sampling(media, spec.video)
     rate, total = taken.rate, whole_frames(media.duration_seconds, taken.rate)
-    lengths = clip_lengths(video.num_frames, video.min_frames, video.bucket_strategy, video.frame_interval)
-    lengths = ONE_FRAME if media.is_image else lengths
-    bucket = bucket_size(media.width, media.height, spec.resolution, spec.resolution_type)
+    lengths = ONE_FRAME if media.is_image else clip_lengths(spec.video)
+    bucket = least_wasteful(media.width, media.height, spec.resolutions, spec.resolution_type)
     fault = _unwanted(media, spec) or _fault(media, spec, total, lengths, bucket)
     if fault is not None:
         return [], [fault]
@@ -276,7 +275,7 @@ def _unwanted(media: Media, spec: DatasetSpec) -> Quarantined | None:
 
 def _fault(media: Media, spec: DatasetSpec, total: int, lengths: Lengths, bucket: Size) -> Quarantined | None:
     """Return what is wrong with the file as a whole, from its figures alone."""
-    rate, limit = sampling(media, spec.video.frame_rate).rate, spec.video.max_frames
+    rate, limit = sampling(media, spec.video).rate, spec.video.max_frames
     if limit is not None and total > limit:
         return _set_aside(
             media,
@@ -319,9 +318,9 @@ def _set_aside(media: Media, reason: QuarantineReason, detail: str) -> Quarantin
 
 def _clip(media: Media, spec: DatasetSpec, analysis: Analysis, window: Window) -> Clip:
     """The clip, its size that of the frames in it, and nothing heard of it yet."""
-    taken = sampling(media, spec.video.frame_rate)
+    taken = sampling(media, spec.video)
     rate = taken.rate
-    bucket = bucket_size(*analysis.sizes[window.start], spec.resolution, spec.resolution_type)
+    bucket = least_wasteful(*analysis.sizes[window.start], spec.resolutions, spec.resolution_type)
     start = window.start / rate
     channels = spec.audio.channels if spec.audio.auto_split and not media.is_image else 0
     figures = analysis.figures(window)

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from statistics import fmean, median
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from datasets_spec.rows import Media, Scan
+from datasets_spec.spec import VideoSpec
 from ltx_core.shapes import floor_frames
 
 CAMERA_RATES = tuple(
@@ -63,13 +64,16 @@ class Sampling:
     scan: Scan
 
 
-def sampling(media: Media, wanted: float | Literal["native"]) -> Sampling:
-    """Return how frames of a file are taken at a wanted rate. At its own they are taken in the middle of a frame's
-    usual time on screen, so that times which wobble repeat and drop none; at another, at the beginning of each
+def sampling(media: Media, video: VideoSpec) -> Sampling:
+    """Return how frames of a file are taken at the rate that is asked for. At its own they are taken in the middle of a
+    frame's usual time on screen, so that times which wobble repeat and drop none; at another, at the beginning of each
     interval. An image has one frame at any rate, and keeps its own."""
-    if wanted == "native" or media.is_image:
-        return Sampling(native_rate(media.usual_rate), 0.5 / media.usual_rate, media.scan)
-    return Sampling(wanted, 0.0, media.scan)
+    if media.is_image:
+        return Sampling(media.usual_rate, 0.5 / media.usual_rate, media.scan)
+    if video.frame_rate == "native":
+        rate = native_rate(media.usual_rate) / video.frame_stride
+        return Sampling(rate, 0.5 / media.usual_rate, media.scan)
+    return Sampling(video.frame_rate, 0.0, media.scan)
 
 
 def native_rate(usual: float) -> float:
@@ -106,12 +110,17 @@ class Lengths:
     shortest: int
     interval: int
     keep_own: bool
+    counts: tuple[int, ...] = ()
+    """The only lengths of clips, if there are several to choose from."""
 
     def floored(self, frames: int) -> int:
         """The length a clip of at most `frames` gets: 8k+1; with `keep_own`, a multiple of the interval plus 1 first.
 
-        An interval that is no multiple of 8 therefore gives the 8k+1 just below each of its steps.
+        An interval that is no multiple of 8 therefore gives the 8k+1 just below each of its steps. Of several `counts`
+        it is the largest that fits.
         """
+        if self.counts:
+            return max(count for count in self.counts if count <= frames)
         frames = min(frames, self.longest)
         if self.keep_own:
             frames = (frames - 1) // self.interval * self.interval + 1
@@ -120,6 +129,8 @@ class Lengths:
     @property
     def needed(self) -> int:
         """Frames that a scene must have to give a clip: with `keep_own`, one as long as `shortest` gives."""
+        if self.counts:
+            return min(self.counts)
         if not self.keep_own:
             return self.floored(self.longest)
         return math.ceil((self.floored(self.shortest) - 1) / self.interval) * self.interval + 1
@@ -129,13 +140,15 @@ ONE_FRAME = Lengths(longest=1, shortest=1, interval=1, keep_own=False)
 """Of a clip that is an image."""
 
 
-def clip_lengths(num_frames: int, min_frames: int | None, bucket_strategy: str, frame_interval: int) -> Lengths:
-    """The lengths that a `VideoSpec` asks for; `min_frames` is floored like `num_frames` and defaults to it."""
+def clip_lengths(video: VideoSpec) -> Lengths:
+    """The lengths that are asked for; `min_frames` is floored like `num_frames` and defaults to it."""
+    longest, counts = video.frame_counts[0], {floor_frames(frames) for frames in video.frame_counts}
     return Lengths(
-        longest=num_frames,
-        shortest=min(min_frames or num_frames, num_frames),
-        interval=frame_interval,
-        keep_own=bucket_strategy == "resolution_frames",
+        longest=longest,
+        shortest=min(video.min_frames or longest, longest),
+        interval=video.frame_interval,
+        keep_own=video.bucket_strategy == "resolution_frames",
+        counts=tuple(sorted(counts)) if len(counts) > 1 else (),
     )
 
 

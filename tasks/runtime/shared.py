@@ -210,6 +210,9 @@ class Shared(ConfigModel):
 
     @model_validator(mode="after")
     def _ids_differ(self) -> "Shared":
+        weights = {dataset.id: dataset.weight for dataset in self.datasets}
+        if without := [name for name, weight in weights.items() if weight is None and any(weights.values())]:
+            raise ValueError(f"datasets {', '.join(without)} have no weight, and others have; give all one, or none")
         ids = [dataset.id for dataset in self.datasets]
         if twice := sorted({i for i in ids if ids.count(i) > 1}):
             raise ValueError(f"dataset id {twice[0]!r} is given more than once; ids must differ")

@@ -1,7 +1,8 @@
 """Decode each file once: find scene cuts, measure quality, classify audio, cut clips, assign buckets and eval split."""
 
 import json
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,9 @@ from pydantic import Field
 from datasets_spec import AudioSpec, Clip, DatasetSpec, Media, Quarantined
 from datasets_spec.rows import AudioKind
 from ltx_core.io.digest import text_digest
-from ltx_core.media.clip import Heard, clip_files, clip_seconds, heard, some_frames, with_audio
+from ltx_core.media.clip import Heard, clip_files, clip_seconds, heard, mirrored, some_frames, with_audio
 from ltx_core.media.errors import MediaError
-from ltx_core.media.quality import QualityThresholds, assign_splits, mark_duplicates
+from ltx_core.media.quality import QualityThresholds, assign_splits, mark_duplicates, weighted_repeats
 from ltx_core.media.split import split_media
 from ltx_core.media.windows import CHANGED_FRAMES, resampled
 from ltx_core.progress import stop_if_asked
@@ -26,8 +27,14 @@ from tasks.runtime.stage import DECODING, Observed, Outcome, Stage, StageRun
 from tasks.stages.parts.file_reading import FileJob, get_or_read, read_file, read_files
 from tasks.stages.probe import PLACEHOLDER, named, renamed
 
+USES = {"weight": None, "flip": "none"}
+"""Options of how clips are used, with values that change nothing and are left out of keys."""
 SPLIT_FIELDS = {"resolution", "resolution_type", "crop", "video", "audio"}
 """Parts of a dataset that change how one file is cut."""
+
+
+SIDES = re.compile(r"\b(left|right)\b", re.IGNORECASE)
+"""Words of a caption that would be wrong of a mirrored clip."""
 
 
 class SplitConfig(ConfigModel):
@@ -61,7 +68,7 @@ class Split(Stage[SplitConfig, Clip]):
 
     def observe(self, run: StageRun[SplitConfig]) -> Observed:
         """Settings by which each dataset is cut, repeated and held out."""
-        fields, datasets = SPLIT_FIELDS | {"repeats", "eval_fraction"}, run.shared.datasets
+        fields, datasets = SPLIT_FIELDS | {"repeats", "eval_fraction", *USES}, run.shared.datasets
         elsewhere = {d.id: {"sound": "elsewhere"} for d in datasets if d.audio.audio_dir is not None}
         return {"datasets": {d.id: _settings(d, fields) | elsewhere.get(d.id, {}) for d in datasets}}
 
@@ -70,7 +77,8 @@ class Split(Stage[SplitConfig, Clip]):
         return [
             f"dataset {dataset.id}: num_frames {asked} becomes {frames}, the VAE takes 8k+1 frames"
             for dataset in run.shared.datasets
-            if (frames := floor_frames(asked := dataset.video.num_frames)) != asked
+            for asked in dataset.video.frame_counts
+            if (frames := floor_frames(asked)) != asked
         ]
 
     def memory(self, run: StageRun[SplitConfig]) -> Sequence[str]:
@@ -114,12 +122,13 @@ class Split(Stage[SplitConfig, Clip]):
             quarantined += refused
             fresh |= {clip.clip_id for clip in found} if is_new else set()
         run.progress.advance(len(media), len(media), "files")
-        num_in = len(clips) + len(quarantined)
         if run.config.remove_duplicates:
             clips, duplicates = mark_duplicates(clips)
             quarantined += duplicates
         clips = _hold_out(clips, run.shared)
         draw_contact_sheets(clips, {row.media_id: row.usual_rate for row in media}, run)
+        clips = _weighted(_with_mirrored(clips, run), run)
+        num_in = len(clips) + len(quarantined)
         computed = sum(clip.clip_id in fresh for clip in clips)
         return Outcome(
             rows=clips,
@@ -203,6 +212,7 @@ def _refused(row: Media, error: MediaError) -> Quarantined:
 def _settings(spec: DatasetSpec, fields: set[str]) -> dict[str, Any]:
     """Options of a dataset as keys have them: without where sounds lie, and without a least size that is none."""
     extra = {"minimum_image_size"} if spec.minimum_image_size else set()
+    fields = {name for name in fields if name not in USES or getattr(spec, name) != USES[name]}
     hidden = {"audio": {"audio_dir", "missing_audio", "silence"}}
     return spec.model_dump(mode="json", include=fields | extra, exclude=hidden, by_alias=True)
 
@@ -214,9 +224,39 @@ def _hold_out(clips: Sequence[Clip], shared: Shared) -> list[Clip]:
     return [c for name, group in by_dataset.items() for c in assign_splits(group, shared.dataset(name).eval_fraction)]
 
 
+def _with_mirrored(clips: Sequence[Clip], run: StageRun[SplitConfig]) -> list[Clip]:
+    """The clips, each followed by its mirrored twin if its dataset wants that."""
+    made: list[Clip] = []
+    sided: Counter[str] = Counter()
+    for clip in clips:
+        made.append(clip)
+        if run.shared.dataset(clip.dataset).flip == "none" or clip.split == "eval":
+            continue
+        if any(SIDES.search(caption) for caption in clip.captions):
+            sided[clip.dataset] += 1
+        else:
+            made.append(mirrored(clip))
+    for name, count in sided.items():
+        run.progress.note(f"dataset {name}: {count} clips are not mirrored, because their captions say left or right")
+    return made
+
+
+def _weighted(clips: Sequence[Clip], run: StageRun[SplitConfig]) -> list[Clip]:
+    """The clips with repeats from the weights of their datasets, if these have any."""
+    weights = {dataset.id: dataset.weight for dataset in run.shared.datasets if dataset.weight is not None}
+    if not weights:
+        return list(clips)
+    counts = Counter(clip.dataset for clip in clips if clip.split == "train")
+    repeats = weighted_repeats(counts, weights)
+    for name, number in repeats.items():
+        run.progress.note(f"dataset {name}: {counts[name]} clips, {number} samples of each in an epoch, by its weight")
+    return [clip.model_copy(update={"repeats": repeats.get(clip.dataset, 1)}) for clip in clips]
+
+
 def _figures(media: Sequence[Media], clips: Sequence[Clip]) -> dict[str, float]:
     images = {row.media_id for row in media if row.is_image}
-    used = sum(clip.num_frames / clip.frame_rate for clip in clips if clip.media_id not in images)
+    moving = [clip for clip in clips if clip.media_id not in images and not clip.is_mirrored]
+    used = sum(clip.num_frames / clip.frame_rate for clip in moving)
     total = sum(row.duration_seconds for row in media if not row.is_image)
     return {
         "buckets": len({clip.bucket for clip in clips}),

@@ -212,9 +212,11 @@ def known_buckets(shared: Shared, inputs: Inputs) -> tuple[tuple[Bucket, ...], b
 
 def _expected(dataset: DatasetSpec) -> Bucket:
     video = dataset.video
-    width, height = bucket_size(*WIDE, dataset.resolution, dataset.resolution_type)
-    longest = video.max_frames or video.num_frames if video.bucket_strategy == "resolution_frames" else video.num_frames
-    rate = SLOWEST if video.frame_rate == "native" else video.frame_rate
+    width, height = bucket_size(*WIDE, max(dataset.resolutions), dataset.resolution_type)
+    longest = video.frame_counts[0]
+    if video.bucket_strategy == "resolution_frames":
+        longest = video.max_frames or longest
+    rate = SLOWEST / video.frame_stride if video.frame_rate == "native" else video.frame_rate
     return Bucket(PixelShape(longest, height, width).floored(), rate, 2**20)
 
 

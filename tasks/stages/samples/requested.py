@@ -40,7 +40,7 @@ def sample_requests(settings: TrainSettings, shared: Shared, buckets: Sequence[B
 
 
 def _size(samples: SampleSettings, buckets: Sequence[Bucket]) -> tuple[PixelShape, float]:
-    """What is asked for, and for the rest the bucket that is trained on most, not of images if there are videos; the
+    """The size asked for, and for the rest that of the bucket that is trained on most, not of images if there are videos; the
     larger one of equals."""
     moving = [bucket for bucket in buckets if bucket.shape.frames > 1] or buckets
     most = max(moving, key=lambda bucket: (bucket.occurrences, bucket.shape.floored().latent().tokens, bucket.name))

@@ -4,13 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datasets_spec import VideoSpec
 from ltx_core.errors import ConfigError
-from ltx_core.media.buckets import bucket_size, cover_size, fit_size, is_too_small
+from ltx_core.media.buckets import bucket_size, cover_size, fit_size, is_too_small, least_wasteful
 from ltx_core.media.windows import Lengths, clip_lengths, scene_windows, whole_frames
 
 EDGES = st.integers(16, 8192)
 LENGTHS = st.builds(
-    clip_lengths,
+    lambda min_frames, **options: clip_lengths(VideoSpec.model_construct(min_frames=min_frames, **options)),
     num_frames=st.integers(1, 257),
     min_frames=st.none() | st.integers(1, 257),
     bucket_strategy=st.sampled_from(["aspect_ratio", "resolution_frames"]),
@@ -92,7 +93,29 @@ def test_whole_frames_survive_rounding_to_milliseconds(frames: int, rate: float)
 
 
 def test_users_lengths_are_floored() -> None:
-    assert clip_lengths(125, 125, "resolution_frames", 8).needed == 121
-    assert clip_lengths(125, None, "aspect_ratio", 8).needed == 121
-    assert clip_lengths(121, 20, "resolution_frames", 8).needed == 17
-    assert clip_lengths(121, 1, "resolution_frames", 25).floored(120) == 97
+    def lengths(num_frames: int, min_frames: int | None, bucket_strategy: str, frame_interval: int) -> Lengths:
+        options = {"num_frames": num_frames, "min_frames": min_frames, "frame_interval": frame_interval}
+        return clip_lengths(VideoSpec.model_validate(options | {"bucket_strategy": bucket_strategy}))
+
+    assert lengths(125, 125, "resolution_frames", 8).needed == 121
+    assert lengths(125, None, "aspect_ratio", 8).needed == 121
+    assert lengths(121, 20, "resolution_frames", 8).needed == 17
+    assert lengths(121, 1, "resolution_frames", 25).floored(120) == 97
+
+
+@pytest.mark.parametrize(
+    ("extent", "clips"),
+    [(16, []), (17, [17]), (64, [49]), (82, [65, 17]), (130, [121]), (190, [121, 65]), (138, [121, 17])],
+)
+def test_each_clip_is_as_long_as_what_is_left_of_its_scene(extent: int, clips: list[int]) -> None:
+    lengths = clip_lengths(VideoSpec(num_frames=(17, 49, 65, 125)))
+    windows = scene_windows(10, 10 + extent, lengths)
+    assert [window.num_frames for window in windows] == clips
+    assert [window.start for window in windows] == [10 + sum(clips[:n]) for n in range(len(clips))]
+    assert bool(clips) == (extent >= lengths.needed)
+
+
+def test_a_clip_is_as_large_as_its_file_allows() -> None:
+    sizes = (256, 512, 768)
+    found = {edge: least_wasteful(edge, edge, sizes, "pixel_area")[0] for edge in (100, 300, 500, 512, 760, 2000)}
+    assert found == {100: 256, 300: 256, 500: 512, 512: 512, 760: 768, 2000: 768}

@@ -1,9 +1,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from datasets_spec import Clip, QuarantineReason
 from ltx_core.media.clip import clip_id, keyed
-from ltx_core.media.quality import assign_splits, eval_split, mark_duplicates
+from ltx_core.media.quality import assign_splits, eval_split, mark_duplicates, weighted_repeats
 
 MakeClip = Callable[..., Clip]
 
@@ -20,10 +22,19 @@ def test_everything_that_fixes_the_pixels_is_in_the_key(clip: MakeClip) -> None:
         "audio_channels": 1,
         "sound_key": "c" * 32,
         "mask_key": "d" * 32,
+        "is_mirrored": True,
     }
     keys = {keyed(clip())} | {keyed(clip(**{name: value})) for name, value in changes.items()} | {keyed(clip(), "left")}
     assert len(keys) == 2 + len(changes)
     assert keyed(clip()) == keyed(clip(caption="another", split="eval"), "center")
+
+
+def test_weights_become_repeats_of_the_shortest_epoch_that_is_near_enough() -> None:
+    assert weighted_repeats({"films": 40, "stills": 1000}, {"films": 1, "stills": 1}) == {"films": 25, "stills": 1}
+    assert weighted_repeats({"a": 10, "b": 10}, {"a": 3, "b": 2}) == {"a": 3, "b": 2}, "1 and 2 would be a third off"
+    assert weighted_repeats({"a": 7, "b": 0}, {"a": 0.2, "b": 5}) == {"a": 1}
+    parts = weighted_repeats({"a": 37, "b": 11}, {"a": 0.7, "b": 0.3})
+    assert 37 * parts["a"] / (37 * parts["a"] + 11 * parts["b"]) == pytest.approx(0.7, abs=0.02)
 
 
 def test_ids_sort_by_time() -> None:
