@@ -40,8 +40,8 @@ def sample_requests(settings: TrainSettings, shared: Shared, buckets: Sequence[B
 
 
 def _size(samples: SampleSettings, buckets: Sequence[Bucket]) -> tuple[PixelShape, float]:
-    """The size asked for, and for the rest that of the bucket that is trained on most, not of images if there are videos; the
-    larger one of equals."""
+    """The size asked for, and for the rest that of the bucket that is trained on most, the larger one of equals; one of
+    images only if there are no videos."""
     moving = [bucket for bucket in buckets if bucket.shape.frames > 1] or buckets
     most = max(moving, key=lambda bucket: (bucket.occurrences, bucket.shape.floored().latent().tokens, bucket.name))
     own = most.shape.floored()
