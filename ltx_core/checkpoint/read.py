@@ -1,6 +1,7 @@
 """Read stored weights straight to a device and dtype, a piece at a time; no file is ever mapped or held whole."""
 
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from io import BufferedReader
 from pathlib import Path
@@ -13,6 +14,7 @@ from ltx_core.checkpoint.complete import compare_shapes
 from ltx_core.checkpoint.model import Model
 from ltx_core.checkpoint.stored import BLOCK, TILE_COLUMNS, TILE_ROWS, Nvfp4Weight, StoredTensor, Weight, num_tiles
 from ltx_core.errors import CheckpointError
+from ltx_core.io.read_at import READERS, fill_together
 from ltx_core.io.tensors import extremes, not_finite, torch_dtype
 
 PIECE_BYTES = 2**26
@@ -35,6 +37,7 @@ class TensorReader:
         self._buffer = torch.empty(PIECE_BYTES, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
         self._files: dict[Path, BufferedReader] = {}
         self._open = ExitStack()
+        self._threads = self._open.enter_context(ThreadPoolExecutor(READERS, "reading weights"))
         self._broken: list[str] = []
         self._extremes: list[tuple[str, torch.Tensor]] = []
 
@@ -85,11 +88,11 @@ class TensorReader:
         kind = torch_dtype(stored.path, stored.name, stored.dtype)
         result = torch.empty(stored.shape, dtype=dtype, device=self.device)
         flat, file, step = result.view(-1), self._file(stored.path), PIECE_BYTES // kind.itemsize
-        file.seek(stored.entry.begin)
         for begin in range(0, flat.numel(), step):
             target = flat[begin : begin + step]
             piece = self._buffer[: target.numel() * kind.itemsize]
-            if file.readinto(piece.numpy().data) != piece.numel():
+            place = stored.entry.begin + begin * kind.itemsize
+            if fill_together(piece.numpy().data, file, place, self._threads) != piece.numel():
                 raise CheckpointError(f"{stored.path} ends inside {stored.name}; copy or download the file again")
             values = piece.view(kind)
             target.copy_(values if scale is None else values.to(self.device).float() * scale)

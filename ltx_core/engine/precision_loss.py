@@ -6,7 +6,7 @@ gradients of a LoRA, are those of the whole model.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -100,8 +100,8 @@ class _Native:
     def __init__(self, kind: Format, *, low_backward: bool, products: bool) -> None:
         self.losses: list[LayerLoss] = []
         self.gradients: dict[str, Tensor] = {}
-        self._kind, self._products = kind, products
-        self._multiplied = LowPrecision(kind, low_backward=low_backward)
+        held = LowPrecision(kind, low_backward=False, low_forward=False)
+        self._ways = (held, LowPrecision(kind, low_backward=low_backward)) if products else (held,)
 
     def see(self, index: int, layers: Mapping[str, Felt]) -> None:
         """As the runner says. Layers that so few rows go through are not judged: the single token that stands in for
@@ -110,9 +110,8 @@ class _Native:
             full = f"{BLOCKS}.{index}.{name}"
             self.gradients[full] = lora_gradient(full, felt).cpu()
             if felt.x.shape[0] >= SMALLEST_INT8_ROWS:
-                products = layer_loss(felt, self._multiplied) if self._products else None
-                weights = layer_loss(felt, LowPrecision(self._kind, low_backward=False, low_forward=False))
-                self.losses.append(LayerLoss(layer=full, products=products, weights=weights))
+                held, *products = layer_losses(felt, self._ways)
+                self.losses.append(LayerLoss(layer=full, products=products[0] if products else None, weights=held))
 
 
 class _Beside:
@@ -153,19 +152,23 @@ def lora_gradient(name: str, felt: Felt) -> Tensor:
     return felt.gradient.float().t() @ (felt.x.float() @ down.to(felt.x.device))
 
 
-def layer_loss(felt: Felt, precision: LowPrecision) -> float:
-    """The largest relative error, as `ltx_core.engine.precision_choice` says; infinite where one is not a number."""
-    weight = felt.layer.weight
+def layer_losses(felt: Felt, ways: Sequence[LowPrecision]) -> list[float]:
+    """The largest relative error of each way, all of one format, as `ltx_core.engine.precision_choice` says; infinite
+    where one is not a number."""
+    weight, kind = felt.layer.weight, ways[0].kind
     assert isinstance(weight, Tensor)
-    values, scale = quantise_rows(weight, precision.kind)
-    exact, found = _computed(felt, weight, None, None), _computed(felt, values, scale, precision)
-    errors = [_relative(left, right) for left, right in zip(found, exact, strict=True)]
-    errors.append(_without_outliers(values.float() * scale, weight))
-    if precision.low_forward:
-        errors.append(_rounded(felt.x, precision.kind))
-    if precision.low_backward and felt.reaches_input:
-        errors.append(_rounded(felt.gradient.float() * scale.t(), precision.kind))
-    return max(error if math.isfinite(error) else math.inf for error in errors)
+    values, scale = quantise_rows(weight, kind)
+    exact, held = _computed(felt, weight, None, None), _without_outliers(values.float() * scale, weight)
+    losses = []
+    for way in ways:
+        found = _computed(felt, values, scale, way)
+        errors = [held, *(_relative(left, right) for left, right in zip(found, exact, strict=True))]
+        if way.low_forward:
+            errors.append(_rounded(felt.x, kind))
+        if way.low_backward and felt.reaches_input:
+            errors.append(_rounded(felt.gradient.float() * scale.t(), kind))
+        losses.append(max(error if math.isfinite(error) else math.inf for error in errors))
+    return losses
 
 
 def _computed(felt: Felt, weight: Tensor, scale: Tensor | None, precision: LowPrecision | None) -> list[Tensor]:
@@ -187,14 +190,21 @@ def _rounded(rows: Tensor, kind: Format) -> float:
 
 def _without_outliers(found: Tensor, exact: Tensor) -> float:
     """Relative error without columns that are outliers."""
-    sizes = exact.float().square().mean(dim=0).sqrt()
+    away, whole = _squares(found, exact)
+    sizes = whole.sqrt()
     usual = sizes <= OUTLYING * sizes.median()
-    return _relative(found[:, usual], exact[:, usual])
+    return _share(float(away[usual].sum()), float(whole[usual].sum()))
 
 
 def _relative(found: Tensor, exact: Tensor) -> float:
+    away, whole = _squares(found, exact)
+    return _share(float(away.sum()), float(whole.sum()))
+
+
+def _squares(found: Tensor, exact: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the difference and of the exact values, summed over the rows: [N] float32 each."""
     wide = exact.float()
-    return _share(float((found.float() - wide).square().sum()), float(wide.square().sum()))
+    return (found.float() - wide).square_().sum(dim=0), wide.square().sum(dim=0)
 
 
 def _share(away: float, whole: float) -> float:

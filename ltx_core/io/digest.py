@@ -21,6 +21,7 @@ from blake3 import blake3
 
 from ltx_core.errors import ChangedError, DamagedError
 from ltx_core.io.json_file import read_json, write_json
+from ltx_core.io.read_at import fill
 from ltx_core.io.regular import open_regular
 from ltx_core.io.table_file import read_table, write_table
 from ltx_core.progress import SILENT, Progress
@@ -123,12 +124,8 @@ def _read_ahead(path: Path, file: BinaryIO, spans: Sequence[tuple[int, int]]) ->
 
 
 def _filled(buffer: memoryview, path: Path, file: BinaryIO, begin: int) -> memoryview:
-    done = 0
-    while done < len(buffer):
-        read = os.preadv(file.fileno(), [buffer[done:]], begin + done)
-        if not read:
-            raise changed(path)
-        done += read
+    if fill(buffer, file, begin) != len(buffer):
+        raise changed(path)
     return buffer
 
 

@@ -54,7 +54,7 @@ class Server:
         self.children: dict[int, socket.socket] = {}
         """By its number, where the run hears of a process that has not ended."""
         self.hidden = {name: os.environ.get(name) for name in NO_GPU}
-        """What the forked processes are to find in place of `NO_GPU`."""
+        """Values of the same variables for the forked processes."""
         os.environ.update(NO_GPU)
         self.ignored = [number for number in ENDING if signal.getsignal(number) == signal.SIG_IGN]
         self.selector = selectors.PollSelector()

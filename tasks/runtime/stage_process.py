@@ -125,9 +125,10 @@ def start_stage(
     return StageProcess(server, answers, os.fdopen(reading, "rb"))
 
 
-def imports_of(stages: Sequence[Stage[Any, Any]]) -> list[str]:
-    """Return the modules that they need, in their order."""
-    return list(dict.fromkeys(name for stage in stages for name in stage.imports))
+def imports_of(later: Sequence[Stage[Any, Any]]) -> list[str]:
+    """Return the modules that are worth importing for them, in their order: none if the first needs none, since the
+    server does not fork while it imports."""
+    return list(dict.fromkeys(name for stage in later for name in stage.imports)) if later and later[0].imports else []
 
 
 def _server(workspace: Workspace, errors: int) -> ForkServerClient:

@@ -21,7 +21,7 @@ from ltx_core.errors import Stopped
 from tasks import STAGES, stage_named
 from tasks.runtime.launch import StageDied, launch
 from tasks.runtime.stage import StageRun
-from tasks.runtime.stage_process import end_servers
+from tasks.runtime.stage_process import end_servers, imports_of
 from tests.processes import stage_process
 from tests.repo.source import ROOT, nodes, tree
 from tests.stages.bench import Bench, write_clip
@@ -119,6 +119,14 @@ def test_it_imports_for_later_stages_while_one_works(execution: StageRun) -> Non
         Listener(at=1, then=lambda: mapped.update(next=_has_torch(stage_process(psutil.Process()).pid))),
     )
     assert mapped == {"now": False, "next": True}
+
+
+def test_nothing_is_imported_while_the_next_stage_needs_nothing() -> None:
+    """The server forks nothing while it imports, and a stage that reads footage would wait for PyTorch."""
+    split, texts = stage_named("split"), stage_named("embed_text")
+    assert imports_of((split, texts)) == []
+    assert imports_of((texts, split)) == list(texts.imports)
+    assert imports_of(()) == []
 
 
 def _has_torch(pid: int) -> bool:
