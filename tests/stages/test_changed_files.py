@@ -212,8 +212,8 @@ def test_a_caption_edited_while_it_is_read_stops_the_stage(
     caption = (own.footage / NAME).with_suffix(".txt")
     before = caption.read_text()
 
-    def edited(read: Callable[..., str]) -> Callable[..., str]:
-        def reading(path: Path, *rest: Any) -> str:
+    def edited(read: Callable[..., tuple[str, ...]]) -> Callable[..., tuple[str, ...]]:
+        def reading(path: Path, *rest: Any) -> tuple[str, ...]:
             if path.name == NAME:
                 caption.write_text("Another caption, for a moment.")
             return read(path, *rest)
@@ -221,7 +221,7 @@ def test_a_caption_edited_while_it_is_read_stops_the_stage(
         return reading
 
     with monkeypatch.context() as patch:
-        around(patch, "tasks.stages.probe", "read_caption", edited)
+        around(patch, "tasks.stages.probe", "read_captions", edited)
         with pytest.raises(ChangedError, match=rf"{caption} changed while it was read.*run again"):
             own.run("probe")
     caption.write_text(before)
