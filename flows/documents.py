@@ -7,6 +7,7 @@ path with a NUL in it, or nothing that a number should be. All are refused here,
 import difflib
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,15 +50,40 @@ KINDS = ("_type", "_parsing", "_parsing_size", "_from_float")
 
 def explain(error: ValidationError, model: type[BaseModel], source: str | Path) -> str:
     """All faults of a configuration, one a line."""
-    faults = _causes(error.errors())
+    faults = _joined(_causes([_without_branches(fault) for fault in error.errors()]))
     lines = list(dict.fromkeys(hide_secrets(_line(fault, model)) for fault in faults))
     return f"{source}: " + ("\n  ".join(["several options are wrong:", *lines]) if len(lines) > 1 else lines[0])
 
 
+BRANCH = re.compile(r"constrained-\w+|(literal|tuple|list)\[.*\]|int|float|bool|str")
+"""Pydantic's names of the types of which an option may have one, where they stand in the place of a fault."""
+
+
+def _without_branches(fault: Any) -> dict[str, Any]:
+    """The fault at its option, and whether it is that of one type among others that the option may have."""
+    place = tuple(part for part in fault["loc"] if not (isinstance(part, str) and BRANCH.fullmatch(part)))
+    return {**fault, "loc": place, "is_branch": len(place) < len(fault["loc"])}
+
+
 def _causes(faults: Sequence[Any]) -> list[Any]:
-    """Without those that only follow from others: a list whose items are wrong is short of items, too."""
+    """Without those that only follow from others: a list whose items are wrong is short of items, too, and is not the
+    number that it might have been instead."""
     inside = [fault["loc"] for fault in faults]
-    return [fault for fault in faults if fault["type"] != "too_short" or not _holds(fault["loc"], inside)]
+    return [
+        fault
+        for fault in faults
+        if not (fault["type"] == "too_short" or fault["is_branch"]) or not _holds(fault["loc"], inside)
+    ]
+
+
+def _joined(faults: Sequence[Any]) -> list[Any]:
+    """With one fault of an option that may have one of several types: each type's wish is in its `others`."""
+    joined: dict[Any, Any] = {}
+    for number, fault in enumerate(faults):
+        first = joined.setdefault(fault["loc"] if fault["is_branch"] else number, {**fault, "others": []})
+        if first["type"] != fault["type"]:
+            first["others"].append(fault)
+    return list(joined.values())
 
 
 def _holds(place: tuple[int | str, ...], others: Sequence[tuple[int | str, ...]]) -> bool:
@@ -85,7 +111,9 @@ def _line(fault: Any, model: type[BaseModel]) -> str:
         case "value_error":
             return f"option {where!r} is {_short(fault['input'])}: {fault['ctx']['error']}"
         case _:
-            return f"option {where!r} is {_short(fault['input'])}; {_wanted(fault)}"
+            wishes = [_wanted(one) for one in (fault, *fault["others"])]
+            either = " or ".join([*(wish.removesuffix(" is wanted") for wish in wishes[:-1]), wishes[-1]])
+            return f"option {where!r} is {_short(fault['input'])}; {either}"
 
 
 def _wanted(fault: Any) -> str:
