@@ -52,33 +52,62 @@ def compare_in_8_bits(
     low_backward: bool,
     device: str,
     dtype: torch.dtype,
+    kept_bytes: int = 0,
 ) -> Comparison:
     """Return what 8 bits lose of this transformer, and how its layers are to be held and multiplied. `loss` runs one
     batch, which is of `clip`, through the transformer it is given. The device holds a block and its activations at a
-    time.
+    time, and `kept_bytes` of blocks that wait for their next turn, so that they are not read four times.
 
     Raises:
         CheckpointError: as `load_denoiser`.
     """
     transformer, target = empty_transformer(checkpoint), torch.device(device)
     with _reader(checkpoint, transformer, device=device, dtype=dtype) as (_, read):
+        kept = KeptReads(read, kept_bytes)
 
         def fill(index: int, options: EngineOptions) -> torch.nn.Module:
             block = deepcopy(transformer.transformer_blocks[index])
-            fill_block(block, index, read, options, device=target)
+            fill_block(block, index, kept, options, device=target)
             return block
 
         fill_outside(transformer, read, NoCache())
         transformer.requires_grad_(False).eval()
-        return compare(
-            transformer,
-            fill,
-            lambda: loss(transformer),
-            kind,
-            clip=clip,
-            low_backward=low_backward,
-            device=target,
-        )
+        try:
+            return compare(
+                transformer,
+                fill,
+                lambda: loss(transformer),
+                kind,
+                clip=clip,
+                low_backward=low_backward,
+                device=target,
+            )
+        finally:
+            kept.forget()  # what is above refers to itself, and would stay until Python's collector comes by
+
+
+class KeptReads:
+    """Reads a block's tensors, and keeps them for the next time while there is room."""
+
+    def __init__(self, read: Read, room: int) -> None:
+        """`room`: bytes that may be kept."""
+        self._read, self._room = read, room
+        self._kept: dict[str, Mapping[str, torch.Tensor]] = {}
+
+    def __call__(self, names: Sequence[str]) -> Mapping[str, torch.Tensor]:
+        """The tensors of one block, by their names; to be left as they are."""
+        if (found := self._kept.get(names[0])) is None:
+            found = self._read(names)
+            size = sum(tensor.nbytes for tensor in found.values())
+            if size <= self._room:
+                self._room -= size
+                self._kept[names[0]] = found
+        return found
+
+    def forget(self) -> None:
+        """Keep nothing any more."""
+        self._kept.clear()
+        self._room = 0
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from ltx_core.errors import DataError
 from ltx_core.io.digest import file_digest
 from ltx_core.io.json_file import read_json, write_json
 from ltx_core.io.table_file import write_table
+from ltx_core.memory.plan import GIB
 from ltx_core.memory.training import advice
 from ltx_core.progress import SILENT
 from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
@@ -259,6 +260,7 @@ def _layers(run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks",
 
         from ltx_core.checkpoint.load import load_connectors
         from ltx_core.engine.load import compare_in_8_bits
+        from ltx_core.memory.plan import free_bytes
         from ltx_core.training.comparison_clip import comparison_clip
         from tasks.runtime.device import torch_dtype
 
@@ -273,6 +275,7 @@ def _layers(run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks",
             low_backward=settings.low_precision_backward,
             device=device,
             dtype=dtype,
+            kept_bytes=max(0, free_bytes(torch.device(device)) - COMPARING_BYTES) if device == "cuda" else 0,
         )
         if device.startswith("cuda"):
             torch.cuda.empty_cache()
@@ -281,6 +284,11 @@ def _layers(run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks",
     settings = run.config
     found = low_precision.compared(run, ranks, make)
     return None if found is None else found.choice
+
+
+COMPARING_BYTES = 64 * GIB
+"""Left free of a GPU while 8 bits are compared with full precision, for the largest clips and one block; what it has
+beyond keeps blocks."""
 
 
 def _planned(
