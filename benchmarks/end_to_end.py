@@ -31,6 +31,8 @@ from benchmarks.stand_ins import write_stand_ins
 
 ROOT = Path(__file__).parents[1]
 GIB = 2**30
+RUNS: dict[str, Sequence[str]] = {"cold": (), "warm": ("--force",)}
+"""The two runs, by what the command is given."""
 STARTS = re.compile(r"(\w+): starts:")
 QUERY = ("nvidia-smi", "--query-gpu=utilization.gpu,memory.used", "--format=csv,noheader,nounits")
 MIB = 2**20
@@ -68,14 +70,16 @@ def main() -> int:
     parser.add_argument("--folder", type=Path, required=True, help="for everything that is made")
     parser.add_argument("--out", type=Path, help="results are appended to it")
     parser.add_argument("--tiny", action="store_true")
-    parser.add_argument("--only-cold", action="store_true")
+    parser.add_argument("--only", choices=RUNS, help="`warm` wants the folder of `cold`")
     args = parser.parse_args()
     begun = time.monotonic()
     config = args.folder / "ltx2-lora.yaml"
     if not config.exists():
         config = write_stand_ins(args.folder, tiny=args.tiny)
     say("end_to_end", {"row": "stand-ins", "seconds": time.monotonic() - begun}, args.out)
-    for name, words in (("cold", ()), ("warm", ("--force",)))[: 1 if args.only_cold else 2]:
+    for name, words in RUNS.items():
+        if args.only not in (None, name):
+            continue
         code, rows = run(config, words)
         for row in rows:
             say("end_to_end", {"row": f"{name}: {row.pop('stage')}", **row}, args.out)

@@ -51,7 +51,7 @@ def test_each_part_has_what_was_seen_in_it() -> None:
 
 
 def test_a_run_of_the_miniature_has_a_row_for_each_stage(tmp_path: Path) -> None:
-    words = ["--folder", str(tmp_path / "run"), "--out", str(tmp_path / "out"), "--tiny", "--only-cold"]
+    words = ["--folder", str(tmp_path / "run"), "--out", str(tmp_path / "out"), "--tiny", "--only", "cold"]
     done = subprocess.run(
         [sys.executable, "benchmarks/end_to_end.py", *words], cwd=ROOT, capture_output=True, text=True, check=False
     )
