@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -213,6 +214,26 @@ def _analyse(frames: Iterable[npt.NDArray[np.uint8]], seen: Sequence[Size]) -> A
     )
 
 
+class Plan(NamedTuple):
+    """Decisions about a file that follow from its figures alone."""
+
+    taken: Sampling
+    total: int
+    """Frames at the rate at which they are taken."""
+    lengths: Lengths
+    bucket: Size
+
+
+def plan_of(media: Media, spec: DatasetSpec) -> Plan | Quarantined:
+    """How a file will be cut, or why it will not be."""
+    taken = sampling(media, spec.video)
+    total = whole_frames(media.duration_seconds, taken.rate)
+    lengths = ONE_FRAME if media.is_image else clip_lengths(spec.video)
+    bucket = least_wasteful(media.width, media.height, spec.resolutions, spec.resolution_type)
+    fault = _unwanted(media, spec) or _fault(media, spec, total, lengths, bucket)
+    return fault or Plan(taken, total, lengths, bucket)
+
+
 def split_media(media: Media, spec: DatasetSpec, thresholds: QualityThresholds) -> tuple[list[Clip], list[Quarantined]]:
     """The clips of one file, in order of time, and what is quarantined: the file itself, or single clips.
 
@@ -221,13 +242,11 @@ def split_media(media: Media, spec: DatasetSpec, thresholds: QualityThresholds) 
     Raises:
         MediaError: the file changed or went away while it was read.
     """
-    taken = sampling(media, spec.video)
-    rate, total = taken.rate, whole_frames(media.duration_seconds, taken.rate)
-    lengths = ONE_FRAME if media.is_image else clip_lengths(spec.video)
-    bucket = least_wasteful(media.width, media.height, spec.resolutions, spec.resolution_type)
-    fault = _unwanted(media, spec) or _fault(media, spec, total, lengths, bucket)
-    if fault is not None:
-        return [], [fault]
+    plan = plan_of(media, spec)
+    if isinstance(plan, Quarantined):
+        return [], [plan]
+    taken, total, lengths, _ = plan
+    rate = taken.rate
     try:
         analysis = analyse(Path(media.path), total, taken)
     except MediaError as error:

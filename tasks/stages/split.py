@@ -5,6 +5,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from datasets_spec.rows import AudioKind
 from ltx_core.io.digest import text_digest
 from ltx_core.media.clip import Heard, clip_files, clip_seconds, heard, mirrored, some_frames, with_audio
 from ltx_core.media.errors import MediaError
+from ltx_core.media.forecast import forecast_lines
 from ltx_core.media.quality import QualityThresholds, assign_splits, mark_duplicates, weighted_repeats
 from ltx_core.media.split import split_media
 from ltx_core.media.windows import CHANGED_FRAMES, resampled
@@ -82,26 +84,13 @@ class Split(Stage[SplitConfig, Clip]):
         ]
 
     def memory(self, run: StageRun[SplitConfig]) -> Sequence[str]:
-        """Frames that resampling repeats and drops, of files that are probed by now."""
+        """Buckets of the files that are probed by now, and frames that resampling repeats and drops."""
         if "probe" not in run.inputs:
             return []
-        lines = []
-        for dataset in run.shared.datasets:
-            wanted = dataset.video.frame_rate
-            files = [row for row in run.inputs["probe"] if row.dataset == dataset.id and not row.is_image]
-            if wanted == "native" or not files:
-                continue
-            dropped, repeated = (
-                sum(max(sign * (row.usual_rate - wanted), 0) * row.duration_seconds for row in files)
-                for sign in (1, -1)
-            )
-            if dropped + repeated >= CHANGED_FRAMES:
-                lines.append(
-                    f"dataset {dataset.id}: at {wanted:g} frames a second {repeated:.0f} frames are repeated and "
-                    f"{dropped:.0f} dropped, of {sum(row.num_frames for row in files)} in {len(files)} files; "
-                    f"video.frame_rate: native repeats none"
-                )
-        return lines
+        rows: list[Media] = list(run.inputs["probe"])
+        by_dataset = {one.id: [row for row in rows if row.dataset == one.id] for one in run.shared.datasets}
+        lines = (forecast_lines(by_dataset[one.id], one) for one in run.shared.datasets if by_dataset[one.id])
+        return [*chain.from_iterable(lines), *_resampling(run)]
 
     def run(self, run: StageRun[SplitConfig]) -> Outcome:
         """Clips of every file, those of equal bytes cut once."""
@@ -109,7 +98,7 @@ class Split(Stage[SplitConfig, Clip]):
         clips: list[Clip] = []
         quarantined: list[Quarantined] = []
         fresh: set[str] = set()
-        for line in self.memory(run):
+        for line in _resampling(run):
             run.progress.note(line)
         cuts = _cut_files(media, run, ItemStore(run.workspace.pool / "split", run.progress))
         for row, cut in zip(media, cuts, strict=True):
@@ -139,6 +128,26 @@ class Split(Stage[SplitConfig, Clip]):
             unit="clips",
             figures=_figures(media, clips),
         )
+
+
+def _resampling(run: StageRun[SplitConfig]) -> list[str]:
+    """For people: frames that resampling repeats and drops."""
+    lines = []
+    for dataset in run.shared.datasets:
+        wanted = dataset.video.frame_rate
+        files = [row for row in run.inputs["probe"] if row.dataset == dataset.id and not row.is_image]
+        if wanted == "native" or not files:
+            continue
+        dropped, repeated = (
+            sum(max(sign * (row.usual_rate - wanted), 0) * row.duration_seconds for row in files) for sign in (1, -1)
+        )
+        if dropped + repeated >= CHANGED_FRAMES:
+            lines.append(
+                f"dataset {dataset.id}: at {wanted:g} frames a second {repeated:.0f} frames are repeated and "
+                f"{dropped:.0f} dropped, of {sum(row.num_frames for row in files)} in {len(files)} files; "
+                f"video.frame_rate: native repeats none"
+            )
+    return lines
 
 
 class Cut(NamedTuple):

@@ -87,7 +87,7 @@ class TestFootageFolder:
         nothing = tmp_path / "nothing"
         nothing.mkdir()
         (nothing / "notes.txt").write_text("no media here")
-        with pytest.raises(DataError, match=rf"no media files under {nothing}; put .mp4"):
+        with pytest.raises(DataError, match=rf"no media files under {nothing}; put videos"):
             own.but(footage=nothing).run()
         assert_nothing_lost(own)
 
