@@ -225,7 +225,7 @@ class Plan(NamedTuple):
 
 
 def plan_of(media: Media, spec: DatasetSpec) -> Plan | Quarantined:
-    """How a file will be cut, or why it will not be."""
+    """Return what is decided about a file, or why it will not be cut."""
     taken = sampling(media, spec.video)
     total = whole_frames(media.duration_seconds, taken.rate)
     lengths = ONE_FRAME if media.is_image else clip_lengths(spec.video)

@@ -34,6 +34,7 @@ from tasks.stages.parts.footage_files import (
     folders_of,
     footage_digests,
     ignored_files,
+    media_files,
     not_read,
     workspaces_in,
 )
@@ -229,7 +230,7 @@ def _why_ignored(suffix: str, files: Sequence[Path]) -> str:
 
 def _covers(dataset: DatasetSpec) -> Iterator[str]:
     """A warning of images that bear the name of a video, as downloaded covers do."""
-    media = find_files(dataset).media
+    media = media_files(dataset)
     videos = {path.with_suffix("") for path in media if not is_image(path)}
     covers = [path for path in media if is_image(path) and path.with_suffix("") in videos]
     if covers:

@@ -69,7 +69,7 @@ def find_files(dataset: DatasetSpec) -> Found:
                 f"dataset {dataset.id!r}: {option} {folder} lies in the workspace {workspace}, whose own results would "
                 f"become footage; set it to a folder outside"
             )
-    found = [path for path in find_media(root, is_own_folder) if not _is_mask(path, dataset)]
+    found = media_files(dataset)
     if not found:
         raise DataError(
             f"dataset {dataset.id!r}: no media files under {root}; put videos (.mp4, .mov, .webm, .mkv) or images "
@@ -82,6 +82,13 @@ def find_files(dataset: DatasetSpec) -> Found:
         else find_masks(dataset.mask_dir, beside=dataset.mask_dir == root, left_out=is_own_folder)
     )
     return Found(found, sounds, masks)
+
+
+def media_files(dataset: DatasetSpec) -> list[Path]:
+    """Return the videos and images of a dataset, masks left out; none where its folder is not there."""
+    root = dataset.instance_data_dir
+    found = find_media(root, is_own_folder) if root.is_dir() else []
+    return [path for path in found if not _is_mask(path, dataset)]
 
 
 def find_sources(dataset: DatasetSpec, memo: DigestMemo) -> Iterator[Source]:
