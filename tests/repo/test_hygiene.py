@@ -32,6 +32,7 @@ def test_nothing_is_written_to_the_home_folder() -> None:
     assert home.parent == Path(tempfile.gettempdir())
 
 
+@pytest.mark.extra
 @pytest.mark.whole
 def test_a_run_of_tests_leaves_nothing_but_the_folders_that_pytest_keeps(tmp_path: Path) -> None:
     """Its tests, and processes that they start, put what they do not take away where it goes at the end."""

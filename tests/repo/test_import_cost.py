@@ -42,7 +42,7 @@ HELP = "from flows.cli.app import main\nmain(['--help'])"
         (HELP, (*HEAVY, "prefect", "pydantic", "yaml", "rich", "pyarrow", "av", "numpy")),
         (COMMANDS, (*HEAVY, "prefect")),
         (PLAN_FOR_A_CARD, (*HEAVY, "prefect")),
-        (EMBEDDING_TEXT, ("diffusers", "peft", "mlflow", "prefect")),
+        pytest.param(EMBEDDING_TEXT, ("diffusers", "peft", "mlflow", "prefect"), marks=pytest.mark.extra),
         (STAGES_WITHOUT_TORCH, ("torch", "transformers", "diffusers", "peft", "prefect")),
     ],
     ids=["any stage's child", "--help", "any command", "plan", "embed_text", "probe, split and register"],

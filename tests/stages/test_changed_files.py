@@ -123,6 +123,7 @@ def test_footage_that_changes_between_stages_is_set_aside_and_poisons_nothing(
     assert not any(result.built for result in fresh.run(stage).values())
 
 
+@pytest.mark.extra
 def test_what_a_changed_file_became_is_what_the_next_run_takes(fresh: Bench, other_video: bytes) -> None:
     file = fresh.footage / NAME
     run(fresh, "encode_latents", "encode_latents", lambda: file.write_bytes(other_video))
@@ -245,6 +246,8 @@ LOADS = [
     ("render_validation", "tasks.stages.render.phases", "stacked", "adapter.safetensors"),
     ("render_validation", "tasks.stages.render.phases", "read_picture", "picture.png"),
 ]
+LOADED = (("embed_text", "load_gemma"), ("train_lora", "load_denoiser"), ("render_validation", "read_picture"))
+"""A text encoder, what is trained, and what a user gives; the others in the longest tests."""
 
 
 @pytest.fixture(scope="module")
@@ -272,7 +275,13 @@ def replaceable(finished: Bench, results: Results, tmp_path_factory: pytest.Temp
     return bench
 
 
-@pytest.mark.parametrize("case", LOADS, ids=lambda case: f"{case[0]}: {case[2]}")
+@pytest.mark.parametrize(
+    "case",
+    [
+        pytest.param(case, id=f"{case[0]}: {case[2]}", marks=() if (case[0], case[2]) in LOADED else pytest.mark.extra)
+        for case in LOADS
+    ],
+)
 def test_weights_replaced_before_they_are_loaded_stop_the_stage_and_are_kept_nowhere(
     case: tuple[str, str, str, str], replaceable: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

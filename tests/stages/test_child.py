@@ -183,6 +183,7 @@ def small_group(tmp_path: Path) -> Iterator[Path]:
     folder.rmdir()
 
 
+@pytest.mark.extra
 def test_only_the_kernel_says_that_memory_ran_out(execution: StageRun, patch: Patch, small_group: Path) -> None:
     """The child takes more than there is, and asks to be the one that is ended for it. Another process launches it:
     this one, which holds more, the kernel would end in its stead."""
@@ -252,6 +253,7 @@ def test_it_ends_with_its_parent_however_that_ends(execution: StageRun) -> None:
     _assert_goes_on(execution, at_least=1)
 
 
+@pytest.mark.extra
 def test_a_child_that_hears_nothing_ends_with_its_parent_too(execution: StageRun, patch: Patch) -> None:
     """The second file keeps it in a library for good; the time it is given to commit is cut short here."""
     patch(

@@ -43,6 +43,7 @@ def test_what_the_latest_results_refer_to_is_no_garbage(bench: Bench) -> None:
     assert listed(bench) == set()
 
 
+@pytest.mark.extra
 def test_collections_during_a_run_change_nothing_of_it(bench: Bench, results: Results) -> None:
     """Everything is made anew, from the pool's point of view, beside the old results, which go."""
     changed = bench.set(render_validation__seeds=[7], encode_latents__dtype="bf16", embed_text__dtype="bf16")

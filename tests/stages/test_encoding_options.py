@@ -31,9 +31,9 @@ def latents(bench: Bench, results: Results) -> dict[str, torch.Tensor]:
     ("options", "told"),
     [
         ({"memory__vae_chunk_frames": 1}, "1 latent frames at once"),
-        ({"memory__vae_chunk_frames": None}, "whole"),
+        pytest.param({"memory__vae_chunk_frames": None}, "whole", marks=pytest.mark.extra),
         ({"encode_latents__batch_size": 3, "memory__vae_slicing": True}, "one clip of a batch at a time"),
-        ({"encode_latents__batch_size": 2}, "; 2 at once"),
+        pytest.param({"encode_latents__batch_size": 2}, "; 2 at once", marks=pytest.mark.extra),
         ({"encode_latents__decode_workers": 1, "encode_latents__decode_ahead_mib": 64}, "whole"),
     ],
     ids=lambda value: "-".join(f"{k.split('__')[1]}={v}" for k, v in value.items()) if isinstance(value, dict) else "",

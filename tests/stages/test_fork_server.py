@@ -181,7 +181,9 @@ def test_a_variable_of_ours_reaches_the_next_stage_by_the_same_server(
     assert re.findall("GPUs: (.*)", log) == ["5 None", "5 None"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(one, marks=pytest.mark.extra) for one in (signal.SIGINT, signal.SIGHUP))]
+)
 def test_what_is_meant_for_the_run_does_not_end_it(execution: StageRun, number: signal.Signals) -> None:
     """A service manager sends SIGTERM to all processes of the run."""
 

@@ -10,19 +10,12 @@ from datasets_spec import Latent
 from ltx_core.tiny.header import Generation
 from tests.stages.bench import EVERY_STAGE, Bench
 
-pytestmark = pytest.mark.whole
+pytestmark = [pytest.mark.whole, pytest.mark.extra]
 
 WriteOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
-OF_ALL_OTHER_TESTS = "2.0"
-GENERATIONS = [
-    pytest.param(generation, marks=pytest.mark.extra if generation == OF_ALL_OTHER_TESTS else ())
-    for generation in get_args(Generation)
-]
-
-
-@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize("generation", get_args(Generation))
 def test_footage_to_a_registered_lora(generation: Generation, own: Bench, written_once: WriteOnce) -> None:
     def write(folder: Path) -> None:
         from ltx_core.tiny.write import write_model

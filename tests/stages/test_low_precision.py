@@ -69,7 +69,9 @@ def test_what_is_chosen_is_what_trains(int8: Bench) -> None:
     assert read_json(folder / FILE)["native"] == [layer]
 
 
-@pytest.mark.parametrize("text", ['{"version": 0}', "{", ""])
+@pytest.mark.parametrize(
+    "text", ["{", *(pytest.param(text, marks=pytest.mark.extra) for text in ('{"version": 0}', ""))]
+)
 def test_what_is_damaged_is_named_and_made_again(int8: Bench, text: str) -> None:
     good = pooled(int8).read_bytes()
     pooled(int8).write_text(text)

@@ -11,7 +11,7 @@ from ltx_core.sampling.decoding import load_latents
 from tasks.stages.render.jobs import final_checkpoint
 from tests.stages.bench import Bench
 
-pytestmark = pytest.mark.whole
+pytestmark = [pytest.mark.whole, pytest.mark.extra]
 LOKR: dict[str, Any] = {"algo": "lokr", "linear_dim": 10000, "factor": 4, "dora_wd": True}
 
 

@@ -23,6 +23,7 @@ def weights(bench: Bench) -> list[Path]:
     return sorted(bench.place.quantised.glob("*/*.safetensors"))
 
 
+@pytest.mark.extra
 def test_second_start_reads_what_the_first_made(bench: Bench) -> None:
     bench = bench.set(train_lora__base_precision="int8")
     first = lora(bench.run("train_lora"))  # now: training anew takes the file's place

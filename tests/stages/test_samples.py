@@ -135,6 +135,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes_and_renders_nothing_twice(
     assert [sample.step for sample in kept_samples(run.out)] == [0, 1, 2, 3]
 
 
+@pytest.mark.extra
 def test_two_ranks_render_what_one_renders(own: Bench, forked_children: None, tmp_path: Path) -> None:
     """The second rank waits at every sampling step."""
     bench = sampling(own.set(train_lora__gradient_accumulation_steps=2), every_steps=2)

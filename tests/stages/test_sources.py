@@ -195,6 +195,7 @@ def ask(served: Path, own: Bench, tmp_path: Path) -> Iterator[Ask]:
         yield answer
 
 
+@pytest.mark.extra
 def test_a_repository_is_planned_then_downloaded_then_asked_no_more(ask: Ask, served: Path, tmp_path: Path) -> None:
     (pending, planned), cached, (told, built, keys) = ask("plan cached run", DIFFUSERS, ENCODER)
     assert set(cached) == {"config.json", "model_index.json"}
@@ -229,6 +230,7 @@ def test_a_repositorys_flavour_with_the_text_encoder_in_it(ask: Ask, served: Pat
     assert built == [], "the same bytes from the hub are the same weights"
 
 
+@pytest.mark.extra
 def test_a_pack_of_the_hub_in_one_commit(ask: Ask) -> None:
     FakeHub.asked.clear()
     ((_, built, _),) = ask("run", PACK, None)

@@ -23,7 +23,17 @@ from tests.stages.conftest import Elsewhere
 
 pytestmark = pytest.mark.whole
 
-each_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+FIRST = ("split", "encode_latents", "train_lora")
+"""A stage of each kind of item; the others, and all subjects but the decoding of media, in the longest tests."""
+
+each_stage = pytest.mark.parametrize(
+    "stage",
+    [pytest.param(one, id=one.name, marks=() if one.name in FIRST else pytest.mark.extra) for one in STAGES],
+)
+each_subject = pytest.mark.parametrize(
+    "subject",
+    [pytest.param(one, id=one.name, marks=() if one == DECODING else pytest.mark.extra) for one in SUBJECTS],
+)
 
 
 def release(patch: pytest.MonkeyPatch, *stages: Stage) -> None:
@@ -63,7 +73,7 @@ def test_another_version_of_a_stage_makes_it_and_its_items_anew(
     assert not any(result.built for result in bench.run(stage.name).values()), "nothing is computed twice"
 
 
-@pytest.mark.parametrize("subject", SUBJECTS, ids=lambda subject: subject.name)
+@each_subject
 def test_another_version_of_a_subject_reaches_every_stage_that_computes_with_it(
     subject: Subject, bench: Bench, results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,7 +37,7 @@ print(json.dumps([peak() - before, resident]))
 """
 
 
-@pytest.fixture(params=["plain", "fp8", "nvfp4"])
+@pytest.fixture(params=["plain", *(pytest.param(kind, marks=pytest.mark.extra) for kind in ("fp8", "nvfp4"))])
 def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     rows = 2048
     tensors = {}

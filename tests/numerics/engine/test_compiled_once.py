@@ -25,7 +25,7 @@ from ltx_core.engine.compiling import keeping_attention
 from ltx_core.engine.contiguous import HostArena
 from ltx_core.engine.low_precision import LowPrecision, QuantisedLinear
 
-pytestmark = pytest.mark.numerics
+pytestmark = [pytest.mark.numerics, pytest.mark.extra]
 BUDGET = 0.5
 
 

@@ -16,7 +16,7 @@ from tests.numerics.methods.test_contract import ALL, CONDITIONING
 from tests.numerics.training.test_precisions import POLICIES
 from tests.numerics.training.test_resume import KilledAt, in_child
 
-pytestmark = pytest.mark.numerics
+pytestmark = [pytest.mark.numerics, pytest.mark.extra]
 EVERYTHING: dict[str, Any] = ALL | CONDITIONING | {"base_precision": "int8", "optimizer": "adamw8bit"}
 LOKR: dict[str, Any] = {
     "rank": 32,  # as left out; that of LyCORIS is its own

@@ -44,11 +44,10 @@ CASES = EACH | {"all": ALL | {"optimizer": "adamw8bit"}}
 FOR_RESUMING: dict[str, Any] = {"optimizer": "adamw_bf16", "base_precision": "int8", "log_interval": 2}
 """Weights that are rounded stochastically, and a base in 8 bits."""
 Trained = Callable[[str], TrainResult]
-every_case = pytest.mark.parametrize("case", CASES)
-all_at_once = pytest.mark.parametrize(
+every_case = pytest.mark.parametrize(
     "case", [pytest.param(case, marks=() if case == "all" else pytest.mark.extra) for case in CASES]
 )
-"""What trains three times: every method is in `all`, and each by itself in the longest tests."""
+"""Every method is in `all`, and each by itself in the longest tests."""
 
 
 def settings_of(case: str, **changes: Any) -> dict[str, Any]:
@@ -133,7 +132,7 @@ def test_on_it_changes_the_lora(case: str, plain: TrainResult, resident: Trained
     assert resident(case).base_eval_loss == plain.base_eval_loss
 
 
-@all_at_once
+@every_case
 def test_killed_with_offloaded_blocks_and_run_again_it_ends_with_the_same_bytes(
     case: str, resident: Trained, tmp_path: Path
 ) -> None:
@@ -146,7 +145,7 @@ def test_killed_with_offloaded_blocks_and_run_again_it_ends_with_the_same_bytes(
     assert checkpoint(again) == checkpoint(whole)
 
 
-@all_at_once
+@every_case
 def test_two_ranks_train_as_one_does(case: str, tmp_path: Path) -> None:
     changes = settings_of(case, steps=3, log_interval=1) | {"optimizer": "adamw"}
     alone = train_lora(everything_job(tmp_path / "one", **changes), Silent())

@@ -32,7 +32,6 @@ from ltx_core.tiny.sounds import play
 from ltx_core.tiny.weights import save_tensors
 from ltx_core.tiny.write import Miniature, write_model
 
-GENERATIONS: tuple[Generation, ...] = ("2.0", "2.3", "2.5")
 CPU: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}
 
 
@@ -46,7 +45,10 @@ class Written(NamedTuple):
         return open_model(self.path)
 
 
-@pytest.fixture(scope="module", params=GENERATIONS)
+@pytest.fixture(
+    scope="module",
+    params=["2.0", pytest.param("2.3", marks=pytest.mark.extra), "2.5"],  # 2.3 is that of the golden data
+)
 def written(request: pytest.FixtureRequest, miniature: Miniature, tmp_path_factory: pytest.TempPathFactory) -> Written:
     generation: Generation = request.param
     if generation == "2.0":
@@ -152,6 +154,7 @@ def test_the_same_pack_every_time(written: Written, tmp_path: Path) -> None:
     assert all((again / name).read_bytes() == (written.path / name).read_bytes() for name in names)
 
 
+@pytest.mark.extra
 def test_same_seed_same_bytes_other_seed_other_weights(miniature: Miniature, tmp_path: Path) -> None:
     first = miniature.checkpoint.read_bytes()
     assert write_checkpoint(tmp_path / "again.safetensors", "2.0", 0).read_bytes() == first

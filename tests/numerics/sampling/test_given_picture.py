@@ -25,7 +25,7 @@ from ltx_core.progress import Silent
 from ltx_core.sampling.request import RenderRequest
 from ltx_core.sampling.sampler import Prompts, sample
 
-pytestmark = pytest.mark.numerics
+pytestmark = [pytest.mark.numerics, pytest.mark.extra]
 
 CHECKPOINT = Path(__file__).parents[2] / "golden" / "2.3" / "checkpoint.safetensors"
 EDGE, CHANNELS, NUM_STEPS = 64, 8, 200

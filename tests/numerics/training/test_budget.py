@@ -19,7 +19,6 @@ from tests.numerics.training.conftest import build_transformer
 from tests.numerics.training.test_dropout import JobOf, gradients, occurrences, run_of
 
 OUTPUTS = ("attn1.to_v", "attn1.to_out.0", "audio_attn1.to_v", "audio_attn1.to_out.0")
-LONGEST = "LoHa, DoRA"
 KINDS: dict[str, dict[str, Any]] = {
     "int8, dropout, first frames, TREAD": {
         "base_precision": "int8",
@@ -27,7 +26,7 @@ KINDS: dict[str, dict[str, Any]] = {
         "first_frame_probability": 1.0,
         "tread_routes": [{"selection_ratio": 0.5, "start_layer_idx": 0, "end_layer_idx": 0}],
     },
-    LONGEST: {
+    "LoHa, DoRA": {
         "dropout": 0.0,
         "targets": OUTPUTS,
         "rank": 32,
@@ -36,10 +35,8 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [pytest.param(kind, id=name, marks=pytest.mark.extra if name == LONGEST else ()) for name, kind in KINDS.items()],
-)
+@pytest.mark.extra
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_gradients_are_those_of_blocks_kept_whole(
     kind: dict[str, Any], job_of: JobOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,6 +118,7 @@ def test_a_run_killed_after_it_ended_by_similarity_goes_on_without_it(crepa_job:
     assert result.metrics == whole.metrics
 
 
+@pytest.mark.extra
 def test_two_ranks_train_and_end_it_as_one_does(crepa_job: JobOf, tmp_path: Path) -> None:
     changes = {"crepa": {**CREPA, "similarity_threshold": 0.109}, "log_interval": 1, "seed": 0, "steps": 5}
     alone = train_lora(crepa_job(tmp_path / "one", **changes), Silent())

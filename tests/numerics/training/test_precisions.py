@@ -74,7 +74,8 @@ def native(
 
 
 @pytest.mark.parametrize(
-    ("precision", "low_backward"), [("int8", True), pytest.param("fp8", True, marks=pytest.mark.extra), ("fp8", False)]
+    ("precision", "low_backward"),
+    [("int8", True), *(pytest.param("fp8", low_backward, marks=pytest.mark.extra) for low_backward in (True, False))],
 )
 def test_8_bits_end_where_full_precision_ends(
     precision: str, low_backward: bool, job_of: JobOf, tmp_path: Path, native: tuple[float, float]
@@ -83,6 +84,7 @@ def test_8_bits_end_where_full_precision_ends(
     assert found == pytest.approx(native, rel=BAND)
 
 
+@pytest.mark.extra
 def test_a_wrong_scale_does_not(
     job_of: JobOf, tmp_path: Path, native: tuple[float, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +99,7 @@ def test_a_wrong_scale_does_not(
     assert losses(job_of, tmp_path, base_precision="int8") != pytest.approx(native, rel=BAND)
 
 
+@pytest.mark.extra
 def test_all_policies_at_once_change_no_byte_and_resume(job_of: JobOf, tmp_path: Path) -> None:
     """8 bits, block offload, checkpointing and accumulation, killed and resumed: as 8 bits and accumulation alone.
 

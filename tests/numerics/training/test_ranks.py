@@ -121,10 +121,8 @@ def by_one(_trained: dict[str, Path], job_of: JobOf, tmp_path_factory: pytest.Te
     return train_lora(job_of(_trained["one"]), Silent())
 
 
-@pytest.mark.parametrize(
-    "accumulation",
-    [pytest.param(2, marks=pytest.mark.extra), 4],  # 2 with every method on: tests/numerics/methods/test_contract.py
-)
+@pytest.mark.extra  # with every method on: tests/numerics/methods/test_contract.py
+@pytest.mark.parametrize("accumulation", [2, 4])
 def test_two_ranks_train_as_one_does(
     accumulation: int, job_of: JobOf, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -141,7 +139,7 @@ def test_two_ranks_train_as_one_does(
     check_alike(found, alone)
 
 
-@pytest.mark.parametrize("first", ["one", "two"])
+@pytest.mark.parametrize("first", [pytest.param("one", marks=pytest.mark.extra), "two"])
 def test_a_run_goes_on_with_another_number_of_ranks(
     first: str, job_of: JobOf, by_one: TrainResult, tmp_path: Path
 ) -> None:

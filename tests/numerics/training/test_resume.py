@@ -121,10 +121,8 @@ def test_killed_after_a_step(step: int, job_of: JobOf, tmp_path: Path, undisturb
     check_same(result, undisturbed)
 
 
-@pytest.mark.parametrize(
-    "optimizer",
-    ["adamw_bf16", pytest.param("adamw8bit", marks=pytest.mark.extra)],  # which is resumed with all methods, too
-)
+@pytest.mark.extra
+@pytest.mark.parametrize("optimizer", ["adamw_bf16", "adamw8bit"])
 def test_killed_at_random_steps(optimizer: str, job_of: JobOf, tmp_path: Path) -> None:
     """Of one run, one after another; what is resumed was itself resumed."""
     steps = sorted(random.Random(optimizer).sample(range(4, LONG_STEPS + 1), 2))
@@ -139,6 +137,7 @@ def test_killed_at_random_steps(optimizer: str, job_of: JobOf, tmp_path: Path) -
     check_same(result, whole)
 
 
+@pytest.mark.extra
 def test_killed_again_and_again(job_of: JobOf, tmp_path: Path, undisturbed: TrainResult) -> None:
     job = job_of(tmp_path)
     for step in (2, 4, 5, 7):
@@ -208,7 +207,7 @@ def test_a_checkpoint_that_cannot_be_written_ends_training_after_the_step_beside
     check_same(train_lora(job_of(tmp_path), Silent()), undisturbed)
 
 
-@pytest.mark.parametrize("step", [1, pytest.param(3, marks=pytest.mark.extra), 7])
+@pytest.mark.parametrize("step", [1, *(pytest.param(step, marks=pytest.mark.extra) for step in (3, 7))])
 def test_stopped_when_asked(step: int, job_of: JobOf, tmp_path: Path, undisturbed: TrainResult) -> None:
     job = job_of(tmp_path)
     with pytest.raises(Stopped, match="stopped while"):

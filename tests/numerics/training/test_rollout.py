@@ -61,6 +61,7 @@ def test_a_run_tells_of_its_rollouts(job_of: JobOf, tmp_path: Path) -> None:
         assert all(value > 0 for value in values(whole.metrics, f"rollout/video/{name}").values())
 
 
+@pytest.mark.extra
 def test_two_ranks_train_as_one_does(job_of: JobOf, tmp_path: Path) -> None:
     """Cut among ranks, the base comes together only if both make as many forwards, whose samples ever are rolled out.
     Of whole copies: numerics/methods/test_contract.py.
@@ -81,7 +82,7 @@ def test_gradients_do_not_depend_on_how_a_step_is_cut(job_of: JobOf, tmp_path: P
     torch.testing.assert_close(gradients(run, [clips]), gradients(run, [clips[:1], clips[1:]]), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("reflex", [{}, REFLEX])
+@pytest.mark.parametrize("reflex", [pytest.param({}, marks=pytest.mark.extra), REFLEX])
 def test_a_graph_gets_the_states_as_inputs(
     reflex: dict[str, Any], job_of: JobOf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

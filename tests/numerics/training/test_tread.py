@@ -65,6 +65,7 @@ def control(written_once: WriteOnce, job_of: JobOf) -> TrainResult:
     return train_lora(job_of(folder, **LEARNS), Silent())  # nothing left to do: reads what is there
 
 
+@pytest.mark.extra
 @pytest.mark.parametrize("route", [HALF, WHOLE_MODEL])
 def test_eval_loss_falls_as_it_does_without_a_route(
     route: dict[str, Any], job_of: JobOf, control: TrainResult, tmp_path: Path

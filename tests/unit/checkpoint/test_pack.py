@@ -99,6 +99,7 @@ def test_packed_text_encoders_have_identities(pack: Path, memo: DigestMemo) -> N
     assert before["text_encoder"] != after["text_encoder"]
 
 
+@pytest.mark.extra
 def test_a_diffusers_folder_is_the_same_model(folder: Path, whole: Path) -> None:
     checkpoint, combined = opened(folder, "2.3-dev"), open_combined(whole)
     assert checkpoint.generation == "2.3"

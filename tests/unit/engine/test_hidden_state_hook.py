@@ -46,8 +46,8 @@ def test_it_is_what_a_hook_on_diffusers_block_sees(block: int) -> None:
 @pytest.mark.parametrize(
     "options",
     [
-        EngineOptions(activation_checkpointing=1.0),
-        EngineOptions(offloaded_blocks=5),
+        pytest.param(EngineOptions(activation_checkpointing=1.0), marks=pytest.mark.extra),
+        pytest.param(EngineOptions(offloaded_blocks=5), marks=pytest.mark.extra),
         EngineOptions(offloaded_blocks=2, activation_checkpointing=0.5),
     ],
     ids=str,

@@ -43,10 +43,10 @@ def brought(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize(
     ("options", "blocks"),
     [
-        (EngineOptions(activation_offload=ROOM), [2, 1, 0]),
+        pytest.param(EngineOptions(activation_offload=ROOM), [2, 1, 0], marks=pytest.mark.extra),
         (EngineOptions(activation_offload=ROOM, activation_checkpointing=0.4), [1, 0]),
         (EngineOptions(activation_offload=ROOM, offloaded_blocks=2), [1, 0]),
-        (EngineOptions(activation_offload=NUM_BLOCKS * 4096), [2, 1, 0]),
+        pytest.param(EngineOptions(activation_offload=NUM_BLOCKS * 4096), [2, 1, 0], marks=pytest.mark.extra),
     ],
     ids=str,
 )

@@ -24,11 +24,11 @@ TrainOnce = Callable[[EngineOptions], Trained]
 @pytest.mark.parametrize(
     "options",
     [
-        EngineOptions(activation_checkpointing=1.0),
-        EngineOptions(activation_checkpointing=0.4),
-        EngineOptions(offloaded_blocks=5),
+        pytest.param(EngineOptions(activation_checkpointing=1.0), marks=pytest.mark.extra),
+        pytest.param(EngineOptions(activation_checkpointing=0.4), marks=pytest.mark.extra),
+        pytest.param(EngineOptions(offloaded_blocks=5), marks=pytest.mark.extra),
         EngineOptions(offloaded_blocks=5, num_slots=3),
-        EngineOptions(offloaded_blocks=1),
+        pytest.param(EngineOptions(offloaded_blocks=1), marks=pytest.mark.extra),
         EngineOptions(offloaded_blocks=3, activation_checkpointing=0.5),
     ],
     ids=str,

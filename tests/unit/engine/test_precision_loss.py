@@ -111,6 +111,7 @@ def test_what_an_outlier_spoils_is_held_and_not_multiplied(size: float, lost: fl
     assert any("transformer_blocks.2.attn1.to_" in line for line in made.lines())
 
 
+@pytest.mark.extra
 def test_no_layer_in_fp8_is_spoilt_by_it() -> None:
     """Over the whole of so narrow a model its errors do not average out as they do at full size."""
     made = of_outlier(100.0, "fp8")
@@ -128,7 +129,8 @@ def gradients(stored: Weights, options: EngineOptions) -> torch.Tensor:
     return torch.cat(wanted)
 
 
-@pytest.mark.parametrize("size", [pytest.param(30.0, marks=pytest.mark.extra), 100.0])
+@pytest.mark.extra
+@pytest.mark.parametrize("size", [30.0, 100.0])
 def test_gradients_of_a_lora_lose_little_with_the_choice_and_much_without(size: float) -> None:
     stored = weights()
     for block in range(NUM_BLOCKS):

@@ -110,9 +110,9 @@ def test_a_route_that_keeps_all_is_no_route_to_the_last_bit(by_token: bool, trai
 @pytest.mark.parametrize(
     "options",
     [
-        EngineOptions(activation_checkpointing=1.0),
-        EngineOptions(activation_checkpointing=0.4),
-        EngineOptions(offloaded_blocks=5),
+        pytest.param(EngineOptions(activation_checkpointing=1.0), marks=pytest.mark.extra),
+        pytest.param(EngineOptions(activation_checkpointing=0.4), marks=pytest.mark.extra),
+        pytest.param(EngineOptions(offloaded_blocks=5), marks=pytest.mark.extra),
         EngineOptions(offloaded_blocks=3, activation_checkpointing=0.5),
     ],
     ids=str,

@@ -64,12 +64,14 @@ def mirrored(folder: Path, mode: str, terminal: int | None = None, *more: str) -
     ).stdout
 
 
+@pytest.mark.extra
 def test_a_library_that_dies_is_told_of_once_and_ends_nothing(tmp_path: Path) -> None:
     said = mirrored(tmp_path, "offline", None, "and its process is killed")
     assert said.count("W&B stopped taking this run") == 1
     assert "`wandb sync` sends it" in said
 
 
+@pytest.mark.extra
 def test_metrics_and_counts_of_a_run(tmp_path: Path) -> None:
     assert mirrored(tmp_path, "offline") == ""
     (kept,) = kept_runs(tmp_path)
@@ -90,6 +92,7 @@ def test_without_an_account_the_run_ends_at_once(tmp_path: Path) -> None:
     assert "WANDB_MODE=offline to send it later" in told
 
 
+@pytest.mark.extra
 def test_in_a_terminal_nobody_is_asked_for_an_account(tmp_path: Path) -> None:
     ours, theirs = pty.openpty()
     try:

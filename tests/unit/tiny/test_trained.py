@@ -60,6 +60,7 @@ def test_audio_comes_back_from_spectrograms(modules: Mapping[str, Any], kind: st
     assert detectors.audio_kinds(heard) == [kind] * 4
 
 
+@pytest.mark.extra
 @pytest.mark.whole
 def test_renders_are_what_captions_say(modules: Mapping[str, Any], tmp_path: Path) -> None:
     learner = Learner({name: modules[name] for name in ("transformer", "connectors", "text_projection")})
