@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,19 +18,24 @@ from ltx_core.rng import named_generator
 
 
 def target_modules(
-    transformer: torch.nn.Module, targets: str | Sequence[str], *, video_only: bool = False
+    transformer: torch.nn.Module,
+    targets: str | Sequence[str],
+    *,
+    video_only: bool = False,
+    blocks: Collection[int] | None = None,
 ) -> list[str]:
     """Names of the linear layers that `targets` means, sorted.
 
     `targets` is a preset (`video`, `audio`, `audio+video`: the attention projections of those streams, the last with
-    the attention between them) or suffixes of module names, matched at dots: `attn1.to_q` is video's alone, `to_q`
-    every attention's. Names are diffusers' or Lightricks' (`proj_in` or `patchify_proj`). With `video_only`, layers
-    that cannot work without the audio stream are not meant by a suffix.
+    the attention between them; `ff`, `audio_ff`: the feed-forward layers; `all-linear`: all of these) or a list of
+    presets and suffixes of module names, matched at dots: `attn1.to_q` is video's alone, `to_q` every attention's.
+    Names are diffusers' or Lightricks' (`proj_in` or `patchify_proj`). With `video_only`, layers that cannot work
+    without the audio stream are not meant. With `blocks`, none outside of these.
 
     Raises:
-        ConfigError: an unknown preset, or a target that matches no layer.
+        ConfigError: an unknown preset, a target that matches no layer, or a block that is not there.
     """
-    return target_layers(linear_layers(transformer), targets, video_only=video_only)
+    return target_layers(linear_layers(transformer), targets, video_only=video_only, blocks=blocks)
 
 
 def linear_layers(transformer: torch.nn.Module) -> list[str]:

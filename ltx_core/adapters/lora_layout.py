@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -17,31 +17,62 @@ PROJECTIONS = ("to_q", "to_k", "to_v", "to_out.0")
 VIDEO_ATTENTIONS = ("attn1", "attn2")
 AUDIO_ATTENTIONS = ("audio_attn1", "audio_attn2")
 CROSS_ATTENTIONS = ("audio_to_video_attn", "video_to_audio_attn")
+FEED_FORWARDS = ("net.0.proj", "net.2")
+
+
+def _within(layers: Sequence[str], *modules: str) -> tuple[str, ...]:
+    return tuple(f"{module}.{layer}" for module in modules for layer in layers)
+
+
+BOTH = _within(PROJECTIONS, *VIDEO_ATTENTIONS, *AUDIO_ATTENTIONS, *CROSS_ATTENTIONS)
 PRESETS: dict[str, tuple[str, ...]] = {
-    "video": VIDEO_ATTENTIONS,
-    "audio": AUDIO_ATTENTIONS,
-    "audio+video": VIDEO_ATTENTIONS + AUDIO_ATTENTIONS + CROSS_ATTENTIONS,
+    "video": _within(PROJECTIONS, *VIDEO_ATTENTIONS),
+    "audio": _within(PROJECTIONS, *AUDIO_ATTENTIONS),
+    "audio+video": BOTH,
+    "ff": _within(FEED_FORWARDS, "ff"),
+    "audio_ff": _within(FEED_FORWARDS, "audio_ff"),
+    "all-linear": BOTH + _within(FEED_FORWARDS, "ff", "audio_ff"),
 }
+"""Ends of the names of the layers that each means."""
 CROSS_MODULATION = "av_cross_attn_"
 """Outside the blocks, what drives the attention between the streams."""
 
 
-def target_layers(linear: Sequence[str], targets: str | Sequence[str], *, video_only: bool = False) -> list[str]:
-    """Those of the linear layers named `linear` that `targets` means, sorted; as `target_modules` says.
+def target_layers(
+    linear: Sequence[str],
+    targets: str | Sequence[str],
+    *,
+    video_only: bool = False,
+    blocks: Collection[int] | None = None,
+) -> list[str]:
+    """Those of the linear layers named `linear` that `targets` means, sorted; as `target_modules` says. `blocks` are
+    the only ones that are meant.
 
     Raises:
-        ConfigError: an unknown preset, or a target that matches no layer.
+        ConfigError: an unknown preset, a target that matches no layer, or a block that is not there.
     """
+    if blocks is not None:
+        linear = _in_blocks(linear, blocks)
     if video_only:
         linear = [name for name in linear if stream_of(name) == "video"]
     names = {name: (f".{name}", f".{original_name(name)}") for name in linear}
-    suffixes = _suffixes(targets)
-    found = {suffix: _ending(names, f".{suffix}") for suffix in suffixes}
-    if empty := [suffix for suffix, layers in found.items() if not layers]:
+    wanted = {target: PRESETS.get(target, (target,)) for target in _named(targets)}
+    found = {target: {n for end in ends for n in _ending(names, f".{end}")} for target, ends in wanted.items()}
+    if empty := [target for target, layers in found.items() if not layers]:
         where = "the video stream's part of the transformer" if video_only else "the transformer"
         endings = sorted({name.split(".", 2)[2] if name.startswith(BLOCKS) else name for name in linear})
         raise ConfigError(f"targets {empty} match no layer in {where}; there are {endings}")
-    return sorted({name for names in found.values() for name in names})
+    return sorted({name for layers in found.values() for name in layers})
+
+
+def _in_blocks(linear: Sequence[str], blocks: Collection[int]) -> list[str]:
+    numbers = {name: int(name.split(".")[1]) for name in linear if name.startswith(BLOCKS)}
+    if missing := sorted(set(blocks) - set(numbers.values())):
+        raise ConfigError(
+            f"target_blocks names {missing}, and the transformer has blocks 0 to {max(numbers.values())}; leave out "
+            f"those that are not there"
+        )
+    return [name for name, number in numbers.items() if number in blocks]
 
 
 def _ending(names: Mapping[str, tuple[str, str]], end: str) -> list[str]:
@@ -56,12 +87,12 @@ def stream_of(module: str) -> str:
     return "audio" if part.startswith("audio_") else "video"
 
 
-def _suffixes(targets: str | Sequence[str]) -> list[str]:
+def _named(targets: str | Sequence[str]) -> Sequence[str]:
     if not isinstance(targets, str):
-        return list(targets)
+        return targets
     if targets not in PRESETS:
         raise ConfigError(f"targets {targets!r} is no preset; give one of {sorted(PRESETS)} or a list of suffixes")
-    return [f"{attention}.{projection}" for attention in PRESETS[targets] for projection in PROJECTIONS]
+    return [targets]
 
 
 @dataclass(frozen=True)

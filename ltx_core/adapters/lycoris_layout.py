@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -45,18 +45,23 @@ class LayerOptions:
 
 
 def lycoris_layers(
-    linear: Sequence[str], settings: LycorisSettings, targets: str | Sequence[str], *, video_only: bool = False
+    linear: Sequence[str],
+    settings: LycorisSettings,
+    targets: str | Sequence[str],
+    *,
+    video_only: bool = False,
+    blocks: Collection[int] | None = None,
 ) -> dict[str, LayerOptions]:
     """Those of the linear layers named `linear` that are meant, sorted, each with its options.
 
-    `targets` counts where the settings have no `apply_preset`.
+    `targets` and `blocks` count where the settings have no `apply_preset`.
 
     Raises:
         ConfigError: a class or target matches no layer.
     """
     preset = settings.apply_preset
     if preset is None:
-        chosen = target_layers(linear, targets, video_only=video_only)
+        chosen = target_layers(linear, targets, video_only=video_only, blocks=blocks)
         return {name: _options(settings, None) for name in chosen}
     seen = [name for name in linear if not video_only or stream_of(name) == "video"]
     found: dict[str, LayerOptions] = {}

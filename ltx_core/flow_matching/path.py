@@ -54,8 +54,17 @@ def shifted_logit_normal(draws: SigmaDraws, num_tokens: int) -> torch.Tensor:
     low, high = (1 / (1 + math.exp(-(mean + quantile))) for quantile in (LOW_QUANTILE, HIGH_QUANTILE))
     stretched = (torch.sigmoid(draws.normal + mean) - low) / (high - low)
     reflected = torch.where(stretched < SMALLEST_SIGMA, 2 * SMALLEST_SIGMA - stretched, stretched).clamp(0, 1)
-    uniform = SMALLEST_SIGMA + (1 - SMALLEST_SIGMA) * draws.uniform
-    return torch.where(draws.choice < UNIFORM_SHARE, uniform, reflected).float()
+    return torch.where(draws.choice < UNIFORM_SHARE, uniform(draws), reflected).float()
+
+
+def uniform(draws: SigmaDraws) -> torch.Tensor:
+    """Sigmas [B] in [`SMALLEST_SIGMA`, 1), float64, all alike."""
+    return SMALLEST_SIGMA + (1 - SMALLEST_SIGMA) * draws.uniform
+
+
+def logit_normal(draws: SigmaDraws, mean: float, std: float) -> torch.Tensor:
+    """Sigmas [B] in [`SMALLEST_SIGMA`, 1], float64, whose logits are normal (Esser et al., arXiv 2403.03206, 3.1)."""
+    return torch.sigmoid(mean + std * draws.normal).clamp(min=SMALLEST_SIGMA)
 
 
 def fixed_sigmas(count: int) -> list[float]:

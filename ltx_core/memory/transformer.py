@@ -109,14 +109,21 @@ def model_sizes(transformer: Shapes, connectors: Shapes | None = None) -> ModelS
     )
 
 
-def num_trained(transformer: Shapes, targets: str | Sequence[str], *, rank: int, video_only: bool = False) -> int:
+def num_trained(
+    transformer: Shapes,
+    targets: str | Sequence[str],
+    *,
+    rank: int,
+    video_only: bool = False,
+    blocks: Collection[int] | None = None,
+) -> int:
     """Weights of a LoRA: rank * (inputs + outputs) for each layer that `targets` means.
 
     Raises:
         ConfigError: an unknown preset, or a target that matches no layer.
     """
     linear = linear_shapes(transformer)
-    layers = target_layers(sorted(linear), targets, video_only=video_only)
+    layers = target_layers(sorted(linear), targets, video_only=video_only, blocks=blocks)
     return sum(rank * sum(linear[layer]) for layer in layers)
 
 

@@ -1,25 +1,21 @@
 """Options of training. pydantic only: forms and checks must not wait for torch."""
 
 import json
-import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from ltx_core.adapters.lycoris_settings import LycorisSettings
 from ltx_core.io.digest import text_digest
+from ltx_core.training.learning_rate import Schedule
 from ltx_core.training.methods.settings import MethodOptions
 from ltx_core.training.sample_settings import SampleSettings
 
-Preset = Literal["video", "audio", "audio+video"]
+Preset = Literal["video", "audio", "audio+video", "ff", "audio_ff", "all-linear"]
 Suffix = Annotated[str, Field(min_length=1, pattern=r"^[a-z0-9_.]+$")]
+Ranges = Annotated[str, Field(pattern=r"^\d{1,3}(-\d{1,3})?(, ?\d{1,3}(-\d{1,3})?)*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
-Scheduler = Literal[
-    "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "sine"
-]
-CYCLIC = ("cosine_with_restarts", "sine")
 DEFAULT_PREFIX = 2
-DEFAULT_STEPS = 2000
 DEFAULT_RANK = 32
 HOW_BLOCKS_RUN = frozenset(
     {
@@ -36,17 +32,11 @@ FREE_TO_CHANGE = frozenset({"checkpoint_interval", "keep_checkpoints", "keep_bes
 """Settings that leave the weights as they are, so that a run may be resumed with other values."""
 
 
-class PlainSettings(BaseModel):
+class PlainSettings(Schedule):
     """Settings of a training run that every run has, whatever methods it uses."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     seed: int = Field(
         default=42, ge=0, lt=2**63, description="Determines the order, noise, sigmas, dropout and the initial LoRA."
-    )
-    steps: int = Field(default=DEFAULT_STEPS, ge=1, le=1_000_000, description="Optimizer steps.")
-    epochs: int | None = Field(
-        default=None, ge=1, le=1_000_000, description="Number of passes over all clips. Replaces `steps`."
     )
     batch_size: int = Field(
         default=1,
@@ -58,24 +48,6 @@ class PlainSettings(BaseModel):
     )
     gradient_accumulation_steps: int = Field(
         default=1, ge=1, le=1024, description="Batches whose gradients make one optimizer step."
-    )
-
-    learning_rate: float = Field(default=1e-4, gt=0, le=1, description="Highest learning rate of the run.")
-    scheduler: Scheduler = Field(default="constant", description="Schedule of the learning rate.")
-    warmup_steps: int = Field(
-        default=0, ge=0, description="Steps in which the learning rate rises linearly. Not with `constant`."
-    )
-    final_learning_rate: float = Field(
-        default=0.0, ge=0, le=1, description="Lowest learning rate of the schedules that fall."
-    )
-    polynomial_power: float = Field(
-        default=1.0, gt=0, le=10, description="Power of the `polynomial` schedule. 1 is linear."
-    )
-    scheduler_cycles: int = Field(
-        default=1,
-        ge=1,
-        le=1000,
-        description="Number of falls with `cosine_with_restarts`; number of rises and falls with `sine`.",
     )
 
     optimizer: Literal["adamw", "adamw_bf16", "adamw8bit"] = Field(
@@ -106,10 +78,16 @@ class PlainSettings(BaseModel):
         default="audio+video",
         description="Modalities that are computed and have a loss. If no clip has audio, the run uses `video`.",
     )
-    targets: Preset | tuple[Suffix, ...] | None = Field(
+    targets: Preset | tuple[Preset | Suffix, ...] | None = Field(
         default=None,
-        description="Weights that are trained: a preset of attention projections, or suffixes of layer names such as "
-        "`attn1.to_q`. Default: the preset named like `modalities`.",
+        description="Layers that are trained: a preset, or a list of presets and of suffixes of layer names such as "
+        "`attn1.to_q`. `video`, `audio` and `audio+video` are attention projections, `ff` and `audio_ff` "
+        "feed-forward layers, `all-linear` all of these. Default: the preset named like `modalities`.",
+    )
+    target_blocks: Ranges | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # so that keys of runs without it stay what they were
+        description="Blocks whose layers are trained, counted from 0, such as `0-11, 40`. Default: all of them.",
     )
     lycoris: LycorisSettings | None = Field(
         default=None,
@@ -122,6 +100,28 @@ class PlainSettings(BaseModel):
         default=True,
         description="Draw a separate noise level for the audio; otherwise it has that of the video. No effect with "
         "`modalities: video`.",
+    )
+    sigma_sampling: Literal["shifted_logit_normal", "logit_normal", "uniform"] = Field(
+        default="shifted_logit_normal",
+        exclude_if=lambda value: value == "shifted_logit_normal",  # so that keys of runs without it stay what they were
+        description="Distribution of the noise levels. `shifted_logit_normal`: as LTX-2 was trained, a logit-normal "
+        "whose mean rises with the number of tokens, and one draw of ten uniform. `logit_normal`: by "
+        "`sigma_mean` and `sigma_std`, whatever the size of a clip; a mean above 0 trains high noise more, which "
+        "decides layout and motion. `uniform`: all alike, which trains low noise, and so details, more.",
+    )
+    sigma_mean: float = Field(
+        default=0.0,
+        ge=-10,
+        le=10,
+        exclude_if=lambda value: value == 0,
+        description="Mean under the logit of a noise level with `logit_normal`.",
+    )
+    sigma_std: float = Field(
+        default=1.0,
+        gt=0,
+        le=10,
+        exclude_if=lambda value: value == 1,
+        description="Standard deviation under the logit of a noise level with `logit_normal`.",
     )
     audio_loss_weight: float = Field(
         default=1.0,
@@ -269,40 +269,11 @@ class PlainSettings(BaseModel):
         return self
 
     @model_validator(mode="after")
-    def _warmup_agrees(self) -> Self:
-        if self.scheduler == "constant" and self.warmup_steps:
+    def _sigmas_agree(self) -> Self:
+        if self.sigma_sampling != "logit_normal" and (self.sigma_mean != 0 or self.sigma_std != 1):
             raise ValueError(
-                f"warmup_steps is {self.warmup_steps} with scheduler 'constant', which has no warmup; use "
-                f"'constant_with_warmup' or set warmup_steps to 0"
-            )
-        if self.scheduler == "constant_with_warmup" and not self.warmup_steps:
-            raise ValueError("scheduler 'constant_with_warmup' wants warmup_steps of 1 or more; use 'constant' for 0")
-        if self.epochs and self.steps != DEFAULT_STEPS:
-            raise ValueError(f"steps is {self.steps} and epochs {self.epochs}; give one of them")
-        if self.warmup_steps > self.steps and not self.epochs:
-            raise ValueError(f"warmup_steps is {self.warmup_steps} but steps {self.steps}; lower warmup_steps")
-        return self
-
-    @model_validator(mode="after")
-    def _schedule_agrees(self) -> Self:
-        if self.scheduler.startswith("constant") and self.final_learning_rate:
-            raise ValueError(
-                f"final_learning_rate is {self.final_learning_rate} with scheduler {self.scheduler!r}, which does not "
-                f"fall; use 'linear', 'cosine' or 'polynomial', or leave it out"
-            )
-        if self.final_learning_rate > self.learning_rate:
-            raise ValueError(
-                f"final_learning_rate is {self.final_learning_rate}, above learning_rate {self.learning_rate}; lower it"
-            )
-        if self.scheduler != "polynomial" and self.polynomial_power != 1:
-            raise ValueError(
-                f"polynomial_power is {self.polynomial_power} with scheduler {self.scheduler!r}; use 'polynomial' or "
-                f"leave it out"
-            )
-        if self.scheduler not in CYCLIC and self.scheduler_cycles != 1:
-            raise ValueError(
-                f"scheduler_cycles is {self.scheduler_cycles} with scheduler {self.scheduler!r}, which has none; use "
-                f"'cosine_with_restarts' or 'sine', or leave it out"
+                f"sigma_mean is {self.sigma_mean:g} and sigma_std {self.sigma_std:g} with sigma_sampling "
+                f"{self.sigma_sampling!r}, which has neither; set it to 'logit_normal' or leave them out"
             )
         return self
 
@@ -338,6 +309,10 @@ class PlainSettings(BaseModel):
             raise ValueError("rank and alpha are those of the plain LoRA; set lycoris.linear_dim and linear_alpha")
         if self.lycoris.apply_preset is not None and self.targets is not None:
             raise ValueError("targets and lycoris.apply_preset both say which layers are changed; give one of them")
+        if self.lycoris.apply_preset is not None and self.target_blocks is not None:
+            raise ValueError(
+                "target_blocks does not reach the layers of lycoris.apply_preset; give targets instead of it"
+            )
         if self.lycoris.dora_wd and self.optimizer == "adamw_bf16":
             raise ValueError(
                 "optimizer is 'adamw_bf16' with lycoris.dora_wd: bfloat16 would round the weights' lengths by more "
@@ -349,7 +324,12 @@ class PlainSettings(BaseModel):
     def _targets_work(self) -> Self:
         if self.targets == ():
             raise ValueError("targets is an empty list; name a layer, or leave it out for a preset")
-        if self.modalities == "video" and self.targets in ("audio", "audio+video"):
+        if wrong := [ends for ends in self._block_ranges() if ends[0] > ends[-1]]:
+            first, last = wrong[0]
+            raise ValueError(
+                f"target_blocks has the range {first}-{last}, which holds no block; write it as {last}-{first}"
+            )
+        if self.modalities == "video" and self.targets in ("audio", "audio+video", "audio_ff"):
             raise ValueError(
                 f"targets is {self.targets!r} but modalities 'video': those weights would not work and never train; "
                 f"set targets to 'video' or modalities to 'audio+video'"
@@ -357,24 +337,23 @@ class PlainSettings(BaseModel):
         return self
 
     @property
+    def only_blocks(self) -> frozenset[int] | None:
+        """The blocks that `target_blocks` names; None without it."""
+        if self.target_blocks is None:
+            return None
+        return frozenset(block for ends in self._block_ranges() for block in range(ends[0], ends[-1] + 1))
+
+    def _block_ranges(self) -> list[list[int]]:
+        parts = self.target_blocks.split(",") if self.target_blocks else ()
+        return [[int(end) for end in part.split("-")] for part in parts]
+
+    @property
     def lora_alpha(self) -> float:
         return float(self.rank if self.alpha is None else self.alpha)
 
     @property
-    def lora_targets(self) -> Preset | tuple[str, ...]:
+    def lora_targets(self) -> str | tuple[str, ...]:
         return self.modalities if self.targets is None else self.targets
-
-    def learning_rate_at(self, step: int) -> float:
-        """Learning rate of optimizer step `step`, counted from 0: a function of the settings alone.
-
-        Warmup rises linearly and reaches the full rate at its last step, so no step is spent at rate 0. Falling
-        schedules then go from the full rate towards `final_learning_rate`, which the step after the last would have.
-        """
-        high, low = self.learning_rate, self.final_learning_rate
-        if step < self.warmup_steps:
-            return high * (step + 1) / self.warmup_steps
-        left = max(self.steps - self.warmup_steps, 1)
-        return low + (high - low) * _height(step - self.warmup_steps, left, self)
 
 
 class TrainSettings(MethodOptions, PlainSettings):
@@ -405,23 +384,3 @@ class TrainSettings(MethodOptions, PlainSettings):
         """Every setting that can change the LoRA or its figures, as keys and a LoRA's header have them: as JSON, by the
         name that the setting had first."""
         return self.model_dump(mode="json", exclude=set(FREE_TO_CHANGE), by_alias=True)
-
-
-def _height(step: int, steps: int, settings: PlainSettings) -> float:
-    """Height in [0, 1] of the schedule at `step` of `steps` after warmup.
-
-    `sine` rises from `final_learning_rate` and falls back to it, each cycle; it is taken at the middle of a step, so
-    that the first is not spent at its foot.
-    """
-    done, cycles = step / steps, settings.scheduler_cycles
-    match settings.scheduler:
-        case "cosine":
-            return (1 + math.cos(math.pi * done)) / 2
-        case "cosine_with_restarts":
-            return (1 + math.cos(math.pi * (cycles * step % steps) / steps)) / 2
-        case "sine":
-            return (1 - math.cos(2 * math.pi * cycles * (step + 0.5) / steps)) / 2
-        case "linear" | "polynomial":
-            return (1 - done) ** settings.polynomial_power  # linear is power 1
-        case _:
-            return 1.0

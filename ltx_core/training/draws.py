@@ -5,7 +5,7 @@ from typing import Literal, TypedDict
 
 import torch
 
-from ltx_core.flow_matching.path import SigmaDraws, shifted_logit_normal
+from ltx_core.flow_matching.path import SigmaDraws, logit_normal, shifted_logit_normal, uniform
 from ltx_core.rng import named_generator, occurrence_generator
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.order import SampleOccurrence
@@ -53,7 +53,7 @@ def train_draw(occurrence: SampleOccurrence, settings: TrainSettings, video_toke
         return occurrence_generator(settings.seed, occurrence.number, sample.clip_id, purpose)
 
     def sigma(modality: str, num_tokens: int) -> float:
-        return shifted_logit_normal(SigmaDraws.draw(generator(f"sigma/{modality}")), num_tokens).item()
+        return _sigma(SigmaDraws.draw(generator(f"sigma/{modality}")), num_tokens, settings)
 
     video_sigma = sigma("video", video_tokens)
     return Draw(
@@ -65,6 +65,16 @@ def train_draw(occurrence: SampleOccurrence, settings: TrainSettings, video_toke
         audio_given=_audio_is_given(occurrence, settings),
         **_given(sample, _chance(occurrence, settings, "first_frame"), settings),
     )
+
+
+def _sigma(draws: SigmaDraws, num_tokens: int, settings: TrainSettings) -> float:
+    match settings.sigma_sampling:
+        case "uniform":
+            return uniform(draws).item()
+        case "logit_normal":
+            return logit_normal(draws, settings.sigma_mean, settings.sigma_std).item()
+        case _:
+            return shifted_logit_normal(draws, num_tokens).item()
 
 
 def carries_audio_loss(occurrence: SampleOccurrence, settings: TrainSettings) -> bool:
@@ -121,8 +131,8 @@ def _given(sample: SampleInfo, chance: float, settings: TrainSettings) -> _Image
 def _caption(occurrence: SampleOccurrence, settings: TrainSettings) -> str:
     """One of the clip's captions, or none; each of several is as likely."""
     sample = occurrence.sample
-    dropout = settings.caption_dropout if sample.caption_dropout is None else sample.caption_dropout
-    if _chance(occurrence, settings, "caption_dropout") < dropout:
+    share = settings.caption_dropout if sample.caption_dropout is None else sample.caption_dropout
+    if _chance(occurrence, settings, "caption_dropout") < share:
         return NO_CAPTION
     captions = (sample.caption, *sample.variants)
     if len(captions) == 1:

@@ -32,10 +32,10 @@ def as_heard(settings: TrainSettings, samples: Iterable[Heard]) -> AsHeard:
     """
     if settings.modalities == "video" or any(s.split == "train" and s.has_sound for s in samples):
         return AsHeard(settings)
-    if settings.targets == "audio":
+    if settings.targets in ("audio", "audio_ff"):
         raise ConfigError(
-            "targets is 'audio' and no clip has audio, so there is nothing to train these layers on; add footage with "
-            "audio, check audio.auto_split and audio.audio_dir, or set targets to 'video'"
+            f"targets is {settings.targets!r} and no clip has audio, so there is nothing to train these layers on; add "
+            "footage with audio, check audio.auto_split and audio.audio_dir, or set targets to 'video'"
         )
     changes: dict[str, Any] = {"modalities": "video"}
     changes |= {

@@ -36,16 +36,18 @@ def trained_weights(settings: TrainSettings, transformer: Shapes) -> tuple[int, 
     Raises:
         ConfigError: targets that match no layer.
     """
-    video_only = settings.modalities == "video"
+    video_only, blocks = settings.modalities == "video", settings.only_blocks
     linear = linear_shapes(transformer)
     if settings.lycoris is None:
-        rank = settings.rank
-        trained = num_trained(transformer, settings.lora_targets, rank=rank, video_only=video_only)
+        rank, targets = settings.rank, settings.lora_targets
+        trained = num_trained(transformer, targets, rank=rank, video_only=video_only, blocks=blocks)
         if not settings.dropout:
             return trained, AdapterWork()
-        masked = target_layers(sorted(linear), settings.lora_targets, video_only=video_only)
+        masked = target_layers(sorted(linear), targets, video_only=video_only, blocks=blocks)
         return trained, AdapterWork(0, *most_in_a_block({layer: linear[layer][1] for layer in masked}))
-    layers = lycoris_layers(sorted(linear), settings.lycoris, settings.lora_targets, video_only=video_only)
+    layers = lycoris_layers(
+        sorted(linear), settings.lycoris, settings.lora_targets, video_only=video_only, blocks=blocks
+    )
     built, video, audio = extra_work(layers, linear)
     return num_weights(layers, linear), AdapterWork(built, video, audio)
 

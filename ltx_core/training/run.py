@@ -52,9 +52,9 @@ def put_on(transformer: Any, settings: TrainSettings) -> TrainedAdapter:
     Raises:
         ConfigError: the settings' targets match no layer.
     """
-    video_only = settings.modalities == "video"
+    video_only, blocks = settings.modalities == "video", settings.only_blocks
     if settings.lycoris is None:
-        modules = target_modules(transformer, settings.lora_targets, video_only=video_only)
+        modules = target_modules(transformer, settings.lora_targets, video_only=video_only, blocks=blocks)
         add_lora(
             transformer,
             modules,
@@ -66,7 +66,8 @@ def put_on(transformer: Any, settings: TrainSettings) -> TrainedAdapter:
         return PlainLora(transformer)
     from ltx_core.adapters.lycoris_files import TrainedLycoris  # the library takes seconds to import
 
-    layers = lycoris_layers(linear_layers(transformer), settings.lycoris, settings.lora_targets, video_only=video_only)
+    linear = linear_layers(transformer)
+    layers = lycoris_layers(linear, settings.lycoris, settings.lora_targets, video_only=video_only, blocks=blocks)
     return TrainedLycoris(transformer, layers, seed=settings.seed, multiplier=settings.lycoris.multiplier)
 
 

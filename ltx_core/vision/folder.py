@@ -46,7 +46,7 @@ class StoredEncoder:
 
     @property
     def num_weights(self) -> int:
-        """How many there are."""
+        """Their number."""
         return sum(math.prod(tensor.shape) for tensor in self.weights.values())
 
 

@@ -5,7 +5,15 @@ import math
 import pytest
 import torch
 
-from ltx_core.flow_matching.path import SMALLEST_SIGMA, SigmaDraws, fixed_sigmas, shift, shifted_logit_normal
+from ltx_core.flow_matching.path import (
+    SMALLEST_SIGMA,
+    SigmaDraws,
+    fixed_sigmas,
+    logit_normal,
+    shift,
+    shifted_logit_normal,
+    uniform,
+)
 
 PERCENTILES = {
     93: (0.1405, 0.4093, 0.6103, 0.7742, 0.9207),
@@ -46,8 +54,8 @@ def test_one_draw_by_hand() -> None:
 
     low, high = sigmoid(mean - 2.5758), sigmoid(mean + 3.0902)
     assert shifted_logit_normal(one, 1024).item() == pytest.approx((sigmoid(mean + 0.3) - low) / (high - low), abs=1e-6)
-    uniform = one._replace(choice=torch.tensor([0.05], dtype=torch.float64))
-    assert shifted_logit_normal(uniform, 1024).item() == pytest.approx(1e-3 + 0.999 * 0.7, abs=1e-6)
+    chosen = one._replace(choice=torch.tensor([0.05], dtype=torch.float64))
+    assert shifted_logit_normal(chosen, 1024).item() == pytest.approx(1e-3 + 0.999 * 0.7, abs=1e-6)
 
 
 def test_extreme_draws_stay_inside() -> None:
@@ -55,6 +63,15 @@ def test_extreme_draws_stay_inside() -> None:
     sigmas = shifted_logit_normal(SigmaDraws(normal, torch.zeros(3), torch.ones(3)), 4096)
     assert bool((sigmas >= SMALLEST_SIGMA * 0.99).all())
     assert bool((sigmas <= 1).all())
+
+
+def test_uniform_and_logit_normal_have_their_quantiles() -> None:
+    """Of a logit-normal, the sigmoid of the normal's: 0.6745 standard deviations either side of the mean."""
+    many, quarters = draws(200_000), torch.tensor([0.25, 0.5, 0.75], dtype=torch.float64)
+    assert torch.quantile(uniform(many), quarters).tolist() == pytest.approx([0.25, 0.5, 0.75], abs=5e-3)
+    expected = torch.sigmoid(torch.tensor([0.5 - 2 * 0.6745, 0.5, 0.5 + 2 * 0.6745])).tolist()
+    assert torch.quantile(logit_normal(many, 0.5, 2.0), quarters).tolist() == pytest.approx(expected, abs=5e-3)
+    assert logit_normal(many, -10.0, 10.0).min().item() == SMALLEST_SIGMA
 
 
 def test_fixed_sigmas_are_midpoints() -> None:

@@ -73,6 +73,23 @@ def test_other_kinds_do_not_move_the_draws(clip: Clip) -> None:
     assert (other.given_frames, other.audio_given) == (2, True)
 
 
+def test_the_distribution_of_sigmas_is_what_is_asked_for_and_moves_no_other_draw(clip: Clip) -> None:
+    def drawn(**settings: Any) -> list[Draw]:
+        return [train_draw(SampleOccurrence(clip("a"), i), TrainSettings(**settings), 4, 9) for i in range(2000)]
+
+    ways = {
+        "shifted_logit_normal": drawn(),
+        "uniform": drawn(sigma_sampling="uniform"),
+        "logit_normal": drawn(sigma_sampling="logit_normal", sigma_mean=-2, sigma_std=0.5),
+    }
+    middles = {name: sorted(draw.video_sigma for draw in draws)[1000] for name, draws in ways.items()}
+    assert middles["uniform"] == pytest.approx(0.5, abs=0.05)
+    assert middles["logit_normal"] == pytest.approx(0.119, abs=0.01)  # the sigmoid of -2
+    assert middles["shifted_logit_normal"] > 0.55
+    others = [[(d.caption, d.video_noise.initial_seed(), d.given_frames) for d in draws] for draws in ways.values()]
+    assert others[0] == others[1] == others[2]
+
+
 def test_kinds_of_picture_exclude_each_other_and_have_their_shares(clip: Clip) -> None:
     settings = TrainSettings(
         first_frame_probability=0.25, prefix_probability=0.5, prefix_latent_frames=3, audio_conditioning_probability=0.3

@@ -38,6 +38,12 @@ def test_every_field_is_described() -> None:
         ({"lerning_rate": 1}, "Extra inputs"),
         ({"rank": 0}, "greater than or equal to 1"),
         ({"optimizer": "sgd"}, "adamw"),
+        ({"target_blocks": "7-3"}, "range 7-3, which holds no block; write it as 3-7"),
+        ({"target_blocks": "a"}, "should match pattern"),
+        ({"target_blocks": ""}, "should match pattern"),
+        ({"targets": "audio_ff", "modalities": "video"}, "never train"),
+        ({"sigma_mean": 1}, "sigma_sampling 'shifted_logit_normal', which has neither"),
+        ({"sigma_sampling": "uniform", "sigma_std": 2}, "sigma_sampling 'uniform', which has neither"),
         ({"betas": (0.9, 1.0)}, "less than 1"),
     ],
 )
@@ -52,6 +58,11 @@ def test_defaults_follow_other_settings() -> None:
     assert TrainSettings().lora_targets == "audio+video"
     assert TrainSettings(modalities="video").lora_targets == "video"
     assert TrainSettings(targets=["attn1.to_q"]).lora_targets == ("attn1.to_q",)
+
+
+def test_blocks_are_ranges_and_numbers() -> None:
+    assert TrainSettings().only_blocks is None
+    assert TrainSettings(target_blocks="0-2, 7,9-9").only_blocks == {0, 1, 2, 7, 9}
 
 
 def test_digest_names_what_decides_the_lora() -> None:

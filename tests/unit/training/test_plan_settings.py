@@ -23,6 +23,7 @@ from ltx_core.training.plan_settings import (
     is_planned,
     largest_first,
     planned,
+    trained_weights,
     workload,
 )
 from tasks.runtime.shared import MemoryConfig
@@ -50,6 +51,13 @@ def test_tokens_are_counted_as_training_makes_them() -> None:
     assert batch_shape(TrainSettings(modalities="video"), LONG).audio_tokens == 1
     assert batch_shape(TrainSettings(first_frame_probability=0.1), LONG).by_token
     assert largest_first(two, [SMALL, LONG]) == [LONG, SMALL]
+
+
+def test_blocks_that_are_not_targets_train_nothing(shapes: dict[str, Any]) -> None:
+    every, quarter = (
+        trained_weights(TrainSettings(target_blocks=blocks), shapes["transformer"])[0] for blocks in (None, "0-11")
+    )
+    assert every == 4 * quarter > 0
 
 
 def test_a_wrong_bucket_is_told() -> None:

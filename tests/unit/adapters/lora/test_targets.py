@@ -3,10 +3,13 @@
 from typing import Any
 
 import pytest
+import torch
 
 from ltx_core.adapters.lora import add_lora, target_modules
 from ltx_core.adapters.lora_layout import stream_of
 from ltx_core.errors import ConfigError
+from ltx_core.training.config import TrainSettings
+from ltx_core.training.run import put_on
 
 
 def streams(modules: list[str]) -> set[str]:
@@ -31,6 +34,37 @@ def test_both_preset_is_all_six_attentions(transformer: Any) -> None:
     assert streams(modules) == {"video", "audio", "cross"}
     assert len(modules) == 2 * 6 * 4
     assert modules == target_modules(transformer, ["to_q", "to_k", "to_v", "to_out.0"])
+
+
+def test_feed_forward_presets_join_others_in_a_list(transformer: Any) -> None:
+    both = ["ff.net.0.proj", "ff.net.2"]
+    assert target_modules(transformer, "ff") == target_modules(transformer, both)
+    assert target_modules(transformer, "audio_ff") == target_modules(transformer, [f"audio_{end}" for end in both])
+    assert target_modules(transformer, ["video", "ff"]) == sorted(
+        target_modules(transformer, "video") + target_modules(transformer, "ff")
+    )
+
+
+def test_all_linear_is_every_wide_layer_of_the_blocks(transformer: Any) -> None:
+    every = [n for n, m in transformer.transformer_blocks.named_modules() if type(m) is torch.nn.Linear]
+    gates = [name for name in every if "gate" in name]
+    found = target_modules(transformer, "all-linear")
+    assert found == sorted(f"transformer_blocks.{name}" for name in every if name not in gates)
+    video = target_modules(transformer, "all-linear", video_only=True)
+    assert video == [name for name in found if stream_of(name) == "video"]
+
+
+def test_blocks_are_the_only_ones(transformer: Any) -> None:
+    found = target_modules(transformer, "video", blocks={1})
+    assert found == [name for name in target_modules(transformer, "video") if name.startswith("transformer_blocks.1.")]
+    with pytest.raises(ConfigError, match=r"target_blocks names \[2, 7\], and the transformer has blocks 0 to 1"):
+        target_modules(transformer, "video", blocks={1, 2, 7})
+
+
+def test_a_run_trains_the_blocks_and_layers_of_its_settings(transformer: Any) -> None:
+    settings = TrainSettings(targets=("video", "ff"), target_blocks="1", rank=2)
+    trained = {name.rsplit(".lora_", 1)[0] for name in put_on(transformer, settings).parameters()}
+    assert trained == set(target_modules(transformer, ("video", "ff"), blocks={1}))
 
 
 def test_suffixes_match_at_dots(transformer: Any) -> None:
