@@ -27,6 +27,11 @@ class BlockCall:
     stg_blocks: frozenset[int] = frozenset()
     """Blocks whose self-attention is replaced by its values."""
 
+    @property
+    def is_plain(self) -> bool:
+        """True if no block's self-attention is replaced, and the streams attend to each other."""
+        return not self.stg_blocks and bool(self.arguments.get("use_a2v_cross_attention", True))
+
     def of(self, index: int) -> dict[str, Any]:
         """The keyword arguments of block `index`."""
         if index not in self.stg_blocks:

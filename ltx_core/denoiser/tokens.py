@@ -1,6 +1,8 @@
 """Tokens of both streams: what a forward is given of each, how video latents become tokens, and where tokens lie."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 
@@ -49,6 +51,16 @@ class Stream:
         if list(value.shape) not in shapes:
             wanted = " or ".join(map(str, shapes))
             raise ShapeError(f"{name} is {list(value.shape)}; {wanted} is wanted for tokens {list(self.tokens.shape)}")
+
+
+def joined(streams: Sequence[Stream]) -> Stream:
+    """The batch of these batches, in their order; they have the same number of tokens, and either all have keyframes or
+    none has."""
+    if len(streams) == 1:
+        return streams[0]
+    parts: dict[str, Any] = {part.name: [getattr(stream, part.name) for stream in streams] for part in fields(Stream)}
+    together: dict[str, Any] = {n: None if tensors[0] is None else torch.cat(tensors) for n, tensors in parts.items()}
+    return Stream(**together)
 
 
 def pack_video(latents: torch.Tensor) -> torch.Tensor:

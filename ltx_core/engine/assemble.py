@@ -22,7 +22,7 @@ from ltx_core.engine.contiguous import HostArena
 from ltx_core.engine.low_precision import LowPrecision, QuantisedLinear, dequantise, precision_on, quantise_linears
 from ltx_core.engine.options import EngineOptions, checkpointed_blocks, offloaded_blocks
 from ltx_core.engine.quantised_cache import OUTSIDE, Cache, NoCache
-from ltx_core.engine.runner import PolicyRunner
+from ltx_core.engine.runner import Forwards, PolicyRunner
 from ltx_core.errors import ConfigError
 
 BLOCKS = "transformer_blocks"
@@ -81,7 +81,8 @@ def set_policies(transformer: Any, options: EngineOptions, stream: BlockStream |
     checkpointed = checkpointed_blocks(len(blocks), options.activation_checkpointing)
     keeping = [index for index in range(len(blocks)) if index not in checkpointed and not (stream and index in stream)]
     offload = _offload(keeping, options.activation_offload, blocks[0]) if options.activation_offload else None
-    set_runner(transformer, PolicyRunner(checkpointed, stream, options.activation_budget, offload))
+    forwards: Forwards = "compiled" if options.forward_only else "eager"
+    set_runner(transformer, PolicyRunner(checkpointed, stream, options.activation_budget, offload, forwards))
 
 
 def weight_stream(transformer: Any) -> BlockStream | None:

@@ -26,6 +26,7 @@ By default some of a GPU's kernels let threads add as they come, cuDNN's attenti
 attention's and the plain one have an order if asked for.
 """
 
+import gc
 import math
 import os
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ from typing import Any
 import torch
 from torch._functorch import config as functorch_config
 from torch.compiler import config as compiler_config
+from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
@@ -111,7 +113,10 @@ class GeluOfSlopes(torch.autograd.Function):
 
 
 def gelu(x: torch.Tensor) -> torch.Tensor:
-    """`gelu_tanh`; of 16-bit values the slopes are kept in 8 bits. In float32 they would be the largest error."""
+    """`gelu_tanh`; of 16-bit values the slopes are kept in 8 bits. In float32 they would be the largest error. Where
+    nothing is compiled and no backward comes, PyTorch's own kernel: one in place of ten, each with a result."""
+    if not torch.compiler.is_compiling() and not torch.is_grad_enabled():
+        return functional.gelu(x, approximate="tanh")
     if x.dtype == torch.float32:
         return gelu_tanh(x)
     found: torch.Tensor = GeluOfSlopes.apply(x)
@@ -123,6 +128,21 @@ def use_quick_gelu(blocks: torch.nn.Module) -> None:
     for module in blocks.modules():
         if getattr(module, "approximate", None) == "tanh" and hasattr(module, "gelu"):
             module.gelu = gelu  # type: ignore[assignment]
+
+
+@contextmanager
+def compiled_here(compiled: bool) -> Iterator[None]:
+    """Functions that are compiled inside, if any are, are forgotten at the end: layers change with other adapters, and
+    guards would go on looking at those that are gone. PyTorch's cache has the functions still.
+
+    A compiled block refers to itself, so that its weights are freed only when Python looks for cycles.
+    """
+    try:
+        yield
+    finally:
+        if compiled:
+            torch._dynamo.reset()
+            gc.collect()
 
 
 LONGEST_ROW = 16384

@@ -6,15 +6,16 @@ block, and the device never holds more than one block and the residual streams b
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch._functorch import config as functorch_config
 from torch.utils.checkpoint import checkpoint
 
+from ltx_core.denoiser.blocks import runner_of, set_runner
 from ltx_core.denoiser.prepare import BlockCall, Hidden
 from ltx_core.engine.activation_offload import ActivationOffload
 from ltx_core.engine.block_offload import BlockStream
@@ -32,6 +33,12 @@ def _compiled_keeping_attention(*arguments: Any) -> tuple[torch.Tensor, torch.Te
     return made
 
 
+Forwards = Literal["eager", "compiled", "as in training"]
+"""Functions that compiled blocks run where no gradient is wanted. `eager`: none, for few forwards, which take longer to
+compile than to run. `compiled`: compiled without a backward, for sampling. `as in training`: by the very functions that
+training has compiled, for forwards of a form that it has; what they keep for a backward is gone with the block."""
+
+
 @dataclass(frozen=True)
 class PolicyRunner:
     """Runs blocks under policies. An offloaded block is always recomputed: its weights are gone when gradients come."""
@@ -43,6 +50,7 @@ class PolicyRunner:
     attentions' results; the rest, cheapest first, is recomputed."""
     offload: ActivationOffload | None = None
     """Of blocks that are not recomputed whole."""
+    forwards: Forwards = "eager"
 
     def __call__(self, blocks: Sequence[Any], hidden: Hidden, call: BlockCall, span: range) -> Hidden:
         """The residual streams after the blocks of `span`."""
@@ -75,21 +83,55 @@ class PolicyRunner:
         if self.stream is not None and index in self.stream:
             self.stream.enter(index)
         budget = 1.0 if self._again(index) else self.activation_budget  # or parts of it would be computed three times
-        return self._compute(block, video, audio, call.of(index), budget)
+        arguments = call.of(index)
+        if getattr(block, "_compiled_call_impl", None) is None:
+            return _streams(block(video, audio, **arguments))
+        if torch.is_grad_enabled():
+            return self._compute(block, video, audio, arguments, budget)
+        if self.forwards == "as in training":
+            return self._as_in_training(block, video, audio, arguments, budget)
+        # the perturbed and the isolated pass of sampling are one forward in four each, and graphs of their own
+        run = block if self.forwards == "compiled" and call.is_plain else block.forward
+        return _streams(run(video, audio, **arguments))
 
     @staticmethod
     def _compute(
         block: Any, video: torch.Tensor, audio: torch.Tensor, arguments: dict[str, Any], budget: float
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The block as compiled, or, where no gradient is wanted, as it is: eval and the last check are few forwards
-        of other graphs (without gradients, without LoRA), which take longer to compile than to run."""
-        compiled = getattr(block, "_compiled_call_impl", None) is not None
-        if compiled and torch.is_grad_enabled() and budget < 1:
+        """The compiled block, for a backward."""
+        if budget < 1:
             with functorch_config.patch(activation_memory_budget=budget):
                 return _compiled_keeping_attention(block, video, audio, arguments)
-        forward = block.forward if compiled and not torch.is_grad_enabled() else block
-        video, audio = forward(video, audio, **arguments)
-        return video, audio
+        return _streams(block(video, audio, **arguments))
+
+    def _as_in_training(
+        self, block: Any, video: torch.Tensor, audio: torch.Tensor, arguments: dict[str, Any], budget: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same function as for a backward, which never comes. Guards of compiled functions look at whether
+        gradients are on, and at which inputs want one."""
+        with torch.enable_grad():
+            made = self._compute(
+                block, video.detach().requires_grad_(), audio.detach().requires_grad_(), arguments, budget
+            )
+        return made[0].detach(), made[1].detach()
+
+
+def _streams(made: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    video, audio = made
+    return video, audio
+
+
+@contextmanager
+def as_in_training(transformer: torch.nn.Module) -> Iterator[None]:
+    """Inside, forwards without gradients run the functions that training has compiled; one of a form that it has not
+    compiles it. Where blocks are not compiled, nothing changes."""
+    before = runner_of(transformer)
+    if isinstance(before, PolicyRunner):
+        set_runner(transformer, replace(before, forwards="as in training"))
+    try:
+        yield
+    finally:
+        set_runner(transformer, before)
 
 
 def _parts(hidden: Hidden) -> tuple[torch.Tensor, torch.Tensor]:

@@ -21,7 +21,14 @@ from typing import Literal
 
 from ltx_core.engine.options import EngineOptions, checkpointed_blocks, offloaded_blocks
 from ltx_core.memory.plan import GIB, Estimate
-from ltx_core.memory.transformer import WORKSPACE_BYTES, BatchShape, ModelSizes, Sampling, transformer_estimate
+from ltx_core.memory.transformer import (
+    WORKSPACE_BYTES,
+    BatchShape,
+    ModelSizes,
+    Sampling,
+    SamplingOptions,
+    transformer_estimate,
+)
 
 KEPT_WIDTHS = {1.0: 22.5, 0.99: 14.45, 0.6: 13.6, 0.5: 11.6, 0.45: 10.8, 0.4: 9.75, 0.3: 7.55, 0.2: 7.45, 0.05: 4.75}
 """Values that a compiled block keeps of a token for its backward, in model widths, by its budget of activations. Of a
@@ -350,7 +357,7 @@ def _alignment(sizes: ModelSizes, batch: BatchShape, training: Training) -> int:
 
 def _sampling(sizes: ModelSizes, samples: SampleWork, training: Training, options: EngineOptions) -> int:
     """Of a sample: a forward without gradients and its texts, or its decoding, whichever is more."""
-    terms = Sampling(sizes, samples.batch, training.item_bytes).estimate(options).terms
+    terms = Sampling(sizes, samples.batch, training.item_bytes).estimate(SamplingOptions(options)).terms
     texts = terms["contexts and workspaces"] - WORKSPACE_BYTES
     return max(terms["one block's work"] + texts, samples.decoding_bytes)
 

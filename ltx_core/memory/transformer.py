@@ -7,7 +7,7 @@ Nothing is kept for a backward, so a forward takes little beside the weights: bl
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ltx_core.adapters.lora_layout import BLOCKS, target_layers
 from ltx_core.engine.options import EngineOptions
@@ -31,7 +31,8 @@ is alive beside the largest one. Traced too."""
 BY_TOKEN_WIDTHS = 20.8
 """Beside them where tokens have timesteps of their own: the modulation of every token."""
 CONTEXTS = 4
-"""Texts that lie on the device at once: the prompt's and the negative one's, as given and as the blocks read them."""
+"""Texts of a clip that lie on the device at once: the prompt's and the negative one's, as given and as the blocks read
+them."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +159,15 @@ def transformer_estimate(terms: Mapping[str, int], lasting: Collection[str], hos
 
 
 @dataclass(frozen=True)
+class SamplingOptions:
+    """Settings that renders are sampled with."""
+
+    engine: EngineOptions
+    together: bool = False
+    """The conditional and the unconditional pass are one forward of twice the batch."""
+
+
+@dataclass(frozen=True)
 class Sampling:
     """What a forward has to do, however its blocks lie."""
 
@@ -171,18 +181,26 @@ class Sampling:
     asked: EngineOptions = field(default_factory=lambda: EngineOptions(forward_only=True))
     chooses: bool = True
     """Choose how many blocks are offloaded; otherwise as `asked`, fit or not."""
+    has_pairs: bool = False
+    """True if some render has an unconditional pass."""
 
-    def ways(self) -> Iterable[EngineOptions]:
-        """As few offloaded blocks as fit."""
+    def ways(self) -> Iterable[SamplingOptions]:
+        """As few offloaded blocks as fit, and of those two passes in one forward, which copies them once, if that
+        fits."""
         if not self.chooses:
-            return [self.asked]
-        return [self.asked.replaced(offloaded_blocks=number) for number in range(self.sizes.num_blocks + 1)]
+            return [SamplingOptions(self.asked, self.has_pairs)]
+        numbers, batches = range(self.sizes.num_blocks + 1), (True, False) if self.has_pairs else (False,)
+        return [SamplingOptions(self.asked.replaced(offloaded_blocks=n), pair) for n in numbers for pair in batches]
 
-    def estimate(self, options: EngineOptions) -> Estimate:
+    def estimate(self, options: SamplingOptions) -> Estimate:
         """The memory of a forward with these options."""
-        sizes, batch, streamed = self.sizes, self.batch, options.offloaded_blocks
+        batch = replace(self.batch, size=2 * self.batch.size) if options.together else self.batch
+        return self._estimate(options.engine, batch)
+
+    def _estimate(self, options: EngineOptions, batch: BatchShape) -> Estimate:
+        sizes, streamed = self.sizes, options.offloaded_blocks
         block = sizes.block_bytes(in_8_bits=options.precision != "native", item_bytes=self.item_bytes)
-        text = batch.size * batch.text_tokens * (sizes.width + sizes.audio_width) * self.item_bytes
+        text = self.batch.size * batch.text_tokens * (sizes.width + sizes.audio_width) * self.item_bytes
         lasting = {
             "frozen weights": sizes.outside * self.item_bytes + (sizes.num_blocks - streamed) * block,
             "slots of offloaded weights": options.num_slots * block if streamed else 0,
@@ -197,18 +215,19 @@ class Sampling:
             work = max(work, held * self.item_bytes)
         return transformer_estimate(lasting | {"one block's work": work}, lasting.keys(), streamed * block)
 
-    def why(self, options: EngineOptions, budget_bytes: int) -> str:
+    def why(self, options: SamplingOptions, budget_bytes: int) -> str:
         """The offloaded blocks and the memory, in words."""
         estimate = self.estimate(options)
+        both = ", conditional and unconditional pass in one forward" if options.together else ""
         return (
-            f"{options.offloaded_blocks} of {self.sizes.num_blocks} blocks offloaded: a render takes "
+            f"{options.engine.offloaded_blocks} of {self.sizes.num_blocks} blocks offloaded{both}: a render takes "
             f"{estimate.peak_bytes / GIB:.1f} GiB, with the allocator's reserve {estimate.needed_bytes / GIB:.1f}, of "
             f"{budget_bytes / GIB:.1f} that can be had"
         )
 
-    def refusal(self, least: EngineOptions, budget_bytes: int) -> str:
+    def refusal(self, least: SamplingOptions, budget_bytes: int) -> str:
         """The memory with all blocks offloaded, and what would help."""
-        estimate = self.estimate(least.replaced(offloaded_blocks=self.sizes.num_blocks))
+        estimate = self.estimate(SamplingOptions(least.engine.replaced(offloaded_blocks=self.sizes.num_blocks)))
         return (
             f"a render of {self.batch.video_tokens} video tokens needs {estimate.needed_bytes / GIB:.1f} GiB with all "
             f"blocks offloaded, and {budget_bytes / GIB:.1f} GiB can be had: {estimate.describe()} (GiB). Use smaller "

@@ -19,6 +19,7 @@ from ltx_core.denoiser.tokens import (
     Stream,
     audio_positions,
     first_frame_keyframes,
+    joined,
     pack_video,
     unpack_video,
     video_positions,
@@ -101,6 +102,8 @@ class Walk:
     prompts: Prompts
     guidance: Guidance
     frame_rate: float
+    together: bool = False
+    """The conditional and the unconditional pass are one forward of a batch of two."""
 
     def step(self, state: SampleState, sigma: float, next_sigma: float) -> SampleState:
         """One Euler step in fp32; known tokens stay as they are.
@@ -108,28 +111,42 @@ class Walk:
         x(next) = x0 + (next / sigma) (x - x0), which is x + (next - sigma) v with v = (x - x0) / sigma, and is exactly
         x0 at the last step.
         """
-        passes = [self.predict(state, name, sigma) for name in self.guidance.passes()]
+        passes = [found for names in self.forwards() for found in self.predict(state, names, sigma)]
         video = combine(self.guidance.video, {name: x0 for name, x0, _ in passes})
         audio = combine(self.guidance.audio, {name: x0 for name, _, x0 in passes})
         ratio = next_sigma / sigma
         return replace(state, video=_moved(state.video, video, ratio), audio=_moved(state.audio, audio, ratio))
 
-    def predict(self, state: SampleState, name: Pass, sigma: float) -> tuple[Pass, Tensor, Tensor]:
-        """x0 of both streams by one pass: x - t v, with each token's own t."""
+    def forwards(self) -> tuple[tuple[Pass, ...], ...]:
+        """The passes of a step, those of one forward together: the perturbed and the isolated one have other blocks."""
+        names = self.guidance.passes()
+        alike = tuple(name for name in names if name in ("conditional", "unconditional"))
+        first = (alike,) if self.together else tuple((name,) for name in alike)
+        return (*first, *((name,) for name in names if name not in alike))
+
+    def predict(self, state: SampleState, names: Sequence[Pass], sigma: float) -> list[tuple[Pass, Tensor, Tensor]]:
+        """x0 of both streams by each of these passes, in one forward: x - t v, with each token's own t."""
+        given = [self.streams(self._text(name).apply(state), sigma) for name in names]
+        video, audio = (joined(streams) for streams in zip(*given, strict=True))
+        velocities = denoise(
+            self.transformer,
+            video,
+            audio,
+            isolate="isolated" in names,
+            stg_blocks=self.guidance.stg_blocks if "perturbed" in names else (),
+        )
+        found = (
+            _x0(stream, velocity).chunk(len(names)) for stream, velocity in zip((video, audio), velocities, strict=True)
+        )
+        return list(zip(names, *found, strict=True))
+
+    def _text(self, name: Pass) -> Text:
         text = self.prompts.negative if name == "unconditional" else self.prompts.positive
         if text is None:
             raise ConfigError(
                 "guidance cfg differs from 1 and there is no negative text; embed the negative prompt too"
             )
-        video, audio = self.streams(text.apply(state), sigma)
-        velocities = denoise(
-            self.transformer,
-            video,
-            audio,
-            isolate=name == "isolated",
-            stg_blocks=self.guidance.stg_blocks if name == "perturbed" else (),
-        )
-        return name, _x0(video, velocities[0]), _x0(audio, velocities[1])
+        return text
 
     def streams(self, state: SampleState, sigma: float) -> tuple[Stream, Stream]:
         """Return what the transformer is given for this state at this noise level."""
@@ -176,6 +193,7 @@ def sample(
     progress: Progress,
     *,
     conditionings: Sequence[Conditioning] = (),
+    together: bool = False,
 ) -> SampledLatents:
     """Render one request up to its latents; the first of two phases, so that the transformer is gone when VAEs come.
 
@@ -185,6 +203,8 @@ def sample(
         request: what to render.
         progress: told after each step, asked before each step whether to stop.
         conditionings: what `request.mode` is given beside the text, none for `t2v`.
+        together: run the conditional and the unconditional pass as one batch, which takes twice a forward's memory and
+            gives the same but for rounding.
 
     Raises:
         Stopped: asked to stop; a half-made sample is not kept.
@@ -199,7 +219,7 @@ def sample(
     )
     for conditioning in conditionings:
         state = conditioning.apply(state)
-    walk = Walk(transformer, prompts, request.guidance, request.frame_rate)
+    walk = Walk(transformer, prompts, request.guidance, request.frame_rate, together)
     sigmas = schedule_sigmas(request.schedule, request.num_steps)
     with torch.no_grad(), _evaluating(transformer):
         state = _to(state, weight.device)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import ConfigError, OutOfMemory
 from ltx_core.memory.plan import GIB, Plan, available_bytes, plan, usable_bytes
-from ltx_core.memory.transformer import BatchShape, ModelSizes, Sampling, model_sizes
+from ltx_core.memory.transformer import BatchShape, ModelSizes, Sampling, SamplingOptions, model_sizes
 from ltx_core.sampling.request import RenderRequest
 from ltx_core.shapes import PixelShape, audio_latent_frames
 from ltx_core.training.plan_settings import ITEM_BYTES, TEXT_TOKENS
@@ -17,7 +17,7 @@ from tasks.runtime.stage import Inputs, StageRun
 from tasks.runtime.weights import open_model
 from tasks.runtime.workspace import Workspace
 from tasks.stages.parts.memory import decoding_line
-from tasks.stages.render.config import RenderValidationConfig
+from tasks.stages.render.config import RenderValidationConfig, in_numbers
 from tasks.stages.render.jobs import adapter_bytes, expected_shapes, takes_clips
 
 if TYPE_CHECKING:
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
 LORA_BYTES = GIB // 2
 """Of a LoRA that is not trained yet: rank 32 on all attention projections takes 0.4 GiB in bf16."""
+COMPILE_SECONDS = 20.0
+"""For a block's forward of one form, where PyTorch's cache in the workspace does not have it; with it, some three."""
+SAVED_SECONDS = 0.35 / 6240
+"""For a video token and a pass, on an H200 in bf16: one of 121x480x832 took 0.75 s uncompiled, and takes as long as
+training's forward, about 0.4 s, compiled. Other GPUs save more."""
 OFFLOAD = "offload"
 """In the stage's folder: files of blocks that are offloaded from disk."""
 
@@ -48,6 +53,7 @@ def memory_lines(
         max((_batch(shape, rate, by_token=by_token) for shape, rate in shapes), key=lambda batch: batch.video_tokens),
         ITEM_BYTES[config.dtype],
         LORA_BYTES + max((adapter_bytes(run.adapters) for run in config.adapters), default=0),
+        has_pairs=_has_pairs(config, shared),
     )
     choice = _chosen(config, sampling, usable_bytes(gpu_gib))
     largest = max((shape for shape, _ in shapes), key=lambda shape: shape.frames * shape.height * shape.width)
@@ -55,38 +61,79 @@ def memory_lines(
     return (f"{gpu_gib:g} GiB card: {choice.why}", decoding, *_check_host(config, choice))
 
 
-def sampling_options(jobs: "Sequence[RenderJob]", run: StageRun[RenderValidationConfig], device: str) -> EngineOptions:
-    """How blocks lie for these renders: as the configuration says, and for `auto` by what is free.
+def sampling_options(
+    jobs: "Sequence[RenderJob]", run: StageRun[RenderValidationConfig], device: str
+) -> SamplingOptions:
+    """How blocks lie and run for these renders: as the configuration says, and for `auto` by what is free.
 
     Raises:
         OutOfMemory: the GPU or the host has no room.
     """
     config: RenderValidationConfig = run.config
     folder, sizes = run.out / OFFLOAD, _sizes(run.shared)
+    has_pairs = any(job.request.needs_negative for job in jobs)
     if not device.startswith("cuda"):
-        return _asked(config, sizes.num_blocks).replaced(stream_folder=folder if config.offload_to == "disk" else None)
+        on_disk = folder if config.offload_to == "disk" else None
+        return SamplingOptions(_asked(config, sizes.num_blocks).replaced(stream_folder=on_disk), has_pairs)
     import torch
 
     from ltx_core.memory.plan import free_bytes
 
-    given = {job.request.mode for job in jobs} - {"t2v", "s2v"}  # a given sound leaves no picture token known
-    batches = (_batch(*_shape(job.request), by_token=bool(given)) for job in jobs)
+    batches = (_batch(*_shape(job.request), by_token=_is_by_token(job.request)) for job in jobs)
     needed = Sampling(
         sizes,
-        max(batches, key=lambda batch: batch.video_tokens),
+        max(batches, key=lambda batch: (batch.by_token, batch.video_tokens)),
         ITEM_BYTES[config.dtype],
         max(sum(adapter.path.stat().st_size for adapter in job.stack) for job in jobs),
+        has_pairs=has_pairs,
     )
     free, limit = free_bytes(torch.device(device)), run.shared.memory.gpu_gib
     choice = _chosen(config, needed, free if limit is None else min(free, usable_bytes(limit)))
     for line in (choice.why, *_check_host(config, choice)):
         run.progress.note(f"memory plan: {line}")
-    return choice.options.replaced(stream_folder=folder if _is_on_disk(config, choice) else None)
+    compiled, why = compiling_pays(jobs)
+    run.progress.note(why)
+    engine = choice.options.engine.replaced(
+        fused=compiled, compiled=compiled, stream_folder=folder if _is_on_disk(config, choice) else None
+    )
+    return replace(choice.options, engine=engine)
 
 
-def _chosen(config: RenderValidationConfig, sampling: Sampling, budget_bytes: int) -> Plan[EngineOptions]:
-    asked = _asked(config, sampling.sizes.num_blocks)
-    return plan(replace(sampling, asked=asked, chooses=config.offloaded_blocks == "auto"), budget_bytes)
+def compiling_pays(jobs: "Sequence[RenderJob]") -> tuple[bool, str]:
+    """Return whether these renders save more time in compiled blocks than compiling takes at most, and that in words.
+
+    A function is compiled for each set of adapters and each form of batch; the perturbed and the isolated pass stay
+    uncompiled.
+    """
+    forms, passes, saved = set(), 0, 0.0
+    for job in jobs:
+        request = job.request
+        forms.add((job.stack, _shape(request), _is_by_token(request), request.needs_negative))
+        own = request.num_steps * (2 if request.needs_negative else 1)
+        passes, saved = passes + own, saved + own * request.grid.tokens * SAVED_SECONDS
+    cost = COMPILE_SECONDS * len(forms)
+    done = "compiled" if saved > cost else "not compiled"
+    return saved > cost, (
+        f"the transformer's blocks are {done}: that saves about {saved:.0f} s in {passes} passes, and takes about "
+        f"{cost:.0f} s for {len(forms)} form{'s' if len(forms) > 1 else ''} of batch, once in this workspace"
+    )
+
+
+def _is_by_token(request: RenderRequest) -> bool:
+    """True if some video tokens are known; given audio leaves none of the video known."""
+    return request.mode not in ("t2v", "s2v")
+
+
+def _has_pairs(config: RenderValidationConfig, shared: Shared) -> bool:
+    runs = (in_numbers(one, shared.model) for one in (config, *(run.over(config) for run in config.adapters)))
+    return any("unconditional" in sampling.streams().passes() for sampling in runs)
+
+
+def _chosen(config: RenderValidationConfig, sampling: Sampling, budget_bytes: int) -> Plan[SamplingOptions]:
+    asked, chooses = _asked(config, sampling.sizes.num_blocks), config.offloaded_blocks == "auto"
+    both = sampling.estimate(SamplingOptions(asked, together=True)).fits(budget_bytes)
+    pairs = sampling.has_pairs and (chooses or both)
+    return plan(replace(sampling, asked=asked, chooses=chooses, has_pairs=pairs), budget_bytes)
 
 
 def _asked(config: RenderValidationConfig, num_blocks: int) -> EngineOptions:
@@ -103,13 +150,13 @@ def _asked(config: RenderValidationConfig, num_blocks: int) -> EngineOptions:
     )
 
 
-def _is_on_disk(config: RenderValidationConfig, choice: Plan[EngineOptions]) -> bool:
+def _is_on_disk(config: RenderValidationConfig, choice: Plan[SamplingOptions]) -> bool:
     if config.offload_to == "auto":
         return choice.estimate.host_bytes > available_bytes()
     return config.offload_to == "disk"
 
 
-def _check_host(config: RenderValidationConfig, choice: Plan[EngineOptions]) -> Sequence[str]:
+def _check_host(config: RenderValidationConfig, choice: Plan[SamplingOptions]) -> Sequence[str]:
     """What offloaded weights take of the host.
 
     Raises:
@@ -126,9 +173,9 @@ def _check_host(config: RenderValidationConfig, choice: Plan[EngineOptions]) -> 
         )
     if needed > available:
         raise OutOfMemory(
-            f"{choice.options.offloaded_blocks} offloaded blocks take {needed / GIB:.1f} GiB of page-locked host "
-            f"memory and {available / GIB:.1f} GiB are available; set render_validation.offload_to: auto or disk, or "
-            f"render_validation.base_precision: int8 if it is native"
+            f"{choice.options.engine.offloaded_blocks} offloaded blocks take {needed / GIB:.1f} GiB of page-locked "
+            f"host memory and {available / GIB:.1f} GiB are available; set render_validation.offload_to: auto or disk, "
+            f"or render_validation.base_precision: int8 if it is native"
         )
     return (f"offloaded weights take {needed / GIB:.1f} of {available / GIB:.1f} GiB host memory that are available",)
 

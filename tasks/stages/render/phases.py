@@ -16,6 +16,8 @@ from ltx_core.autoencoder.video import encode_video
 from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_video_vae, load_vocoder
 from ltx_core.checkpoint.model import Model
 from ltx_core.conditioning.kinds import Conditioning, FirstFrame, Mask, Prefix, Sound, Text, kept_places, outside
+from ltx_core.engine.assemble import set_policies, weight_stream
+from ltx_core.engine.compiling import compiled_here
 from ltx_core.engine.load import load_denoiser
 from ltx_core.errors import DataError
 from ltx_core.io.digest import is_vouched, vouch
@@ -143,17 +145,25 @@ def sample_missing(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConf
     file_latents = encode_files(todo, checkpoint, crf=crf, device=device, dtype=dtype)
     total, finished = done + len(jobs), done + len(jobs) - len(todo)
     options = sampling_options(todo, run, device)
-    cache = quantised_folder(run, options, dtype)
-    transformer = load_denoiser(checkpoint, options, device=device, dtype=dtype, cache=cache)
+    cache = quantised_folder(run, options.engine, dtype)
+    transformer = load_denoiser(checkpoint, options.engine, device=device, dtype=dtype, cache=cache)
     run.memo.check()
+    set_policies(transformer, options.engine, weight_stream(transformer))
     for stack, group in groupby(sorted(todo, key=_by_weights), key=lambda job: job.stack):
-        with stacked(transformer, stack):
+        with stacked(transformer, stack), compiled_here(options.engine.compiled):
             run.memo.check(*(adapter.path for adapter in stack))
             for job in group:
                 stop_if_asked(run.progress, "rendering")
                 chosen = prompts[job.request.prompt] if job.request.needs_negative else _alone(prompts, job)
                 given = conditionings(job, source, file_latents, run)
-                made = sample(transformer, chosen, job.request, _Stoppable(run), conditionings=given)
+                made = sample(
+                    transformer,
+                    chosen,
+                    job.request,
+                    _Stoppable(run),
+                    conditionings=given,
+                    together=options.together,
+                )
                 save_latents(job.latents, made)
                 vouch(job.latents)
                 finished += 1

@@ -164,7 +164,8 @@ class _Together(Silent):
 def _sampled(request: RenderRequest, objective: Objective, ranks: Ranks, together: _Together) -> SampledLatents | None:
     """The sample's latents; None on a rank that has no part in it."""
     if ranks.is_first or objective.sharded:
-        return sample(objective.transformer, _prompts(request, objective), request, together)
+        pairs = not objective.device.startswith("cuda")  # on a GPU memory is planned for one pass at a time
+        return sample(objective.transformer, _prompts(request, objective), request, together, together=pairs)
     for _ in range(request.num_steps):
         stop_if_asked(together, "waiting for samples")
     return None

@@ -71,6 +71,25 @@ def test_runs_only_the_forwards_that_are_needed(
     assert len(calls) == 3 * forwards
 
 
+@pytest.mark.parametrize("mode", ["t2v", "i2v"])
+def test_two_passes_in_one_forward_give_what_each_gives(
+    transformer: LTX2VideoTransformer3DModel, both_prompts: Prompts, request_of: Make, mode: str
+) -> None:
+    """But for rounding; and the two that have other blocks go their own way."""
+    frame = [FirstFrame(torch.ones(4, 1, 1, 2))] if mode == "i2v" else []
+    request = request_of(guidance=EVERYTHING, mode=mode, conditioning_key="x" if frame else None)
+    calls = count_forwards(transformer)
+    one, other = (
+        sample(transformer, both_prompts, request, Silent(), conditionings=frame, together=together)
+        for together in (False, True)
+    )
+    assert len(calls) == 2 * 4 + 2 * 3
+    assert torch.allclose(one.video, other.video, atol=1e-5)
+    assert torch.allclose(one.audio, other.audio, atol=1e-5)
+    alone = sample(transformer, Prompts(both_prompts.positive), request_of(), Silent(), together=True)
+    assert same(alone, sample(transformer, Prompts(both_prompts.positive), request_of(), Silent()))
+
+
 def test_each_scale_changes_the_result(
     transformer: LTX2VideoTransformer3DModel, prompts: Prompts, both_prompts: Prompts, request_of: Make
 ) -> None:
