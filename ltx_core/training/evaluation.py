@@ -1,6 +1,7 @@
 """The eval loss: held-out clips, fixed noise levels, fixed noise. Only the weights differ between two of them."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from statistics import fmean
 from typing import NamedTuple
@@ -8,6 +9,7 @@ from typing import NamedTuple
 import torch
 
 from ltx_core.distributed.ranks import ALONE, Ranks
+from ltx_core.engine.runner import as_in_training
 from ltx_core.flow_matching.path import carries_loss, fixed_sigmas
 from ltx_core.io.digest import text_digest
 from ltx_core.progress import Progress
@@ -47,7 +49,12 @@ def eval_clips(samples: Sequence[SampleInfo], limit: int, seed: int) -> tuple[Sa
 
 @torch.no_grad()
 def eval_loss(
-    objective: Objective, clips: Sequence[SampleInfo], progress: Progress, ranks: Ranks = ALONE
+    objective: Objective,
+    clips: Sequence[SampleInfo],
+    progress: Progress,
+    ranks: Ranks = ALONE,
+    *,
+    adapter_is_on: bool = True,
 ) -> EvalLoss | None:
     """The loss of the transformer as it is on `clips`; None without clips. Clips run one by one, so none sways another.
 
@@ -58,30 +65,41 @@ def eval_loss(
     because weights that are cut among ranks come together only when all run: where the clips run out, a rank repeats
     one and drops the result.
 
+    Blocks that training has compiled for such clips are used as it uses them, if the `adapter_is_on`; others run
+    uncompiled, since they are few and would be compiled for this alone.
+
     Raises:
         Stopped: asked to stop; nothing was changed.
         TransientError: another rank is gone.
     """
+    compiled = adapter_is_on and objective.runs_as_in_training(clips)
     objective = replace(objective, methods=())
     forwards = [(clip, sigma) for clip in clips for sigma in fixed_sigmas(objective.settings.eval_sigmas)]
     found = torch.zeros(len(forwards), COLUMNS, dtype=torch.float64)
-    for first in range(0, len(forwards), ranks.size):
-        ranks.stop_if_asked(progress, "measuring the eval loss")
-        number = first + ranks.rank
-        clip, sigma = forwards[min(number, len(forwards) - 1)]
-        batch = objective.eval_batch(clip, sigma)
-        losses = objective.losses(batch)
-        if number < len(forwards):
-            found[number, 0] = losses.video.item()
-            if batch.audio is not None and losses.audio is not None:
-                found[number, 1], found[number, 2] = losses.audio.item(), carries_loss(batch.audio.weight).item()
+    with as_in_training(objective.transformer) if compiled else nullcontext():
+        for first in range(0, len(forwards), ranks.size):
+            ranks.stop_if_asked(progress, "measuring the eval loss")
+            number = first + ranks.rank
+            row = _losses(objective, *forwards[min(number, len(forwards) - 1)])
+            if number < len(forwards):
+                found[number] = row
     if not forwards:
         return None
     return _summed_up(ranks.sum(found), [_mode(*forward, objective) for forward in forwards], objective.settings)
 
 
+def _losses(objective: Objective, clip: SampleInfo, sigma: float) -> torch.Tensor:
+    """[COLUMNS] of one clip at one noise level."""
+    batch = objective.eval_batch(clip, sigma)
+    losses = objective.losses(batch)
+    if batch.audio is None or losses.audio is None:
+        return torch.tensor([losses.video.item(), 0.0, 0.0], dtype=torch.float64)
+    heard = float(carries_loss(batch.audio.weight).item())
+    return torch.tensor([losses.video.item(), losses.audio.item(), heard], dtype=torch.float64)
+
+
 def _mode(clip: SampleInfo, sigma: float, objective: Objective) -> str:
-    """What is given of a clip at a noise level."""
+    """Name of the conditioning of a clip at a noise level."""
     draw = eval_draw(clip, sigma, objective.settings)
     heard = draw.audio_given and clip.has_sound and objective.audio_channels is not None
     return f"{draw.picture_given}_and_sound" if heard else draw.picture_given

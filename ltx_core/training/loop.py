@@ -216,7 +216,7 @@ def _measure(run: Run, step: int) -> None:
         return
     if step == 0:
         with run.adapter.switched_off():
-            found = eval_loss(run.objective, run.held_out, run.progress, run.ranks)
+            found = eval_loss(run.objective, run.held_out, run.progress, run.ranks, adapter_is_on=False)
     else:
         with run.exported():
             found = eval_loss(run.objective, run.held_out, run.progress, run.ranks)

@@ -1,12 +1,13 @@
 """From a batch to its losses: one forward, one squared error a sample and modality, and what training methods make of
 them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from ltx_core.adapters.lora_layout import BLOCKS
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.tokens import Stream
 from ltx_core.flow_matching.path import sample_losses
@@ -69,6 +70,16 @@ class Objective:
             audio_channels=self.audio_channels,
         )
 
+    def runs_as_in_training(self, clips: Iterable[SampleInfo]) -> bool:
+        """True if the transformer, its adapter on, takes one of these clips in the form of a batch of training, so that
+        what training compiles serves it too: batches of one, buckets that are trained on, no dropout, no route, and
+        nothing trained before the blocks, which decides whether their inputs want gradients."""
+        known = {_form(sample) for sample in self.source.samples if sample.split == "train"}
+        steered = self.settings.dropout > 0 or any(method.steers for method in self.methods)
+        trained = (name for name, parameter in self.transformer.named_parameters() if parameter.requires_grad)
+        inside = all(name.startswith(BLOCKS) for name in trained)
+        return self.settings.batch_size == 1 and not steered and inside and all(_form(clip) in known for clip in clips)
+
     def predict(self, batch: TrainBatch) -> tuple[Tensor, Tensor | None]:
         """Velocities [B, T, C] of each stream for a batch on the device."""
         forward = Forward(self.transformer, batch.video, batch.audio, self.steering(batch.extras))
@@ -110,6 +121,10 @@ class Objective:
         forward.velocities = {
             name: velocity for name, velocity in zip(("video", "audio"), found, strict=True) if velocity is not None
         }
+
+
+def _form(clip: SampleInfo) -> tuple[str, float, bool]:
+    return clip.bucket, clip.frame_rate, clip.has_sound
 
 
 def _stream(noisy: NoisyStream, context: Tensor) -> Stream:

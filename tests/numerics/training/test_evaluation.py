@@ -1,11 +1,15 @@
 """The eval loss is the loss that is trained: what is given, what counts and how much."""
 
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.utils import counters
+from torch.compiler import set_stance
 
 from ltx_core.progress import Silent
 from ltx_core.training.config import TrainSettings
@@ -14,6 +18,7 @@ from ltx_core.training.evaluation import EvalLoss, eval_loss
 from ltx_core.training.loop import Run
 from ltx_core.training.metrics import History
 from ltx_core.training.run import TrainJob, prepare
+from ltx_core.training.step import backward_step
 from tests.forwards import watched
 
 pytestmark = pytest.mark.numerics
@@ -97,3 +102,32 @@ def test_modes_are_drawn_by_their_probabilities_alike_at_every_eval(
     assert {f"eval/loss_{name}" for name in first.modes} < first.values().keys()
     assert all(torch.tensor(value).isfinite() for value in first.modes.values())
     assert measured(run_of(**MIXTURE | {"audio_conditioning_probability": 0.0}, eval_sigmas=8)) != first
+
+
+@pytest.mark.extra
+def test_compiled_blocks_measure_what_uncompiled_ones_do(
+    job_of: JobOf, source_of: Any, clip: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The functions that training has compiled serve the eval too, where its clips come as those of training do."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
+    torch._dynamo.reset()
+    source = source_of([clip("a"), clip("held", split="eval")])
+
+    def run(**changes: Any) -> Run:
+        options = {"batch_size": 1, "gradient_accumulation_steps": 1, "first_frame_probability": 0.0} | changes
+        return prepare(job_of(tmp_path, source, **options), tmp_path, "digest", History(), Silent())
+
+    compiled = run(compile_blocks="on")
+    expected = measured(run())
+    backward_step(compiled.objective, [compiled.plan.batch(0)])
+    before = counters["stats"]["unique_graphs"]
+    assert before > 0
+    with set_stance("fail_on_recompile"):
+        found = measured(compiled)
+    assert found.total == pytest.approx(expected.total, rel=1e-5)
+    assert compiled.objective.runs_as_in_training(compiled.held_out)
+    larger = replace(compiled.held_out[0], bucket="64x64@9")
+    assert not compiled.objective.runs_as_in_training([larger])
+    assert not run(batch_size=2).objective.runs_as_in_training(compiled.held_out)
+    assert not run(dropout=0.1).objective.runs_as_in_training(compiled.held_out)
+    torch._dynamo.reset()
