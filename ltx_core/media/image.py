@@ -123,7 +123,10 @@ def shown_pixels(image: Image.Image) -> tuple[npt.NDArray[np.uint8], bool]:
         raise DataError(
             f"it has numbers of 32 bits for colours ({image.mode}); save it as a PNG of 8 or 16 bits, or a JPEG"
         )
-    turned = _in_srgb(ImageOps.exif_transpose(image)).convert("RGBA")
+    turned = _in_srgb(ImageOps.exif_transpose(image))
+    if turned.mode == "RGB" and "transparency" not in turned.info:  # large photographs: once is enough in memory
+        return np.asarray(turned, dtype=np.uint8), False
+    turned = turned.convert("RGBA")
     ground = Image.new("RGBA", turned.size, (0, 0, 0, 255))
     is_clear = bool((np.asarray(turned.getchannel("A")) < OPAQUE).any())
     return np.asarray(Image.alpha_composite(ground, turned).convert("RGB"), dtype=np.uint8), is_clear

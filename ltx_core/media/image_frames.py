@@ -3,6 +3,7 @@
 Pillow reads them, since ffmpeg reads no animated WebP, and follows neither EXIF nor ICC profiles.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,7 +85,10 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     """The image, with Pillow's errors about all that is done with it as ones with a reason."""
     check_bytes(path)
     try:
-        with Image.open(path, formats=("GIF", "JPEG", "PNG", "WEBP")) as image:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of half of what is refused
+            opened = Image.open(path, formats=("GIF", "JPEG", "PNG", "WEBP"))
+        with opened as image:
             yield image
     except UnidentifiedImageError as error:
         raise MediaError(
