@@ -11,6 +11,8 @@ Scan = Literal["progressive", "interlaced_tff", "interlaced_bff", "telecined_tff
 """How lines become a frame: all at once, in two fields (the top or bottom one first), or film spread over fields."""
 Colors = Literal["sdr", "wide", "pq", "hlg"]
 """What colours are stored as; `wide` is an SDR curve with more than BT.709's gamut, such as Display P3."""
+Ground = Literal["black", "white"]
+"""What transparent footage is laid on."""
 AudioKind = Literal["voiced", "other", "silent", "none", "broken"]
 
 
@@ -22,7 +24,13 @@ def is_still(container: str, num_frames: int) -> bool:
     return num_frames == 1 and container in IMAGE_CONTAINERS
 
 
-ADDED: dict[str, Any] = {"absent_sound": [], "variants": [], "caption_dropout": None, "is_mirrored": False}
+ADDED: dict[str, Any] = {
+    "absent_sound": [],
+    "variants": [],
+    "caption_dropout": None,
+    "is_mirrored": False,
+    "ground": "black",
+}
 """Fields that rows did not have from the beginning, with what they mean where they are missing."""
 
 
@@ -108,6 +116,7 @@ class Clip(Record):
         "of a frame's time on screen, so that uneven times repeat and drop none.",
     )
     scan: Scan = Field(default="progressive", description="As its file's.")
+    ground: Ground = Field(default="black", description="Colour that transparent parts are laid on.")
     is_mirrored: bool = Field(default=False, description="True if left and right are exchanged, audio included.")
     num_frames: int = Field(ge=1, description="8k+1 frames.")
     width: int = Field(ge=32, description="Width in pixels, a multiple of 32.")

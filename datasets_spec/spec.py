@@ -61,8 +61,9 @@ class VideoSpec(SpecModel):
         default="deinterlace",
         description="Interlaced footage, including telecined film: deinterlace it, or quarantine it.",
     )
-    alpha: Literal["black", "quarantine"] = Field(
-        default="black", description="Footage with transparent parts: put it on a black background, or quarantine it."
+    alpha: Literal["black", "white", "quarantine"] = Field(
+        default="black",
+        description="Footage with transparent parts: put it on a black or a white background, or quarantine it.",
     )
 
     @property

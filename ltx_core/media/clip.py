@@ -35,6 +35,7 @@ def keyed(clip: Clip, crop: str = CROP) -> str:
     beside = {"sound": clip.sound_key, "mask": clip.mask_key}
     parts = [part for name, key in beside.items() if key is not None for part in (name, key)]
     parts += ["mirrored"] if clip.is_mirrored else []
+    parts += [clip.ground] if clip.ground != "black" else []
     return text_digest(own, *parts) if parts else own
 
 
@@ -90,6 +91,7 @@ def clip_frames(clip: Clip, check: Callable[[], None] | None = None) -> npt.NDAr
         frame_times(clip),
         resize=lambda width, height: cover_size(width, height, bucket),
         scan=clip.scan,
+        ground=clip.ground,
     )
     for n, frame in enumerate(covering):
         if check is not None:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, Interpolation, VideoReformatter
 
 from datasets_spec.quarantine import QuarantineReason
-from datasets_spec.rows import Colors
+from datasets_spec.rows import Colors, Ground
 from ltx_core.media.errors import MediaError
 
 Linear = npt.NDArray[np.float32]
@@ -200,12 +200,17 @@ def opacity(frame: Any, size: tuple[int, int], scaler: VideoReformatter) -> Pixe
     return np.asarray(scaled.to_ndarray()[..., 3], dtype=np.uint8)
 
 
-def on_black(picture: Pixels, opaque: Pixels) -> Pixels:
-    """A frame [H, W, 3] or [H, W] whose colours are not multiplied by its opacity [H, W] yet, laid on black."""
+GROUNDS: dict[Ground, int] = {"black": 0, "white": 255}
+"""Levels of all channels."""
+
+
+def laid_on(picture: Pixels, opaque: Pixels, ground: Ground = "black") -> Pixels:
+    """A frame [H, W, 3] or [H, W] whose colours are not multiplied by its opacity [H, W] yet, laid on a ground."""
     if bool((opaque == OPAQUE).all()):
         return picture
     share = opaque if picture.ndim == 2 else opaque[..., None]
-    return np.asarray((picture.astype(np.uint16) * share + OPAQUE // 2) // OPAQUE, dtype=np.uint8)
+    below = np.uint16(GROUNDS[ground]) * (OPAQUE - share.astype(np.uint16))
+    return np.asarray((picture.astype(np.uint16) * share + below + OPAQUE // 2) // OPAQUE, dtype=np.uint8)
 
 
 UNSPECIFIED_COLORS = (0, 2, 3)
@@ -268,13 +273,19 @@ def display_of(frame: Any, sample_aspect_ratio: Any) -> Display:
 
 
 def picture(
-    frame: Any, display: Display, size: tuple[int, int], *, scaler: VideoReformatter, luma: bool = False
+    frame: Any,
+    display: Display,
+    size: tuple[int, int],
+    *,
+    scaler: VideoReformatter,
+    luma: bool = False,
+    ground: Ground = "black",
 ) -> npt.NDArray[np.uint8]:
     """The frame as shown, scaled to `size` (width, height): uint8 [H, W, 3] full-range RGB, or [H, W] luma.
 
     `scaler` keeps its tables from frame to frame: give all frames of a file the same one. Untagged footage
     is taken for BT.709 in HD sizes and for BT.601 below, as players do. HDR and wide colours are mapped to BT.709;
-    transparent footage is laid on black.
+    transparent footage is laid on `ground`.
     """
     stored = size[::-1] if display.transposed else size
     if color_kind(frame) == "sdr":
@@ -282,7 +293,7 @@ def picture(
     else:
         shown = _mapped(frame, stored, scaler, luma=luma)
     if has_alpha(frame):
-        shown = on_black(shown, opacity(frame, stored, VideoReformatter()))
+        shown = laid_on(shown, opacity(frame, stored, VideoReformatter()), ground)
     return display.turn(shown)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
-from datasets_spec.rows import Scan
+from datasets_spec.rows import Ground, Scan
 from ltx_core.media.container import open_media, truncated, video_stream
 from ltx_core.media.display import TimedFrame, picture
 from ltx_core.media.timeline import timed_frames
@@ -32,13 +32,15 @@ def decode_frames(
     resize: Resize | None = None,
     luma: bool = False,
     scan: Scan = "progressive",
+    ground: Ground = "black",
 ) -> Iterator[npt.NDArray[np.uint8]]:
     """One uint8 [H, W, 3] RGB frame, as displayed, for each time; with `luma`, [H, W].
 
     The frame at time t is the last frame shown at or before t, so the same seconds pass whatever the file's rate,
     constant or not. `times` are seconds since the file's first frame was shown, not decreasing. The file is read once,
     forward, from the keyframe before the first time. `scan`: how the file is scanned, if not progressively; then its
-    frames are put together from fields first. A frame asked for twice is the same array: do not write to it.
+    frames are put together from fields first. `ground` is seen where the footage is transparent. A frame asked for
+    twice is the same array: do not write to it.
 
     Raises:
         MediaError: the file cannot be opened or decoded, or ends more than `HOLD_SECONDS` before a time.
@@ -49,10 +51,10 @@ def decode_frames(
     if not times:
         return
     scaler = VideoReformatter()
-    for timed, count in _on_screen(whole_pictures(path, max(times[0], 0.0), scan), times, path):
+    for timed, count in _on_screen(whole_pictures(path, max(times[0], 0.0), scan, ground), times, path):
         displayed = (timed.display.width, timed.display.height)
         size = displayed if resize is None else resize(*displayed)
-        shown = picture(timed.frame, timed.display, size, scaler=scaler, luma=luma)
+        shown = picture(timed.frame, timed.display, size, scaler=scaler, luma=luma, ground=ground)
         for _ in range(count):
             yield shown
 
@@ -121,7 +123,7 @@ class Filter:
                 return made
 
 
-def whole_pictures(path: Path, start_seconds: float, scan: Scan) -> Iterator[TimedFrame]:
+def whole_pictures(path: Path, start_seconds: float, scan: Scan, ground: Ground = "black") -> Iterator[TimedFrame]:
     """`timed_frames` of a file that is scanned so; frames of a progressive file are untouched.
 
     Interlaced: each frame's first field, the lines between made from its neighbours (`bwdif`), so that the number of
@@ -132,7 +134,7 @@ def whole_pictures(path: Path, start_seconds: float, scan: Scan) -> Iterator[Tim
         MediaError: the file cannot be opened or decoded.
     """
     if scan == "progressive":
-        yield from timed_frames(path, start_seconds)
+        yield from timed_frames(path, start_seconds, ground)
         return
     frames = timed_frames(path, max(start_seconds - RUN_IN_SECONDS, 0.0))
     method, parity = scan.split("_")

@@ -16,9 +16,10 @@ from av.codec.context import Flags
 from av.video.reformatter import VideoReformatter
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from datasets_spec.rows import Ground
 from ltx_core.errors import DataError
 from ltx_core.media.buckets import Size, cover_size, middle
-from ltx_core.media.display import OPAQUE, SCALING
+from ltx_core.media.display import GROUNDS, OPAQUE, SCALING
 
 PRESET = "veryfast"
 """Lightricks' own."""
@@ -111,9 +112,9 @@ def orientation(image: Image.Image) -> int:
     return int(image.getexif().get(0x0112, 1))
 
 
-def shown_pixels(image: Image.Image) -> tuple[npt.NDArray[np.uint8], bool]:
-    """Return an opened image, or the frame of it that is sought, as it is displayed: uint8 [H, W, 3] of sRGB, on black
-    where it is transparent; and whether it is so anywhere.
+def shown_pixels(image: Image.Image, ground: Ground = "black") -> tuple[npt.NDArray[np.uint8], bool]:
+    """Return an opened image, or the frame of it that is sought, as it is displayed: uint8 [H, W, 3] of sRGB, on
+    `ground` where it is transparent; and whether it is so anywhere.
 
     Raises:
         DataError: its numbers are of 32 bits.
@@ -127,9 +128,9 @@ def shown_pixels(image: Image.Image) -> tuple[npt.NDArray[np.uint8], bool]:
     if turned.mode == "RGB" and "transparency" not in turned.info:  # large photographs: once is enough in memory
         return np.asarray(turned, dtype=np.uint8), False
     turned = turned.convert("RGBA")
-    ground = Image.new("RGBA", turned.size, (0, 0, 0, 255))
+    below = Image.new("RGBA", turned.size, (*[GROUNDS[ground]] * 3, OPAQUE))
     is_clear = bool((np.asarray(turned.getchannel("A")) < OPAQUE).any())
-    return np.asarray(Image.alpha_composite(ground, turned).convert("RGB"), dtype=np.uint8), is_clear
+    return np.asarray(Image.alpha_composite(below, turned).convert("RGB"), dtype=np.uint8), is_clear
 
 
 def _opened(path: Path) -> npt.NDArray[np.uint8]:

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from datasets_spec.quarantine import QuarantineReason
+from datasets_spec.rows import Ground
 from ltx_core.errors import DataError
 from ltx_core.media.container import check_bytes
 from ltx_core.media.display import Display, TimedFrame
@@ -69,14 +70,15 @@ def image_info(path: Path) -> ImageInfo:
     )
 
 
-def image_frames(path: Path) -> Iterator[TimedFrame]:
-    """Frames in the order they are shown, in sRGB, turned as EXIF says, on black where they are transparent.
+def image_frames(path: Path, ground: Ground = "black") -> Iterator[TimedFrame]:
+    """Frames in the order they are shown, in sRGB, turned as EXIF says, on `ground` where they are
+    transparent.
 
     Raises:
         MediaError: EMPTY_FILE, UNREADABLE, NOT_MEDIA, TRUNCATED or DECODE_ERROR.
     """
     with _opened(path) as image:
-        for timed, _ in _frames(image):
+        for timed, _ in _frames(image, ground):
             yield timed
 
 
@@ -110,7 +112,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         ) from error
 
 
-def _frames(image: Image.Image) -> Iterator[tuple[TimedFrame, bool]]:
+def _frames(image: Image.Image, ground: Ground = "black") -> Iterator[tuple[TimedFrame, bool]]:
     """Each frame, and whether anything in it is transparent."""
     count = getattr(image, "n_frames", 1) if image.format in ANIMATED else 1
     first = 1 if count > 1 and image.info.get("default_image") else 0  # of a PNG, what is shown where nothing moves
@@ -119,7 +121,7 @@ def _frames(image: Image.Image) -> Iterator[tuple[TimedFrame, bool]]:
         image.seek(number)
         image.load()  # only now does a WebP know how long it is shown
         seconds = STILL_SECONDS if count - first == 1 else _seconds(image.info.get("duration"))
-        pixels, is_clear = shown_pixels(image)
+        pixels, is_clear = shown_pixels(image, ground)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
         yield TimedFrame(time, time + seconds, TOLERANCE, Display(frame.width, frame.height), frame), is_clear
         time += seconds

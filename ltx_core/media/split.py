@@ -173,7 +173,9 @@ def analyse(path: Path, num_frames: int, sampling: Sampling) -> Analysis:
         sizes.append((width, height))
         return fit_size(width, height, ANALYSIS_EDGE)
 
-    return _analyse(decode_frames(path, times, resize=small, luma=True, scan=sampling.scan), sizes)
+    return _analyse(
+        decode_frames(path, times, resize=small, luma=True, scan=sampling.scan, ground=sampling.ground), sizes
+    )
 
 
 def _analyse(frames: Iterable[npt.NDArray[np.uint8]], seen: Sequence[Size]) -> Analysis:
@@ -356,6 +358,7 @@ def _clip(media: Media, spec: DatasetSpec, analysis: Analysis, window: Window) -
         frame_rate=rate,
         phase_seconds=taken.phase_seconds,
         scan=media.scan,
+        ground=taken.ground,
         num_frames=window.num_frames,
         width=width,
         height=height,

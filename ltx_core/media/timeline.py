@@ -9,6 +9,7 @@ from typing import Any
 import av
 
 from datasets_spec.quarantine import QuarantineReason
+from datasets_spec.rows import Ground
 from ltx_core.media.container import decode_errors, open_media, video_stream
 from ltx_core.media.display import ColorTags, TimedFrame, alpha_decoder, color_tags, display_of, tag
 from ltx_core.media.errors import MediaError
@@ -23,18 +24,19 @@ SEEK_MARGINS_SECONDS = (0.5, 10.0)
 presentation time by a few frames, so seeking to the very time may land on a keyframe shown after it."""
 
 
-def timed_frames(path: Path, start_seconds: float = 0.0) -> Iterator[TimedFrame]:
+def timed_frames(path: Path, start_seconds: float = 0.0, ground: Ground = "black") -> Iterator[TimedFrame]:
     """Frames in the order they are shown; the first is the file's first, or one on screen not after `start_seconds`.
 
     Where the file's clock jumps, as it does in joined recordings, it is continued: see `clock`.
 
-    An image file is read from its first frame on, wherever the wanted one is.
+    An image file is read from its first frame on, wherever the wanted one is, and is laid on `ground`; of a video, that
+    is left to `picture`.
 
     Raises:
         MediaError: the file cannot be opened or decoded; see `open_media`, `video_stream`, `image_frames`.
     """
     if is_image(path):
-        yield from image_frames(path)
+        yield from image_frames(path, ground)
         return
     with open_media(path) as container, decode_errors(path, "video"):
         stream = video_stream(container, path)

@@ -15,7 +15,7 @@ from itertools import pairwise
 from statistics import fmean, median
 from typing import NamedTuple
 
-from datasets_spec.rows import Media, Scan
+from datasets_spec.rows import Ground, Media, Scan
 from datasets_spec.spec import VideoSpec
 from ltx_core.shapes import floor_frames
 
@@ -62,18 +62,21 @@ class Sampling:
     rate: float
     phase_seconds: float
     scan: Scan
+    ground: Ground = "black"
+    """What is seen where the file is transparent."""
 
 
 def sampling(media: Media, video: VideoSpec) -> Sampling:
     """Return how frames of a file are taken at the rate that is asked for. At its own they are taken in the middle of a
     frame's usual time on screen, so that times which wobble repeat and drop none; at another, at the beginning of each
     interval. An image has one frame at any rate, and keeps its own."""
+    ground: Ground = "white" if media.has_alpha and video.alpha == "white" else "black"
     if media.is_image:
-        return Sampling(media.usual_rate, 0.5 / media.usual_rate, media.scan)
+        return Sampling(media.usual_rate, 0.5 / media.usual_rate, media.scan, ground)
     if video.frame_rate == "native":
         rate = native_rate(media.usual_rate) / video.frame_stride
-        return Sampling(rate, 0.5 / media.usual_rate, media.scan)
-    return Sampling(video.frame_rate, 0.0, media.scan)
+        return Sampling(rate, 0.5 / media.usual_rate, media.scan, ground)
+    return Sampling(video.frame_rate, 0.0, media.scan, ground)
 
 
 def native_rate(usual: float) -> float:

@@ -23,6 +23,7 @@ def test_everything_that_fixes_the_pixels_is_in_the_key(clip: MakeClip) -> None:
         "sound_key": "c" * 32,
         "mask_key": "d" * 32,
         "is_mirrored": True,
+        "ground": "white",
     }
     keys = {keyed(clip())} | {keyed(clip(**{name: value})) for name, value in changes.items()} | {keyed(clip(), "left")}
     assert len(keys) == 2 + len(changes)

@@ -1,16 +1,20 @@
 """Image files as footage: one frame of a still one, all of an animated one, and a reason where there is none."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from datasets_spec import QuarantineReason
+from datasets_spec import DatasetSpec, Media, QuarantineReason
+from ltx_core.media.clip import clip_frames
 from ltx_core.media.errors import MediaError
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.probe import probe_media
+from ltx_core.media.quality import QualityThresholds
+from ltx_core.media.split import split_media
 
 RED, BLUE = (200, 0, 0), (0, 0, 200)
 ANIMATION = [Image.new("RGB", (64, 32), color) for color in (RED, BLUE) * 5]
@@ -55,6 +59,26 @@ def test_images_are_displayed_as_viewers_do(tmp_path: Path) -> None:
         "on black; the palette has steps of 51"
     )
     assert np.abs(frames(tmp_path / "print.jpeg", 0)[0, 0, 0].astype(int) - RED).max() < 60
+
+
+def test_a_clip_lies_on_the_ground_that_is_asked_for(
+    tmp_path: Path, media_of: Callable[[Path], Media], spec: Callable[..., DatasetSpec]
+) -> None:
+    """Half of the image is transparent; an opaque one is known by the same key as without the option."""
+    clear = half()
+    clear.putalpha(Image.fromarray(np.repeat(np.uint8([[0] * 48 + [128] * 48]), 64, axis=0)))
+    clear.save(tmp_path / "clear.png")
+    half().save(tmp_path / "whole.png")
+    found = {}
+    for ground in ("black", "white"):
+        for name in ("clear", "whole"):
+            media = media_of(tmp_path / f"{name}.png")
+            ((found[name, ground],), _) = split_media(media, spec(video={"alpha": ground}), QualityThresholds(2.0))
+    assert found["whole", "black"].clip_key == found["whole", "white"].clip_key
+    shown = {ground: clip_frames(found["clear", ground])[0] for ground in ("black", "white")}
+    assert [shown[ground][32, 2].tolist() for ground in shown] == [[0, 0, 0], [255, 255, 255]]
+    assert np.abs(shown["white"][32, -3].astype(int) - (127, 127, 227)).max() <= 2
+    assert np.abs(shown["black"][32, -3].astype(int) - (0, 0, 100)).max() <= 2
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png"])
