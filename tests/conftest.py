@@ -2,6 +2,7 @@
 
 import gc
 import os
+import re
 import shutil
 import signal
 import socket
@@ -60,6 +61,7 @@ ALONE = ("test_terminal.py", "test_up_down.py")
 """Of the flows: runs that are typed, on a server without a worker, and files that use neither server; so other
 processes can have them."""
 MARKED_FOLDERS = {"numerics": "numerics", FLOWS: "flow", "numerics/benchmarks": EXTRA, "browser": EXTRA}
+OF_A_FILE, MARKER = re.compile(r"^pytestmark = (.*)$", re.M), re.compile(r"pytest\.mark\.(\w+)")
 HERE = Path(__file__).parent
 LOOPBACK = ("127.", "::1", "localhost")
 WriteOnce = Callable[[str, Callable[[Path], object]], Path]
@@ -79,9 +81,13 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """A folder whose marker is not asked for is not imported."""
-    marker = MARKED_FOLDERS.get(collection_path.relative_to(HERE).as_posix())
-    return True if marker and f"not {marker}" in config.option.markexpr else None
+    """A folder, or a file all of whose tests have a marker, is not imported where that marker is not asked for: most
+    of them import what takes seconds.
+    """
+    markers = [MARKED_FOLDERS.get(collection_path.relative_to(HERE).as_posix())]
+    if collection_path.suffix == ".py":
+        markers += [name for line in OF_A_FILE.findall(collection_path.read_text()) for name in MARKER.findall(line)]
+    return True if any(marker and f"not {marker}" in config.option.markexpr for marker in markers) else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
