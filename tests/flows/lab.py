@@ -149,6 +149,11 @@ class Lab:
         """Every run of a flow."""
         return self.api.read_flow_runs(flow_filter=FlowFilter(name=FlowFilterName(any_=[flow])))
 
+    def runs_with(self, config: Path) -> list[UUID]:
+        """The pipeline's runs with a configuration, the first first."""
+        runs = [run for run in self.runs("ltx2-lora") if run.parameters.get("config") == str(config)]
+        return [run.id for run in sorted(runs, key=lambda run: str(run.created))]
+
     def wait(self, run_id: UUID, state: str) -> FlowRun:
         """Wait until the run ends; it must be in the state of that name.
 

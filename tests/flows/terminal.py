@@ -4,6 +4,7 @@ Texts and latents are there already. That the whole pipeline runs from nothing: 
 """
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from tests.flows.lab import PATIENCE, PROGRAMS, QUIET, children, free_port, wait
 from tests.flows.toy import Toy
 
 STEPS = 12
-"""Of which the first two runs take `FEW` each, and wait."""
+"""Of which a first run takes `FEW`, and waits."""
+OURS = re.compile(r"(\w+: .*|Prefect's .*|interrupted; .*)")
+"""What a line of ours looks like; Prefect's begin with the time."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +34,24 @@ class Ended:
 
 @dataclass(frozen=True)
 class Played:
-    """Ctrl-C while training, the same again until it is killed, then to the end, and once more."""
+    """Ctrl-C while training, then the same to the end, and once more."""
 
     toy: Toy
     interrupted: Ended
     whole_checkpoints: list[Path]
-    """After the kill."""
+    """After ctrl-C."""
+    resumed: Ended
+    again: Ended
+
+
+@dataclass(frozen=True)
+class Killed:
+    """SIGKILL while training, then the same to the end."""
+
+    toy: Toy
     seconds_to_stage: float
     """From the command after the kill to the process of its first stage."""
     resumed: Ended
-    again: Ended
 
 
 class Terminal:
@@ -92,7 +103,7 @@ def ended(process: "subprocess.Popen[str]", started: float) -> Ended:
 
 
 def play(prepared: Toy, folder: Path) -> Played:
-    """From latents on, until ctrl-C, then until SIGKILL; go on in a folder whose server is down; then once more."""
+    """From latents on, until ctrl-C; go on in a folder whose server is down; then once more."""
     mine = prepared.variant("terminal", copied=True, train_lora={"steps": STEPS}, tracking={"wandb": True})
     nowhere, project = folder / "nowhere", folder / "project"
     nowhere.mkdir()
@@ -104,15 +115,22 @@ def play(prepared: Toy, folder: Path) -> Played:
     asked = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)
     interrupted, checkpoints = ended(process, asked), mine.whole_checkpoints()
-    process = terminal.start("run", str(mine.config))
-    wait_for("later checkpoint", lambda: mine.whole_checkpoints() != checkpoints or process.poll() is not None)
+    resumed = Terminal(project, folder / "home").type("run", str(mine.config), "--from", "train_lora")
+    again = Terminal(nowhere, folder / "home").type("run", str(mine.config))
+    return Played(mine, interrupted, checkpoints, resumed, again)
+
+
+def kill(prepared: Toy, folder: Path) -> Killed:
+    """From latents on, until SIGKILL; then to the end."""
+    mine = prepared.variant("killed", copied=True, train_lora={"steps": STEPS})
+    command = ("run", str(mine.config), "--only", "train_lora")
+    process = Terminal(folder, folder / "home", **holding(folder, FEW)).start(*command)
+    wait_for("checkpoint", lambda: mine.whole_checkpoints() or process.poll() is not None)
     process.kill()
     process.communicate()
     wait_for("end of the child", lambda: not children(mine.workspace))
-    checkpoints, asked = mine.whole_checkpoints(), time.monotonic()
-    process = Terminal(project, folder / "home").start("run", str(mine.config), "--from", "train_lora")
+    asked = time.monotonic()
+    process = Terminal(folder, folder / "home").start(*command)
     wait_for("child", lambda: children(mine.workspace) or process.poll() is not None)
     seconds = time.monotonic() - asked
-    resumed = ended(process, asked)
-    again = Terminal(nowhere, folder / "home").type("run", str(mine.config))
-    return Played(mine, interrupted, checkpoints, seconds, resumed, again)
+    return Killed(mine, seconds, ended(process, asked))

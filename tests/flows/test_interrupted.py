@@ -25,15 +25,14 @@ MANY = {"train_lora.steps": 30, "train_lora.keep_checkpoints": 50}
 
 
 @dataclass(frozen=True)
-class Crowded:
-    """A long training that was cancelled, and another that ran meanwhile."""
+class Cancelled:
+    """A long training that was cancelled."""
 
     toy: Toy
-    """Where the long one trains."""
-    long: UUID
+    """Where it trains."""
+    run: UUID
     seconds_to_end: float
     last_step: int
-    other: UUID
 
 
 @dataclass(frozen=True)
@@ -49,66 +48,71 @@ class Killed:
 
 
 @pytest.fixture(scope="module")
-def crowded(lab: Lab, toy: Toy, finished: UUID, tmp_path_factory: pytest.TempPathFactory) -> Crowded:
-    """Two trainings; the first waits at a step until the second has ended. So does it when it is retried."""
+def standing(lab: Lab, toy: Toy, finished: UUID, tmp_path_factory: pytest.TempPathFactory) -> tuple[Toy, UUID]:
+    """A long training, which waits at a step, with whole checkpoints. So does it when it is retried."""
     assert finished
     mine, held = toy.variant("long", copied=True), holding(tmp_path_factory.mktemp("long"), FEW)
     before = set(mine.whole_checkpoints())
-    long = lab.submit("stage-train_lora", held, config=str(mine.config), overrides=MANY)
+    run = lab.submit("stage-train_lora", held, config=str(mine.config), overrides=MANY)
     wait_for("checkpoint", lambda: set(mine.whole_checkpoints()) - before)
+    return mine, run
+
+
+@pytest.fixture(scope="module")
+def beside(lab: Lab, standing: tuple[Toy, UUID]) -> UUID:
+    """Another training, which has ended while that one waited."""
     other = lab.submit("stage-train_lora", overrides={"train_lora.learning_rate": LOWER_RATE})
     lab.wait(other, "Completed")
-    lab.cancel(long)
+    assert str(lab.run(standing[1]).state_name) == "Running"
+    return other
+
+
+@pytest.fixture(scope="module")
+def cancelled(lab: Lab, standing: tuple[Toy, UUID]) -> Cancelled:
+    """The long one."""
+    mine, run = standing
+    lab.cancel(run)
     seconds = _seconds_until_gone(mine)
-    lab.wait(long, "Cancelled")
-    return Crowded(mine, long, seconds, _last_step(mine), other)
+    lab.wait(run, "Cancelled")
+    return Cancelled(mine, run, seconds, _last_step(mine))
 
 
 @pytest.fixture(scope="module")
-def retried(lab: Lab, crowded: Crowded) -> int:
+def retried(lab: Lab, cancelled: Cancelled) -> int:
     """The cancelled run, retried; the step it went on from."""
-    typed = lab.command("prefect", "flow-run", "retry", str(crowded.long))
+    typed = lab.command("prefect", "flow-run", "retry", str(cancelled.run))
     assert typed.returncode == 0, typed.stdout + typed.stderr
-    return _went_on(crowded.toy, times=1)
+    return _went_on(cancelled.toy, times=1)
 
 
 @pytest.fixture(scope="module")
-def killed(lab: Lab, crowded: Crowded, retried: int, workers: list[Service]) -> Killed:
+def killed(lab: Lab, cancelled: Cancelled, retried: int, workers: list[Service]) -> Killed:
     """Worker and flow process killed while it trains, and what `up` does about it."""
-    wait_for("more steps", lambda: _last_step(crowded.toy) > retried)
+    wait_for("more steps", lambda: _last_step(cancelled.toy) > retried)
     with lab.settings():
-        record = json.loads((records_folder() / f"{crowded.long}.json").read_text())
+        record = json.loads((records_folder() / f"{cancelled.run}.json").read_text())
     for pid in (workers[-1].process.pid, record["pid"]):
         os.kill(pid, signal.SIGKILL)
-    seconds = _seconds_until_gone(crowded.toy)
-    step, stuck = _last_step(crowded.toy), lab.run(crowded.long).state
+    seconds = _seconds_until_gone(cancelled.toy)
+    step, stuck = _last_step(cancelled.toy), lab.run(cancelled.run).state
     assert stuck is not None
     with lab.settings():
         marked = wait_for("run to mark", lambda: crash_dead_runs(lab.api), 20)  # `up` looks every few seconds
     workers.append(lab.start_worker())
-    return Killed(seconds, step, str(stuck.name), marked, lab.run(crowded.long))
+    return Killed(seconds, step, str(stuck.name), marked, lab.run(cancelled.run))
 
 
-def test_cancelling_ends_the_training_and_keeps_a_whole_checkpoint(crowded: Crowded) -> None:
-    assert crowded.seconds_to_end < GONE_WITHIN
-    assert crowded.last_step >= 2
-
-
-def test_the_task_of_a_cancelled_run_is_cancelled_too(lab: Lab, crowded: Crowded) -> None:
-    assert lab.tasks(crowded.long) == {"train_lora": "Cancelled"}
-
-
-def test_a_stages_deployment_runs_that_stage_alone(lab: Lab, toy: Toy, crowded: Crowded) -> None:
+@pytest.mark.extra
+def test_a_stages_deployment_runs_that_stage_alone(lab: Lab, toy: Toy, beside: UUID) -> None:
     """On the CPU it waits for no GPU: it ended while another training stood still."""
-    assert lab.tasks(crowded.other) == {"train_lora": "Built"}
-    assert list(toy.made(lab.run(crowded.other).name)) == ["train_lora"]
+    assert lab.tasks(beside) == {"train_lora": "Built"}
+    assert list(toy.made(lab.run(beside).name)) == ["train_lora"]
 
 
-def test_runs_of_two_learning_rates_can_be_compared(
-    lab: Lab, mlflow: MlflowClient, finished: UUID, crowded: Crowded
-) -> None:
+@pytest.mark.extra
+def test_runs_of_two_learning_rates_can_be_compared(mlflow: MlflowClient, finished: UUID, beside: UUID) -> None:
     curves = {}
-    for run_id in (finished, crowded.other):
+    for run_id in (finished, beside):
         (run,) = mlflow.search_runs(["1"], f"tags.`ltx2.key` = '{run_id}/train_lora'")
         points = mlflow.get_metric_history(run.info.run_id, "loss")
         curves[float(run.data.params["learning_rate"])] = {point.step: point.value for point in points}
@@ -118,8 +122,18 @@ def test_runs_of_two_learning_rates_can_be_compared(
     assert high[TRAIN["steps"]] != low[TRAIN["steps"]]
 
 
-def test_a_retried_run_goes_on_where_it_was_cancelled(crowded: Crowded, retried: int) -> None:
-    assert retried == crowded.last_step
+def test_cancelling_ends_the_training_and_keeps_a_whole_checkpoint(cancelled: Cancelled) -> None:
+    assert cancelled.seconds_to_end < GONE_WITHIN
+    assert cancelled.last_step >= 2
+
+
+def test_the_task_of_a_cancelled_run_is_cancelled_too(lab: Lab, cancelled: Cancelled) -> None:
+    """And of a stage's deployment it is the only one."""
+    assert lab.tasks(cancelled.run) == {"train_lora": "Cancelled"}
+
+
+def test_a_retried_run_goes_on_where_it_was_cancelled(cancelled: Cancelled, retried: int) -> None:
+    assert retried == cancelled.last_step
 
 
 def test_a_child_does_not_outlive_worker_and_flow(killed: Killed) -> None:
@@ -132,14 +146,15 @@ def test_a_run_whose_processes_were_killed_is_marked_crashed(killed: Killed) -> 
     assert killed.run.state_name == "Crashed"
 
 
-def test_a_crashed_run_can_be_retried_and_cancelled_again(lab: Lab, crowded: Crowded, killed: Killed) -> None:
-    typed = lab.command("prefect", "flow-run", "retry", str(crowded.long))
+@pytest.mark.extra
+def test_a_crashed_run_can_be_retried_and_cancelled_again(lab: Lab, cancelled: Cancelled, killed: Killed) -> None:
+    typed = lab.command("prefect", "flow-run", "retry", str(cancelled.run))
     assert typed.returncode == 0, typed.stdout + typed.stderr
-    assert _went_on(crowded.toy, times=2) == killed.last_step
-    lab.cancel(crowded.long)
-    assert _seconds_until_gone(crowded.toy) < GONE_WITHIN
-    lab.wait(crowded.long, "Cancelled")
-    assert _last_step(crowded.toy) >= killed.last_step
+    assert _went_on(cancelled.toy, times=2) == killed.last_step
+    lab.cancel(cancelled.run)
+    assert _seconds_until_gone(cancelled.toy) < GONE_WITHIN
+    lab.wait(cancelled.run, "Cancelled")
+    assert _last_step(cancelled.toy) >= killed.last_step
 
 
 def _went_on(toy: Toy, *, times: int) -> int:

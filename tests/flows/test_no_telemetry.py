@@ -38,6 +38,7 @@ def test_a_run_at_a_terminal_tells_nobody(tmp_path: Path) -> None:
     assert leaving(tmp_path) == []
 
 
+@pytest.mark.extra
 def test_the_recorder_sees_what_a_user_who_asks_for_it_sends(tmp_path: Path) -> None:
     """Else the test above could not fail. It is written down and refused."""
     _at_a_terminal(IMPORTS, tmp_path, OPTED_IN)

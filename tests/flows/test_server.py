@@ -1,7 +1,8 @@
-"""The pinned versions make a server that starts, takes all deployments, and schedules."""
+"""The pinned versions make a server that starts, takes all deployments, and schedules; a run that is typed is in it."""
 
 import importlib
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -12,6 +13,8 @@ from rich.console import Console
 from flows.generated import deployment_names
 from flows.server.supervise import FORMER_GPU_LIMIT, set_up
 from tests.flows.lab import Lab, wait_for
+from tests.flows.terminal import OURS, Terminal
+from tests.flows.toy import FOOTAGE, Toy
 
 
 @pytest.fixture
@@ -58,3 +61,19 @@ def test_no_deployment_waits_for_another_run(lab: Lab) -> None:
     for deployment in lab.api.read_deployments():
         assert deployment.global_concurrency_limit is None
     assert lab.api.read_work_pool("ltx2-lora").concurrency_limit is None
+
+
+def test_a_user_s_error_is_one_message_and_all_else_is_in_prefect_s_log(lab: Lab, toy: Toy, tmp_path: Path) -> None:
+    wrong = toy.variant("nothing")
+    footage = wrong.own_footage()
+    for path in footage.iterdir():
+        if path.name != FOOTAGE[-1]:
+            path.unlink()
+    said = Terminal(tmp_path, tmp_path / "home", PREFECT_API_URL=lab.url).type("run", str(wrong.config))
+    assert (said.code, said.out) == (1, ""), said.err
+    *before, last = said.err.splitlines()
+    assert last.startswith("DataError: probe quarantined 1 of 1 files (1 empty_file); at most 25% is allowed.")
+    assert all(OURS.fullmatch(line) for line in before), said.err
+    (run,) = lab.runs_with(wrong.config)
+    assert "Finished in state Failed" in lab.log(run)
+    assert "Traceback" not in lab.log(run)

@@ -18,6 +18,7 @@ from tests.flows.lab import Lab, free_port, wait_for
 from tests.flows.terminal import Ended, Terminal, ended
 from tests.flows.toy import Toy
 
+pytestmark = pytest.mark.extra
 STEPS, LATER = 12, 8
 """Of the training, and how many of them it takes until it waits for the server to be back."""
 PASSWORD = "hunter2-of-the-address"

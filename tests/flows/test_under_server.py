@@ -1,7 +1,9 @@
-"""`ltx2-lora run` while Prefect's server runs: what it says of errors, of stops, and when the server dies."""
+"""`ltx2-lora run` while Prefect's server runs: what it says of a full disk, of stops, and when the server dies.
+
+What it says of a user's error: test_server.py.
+"""
 
 import os
-import re
 import signal
 import subprocess
 import time
@@ -14,14 +16,13 @@ from mlflow import MlflowClient
 
 from tests.flows.holding import FEW, holding, release
 from tests.flows.lab import Lab, wait_for
-from tests.flows.terminal import Ended, Terminal, ended
-from tests.flows.toy import FOOTAGE, Toy
+from tests.flows.terminal import OURS, Ended, Terminal, ended
+from tests.flows.toy import Toy
 from tests.stages.small_disk import fill, mounted
 
+pytestmark = pytest.mark.extra
 STEPS = 12
 KEPT = "interrupted; what was finished is kept, run again to go on"
-OURS = re.compile(r"(\w+: .*|Prefect's .*|interrupted; .*)")
-"""What a line of ours looks like; Prefect's begin with the time."""
 
 
 @pytest.fixture(scope="module")
@@ -54,28 +55,10 @@ def stopped(bare: Lab, prepared: Toy, tmp_path_factory: pytest.TempPathFactory) 
         asked = time.monotonic()
         os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
         by_number[number] = ended(process, asked)
-    return Stopped(mine, by_number, _runs_of(bare, mine))
+    return Stopped(mine, by_number, bare.runs_with(mine.config))
 
 
-def test_a_user_s_error_is_one_message_and_all_else_is_in_prefect_s_log(
-    bare: Lab, terminal: Terminal, toy: Toy
-) -> None:
-    wrong = toy.variant("nothing")
-    footage = wrong.own_footage()
-    for path in footage.iterdir():
-        if path.name != FOOTAGE[-1]:
-            path.unlink()
-    said = terminal.type("run", str(wrong.config))
-    assert (said.code, said.out) == (1, ""), said.err
-    *before, last = said.err.splitlines()
-    assert last.startswith("DataError: probe quarantined 1 of 1 files (1 empty_file); at most 25% is allowed.")
-    assert all(OURS.fullmatch(line) for line in before), said.err
-    (run,) = _runs_of(bare, wrong)
-    assert "Finished in state Failed" in bare.log(run)
-    assert "Traceback" not in bare.log(run)
-
-
-def test_so_is_a_full_disk(terminal: Terminal, toy: Toy, tmp_path: Path) -> None:
+def test_a_full_disk_is_one_message(terminal: Terminal, toy: Toy, tmp_path: Path) -> None:
     with mounted(tmp_path, mib=1) as disk:
         fill(disk / "ballast", leave=0)
         said = terminal.type("run", str(toy.config), "--set", f"workspace={disk / 'workspace'}")
@@ -153,9 +136,3 @@ def test_the_next_run_works(alone: Alone) -> None:
 
 def _wait_for_checkpoint(toy: Toy, before: list[Path], process: "subprocess.Popen[str]") -> None:
     wait_for("checkpoint", lambda: set(toy.whole_checkpoints()) - set(before) or process.poll() is not None)
-
-
-def _runs_of(lab: Lab, toy: Toy) -> list[UUID]:
-    """The runs of a configuration, the first first."""
-    runs = [run for run in lab.runs("ltx2-lora") if run.parameters.get("config") == str(toy.config)]
-    return [run.id for run in sorted(runs, key=lambda run: str(run.created))]

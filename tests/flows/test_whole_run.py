@@ -55,6 +55,7 @@ def test_the_bare_name_started_the_whole_pipeline(lab: Lab, finished: UUID) -> N
     assert lab.tasks(finished) == dict.fromkeys(NAMES, "Built")
 
 
+@pytest.mark.extra
 def test_a_wrong_configuration_as_parameter_is_told_in_our_words(lab: Lab, finished: UUID) -> None:
     assert finished
     wrong = lab.submit("stage-probe", config={"train_lora": {"stepz": 3}, "model": {"checkpoint": "a/b"}})
