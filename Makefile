@@ -1,7 +1,7 @@
 # make install   .venv with everything constraints.txt pins; the CPU build of torch where there is no NVIDIA GPU
 # make demo      a tiny model learns a colour and a sound that it has never met, in minutes and on any machine
-# make test      every promise; of values that go together each once, and no benchmarks or real widths
-# make test-all  those too
+# make test      every part of the program; of values a few, and nothing that takes long beside a quick test of it
+# make test-all  every test
 # make check     format, lint, types, and the default tier of tests (a minute on two cores)
 # make lock      pin this environment: constraints.txt, and uv.lock, for which it needs uv
 # make docs      write the generated docs and prefect.yaml

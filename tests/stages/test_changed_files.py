@@ -132,6 +132,7 @@ def test_what_a_changed_file_became_is_what_the_next_run_takes(fresh: Bench, oth
     assert again["encode_latents"].manifest.digest == undisturbed["encode_latents"].manifest.digest
 
 
+@pytest.mark.extra
 def test_a_touched_file_is_the_same_file(fresh: Bench, results: Results) -> None:
     again = run(fresh, "encode_latents", "encode_latents", lambda: os.utime(fresh.footage / NAME, ns=(1, 1)))
     assert not set_aside(again["encode_latents"])

@@ -80,6 +80,7 @@ def execution(empty: Bench, tmp_path: Path) -> StageRun:
     return bench.due(stage_named("split"), bench.run("probe"))
 
 
+@pytest.mark.extra
 def test_what_it_imports_touches_no_gpu_and_starts_no_thread() -> None:
     """Neither outlasts a fork. PyTorch is made to believe that it was built for CUDA, as it is where there is a GPU: so
     a library that looks for one would reach its driver. jemalloc, Arrow's allocator, is the one library whose thread it
@@ -102,6 +103,7 @@ def test_a_stage_names_all_that_its_body_imports() -> None:
         assert wanted - above == {*stage.imports} - {"torch"}, stage.name
 
 
+@pytest.mark.extra
 def test_it_imports_for_later_stages_while_one_works(execution: StageRun) -> None:
     """So the one that works has none of it, and the next is forked with it."""
     mapped: dict[str, bool] = {}
@@ -133,6 +135,7 @@ def _has_torch(pid: int) -> bool:
     return "libtorch" in Path(f"/proc/{pid}/maps").read_text()
 
 
+@pytest.mark.extra
 def test_what_cannot_be_imported_for_a_later_stage_harms_none_before(
     execution: StageRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +146,7 @@ def test_what_cannot_be_imported_for_a_later_stage_harms_none_before(
     _wait_for(lambda: "import of torch halted" in (execution.out / "log.txt").read_text())
 
 
+@pytest.mark.extra
 def test_one_serves_many_stages_and_another_takes_the_place_of_one_that_ended(execution: StageRun) -> None:
     servers: list[psutil.Process] = []
 

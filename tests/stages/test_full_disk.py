@@ -41,7 +41,9 @@ def disk(tmp_path_factory: pytest.TempPathFactory, finished: Bench) -> Iterator[
         yield folder
 
 
-@pytest.mark.parametrize("name", STORE)
+@pytest.mark.parametrize(
+    "name", ["split", *(pytest.param(name, marks=pytest.mark.extra) for name in STORE if name != "split")]
+)
 def test_the_message_arrives_though_the_log_cannot_be_written(
     disk: Path, finished: Bench, results: Results, name: str
 ) -> None:

@@ -32,6 +32,7 @@ def test_moved_footage_computes_nothing(own: Bench) -> None:
     assert computed(own.run()) == NOTHING
 
 
+@pytest.mark.extra
 def test_added_edited_and_replaced_files_cost_what_is_new_of_them(own: Bench) -> None:
     """The design's example in small: two files added, one caption edited, one file replaced in place."""
     own.run()
@@ -125,7 +126,9 @@ def test_touched_files_are_not_even_read_as_changed(own: Bench, tmp_path: Path) 
     assert not any(result.built for result in own.run().values())
 
 
-@pytest.mark.parametrize("stage", NOTHING)
+@pytest.mark.parametrize(
+    "stage", [pytest.param(name, marks=pytest.mark.extra if name == "encode_latents" else ()) for name in NOTHING]
+)
 def test_a_stopped_stage_keeps_what_it_finished(stage: str, finished: Bench, tmp_path: Path) -> None:
     bench = finished.but(workspace=tmp_path / "new")
     earlier = list(NOTHING)[: list(NOTHING).index(stage)]
@@ -162,6 +165,7 @@ def test_another_vae_redoes_all_latents_and_no_texts(own: Bench, tmp_path: Path)
     assert not again["embed_text"].built
 
 
+@pytest.mark.extra
 def test_another_transformer_redoes_neither_but_trains_anew(bench: Bench, tmp_path: Path) -> None:
     other = _other_weights(bench.checkpoint, tmp_path, "model.diffusion_model.transformer_blocks.")
     again = bench.but(checkpoint=other).run("train_lora")

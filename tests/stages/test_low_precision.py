@@ -55,6 +55,7 @@ def test_once_for_a_checkpoint_and_told(bench: Bench) -> None:
     assert [line for line in lines if line.startswith("8 bits")] == [f"8 bits: {line}" for line in found.lines()]
 
 
+@pytest.mark.extra
 def test_what_is_chosen_is_what_trains(int8: Bench) -> None:
     """A choice that was changed in the pool trains another LoRA; a run that began keeps its own."""
     first = int8.run("train_lora")
@@ -81,7 +82,7 @@ def test_what_is_damaged_is_named_and_made_again(int8: Bench, text: str) -> None
     assert pooled(int8).read_bytes() == good
 
 
-@pytest.mark.parametrize("how", ["weights", "products"])
+@pytest.mark.parametrize("how", ["weights", pytest.param("products", marks=pytest.mark.extra)])
 def test_what_is_asked_for_is_compared_with_nothing(bench: Bench, how: str) -> None:
     bench = bench.set(train_lora__base_precision="int8", train_lora__low_precision=how)
     results = bench.run("train_lora")

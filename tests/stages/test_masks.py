@@ -67,6 +67,7 @@ def test_masks_beside_the_footage(own: Bench) -> None:
     assert tensors(bench, again)[SCENES[0]]["mask"].tolist() == [[[0.0, 1.0]] * 2] * 2
 
 
+@pytest.mark.extra
 def test_a_run_with_masks_trains_another_lora(own: Bench) -> None:
     plain = own.run("train_lora")
     for scene in SCENES:

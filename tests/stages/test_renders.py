@@ -67,6 +67,7 @@ def test_runs_with_adapters(bench: Bench, tmp_path: Path) -> None:
     assert "8 steps, guidance 1 video, 1 audio" in page
 
 
+@pytest.mark.extra
 def test_adapters_are_known_by_content(bench: Bench, tmp_path: Path) -> None:
     path = write_adapter(tmp_path / "adapter.safetensors", bench.checkpoint)
     bench.set(render_validation__adapters=[run_of(path)]).run("render_validation")
@@ -240,6 +241,7 @@ def test_pictures_are_kept_in_part_where_that_is_asked(bench: Bench, tmp_path: P
     assert not again.built
 
 
+@pytest.mark.extra
 def test_official_guidance_is_that_of_the_checkpoints_release(bench: Bench) -> None:
     """The same render as by its numbers, and the gallery shows them."""
     bench = bench.set(render_validation__render_base=False)  # one of so many steps is enough

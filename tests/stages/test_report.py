@@ -72,6 +72,7 @@ def test_the_clips_play_what_training_sees(made: tuple[Bench, FinishedRun, Path]
         assert clip.caption in page.read_text()
 
 
+@pytest.mark.extra
 def test_samples_of_the_training_stand_over_its_steps(finished: Bench, forked_children: None, tmp_path: Path) -> None:
     """Prompt by row and step by column, with what is known of each step; the page's folder can be moved."""
     bench = finished.but(workspace=copied(finished.workspace, tmp_path / "workspace"))

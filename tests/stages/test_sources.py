@@ -110,6 +110,7 @@ def test_the_vaes_latents_are_the_same_whatever_file_they_came_in(at: Callable[.
     assert again["embed_text"].built
 
 
+@pytest.mark.extra
 def test_a_file_replaced_in_place_is_read_again(at: Callable[..., Bench], served: Path, tmp_path: Path) -> None:
     folder = copied(served / PACK, tmp_path / "pack")
     bench = at(folder, None)

@@ -53,8 +53,10 @@ def velocities(transformer: Any) -> torch.Tensor:
     "changes",
     [
         {},
-        {"targets": "video", "modalities": "video"},
-        {"targets": "audio"},
+        *(
+            pytest.param(kind, marks=pytest.mark.extra)
+            for kind in ({"targets": "video", "modalities": "video"}, {"targets": "audio"})
+        ),
         {"alpha": 7.0, "targets": ("attn1.to_q", "ff.net.2", *OUTSIDE, *CROSS)},
     ],
     ids=["audio+video", "video", "audio", "layers outside the blocks, alpha 7"],

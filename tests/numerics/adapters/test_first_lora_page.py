@@ -73,6 +73,7 @@ def run_page(strength: float) -> dict[str, Any]:
     return names
 
 
+@pytest.mark.extra
 def test_the_code_for_diffusers_renders_with_the_lora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_model(tmp_path / "model")
     write_lora(tmp_path / "lora.safetensors")

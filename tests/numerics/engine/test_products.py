@@ -43,7 +43,9 @@ def measured(x: torch.Tensor, weight: torch.Tensor, kind: Format) -> float:
 
 
 @pytest.mark.parametrize("kind", get_args(Format))
-@pytest.mark.parametrize("outliers", [0, 8], ids=["gaussian", "outliers"])
+@pytest.mark.parametrize(
+    "outliers", [pytest.param(0, id="gaussian", marks=pytest.mark.extra), pytest.param(8, id="outliers")]
+)
 @pytest.mark.parametrize(("rows", "width"), WIDTHS)
 def test_a_product_is_as_exact_as_arithmetic_allows(kind: Format, outliers: int, rows: int, width: int) -> None:
     generator = torch.Generator().manual_seed(0)

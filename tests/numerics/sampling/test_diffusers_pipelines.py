@@ -129,7 +129,7 @@ def check_equal(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> Non
         assert (found - wanted).norm() / wanted.norm() < 2e-5
 
 
-@pytest.mark.parametrize("schedule", ["dev", "distilled"])
+@pytest.mark.parametrize("schedule", ["dev", pytest.param("distilled", marks=pytest.mark.extra)])
 @pytest.mark.parametrize("guidance", GUIDANCE.values(), ids=GUIDANCE.keys())
 def test_text_to_video(pipeline: LTX2Pipeline, guidance: Guidance, schedule: str) -> None:
     """`use_cross_timestep` says nothing here: all timesteps are equal."""

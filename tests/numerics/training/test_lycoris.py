@@ -48,7 +48,7 @@ def job(job_of: JobOf, folder: Path, lycoris: dict[str, Any], **changes: Any) ->
     [
         pytest.param(LOHA, id="LoHa"),
         pytest.param(LOKR, id="LoKr", marks=pytest.mark.extra),
-        pytest.param(DORA, id="DoRA", marks=pytest.mark.extra),  # tests/stages/test_lycoris.py: both in one
+        pytest.param(DORA, id="DoRA", marks=pytest.mark.extra),
     ],
 )
 def test_learns_on_a_base_in_8_bits_that_is_streamed(job_of: JobOf, tmp_path: Path, kind: dict[str, Any]) -> None:
@@ -81,6 +81,7 @@ def test_a_graph_of_a_step_does_the_same(job_of: JobOf, tmp_path: Path, monkeypa
     torch.testing.assert_close(found[1], found[0])
 
 
+@pytest.mark.extra
 def test_a_multiplier_is_in_the_file(job_of: JobOf, tmp_path: Path) -> None:
     """Half the multiplier, from the same weights, is half the change: the last check of a run sees to it."""
     result = train_lora(job(job_of, tmp_path, LOKR | {"multiplier": 0.5}, steps=3), Silent())

@@ -217,7 +217,8 @@ def test_a_step_that_cannot_be_shared_evenly_is_refused(job_of: JobOf, tmp_path:
     assert "set gradient_accumulation_steps to a multiple of 2" in ended[0][1]
 
 
-@pytest.mark.parametrize("activation_checkpointing", [pytest.param(0.0, marks=pytest.mark.extra), 1.0])
+@pytest.mark.extra
+@pytest.mark.parametrize("activation_checkpointing", [0.0, 1.0])
 def test_a_base_cut_among_ranks_trains_as_a_whole_one(
     activation_checkpointing: float, job_of: JobOf, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

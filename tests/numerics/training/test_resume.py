@@ -145,7 +145,8 @@ def test_killed_again_and_again(job_of: JobOf, tmp_path: Path, undisturbed: Trai
     check_same(train_lora(job, Silent()), undisturbed)
 
 
-@pytest.mark.parametrize("last", [pytest.param(11, marks=pytest.mark.extra), 33])
+@pytest.mark.extra
+@pytest.mark.parametrize("last", [11, 33])
 def test_killed_between_the_batches_of_a_step(
     last: int, job_of: JobOf, source_of: Any, tmp_path: Path, undisturbed: TrainResult
 ) -> None:
@@ -176,6 +177,7 @@ def test_killed_while_a_checkpoint_is_written(
     check_same(result, undisturbed)
 
 
+@pytest.mark.extra
 def test_killed_while_training_goes_on_beside_a_checkpoint_that_is_written(
     job_of: JobOf, tmp_path: Path, undisturbed: TrainResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,8 +20,10 @@ pytestmark = pytest.mark.whole
 ROUNDING = 1e-5
 NOISY = torch.nn.Parameter(torch.zeros(8, 1, 1), requires_grad=False)
 
-chunk_sizes = pytest.mark.parametrize("chunk", [TEMPORAL_ROLL, 2, 3, PATCH_CONV])
-lengths = pytest.mark.parametrize("frames", [1, 9, 17, 25])
+chunk_sizes = pytest.mark.parametrize("chunk", [TEMPORAL_ROLL, pytest.param(2, marks=pytest.mark.extra), 3, PATCH_CONV])
+lengths = pytest.mark.parametrize(
+    "frames", [1, *(pytest.param(count, marks=pytest.mark.extra) for count in (9, 17)), 25]
+)
 
 
 def off(found: torch.Tensor, right: torch.Tensor) -> float:

@@ -33,6 +33,7 @@ def values(load: Callable[..., Any], checkpoint: Model) -> dict[str, torch.Tenso
     return dict(load(checkpoint, **FULL).state_dict())
 
 
+@pytest.mark.extra
 def test_a_pack_is_one_model(pack: Path, whole: Path) -> None:
     checkpoint = opened(pack)
     assert (checkpoint.generation, checkpoint.gemma_version) == ("2.5", "gemma4-12b-ltx-v1")

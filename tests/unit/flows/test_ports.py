@@ -75,6 +75,7 @@ def test_no_port_at_all_is_refused(number: int) -> None:
         require_free(number, "x", "end it")
 
 
+@pytest.mark.extra
 def test_up_stops_at_once_at_a_port_of_another(
     port: int, taken: "subprocess.Popen[str]", tmp_path: Path, write: Callable[..., Path]
 ) -> None:

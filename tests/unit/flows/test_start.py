@@ -52,7 +52,9 @@ with ended_by_signals():
 """
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize(
+    "name", ["SIGTERM", *(pytest.param(name, marks=pytest.mark.whole) for name in ("SIGINT", "SIGHUP"))]
+)
 def test_a_signal_that_comes_in_a_destructor_is_heard(name: str) -> None:
     words = [sys.executable, "-c", UNRAISABLE, name]
     ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)

@@ -39,7 +39,7 @@ def adapted(transformer: LTX2VideoTransformer3DModel) -> LTX2VideoTransformer3DM
     return transformer
 
 
-@pytest.mark.parametrize("with_lora", [False, True])
+@pytest.mark.parametrize("with_lora", [pytest.param(False, marks=pytest.mark.extra), True])
 @pytest.mark.parametrize(
     "options",
     [

@@ -73,6 +73,7 @@ def test_renders_are_what_captions_say(modules: Mapping[str, Any], tmp_path: Pat
     assert "pink" not in detectors.colours(detectors.find_objects(pixels))
 
 
+@pytest.mark.whole
 def test_footage_is_of_the_concepts(tmp_path: Path) -> None:
     made = write_trained(tmp_path)
     clips = sorted(made.footage.glob("clip_*.mp4"))

@@ -36,6 +36,7 @@ def clips() -> tuple[torch.Tensor, torch.Tensor]:
     return draw(scenes)[0], play(named, scenes, generator)
 
 
+@pytest.mark.whole
 def test_sizes(clips: tuple[torch.Tensor, torch.Tensor]) -> None:
     pixels, audio = clips
     assert pixels.shape == (len(SPECS), 3, FRAMES, HEIGHT, WIDTH)
@@ -44,6 +45,7 @@ def test_sizes(clips: tuple[torch.Tensor, torch.Tensor]) -> None:
     assert float(audio.abs().max()) <= 1.0
 
 
+@pytest.mark.whole
 def test_everything_real_is_detected(clips: tuple[torch.Tensor, torch.Tensor]) -> None:
     pixels, audio = clips
     found = detectors.find_objects(pixels)
@@ -54,6 +56,7 @@ def test_everything_real_is_detected(clips: tuple[torch.Tensor, torch.Tensor]) -
     assert detectors.audio_kinds(audio) == [spec.audio for spec in SPECS]
 
 
+@pytest.mark.whole
 def test_pitch_is_the_word_s(clips: tuple[torch.Tensor, torch.Tensor]) -> None:
     tones = [i for i, spec in enumerate(SPECS) if AUDIO[spec.audio].hertz]
     wanted = torch.tensor([float(AUDIO[SPECS[i].audio].hertz) for i in tones])
@@ -61,6 +64,7 @@ def test_pitch_is_the_word_s(clips: tuple[torch.Tensor, torch.Tensor]) -> None:
     assert float(cents.max()) < 10
 
 
+@pytest.mark.whole
 def test_sound_goes_where_the_object_goes(clips: tuple[torch.Tensor, torch.Tensor]) -> None:
     moving = [i for i, s in enumerate(SPECS) if s.motion in ("left", "right") and s.audio not in ("silence", "clicks")]
     ends = detectors.sides(clips[1][moving])

@@ -142,6 +142,7 @@ def test_first_frame_is_clean_at_time_zero_without_loss(clip: Clip, source_of: A
     assert torch.allclose(batch.video.timesteps, torch.tensor([[0, 0, sigma, sigma]]))
 
 
+@pytest.mark.whole
 def test_first_frame_and_caption_dropout_happen_about_as_often_as_asked(clip: Clip) -> None:
     settings = TrainSettings(first_frame_probability=0.25, caption_dropout=0.1)
     drawn = [train_draw(SampleOccurrence(clip("a"), i), settings, 4, 4) for i in range(2000)]

@@ -90,6 +90,7 @@ def test_the_distribution_of_sigmas_is_what_is_asked_for_and_moves_no_other_draw
     assert others[0] == others[1] == others[2]
 
 
+@pytest.mark.whole
 def test_kinds_of_picture_exclude_each_other_and_have_their_shares(clip: Clip) -> None:
     settings = TrainSettings(
         first_frame_probability=0.25, prefix_probability=0.5, prefix_latent_frames=3, audio_conditioning_probability=0.3

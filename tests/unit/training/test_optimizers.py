@@ -78,6 +78,7 @@ def regression(optimizer: str) -> float:
     return (inputs @ parameters["w"].detach().float() - targets).square().mean().item()
 
 
+@pytest.mark.whole
 def test_low_precision_converges_as_float32_does() -> None:
     """The noise alone is 0.01; bfloat16 weights of size 1 resolve 2^-8, which over 24 inputs costs some 3e-5."""
     exact = regression("adamw")

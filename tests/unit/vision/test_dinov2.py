@@ -70,6 +70,7 @@ def test_each_place_shows_what_is_there(folder: Path) -> None:
     assert change.argmax().item() == 2  # row 1, column 0
 
 
+@pytest.mark.whole
 def test_a_clips_features_do_not_depend_on_how_frames_are_cut_or_who_is_beside(folder: Path) -> None:
     clip = pixels(5, 64, 32)
     whole = loaded(folder).features(clip)
@@ -90,6 +91,7 @@ def test_frames_are_the_last_that_each_latent_frame_stands_for() -> None:
         latent_frames(numbers[:16])
 
 
+@pytest.mark.whole
 def test_a_file_without_the_mask_token_is_whole_and_one_without_a_layer_is_not(folder: Path, tmp_path: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())

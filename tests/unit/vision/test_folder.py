@@ -19,6 +19,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dinov2(tmp_path_factory.mktemp("dinov2"))
 
 
+@pytest.mark.whole
 def test_importing_it_does_not_load_torch() -> None:
     code = "import sys, ltx_core.vision.folder, tasks.stages.embed_frames; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -23,7 +23,12 @@ KINDS: dict[str, dict[str, Any]] = {
     "DoRA of LoHa": {"algo": "loha", "dora_wd": True},
     "DoRA of LoKr": {"algo": "lokr", "linear_dim": 1, "factor": 4, "dora_wd": True},
 }
-every_kind = pytest.mark.parametrize("options", KINDS.values(), ids=KINDS)
+FIRST = ("LoCon", "LoHa", "LoKr, both cut", "DoRA of LoKr")
+every_kind = pytest.mark.parametrize(
+    "options",
+    [pytest.param(kind, id=name, marks=() if name in FIRST else pytest.mark.extra) for name, kind in KINDS.items()],
+)
+"""Each algorithm, cut and whole, and one of them with lengths of rows; the others in the longest tests."""
 
 
 def put_on(transformer: Any, options: dict[str, Any], targets: str | tuple[str, ...] = "audio+video") -> TrainedLycoris:

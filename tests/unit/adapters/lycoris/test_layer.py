@@ -143,7 +143,13 @@ def loss_and_gradients(options: EngineOptions, kind: dict[str, Any]) -> tuple[to
     return loss.detach(), {name: p.grad for name, p in adapter.parameters().items() if p.grad is not None}
 
 
-@pytest.mark.parametrize("options", [KINDS["LoKr"], KINDS["DoRA of LoHa"]], ids=["LoKr", "DoRA of LoHa"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param(KINDS["LoKr"], id="LoKr", marks=pytest.mark.extra),
+        pytest.param(KINDS["DoRA of LoHa"], id="DoRA of LoHa"),
+    ],
+)
 def test_where_weights_wait_changes_no_bit_and_8_bits_little(options: dict[str, Any]) -> None:
     full, _ = loss_and_gradients(EngineOptions(), options)
     low, gradients = loss_and_gradients(EngineOptions(precision="int8"), options)

@@ -20,7 +20,7 @@ def test_without_a_configuration_it_says_where_it_looked(
     assert "no ltx2-lora.yaml nor config/config.json" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["train", "plan"])
+@pytest.mark.parametrize("command", ["train", pytest.param("plan", marks=pytest.mark.extra)])
 def test_what_differs_is_told_before_anything_runs(
     project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
