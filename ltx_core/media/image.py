@@ -5,6 +5,7 @@ render. Lightricks' inference therefore compresses a given image as one frame of
 """
 
 import io
+import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,18 @@ DEEP_MODES = ("I", "F")
 GRAY_16_MODES = ("I;16", "I;16B", "I;16L", "I;16N")
 SAME_LEVELS = 2
 """A profile that changes no colour of a coarse lattice by more than this is sRGB's; its image is left as it is."""
+DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    OverflowError,
+    struct.error,
+    ImageCms.PyCMSError,
+)
+"""Errors that Pillow raises about files that are not as they should be."""
 LATTICE = np.stack(np.meshgrid(*[np.arange(0, 256, 51, dtype=np.uint8)] * 3, indexing="ij"), axis=-1).reshape(6, 36, 3)
 
 
@@ -101,7 +114,7 @@ def picture_size(path: Path) -> Size:
     with _open(path) as image:
         try:  # of a PNG, EXIF may come last: all of it is read
             sideways = orientation(image) >= 5
-        except (OSError, SyntaxError) as error:
+        except DAMAGE as error:
             raise _damaged(path, error) from error
         return (image.height, image.width) if sideways else (image.width, image.height)
 
@@ -118,7 +131,7 @@ def shown_pixels(image: Image.Image, ground: Ground = "black") -> tuple[npt.NDAr
 
     Raises:
         DataError: its numbers are of 32 bits.
-        OSError, SyntaxError, ValueError, PyCMSError: it is damaged.
+        DAMAGE: one of these, it is damaged.
     """
     if image.mode in DEEP_MODES:
         raise DataError(
@@ -137,10 +150,10 @@ def _opened(path: Path) -> npt.NDArray[np.uint8]:
     with _open(path) as image:
         try:
             return shown_pixels(image)[0]
-        except (OSError, SyntaxError, ValueError, ImageCms.PyCMSError) as error:
-            raise _damaged(path, error) from error
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
+        except DAMAGE as error:
+            raise _damaged(path, error) from error
 
 
 def _in_srgb(image: Image.Image) -> Image.Image:

@@ -3,6 +3,8 @@
 Pillow reads them, since ffmpeg reads no animated WebP, and follows neither EXIF nor ICC profiles.
 """
 
+import os
+import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,15 +13,15 @@ from typing import Any, NamedTuple
 
 import av
 import numpy as np
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from datasets_spec.quarantine import QuarantineReason
 from datasets_spec.rows import Ground
 from ltx_core.errors import DataError
-from ltx_core.media.container import check_bytes
+from ltx_core.media.container import check_bytes, truncated
 from ltx_core.media.display import Display, TimedFrame
 from ltx_core.media.errors import MediaError
-from ltx_core.media.image import orientation, shown_pixels
+from ltx_core.media.image import DAMAGE, orientation, shown_pixels
 
 FORMATS = {"GIF": "gif", "JPEG": "jpeg", "MPO": "jpeg", "PNG": "png", "WEBP": "webp"}
 """Pillow's names of what is read, and ours. An MPO is a JPEG that a camera has put a preview or a gain map behind."""
@@ -29,6 +31,8 @@ STILL_SECONDS = 1.0
 since its positions are relative and all those of one frame have the same time."""
 LEAST_SECONDS, UNTIMED_SECONDS = 0.01, 0.1
 """Browsers show a frame of up to the first, which is no time at all, for the second."""
+GIF_TRAILER, LAST_BYTES = b"\x00\x3b", 64
+"""The end of the last block and of the file; some programs write more behind it."""
 TOLERANCE = 1e-4
 """Of a time: durations are whole milliseconds."""
 ROTATIONS = {3: 180, 5: 90, 6: 90, 7: 270, 8: 270}
@@ -91,6 +95,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # of half of what is refused
             opened = Image.open(path, formats=("GIF", "JPEG", "PNG", "WEBP"))
         with opened as image:
+            if image.format == "GIF":
+                _check_trailer(path)
             yield image
     except UnidentifiedImageError as error:
         raise MediaError(
@@ -102,14 +108,26 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             QuarantineReason.DECODE_ERROR,
             f"{path} is too large to be read ({error}); save it smaller, clips are of a few megapixels at most.",
         ) from error
-    except (OSError, SyntaxError, ValueError, EOFError, ImageCms.PyCMSError, DataError) as error:
+    except (DataError, *DAMAGE) as error:
         if isinstance(error, MediaError):
             raise
-        is_cut = "truncated" in str(error).lower() or isinstance(error, EOFError)
+        is_cut = "truncated" in str(error).lower() or isinstance(error, (EOFError, IndexError, struct.error))
         raise MediaError(
             QuarantineReason.TRUNCATED if is_cut else QuarantineReason.DECODE_ERROR,
             f"the image {path} cannot be decoded ({error}); copy it again from its source, or save it as PNG or JPEG.",
         ) from error
+
+
+def _check_trailer(path: Path) -> None:
+    """See that a GIF has its end, without which frames may be missing (GIF89a, 27).
+
+    Raises:
+        MediaError: TRUNCATED.
+    """
+    with path.open("rb") as file:
+        file.seek(-min(path.stat().st_size, LAST_BYTES), os.SEEK_END)
+        if GIF_TRAILER not in file.read():
+            raise truncated(path, "a GIF ends with a trailer, which is missing")
 
 
 def _frames(image: Image.Image, ground: Ground = "black") -> Iterator[tuple[TimedFrame, bool]]:

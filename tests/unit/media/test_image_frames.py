@@ -61,6 +61,17 @@ def test_images_are_displayed_as_viewers_do(tmp_path: Path) -> None:
     assert np.abs(frames(tmp_path / "print.jpeg", 0)[0, 0, 0].astype(int) - RED).max() < 60
 
 
+def test_no_part_of_an_animation_is_taken_for_all_of_it(tmp_path: Path) -> None:
+    """Pillow takes what there is of a GIF, or ends in an error about its own reading."""
+    first, *others = ANIMATION
+    first.save(tmp_path / "a.gif", save_all=True, append_images=others)
+    whole = (tmp_path / "a.gif").read_bytes()
+    for size in range(1, len(whole)):
+        (tmp_path / "a.gif").write_bytes(whole[:size])
+        with pytest.raises(MediaError):
+            probe_media(tmp_path / "a.gif")
+
+
 def test_a_clip_lies_on_the_ground_that_is_asked_for(
     tmp_path: Path, media_of: Callable[[Path], Media], spec: Callable[..., DatasetSpec]
 ) -> None:
