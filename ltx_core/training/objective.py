@@ -72,13 +72,13 @@ class Objective:
 
     def runs_as_in_training(self, clips: Iterable[SampleInfo]) -> bool:
         """True if the transformer, its adapter on, takes one of these clips in the form of a batch of training, so that
-        what training compiles serves it too: batches of one, buckets that are trained on, no dropout, no route, and
-        nothing trained before the blocks, which decides whether their inputs want gradients."""
+        what training compiles serves it too: batches of one, buckets that are trained on, no method that changes the
+        blocks, and nothing trained before them, which decides whether their inputs want gradients."""
         known = {_form(sample) for sample in self.source.samples if sample.split == "train"}
-        steered = self.settings.dropout > 0 or any(method.steers for method in self.methods)
+        changed = any(method.changes_blocks for method in self.methods)
         trained = (name for name, parameter in self.transformer.named_parameters() if parameter.requires_grad)
         inside = all(name.startswith(BLOCKS) for name in trained)
-        return self.settings.batch_size == 1 and not steered and inside and all(_form(clip) in known for clip in clips)
+        return self.settings.batch_size == 1 and not changed and inside and all(_form(clip) in known for clip in clips)
 
     def predict(self, batch: TrainBatch) -> tuple[Tensor, Tensor | None]:
         """Velocities [B, T, C] of each stream for a batch on the device."""

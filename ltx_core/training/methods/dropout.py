@@ -19,6 +19,7 @@ class Dropout(TrainingMethod):
     """Gives the adapter's layers, which do the dropping, the keys of the samples that come next."""
 
     name, example = "dropout", 0.3
+    changes_blocks = True
 
     def __init__(self, seed: int) -> None:
         self.seed = seed

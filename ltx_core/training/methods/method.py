@@ -116,6 +116,8 @@ class TrainingMethod:
     """True if `losses` adds a term of its own."""
     steers: ClassVar[bool] = False
     """True if its tensors change what the model computes of a sample, with gradients or without."""
+    changes_blocks: ClassVar[bool] = False
+    """True if blocks compute something else in training than they do without it."""
     clip_measures: ClassVar[tuple[str, ...]] = ()
     """Figures of clips that are averaged over a step, `<method>/<name>`; `figures` gets their means."""
     stream_measures: ClassVar[tuple[str, ...]] = ()

@@ -27,6 +27,7 @@ class Tread(TrainingMethod):
     name = "tread"
     example = ({"selection_ratio": 0.5, "start_layer_idx": 1, "end_layer_idx": -1},)
     steers = True
+    changes_blocks = True
 
     def __init__(self, settings: TrainSettings, num_blocks: int) -> None:
         self.settings, self.routes = settings, block_routes(settings.tread_routes, num_blocks)
