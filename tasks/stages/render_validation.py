@@ -45,7 +45,7 @@ WEIGHTS = (*COMPONENTS, "text_encoder", "tokenizer")
 
 
 class RenderValidation(Stage[RenderValidationConfig, Render]):
-    """Two phases, so that the transformer is gone when the decoders come; a render once made is never made again."""
+    """Renders are decoded beside the transformer, or in a second phase where both do not fit; none is made twice."""
 
     name = "render_validation"
     items = "renders/*.mp4"
@@ -114,7 +114,7 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
     def run(self, run: StageRun[RenderValidationConfig]) -> Outcome:
         """A render of each request by the base model and the LoRA, with its figures."""
         with loading():
-            from tasks.stages.render.phases import decoded, sample_missing
+            from tasks.stages.render.phases import rendered, unsampled
 
         checkpoint = final_checkpoint(run.inputs["train_lora"])
         jobs = plan_jobs(run, checkpoint, _weights(run))
@@ -122,8 +122,9 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
         note_folder(run, renders)
         with folder_lock(renders, run.progress):  # by now a collection knows that they are in use
             missing = [job for job in jobs if run.force or not is_vouched(job.video)]
-        sampled = sample_missing(missing, run, done=len(jobs) - len(missing))
-        rows = finished_rows(jobs, missing, decoded(missing, run), run)
+        todo = unsampled(missing, run)
+        made = rendered(missing, todo, run, done=len(jobs) - len(missing))
+        rows = finished_rows(jobs, missing, made, run)
         scores = clip_scores(jobs, run)
         rows = [row.model_copy(update={"clip_score": scores.get(row.render_key)}) for row in rows]
         draw_gallery(rows, run, checkpoint)
@@ -133,7 +134,7 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
             num_out=len(rows),
             computed=len(missing),
             unit="renders",
-            figures=_mean_figures(rows) | {"sampled": sampled},
+            figures=_mean_figures(rows) | {"sampled": len(todo)},
         )
 
 

@@ -68,6 +68,19 @@ def test_runs_with_adapters(bench: Bench, tmp_path: Path) -> None:
 
 
 @pytest.mark.extra
+def test_two_phases_make_the_same_files(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the decoders do not fit beside the transformer; what is told says so."""
+    asked = bench.set(render_validation__seeds=[7])
+    beside = {row.render_key: row.sha256 for row in rendered(asked.run("render_validation"))}
+    assert any("decoded as soon as it is sampled" in line for line in asked.progress.told)
+    monkeypatch.setattr("tasks.stages.render.memory.free_bytes", lambda _: 0)
+    again = asked.but()
+    done = again.run("render_validation", force="render_validation")
+    assert done["render_validation"].summary.computed == len(beside) == 2
+    assert {row.render_key: row.sha256 for row in rendered(done)} == beside
+    assert any("decoded after all are sampled" in line for line in again.progress.told)
+
+
 def test_adapters_are_known_by_content(bench: Bench, tmp_path: Path) -> None:
     path = write_adapter(tmp_path / "adapter.safetensors", bench.checkpoint)
     bench.set(render_validation__adapters=[run_of(path)]).run("render_validation")

@@ -259,6 +259,14 @@ def encoding_line(
     return f"{line}; {batch} at once"
 
 
+def decoding_bytes(shared: Shared, shape: PixelShape, dtype: str) -> int:
+    """Weights and work of the decoders for renders of this shape, cut no more than is asked for."""
+    arguments, item_bytes = open_model(shared.model).arguments("video_vae"), ITEM_BYTES[dtype]
+    work = VaeWork(arguments, item_bytes, shape, decodes=True, asked=vae_options(shared.memory), copies=True)
+    fastest = next(iter(work.ways()))
+    return AUDIO_BYTES + item_bytes * _vae_weights(arguments) + work.estimate(fastest).needed_bytes
+
+
 def _vae_line(shared: Shared, shape: PixelShape, dtype: str, budget_bytes: int, **work: Any) -> str:
     """The plan for a VAE as the header describes it, beside its weights and the audio's."""
     arguments, item_bytes = open_model(shared.model).arguments("video_vae"), ITEM_BYTES[dtype]

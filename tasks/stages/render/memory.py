@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import ConfigError, OutOfMemory
-from ltx_core.memory.plan import GIB, Plan, available_bytes, plan, usable_bytes
+from ltx_core.memory.plan import GIB, Plan, available_bytes, free_bytes, plan, usable_bytes
 from ltx_core.memory.transformer import BatchShape, ModelSizes, Sampling, SamplingOptions, model_sizes
 from ltx_core.sampling.request import RenderRequest
 from ltx_core.shapes import PixelShape, audio_latent_frames
@@ -16,7 +16,7 @@ from tasks.runtime.shared import Shared
 from tasks.runtime.stage import Inputs, StageRun
 from tasks.runtime.weights import open_model
 from tasks.runtime.workspace import Workspace
-from tasks.stages.parts.memory import decoding_line
+from tasks.stages.parts.memory import decoding_bytes, decoding_line
 from tasks.stages.render.config import RenderValidationConfig, in_numbers
 from tasks.stages.render.jobs import adapter_bytes, expected_shapes, takes_clips
 
@@ -77,18 +77,9 @@ def sampling_options(
         return SamplingOptions(_asked(config, sizes.num_blocks).replaced(stream_folder=on_disk), has_pairs)
     import torch
 
-    from ltx_core.memory.plan import free_bytes
-
-    batches = (_batch(*_shape(job.request), by_token=_is_by_token(job.request)) for job in jobs)
-    needed = Sampling(
-        sizes,
-        max(batches, key=lambda batch: (batch.by_token, batch.video_tokens)),
-        ITEM_BYTES[config.dtype],
-        max(sum(adapter.path.stat().st_size for adapter in job.stack) for job in jobs),
-        has_pairs=has_pairs,
-    )
     free, limit = free_bytes(torch.device(device)), run.shared.memory.gpu_gib
-    choice = _chosen(config, needed, free if limit is None else min(free, usable_bytes(limit)))
+    budget = free if limit is None else min(free, usable_bytes(limit))
+    choice = _chosen(config, _work(jobs, run), budget)
     for line in (choice.why, *_check_host(config, choice)):
         run.progress.note(f"memory plan: {line}")
     compiled, why = compiling_pays(jobs)
@@ -97,6 +88,42 @@ def sampling_options(
         fused=compiled, compiled=compiled, stream_folder=folder if _is_on_disk(config, choice) else None
     )
     return replace(choice.options, engine=engine)
+
+
+def decoders_fit(
+    jobs: "Sequence[RenderJob]", run: StageRun[RenderValidationConfig], options: SamplingOptions, device: str
+) -> bool:
+    """True if, with the transformer loaded, the decoders fit beside a forward of these renders: then each render is
+    decoded as soon as it is sampled, and its file is written while the next one is sampled."""
+    import torch
+
+    estimate = _work(jobs, run).estimate(options)
+    shapes = (_shape(job.request)[0] for job in jobs)
+    largest = max(shapes, key=lambda shape: shape.frames * shape.height * shape.width)
+    decoding = decoding_bytes(run.shared, largest, run.config.dtype)
+    free, limit = free_bytes(torch.device(device)), run.shared.memory.gpu_gib
+    weights = estimate.terms["frozen weights"]
+    if limit is not None and device.startswith("cuda"):
+        free = min(free, usable_bytes(limit) - weights)
+    fits = estimate.needed_bytes - weights + decoding <= free
+    when = "as soon as it is sampled" if fits else "after all are sampled"
+    run.progress.note(
+        f"memory plan: each render is decoded {when}; the decoders take up to {decoding / GIB:.1f} GiB beside the "
+        f"transformer, and {free / GIB:.1f} GiB are free"
+    )
+    return fits
+
+
+def _work(jobs: "Sequence[RenderJob]", run: StageRun[RenderValidationConfig]) -> Sampling:
+    """The largest forward of these renders."""
+    batches = (_batch(*_shape(job.request), by_token=_is_by_token(job.request)) for job in jobs)
+    return Sampling(
+        _sizes(run.shared),
+        max(batches, key=lambda batch: (batch.by_token, batch.video_tokens)),
+        ITEM_BYTES[run.config.dtype],
+        max(sum(adapter.path.stat().st_size for adapter in job.stack) for job in jobs),
+        has_pairs=any(job.request.needs_negative for job in jobs),
+    )
 
 
 def compiling_pays(jobs: "Sequence[RenderJob]") -> tuple[bool, str]:

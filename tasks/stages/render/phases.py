@@ -1,7 +1,9 @@
-"""The two phases of rendering: the transformer samples latents, then the VAEs and the vocoder decode them to pixels
-and audio. Needs torch when imported."""
+"""Rendering on the GPU: the transformer samples latents, and the VAEs and the vocoder decode them to pixels and audio,
+beside it or when it is gone. Needs torch when imported."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ltx_core.adapters.lora_layout import Adapter
 from ltx_core.adapters.trained import stacked
 from ltx_core.autoencoder.audio import encode_audio, mel_config
 from ltx_core.autoencoder.video import encode_video
@@ -24,6 +27,7 @@ from ltx_core.io.digest import is_vouched, vouch
 from ltx_core.media.audio import decode_sound
 from ltx_core.media.image import read_picture
 from ltx_core.media.workers import read_unchanged
+from ltx_core.memory.transformer import SamplingOptions
 from ltx_core.memory.video_vae import VaeOptions
 from ltx_core.progress import Silent, stop_if_asked
 from ltx_core.sampling.decoding import Decoders, load_latents, save_latents
@@ -38,7 +42,7 @@ from tasks.stages.parts.memory import vae_options
 from tasks.stages.render.config import RenderValidationConfig, image_crf
 from tasks.stages.render.finishing import DecodedRender
 from tasks.stages.render.jobs import Given, RenderJob
-from tasks.stages.render.memory import sampling_options
+from tasks.stages.render.memory import decoders_fit, sampling_options
 
 FileLatents = dict[tuple[str, int, int, float], Tensor]
 
@@ -131,11 +135,73 @@ def _audio_encoder(checkpoint: Any, *, device: str, dtype: torch.dtype) -> Calla
     return encode
 
 
-def sample_missing(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConfig], *, done: int) -> int:
-    """Sample every job whose latents the store lacks, and say how many; the GPU is free again at return."""
-    todo = [job for job in jobs if run.force or not is_vouched(job.latents)]
+def unsampled(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConfig]) -> list[RenderJob]:
+    """Those whose latents the store lacks."""
+    return [job for job in jobs if run.force or not is_vouched(job.latents)]
+
+
+def rendered(
+    jobs: Sequence[RenderJob], todo: Sequence[RenderJob], run: StageRun[RenderValidationConfig], *, done: int
+) -> Iterator[DecodedRender]:
+    """Pixels and audio of every job, once those of `todo` are sampled: one by one where the decoders fit beside the
+    transformer, and otherwise when all are sampled and the transformer is gone. Those of one set of adapters come
+    together, the base model's first. `done` renders were there before."""
     if not todo:
-        return 0
+        yield from decoded(jobs, run)
+        return
+    sampler, total = _load_sampler(todo, run), done + len(jobs)
+    decode = _Decoder(run) if decoders_fit(jobs, run, sampler.options, sampler.device) else None
+    wanted, finished = {job.key for job in todo}, total - len(todo)
+    for stack, group in groupby(sorted(jobs if decode else todo, key=_by_weights), key=lambda job: job.stack):
+        alike = list(group)
+        with sampler.adapted(stack) if any(job.key in wanted for job in alike) else nullcontext():
+            for job in alike:
+                if job.key in wanted:
+                    sampler.sample(job)
+                    finished += 1
+                    run.progress.advance(finished, total, "renders")
+                if decode:
+                    yield decode(job)
+    if decode is None:
+        del sampler  # and with it the transformer
+        yield from decoded(jobs, run)
+
+
+@dataclass(frozen=True)
+class _Sampler:
+    """The transformer, and all that its renders are given."""
+
+    run: StageRun[RenderValidationConfig]
+    transformer: Any
+    options: SamplingOptions
+    prompts: dict[str, Prompts]
+    source: StoreSource
+    file_latents: FileLatents
+    device: str
+
+    @contextmanager
+    def adapted(self, stack: Sequence[Adapter]) -> Iterator[None]:
+        """The transformer with these adapters."""
+        with stacked(self.transformer, stack), compiled_here(self.options.engine.compiled):
+            self.run.memo.check(*(adapter.path for adapter in stack))
+            yield
+
+    def sample(self, job: RenderJob) -> None:
+        """Sample a render's latents and keep them."""
+        stop_if_asked(self.run.progress, "rendering")
+        made = sample(
+            self.transformer,
+            self.prompts[job.request.prompt] if job.request.needs_negative else _alone(self.prompts, job),
+            job.request,
+            _Stoppable(self.run),
+            conditionings=conditionings(job, self.source, self.file_latents, self.run),
+            together=self.options.together,
+        )
+        save_latents(job.latents, made)
+        vouch(job.latents)
+
+
+def _load_sampler(todo: Sequence[RenderJob], run: StageRun[RenderValidationConfig]) -> _Sampler:
     device = prepare_device(run.shared.memory)
     dtype = torch_dtype(run.config.dtype)
     checkpoint = run.model
@@ -143,32 +209,12 @@ def sample_missing(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConf
     prompts = _prompts(todo, run, source, load_connectors(checkpoint, device=device, dtype=dtype), device)
     crf = image_crf(run.config, run.shared)
     file_latents = encode_files(todo, checkpoint, crf=crf, device=device, dtype=dtype)
-    total, finished = done + len(jobs), done + len(jobs) - len(todo)
     options = sampling_options(todo, run, device)
     cache = quantised_folder(run, options.engine, dtype)
     transformer = load_denoiser(checkpoint, options.engine, device=device, dtype=dtype, cache=cache)
     run.memo.check()
     set_policies(transformer, options.engine, weight_stream(transformer))
-    for stack, group in groupby(sorted(todo, key=_by_weights), key=lambda job: job.stack):
-        with stacked(transformer, stack), compiled_here(options.engine.compiled):
-            run.memo.check(*(adapter.path for adapter in stack))
-            for job in group:
-                stop_if_asked(run.progress, "rendering")
-                chosen = prompts[job.request.prompt] if job.request.needs_negative else _alone(prompts, job)
-                given = conditionings(job, source, file_latents, run)
-                made = sample(
-                    transformer,
-                    chosen,
-                    job.request,
-                    _Stoppable(run),
-                    conditionings=given,
-                    together=options.together,
-                )
-                save_latents(job.latents, made)
-                vouch(job.latents)
-                finished += 1
-                run.progress.advance(finished, total, "renders")
-    return len(todo)
+    return _Sampler(run, transformer, options, prompts, source, file_latents, device)
 
 
 def _by_weights(job: RenderJob) -> tuple[list[tuple[str, float]], str]:
@@ -213,19 +259,29 @@ def decoded(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConfig]) ->
     """Pixels and audio of every job's latents."""
     if not jobs:
         return
-    device = prepare_device(run.shared.memory)
-    dtype = torch_dtype(run.config.dtype)
-    checkpoint = run.model
-    decoders = load_decoders(checkpoint, device, dtype, asked=vae_options(run.shared.memory), note=run.progress.note)
-    run.memo.check()
+    decode = _Decoder(run)
     for number, job in enumerate(jobs):
-        stop_if_asked(run.progress, "decoding renders")
-        frames, audio, rate = decoders.decode(load_latents(job.latents), job.request)
+        yield decode(job)
+        run.progress.advance(number + 1, len(jobs), "renders decoded")
+
+
+class _Decoder:
+    """The decoders, from latents that are kept to pixels and audio."""
+
+    def __init__(self, run: StageRun[RenderValidationConfig]) -> None:
+        self._run, device, dtype = run, prepare_device(run.shared.memory), torch_dtype(run.config.dtype)
+        asked, note = vae_options(run.shared.memory), run.progress.note
+        self._decoders = load_decoders(run.model, device, dtype, asked=asked, note=note)
+        run.memo.check()
+
+    def __call__(self, job: RenderJob) -> DecodedRender:
+        """The render of latents that were sampled."""
+        stop_if_asked(self._run.progress, "decoding renders")
+        frames, audio, rate = self._decoders.decode(load_latents(job.latents), job.request)
         samples = audio.numpy()
         if job.given is not None and job.given.sound is not None:
-            samples, rate = _given_audio(job.given, job.request.seconds, run), SOURCE_RATE
-        yield DecodedRender(job, frames.numpy(), samples, rate)
-        run.progress.advance(number + 1, len(jobs), "renders decoded")
+            samples, rate = _given_audio(job.given, job.request.seconds, self._run), SOURCE_RATE
+        return DecodedRender(job, frames.numpy(), samples, rate)
 
 
 def load_decoders(
