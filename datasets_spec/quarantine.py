@@ -25,6 +25,8 @@ class QuarantineReason(StrEnum):
     BAD_CAPTION = "bad_caption"
     NO_SOUND = "no_sound"
     BAD_MASK = "bad_mask"
+    NO_REFERENCE = "no_reference"
+    BAD_REFERENCE = "bad_reference"
     HDR = "hdr"
     INTERLACED = "interlaced"
     TRANSPARENT = "transparent"

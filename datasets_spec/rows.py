@@ -13,6 +13,8 @@ Colors = Literal["sdr", "wide", "pq", "hlg"]
 """What colours are stored as; `wide` is an SDR curve with more than BT.709's gamut, such as Display P3."""
 Ground = Literal["black", "white"]
 """What transparent footage is laid on."""
+ReferenceKind = Literal["file", "edges", "gray", "low_resolution"]
+"""A reference video of a file, or made of the clip itself."""
 AudioKind = Literal["voiced", "other", "silent", "none", "broken"]
 
 
@@ -30,6 +32,11 @@ ADDED: dict[str, Any] = {
     "caption_dropout": None,
     "is_mirrored": False,
     "ground": "black",
+    "reference": None,
+    "reference_key": None,
+    "reference_path": None,
+    "reference_downscale": 1,
+    "reference_shape": [],
 }
 """Fields that rows did not have from the beginning, with what they mean where they are missing."""
 
@@ -73,6 +80,8 @@ class Media(Record):
     sound_path: str | None = Field(default=None, description="Absolute path of that audio file.")
     mask_key: str | None = Field(default=None, description="SHA-256 of its mask's file, if there is one.")
     mask_path: str | None = Field(default=None, description="Absolute path of that mask.")
+    reference_key: str | None = Field(default=None, description="SHA-256 of its reference's file, if there is one.")
+    reference_path: str | None = Field(default=None, description="Absolute path of that reference.")
 
     @property
     def captions(self) -> tuple[str, ...]:
@@ -105,6 +114,12 @@ class Clip(Record):
     sound_path: str | None = location("Absolute path of that audio file.", default=None)
     mask_key: str | None = Field(default=None, description="SHA-256 of the file that says where it is trained on.")
     mask_path: str | None = location("Absolute path of that mask.", default=None)
+    reference: ReferenceKind | None = Field(
+        default=None, description="Its reference video: from a file, or how it is made of the clip; none."
+    )
+    reference_downscale: int = Field(default=1, ge=1, description="By how much the reference's edges are shorter.")
+    reference_key: str | None = Field(default=None, description="SHA-256 of the reference's file, if it is one.")
+    reference_path: str | None = location("Absolute path of that file.", default=None)
     caption: str = Field(description="The caption.")
     variants: list[str] = Field(default=[], description="Further captions; each sample draws one of all.")
     start_seconds: float = Field(ge=0, description="Start, counted from the file's first frame.")
@@ -148,6 +163,11 @@ class Clip(Record):
         return self.caption, *self.variants
 
     @property
+    def reference_size(self) -> tuple[int, int]:
+        """Width and height of its reference in pixels."""
+        return self.width // self.reference_downscale, self.height // self.reference_downscale
+
+    @property
     def has_sound(self) -> bool:
         """True if there is audio to encode: silence is, what is broken is not."""
         return self.audio in ("voiced", "other", "silent")
@@ -185,6 +205,7 @@ class Latent(Record):
     repeats: int = Field(ge=1, description="Samples in an epoch.")
     frame_rate: float = Field(gt=0, description="Frames per second; positions depend on it.")
     video_shape: list[int] = Field(description="[C, F, H, W] of the video latent.")
+    reference_shape: list[int] = Field(default=[], description="[C, F, H, W] of its reference's latent; empty: none.")
     audio_tokens: int = Field(ge=0, description="Audio latent frames stored; 0 without audio.")
     has_audio_loss: bool = Field(
         description="True if the audio is trained on: voiced or other; silence only if asked for."

@@ -132,6 +132,48 @@ class AudioSpec(SpecModel):
         return self
 
 
+Derived = Literal["edges", "gray", "low_resolution"]
+"""Reference videos that are made of the clips themselves."""
+
+
+class ReferenceSpec(SpecModel):
+    """Options for reference videos, which an IC-LoRA learns to follow. Give `reference_dir` or `derive`."""
+
+    reference_dir: Path | None = Field(
+        default=None,
+        description="Folder of reference videos or images: NAME.* or NAME_reference.* for the video NAME. If this is "
+        "the footage's own folder, only NAME_reference.* is used. A reference has its video's shape and clock.",
+    )
+    derive: Derived | None = Field(
+        default=None,
+        description="Make the references from the clips: `edges` by ffmpeg's edge detector, `gray` without colour, "
+        "`low_resolution` with an eighth of the pixels along each edge.",
+    )
+    downscale_factor: int = Field(
+        default=1,
+        ge=1,
+        le=8,
+        description="Whole number by which references are smaller than their clips along each edge, which costs less "
+        "memory and time. Sizes of clips are rounded to multiples of 32 times this.",
+    )
+    missing_reference: Literal["quarantine", "without"] = Field(
+        default="quarantine",
+        description="With `reference_dir`, for a video that has no file there: quarantine it, or train it without a "
+        "reference.",
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "ReferenceSpec":
+        if (self.reference_dir is None) == (self.derive is None):
+            raise ValueError(
+                f"reference_dir is {self.reference_dir} and derive {self.derive!r}; give one of them, or leave "
+                f"reference out"
+            )
+        if self.missing_reference != "quarantine" and self.reference_dir is None:
+            raise ValueError(f"missing_reference is {self.missing_reference!r} and has no effect without reference_dir")
+        return self
+
+
 TRIGGER_MARKER = "[trigger]"
 """Stands in captions for the trigger word of their dataset."""
 
@@ -254,8 +296,16 @@ class DatasetSpec(SpecModel):
         description="Fraction of the source files that is held out for the eval loss, chosen by hash. 1: all files.",
     )
     captions: CaptionSpec = Field(default=CaptionSpec(), description="Captions.")
+    reference: ReferenceSpec | None = Field(
+        default=None, description="Reference videos. Default: none, and the LoRA is no IC-LoRA."
+    )
     video: VideoSpec = Field(default=VideoSpec(), description="Frames.")
     audio: AudioSpec = Field(default=AudioSpec(), description="Sound.")
+
+    @property
+    def downscale_factor(self) -> int:
+        """By how much its references are smaller than its clips; 1 without references."""
+        return 1 if self.reference is None else self.reference.downscale_factor
 
     @property
     def resolutions(self) -> tuple[float, ...]:

@@ -21,11 +21,18 @@ class Decoded(NamedTuple):
     """float32 [2, N]."""
     mask: Tensor | None = None
     """float32 [F', H', W'] in [0, 1]: how much each latent place counts in training."""
+    reference: Tensor | None = None
+    """uint8 [F, H, W, 3] of the video that the clip is to follow."""
 
     @property
     def shape(self) -> PixelShape:
         """Frames, height and width."""
         return PixelShape(*self.frames.shape[:3])
+
+    @property
+    def form(self) -> tuple[PixelShape, PixelShape | None]:
+        """The shapes of the clip and of its reference."""
+        return self.shape, None if self.reference is None else PixelShape(*self.reference.shape[:3])
 
 
 @dataclass(frozen=True)
@@ -43,9 +50,9 @@ class ClipEncoder:
 
 def encode_clips(clips: Iterable[Decoded], encoder: ClipEncoder) -> Iterator[tuple[Decoded, dict[str, Tensor]]]:
     """(clip, tensors) in order: `video` [C, F', H', W'] in bfloat16 and, with audio, `audio` [A, D] in float32, and the
-    clip's own `mask`.
+    clip's own `mask`; with a reference, `reference` as `video`.
 
-    Clips of equal shape that follow one another are one batch. A batch is always full, the last clip standing in for
+    Clips of equal form that follow one another are one batch. A batch is always full, the last clip standing in for
     those that are missing: with one shape the same kernels run, and a clip's latents are the same bits in any company.
     """
     uploads = _Uploads(encoder.device)
@@ -54,6 +61,11 @@ def encode_clips(clips: Iterable[Decoded], encoder: ClipEncoder) -> Iterator[tup
         size = encoder.batch_size(batch[0].shape)
         latents = encoder.video(uploads.stack([clip.frames for clip in batch], size)).to(torch.bfloat16)
         made = {(place, "video"): latents[place] for place in range(len(batch))}
+        references = [clip.reference for clip in batch if clip.reference is not None]
+        if references:  # of all of them, or of none
+            places = max(encoder.batch_size(PixelShape(*references[0].shape[:3])), size)
+            encoded = encoder.video(uploads.stack(references, places)).to(torch.bfloat16)
+            made |= {(place, "reference"): encoded[place] for place in range(len(batch))}
         for place, clip in enumerate(batch):
             if clip.sound is not None:
                 made[place, "audio"] = encoder.audio(to_device(clip.sound, encoder.device)).float()
@@ -68,7 +80,7 @@ def encode_clips(clips: Iterable[Decoded], encoder: ClipEncoder) -> Iterator[tup
 def _batches(clips: Iterable[Decoded], batch_size: Callable[[PixelShape], int]) -> Iterator[list[Decoded]]:
     batch: list[Decoded] = []
     for clip in clips:
-        if batch and (clip.shape != batch[0].shape or len(batch) == batch_size(batch[0].shape)):
+        if batch and (clip.form != batch[0].form or len(batch) == batch_size(batch[0].shape)):
             yield batch
             batch = []
         batch.append(clip)

@@ -13,11 +13,12 @@ Size = tuple[int, int]
 """Width and height in pixels."""
 
 
-def bucket_size(width: int, height: int, resolution: float, resolution_type: str) -> Size:
+def bucket_size(width: int, height: int, resolution: float, resolution_type: str, downscale: int = 1) -> Size:
     """The size that a source of displayed `width` by `height` is trained at.
 
     `pixel`: the shorter edge is `resolution`. `pixel_area`: the area is that of a square of edge `resolution`. `area`:
-    the area is `resolution` million pixels. Each edge is rounded to the nearest multiple of 32, and is at least 32.
+    the area is `resolution` million pixels. Each edge is rounded to the nearest multiple of 32, and is at least 32; of
+    clips whose references are `downscale` times smaller, of 32 times that.
 
     Raises:
         ConfigError: no such `resolution_type`.
@@ -30,20 +31,23 @@ def bucket_size(width: int, height: int, resolution: float, resolution_type: str
         scale = math.sqrt(resolution * 1e6 / (width * height))
     else:
         raise ConfigError(f"resolution_type is {resolution_type!r}; wanted pixel, pixel_area or area")
-    return _to_stride(width * scale), _to_stride(height * scale)
+    stride = SPACE_STRIDE * downscale
+    return _to_stride(width * scale, stride), _to_stride(height * scale, stride)
 
 
 ENLARGED = 1.1
 """By how much of its area a source is enlarged without counting as too small for a size: edges are rounded."""
 
 
-def least_wasteful(width: int, height: int, resolutions: Sequence[float], resolution_type: str) -> Size:
+def least_wasteful(
+    width: int, height: int, resolutions: Sequence[float], resolution_type: str, downscale: int = 1
+) -> Size:
     """Of the sizes at several resolutions, the largest that a source is not enlarged for; else the smallest.
 
     Raises:
         ConfigError: no such `resolution_type`.
     """
-    sizes = sorted({bucket_size(width, height, one, resolution_type) for one in resolutions}, key=math.prod)
+    sizes = sorted({bucket_size(width, height, one, resolution_type, downscale) for one in resolutions}, key=math.prod)
     return [sizes[0], *(size for size in sizes if math.prod(size) <= ENLARGED * width * height)][-1]
 
 
@@ -77,5 +81,5 @@ def is_too_small(width: int, height: int, bucket: Size) -> bool:
     return min(width, height) * 2 < min(bucket)
 
 
-def _to_stride(edge: float) -> int:
-    return max(math.floor(edge / SPACE_STRIDE + 0.5), 1) * SPACE_STRIDE
+def _to_stride(edge: float, stride: int) -> int:
+    return max(math.floor(edge / stride + 0.5), 1) * stride

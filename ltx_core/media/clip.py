@@ -14,11 +14,12 @@ from ltx_core.io.digest import text_digest
 from ltx_core.media.audio import Span, audio_and_gaps, decode_sound, to_channels
 from ltx_core.media.buckets import Size, cover_size, middle
 from ltx_core.media.errors import MediaError
-from ltx_core.media.find import VIDEO_SUFFIXES
+from ltx_core.media.find import is_video
 from ltx_core.media.frames import decode_frames
-from ltx_core.media.image import picture_size, read_picture
+from ltx_core.media.image import picture_size
 from ltx_core.media.measure import SILENCE_DB, audio_kind, loudness_db
 from ltx_core.media.probe import probe_media
+from ltx_core.media.reference import derived_reference, read_reference, still_image
 from ltx_core.shapes import AUDIO_RATE, AUDIO_STRIDE, MEL_HOP, SPACE_STRIDE, TIME_STRIDE, audio_latent_frames
 
 CROP = "center"
@@ -36,6 +37,8 @@ def keyed(clip: Clip, crop: str = CROP) -> str:
     parts = [part for name, key in beside.items() if key is not None for part in (name, key)]
     parts += ["mirrored"] if clip.is_mirrored else []
     parts += [clip.ground] if clip.ground != "black" else []
+    if clip.reference is not None:
+        parts += ["reference", clip.reference_key or clip.reference, f"1/{clip.reference_downscale}"]
     return text_digest(own, *parts) if parts else own
 
 
@@ -46,7 +49,14 @@ def mirrored(clip: Clip) -> Clip:
 
 
 def image_key(clip: Clip) -> str:
-    """The key that the clip would have without audio and mask: equal for clips that differ in these alone."""
+    """The key that the clip would have without audio, mask and reference: equal for clips that differ in these
+    alone."""
+    return video_key(clip.model_copy(update={"reference": None}))
+
+
+def video_key(clip: Clip) -> str:
+    """The key that the clip would have without audio and mask: equal for clips of which the video VAE encodes the
+    same."""
     return keyed(clip.model_copy(update={"audio_channels": 0, "sound_key": None, "mask_key": None}))
 
 
@@ -57,7 +67,12 @@ def audio_file(clip: Clip) -> Path:
 
 def clip_files(clip: Clip) -> dict[Path, str]:
     """Every file that the clip is read from, with the digest of its bytes."""
-    pairs = [(clip.path, clip.media_key), (clip.sound_path, clip.sound_key), (clip.mask_path, clip.mask_key)]
+    pairs = [
+        (clip.path, clip.media_key),
+        (clip.sound_path, clip.sound_key),
+        (clip.mask_path, clip.mask_key),
+        (clip.reference_path, clip.reference_key),
+    ]
     return {Path(path): key for path, key in pairs if path is not None and key is not None}
 
 
@@ -186,6 +201,19 @@ def check_mask(path: Path, size: Size) -> None:
     Raises:
         MediaError: BAD_MASK, it has another shape or is no image; or why the video cannot be read.
     """
+    _check_beside(path, size, "mask", QuarantineReason.BAD_MASK)
+
+
+def check_reference(path: Path, size: Size) -> None:
+    """See that a reference can be read and has the shape of its video, which is displayed at `size` (width, height).
+
+    Raises:
+        MediaError: BAD_REFERENCE, it has another shape or is no image; or why the video cannot be read.
+    """
+    _check_beside(path, size, "reference", QuarantineReason.BAD_REFERENCE)
+
+
+def _check_beside(path: Path, size: Size, what: str, reason: QuarantineReason) -> None:
     if is_video(path):
         info = probe_media(path)
         width, height = info.width, info.height
@@ -193,11 +221,12 @@ def check_mask(path: Path, size: Size) -> None:
         try:
             width, height = picture_size(path)
         except DataError as error:
-            raise MediaError(QuarantineReason.BAD_MASK, str(error)) from error
+            raise MediaError(reason, str(error)) from error
     if abs(width * size[1] - height * size[0]) > SHAPE_TOLERANCE * width * size[1]:
         raise MediaError(
-            QuarantineReason.BAD_MASK,
-            f"mask {path} is {width}x{height} and its video {size[0]}x{size[1]}; the same shape is wanted, of any size",
+            reason,
+            f"{what} {path} is {width}x{height} and its video {size[0]}x{size[1]}; the same shape is wanted, of any "
+            f"size",
         )
 
 
@@ -219,7 +248,7 @@ def mask_weights(clip: Clip) -> Cells | None:
         frames = decode_frames(path, frame_times(clip), resize=lambda width, height: cover_size(width, height, size))
         weights = over_time(np.stack([cells(middle(frame, size)) for frame in frames]))
     else:
-        still = cells(_image(path, size))
+        still = cells(still_image(path, size, QuarantineReason.BAD_MASK))
         weights = np.repeat(still[None], (clip.num_frames - 1) // TIME_STRIDE + 1, axis=0)
     if not weights.any():
         raise MediaError(
@@ -227,18 +256,6 @@ def mask_weights(clip: Clip) -> Cells | None:
             f"mask {path} is black in all of {clip.clip_id}, which leaves nothing to train on; make some of it white",
         )
     return np.ascontiguousarray(weights[..., ::-1]) if clip.is_mirrored else weights
-
-
-def _image(path: Path, size: Size) -> npt.NDArray[np.uint8]:
-    try:
-        return read_picture(path, size)
-    except DataError as error:
-        raise MediaError(QuarantineReason.BAD_MASK, str(error)) from error
-
-
-def is_video(path: Path) -> bool:
-    """Return whether a mask is a video, by its name."""
-    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def cells(frame: npt.NDArray[np.uint8]) -> Cells:
@@ -258,11 +275,13 @@ Floats = npt.NDArray[np.float32]
 
 
 class WholeClip(NamedTuple):
-    """Pixels uint8 [F, H, W, 3], samples float32 [2, N] or None, and weights float32 [F', H', W'] of a mask or None."""
+    """Pixels uint8 [F, H, W, 3], samples float32 [2, N] or None, weights float32 [F', H', W'] of a mask or None, and
+    pixels of a reference or None."""
 
     frames: npt.NDArray[np.uint8]
     sound: Floats | None
     weights: Floats | None
+    reference: npt.NDArray[np.uint8] | None = None
 
 
 def whole_clip(clip: Clip) -> WholeClip:
@@ -271,7 +290,24 @@ def whole_clip(clip: Clip) -> WholeClip:
     Raises:
         MediaError: one of its files cannot be read or decoded.
     """
-    return WholeClip(clip_frames(clip), *beside_images(clip))
+    frames = clip_frames(clip)
+    return WholeClip(frames, *beside_images(clip), clip_reference(clip, frames))
+
+
+def clip_reference(clip: Clip, frames: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8] | None:
+    """The pixels of a clip's reference, uint8 [F, H, W, 3] of its own size; None without one. `frames` are the clip's,
+    which are decoded again for one that is made of them and does not have them.
+
+    Raises:
+        MediaError: a file cannot be read or decoded, or the reference is shorter than the clip.
+    """
+    if clip.reference is None:
+        return None
+    if clip.reference == "file":
+        assert clip.reference_path is not None  # such a clip has one
+        path = Path(clip.reference_path)
+        return read_reference(path, frame_times(clip), clip.reference_size, mirrored=clip.is_mirrored)
+    return derived_reference(clip_frames(clip) if frames is None else frames, clip.reference, clip.reference_size)
 
 
 def beside_images(clip: Clip) -> tuple[Floats | None, Floats | None]:

@@ -24,8 +24,9 @@ OTHER_IMAGES = frozenset({".avif", ".bmp", ".dng", ".heic", ".heif", ".jxl", ".t
 AUDIO_SUFFIXES = frozenset({".aac", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".ogg", ".opus", ".wav", ".weba"})
 """Suffixes of audio alone, lower case."""
 
-MASK_SUFFIXES = VIDEO_SUFFIXES | {".jpeg", ".jpg", ".png", ".webp"}
-MASK_ENDING = "_mask"
+BESIDE_SUFFIXES = VIDEO_SUFFIXES | {".jpeg", ".jpg", ".png", ".webp"}
+"""Suffixes of masks and references, lower case."""
+MASK_ENDING, REFERENCE_ENDING = "_mask", "_reference"
 
 LeftOut = Callable[[Path], bool]
 """True if a folder is nobody's footage, with all it holds."""
@@ -78,18 +79,33 @@ def find_masks(root: Path, *, beside: bool, left_out: LeftOut = nothing) -> dict
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; masks are searched in one. Correct `mask_dir`.")
+    return _find_beside(root, MASK_ENDING, beside=beside, left_out=left_out)
+
+
+def find_references(root: Path, *, beside: bool, left_out: LeftOut = nothing) -> dict[str, list[Path]]:
+    """Every reference under `root`, as `find_masks` finds masks: NAME_reference.* or NAME.*.
+
+    Raises:
+        DataError: `root` is not a folder.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder; references are searched in one. Correct `reference.reference_dir`.")
+    return _find_beside(root, REFERENCE_ENDING, beside=beside, left_out=left_out)
+
+
+def _find_beside(root: Path, ending: str, *, beside: bool, left_out: LeftOut) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
-    for path in _files(root, MASK_SUFFIXES, left_out):
+    for path in _files(root, BESIDE_SUFFIXES, left_out):
         name = path.relative_to(root).with_suffix("").as_posix()
-        is_named = is_mask_name(name)
+        is_named = name.lower().endswith(ending)
         if is_named or not beside:
-            found.setdefault(name[: -len(MASK_ENDING)] if is_named else name, []).append(path)
+            found.setdefault(name[: -len(ending)] if is_named else name, []).append(path)
     return found
 
 
-def is_mask_name(name: str) -> bool:
-    """Return whether a name without its suffix is that of a mask beside videos, in any case."""
-    return name.lower().endswith(MASK_ENDING)
+def is_video(path: Path) -> bool:
+    """Return whether a mask or a reference is a video, by its name."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def find_others(root: Path, known: Collection[Path], left_out: LeftOut = nothing) -> dict[str, list[Path]]:

@@ -231,7 +231,7 @@ def plan_of(media: Media, spec: DatasetSpec) -> Plan | Quarantined:
     taken = sampling(media, spec.video)
     total = whole_frames(media.duration_seconds, taken.rate)
     lengths = ONE_FRAME if media.is_image else clip_lengths(spec.video)
-    bucket = least_wasteful(media.width, media.height, spec.resolutions, spec.resolution_type)
+    bucket = least_wasteful(media.width, media.height, spec.resolutions, spec.resolution_type, spec.downscale_factor)
     fault = _unwanted(media, spec) or _fault(media, spec, total, lengths, bucket)
     return fault or Plan(taken, total, lengths, bucket)
 
@@ -341,7 +341,9 @@ def _clip(media: Media, spec: DatasetSpec, analysis: Analysis, window: Window) -
     """The clip, its size that of the frames in it, and nothing heard of it yet."""
     taken = sampling(media, spec.video)
     rate = taken.rate
-    bucket = least_wasteful(*analysis.sizes[window.start], spec.resolutions, spec.resolution_type)
+    bucket = least_wasteful(
+        *analysis.sizes[window.start], spec.resolutions, spec.resolution_type, spec.downscale_factor
+    )
     start = window.start / rate
     channels = spec.audio.channels if spec.audio.auto_split and not media.is_image else 0
     figures = analysis.figures(window)

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from datasets_spec import Clip, Latent
 from ltx_core.io.digest import text_digest
-from ltx_core.media.clip import clip_seconds, image_key
+from ltx_core.media.clip import clip_seconds, video_key
 from ltx_core.memory.plan import usable_bytes
 from ltx_core.shapes import audio_latent_frames
 from ltx_core.store.shards import Entry
@@ -131,15 +131,15 @@ def _encode(
 
     pictures = {entry.info["picture"]: entry for entry in known.values() if "picture" in entry.info}
     ordered = by_shape(missing)
-    seen = [(key, clip, pictures[image_key(clip)]) for key, clip in ordered if image_key(clip) in pictures]
-    unseen = [(key, clip) for key, clip in ordered if image_key(clip) not in pictures]
+    seen = [(key, clip, pictures[video_key(clip)]) for key, clip in ordered if video_key(clip) in pictures]
+    unseen = [(key, clip) for key, clip in ordered if video_key(clip) not in pictures]
     with (
         closing(with_other_audio_rows(seen, run, refused)) as again,
         closing(encode_unseen(unseen, run, refused)) as anew,
     ):
         for key, tensors in chain(again, anew):
             if is_finite(tensors):
-                yield EncodedItem(key, partial(dict, tensors), info(tensors) | {"picture": image_key(missing[key])})
+                yield EncodedItem(key, partial(dict, tensors), info(tensors) | {"picture": video_key(missing[key])})
             else:
                 refused[key] = non_finite(f"{missing[key].clip_id} encodes to")
 
@@ -164,6 +164,7 @@ def _row(clip: Clip, entry: Entry, run: StageRun[EncodeLatentsConfig]) -> Latent
         repeats=clip.repeats,
         frame_rate=clip.frame_rate,
         video_shape=entry.info["video_shape"],
+        reference_shape=entry.info.get("reference_shape", []),
         audio_tokens=entry.info["audio_tokens"] if clip.has_sound else 0,
         has_audio_loss=clip.audio in ("voiced", "other") or (clip.audio == "silent" and _learns_silence(clip, run)),
         absent_sound=clip.absent_sound,

@@ -14,7 +14,7 @@ from ltx_core.io.digest import changed, text_digest
 from ltx_core.io.regular import one_line, shown_name
 from ltx_core.media.audio import has_sound
 from ltx_core.media.captions import caption_file, read_captions
-from ltx_core.media.clip import check_mask, keyed
+from ltx_core.media.clip import check_mask, check_reference, keyed
 from ltx_core.media.errors import MediaError
 from ltx_core.media.find import OTHER_IMAGES, is_image
 from ltx_core.media.probe import MediaInfo, probe_media
@@ -76,6 +76,8 @@ class Probe(Stage[ProbeConfig, Media]):
             observed[dataset.id] = {"captions": how, "footage": footage_digests(dataset, run.memo)}
             if dataset.audio.audio_dir is not None:
                 observed[dataset.id]["missing_sound"] = dataset.audio.missing_audio
+            if dataset.reference is not None and dataset.reference.reference_dir is not None:
+                observed[dataset.id]["missing_reference"] = dataset.reference.missing_reference
         run.memo.save()
         return {"datasets": observed}
 
@@ -242,7 +244,7 @@ def _covers(dataset: DatasetSpec) -> Iterator[str]:
 
 
 def named(clip: Clip, row: Media, spec: DatasetSpec) -> Clip:
-    """The clip with the names of the file it was found in this time, and that file's mask."""
+    """The clip with the names of the file it was found in this time, and that file's mask and reference."""
     start = clip.clip_id.partition("@")[2]
     made = clip.model_copy(
         update={
@@ -255,9 +257,25 @@ def named(clip: Clip, row: Media, spec: DatasetSpec) -> Clip:
             "repeats": spec.repeats,
             "mask_key": row.mask_key,
             "mask_path": row.mask_path,
+            **_reference_of(row, spec),
         }
     )
-    return made if row.mask_key is None else made.model_copy(update={"clip_key": keyed(made)})
+    if made.mask_key is None and made.reference is None:
+        return made
+    return made.model_copy(update={"clip_key": keyed(made)})
+
+
+def _reference_of(row: Media, spec: DatasetSpec) -> dict[str, Any]:
+    """Return the fields of a clip of the file that say what its reference is; nothing without one."""
+    wanted = spec.reference
+    if wanted is None or (wanted.derive is None and row.reference_key is None):
+        return {}
+    return {
+        "reference": wanted.derive or "file",
+        "reference_downscale": wanted.downscale_factor,
+        "reference_key": row.reference_key,
+        "reference_path": row.reference_path,
+    }
 
 
 def renamed(one: Quarantined, row: Media) -> Quarantined:
@@ -278,9 +296,10 @@ def files_beside(source: Source, info: MediaInfo, store: ItemStore, run: StageRu
     """What the video's row says of them.
 
     Raises:
-        MediaError: NO_SOUND or BAD_MASK, one is missing, ambiguous or not what it should be; or it cannot be read.
+        MediaError: NO_SOUND, BAD_MASK, NO_REFERENCE or BAD_REFERENCE, one is missing, ambiguous or not what it should
+            be; or it cannot be read.
     """
-    return _audio(source, info, store, run) | _mask(source, info, store, run)
+    return _audio(source, info, store, run) | _mask(source, info, store, run) | _reference(source, info, store, run)
 
 
 def _audio(source: Source, info: MediaInfo, store: ItemStore, run: StageRun[Any]) -> dict[str, str]:
@@ -330,6 +349,38 @@ def _mask(source: Source, info: MediaInfo, store: ItemStore, run: StageRun[Any])
 
     store.get_or_compute(text_digest("mask", mask.digest, mask.path.suffix.lower(), repr(size), run.version), look)
     return {"mask_key": mask.digest, "mask_path": str(mask.path)}
+
+
+def _reference(source: Source, info: MediaInfo, store: ItemStore, run: StageRun[Any]) -> dict[str, str]:
+    """Return the fields of the row that name the reference that the dataset has for this video; none if it has no such
+    folder.
+
+    Raises:
+        MediaError: NO_REFERENCE or BAD_REFERENCE, there is none though one is wanted, or several, or it has another
+            shape; or it cannot be read.
+    """
+    spec = source.dataset.reference
+    if spec is None or spec.reference_dir is None or (not source.references and spec.missing_reference == "without"):
+        return {}
+    if len(source.references) != 1:
+        names = ", ".join(one.path.name for one in source.references)
+        reason = QuarantineReason.BAD_REFERENCE if names else QuarantineReason.NO_REFERENCE
+        raise MediaError(
+            reason,
+            f"{source.relpath} has {names or 'no reference of its name'} in {spec.reference_dir}; one is wanted, such "
+            f"as {PurePosixPath(source.relpath).with_suffix('.mp4')}. Put it there, or set "
+            f"reference.missing_reference: without.",
+        )
+    (reference,) = source.references
+    file, size = _readable(reference), (info.width, info.height)
+
+    def look() -> dict[str, bool]:
+        read_file(run, "probing references", file, check_reference, reference.path, size)
+        return {"fits": True}
+
+    suffix = reference.path.suffix.lower()
+    store.get_or_compute(text_digest("reference", reference.digest, suffix, repr(size), run.version), look)
+    return {"reference_key": reference.digest, "reference_path": str(reference.path)}
 
 
 def _readable(file: FileBeside) -> Mapping[Path, str]:

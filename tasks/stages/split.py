@@ -72,7 +72,9 @@ class Split(Stage[SplitConfig, Clip]):
         """Settings by which each dataset is cut, repeated and held out."""
         fields, datasets = SPLIT_FIELDS | {"repeats", "eval_fraction", *USES}, run.shared.datasets
         elsewhere = {d.id: {"sound": "elsewhere"} for d in datasets if d.audio.audio_dir is not None}
-        return {"datasets": {d.id: _settings(d, fields) | elsewhere.get(d.id, {}) for d in datasets}}
+        references = {d.id: _references(d) for d in datasets if d.reference is not None}
+        own = {d.id: elsewhere.get(d.id, {}) | references.get(d.id, {}) for d in datasets}
+        return {"datasets": {d.id: _settings(d, fields) | own[d.id] for d in datasets}}
 
     def warnings(self, run: StageRun[SplitConfig]) -> Sequence[str]:
         """Numbers of frames that the VAE does not have."""
@@ -167,7 +169,8 @@ def _cut_files(media: Sequence[Media], run: StageRun[SplitConfig], store: ItemSt
     jobs: dict[str, FileJob] = {}
     for row in media:
         spec = _images_alone(run.shared.dataset(row.dataset))
-        settings = json.dumps(_settings(spec, SPLIT_FIELDS), separators=(",", ":"), ensure_ascii=False)
+        downscale = {"downscale": spec.downscale_factor} if spec.downscale_factor > 1 else {}
+        settings = json.dumps(_settings(spec, SPLIT_FIELDS) | downscale, separators=(",", ":"), ensure_ascii=False)
         key = text_digest(row.media_key, settings, repr(thresholds), run.version)
         keys.append(key)
         placed = row.model_copy(update=PLACEHOLDER | {"path": row.path})
@@ -224,6 +227,12 @@ def _settings(spec: DatasetSpec, fields: set[str]) -> dict[str, Any]:
     fields = {name for name in fields if name not in USES or getattr(spec, name) != USES[name]}
     hidden = {"audio": {"audio_dir", "missing_audio", "silence"}}
     return spec.model_dump(mode="json", include=fields | extra, exclude=hidden, by_alias=True)
+
+
+def _references(spec: DatasetSpec) -> dict[str, Any]:
+    """Return the way in which a dataset makes its references, for its key; files are known by their content."""
+    assert spec.reference is not None  # of datasets that have some
+    return {"reference": spec.reference.model_dump(mode="json", include={"derive", "downscale_factor"})}
 
 
 def _hold_out(clips: Sequence[Clip], shared: Shared) -> list[Clip]:

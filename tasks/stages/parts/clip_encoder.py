@@ -57,7 +57,8 @@ def decoded_clips(
         limits = limits_of(Path(clip.path), seconds, min(workers, len(clips)))
         apart = partial(read_apart, limits, leaving.check, decode, clip)
         whole: WholeClip = read_unchanged(clip_files(clip), run.memo, apart)
-        return Decoded(key, torch.from_numpy(whole.frames), _tensor(whole.sound), _tensor(whole.weights))
+        reference = None if whole.reference is None else torch.from_numpy(whole.reference)
+        return Decoded(key, torch.from_numpy(whole.frames), _tensor(whole.sound), _tensor(whole.weights), reference)
 
     window = Window(workers, config.decode_ahead_mib * MIB)
     ahead = run_ahead(
@@ -82,7 +83,8 @@ def _tensor(array: npt.NDArray[np.float32] | None) -> torch.Tensor | None:
 
 def _num_bytes(item: tuple[str, Clip]) -> int:
     _, clip = item
-    return 3 * clip.num_frames * clip.height * clip.width + round(AUDIO_BYTES * clip_seconds(clip))
+    pixels = sum(shape.frames * shape.height * shape.width for shape in _shapes(clip))
+    return 3 * pixels + round(AUDIO_BYTES * clip_seconds(clip))
 
 
 def clip_encoder(clips: Sequence[Clip], run: StageRun[EncodeLatentsConfig]) -> ClipEncoder:
@@ -135,7 +137,7 @@ def info(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     return {
         "video_shape": list(tensors["video"].shape),
         "audio_tokens": tensors["audio"].shape[0] if "audio" in tensors else 0,
-    }
+    } | ({"reference_shape": list(tensors["reference"].shape)} if "reference" in tensors else {})
 
 
 def is_finite(tensors: Mapping[str, Tensor]) -> bool:
@@ -143,8 +145,11 @@ def is_finite(tensors: Mapping[str, Tensor]) -> bool:
     return all(bool(tensor.isfinite().all()) for tensor in tensors.values())
 
 
-def _shape(clip: Clip) -> PixelShape:
-    return PixelShape(clip.num_frames, clip.height, clip.width)
+def _shapes(clip: Clip) -> list[PixelShape]:
+    """Of everything that the video VAE encodes of a clip: its frames, and its reference."""
+    width, height = clip.reference_size
+    reference = [] if clip.reference is None else [PixelShape(clip.num_frames, height, width)]
+    return [PixelShape(clip.num_frames, clip.height, clip.width), *reference]
 
 
 def _batch_size(shape: PixelShape, device: torch.device, run: StageRun[EncodeLatentsConfig]) -> int:
@@ -155,7 +160,7 @@ def _batch_size(shape: PixelShape, device: torch.device, run: StageRun[EncodeLat
 def _plans(vae: Any, clips: Sequence[Clip], run: StageRun[EncodeLatentsConfig]) -> dict[PixelShape, VaeMemory]:
     options = vae_options(run.shared.memory, run.config.tile_size, run.config.tile_overlap)
     plans = {}
-    for shape in sorted({_shape(clip) for clip in clips}):
+    for shape in sorted({shape for clip in clips for shape in _shapes(clip)}):
         batch = _batch_size(shape, vae.device, run)
         work = VaeWork.of(vae, shape, decodes=False, batch=batch, asked=options)
         found = plan(work, free_bytes(vae.device))
@@ -168,7 +173,8 @@ def _compiled_shapes(
     vae: Any, clips: Sequence[Clip], plans: Mapping[PixelShape, VaeMemory], run: StageRun[EncodeLatentsConfig]
 ) -> frozenset[PixelShape]:
     """Those that are worth it; chunks run layer by layer, and are not compiled."""
-    whole = [_shape(clip) for clip in clips if plans[_shape(clip)].chunk_frames is None]
+    shapes = [shape for clip in clips for shape in _shapes(clip)]
+    whole = [shape for shape in shapes if plans[shape].chunk_frames is None]
     compiled = shapes_to_compile(whole, run.config.compile, vae.device)
     for shape in sorted(compiled):
         run.progress.note(f"video VAE, {'x'.join(map(str, shape))}: compiled, which takes a while at its first clip")
@@ -196,7 +202,7 @@ def with_other_audio_rows(
             refused[key] = error
             continue
         before = reader.read(run.workspace.relative(entry.shard), entry.offset, entry.size, entry.sha256)
-        made = {"video": before["video"].clone()}
+        made = {name: before[name].clone() for name in ("video", "reference") if name in before}
         if sound is not None:
             made["audio"] = encode_audio(audio_vae, torch.from_numpy(sound).to(device), mel).float().cpu()
         if mask is not None:

@@ -12,7 +12,15 @@ from ltx_core.io.digest import DigestMemo, file_digest
 from ltx_core.io.regular import is_plain_name, open_regular, shown_name
 from ltx_core.media.captions import caption_file
 from ltx_core.media.errors import MediaError
-from ltx_core.media.find import find_audios, find_masks, find_media, find_others, is_mask_name
+from ltx_core.media.find import (
+    MASK_ENDING,
+    REFERENCE_ENDING,
+    find_audios,
+    find_masks,
+    find_media,
+    find_others,
+    find_references,
+)
 from tasks.runtime.workspace import is_own_folder, workspace_around
 
 UNREADABLE, CHANGING = "unreadable", "changing"
@@ -20,7 +28,7 @@ UNREADABLE, CHANGING = "unreadable", "changing"
 
 
 class FileBeside(NamedTuple):
-    """A sound or a mask that belongs to a video."""
+    """A sound, a mask or a reference that belongs to a video."""
 
     path: Path
     digest: str
@@ -39,6 +47,8 @@ class Source:
     """Those of the dataset's `audio_dir` that bear its name; one is wanted, if there is such a folder."""
     masks: tuple[FileBeside, ...] = ()
     """Those of its `mask_dir`; one at most is wanted."""
+    references: tuple[FileBeside, ...] = ()
+    """Those of its `reference_dir`; one is wanted, if there is such a folder."""
 
 
 class Found(NamedTuple):
@@ -49,6 +59,7 @@ class Found(NamedTuple):
     sounds: dict[str, list[Path]]
     """By the name of the video."""
     masks: dict[str, list[Path]]
+    references: dict[str, list[Path]]
 
 
 def find_files(dataset: DatasetSpec) -> Found:
@@ -81,14 +92,21 @@ def find_files(dataset: DatasetSpec) -> Found:
         if dataset.mask_dir is None
         else find_masks(dataset.mask_dir, beside=dataset.mask_dir == root, left_out=is_own_folder)
     )
-    return Found(found, sounds, masks)
+    folder = reference_folder(dataset)
+    references = {} if folder is None else find_references(folder, beside=folder == root, left_out=is_own_folder)
+    return Found(found, sounds, masks, references)
+
+
+def reference_folder(dataset: DatasetSpec) -> Path | None:
+    """The folder of a dataset's references, if they are files."""
+    return None if dataset.reference is None else dataset.reference.reference_dir
 
 
 def media_files(dataset: DatasetSpec) -> list[Path]:
-    """Return the videos and images of a dataset, masks left out; none where its folder is not there."""
+    """Return the videos and images of a dataset, masks and references left out; none where its folder is not there."""
     root = dataset.instance_data_dir
     found = find_media(root, is_own_folder) if root.is_dir() else []
-    return [path for path in found if not _is_mask(path, dataset)]
+    return [path for path in found if not _is_beside(path, dataset)]
 
 
 def find_sources(dataset: DatasetSpec, memo: DigestMemo) -> Iterator[Source]:
@@ -98,7 +116,7 @@ def find_sources(dataset: DatasetSpec, memo: DigestMemo) -> Iterator[Source]:
         DataError: as for `find_files`.
     """
     root = dataset.instance_data_dir
-    found, sounds, masks = find_files(dataset)
+    found, sounds, masks, references = find_files(dataset)
     for path in found:
         relpath = path.relative_to(root)
         name = relpath.with_suffix("").as_posix()
@@ -113,6 +131,7 @@ def find_sources(dataset: DatasetSpec, memo: DigestMemo) -> Iterator[Source]:
             caption_digest(dataset, path),
             sounds=tuple(FileBeside(one, _digest(one, memo)) for one in sounds.get(name, ())),
             masks=tuple(FileBeside(one, _digest(one, memo)) for one in masks.get(name, ())),
+            references=tuple(FileBeside(one, _digest(one, memo)) for one in references.get(name, ())),
         )
 
 
@@ -122,6 +141,7 @@ def folders_of(dataset: DatasetSpec) -> dict[str, Path]:
         "instance_data_dir": dataset.instance_data_dir,
         "audio.audio_dir": dataset.audio.audio_dir,
         "mask_dir": dataset.mask_dir,
+        "reference.reference_dir": reference_folder(dataset),
     }
     return {option: folder for option, folder in named.items() if folder is not None}
 
@@ -150,27 +170,35 @@ def ignored_files(dataset: DatasetSpec) -> dict[str, list[Path]]:
     if masks is not None and masks.is_dir():
         found = find_masks(masks, beside=masks == root, left_out=is_own_folder)
         known |= {path for paths in found.values() for path in paths}
+    references = reference_folder(dataset)
+    if references is not None and references.is_dir():
+        found = find_references(references, beside=references == root, left_out=is_own_folder)
+        known |= {path for paths in found.values() for path in paths}
     return find_others(root, known, is_own_folder)
 
 
 def footage_digests(dataset: DatasetSpec, memo: DigestMemo) -> dict[str, Any]:
-    """Digests of a dataset's files, captions, sounds and masks, by file, so that a plan can name what changed; and its
+    """Digests of a dataset's files and of what lies beside them, by file, so that a plan can name what changed; and its
     folders, since rows say where files lie. A digest of a caption that there is not is `none`."""
     files = {}
     for source in find_sources(dataset, memo):
         parts = {"media": source.media_digest, "caption": source.caption_digest}
         parts |= {f"sound {one.path.name}": one.digest for one in source.sounds}
         parts |= {f"mask {one.path.name}": one.digest for one in source.masks}
+        parts |= {f"reference {one.path.name}": one.digest for one in source.references}
         files[source.relpath] = parts
     return {"folders": {option: str(folder) for option, folder in folders_of(dataset).items()}, "files": files}
 
 
-def _is_mask(path: Path, dataset: DatasetSpec) -> bool:
-    """True if a video in the footage's folder is a mask of another."""
-    folder = dataset.mask_dir
-    if folder is None or not path.is_relative_to(folder):
-        return False
-    return folder != dataset.instance_data_dir or is_mask_name(path.stem)
+def _is_beside(path: Path, dataset: DatasetSpec) -> bool:
+    """True if a video in the footage's folder is a mask or a reference of another."""
+    folders = {MASK_ENDING: dataset.mask_dir, REFERENCE_ENDING: reference_folder(dataset)}
+    return any(
+        folder is not None
+        and path.is_relative_to(folder)
+        and (folder != dataset.instance_data_dir or path.stem.lower().endswith(ending))
+        for ending, folder in folders.items()
+    )
 
 
 def _digest(path: Path, memo: DigestMemo) -> str:

@@ -212,7 +212,7 @@ def known_buckets(shared: Shared, inputs: Inputs) -> tuple[tuple[Bucket, ...], b
 
 def _expected(dataset: DatasetSpec) -> Bucket:
     video = dataset.video
-    width, height = bucket_size(*WIDE, max(dataset.resolutions), dataset.resolution_type)
+    width, height = bucket_size(*WIDE, max(dataset.resolutions), dataset.resolution_type, dataset.downscale_factor)
     longest = video.frame_counts[0]
     if video.bucket_strategy == "resolution_frames":
         longest = video.max_frames or longest

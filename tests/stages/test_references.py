@@ -1,0 +1,76 @@
+"""References of clips: from a file beside each, or made of the clips, to latents beside those of the video."""
+
+import shutil
+
+import pytest
+import torch
+
+from datasets_spec import QuarantineReason
+from ltx_core.store.tensor_items import ShardReader
+from tests.stages.bench import SCENES, Bench, Results, computed, set_aside, write_clip
+
+pytestmark = pytest.mark.whole
+
+UP_TO_LATENTS = {"probe": 0, "split": 0, "embed_text": 0}
+
+
+def tensors(bench: Bench, results: Results) -> dict[str, dict[str, torch.Tensor]]:
+    """By scene."""
+    reader = ShardReader(bench.workspace)
+    return {
+        row.clip_id.removeprefix("set/").partition(".mp4")[0]: reader.read(row.shard, row.offset, row.size, row.sha256)
+        for row in results["encode_latents"].manifest
+    }
+
+
+def test_references_from_files(own: Bench) -> None:
+    """They are no footage, they become latents of their own, and another one encodes its own clip alone."""
+    before = tensors(own, own.run())
+    for scene in SCENES:
+        shutil.copy(own.footage / f"{scene}.mp4", own.footage / f"{scene}_reference.mp4")
+    shutil.copy(own.footage / f"{SCENES[1]}.mp4", own.footage / f"{SCENES[0]}_reference.mp4")
+    bench = own.set(datasets__0__reference__reference_dir=str(own.footage))
+    results = bench.run()
+    assert results["probe"].summary.num_in == len(SCENES)
+    made = tensors(bench, results)
+    assert all(torch.equal(made[scene][name], before[scene][name]) for scene in SCENES for name in before[scene])
+    assert torch.equal(made[SCENES[1]]["reference"], made[SCENES[1]]["video"]), "the same pixels, the same latent"
+    assert torch.equal(made[SCENES[0]]["reference"], made[SCENES[1]]["video"])
+    assert all(row.reference_shape == row.video_shape for row in results["encode_latents"].manifest)
+
+    shutil.copy(own.footage / f"{SCENES[2]}.mp4", own.footage / f"{SCENES[0]}_reference.mp4")
+    again = bench.but().run()
+    assert computed(again)["encode_latents"] == 1
+    assert torch.equal(tensors(bench, again)[SCENES[0]]["reference"], made[SCENES[2]]["video"])
+
+
+def test_derived_references_are_smaller_by_their_factor(own: Bench) -> None:
+    bench = own.set(datasets__0__reference={"derive": "edges", "downscale_factor": 2})
+    results = bench.run()
+    for row in results["encode_latents"].manifest:
+        assert (row.video_shape[1:], row.reference_shape[1:]) == ([2, 2, 2], [2, 1, 1])
+    first = tensors(bench, results)
+    other = bench.set(datasets__0__reference={"derive": "gray", "downscale_factor": 2})
+    gray = other.run()
+    assert computed(gray) == UP_TO_LATENTS | {"split": 0, "encode_latents": len(SCENES)}
+    assert not torch.equal(tensors(other, gray)[SCENES[0]]["reference"], first[SCENES[0]]["reference"])
+
+
+def test_references_that_cannot_be_used(own: Bench) -> None:
+    folder = own.footage.parent / "references"
+    folder.mkdir()
+    for scene in SCENES[2:]:
+        shutil.copy(own.footage / f"{scene}.mp4", folder)
+    write_clip(folder, f"{SCENES[1]}.mp4", SCENES[1], width=128)
+    write_clip(folder, f"{SCENES[2]}_reference.mp4", SCENES[2])
+    bench = own.set(datasets__0__reference__reference_dir=str(folder), limits__max_quarantined_fraction=0.9)
+    found = {row.source.removesuffix(".mp4"): row for row in set_aside(bench.run("probe")["probe"])}
+    assert {scene: row.reason for scene, row in found.items()} == {
+        SCENES[0]: QuarantineReason.NO_REFERENCE,
+        SCENES[1]: QuarantineReason.BAD_REFERENCE,
+        SCENES[2]: QuarantineReason.BAD_REFERENCE,
+    }
+    without = bench.set(datasets__0__reference__missing_reference="without").run()
+    rows = {row.clip_id.partition(".mp4")[0].removeprefix("set/"): row for row in without["encode_latents"].manifest}
+    assert rows[SCENES[0]].reference_shape == []
+    assert rows[SCENES[3]].reference_shape == rows[SCENES[3]].video_shape
