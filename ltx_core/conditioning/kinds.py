@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ltx_core.conditioning.reference import Reference
 from ltx_core.conditioning.state import Leaning, SampleState
 from ltx_core.denoiser.tokens import pack_video
 from ltx_core.errors import ConfigError, ShapeError
@@ -187,7 +188,7 @@ def outside(region: tuple[float, float, float, float], grid: LatentShape) -> Ten
     return 1 - (touched_rows[:, None] & touched_columns).float().expand(grid)
 
 
-Conditioning = Text | FirstFrame | Prefix | Mask | Sound
+Conditioning = Text | FirstFrame | Prefix | Mask | Sound | Reference
 
 MODES: dict[str, tuple[type, ...]] = {
     "t2v": (),
@@ -195,5 +196,6 @@ MODES: dict[str, tuple[type, ...]] = {
     "s2v": (Sound,),
     "extend": (Prefix,),
     "inpaint": (Mask,),
+    "reference": (Reference,),
 }
 """What each mode is given beside its text."""

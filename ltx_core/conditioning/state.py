@@ -20,6 +20,8 @@ class StreamState:
     """What tokens that are known in part lean to; none of them in `clean`."""
     context: Tensor | None = None
     """[B, S, D] text context, once a text is applied."""
+    appended: Tensor | None = None
+    """[1, 3, R, 2] positions of the last R tokens, if these are not of the sample but beside it, as a reference is."""
 
     def known(self, tokens: Tensor, where: Tensor) -> "StreamState":
         """This stream with `tokens` [B, T, C] put `where` [B, T] is true, and held from now on."""
@@ -28,7 +30,9 @@ class StreamState:
     def to(self, device: torch.device) -> "StreamState":
         """This stream on a device; the context stays where it is."""
         leaning = None if self.leaning is None else self.leaning.to(device)
-        return replace(self, tokens=self.tokens.to(device), clean=self.clean.to(device), leaning=leaning)
+        appended = None if self.appended is None else self.appended.to(device)
+        tokens, clean = self.tokens.to(device), self.clean.to(device)
+        return replace(self, tokens=tokens, clean=clean, leaning=leaning, appended=appended)
 
 
 @dataclass(frozen=True)

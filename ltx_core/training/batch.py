@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ltx_core.conditioning.kinds import mask_tokens, prefix_tokens
+from ltx_core.conditioning.reference import downscale_factor, reference_positions
 from ltx_core.denoiser.tokens import audio_positions, first_frame_keyframes, pack_video, video_positions
-from ltx_core.errors import DataError
+from ltx_core.errors import DataError, ShapeError
 from ltx_core.flow_matching.path import add_noise, draw_noise, velocity_target
 from ltx_core.shapes import LatentShape, audio_latent_frames
 from ltx_core.training.draws import Draw
@@ -44,6 +45,22 @@ class NoisyStream:
     def to(self, device: torch.device | str) -> Self:
         """The same on `device`; from pinned memory the copy runs beside what follows."""
         return self._each(lambda tensor: _to(tensor, device))
+
+    def followed_by(self, tokens: Tensor, positions: Tensor) -> "NoisyStream":
+        """The video stream with clean tokens [B, R, C] after its own, at time 0 and without loss, at positions
+        [B, 3, R, 2]."""
+        zeros = tokens.new_zeros(tokens.shape[:2])
+        times = self.timesteps if self.timesteps.ndim == 2 else self.timesteps[:, None].expand(self.noisy.shape[:2])
+        marks = self.keyframes
+        return NoisyStream(
+            noisy=torch.cat([self.noisy, tokens], dim=1),
+            target=torch.cat([self.target, torch.zeros_like(tokens)], dim=1),
+            weight=torch.cat([self.weight, zeros], dim=1),
+            sigma=self.sigma,
+            timesteps=torch.cat([times, zeros], dim=1),
+            positions=torch.cat([self.positions, positions], dim=2),
+            keyframes=None if marks is None else torch.cat([marks, zeros[:, :, None]], dim=1),
+        )
 
     def pinned(self) -> Self:
         """The same in host memory that a GPU can fetch from by itself."""
@@ -128,7 +145,7 @@ def collate(
 
     Raises:
         DataError: a latent is not finite or does not have the shape that its clip has; names the clip. The batch mixes
-            clips with and without audio.
+            clips with and without audio, or with and without references.
     """
     loaded = [source.load(sample.clip_id) for sample in samples]
     shape = _common_shape(samples, loaded)
@@ -137,6 +154,8 @@ def collate(
     clean = [_finite(s, x["video"]) for s, x in zip(samples, loaded, strict=True)]
     counted = torch.stack([_counted(s, x, shape) for s, x in zip(samples, loaded, strict=True)])
     video = _noisy_video(clean, counted, draws, shape, samples[0].frame_rate)
+    if references := _references(samples, loaded):
+        video = _with_references(video, references, samples, shape, draws[0])
     audio = None
     if audio_channels is not None and _have_audio(samples, loaded):
         sounds = [_audio(s, x, (num_audio, audio_channels)) for s, x in zip(samples, loaded, strict=True)]
@@ -168,6 +187,35 @@ def _noisy_video(
         positions=video_positions(shape, frame_rate, len(draws)),
         keyframes=first_frame_keyframes(shape, len(draws)),
     )
+
+
+def _references(samples: Sequence[SampleInfo], loaded: Sequence[dict[str, Tensor]]) -> list[Tensor]:
+    """References [C, F, H, W] of these clips: of all of them, or none."""
+    found = [_finite(s, x["reference"]) for s, x in zip(samples, loaded, strict=True) if "reference" in x]
+    shapes = {tuple(one.shape) for one in found}
+    if len(shapes) > 1 or (found and len(found) < len(samples)):
+        raise DataError(
+            f"a batch mixes clips with references of several shapes, or with and without them: "
+            f"{', '.join(sample.clip_id for sample in samples)}; encode them again with --force"
+        )
+    return found
+
+
+def _with_references(
+    video: NoisyStream, references: Sequence[Tensor], samples: Sequence[SampleInfo], shape: LatentShape, first: Draw
+) -> NoisyStream:
+    """The stream and its clean references; without them where the first sample drops its own, because all samples of a
+    batch are equally long. Source: Lightricks' trainer, which draws once a batch."""
+    if first.reference_dropped:
+        return video
+    latents = torch.stack(list(references))
+    reference = LatentShape(*latents.shape[2:])
+    try:
+        factor = downscale_factor(shape, reference)
+    except ShapeError as error:
+        raise DataError(f"clip {samples[0].clip_id}: {error}; encode it again with --force") from error
+    positions = reference_positions(reference, factor, samples[0].frame_rate, len(samples))
+    return video.followed_by(pack_video(latents), positions)
 
 
 def _counted(sample: SampleInfo, loaded: dict[str, Tensor], shape: LatentShape) -> Tensor:

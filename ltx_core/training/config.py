@@ -158,6 +158,15 @@ class PlainSettings(Schedule):
         "generate video for audio.",
     )
 
+    reference_dropout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        exclude_if=lambda value: not value,  # so that keys of runs without it stay what they were
+        description="Probability that a batch of clips with references (`datasets[].reference`) is trained without "
+        "them.",
+    )
+
     dtype: Literal["bf16", "fp32"] = Field(
         default="bf16", description="Precision in which the frozen base model is computed."
     )

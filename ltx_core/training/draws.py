@@ -32,6 +32,8 @@ class Draw:
     """The clip's sound is given clean at sigma 0 and carries no loss: sound to video."""
     picture_given: ImageGiven = "nothing"
     """The same of the picture by its name: one latent frame may be a first frame or a short prefix."""
+    reference_dropped: bool = False
+    """True if a reference that the clip has is left out; that of the first clip of a batch decides for all."""
 
 
 class _ImageDraw(TypedDict):
@@ -63,6 +65,7 @@ def train_draw(occurrence: SampleOccurrence, settings: TrainSettings, video_toke
         video_noise=generator("noise/video"),
         audio_noise=generator("noise/audio"),
         audio_given=_audio_is_given(occurrence, settings),
+        reference_dropped=_chance(occurrence, settings, "reference_dropout") < settings.reference_dropout,
         **_given(sample, _chance(occurrence, settings, "first_frame"), settings),
     )
 
@@ -109,6 +112,7 @@ def eval_draw(sample: SampleInfo, sigma: float, settings: TrainSettings) -> Draw
         video_noise=generator("noise/video"),
         audio_noise=generator("noise/audio"),
         audio_given=chance("audio_given") < settings.audio_conditioning_probability,
+        reference_dropped=chance("reference_dropout") < settings.reference_dropout,
         **_given(sample, chance("first_frame"), settings),
     )
 

@@ -102,7 +102,8 @@ def _mode(clip: SampleInfo, sigma: float, objective: Objective) -> str:
     """Name of the conditioning of a clip at a noise level."""
     draw = eval_draw(clip, sigma, objective.settings)
     heard = draw.audio_given and clip.has_sound and objective.audio_channels is not None
-    return f"{draw.picture_given}_and_sound" if heard else draw.picture_given
+    follows = clip.reference is not None and not draw.reference_dropped
+    return draw.picture_given + "_and_sound" * heard + "_and_reference" * follows
 
 
 def _summed_up(found: torch.Tensor, modes: Sequence[str], settings: TrainSettings) -> EvalLoss:
@@ -117,4 +118,4 @@ def _summed_up(found: torch.Tensor, modes: Sequence[str], settings: TrainSetting
     video, heard_audio = means.pop("video"), means.pop("audio", None)
     total = video + settings.audio_loss_weight * (heard_audio or 0.0)
     given = settings.first_frame_probability, settings.prefix_probability, settings.audio_conditioning_probability
-    return EvalLoss(total, video, heard_audio, means if any(given) else {})
+    return EvalLoss(total, video, heard_audio, means if any(given) or len(set(modes)) > 1 else {})

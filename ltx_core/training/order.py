@@ -35,7 +35,8 @@ class EpochPlan:
 
     An epoch has every clip `repeats` times. A batch holds clips of one bucket and one frame rate, so that video and
     audio lengths agree, and with `by_audio` clips that have sound or clips that have none, because a forward runs the
-    sound's stream for all of them or for none. A bucket's last batch may be short; no clip is dropped to fill it or
+    sound's stream for all of them or for none; likewise clips that have references of one shape, or that have none. A
+    bucket's last batch may be short; no clip is dropped to fill it or
     repeated beyond its count.
     """
 
@@ -74,7 +75,10 @@ class EpochPlan:
     def _kind(self, sample: SampleInfo) -> tuple[str, ...]:
         """With sound it is named as before there were others, so that the order of such clips stays what it was."""
         without = self.by_audio and not sample.has_sound
-        return sample.bucket, str(sample.frame_rate), *(["without sound"] if without else [])
+        told = ["without sound"] if without else []
+        if sample.reference is not None:
+            told.append(f"reference {tuple(sample.reference)}")
+        return sample.bucket, str(sample.frame_rate), *told
 
 
 @lru_cache(maxsize=4)

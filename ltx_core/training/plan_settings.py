@@ -163,6 +163,8 @@ class Bucket:
     frame_rate: float
     occurrences: int
     """In an epoch; a batch is no larger."""
+    reference_tokens: int = 0
+    """Of the references that its clips have; 0 without."""
 
     @property
     def name(self) -> str:
@@ -170,7 +172,7 @@ class Bucket:
         return f"{self.shape.width}x{self.shape.height}@{self.shape.frames}"
 
 
-def bucket_of(name: str, frame_rate: float, occurrences: int) -> Bucket:
+def bucket_of(name: str, frame_rate: float, occurrences: int, reference_tokens: int = 0) -> Bucket:
     """A bucket from its name `WxH@F`.
 
     Raises:
@@ -180,7 +182,7 @@ def bucket_of(name: str, frame_rate: float, occurrences: int) -> Bucket:
     height, _, frames = rest.partition("@")
     if not (width.isdecimal() and height.isdecimal() and frames.isdecimal()):
         raise ConfigError(f"bucket {name!r}; a name such as 832x480@17 is wanted")
-    return Bucket(PixelShape(int(frames), int(height), int(width)), frame_rate, occurrences)
+    return Bucket(PixelShape(int(frames), int(height), int(width)), frame_rate, occurrences, reference_tokens)
 
 
 def batch_shape(settings: TrainSettings, bucket: Bucket) -> BatchShape:
@@ -188,10 +190,10 @@ def batch_shape(settings: TrainSettings, bucket: Bucket) -> BatchShape:
     sound = settings.modalities != "video"
     return BatchShape(
         size=min(settings.batch_size, bucket.occurrences),
-        video_tokens=bucket.shape.floored().latent().tokens,
+        video_tokens=bucket.shape.floored().latent().tokens + bucket.reference_tokens,
         audio_tokens=audio_latent_frames(bucket.shape.frames / bucket.frame_rate) if sound else 1,
         text_tokens=TEXT_TOKENS,
-        by_token=bool(settings.first_frame_probability or settings.prefix_probability),
+        by_token=bool(settings.first_frame_probability or settings.prefix_probability or bucket.reference_tokens),
     )
 
 

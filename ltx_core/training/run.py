@@ -10,7 +10,9 @@ import torch
 
 from ltx_core.adapters.lora import add_lora, linear_layers, target_modules
 from ltx_core.adapters.lycoris_layout import lycoris_layers
+from ltx_core.adapters.reference_header import reference_header
 from ltx_core.adapters.trained import PlainLora, TrainedAdapter, check_export
+from ltx_core.conditioning.reference import downscale_factor
 from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.engine.assemble import set_policies, weight_stream
 from ltx_core.engine.compiling import deterministic_kernels
@@ -32,8 +34,8 @@ from ltx_core.training.modalities import as_heard
 from ltx_core.training.objective import Objective
 from ltx_core.training.optimizer import make_optimizer, restore_moments
 from ltx_core.training.order import epoch_plan, in_steps
-from ltx_core.training.plan_settings import check_shares, engine_options
-from ltx_core.training.samples import SampleSource
+from ltx_core.training.plan_settings import bucket_of, check_shares, engine_options
+from ltx_core.training.samples import SampleInfo, SampleSource
 from ltx_core.training.state import (
     LORA_FILE,
     checkpoint_folder,
@@ -223,12 +225,31 @@ def prepare(job: TrainJob, root: Path, digest: str, history: History, progress: 
         history=history,
         checkpoints=root,
         config_digest=digest,
-        provenance=job.provenance,
+        provenance=job.provenance | _reference_header(plan.samples),
         progress=progress,
         ranks=job.ranks,
         memory_advice=job.memory_advice,
         samples=job.samples if settings.samples.are_made_in(settings.steps) else None,
     )
+
+
+def _reference_header(samples: Sequence[SampleInfo]) -> dict[str, str]:
+    """Return the header strings of a LoRA that say what its references are; none without any.
+
+    Raises:
+        ConfigError: they are smaller than their clips by several factors, of which a header has one.
+    """
+    factors = {
+        downscale_factor(bucket_of(s.bucket, s.frame_rate, 1).shape.latent(), s.reference)
+        for s in samples
+        if s.reference is not None
+    }
+    if len(factors) > 1:
+        raise ConfigError(
+            f"clips have references that are smaller by {sorted(factors)}; a LoRA is for one factor. Set one "
+            f"reference.downscale_factor for all datasets"
+        )
+    return reference_header(*factors) if factors else {}
 
 
 def _load_adapted(job: TrainJob) -> TrainedAdapter:

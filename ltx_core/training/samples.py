@@ -9,6 +9,7 @@ from torch import Tensor
 
 from datasets_spec import Frames, Latent, Text
 from ltx_core.errors import DataError
+from ltx_core.shapes import LatentShape
 from ltx_core.store.features import stored_features
 from ltx_core.store.tensor_items import ShardReader
 
@@ -38,6 +39,9 @@ class SampleInfo:
     caption_dropout: float | None = None
     """Fraction of its occurrences with an empty caption; None: that of the settings."""
 
+    reference: LatentShape | None = None
+    """Of the latent of the video that it is to follow; None without one."""
+
     @property
     def is_one_frame(self) -> bool:
         """True of an image: if its frame were given, nothing would be left to learn."""
@@ -52,8 +56,9 @@ class SampleSource(Protocol):
         """Every clip, both splits."""
 
     def load(self, clip_id: str) -> dict[str, Tensor]:
-        """`video` [C, F, H, W] and, for a clip with sound, `audio` [A, D]: normalised latents. With CREPA, of clips
-        that are trained on, `features` [F, H, W, D'] of the frames that latent frames stand for."""
+        """`video` [C, F, H, W] and, for a clip with sound, `audio` [A, D]: normalised latents; of a clip with a
+        reference, `reference` [C, F, H', W']. With CREPA, of clips that are trained on, `features` [F, H, W, D'] of
+        the frames that latent frames stand for."""
 
     def text(self, caption: str) -> dict[str, Tensor]:
         """Text features of a caption, as `ltx_core.text.contexts` takes them; "" is the empty caption."""
@@ -111,4 +116,5 @@ def _info(row: Latent) -> SampleInfo:
         absent_sound=tuple(row.absent_sound),
         variants=tuple(row.variants),
         caption_dropout=row.caption_dropout,
+        reference=LatentShape(*row.reference_shape[1:]) if row.reference_shape else None,
     )

@@ -218,6 +218,17 @@ class Shared(ConfigModel):
             raise ValueError(f"dataset id {twice[0]!r} is given more than once; ids must differ")
         return self
 
+    @model_validator(mode="after")
+    def _references_agree(self) -> "Shared":
+        factors = {one.id: one.downscale_factor for one in self.datasets if one.reference is not None}
+        if len(set(factors.values())) > 1:
+            told = ", ".join(f"{name} {factor}" for name, factor in factors.items())
+            raise ValueError(
+                f"datasets have references with different downscale_factor ({told}), and a LoRA is for one; give all "
+                f"the same"
+            )
+        return self
+
     def dataset(self, dataset_id: str) -> DatasetSpec:
         """The dataset of that id, which exists because rows name only declared datasets."""
         return next(dataset for dataset in self.datasets if dataset.id == dataset_id)

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from datasets_spec import Checkpoint, Frames, Latent
 from datasets_spec.manifest import rows_digest
-from ltx_core.errors import DataError
+from ltx_core.errors import ConfigError, DataError
 from ltx_core.io.digest import file_digest
 from ltx_core.io.json_file import read_json, write_json
 from ltx_core.io.table_file import write_table
@@ -75,11 +75,16 @@ class TrainLora(Stage[TrainSettings, Checkpoint]):
     artifacts = ("lora.safetensors", "metrics.parquet", "config.json", low_precision.FILE, *SAMPLES)
 
     def prepare(self, run: StageRun[TrainSettings]) -> TrainSettings:
-        """See from the header that the model has the blocks that are named.
+        """See from the header that the model has the blocks that are named, and that what is dropped is there.
 
         Raises:
-            ConfigError: it has not.
+            ConfigError: it has not, or it is not.
         """
+        if run.config.reference_dropout and all(dataset.reference is None for dataset in run.shared.datasets):
+            raise ConfigError(
+                f"train_lora.reference_dropout is {run.config.reference_dropout} and no dataset has a reference; set "
+                f"datasets[].reference or leave it out"
+            )
         num_blocks = int(run.model.arguments("transformer")["num_layers"])
         block_routes(run.config.tread_routes, num_blocks)
         if run.config.crepa is not None:

@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from datasets_spec import QuarantineReason
+from ltx_core.errors import ConfigError
+from ltx_core.io.safetensors import read_header
 from ltx_core.store.tensor_items import ShardReader
+from tasks.stages.render.jobs import final_checkpoint
 from tests.stages.bench import SCENES, Bench, Results, computed, set_aside, write_clip
 
 pytestmark = pytest.mark.whole
@@ -74,3 +77,21 @@ def test_references_that_cannot_be_used(own: Bench) -> None:
     rows = {row.clip_id.partition(".mp4")[0].removeprefix("set/"): row for row in without["encode_latents"].manifest}
     assert rows[SCENES[0]].reference_shape == []
     assert rows[SCENES[3]].reference_shape == rows[SCENES[3]].video_shape
+
+
+def test_an_ic_lora_says_so_in_its_header(own: Bench) -> None:
+    """Trained with all that reads tokens by their number, so that these know of the appended ones."""
+    bench = own.set(
+        datasets__0__reference={"derive": "edges", "downscale_factor": 2},
+        train_lora__reference_dropout=0.5,
+        train_lora__first_frame_probability=0.5,
+        train_lora__batch_size=2,
+        train_lora__tread_routes=[{"selection_ratio": 0.5, "start_layer_idx": 1, "end_layer_idx": -1}],
+        train_lora__rollout={"probability": 1.0, "max_sigma_offset": 0.4, "reflexflow": True},
+    )
+    results = bench.run("train_lora")
+    lora = bench.workspace / final_checkpoint(results["train_lora"].manifest).file
+    header = read_header(lora).metadata
+    assert header["reference_downscale_factor"] == header["reference_spatial_scale_factor"] == "2"
+    with pytest.raises(ConfigError, match="no dataset has a reference"):
+        own.set(train_lora__reference_dropout=0.5).run("train_lora")

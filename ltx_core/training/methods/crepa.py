@@ -112,7 +112,11 @@ class Crepa(TrainingMethod):
         hidden = next(hook.video for hook in forward.hooks if hook.block == block)
         assert hidden is not None  # the transformer has run
         kept = next((route.kept for route in forward.routes if route.first <= block <= route.last), None)
-        aligned = batch_alignment(self.own, self.projector, hidden, features, forward.video.weight, kept)
+        weight = forward.video.weight
+        if extra := weight.shape[1] - features.shape[1] * features.shape[2]:  # a reference's, which come last
+            weight, hidden = weight[:, :-extra], hidden[:, :-extra]
+            kept = None if kept is None else kept[:, :-extra]  # a route keeps all of them
+        aligned = batch_alignment(self.own, self.projector, hidden, features, weight, kept)
         measures = {"crepa/alignment": aligned.score, "crepa/self_similarity": aligned.self_similarity}
         return found._replace(
             terms={**found.terms, self.name: -aligned.score},

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from datasets_spec import DatasetSpec, Manifest
+from datasets_spec import Clip, DatasetSpec, Latent, Manifest
 from ltx_core.checkpoint.expected.tree import flat
 from ltx_core.checkpoint.expected.video_vae import video_vae
 from ltx_core.engine.options import EngineOptions, LayerChoice
@@ -194,12 +194,23 @@ def check_host(
 
 def buckets_of(rows: Sequence[Any]) -> tuple[Bucket, ...]:
     """Of clips or latents that are trained on, with how often an epoch uses each bucket."""
-    occurrences: dict[tuple[str, float], int] = {}
+    occurrences: dict[tuple[str, float, int], int] = {}
     for row in rows:
         if row.split == "train":
-            key = (row.bucket, row.frame_rate)
+            key = (row.bucket, row.frame_rate, _reference_tokens(row))
             occurrences[key] = occurrences.get(key, 0) + row.repeats
-    return tuple(bucket_of(name, rate, number) for (name, rate), number in sorted(occurrences.items()))
+    found = sorted(occurrences.items())
+    return tuple(bucket_of(name, rate, number, reference) for (name, rate, reference), number in found)
+
+
+def _reference_tokens(row: Clip | Latent) -> int:
+    """Of the reference that a clip has; 0 without."""
+    if isinstance(row, Latent):
+        return math.prod(row.reference_shape[1:]) if row.reference_shape else 0
+    if row.reference is None:
+        return 0
+    width, height = row.reference_size
+    return PixelShape(row.num_frames, height, width).latent().tokens
 
 
 def known_buckets(shared: Shared, inputs: Inputs) -> tuple[tuple[Bucket, ...], bool]:
@@ -217,7 +228,9 @@ def _expected(dataset: DatasetSpec) -> Bucket:
     if video.bucket_strategy == "resolution_frames":
         longest = video.max_frames or longest
     rate = SLOWEST / video.frame_stride if video.frame_rate == "native" else video.frame_rate
-    return Bucket(PixelShape(longest, height, width).floored(), rate, 2**20)
+    shape, factor = PixelShape(longest, height, width).floored(), dataset.downscale_factor
+    small = shape._replace(height=height // factor, width=width // factor)
+    return Bucket(shape, rate, 2**20, 0 if dataset.reference is None else small.latent().tokens)
 
 
 def _peaks(
