@@ -75,10 +75,10 @@ class EpochPlan:
     def _kind(self, sample: SampleInfo) -> tuple[str, ...]:
         """With sound it is named as before there were others, so that the order of such clips stays what it was."""
         without = self.by_audio and not sample.has_sound
-        told = ["without sound"] if without else []
+        more = ["without sound"] if without else []
         if sample.reference is not None:
-            told.append(f"reference {tuple(sample.reference)}")
-        return sample.bucket, str(sample.frame_rate), *told
+            more.append(f"reference {tuple(sample.reference)}")
+        return sample.bucket, str(sample.frame_rate), *more
 
 
 @lru_cache(maxsize=4)

@@ -222,9 +222,9 @@ class Shared(ConfigModel):
     def _references_agree(self) -> "Shared":
         factors = {one.id: one.downscale_factor for one in self.datasets if one.reference is not None}
         if len(set(factors.values())) > 1:
-            told = ", ".join(f"{name} {factor}" for name, factor in factors.items())
+            given = ", ".join(f"{name} {factor}" for name, factor in factors.items())
             raise ValueError(
-                f"datasets have references with different downscale_factor ({told}), and a LoRA is for one; give all "
+                f"datasets have references with different downscale_factor ({given}), and a LoRA is for one; give all "
                 f"the same"
             )
         return self

@@ -202,7 +202,7 @@ def with_other_audio_rows(
             refused[key] = error
             continue
         before = reader.read(run.workspace.relative(entry.shard), entry.offset, entry.size, entry.sha256)
-        made = {name: before[name].clone() for name in ("video", "reference") if name in before}
+        made: dict[str, Tensor] = {name: before[name].clone() for name in ("video", "reference") if name in before}
         if sound is not None:
             made["audio"] = encode_audio(audio_vae, torch.from_numpy(sound).to(device), mel).float().cpu()
         if mask is not None:

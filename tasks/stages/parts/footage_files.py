@@ -92,8 +92,8 @@ def find_files(dataset: DatasetSpec) -> Found:
         if dataset.mask_dir is None
         else find_masks(dataset.mask_dir, beside=dataset.mask_dir == root, left_out=is_own_folder)
     )
-    folder = reference_folder(dataset)
-    references = {} if folder is None else find_references(folder, beside=folder == root, left_out=is_own_folder)
+    paired = reference_folder(dataset)
+    references = {} if paired is None else find_references(paired, beside=paired == root, left_out=is_own_folder)
     return Found(found, sounds, masks, references)
 
 
