@@ -65,7 +65,10 @@ JSON_FILES: dict[str, tuple[bytes, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", [*FILES, *JSON_FILES])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.whole if name == "deep lists" else ()) for name in (*FILES, *JSON_FILES)],
+)
 def test_one_message_for_each(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content, told = FILES.get(name) or JSON_FILES[name]
     path = tmp_path / ("run.json" if name in JSON_FILES else "run.yaml")

@@ -61,6 +61,7 @@ def test_images_are_displayed_as_viewers_do(tmp_path: Path) -> None:
     assert np.abs(frames(tmp_path / "print.jpeg", 0)[0, 0, 0].astype(int) - RED).max() < 60
 
 
+@pytest.mark.whole
 def test_no_part_of_an_animation_is_taken_for_all_of_it(tmp_path: Path) -> None:
     """Pillow takes what there is of a GIF, or ends in an error about its own reading."""
     first, *others = ANIMATION

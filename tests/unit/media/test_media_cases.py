@@ -8,18 +8,15 @@ from types import ModuleType
 import pytest
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
-QUICK = ("tff.mpg", "pq.mkv", "rate59.94.mkv", "shape.ts")
+QUICK = ("pq.mkv", "rate59.94.mkv")
 """In the default tier."""
 EACH_KIND = (
-    "unflagged.mp4",
+    "tff.mpg",
+    "shape.ts",
     "film.mp4",
-    "psf.mpg",
-    "hlg.mkv",
     "hlg.mov",
-    "p3.mkv",
     "phone.mp4",
     "bframes264.avi",
-    "gap.mkv",
     "prores.mov",
 )
 """In `make test` besides; all of them are in the longest tests."""

@@ -150,6 +150,7 @@ def test_first_frame_and_caption_dropout_happen_about_as_often_as_asked(clip: Cl
     assert sum(d.caption == "" for d in drawn) / 2000 == pytest.approx(0.1, abs=0.02)
 
 
+@pytest.mark.whole
 def test_each_occurrence_draws_a_caption_and_drops_it_as_its_dataset_says(clip: Clip) -> None:
     settings = TrainSettings(caption_dropout=0.9)
     one = clip("a", caption="first", variants=("second", "third"), caption_dropout=0.25)

@@ -73,6 +73,7 @@ def test_other_kinds_do_not_move_the_draws(clip: Clip) -> None:
     assert (other.given_frames, other.audio_given) == (2, True)
 
 
+@pytest.mark.whole
 def test_the_distribution_of_sigmas_is_what_is_asked_for_and_moves_no_other_draw(clip: Clip) -> None:
     def drawn(**settings: Any) -> list[Draw]:
         return [train_draw(SampleOccurrence(clip("a"), i), TrainSettings(**settings), 4, 9) for i in range(2000)]
