@@ -95,7 +95,7 @@ def test_an_override_that_leads_nowhere_is_the_users_error(write: Write, dotted:
         ),
         ({"train_lora": {"optimizer": "sgd"}}, r"'train_lora\.optimizer' is 'sgd'; 'adamw', .* is wanted"),
         ({"train_lora": {"targets": 3}}, r"'train_lora\.targets' is 3; 'video', .* or a list is wanted$"),
-        ({"train_lora": {"targets": [3]}}, r"yaml: option 'train_lora\.targets\.0' is 3; 'video', .* or text is wanted$"),
+        ({"train_lora": {"targets": [3]}}, r"option 'train_lora\.targets\.0' is 3; 'video', .* or text is wanted$"),
         ({"train_lora": 3}, r"option 'train_lora' is 3; a section of options is wanted"),
         ({"prompts": {"validation": 3}}, r"option 'prompts\.validation' is 3; a list is wanted"),
         ({"render_validation": {"rescale": 2}}, r"'render_validation\.rescale' is 2; 1 or less is wanted"),
