@@ -1,8 +1,9 @@
 """The header strings of an IC-LoRA, by which Lightricks' pipelines and ComfyUI scale its reference videos. No torch."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from ltx_core.errors import CheckpointError
+from ltx_core.errors import CheckpointError, ConfigError
 from ltx_core.io.safetensors import read_header
 
 DOWNSCALE, SPATIAL, TEMPORAL = (
@@ -36,3 +37,19 @@ def downscale_of(path: Path) -> int | None:
     if factor is not None and not (factor.isdecimal() and int(factor) >= 1):
         raise CheckpointError(f"{path} has {DOWNSCALE} {factor!r} in its header; a whole number of 1 or more is wanted")
     return None if factor is None else int(factor)
+
+
+def common_downscale(paths: Iterable[Path]) -> int | None:
+    """By how much LoRAs that are used together want references smaller; None if none of them says anything.
+
+    Raises:
+        CheckpointError: as for `downscale_of`.
+        ConfigError: they want different factors.
+    """
+    factors = {path: factor for path in paths if (factor := downscale_of(path)) is not None}
+    if len(set(factors.values())) > 1:
+        raise ConfigError(
+            f"LoRAs want references that are smaller by different factors "
+            f"({', '.join(f'{path.name} {factor}' for path, factor in factors.items())}); use one of them at a time"
+        )
+    return next(iter(factors.values()), None)

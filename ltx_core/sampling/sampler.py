@@ -151,9 +151,14 @@ class Walk:
     def streams(self, state: SampleState, sigma: float) -> tuple[Stream, Stream]:
         """Return what the transformer is given for this state at this noise level."""
         device = state.video.tokens.device
-        video = _stream(state.video, sigma, video_positions(state.grid, self.frame_rate, 1, device))
+        positions = video_positions(state.grid, self.frame_rate, 1, device)
+        marks = first_frame_keyframes(state.grid, 1, device)
+        if (appended := state.video.appended) is not None:  # which show no single frame of the sample
+            positions = torch.cat([positions, appended], dim=2)
+            marks = torch.cat([marks, marks.new_zeros(1, appended.shape[2], 1)], dim=1)
+        video = _stream(state.video, sigma, positions)
         audio = _stream(state.audio, sigma, audio_positions(state.audio.tokens.shape[1], 1, device))
-        return replace(video, keyframes=first_frame_keyframes(state.grid, 1, device)), audio
+        return replace(video, keyframes=marks), audio
 
 
 def _stream(state: StreamState, sigma: float, positions: Tensor) -> Stream:
@@ -227,7 +232,8 @@ def sample(
             stop_if_asked(progress, f"sampling step {step + 1} of {request.num_steps}")
             state = walk.step(state, sigma, next_sigma)
             progress.advance(step + 1, request.num_steps, "steps")
-    return _finite(SampledLatents(unpack_video(state.video.tokens, state.grid)[0].cpu(), state.audio.tokens[0].cpu()))
+    video = unpack_video(state.video.tokens[:, : state.grid.tokens], state.grid)
+    return _finite(SampledLatents(video[0].cpu(), state.audio.tokens[0].cpu()))
 
 
 def _to(state: SampleState, device: torch.device) -> SampleState:

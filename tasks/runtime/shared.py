@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from datasets_spec import DatasetSpec
-from datasets_spec.spec import TRIGGER_MARKER
+from datasets_spec.spec import TRIGGER_MARKER, Derived
 from ltx_core.checkpoint.flavours import published
 from tasks.tracking.address import Address
 
@@ -72,6 +72,23 @@ class AudioPrompt(ConfigModel):
     seed: int | None = Field(default=None, ge=0, description="Seed. Default: the seeds of all renders.")
 
 
+class ReferencePrompt(ConfigModel):
+    """A render that follows a control video of one's own, by an IC-LoRA."""
+
+    reference: Path = Field(
+        description="Control video at least as long as the render, or an image. It is scaled to cover the render and "
+        "cropped to the centre."
+    )
+    prompt: str = Field(min_length=1, description="Description of what is seen.")
+    derive: Derived | None = Field(
+        default=None,
+        description="Make the control video from this file, as `datasets[].reference.derive` does from clips. Default: "
+        "the file is one.",
+    )
+    start_seconds: float = Field(default=0.0, ge=0, description="Start of the control video in the file, in seconds.")
+    seed: int | None = Field(default=None, ge=0, description="Seed. Default: the seeds of all renders.")
+
+
 class PromptConfig(ConfigModel):
     """Prompts of the validation renders; they are embedded together with the captions."""
 
@@ -86,6 +103,12 @@ class PromptConfig(ConfigModel):
     )
     audio: tuple[AudioPrompt, ...] = Field(
         serialization_alias="sounds", default=(), description="Audio that renders follow and keep."
+    )
+    references: tuple[ReferencePrompt, ...] = Field(
+        default=(),
+        exclude_if=lambda value: not value,  # so that what is kept of configurations without it stays what it was
+        description="Control videos that renders follow, for an IC-LoRA that was trained, or one of "
+        "`render_validation.adapters`.",
     )
     negative: str = Field(
         default=NEGATIVE_PROMPT,
@@ -105,7 +128,7 @@ class PromptConfig(ConfigModel):
 
     def texts(self) -> set[str]:
         """Every prompt, and what guidance steers away from."""
-        of_files = {entry.prompt for entries in (self.images, self.audio) for entry in entries}
+        of_files = {entry.prompt for entries in (self.images, self.audio, self.references) for entry in entries}
         return {*self.validation, *of_files, self.negative}
 
 

@@ -19,16 +19,16 @@ from tasks.stages.render.config import RenderValidationConfig, SamplingConfig
 from tasks.stages.render.finishing import finished_rows
 from tasks.stages.render.jobs import (
     check_adapters,
-    check_files,
     final_checkpoint,
     given_files,
     observed_adapters,
     pending_adapters,
     plan_jobs,
     prepare_adapters,
-    small_frames,
 )
 from tasks.stages.render.memory import memory_lines
+from tasks.stages.render.own_files import check_files, small_frames
+from tasks.stages.render.references import write_controls
 from tasks.stages.render.results import (
     clip_scores,
     draw_gallery,
@@ -126,7 +126,9 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
         made = rendered(missing, todo, run, done=len(jobs) - len(missing))
         rows = finished_rows(jobs, missing, made, run)
         scores = clip_scores(jobs, run)
-        rows = [row.model_copy(update={"clip_score": scores.get(row.render_key)}) for row in rows]
+        controls = write_controls(jobs, run)
+        more = {key: {"clip_score": scores.get(key), "control": controls.get(key)} for key in (job.key for job in jobs)}
+        rows = [row.model_copy(update=more[row.render_key]) for row in rows]
         draw_gallery(rows, run, checkpoint)
         return Outcome(
             rows=rows,

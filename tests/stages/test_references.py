@@ -1,13 +1,16 @@
 """References of clips: from a file beside each, or made of the clips, to latents beside those of the video."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 
 from datasets_spec import QuarantineReason
-from ltx_core.errors import ConfigError
+from ltx_core.errors import ConfigError, DataError
 from ltx_core.io.safetensors import read_header
+from ltx_core.io.tensors import read_tensors
+from ltx_core.media.probe import probe_media
 from ltx_core.store.tensor_items import ShardReader
 from tasks.stages.render.jobs import final_checkpoint
 from tests.stages.bench import SCENES, Bench, Results, computed, set_aside, write_clip
@@ -79,19 +82,58 @@ def test_references_that_cannot_be_used(own: Bench) -> None:
     assert rows[SCENES[3]].reference_shape == rows[SCENES[3]].video_shape
 
 
-def test_an_ic_lora_says_so_in_its_header(own: Bench) -> None:
-    """Trained with all that reads tokens by their number, so that these know of the appended ones."""
-    bench = own.set(
-        datasets__0__reference={"derive": "edges", "downscale_factor": 2},
-        train_lora__reference_dropout=0.5,
-        train_lora__first_frame_probability=0.5,
-        train_lora__batch_size=2,
-        train_lora__tread_routes=[{"selection_ratio": 0.5, "start_layer_idx": 1, "end_layer_idx": -1}],
-        train_lora__rollout={"probability": 1.0, "max_sigma_offset": 0.4, "reflexflow": True},
-    )
-    results = bench.run("train_lora")
+IC_LORA = {
+    "datasets__0__reference": {"derive": "edges", "downscale_factor": 2},
+    "train_lora__reference_dropout": 0.5,
+    "train_lora__first_frame_probability": 0.5,
+    "train_lora__batch_size": 2,
+    "train_lora__learning_rate": 0.1,
+    "train_lora__tread_routes": [{"selection_ratio": 0.5, "start_layer_idx": 1, "end_layer_idx": -1}],
+    "train_lora__rollout": {"probability": 1.0, "max_sigma_offset": 0.4, "reflexflow": True},
+}
+"""Trained with all that reads tokens by their number, so that these know of the appended ones."""
+
+
+def test_an_ic_lora_is_trained_and_follows_control_videos(own: Bench, tmp_path: Path) -> None:
+    """Of a held-out clip and of one's own, at the size that its header says, and shown beside what is rendered."""
+    controls = [write_clip(tmp_path, f"{n}.mp4", scene, width=128) for n, scene in enumerate(SCENES[:2])]
+    prompts = [
+        {"reference": str(controls[0]), "prompt": "It moves.", "derive": "gray"},
+        {"reference": str(controls[1]), "prompt": "It moves."},
+    ]
+    bench = own.set(**IC_LORA, prompts__references=prompts, render_validation__reference_clips=1)
+    results = bench.run("render_validation")
     lora = bench.workspace / final_checkpoint(results["train_lora"].manifest).file
     header = read_header(lora).metadata
     assert header["reference_downscale_factor"] == header["reference_spatial_scale_factor"] == "2"
+
+    rows = [row for row in results["render_validation"].manifest if row.mode == "reference"]
+    assert len(rows) == 3 * len(("base", "candidate"))
+    assert sum(row.clip_id is not None for row in rows) == 2
+    sizes = {(row.given_file, probe_media(bench.workspace / row.control).width) for row in rows if row.control}
+    assert sizes == {(str(controls[0]), 64), (str(controls[1]), 64), (None, 32)}
+    latents = [read_tensors(bench.place.pool / "renders" / f"{row.render_key}.safetensors")[0]["video"] for row in rows]
+    assert {tuple(one.shape[1:]) for one in latents} == {(2, 2, 4), (2, 2, 2)}
+    own_file = [one for row, one in zip(rows, latents, strict=True) if row.given_file and row.variant == "candidate"]
+    assert not torch.allclose(*own_file, atol=1e-4), "another control gives another render"
+    gallery = (results["render_validation"].run.out / "gallery.html").read_text()
+    assert gallery.count("-control.mp4") >= 3
+
+    published = shutil.copy(lora, tmp_path / "published.safetensors")
+    after = own.set(
+        prompts__references=prompts[:1],
+        prompts__validation=[],
+        render_validation__adapters=[{"name": "edges", "adapters": [str(published)], "lora": False}],
+        render_validation__render_without_adapters=False,
+    ).run("render_validation")["render_validation"]
+    (row,) = after.manifest
+    assert (row.mode, row.variant, row.adapters) == ("reference", "base", "edges")
+    assert probe_media(own.workspace / str(row.control)).width == 64
+
+    with pytest.raises(ConfigError, match="multiples of 64"):
+        bench.set(render_validation__height=96).run("render_validation")
     with pytest.raises(ConfigError, match="no dataset has a reference"):
         own.set(train_lora__reference_dropout=0.5).run("train_lora")
+    late = prompts[0] | {"start_seconds": 1.0}
+    with pytest.raises(DataError, match=r"lasts .* needs more"):
+        bench.set(prompts__references=[late]).run("render_validation")

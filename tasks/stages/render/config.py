@@ -255,6 +255,13 @@ class RenderValidationConfig(SamplingConfig):
     inpaint_mask: Path | None = Field(
         default=None, description="Image that replaces the region: black parts are generated, white parts are kept."
     )
+    reference_clips: int = Field(
+        default=0,
+        ge=0,
+        le=100,
+        exclude_if=lambda value: not value,  # so that keys of renders without it stay what they were
+        description="Number of held-out clips whose reference and caption are used for a render.",
+    )
     adapters: tuple[AdapterRunConfig, ...] = Field(
         default=(), description="Runs with published adapters, such as the distilled LoRA; each renders everything."
     )

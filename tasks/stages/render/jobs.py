@@ -4,21 +4,22 @@ No torch, and PyAV only to look at files.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from datasets_spec import Checkpoint, Clip, Latent, Manifest
+from datasets_spec.spec import Derived
 from ltx_core.adapters.locate import commit_of_adapter, locate_adapter, pending_adapter
 from ltx_core.adapters.lora_layout import Adapter
 from ltx_core.adapters.lycoris_layout import check_adapter, is_lycoris_file
+from ltx_core.adapters.reference_header import common_downscale
 from ltx_core.errors import ConfigError, DataError
 from ltx_core.io.digest import DigestMemo, text_digest
-from ltx_core.media.buckets import is_too_small
 from ltx_core.media.clip import audio_file
 from ltx_core.progress import Progress
 from ltx_core.sampling.request import Mode, RenderRequest
-from ltx_core.shapes import PixelShape, floor_frames
+from ltx_core.shapes import SPACE_STRIDE, PixelShape, floor_frames
 from tasks.runtime.shared import ModelConfig, Shared
 from tasks.runtime.stage import Inputs, StageRun
 from tasks.runtime.weights import open_model
@@ -39,7 +40,11 @@ class Given:
     clip: Clip | None = None
     file: Path | None = None
     start_seconds: float = 0.0
-    """Where the audio begins, in the clip's file or in `file`."""
+    """Where the audio or the reference begins, in the clip's file or in `file`."""
+    derive: Derived | None = None
+    """How a reference is made of `file`; None: the file is one."""
+    downscale: int = 1
+    """By how much the edges of a reference are shorter than the render's."""
 
     @property
     def sound(self) -> Path | None:
@@ -57,11 +62,13 @@ def given_clips(run: StageRun[RenderValidationConfig]) -> Iterator[tuple[Given, 
         "s2v": config.audio_to_video_clips,
         "extend": config.extend_clips,
         "inpaint": config.inpaint_clips,
+        "reference": config.reference_clips,
     }
     for mode, count in counts.items():
         for clip, latent in held_out(run, mode)[:count]:
             key = text_digest(latent.latent_key, *_part(mode, config, run.memo))
-            yield Given(mode, key, clip=clip, start_seconds=clip.start_seconds), clip
+            downscale = clip.reference_downscale
+            yield Given(mode, key, clip=clip, start_seconds=clip.start_seconds, downscale=downscale), clip
 
 
 def held_out(run: StageRun[RenderValidationConfig], mode: Mode) -> list[tuple[Clip, Latent]]:
@@ -73,6 +80,8 @@ def held_out(run: StageRun[RenderValidationConfig], mode: Mode) -> list[tuple[Cl
     if mode in ("i2v", "extend"):  # which leave nothing to generate of an image
         given = run.config.extend_latent_frames if mode == "extend" else 1
         rows = [row for row in rows if row.video_shape[1] > given]
+    if mode == "reference":
+        rows = [row for row in rows if row.reference_shape]
     return [(clips[row.clip_id], row) for row in sorted(rows, key=lambda row: row.clip_key)]
 
 
@@ -106,40 +115,15 @@ def given_files(config: RenderValidationConfig, shared: Shared, memo: DigestMemo
     for audio in prompts.audio:
         key = text_digest("sound", _digest(audio.audio, memo), f"{audio.start_seconds:.6f}")
         yield Given("s2v", key, file=audio.audio, start_seconds=audio.start_seconds), audio
-
-
-def check_files(config: RenderValidationConfig, shared: Shared) -> None:
-    """See that every picture opens and every sound is one; nothing is decoded.
-
-    Raises:
-        DataError: one is not; names it.
-    """
-    from ltx_core.media.audio import has_sound
-    from ltx_core.media.image import picture_size
-
-    images = [entry.image for entry in shared.prompts.images]
-    for path in [*images, *([config.inpaint_mask] if config.inpaint_mask else [])]:
-        picture_size(path)
-    for entry in shared.prompts.audio:
-        if not has_sound(entry.audio):
-            raise DataError(f"{entry.audio} has no audio; give an audio file or a video with audio to prompts.audio")
-
-
-def small_frames(config: RenderValidationConfig, shared: Shared) -> Iterator[str]:
-    """A warning for each picture that would be enlarged more than twice."""
-    from ltx_core.media.image import picture_size
-
-    for entry in shared.prompts.images:
-        if entry.image.is_file() and is_too_small(*(size := picture_size(entry.image)), (config.width, config.height)):
-            yield (
-                f"prompts.images {entry.image.name} is {size[0]}x{size[1]} and enlarged to cover {config.width}x"
-                f"{config.height}: the render starts blurred"
-            )
+    for one in prompts.references:
+        start, made = one.start_seconds, [one.derive] if one.derive else []
+        key = text_digest("reference", _digest(one.reference, memo), f"{start:.6f}", *made)
+        yield Given("reference", key, file=one.reference, start_seconds=start, derive=one.derive), one
 
 
 def _digest(path: Path, memo: DigestMemo) -> str:
     if not path.is_file():
-        raise DataError(f"{path} is not there; it was given to prompts.images or prompts.audio")
+        raise DataError(f"{path} is not there; it was given to prompts.images, prompts.audio or prompts.references")
     return memo.get(path)
 
 
@@ -257,7 +241,7 @@ def expected_shapes(config: RenderValidationConfig, shared: Shared, inputs: Inpu
 def takes_clips(config: RenderValidationConfig) -> bool:
     """True if held-out clips are rendered too."""
     counts = (config.image_to_video_clips, config.audio_to_video_clips, config.extend_clips, config.inpaint_clips)
-    return any(counts)
+    return any(counts) or bool(config.reference_clips)
 
 
 def adapter_bytes(adapters: Sequence[AdapterConfig]) -> int:
@@ -282,11 +266,18 @@ class RenderJob:
     run: str
     """Name of the adapters' run; empty without adapters."""
     request: RenderRequest
-    given: Given | None
+    conditioning: Given | None
     stack: tuple[Adapter, ...]
     """Return the adapters that are added to the base model: those of the run, and last the trained LoRA."""
     latents: Path
     video: Path
+
+    @property
+    def reference_tokens(self) -> int:
+        """Of the reference that the render follows; 0 without."""
+        if self.conditioning is None or self.conditioning.mode != "reference":
+            return 0
+        return self.request.grid.tokens // self.conditioning.downscale**2
 
     @property
     def same_request(self) -> tuple[str, RenderRequest]:
@@ -305,7 +296,8 @@ def plan_jobs(
     lora = Adapter(run.workspace.root / checkpoint.file, checkpoint.sha256)
     jobs = []
     for setup in render_runs(run.config, run.shared.model, run.memo):
-        for request, given in _requests(run, setup.sampling):
+        used = (*setup.adapters, lora) if setup.lora else setup.adapters
+        for request, given in _requests(run, setup.sampling, used):
             for variant, stack in _variants(setup, lora):
                 jobs.append(_job(run, weights, setup.name, variant, request, given=given, stack=stack))
     _check_distinct(jobs)
@@ -350,13 +342,14 @@ def _check_distinct(jobs: Sequence[RenderJob]) -> None:
 
 
 def _requests(
-    run: StageRun[RenderValidationConfig], sampling: SamplingConfig
+    run: StageRun[RenderValidationConfig], sampling: SamplingConfig, adapters: Sequence[Adapter]
 ) -> Iterator[tuple[RenderRequest, Given | None]]:
     """Text to video for every prompt, then what starts from files of one's own, then from held-out clips."""
     config = run.config
     size = {name: getattr(config, name) for name in SIZES} | {"num_frames": floor_frames(config.num_frames)}
-    clips = list(given_clips(run))
-    files = list(given_files(config, run.shared, run.memo))
+    clips = [(_of_size(given, adapters, clip), clip) for given, clip in given_clips(run)]
+    shown = PixelShape(size["num_frames"], config.height, config.width)
+    files = [(_of_size(given, adapters, shown), entry) for given, entry in given_files(config, run.shared, run.memo)]
     for number, seed in enumerate(config.seeds):
         for prompt in run.shared.prompts.validation:
             yield _request(run, sampling, prompt, seed, size), None
@@ -367,6 +360,33 @@ def _requests(
         for given, clip in clips:
             shape = {name: getattr(clip, name) for name in SIZES}
             yield _request(run, sampling, clip.caption, seed, shape, given=given), given
+
+
+def _of_size(one: Given, adapters: Sequence[Adapter], render: PixelShape | Clip) -> Given:
+    """The same conditioning, a reference at the size that the adapters want.
+
+    Raises:
+        CheckpointError: as for `common_downscale`.
+        ConfigError: they want another size than a clip's reference has, or one that the VAE does not take.
+    """
+    if one.mode != "reference":
+        return one
+    wanted = common_downscale(adapter.path for adapter in adapters)
+    if one.clip is not None:
+        if wanted not in (None, one.downscale):
+            raise ConfigError(
+                f"the reference of {one.clip.clip_id} is smaller by {one.downscale} and the LoRAs want {wanted}; "
+                f"set reference.downscale_factor to that, or render_validation.reference_clips to 0"
+            )
+        return one
+    factor = wanted or 1
+    if render.width % (SPACE_STRIDE * factor) or render.height % (SPACE_STRIDE * factor):
+        raise ConfigError(
+            f"renders of {render.width}x{render.height} cannot follow {one.file}, because the LoRA wants control "
+            f"videos that are smaller by {factor}; set render_validation.width and height to multiples of "
+            f"{SPACE_STRIDE * factor}"
+        )
+    return replace(one, key=text_digest(one.key, f"1/{factor}"), downscale=factor)
 
 
 def _request(

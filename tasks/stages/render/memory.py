@@ -44,13 +44,16 @@ def memory_lines(
         OutOfMemory: a phase cannot fit.
     """
     gpu_gib, prompts, clips = planned_card(shared.memory), shared.prompts, takes_clips(config)
-    if gpu_gib is None or not (clips or prompts.validation or prompts.library or prompts.images or prompts.audio):
+    asked = (prompts.validation, prompts.library, prompts.images, prompts.audio, prompts.references)
+    if gpu_gib is None or not (clips or any(asked)):
         return ()
     shapes = expected_shapes(config, shared, inputs)
-    by_token = bool(config.image_to_video_clips or config.extend_clips or config.inpaint_clips or shared.prompts.images)
+    factor = _reference_factor(config, shared)
+    known = (config.image_to_video_clips, config.extend_clips, config.inpaint_clips, prompts.images, factor)
+    batches = [_batch(shape, rate, by_token=any(known), factor=factor) for shape, rate in shapes]
     sampling = Sampling(
         _sizes(shared),
-        max((_batch(shape, rate, by_token=by_token) for shape, rate in shapes), key=lambda batch: batch.video_tokens),
+        max(batches, key=lambda batch: batch.video_tokens),
         ITEM_BYTES[config.dtype],
         LORA_BYTES + max((adapter_bytes(run.adapters) for run in config.adapters), default=0),
         has_pairs=_has_pairs(config, shared),
@@ -116,7 +119,7 @@ def decoders_fit(
 
 def _work(jobs: "Sequence[RenderJob]", run: StageRun[RenderValidationConfig]) -> Sampling:
     """The largest forward of these renders."""
-    batches = (_batch(*_shape(job.request), by_token=_is_by_token(job.request)) for job in jobs)
+    batches = (_batch(*_shape(job.request), by_token=_is_by_token(job.request), factor=_factor(job)) for job in jobs)
     return Sampling(
         _sizes(run.shared),
         max(batches, key=lambda batch: (batch.by_token, batch.video_tokens)),
@@ -135,7 +138,7 @@ def compiling_pays(jobs: "Sequence[RenderJob]") -> tuple[bool, str]:
     forms, passes, saved = set(), 0, 0.0
     for job in jobs:
         request = job.request
-        forms.add((job.stack, _shape(request), _is_by_token(request), request.needs_negative))
+        forms.add((job.stack, _shape(request), _is_by_token(request), request.needs_negative, job.reference_tokens))
         own = request.num_steps * (2 if request.needs_negative else 1)
         passes, saved = passes + own, saved + own * request.grid.tokens * SAVED_SECONDS
     cost = COMPILE_SECONDS * len(forms)
@@ -211,9 +214,23 @@ def _sizes(shared: Shared) -> ModelSizes:
     return model_sizes(open_model(shared.model).shapes("transformer"))
 
 
-def _batch(shape: PixelShape, frame_rate: float, *, by_token: bool) -> BatchShape:
-    audio = audio_latent_frames(shape.frames / frame_rate)
-    return BatchShape(1, shape.latent().tokens, audio, TEXT_TOKENS, by_token=by_token)
+def _batch(shape: PixelShape, frame_rate: float, *, by_token: bool, factor: int) -> BatchShape:
+    """`factor`: by how much a reference is smaller; 0 without one."""
+    audio, video = audio_latent_frames(shape.frames / frame_rate), shape.latent().tokens
+    reference = video // factor**2 if factor else 0
+    return BatchShape(1, video + reference, audio, TEXT_TOKENS, by_token=by_token)
+
+
+def _factor(job: "RenderJob") -> int:
+    return job.conditioning.downscale if job.conditioning is not None and job.conditioning.mode == "reference" else 0
+
+
+def _reference_factor(config: RenderValidationConfig, shared: Shared) -> int:
+    """By how much references are smaller in what will be rendered, as far as the configuration says; 0: there are
+    none."""
+    if not (config.reference_clips or shared.prompts.references):
+        return 0
+    return max(dataset.downscale_factor for dataset in shared.datasets)
 
 
 def _shape(request: RenderRequest) -> tuple[PixelShape, float]:

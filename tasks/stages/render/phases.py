@@ -1,7 +1,7 @@
 """Rendering on the GPU: the transformer samples latents, and the VAEs and the vocoder decode them to pixels and audio,
 beside it or when it is gone. Needs torch when imported."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +19,7 @@ from ltx_core.autoencoder.video import encode_video
 from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_video_vae, load_vocoder
 from ltx_core.checkpoint.model import Model
 from ltx_core.conditioning.kinds import Conditioning, FirstFrame, Mask, Prefix, Sound, Text, kept_places, outside
+from ltx_core.conditioning.reference import Reference
 from ltx_core.engine.assemble import set_policies, weight_stream
 from ltx_core.engine.compiling import compiled_here
 from ltx_core.engine.load import load_denoiser
@@ -27,12 +28,14 @@ from ltx_core.io.digest import is_vouched, vouch
 from ltx_core.media.audio import decode_sound
 from ltx_core.media.image import read_picture
 from ltx_core.media.workers import read_unchanged
+from ltx_core.memory.plan import free_bytes, plan
 from ltx_core.memory.transformer import SamplingOptions
-from ltx_core.memory.video_vae import VaeOptions
+from ltx_core.memory.video_vae import VaeOptions, VaeWork
 from ltx_core.progress import Silent, stop_if_asked
 from ltx_core.sampling.decoding import Decoders, load_latents, save_latents
 from ltx_core.sampling.request import RenderRequest
 from ltx_core.sampling.sampler import Prompts, sample
+from ltx_core.shapes import PixelShape
 from ltx_core.text.contexts import text_contexts
 from ltx_core.training.samples import StoreSource
 from tasks.runtime.device import prepare_device, torch_dtype
@@ -43,29 +46,38 @@ from tasks.stages.render.config import RenderValidationConfig, image_crf
 from tasks.stages.render.finishing import DecodedRender
 from tasks.stages.render.jobs import Given, RenderJob
 from tasks.stages.render.memory import decoders_fit, sampling_options
+from tasks.stages.render.references import control_frames
 
 FileLatents = dict[tuple[str, int, int, float], Tensor]
 
 
 def encode_files(
-    jobs: Sequence[RenderJob], checkpoint: Any, *, crf: int, device: str, dtype: torch.dtype
+    jobs: Sequence[RenderJob], checkpoint: Any, *, crf: int, asked: VaeOptions, device: str, dtype: torch.dtype
 ) -> FileLatents:
-    """Latents of every picture [C, 1, H, W] and audio [A, D] that the jobs are given as files; the VAEs are gone after.
-    Pictures are compressed at `crf` first, but not at 0.
+    """Latents of every image [C, 1, H, W], audio [A, D] and reference [C, F, H, W] that the jobs start from as files;
+    the VAEs are gone after. Images are compressed at `crf` first, but not at 0.
 
     Raises:
         DataError: a file cannot be read.
     """
-    wanted = {_place(job.given, job.request): job for job in jobs if job.given is not None and job.given.file}
+    wanted = {
+        _place(job.conditioning, job.request): job
+        for job in jobs
+        if job.conditioning is not None and job.conditioning.file
+    }
     found: FileLatents = {}
     encoders: dict[str, Callable[[Given, RenderRequest], Tensor]] = {}
     for place, job in sorted(wanted.items()):
-        assert job.given is not None
-        mode = job.given.mode
+        assert job.conditioning is not None
+        mode = job.conditioning.mode
         if mode not in encoders:
-            make = partial(_image_encoder, crf=crf) if mode == "i2v" else _audio_encoder
-            encoders[mode] = make(checkpoint, device=device, dtype=dtype)
-        found[place] = encoders[mode](job.given, job.request).cpu()
+            makers: dict[str, Callable[..., Callable[[Given, RenderRequest], Tensor]]] = {
+                "i2v": partial(_image_encoder, crf=crf),
+                "s2v": _audio_encoder,
+                "reference": partial(_reference_encoder, asked=asked),
+            }
+            encoders[mode] = makers[mode](checkpoint, device=device, dtype=dtype)
+        found[place] = encoders[mode](job.conditioning, job.request).cpu()
     return found
 
 
@@ -73,21 +85,37 @@ def conditionings(
     job: RenderJob, source: StoreSource, file_latents: FileLatents, run: StageRun[RenderValidationConfig]
 ) -> list[Conditioning]:
     """What the job's mode is given beside the text."""
-    given, request, config = job.given, job.request, run.config
+    given, request = job.conditioning, job.request
     if given is None:
         return []
-    if given.clip is None:
-        latent = file_latents[_place(given, request)]
-        return [FirstFrame(latent, config.image_strength) if given.mode == "i2v" else Sound(latent)]
-    tensors = source.load(given.clip.clip_id)
-    if given.mode == "s2v":
-        return [Sound(tensors["audio"].float())]
-    video = tensors["video"].float()
-    if given.mode == "i2v":
-        return [FirstFrame(video[:, :1], config.image_strength)]
-    if given.mode == "extend":
-        return [Prefix(video[:, : config.extend_latent_frames])]
-    return [Mask(video, _kept(request, run))]
+    if given.clip is not None:
+        return [_of_clip(given, request, source.load(given.clip.clip_id), run)]
+    latent = file_latents[_place(given, request)]
+    match given.mode:
+        case "i2v":
+            return [FirstFrame(latent, run.config.image_strength)]
+        case "reference":
+            return [Reference(latent, request.frame_rate)]
+        case _:
+            return [Sound(latent)]
+
+
+def _of_clip(
+    conditioning: Given, request: RenderRequest, tensors: Mapping[str, Tensor], run: StageRun[RenderValidationConfig]
+) -> Conditioning:
+    """Return the conditioning by a held-out clip, whose stored tensors these are."""
+    video, config = tensors["video"].float(), run.config
+    match conditioning.mode:
+        case "s2v":
+            return Sound(tensors["audio"].float())
+        case "reference":
+            return Reference(tensors["reference"].float(), request.frame_rate)
+        case "i2v":
+            return FirstFrame(video[:, :1], config.image_strength)
+        case "extend":
+            return Prefix(video[:, : config.extend_latent_frames])
+        case _:
+            return Mask(video, _kept(request, run))
 
 
 def _kept(request: RenderRequest, run: StageRun[RenderValidationConfig]) -> Tensor:
@@ -104,6 +132,8 @@ def _place(given: Given, request: RenderRequest) -> tuple[str, int, int, float]:
     """Return everything that a file's latent depends on besides the VAEs."""
     if given.mode == "i2v":
         return given.key, request.width, request.height, 0.0
+    if given.mode == "reference":
+        return given.key, request.width, request.height, request.seconds
     return given.key, 0, 0, request.seconds
 
 
@@ -116,6 +146,19 @@ def _image_encoder(
         assert given.file is not None
         picture = read_picture(given.file, (request.width, request.height), crf=crf)
         return encode_video(vae, torch.from_numpy(picture)[None])
+
+    return encode
+
+
+def _reference_encoder(
+    checkpoint: Any, *, asked: VaeOptions, device: str, dtype: torch.dtype
+) -> Callable[[Given, RenderRequest], Tensor]:
+    vae = load_video_vae(checkpoint, device=device, dtype=dtype)
+
+    def encode(control: Given, request: RenderRequest) -> Tensor:
+        frames = torch.from_numpy(control_frames(control, request))
+        work = VaeWork.of(vae, PixelShape(*frames.shape[:3]), decodes=False, asked=asked)
+        return encode_video(vae, frames, memory=plan(work, free_bytes(vae.device)).options)
 
     return encode
 
@@ -208,7 +251,8 @@ def _load_sampler(todo: Sequence[RenderJob], run: StageRun[RenderValidationConfi
     source = StoreSource(run.inputs["encode_latents"], run.inputs["embed_text"], run.workspace.root)
     prompts = _prompts(todo, run, source, load_connectors(checkpoint, device=device, dtype=dtype), device)
     crf = image_crf(run.config, run.shared)
-    file_latents = encode_files(todo, checkpoint, crf=crf, device=device, dtype=dtype)
+    asked = vae_options(run.shared.memory)
+    file_latents = encode_files(todo, checkpoint, crf=crf, asked=asked, device=device, dtype=dtype)
     options = sampling_options(todo, run, device)
     cache = quantised_folder(run, options.engine, dtype)
     transformer = load_denoiser(checkpoint, options.engine, device=device, dtype=dtype, cache=cache)
@@ -279,8 +323,8 @@ class _Decoder:
         stop_if_asked(self._run.progress, "decoding renders")
         frames, audio, rate = self._decoders.decode(load_latents(job.latents), job.request)
         samples = audio.numpy()
-        if job.given is not None and job.given.sound is not None:
-            samples, rate = _given_audio(job.given, job.request.seconds, self._run), SOURCE_RATE
+        if job.conditioning is not None and job.conditioning.sound is not None:
+            samples, rate = _given_audio(job.conditioning, job.request.seconds, self._run), SOURCE_RATE
         return DecodedRender(job, frames.numpy(), samples, rate)
 
 

@@ -15,7 +15,7 @@ from datasets_spec import Checkpoint, Render
 from ltx_core.io.digest import DigestMemo, file_digest, text_digest
 from ltx_core.media.audio import decode_sound
 from ltx_core.media.frames import decode_frames
-from ltx_core.media.measure import loudness_db, motion, sharpness
+from ltx_core.media.measure import SILENCE_DB, loudness_db, motion, sharpness
 from ltx_core.media.probe import probe_media
 from ltx_core.media.workers import default_workers
 from ltx_core.progress import Progress, stop_if_asked
@@ -46,9 +46,9 @@ def measured_row(job: RenderJob, reference: Path, file: str, sha256: str) -> Ren
         variant=job.variant,
         mode=request.mode,
         adapters=job.run,
-        clip_id=job.given.clip.clip_id if job.given and job.given.clip else None,
-        given_file=str(job.given.file) if job.given and job.given.file else None,
-        given_start_seconds=job.given.start_seconds if job.given else 0.0,
+        clip_id=job.conditioning.clip.clip_id if job.conditioning and job.conditioning.clip else None,
+        given_file=str(job.conditioning.file) if job.conditioning and job.conditioning.file else None,
+        given_start_seconds=job.conditioning.start_seconds if job.conditioning else 0.0,
         prompt=request.prompt,
         seed=request.seed,
         num_frames=info.num_frames,
@@ -183,6 +183,7 @@ def prompt_rows(rows: Sequence[Render], run: StageRun[RenderValidationConfig], f
         rows_of_one = list(group)
         first = rows_of_one[0]
         renders = [_variant(row, run, runs, folder, posters, number=len(prompts)) for row in rows_of_one]
+        renders += _control(first, run, folder, number=len(prompts))
         prompts.append(PromptRow(prompt=first.prompt, seed=first.seed, renders=renders, settings=_settings(first, run)))
     return prompts
 
@@ -232,6 +233,20 @@ def _variant(
     )
 
 
+def _control(row: Render, run: StageRun[RenderValidationConfig], folder: Path, *, number: int) -> list[VariantRender]:
+    """The control video of a row's renders, to be shown beside them; none where they follow none."""
+    if row.control is None or not (source := run.workspace.root / row.control).is_file():
+        return []
+    video = folder / f"{number:02d}-seed{row.seed}-control.mp4"
+    video.unlink(missing_ok=True)
+    os.link(source, video)
+    times = [(n + 0.25) / row.frame_rate for n in range(row.num_frames)]
+    frames = np.stack(list(decode_frames(source, times)))
+    figures = Figures(sharpness=sharpness(frames), motion=motion(frames), loudness_db=SILENCE_DB)
+    poster = frames[len(frames) // 2]
+    return [VariantRender(variant="control", video=video, detail=source.name, figures=figures, poster=poster)]
+
+
 def _middle(run: StageRun[RenderValidationConfig], row: Render) -> np.ndarray:
     time = (row.num_frames // 2 + 0.25) / row.frame_rate
     (frame,) = decode_frames(run.workspace.root / row.file, [time])
@@ -244,6 +259,7 @@ def _settings(row: Render, run: StageRun[RenderValidationConfig]) -> dict[str, s
         "s2v": "audio of",
         "extend": "going on from the beginning of",
         "inpaint": "a region made anew in",
+        "reference": "following",
     }.get(row.mode)
     source = row.clip_id or Path(row.given_file or "").name
     return {

@@ -24,6 +24,7 @@ WORDS = {
     "prompts.validation",
     "prompts.images[].prompt",
     "prompts.audio[].prompt",
+    "prompts.references[].prompt",
     "prompts.negative",
     "tracking.experiment",
     "tracking.run_name",
@@ -39,6 +40,7 @@ FILLED: dict[str, Any] = {
         "validation": ["a ball"],
         "images": [{"image": "a.png", "prompt": "x"}],
         "audio": [{"audio": "a.wav", "prompt": "x"}],
+        "references": [{"reference": "a.mp4", "prompt": "x"}],
     },
 }
 

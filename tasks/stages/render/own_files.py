@@ -1,0 +1,59 @@
+"""Checks of images, audio and control videos of one's own that renders start from. No torch, and PyAV only to look at
+files."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ltx_core.errors import DataError
+from ltx_core.media.buckets import is_too_small
+from ltx_core.media.find import is_video
+from ltx_core.shapes import floor_frames
+from tasks.runtime.shared import Shared
+from tasks.stages.render.config import RenderValidationConfig
+
+
+def check_files(config: RenderValidationConfig, shared: Shared) -> None:
+    """See that every picture opens and every sound is one; nothing is decoded.
+
+    Raises:
+        DataError: one is not; names it.
+    """
+    from ltx_core.media.audio import has_sound
+    from ltx_core.media.image import picture_size
+
+    images = [entry.image for entry in shared.prompts.images]
+    for path in [*images, *([config.inpaint_mask] if config.inpaint_mask else [])]:
+        picture_size(path)
+    for entry in shared.prompts.audio:
+        if not has_sound(entry.audio):
+            raise DataError(f"{entry.audio} has no audio; give an audio file or a video with audio to prompts.audio")
+    for one in shared.prompts.references:
+        _check_control(one.reference, one.start_seconds, floor_frames(config.num_frames) / config.frame_rate)
+
+
+def _check_control(path: Path, start: float, seconds: float) -> None:
+    from ltx_core.media.frames import HOLD_SECONDS
+    from ltx_core.media.image import picture_size
+    from ltx_core.media.probe import probe_media
+
+    if not is_video(path):
+        picture_size(path)
+        return
+    found = probe_media(path).duration_seconds
+    if start + seconds > found + HOLD_SECONDS:
+        raise DataError(
+            f"{path} lasts {found:.2f} s, and a render of {seconds:.2f} s from {start:.2f} s on needs more; give a "
+            f"longer file to prompts.references, or lower render_validation.num_frames"
+        )
+
+
+def small_frames(config: RenderValidationConfig, shared: Shared) -> Iterator[str]:
+    """A warning for each picture that would be enlarged more than twice."""
+    from ltx_core.media.image import picture_size
+
+    for entry in shared.prompts.images:
+        if entry.image.is_file() and is_too_small(*(size := picture_size(entry.image)), (config.width, config.height)):
+            yield (
+                f"prompts.images {entry.image.name} is {size[0]}x{size[1]} and enlarged to cover {config.width}x"
+                f"{config.height}: the render starts blurred"
+            )

@@ -1,0 +1,77 @@
+"""Control videos of renders: the pixels that a reference's latent is made of, and their files for the gallery. No
+torch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ltx_core.media.clip import clip_files, clip_reference
+from ltx_core.media.mp4 import RENDER_THREADS, write_mp4
+from ltx_core.media.reference import derived_reference, read_reference
+from ltx_core.media.workers import read_unchanged
+from ltx_core.progress import stop_if_asked
+from ltx_core.sampling.request import RenderRequest
+from tasks.runtime.stage import StageRun
+from tasks.stages.render.config import RenderValidationConfig
+from tasks.stages.render.jobs import Given, RenderJob
+
+FOLDER = "controls"
+"""In the stage's folder."""
+SOUND_RATE = 48_000
+"""Of a file that has none."""
+
+
+def control_frames(control: Given, request: RenderRequest) -> npt.NDArray[np.uint8]:
+    """The frames of a control file at the times of the render's: uint8 [F, H, W, 3], smaller by `control.downscale`.
+
+    Raises:
+        MediaError: the file cannot be decoded, or is shorter than the render.
+    """
+    assert control.file is not None  # of a clip they are encoded already
+    times = [control.start_seconds + number / request.frame_rate for number in range(request.num_frames)]
+    size = request.width // control.downscale, request.height // control.downscale
+    if control.derive is None:
+        return read_reference(control.file, times, size)
+    return derived_reference(read_reference(control.file, times, (request.width, request.height)), control.derive, size)
+
+
+def write_controls(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConfig]) -> dict[str, str]:
+    """Write the control video of every render that has one, each once, for people to look at beside it.
+
+    Returns:
+        The files, relative to the workspace, by the keys of the renders.
+
+    Raises:
+        MediaError: a control cannot be decoded any more.
+        StorageError: the disk is full or cannot be written.
+    """
+    found: dict[str, str] = {}
+    for job in jobs:
+        if job.conditioning is None or job.conditioning.mode != "reference":
+            continue
+        path = run.out / FOLDER / f"{job.conditioning.key[:16]}-{job.request.width}x{job.request.height}.mp4"
+        if not path.is_file():
+            stop_if_asked(run.progress, "writing control videos")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            frames = _frames(job.conditioning, job.request, run)
+            write_mp4(path, frames, job.request.frame_rate, None, SOUND_RATE, threads=RENDER_THREADS)
+        found[job.key] = run.workspace.relative(path)
+    return found
+
+
+def _frames(control: Given, request: RenderRequest, run: StageRun[RenderValidationConfig]) -> npt.NDArray[np.uint8]:
+    clip = control.clip
+    if clip is None:
+        frames = control_frames(control, request)
+        run.memo.check(_file(control))
+        return frames
+    made: npt.NDArray[np.uint8] | None = read_unchanged(clip_files(clip), run.memo, lambda: clip_reference(clip))
+    assert made is not None  # only such clips are taken
+    return made
+
+
+def _file(control: Given) -> Path:
+    assert control.file is not None  # what is no clip is a file
+    return control.file
