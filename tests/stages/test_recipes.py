@@ -21,14 +21,18 @@ STREAMS = {
     "style": {"video"},
     "motion": {"video"},
     "voice": {"audio", "cross"},
+    "control": {"video"},
 }
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_recipe_trains(own: Bench, page: Path) -> None:
     (block,) = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.S)
-    settings = yaml.safe_load(block)["train_lora"] | TOO_LARGE
+    recipe = yaml.safe_load(block)
+    settings = recipe["train_lora"] | TOO_LARGE
     bench = own.set(**{f"train_lora__{name}": value for name, value in settings.items()})
+    if "reference" in recipe["datasets"][0]:
+        bench = bench.set(datasets__0__reference=recipe["datasets"][0]["reference"])
     final = next(iter(bench.run("train_lora")["train_lora"].manifest))
     tensors, _ = read_tensors(bench.workspace / final.file)
     layers = {strip_prefix(name.split(".lora_")[0]) for name in tensors}

@@ -49,7 +49,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"caption_strategy": "parquet"}, "here there are textfile, filename, instanceprompt"),
     ({"minimum_image_size": -1}, "'datasets.0.minimum_image_size' is -1"),
     ({"probability": 0.5}, "every epoch uses all clips, so there is no probability; use repeats, or weight"),
-    ({"conditioning_data": "other"}, "not built yet"),
+    ({"conditioning_data": "other"}, "datasets[].reference.reference_dir"),
     ({"video": {"num_frame": 9}}, "unknown option 'video.num_frame'; did you mean 'video.num_frames'?"),
     ({"repeat": 1}, "dataset 'clips': unknown option 'repeat'; did you mean 'repeats'?"),
 ]
