@@ -58,7 +58,7 @@ def add_lora(
     *,
     rank: int,
     alpha: float,
-    seed: int,
+    seed: int | None,
     adapter: str = ADAPTER,
     ranks: Mapping[str, int] | None = None,
     dropout: float = 0.0,
@@ -66,7 +66,8 @@ def add_lora(
     """Add a LoRA to the named linear layers and freeze all else. Weights are float32 whatever the base is.
 
     B starts at zero, so the model starts as its base. A starts uniform in +-1/sqrt(in_features), as peft's default,
-    but drawn from the seed and the layer's name: neither the global generator nor the other targets change it.
+    but drawn from the seed and the layer's name: neither the global generator nor the other targets change it. Without
+    a seed the weights are left on the meta device, to be replaced.
     `ranks` are those of modules that differ from `rank`; all are scaled by alpha / rank. `dropout` is the fraction of a
     layer's input that it does not see, once `set_dropout_key` has named the samples.
 
@@ -93,7 +94,8 @@ def add_lora(
         odd = sorted(set(layers) ^ set(modules))
         raise ConfigError(f"the adapter fits {len(layers)} layers, {len(modules)} were named; they differ in {odd[:4]}")
     for name, layer in layers.items():
-        _initialise(layer, adapter, named_generator("lora", seed, name))
+        if seed is not None:
+            _initialise(layer, adapter, named_generator("lora", seed, name))
         if dropout:
             layer.lora_dropout[adapter] = KeyedDropout(dropout, name)
 

@@ -26,7 +26,7 @@ from ltx_core.adapters.lora_layout import (
     parts,
 )
 from ltx_core.errors import CheckpointError
-from ltx_core.io.tensors import read_tensors, write_tensors
+from ltx_core.io.tensors import not_finite, read_tensors, write_tensors
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,8 @@ def read_lora(path: Path) -> Lora:
         CheckpointError: a tensor is unknown, a half is missing, ranks or alphas contradict, or a value is not finite.
     """
     tensors, metadata = read_tensors(path)
+    if broken := not_finite(tensors.items()):
+        raise CheckpointError(f"{path} has NaN or infinity in {broken[0]}; finite weights are wanted")
     found = parts(path, tensors)
     header = adapter_header(path, metadata, sorted(found))
     return Lora(path, {module: _pair(path, module, found[module], header) for module in sorted(found)}, metadata)
@@ -91,10 +93,9 @@ def _pair(path: Path, module: str, found: Mapping[Role, torch.Tensor], header: A
             f"{path} has lora_A {list(down.shape)} and lora_B {list(up.shape)} for {module}; wanted are [rank, in] and "
             f"[out, rank] with equal ranks"
         )
-    if not all(half.is_floating_point() and bool(torch.isfinite(half).all()) for half in (down, up)):
+    if not (down.is_floating_point() and up.is_floating_point()):
         raise CheckpointError(
-            f"{path} has {down.dtype} and {up.dtype} weights for {module}, or NaN or infinity among them; finite "
-            f"float32, bfloat16 or float16 are wanted"
+            f"{path} has {down.dtype} and {up.dtype} weights for {module}; float32, bfloat16 or float16 are wanted"
         )
     return LoraPair(down, up, _scale(path, module, found.get("alpha"), header, len(down)))
 
@@ -171,11 +172,15 @@ def load_lora(
     check_fits(path, lora.shapes, _shapes(transformer))
     ranks = {module: pair.rank for module, pair in lora.pairs.items()}
     rank = max(ranks.values())
-    add_lora(transformer, sorted(ranks), rank=rank, alpha=strength * rank, seed=0, adapter=adapter, ranks=ranks)
+    add_lora(transformer, sorted(ranks), rank=rank, alpha=strength * rank, seed=None, adapter=adapter, ranks=ranks)
     for name, layer in lora_layers(transformer, adapter).items():
-        pair = lora.pairs[name]
-        for half, weight in ((layer.lora_A[adapter], pair.down), (layer.lora_B[adapter], pair.up.float() * pair.scale)):
-            half.weight.data = weight.to(half.weight.device, dtype or half.weight.dtype)
+        pair, device = lora.pairs[name], layer.get_base_layer().weight.device
+        for half, stored, scale in (
+            (layer.lora_A[adapter], pair.down, 1.0),
+            (layer.lora_B[adapter], pair.up, pair.scale),
+        ):
+            weight = (stored.to(device).float() * scale).to(dtype or torch.float32)
+            half.weight = torch.nn.Parameter(weight, requires_grad=half.weight.requires_grad)
     return lora.metadata
 
 
