@@ -26,11 +26,12 @@ if TYPE_CHECKING:
 
 LORA_BYTES = GIB // 2
 """Of a LoRA that is not trained yet: rank 32 on all attention projections takes 0.4 GiB in bf16."""
-COMPILE_SECONDS = 20.0
-"""For a block's forward of one form, where PyTorch's cache in the workspace does not have it; with it, some three."""
-SAVED_SECONDS = 0.35 / 6240
-"""For a video token and a pass, on an H200 in bf16: one of 121x480x832 took 0.75 s uncompiled, and takes as long as
-training's forward, about 0.4 s, compiled. Other GPUs save more."""
+COMPILE_SECONDS = 13.0
+"""For a block's forward of one form, where PyTorch's cache in the workspace does not have it; with it, three to four.
+Measured on an H200 with 16 cores on 2026-11-30, as the next."""
+SAVED_SECONDS = 0.25 / 6240
+"""For a video token and a pass, in bf16: one of 121x480x832 took 0.55 s uncompiled, and takes 0.3 s compiled, two in one
+forward. Slower GPUs save more."""
 OFFLOAD = "offload"
 """In the stage's folder: files of blocks that are offloaded from disk."""
 
