@@ -30,8 +30,8 @@ COMPILE_SECONDS = 13.0
 """For a block's forward of one form, where PyTorch's cache in the workspace does not have it; with it, three to four.
 Measured on an H200 with 16 cores on 2026-11-30, as the next."""
 SAVED_SECONDS = 0.25 / 6240
-"""For a video token and a pass, in bf16: one of 121x480x832 took 0.55 s uncompiled, and takes 0.3 s compiled, two in one
-forward. Slower GPUs save more."""
+"""For a video token and a pass, in bf16: one of 121x480x832 took 0.55 s uncompiled, and takes 0.3 s compiled, where two
+are one forward. Slower GPUs save more."""
 OFFLOAD = "offload"
 """In the stage's folder: files of blocks that are offloaded from disk."""
 
