@@ -52,7 +52,7 @@ def test_a_link_to_a_render_is_no_footage(own: Bench) -> None:
     assert names(own.run("probe")) == FILES
 
 
-@pytest.mark.parametrize("option", ["instance_data_dir", "mask_dir", "audio.audio_dir"])
+@pytest.mark.parametrize("option", ["instance_data_dir", "mask_dir", "audio.audio_dir", "reference.reference_dir"])
 @pytest.mark.parametrize("linked", [False, True], ids=["named", "linked"])
 def test_footage_among_the_renders_is_refused(option: str, linked: bool, own: Bench, tmp_path: Path) -> None:
     copied_into(own, tmp_path / "w")
