@@ -11,6 +11,7 @@ from ltx_core.adapters.lora_layout import BLOCKS
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.tokens import Stream
 from ltx_core.flow_matching.path import sample_losses
+from ltx_core.shapes import LatentShape
 from ltx_core.training.batch import NoisyStream, TrainBatch, collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.context_cache import ContextCache
@@ -123,8 +124,8 @@ class Objective:
         }
 
 
-def _form(clip: SampleInfo) -> tuple[str, float, bool]:
-    return clip.bucket, clip.frame_rate, clip.has_sound
+def _form(clip: SampleInfo) -> tuple[str, float, bool, LatentShape | None]:
+    return clip.bucket, clip.frame_rate, clip.has_sound, clip.reference
 
 
 def _stream(noisy: NoisyStream, context: Tensor) -> Stream:

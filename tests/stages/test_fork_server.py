@@ -80,7 +80,6 @@ def execution(empty: Bench, tmp_path: Path) -> StageRun:
     return bench.due(stage_named("split"), bench.run("probe"))
 
 
-@pytest.mark.extra
 def test_what_it_imports_touches_no_gpu_and_starts_no_thread() -> None:
     """Neither outlasts a fork. PyTorch is made to believe that it was built for CUDA, as it is where there is a GPU: so
     a library that looks for one would reach its driver. jemalloc, Arrow's allocator, is the one library whose thread it
