@@ -21,7 +21,7 @@ from ltx_core.errors import ConfigError, DataError
 from ltx_core.io.digest import file_digest
 from ltx_core.io.json_file import read_json, write_json
 from ltx_core.io.table_file import write_table
-from ltx_core.memory.plan import GIB
+from ltx_core.memory.plan import GIB, free_bytes
 from ltx_core.memory.training import advice
 from ltx_core.progress import SILENT
 from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
@@ -265,7 +265,6 @@ def _layers(run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks",
 
         from ltx_core.checkpoint.load import load_connectors
         from ltx_core.engine.load import compare_in_8_bits
-        from ltx_core.memory.plan import free_bytes
         from ltx_core.training.comparison_clip import comparison_clip
         from tasks.runtime.device import torch_dtype
 
@@ -304,8 +303,6 @@ def _planned(
     if not device.startswith("cuda"):
         return settings, ""
     import torch
-
-    from ltx_core.memory.plan import free_bytes
 
     buckets = buckets_of(list(run.inputs["encode_latents"]))
     width = feature_width(run.inputs)

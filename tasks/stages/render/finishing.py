@@ -24,7 +24,7 @@ from tasks.stages.render.jobs import RenderJob
 from tasks.stages.render.results import measured_row
 
 AHEAD_BYTES = 2 * 2**30
-"""Of host memory for renders that are being written and measured; a single one may take more."""
+"""Of host memory for renders or samples that are being written and measured; a single one may take more."""
 
 
 @dataclass(frozen=True)

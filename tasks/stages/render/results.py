@@ -38,9 +38,10 @@ if TYPE_CHECKING:
 def measured_row(job: RenderJob, reference: Path, file: str, sha256: str) -> Render:
     """The row of one render; `reference` is the base model's render of the same prompt and seed, or the same file."""
     request, info = job.request, probe_media(job.video)
-    frames = np.stack(list(_frames(job, job.video)))
+    rate, numbers = job.request.frame_rate, range(job.request.num_frames)
+    frames = np.stack(list(_frames(job.video, rate, numbers)))
     sound = decode_sound(job.video, 0.0, request.seconds, rate=info.audio_rate)
-    difference = 0.0 if reference == job.video else _difference(frames, _frames(job, reference))
+    difference = 0.0 if reference == job.video else _difference(frames, _frames(reference, rate, numbers))
     return Render(
         render_key=job.key,
         variant=job.variant,
@@ -65,9 +66,9 @@ def measured_row(job: RenderJob, reference: Path, file: str, sha256: str) -> Ren
     )
 
 
-def _frames(job: RenderJob, video: Path) -> Iterator[np.ndarray]:
-    times = [(i + 0.25) / job.request.frame_rate for i in range(job.request.num_frames)]
-    return decode_frames(video, times)
+def _frames(video: Path, frame_rate: float, numbers: Iterable[int]) -> Iterator[np.ndarray]:
+    """Frames of a render by their numbers, each asked for a quarter into its time, so that rounding does not matter."""
+    return decode_frames(video, [(number + 0.25) / frame_rate for number in numbers])
 
 
 def _difference(frames: np.ndarray, others: Iterable[np.ndarray]) -> float:
@@ -141,7 +142,7 @@ def _looked_at(job: RenderJob) -> np.ndarray:
     """uint8 [F, H, W, 3] of the mp4 that people will see, the middle one of each part; each frame at most once."""
     count = min(NUM_FRAMES, job.request.num_frames)
     numbers = [int((part + 0.5) * job.request.num_frames / count) for part in range(count)]
-    return np.stack(list(decode_frames(job.video, [(n + 0.25) / job.request.frame_rate for n in numbers])))
+    return np.stack(list(_frames(job.video, job.request.frame_rate, numbers)))
 
 
 def draw_gallery(rows: Sequence[Render], run: StageRun[RenderValidationConfig], checkpoint: Checkpoint) -> None:
@@ -216,8 +217,7 @@ def _variant(
     source = run.workspace.root / row.file
     name = f"{row.variant}-{row.adapters}" if row.adapters else row.variant
     video = folder / f"{number:02d}-seed{row.seed}-{name}.mp4"
-    video.unlink(missing_ok=True)
-    os.link(source, video)  # the store and this folder are one file system, and gc counts on both names
+    _link(source, video)
     return VariantRender(
         variant=f"{row.variant} with {row.adapters}" if row.adapters else row.variant,
         video=video,
@@ -233,23 +233,25 @@ def _variant(
     )
 
 
+def _link(source: Path, video: Path) -> None:
+    video.unlink(missing_ok=True)
+    os.link(source, video)  # the store and this folder are one file system, and gc counts on both names
+
+
 def _control(row: Render, run: StageRun[RenderValidationConfig], folder: Path, *, number: int) -> list[VariantRender]:
     """The control video of a row's renders, to be shown beside them; none where they follow none."""
     if row.control is None or not (source := run.workspace.root / row.control).is_file():
         return []
     video = folder / f"{number:02d}-seed{row.seed}-control.mp4"
-    video.unlink(missing_ok=True)
-    os.link(source, video)
-    times = [(n + 0.25) / row.frame_rate for n in range(row.num_frames)]
-    frames = np.stack(list(decode_frames(source, times)))
+    _link(source, video)
+    frames = np.stack(list(_frames(source, row.frame_rate, range(row.num_frames))))
     figures = Figures(sharpness=sharpness(frames), motion=motion(frames), loudness_db=SILENCE_DB)
     poster = frames[len(frames) // 2]
     return [VariantRender(variant="control", video=video, detail=source.name, figures=figures, poster=poster)]
 
 
 def _middle(run: StageRun[RenderValidationConfig], row: Render) -> np.ndarray:
-    time = (row.num_frames // 2 + 0.25) / row.frame_rate
-    (frame,) = decode_frames(run.workspace.root / row.file, [time])
+    (frame,) = _frames(run.workspace.root / row.file, row.frame_rate, [row.num_frames // 2])
     return frame
 
 

@@ -26,10 +26,8 @@ from ltx_core.sampling.request import RenderRequest
 from ltx_core.sampling.sampler import Prompts, sample
 from ltx_core.text.motion import says_still
 from ltx_core.training.objective import Objective
+from tasks.stages.render.finishing import AHEAD_BYTES
 from tasks.stages.samples.kept import PAGE, broken_in, keep_sample, sample_file, samples_over_steps
-
-AHEAD_BYTES = 2 * 2**30
-"""Of host memory for samples that are being written; a single one may take more."""
 
 
 class TrainingSamples:
