@@ -34,7 +34,7 @@ class CheckpointWriter(AbstractContextManager["CheckpointWriter"]):
         """`pinned`: the tensors come from a GPU."""
         self._root, self._settings = root, settings
         self._memory = HostCopies(pinned=pinned)
-        self._work: Future[None] | None = None
+        self._work: tuple[ThreadPoolExecutor, Future[None]] | None = None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -71,18 +71,20 @@ class CheckpointWriter(AbstractContextManager["CheckpointWriter"]):
             prune(self._root, copy.step, copy.history, self._settings)
 
         thread = ThreadPoolExecutor(1, thread_name_prefix=THREAD)
-        self._work = thread.submit(work)
+        self._work = thread, thread.submit(work)
         thread.shutdown(wait=False)  # it ends after its work
 
     def check(self) -> None:
         """Raise the error of work that has failed; do not wait for work that is under way."""
-        if self._work is not None and self._work.done():
+        if self._work is not None and self._work[1].done():
             self.wait()
 
     def wait(self) -> None:
-        """Return once everything is on disk."""
-        work, self._work = self._work, None
-        if work is not None:
+        """Return once everything is on disk and its thread has ended."""
+        begun, self._work = self._work, None
+        if begun is not None:
+            thread, work = begun
+            thread.shutdown()
             work.result()
 
     def _copied(self, state: TrainState) -> TrainState:
