@@ -9,7 +9,7 @@ between one gives way to the other block by block, so the larger of the two coun
 A block that is recomputed saves its two residual streams; another one saves every tensor that its backward reads.
 
 Measured on one H200 (fp8): at 480x832x17, batch 2, 0.31 s a step with nothing recomputed, 0.42 with all blocks,
-0.68 with all streamed; at 512x768x121, of each block, 0.7 ms for what is cheap, 2.2 for what leaves 40 % of the
+0.68 with all offloaded; at 512x768x121, of each block, 0.7 ms for what is cheap, 2.2 for what leaves 40 % of the
 activations, 3.4 for all but attentions, about 5 for the whole block. So parts of blocks are recomputed first, then
 whole blocks, and only then blocks are offloaded; each as little as fits.
 """
@@ -98,6 +98,20 @@ class AdapterWork:
 
 
 @dataclass(frozen=True)
+class MethodMemory:
+    """Memory that training methods take beside the adapter."""
+
+    num_trained: int = 0
+    """Weights of their own that are trained."""
+    feature_width: int = 0
+    """Of features of frames that hidden states of the video are compared with; 0 without."""
+    averaged: bool = False
+    """True if an average over steps is kept beside the weights, in float32."""
+    extra_forwards: bool = False
+    """True if forwards without gradients run beside the graph of a step, whose memory is its own."""
+
+
+@dataclass(frozen=True)
 class Training:
     """What is trained on what."""
 
@@ -107,13 +121,8 @@ class Training:
     """Of the base's dtype."""
     shards: int = 1
     """GPUs that the frozen blocks are cut among."""
-    aligned_width: int = 0
-    """Of the features that hidden states are aligned with (CREPA); 0 without."""
     adapter: AdapterWork = AdapterWork()
-    averaged: bool = False
-    """True if an average over steps is kept beside the weights, in float32."""
-    rolls_out: bool = False
-    """True if forwards without gradients run beside the graph of a step, whose memory is its own."""
+    methods: MethodMemory = MethodMemory()
 
 
 @dataclass(frozen=True)
@@ -145,18 +154,18 @@ class TrainingStep:
     def copied_bytes(self) -> int:
         """Page-locked host memory of a checkpoint's copy, which the first process on a machine takes."""
         training = self.training
-        return copied_bytes(training.num_trained, training.optimizer, averaged=training.averaged)
+        return copied_bytes(training.num_trained, training.optimizer, averaged=training.methods.averaged)
 
     def ways(self) -> Iterable[EngineOptions]:
         """Yield the options with what is open filled in. A budget of activations works in compiled blocks alone."""
         asked, checkpointing = self.asked, "activation_checkpointing" in self.open
         keeps = asked.compiled and (checkpointing or asked.activation_checkpointing < 1)
-        budget, offload = keeps and "activation_budget" in self.open, keeps and "activation_offload" in self.open
-        stream = "offloaded_blocks" in self.open
-        if not (checkpointing or budget or offload or stream):
+        budget, waits = keeps and "activation_budget" in self.open, keeps and "activation_offload" in self.open
+        offload = "offloaded_blocks" in self.open
+        if not (checkpointing or budget or waits or offload):
             return [asked]
-        room = max(0, self.host_bytes - self.copied_bytes) // 2 if offload else None
-        return candidates(self, asked, checkpointing=checkpointing, budget=budget, stream=stream, room=room)
+        room = max(0, self.host_bytes - self.copied_bytes) // 2 if waits else None
+        return candidates(self, asked, checkpointing=checkpointing, budget=budget, offload=offload, room=room)
 
     def estimate(self, options: EngineOptions) -> Estimate:
         """The memory of a step with these options.
@@ -165,8 +174,8 @@ class TrainingStep:
             ConfigError: more offloaded blocks than there are.
         """
         sizes, batch, training = self.sizes, self.batch, self.training
-        streamed = frozenset(offloaded_blocks(sizes.num_blocks, options.offloaded_blocks))
-        again = checkpointed_blocks(sizes.num_blocks, options.activation_checkpointing) | streamed
+        offloaded = frozenset(offloaded_blocks(sizes.num_blocks, options.offloaded_blocks))
+        again = checkpointed_blocks(sizes.num_blocks, options.activation_checkpointing) | offloaded
         weight_bytes, gradient_bytes, moment_bytes = (
             n * training.num_trained for n in OPTIMIZER_BYTES[training.optimizer]
         )
@@ -175,13 +184,13 @@ class TrainingStep:
         native, most_native = sizes.native_bytes(options.native_layers, training.item_bytes)
         lasting = {
             "frozen weights": sizes.outside * training.item_bytes
-            + (sizes.num_blocks - len(streamed)) * block // training.shards
+            + (sizes.num_blocks - len(offloaded)) * block // training.shards
             + native,
-            "slots of offloaded weights": options.num_slots * (block + most_native) if streamed else 0,
+            "slots of offloaded weights": options.num_slots * (block + most_native) if offloaded else 0,
             "text connectors": sizes.connectors * training.item_bytes,
             "LoRA": weight_bytes,
             "moments": moment_bytes,
-            "average": AVERAGE_BYTES * training.num_trained if training.averaged else 0,
+            "average": AVERAGE_BYTES * training.num_trained if training.methods.averaged else 0,
             "gradient buffer": gradient_bytes if options.graphs else 0,
             "inputs and workspaces": _inputs(sizes, batch, training) + WORKSPACE_BYTES,
         }
@@ -190,9 +199,7 @@ class TrainingStep:
             "kept activations": (sizes.num_blocks - len(again))
             * (kept_activations(sizes, batch, training, options) - waiting),
         }
-        late = max(
-            0, gradient_bytes - sum(saved.values())
-        )  # a graph's first runs have gradients beside their buffer too
+        late = max(0, gradient_bytes - sum(saved.values()))  # a graph's first runs have them beside their buffer too
         work = max(_work(sizes, batch, training, options, again=bool(again)), _alignment(sizes, batch, training))
         during = saved | {
             "gradients": late,
@@ -200,12 +207,12 @@ class TrainingStep:
             "activations that leave or come": IN_FLIGHT * waiting,
             "modulation and rotary tables": _tables(sizes, batch),
         }
-        if training.rolls_out and options.graphs:  # without a graph they take what the backward takes later
+        if training.methods.extra_forwards and options.graphs:  # else they take what the backward takes later
             during["rollouts"] = FORWARD_WIDTHS * _residual(sizes, batch, training) + _tables(sizes, batch)
         if self.samples is not None:  # a graph keeps what a step takes
             beside = _sampling(sizes, self.samples, training, options)
             during["samples"] = beside if options.graphs else max(0, beside - sum(during.values()))
-        host = len(streamed) * block + (native if streamed else 0) + options.activation_offload
+        host = len(offloaded) * block + (native if offloaded else 0) + options.activation_offload
         return transformer_estimate(lasting | during, lasting.keys(), host)
 
     def why(self, options: EngineOptions, budget_bytes: int) -> str:
@@ -235,17 +242,14 @@ class TrainingStep:
 
 
 def candidates(
-    work: TrainingStep, options: EngineOptions, *, checkpointing: bool, budget: bool, stream: bool, room: int | None
+    work: TrainingStep, options: EngineOptions, *, checkpointing: bool, budget: bool, offload: bool, room: int | None
 ) -> Iterator[EngineOptions]:
     """The options with what may be chosen filled in; `room` are the host's bytes for activations, if those may be."""
     num_blocks = work.sizes.num_blocks
     budgets = budgets_tried(options) if budget else (options.activation_budget,)
-    shares = (
-        [number / num_blocks for number in range(num_blocks + 1)]
-        if checkpointing
-        else [options.activation_checkpointing]
-    )
-    now = replace(options, offloaded_blocks=0 if stream else options.offloaded_blocks)
+    all_shares = [number / num_blocks for number in range(num_blocks + 1)]
+    shares = all_shares if checkpointing else [options.activation_checkpointing]
+    now = replace(options, offloaded_blocks=0 if offload else options.offloaded_blocks)
     for kept in budgets if shares[0] < 1 else ():
         sent = _sent(kept) if budget else (0.0, *OFFLOADS)
         yield from _offloading(
@@ -259,8 +263,8 @@ def candidates(
     else:
         last = replace(now, activation_checkpointing=shares[-1], activation_budget=budgets[-1])
     yield last
-    for streamed in range(1, num_blocks + 1) if stream else ():
-        yield replace(last, offloaded_blocks=streamed)
+    for offloaded in range(1, num_blocks + 1) if offload else ():
+        yield replace(last, offloaded_blocks=offloaded)
 
 
 def budgets_tried(options: EngineOptions) -> tuple[float, ...]:
@@ -350,9 +354,9 @@ def _work(sizes: ModelSizes, batch: BatchShape, training: Training, options: Eng
 def _alignment(sizes: ModelSizes, batch: BatchShape, training: Training) -> int:
     """At the fullest: hidden states in float32, as the norm leaves them, and a gradient; states and features at unit
     length, and a gradient. Done before the backward enters a block."""
-    if not training.aligned_width:
+    if not training.methods.feature_width:
         return 0
-    return 4 * batch.size * batch.video_tokens * 3 * (sizes.width + training.aligned_width)
+    return 4 * batch.size * batch.video_tokens * 3 * (sizes.width + training.methods.feature_width)
 
 
 def _sampling(sizes: ModelSizes, samples: SampleWork, training: Training, options: EngineOptions) -> int:
@@ -366,7 +370,7 @@ def _inputs(sizes: ModelSizes, batch: BatchShape, training: Training) -> int:
     """Contexts, as given and as the blocks read them, and features of frames as they come and as a graph reads them;
     the tokens themselves are narrow."""
     contexts = batch.text_tokens * (sizes.width + sizes.audio_width) * training.item_bytes
-    features = batch.video_tokens * training.aligned_width * FEATURE_BYTES
+    features = batch.video_tokens * training.methods.feature_width * FEATURE_BYTES
     return 2 * batch.size * (contexts + features)
 
 
@@ -408,11 +412,8 @@ def _changes(work: TrainingStep, options: EngineOptions) -> Iterator[tuple[str, 
         yield "activation_budget 1 -> 0.99", work, replace(options, activation_budget=0.99)
     if options.compiled and options.activation_budget > BUDGETS[-1] and options.activation_checkpointing < 1:
         least = BUDGETS[-1]
-        yield (
-            f"activation_budget {options.activation_budget:g} -> {least}",
-            work,
-            replace(options, activation_budget=least),
-        )
+        change = f"activation_budget {options.activation_budget:g} -> {least}"
+        yield change, work, replace(options, activation_budget=least)
     if options.activation_checkpointing < 1:
         again = replace(options, activation_checkpointing=1.0, activation_offload=0)
         yield f"activation_checkpointing {options.activation_checkpointing:.2f} -> 1", work, again

@@ -198,12 +198,12 @@ class Sampling:
         return self._estimate(options.engine, batch)
 
     def _estimate(self, options: EngineOptions, batch: BatchShape) -> Estimate:
-        sizes, streamed = self.sizes, options.offloaded_blocks
+        sizes, offloaded = self.sizes, options.offloaded_blocks
         block = sizes.block_bytes(in_8_bits=options.precision != "native", item_bytes=self.item_bytes)
         text = self.batch.size * batch.text_tokens * (sizes.width + sizes.audio_width) * self.item_bytes
         lasting = {
-            "frozen weights": sizes.outside * self.item_bytes + (sizes.num_blocks - streamed) * block,
-            "slots of offloaded weights": options.num_slots * block if streamed else 0,
+            "frozen weights": sizes.outside * self.item_bytes + (sizes.num_blocks - offloaded) * block,
+            "slots of offloaded weights": options.num_slots * block if offloaded else 0,
             "adapters": self.adapter_bytes,
             "contexts and workspaces": CONTEXTS * text + WORKSPACE_BYTES,
         }
@@ -213,7 +213,7 @@ class Sampling:
         if options.precision != "native":
             held = DEQUANTISED * sizes.largest_layer + round((BESIDE_WIDTHS + by_token) * values)
             work = max(work, held * self.item_bytes)
-        return transformer_estimate(lasting | {"one block's work": work}, lasting.keys(), streamed * block)
+        return transformer_estimate(lasting | {"one block's work": work}, lasting.keys(), offloaded * block)
 
     def why(self, options: SamplingOptions, budget_bytes: int) -> str:
         """The offloaded blocks and the memory, in words."""

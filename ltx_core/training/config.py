@@ -369,12 +369,9 @@ class TrainSettings(MethodOptions, PlainSettings):
     """Settings of one training run, methods included. Same settings, same data, same base: same LoRA."""
 
     @model_validator(mode="after")
-    def _crepa_agrees(self) -> Self:
-        if self.crepa is None or self.epochs:
-            return self
-        for name in ("warmup_steps", "cutoff_step"):
-            if (getattr(self.crepa, name) or 0) > self.steps:
-                raise ValueError(f"crepa.{name} is {getattr(self.crepa, name)} but steps {self.steps}; lower it")
+    def _methods_agree_with_steps(self) -> Self:
+        if not self.epochs:
+            self.check_steps(self.steps)
         return self
 
     @model_validator(mode="after")

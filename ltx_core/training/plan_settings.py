@@ -19,7 +19,6 @@ from ltx_core.memory.training import AdapterWork, Training, TrainingStep, copied
 from ltx_core.memory.transformer import BatchShape, Shapes, linear_shapes, model_sizes, num_trained
 from ltx_core.shapes import PixelShape, audio_latent_frames
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.methods.settings import block_routes, check_block, num_projected
 
 if TYPE_CHECKING:
     from ltx_core.distributed.ranks import Ranks
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 def checkpoint_bytes(settings: TrainSettings, num_trained: int) -> int:
     """Return the host memory that the copy of a checkpoint takes while it is written."""
-    return copied_bytes(num_trained, settings.optimizer, averaged=settings.ema_decay is not None)
+    return copied_bytes(num_trained, settings.optimizer, averaged=settings.averaged)
 
 
 def trained_weights(settings: TrainSettings, transformer: Shapes) -> tuple[int, AdapterWork]:
@@ -41,7 +40,7 @@ def trained_weights(settings: TrainSettings, transformer: Shapes) -> tuple[int, 
     if settings.lycoris is None:
         rank, targets = settings.rank, settings.lora_targets
         trained = num_trained(transformer, targets, rank=rank, video_only=video_only, blocks=blocks)
-        if not settings.dropout:
+        if not settings.masks_inputs:
             return trained, AdapterWork()
         masked = target_layers(sorted(linear), targets, video_only=video_only, blocks=blocks)
         return trained, AdapterWork(0, *most_in_a_block({layer: linear[layer][1] for layer in masked}))
@@ -97,9 +96,7 @@ def engine_options(
             not there, or an `auto` that the memory plan has not replaced.
     """
     on_gpu = device.startswith("cuda")
-    block_routes(settings.tread_routes, num_blocks)  # refused here, before anything is loaded
-    if settings.crepa is not None:
-        check_block(settings.crepa, num_blocks)
+    settings.check_blocks(num_blocks)  # refused here, before anything is loaded
     if settings.cuda_graphs == "on" and not on_gpu:
         raise ConfigError(f"cuda_graphs is on but the device is {device}; set it to auto or off")
     if sharded:
@@ -205,8 +202,8 @@ def workload(
     shards: int = 1,
     feature_width: int = WIDEST_FEATURES,
 ) -> TrainingStep:
-    """The largest batch of `buckets` on a model whose `transformer` and `connectors` have these shapes. With CREPA,
-    `feature_width` is that of the features of frames.
+    """The largest batch of `buckets` on a model whose `transformer` and `connectors` have these shapes.
+    `feature_width` is that of the features of frames, where a method compares with them.
 
     Raises:
         ConfigError: targets that match no layer.
@@ -214,21 +211,18 @@ def workload(
     """
     transformer = shapes["transformer"]
     trained, adapter = trained_weights(settings, transformer)
-    sizes, aligned = model_sizes(transformer, shapes["connectors"]), feature_width if settings.crepa else 0
-    if aligned:
-        trained += num_projected(sizes.width, aligned)
+    sizes = model_sizes(transformer, shapes["connectors"])
+    methods = settings.method_memory(sizes.width, feature_width)
     return TrainingStep(
         sizes=sizes,
         batch=max((batch_shape(settings, bucket) for bucket in buckets), key=lambda b: b.size * b.video_tokens),
         training=Training(
-            trained,
+            trained + methods.num_trained,
             settings.optimizer,
             ITEM_BYTES[settings.dtype],
             shards,
-            aligned_width=aligned,
             adapter=adapter,
-            averaged=settings.ema_decay is not None,
-            rolls_out=settings.rollout is not None,
+            methods=methods,
         ),
     )
 

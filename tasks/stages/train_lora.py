@@ -25,7 +25,6 @@ from ltx_core.memory.plan import GIB, free_bytes
 from ltx_core.memory.training import advice
 from ltx_core.progress import SILENT
 from ltx_core.training.config import FREE_TO_CHANGE, TrainSettings
-from ltx_core.training.methods.settings import block_routes, check_block
 from ltx_core.training.modalities import as_heard
 from ltx_core.training.plan_settings import most_ranks
 from tasks.runtime.device import loading
@@ -85,10 +84,7 @@ class TrainLora(Stage[TrainSettings, Checkpoint]):
                 f"train_lora.reference_dropout is {run.config.reference_dropout} and no dataset has a reference; set "
                 f"datasets[].reference or leave it out"
             )
-        num_blocks = int(run.model.arguments("transformer")["num_layers"])
-        block_routes(run.config.tread_routes, num_blocks)
-        if run.config.crepa is not None:
-            check_block(run.config.crepa, num_blocks)
+        run.config.check_blocks(int(run.model.arguments("transformer")["num_layers"]))
         return run.config
 
     def observe(self, run: StageRun[TrainSettings]) -> Observed:
@@ -101,7 +97,7 @@ class TrainLora(Stage[TrainSettings, Checkpoint]):
 
     def warnings(self, run: StageRun[TrainSettings]) -> Sequence[str]:
         """Options that cost memory or time and may not be meant."""
-        return [*_batch_warnings(run.config, run.shared), *_rollout_warnings(run.config)]
+        return [*_batch_warnings(run.config, run.shared), *run.config.method_warnings()]
 
     def num_ranks(self, run: StageRun[TrainSettings]) -> int:
         """As many processes as `memory.num_gpus` says; `auto` are the GPUs that share a step's batches evenly."""
@@ -156,8 +152,9 @@ class TrainLora(Stage[TrainSettings, Checkpoint]):
 
 
 def _embedded(latents: Sequence[Latent], frames: Sequence[Frames], run: StageRun[TrainSettings]) -> list[Latent]:
-    """Clips to train on: with CREPA those whose frames have features, as `embed_frames` may have set some aside."""
-    if run.config.crepa is None:
+    """Clips to train on: where a method needs features of frames, those that have them, as `embed_frames` may have set
+    some aside."""
+    if not run.config.needs_frames:
         return list(latents)
     known = {row.clip_id for row in frames}
     kept = [row for row in latents if row.split == "eval" or row.clip_id in known]
@@ -344,22 +341,6 @@ def _batch_warnings(config: TrainSettings, shared: Shared) -> Sequence[str]:
             f"the gradient_accumulation_steps makes the same step in less memory"
         ]
     return []
-
-
-def _rollout_warnings(config: TrainSettings) -> Sequence[str]:
-    """What rollouts cost. A step without them is a forward and, weights being frozen, a backward of about as much, and
-    another forward where blocks are recomputed."""
-    rollout = config.rollout
-    if rollout is None:
-        return []
-    share = max(rollout.probability, rollout.start_probability)
-    more = share * rollout.num_forwards
-    calls = f"{rollout.num_forwards} forward{'s' if rollout.num_forwards > 1 else ''} without gradients"
-    return [
-        f"train_lora.rollout adds {calls} to {share:.0%} of the samples: expect steps of {1 + more / 3:.2f} ("
-        f"activation checkpointing in all blocks) to {1 + more / 2:.2f} times the time (none), and more where kernels "
-        f"are small, because those run uncompiled"
-    ]
 
 
 FILE = "activation_budget.json"

@@ -14,6 +14,7 @@ from typing import Annotated, Literal, NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ltx_core.errors import ConfigError
+from ltx_core.memory.training import MethodMemory
 
 DEFAULT_POWER = 2.0
 
@@ -115,19 +116,6 @@ class CrepaSettings(BaseModel):
 def num_projected(width: int, features: int) -> int:
     """Weights of the projector from hidden states of `width` to `features`: a layer norm and a linear layer."""
     return 2 * width + (width + 1) * features
-
-
-def check_block(settings: CrepaSettings, num_blocks: int) -> None:
-    """See that the model has the block.
-
-    Raises:
-        ConfigError: it has not.
-    """
-    if settings.block_index >= num_blocks:
-        raise ConfigError(
-            f"crepa.block_index is {settings.block_index}; the model has blocks 0 to {num_blocks - 1}; the "
-            f"default is meant for 48"
-        )
 
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -232,6 +220,18 @@ class RolloutSettings(BaseModel):
     def num_forwards(self) -> int:
         """Forwards without gradients of an occurrence that is rolled out."""
         return self.num_model_calls + self.reflexflow
+
+    def cost(self) -> str:
+        """The time that rollouts add, in words. A step without them is a forward and, weights being frozen, a backward
+        of about as much, and another forward where blocks are recomputed."""
+        fraction = max(self.probability, self.start_probability)
+        more = fraction * self.num_forwards
+        calls = f"{self.num_forwards} forward{'s' if self.num_forwards > 1 else ''} without gradients"
+        return (
+            f"train_lora.rollout adds {calls} to {fraction:.0%} of the samples: expect steps of {1 + more / 3:.2f} ("
+            f"activation checkpointing in all blocks) to {1 + more / 2:.2f} times the time (none), and more where "
+            f"kernels are small, because those run uncompiled"
+        )
 
 
 class Route(BaseModel):
@@ -352,3 +352,51 @@ class MethodOptions(BaseModel):
         description="Average the LoRA over the steps with this decay, such as 0.999. The average is evaluated and "
         "exported.",
     )
+
+    def check_blocks(self, num_blocks: int) -> None:
+        """See that the model has the blocks that are named.
+
+        Raises:
+            ConfigError: it has not.
+        """
+        block_routes(self.tread_routes, num_blocks)
+        if self.crepa is not None and self.crepa.block_index >= num_blocks:
+            raise ConfigError(
+                f"crepa.block_index is {self.crepa.block_index}; the model has blocks 0 to {num_blocks - 1}; the "
+                f"default is meant for 48"
+            )
+
+    def check_steps(self, steps: int) -> None:
+        """See that what begins or ends at a step does so within the run.
+
+        Raises:
+            ValueError: it does not.
+        """
+        for name in ("warmup_steps", "cutoff_step"):
+            if (getattr(self.crepa, name, None) or 0) > steps:
+                raise ValueError(f"crepa.{name} is {getattr(self.crepa, name)} but steps {steps}; lower it")
+
+    @property
+    def needs_frames(self) -> bool:
+        """True if a clip must have features of its frames."""
+        return self.crepa is not None
+
+    @property
+    def masks_inputs(self) -> bool:
+        """True if layers of the adapter read other values than those of the base, which are kept for the backward."""
+        return self.dropout > 0
+
+    @property
+    def averaged(self) -> bool:
+        """True if an average of the weights over the steps is kept beside them."""
+        return self.ema_decay is not None
+
+    def method_memory(self, width: int, feature_width: int) -> MethodMemory:
+        """Memory that the methods take, of a model of this `width` and features of frames of that."""
+        projected = num_projected(width, feature_width) if self.crepa else 0
+        features = feature_width if self.crepa else 0
+        return MethodMemory(projected, features, averaged=self.averaged, extra_forwards=self.rollout is not None)
+
+    def method_warnings(self) -> list[str]:
+        """What methods cost that may not be meant."""
+        return [] if self.rollout is None else [self.rollout.cost()]

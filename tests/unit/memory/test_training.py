@@ -16,7 +16,16 @@ from ltx_core.engine.options import EngineOptions, Precision
 from ltx_core.errors import CheckpointError, ConfigError, OutOfMemory
 from ltx_core.memory import transformer as model_sizes
 from ltx_core.memory.plan import GIB, Plan, plan, usable_bytes
-from ltx_core.memory.training import BUDGETS, KEPT_WIDTHS, Training, TrainingStep, advice, budgets_tried, reliefs
+from ltx_core.memory.training import (
+    BUDGETS,
+    KEPT_WIDTHS,
+    MethodMemory,
+    Training,
+    TrainingStep,
+    advice,
+    budgets_tried,
+    reliefs,
+)
 from ltx_core.memory.transformer import BatchShape, ModelSizes, num_trained
 from ltx_core.memory.transformer import model_sizes as sizes_of
 from ltx_core.tiny.header import Generation
@@ -291,7 +300,7 @@ def test_memory_grows_with_what_it_is_for(work: TrainingStep) -> None:
     assert replace(work, batch=replace(SMALL, by_token=True)).estimate(now).peak_bytes > peak
     assert replace(work, sizes=replace(work.sizes, connectors=10**9)).estimate(now).peak_bytes == peak + 2 * 10**9
     assert work.estimate(replace(now, activation_budget=0.5)).peak_bytes < peak
-    averaged = replace(work, training=replace(work.training, averaged=True)).estimate(now)
+    averaged = replace(work, training=replace(work.training, methods=MethodMemory(averaged=True))).estimate(now)
     assert averaged.peak_bytes == peak + 4 * work.training.num_trained
     native = options("native", activation_checkpointing=1.0)
     cut = replace(work, training=replace(work.training, shards=2)).estimate(native).terms["frozen weights"]
