@@ -6,10 +6,10 @@ Nothing is kept for a backward, so a forward takes little beside the weights: bl
 """
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from ltx_core.adapters.lora_layout import BLOCKS, target_layers
+from ltx_core.adapters.lora_layout import BLOCKS
 from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import CheckpointError
 from ltx_core.memory.plan import GIB, Estimate
@@ -108,24 +108,6 @@ def model_sizes(transformer: Shapes, connectors: Shapes | None = None) -> ModelS
             if _is_product(name, shape)
         },
     )
-
-
-def num_trained(
-    transformer: Shapes,
-    targets: str | Sequence[str],
-    *,
-    rank: int,
-    video_only: bool = False,
-    blocks: Collection[int] | None = None,
-) -> int:
-    """Weights of a LoRA: rank * (inputs + outputs) for each layer that `targets` means.
-
-    Raises:
-        ConfigError: an unknown preset, or a target that matches no layer.
-    """
-    linear = linear_shapes(transformer)
-    layers = target_layers(sorted(linear), targets, video_only=video_only, blocks=blocks)
-    return sum(rank * sum(linear[layer]) for layer in layers)
 
 
 def linear_shapes(transformer: Shapes) -> dict[str, tuple[int, ...]]:

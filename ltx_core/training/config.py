@@ -15,8 +15,16 @@ Preset = Literal["video", "audio", "audio+video", "ff", "audio_ff", "all-linear"
 Suffix = Annotated[str, Field(min_length=1, pattern=r"^[a-z0-9_.]+$")]
 Ranges = Annotated[str, Field(pattern=r"^\d{1,3}(-\d{1,3})?(, ?\d{1,3}(-\d{1,3})?)*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
+Rank = Annotated[int, Field(ge=1, le=1024)]
 DEFAULT_PREFIX = 2
 DEFAULT_RANK = 32
+OF_AUDIO_LAYERS = {
+    "audio_learning_rate": "audio",
+    "audio_rank": "audio",
+    "cross_learning_rate": "cross",
+    "cross_rank": "cross",
+}
+"""Settings of layers that a run of the video alone does not train, and the streams of those."""
 HOW_BLOCKS_RUN = frozenset(
     {
         "activation_checkpointing",
@@ -67,12 +75,22 @@ class PlainSettings(Schedule):
         description="Gradients are scaled down to this norm. Those of CREPA's projector are clipped separately.",
     )
 
-    rank: int = Field(default=DEFAULT_RANK, ge=1, le=1024, description="Rank of the LoRA.")
+    rank: Rank = Field(default=DEFAULT_RANK, description="Rank of the LoRA.")
     alpha: float | None = Field(
         default=None,
         gt=0,
         description="Scale of the LoRA, multiplied by the rank. Default: the rank. It is folded into the exported "
         "weights.",
+    )
+    audio_rank: Rank | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # so that keys of runs without it stay what they were
+        description="Rank of the LoRA in the audio's layers, scaled as the others are. Default: `rank`.",
+    )
+    cross_rank: Rank | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="Rank of the LoRA in the attention between video and audio. Default: `rank`.",
     )
     modalities: Literal["audio+video", "video"] = Field(
         default="audio+video",
@@ -316,6 +334,11 @@ class PlainSettings(Schedule):
             return self
         if self.rank != DEFAULT_RANK or self.alpha is not None:
             raise ValueError("rank and alpha are those of the plain LoRA; set lycoris.linear_dim and linear_alpha")
+        if self.audio_rank is not None or self.cross_rank is not None:
+            raise ValueError(
+                "audio_rank and cross_rank are those of the plain LoRA; a LyCORIS adapter has one linear_dim, or one "
+                "for each class of module (lycoris.apply_preset.module_algo_map)"
+            )
         if self.lycoris.apply_preset is not None and self.targets is not None:
             raise ValueError("targets and lycoris.apply_preset both say which layers are changed; give one of them")
         if self.lycoris.apply_preset is not None and self.target_blocks is not None:
@@ -355,6 +378,21 @@ class PlainSettings(Schedule):
     def _block_ranges(self) -> list[list[int]]:
         parts = self.target_blocks.split(",") if self.target_blocks else ()
         return [[int(end) for end in part.split("-")] for part in parts]
+
+    @model_validator(mode="after")
+    def _streams_agree(self) -> Self:
+        given = [name for name in OF_AUDIO_LAYERS if getattr(self, name) is not None]
+        if given and self.modalities == "video":
+            raise ValueError(
+                f"{given[0]} is {getattr(self, given[0]):g} but modalities 'video' trains no layer of the audio; leave "
+                f"it out"
+            )
+        return self
+
+    def rank_of(self, stream: str) -> int:
+        """Rank of the LoRA in the layers of a stream: `video`, `audio` or `cross`."""
+        own = {"audio": self.audio_rank, "cross": self.cross_rank}.get(stream)
+        return self.rank if own is None else own
 
     @property
     def lora_alpha(self) -> float:

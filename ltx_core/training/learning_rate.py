@@ -1,13 +1,14 @@
 """The length of a training run, and its learning rate at every step. pydantic only."""
 
 import math
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Scheduler = Literal[
     "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "sine"
 ]
+StreamRate = Annotated[float, Field(gt=0, le=1)] | None
 CYCLIC = ("cosine_with_restarts", "sine")
 DEFAULT_STEPS = 2000
 
@@ -22,6 +23,17 @@ class Schedule(BaseModel):
         default=None, ge=1, le=1_000_000, description="Number of passes over all clips. Replaces `steps`."
     )
     learning_rate: float = Field(default=1e-4, gt=0, le=1, description="Highest learning rate of the run.")
+    audio_learning_rate: StreamRate = Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # so that keys of runs without it stay what they were
+        description="Highest learning rate of the audio's layers. Default: `learning_rate`. The schedule scales it "
+        "likewise.",
+    )
+    cross_learning_rate: StreamRate = Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        description="Highest learning rate of the attention between video and audio. Default: `learning_rate`.",
+    )
     scheduler: Scheduler = Field(default="constant", description="Schedule of the learning rate.")
     warmup_steps: int = Field(
         default=0, ge=0, description="Steps in which the learning rate rises linearly. Not with `constant`."
@@ -88,6 +100,12 @@ class Schedule(BaseModel):
             return high * (step + 1) / self.warmup_steps
         left = max(self.steps - self.warmup_steps, 1)
         return low + (high - low) * _height(step - self.warmup_steps, left, self)
+
+    def rate_factor(self, group: str) -> float:
+        """Learning rate of a group of parameters (`video`, `audio`, `cross`, or of a training method) relative to
+        `learning_rate`, the same at every step."""
+        own = {"audio": self.audio_learning_rate, "cross": self.cross_learning_rate}.get(group)
+        return 1.0 if own is None else own / self.learning_rate
 
 
 def _height(step: int, steps: int, settings: Schedule) -> float:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ltx_core.io.digest import text_digest
 from ltx_core.training.config import TrainSettings
+from ltx_core.training.groups import rate_factors
 
 LOW_BITS = 16
 """Bits of a float32 that a bfloat16 lacks."""
@@ -168,6 +169,8 @@ class FlatSpan:
     places: tuple[Place, ...]
     first: MomentStore
     second: MomentStore
+    rate_factor: float
+    """As `rate_factors` gives it; the same for all of them."""
 
 
 class LowPrecisionAdamW:
@@ -186,9 +189,11 @@ class LowPrecisionAdamW:
             *(f"exp_avg_sq{ending}" for ending in endings),
             "step",
         )
+        factors = rate_factors(parameters, settings)
         self.runs = tuple(
-            FlatSpan(places, *new_moments(places[-1].part.stop, places[0].parameter.device))
-            for places in _runs(parameters)
+            FlatSpan(places, *new_moments(places[-1].part.stop, places[0].parameter.device), factor)
+            for factor in sorted(set(factors.values()))
+            for places in _runs({name: one for name, one in parameters.items() if factors[name] == factor})
         )
         self.steps = dict.fromkeys(parameters, 0)
         """Updates of each parameter."""
@@ -204,7 +209,7 @@ class LowPrecisionAdamW:
             if device not in generators:
                 generators[device] = step_generator(self.settings.seed, taken, device)
             for places in self._together(run):
-                self._update(run, places, learning_rate, generators[device])
+                self._update(run, places, run.rate_factor * learning_rate, generators[device])
 
     def state(self) -> dict[str, Tensor]:
         """Moments as `<parameter>.<moment>`; parameters that never had a gradient have none."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 from ltx_core.errors import ConfigError
-from ltx_core.training.config import TrainSettings
+from ltx_core.training.config import OF_AUDIO_LAYERS, TrainSettings
 
 
 class Heard(Protocol):
@@ -40,14 +40,13 @@ def as_heard(settings: TrainSettings, samples: Iterable[Heard]) -> AsHeard:
     changes: dict[str, Any] = {"modalities": "video"}
     changes |= {
         name: TrainSettings.model_fields[name].default
-        for name in ("audio_loss_weight", "audio_conditioning_probability")
+        for name in ("audio_loss_weight", "audio_conditioning_probability", *OF_AUDIO_LAYERS)
     }
     if settings.targets == "audio+video":
         changes["targets"] = "video"
-    given = settings.model_dump()
-    told = [f"{name} {new}" for name, new in changes.items() if given[name] != new]
+    told = [f"{name} {new}" for name, new in changes.items() if getattr(settings, name) != new]
     why = (
         f"no clip that is trained on has audio, so only the video is trained ({', '.join(told)}): the layers of "
         f"audio, and those between audio and video, stay what they are in the base"
     )
-    return AsHeard(type(settings).model_validate(given | changes), why)
+    return AsHeard(type(settings).model_validate(settings.model_dump() | changes), why)

@@ -10,6 +10,7 @@ from torch.optim.adamw import adamw
 from ltx_core.engine.contiguous import adjacent, joined, lay_end_to_end
 from ltx_core.errors import CheckpointError
 from ltx_core.training.config import TrainSettings
+from ltx_core.training.groups import rate_factors
 from ltx_core.training.low_precision_adamw import adamw8bit, adamw_bf16
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -29,14 +30,18 @@ class AdamW:
         self._first, self._second = _zeros(parameters), _zeros(parameters)
         self._steps = dict.fromkeys(parameters, 0)
         """Updates of each parameter."""
+        self._factors = rate_factors(parameters, settings)
         self._fused = all(parameter.is_cuda for parameter in parameters.values())
 
     @torch.no_grad()
     def step(self, number: int) -> None:
         """Update every parameter that has a gradient."""
         runs = list(self._runs())
-        if not runs:
-            return
+        for factor in dict.fromkeys(self._factors[names[0]] for names in runs):
+            alike = [names for names in runs if self._factors[names[0]] == factor]
+            self._update(alike, factor * self.settings.learning_rate_at(number))
+
+    def _update(self, runs: Sequence[Sequence[str]], learning_rate: float) -> None:
         weights, gradients, first, second = zip(*(map(joined, self._of(names)) for names in runs), strict=True)
         taken = torch.tensor([float(self._steps[names[0]]) for names in runs], device=weights[0].device)
         adamw(
@@ -51,7 +56,7 @@ class AdamW:
             amsgrad=False,
             beta1=self.settings.betas[0],
             beta2=self.settings.betas[1],
-            lr=self.settings.learning_rate_at(number),
+            lr=learning_rate,
             weight_decay=self.settings.weight_decay,
             eps=self.settings.epsilon,
             maximize=False,
@@ -75,10 +80,12 @@ class AdamW:
             self._steps[name] = int(found["step"])
 
     def _runs(self) -> Iterator[list[str]]:
-        """Names of parameters that are updated as one: they and their gradients are adjacent, and updated as often."""
+        """Names of parameters that are updated as one: they and their gradients are adjacent, updated as often and at
+        one learning rate."""
         names = [name for name, parameter in self.parameters.items() if parameter.grad is not None]
         ends = {run.stop for tensors in self._of(names) for run in adjacent(tensors)}
-        ends |= {i for i in range(1, len(names)) if self._steps[names[i]] != self._steps[names[i - 1]]}
+        alike = [(self._steps[name], self._factors[name]) for name in names]
+        ends |= {i for i in range(1, len(names)) if alike[i] != alike[i - 1]}
         begin = 0
         for end in sorted(ends):
             yield names[begin:end]
@@ -106,7 +113,8 @@ class Optimizer(Protocol):
         """Names of what is stored of each parameter."""
 
     def step(self, number: int) -> None:
-        """Update every parameter that has a gradient, at the learning rate of optimizer step `number`, from 0."""
+        """Update every parameter that has a gradient, at the learning rate of optimizer step `number`, from 0,
+        times its own of `rate_factors`."""
 
     def state(self) -> dict[str, Tensor]:
         """Everything the next step depends on, as `<parameter>.<moment>`."""

@@ -5,20 +5,20 @@ half of them. So the clips of a step, their order and the learning rates depend 
 machine, and a run begun on one GPU goes on with eight.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ltx_core.adapters.lora_layout import target_layers
+from ltx_core.adapters.lora_layout import stream_of, target_layers
 from ltx_core.adapters.lycoris_layout import extra_work, lycoris_layers, most_in_a_block, num_weights
 from ltx_core.engine.options import EngineOptions, LayerChoice
 from ltx_core.errors import ConfigError
 from ltx_core.memory.plan import GIB, Plan, plan
 from ltx_core.memory.training import AdapterWork, Training, TrainingStep, copied_bytes
-from ltx_core.memory.transformer import BatchShape, Shapes, linear_shapes, model_sizes, num_trained
+from ltx_core.memory.transformer import BatchShape, Shapes, linear_shapes, model_sizes
 from ltx_core.shapes import PixelShape, audio_latent_frames
-from ltx_core.training.config import TrainSettings
+from ltx_core.training.config import OF_AUDIO_LAYERS, TrainSettings
 
 if TYPE_CHECKING:
     from ltx_core.distributed.ranks import Ranks
@@ -27,6 +27,33 @@ if TYPE_CHECKING:
 def checkpoint_bytes(settings: TrainSettings, num_trained: int) -> int:
     """Return the host memory that the copy of a checkpoint takes while it is written."""
     return copied_bytes(num_trained, settings.optimizer, averaged=settings.averaged)
+
+
+def lora_ranks(linear: Sequence[str], settings: TrainSettings) -> dict[str, int]:
+    """Rank of the plain LoRA in each layer that it changes, of the linear layers named `linear`.
+
+    Raises:
+        ConfigError: targets that match no layer, or an option for layers of which none is trained.
+    """
+    video_only = settings.modalities == "video"
+    layers = target_layers(linear, settings.lora_targets, video_only=video_only, blocks=settings.only_blocks)
+    check_streams(layers, settings)
+    return {layer: settings.rank_of(stream_of(layer)) for layer in layers}
+
+
+def check_streams(layers: Iterable[str], settings: TrainSettings) -> None:
+    """See that options for the layers of one stream have some among those that are trained.
+
+    Raises:
+        ConfigError: one has none.
+    """
+    trained = {stream_of(layer) for layer in layers}
+    for name, stream in OF_AUDIO_LAYERS.items():
+        if getattr(settings, name) is not None and stream not in trained:
+            raise ConfigError(
+                f"{name} is {getattr(settings, name):g} and targets {settings.lora_targets!r} has no layer that it "
+                f"is for; leave it out, or add such layers to targets"
+            )
 
 
 def trained_weights(settings: TrainSettings, transformer: Shapes) -> tuple[int, AdapterWork]:
@@ -38,15 +65,15 @@ def trained_weights(settings: TrainSettings, transformer: Shapes) -> tuple[int, 
     video_only, blocks = settings.modalities == "video", settings.only_blocks
     linear = linear_shapes(transformer)
     if settings.lycoris is None:
-        rank, targets = settings.rank, settings.lora_targets
-        trained = num_trained(transformer, targets, rank=rank, video_only=video_only, blocks=blocks)
+        ranks = lora_ranks(sorted(linear), settings)
+        trained = sum(rank * sum(linear[layer]) for layer, rank in ranks.items())
         if not settings.masks_inputs:
             return trained, AdapterWork()
-        masked = target_layers(sorted(linear), targets, video_only=video_only, blocks=blocks)
-        return trained, AdapterWork(0, *most_in_a_block({layer: linear[layer][1] for layer in masked}))
+        return trained, AdapterWork(0, *most_in_a_block({layer: linear[layer][1] for layer in ranks}))
     layers = lycoris_layers(
         sorted(linear), settings.lycoris, settings.lora_targets, video_only=video_only, blocks=blocks
     )
+    check_streams(layers, settings)
     built, video, audio = extra_work(layers, linear)
     return num_weights(layers, linear), AdapterWork(built, video, audio)
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from ltx_core.adapters.lora import add_lora, linear_layers, target_modules
+from ltx_core.adapters.lora import add_lora, linear_layers
 from ltx_core.adapters.lycoris_layout import lycoris_layers
 from ltx_core.adapters.reference_header import reference_header
 from ltx_core.adapters.trained import PlainLora, TrainedAdapter, check_export
@@ -34,7 +34,7 @@ from ltx_core.training.modalities import as_heard
 from ltx_core.training.objective import Objective
 from ltx_core.training.optimizer import make_optimizer, restore_moments
 from ltx_core.training.order import epoch_plan, in_steps
-from ltx_core.training.plan_settings import bucket_of, check_shares, engine_options
+from ltx_core.training.plan_settings import bucket_of, check_shares, check_streams, engine_options, lora_ranks
 from ltx_core.training.samples import SampleInfo, SampleSource
 from ltx_core.training.state import (
     LORA_FILE,
@@ -52,24 +52,26 @@ def put_on(transformer: Any, settings: TrainSettings) -> TrainedAdapter:
     """Add a fresh adapter; the transformer then does what its base does.
 
     Raises:
-        ConfigError: the settings' targets match no layer.
+        ConfigError: the settings' targets match no layer, or an option is for layers of which none is trained.
     """
-    video_only, blocks = settings.modalities == "video", settings.only_blocks
+    linear = linear_layers(transformer)
     if settings.lycoris is None:
-        modules = target_modules(transformer, settings.lora_targets, video_only=video_only, blocks=blocks)
+        ranks = lora_ranks(linear, settings)
         add_lora(
             transformer,
-            modules,
+            sorted(ranks),
             rank=settings.rank,
             alpha=settings.lora_alpha,
             seed=settings.seed,
+            ranks=ranks,
             dropout=settings.dropout,
         )
         return PlainLora(transformer)
     from ltx_core.adapters.lycoris_files import TrainedLycoris  # the library takes seconds to import
 
-    linear = linear_layers(transformer)
+    video_only, blocks = settings.modalities == "video", settings.only_blocks
     layers = lycoris_layers(linear, settings.lycoris, settings.lora_targets, video_only=video_only, blocks=blocks)
+    check_streams(layers, settings)
     return TrainedLycoris(transformer, layers, seed=settings.seed, multiplier=settings.lycoris.multiplier)
 
 

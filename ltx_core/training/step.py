@@ -12,7 +12,6 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from ltx_core.adapters.lora_layout import stream_of
 from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.engine.assemble import weight_stream
 from ltx_core.engine.contiguous import pieces
@@ -20,6 +19,7 @@ from ltx_core.engine.graphs import StepGraphs
 from ltx_core.errors import DataError
 from ltx_core.training.batch import NoisyStream, TrainBatch
 from ltx_core.training.draws import carries_audio_loss
+from ltx_core.training.groups import STREAMS, group_of
 from ltx_core.training.methods.method import BatchLosses, Step
 from ltx_core.training.methods.registry import method_of
 from ltx_core.training.metrics import StepRecord
@@ -120,10 +120,6 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-STREAMS = ("video", "audio", "cross")
-"""Groups of an adapter's layers."""
-
-
 class JointNorms(NamedTuple):
     """Gradient norms where they were computed, perhaps still to come."""
 
@@ -139,7 +135,7 @@ def grad_norms(parameters: Mapping[str, torch.nn.Parameter]) -> JointNorms:
     groups: dict[str, list[torch.Tensor]] = {}
     for name, parameter in parameters.items():
         if parameter.grad is not None:
-            groups.setdefault(_group(name), []).append(parameter.grad)
+            groups.setdefault(group_of(name), []).append(parameter.grad)
     norms = {
         group: torch.linalg.vector_norm(torch.stack(list(torch._foreach_norm(found, 2, torch.float32))))
         for group, found in groups.items()
@@ -150,10 +146,6 @@ def grad_norms(parameters: Mapping[str, torch.nn.Parameter]) -> JointNorms:
     return JointNorms(("all", *norms), torch.stack([torch.linalg.vector_norm(torch.stack(adapters)), *norms.values()]))
 
 
-def _group(name: str) -> str:
-    return method_of(name) or stream_of(name)
-
-
 def drop_audio_gradients(parameters: Mapping[str, torch.nn.Parameter]) -> None:
     """Drop what a step without sound left on the adapters of sound, and of the attention between the streams.
 
@@ -161,7 +153,7 @@ def drop_audio_gradients(parameters: Mapping[str, torch.nn.Parameter]) -> None:
     optimizer decay the weights and go on with its momentum.
     """
     for name, parameter in parameters.items():
-        if _group(name) in ("audio", "cross"):
+        if group_of(name) in ("audio", "cross"):
             parameter.grad = None
 
 

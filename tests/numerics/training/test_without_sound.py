@@ -189,10 +189,13 @@ def test_a_run_without_any_sound_is_a_run_of_the_picture_and_says_so(
 ) -> None:
     clips = [clip("mute"), clip("mute too"), clip("held", split="eval")]
     listener = Listener()
-    given = {"audio_conditioning_probability": 0.5, "audio_loss_weight": 2.0, "targets": "audio+video"}
+    given = {"audio_conditioning_probability": 0.5, "audio_loss_weight": 2.0, "targets": "audio+video", "audio_rank": 1}
     result = train_lora(job_of(tmp_path / "became", source_of(clips), steps=2, **given), listener)
     (note,) = (note for note in listener.notes if "no clip that is trained on has audio" in note)
-    assert "modalities video, audio_loss_weight 1.0, audio_conditioning_probability 0.0, targets video" in note
+    assert (
+        "modalities video, audio_loss_weight 1.0, audio_conditioning_probability 0.0, audio_rank None, targets video"
+        in note
+    )
     tensors, header = read_tensors(result.lora_path)
     assert not any("audio" in name for name in tensors)
     assert json.loads(header["ltx2.settings"])["modalities"] == "video"

@@ -26,9 +26,11 @@ from ltx_core.memory.training import (
     budgets_tried,
     reliefs,
 )
-from ltx_core.memory.transformer import BatchShape, ModelSizes, num_trained
+from ltx_core.memory.transformer import BatchShape, ModelSizes
 from ltx_core.memory.transformer import model_sizes as sizes_of
 from ltx_core.tiny.header import Generation
+from ltx_core.training.config import TrainSettings
+from ltx_core.training.plan_settings import trained_weights
 from tests.released_header import transformer_shapes
 from tests.unit.engine.conftest import build
 
@@ -65,7 +67,7 @@ def _block(name: str) -> int:
 @pytest.fixture(scope="module")
 def work(shapes: dict[int, Shapes]) -> TrainingStep:
     """Rank 32 on all attention projections, 480x832x17 twice."""
-    return TrainingStep(sizes_of(shapes[48]), SMALL, Training(num_trained(shapes[48], "audio+video", rank=32)))
+    return TrainingStep(sizes_of(shapes[48]), SMALL, Training(trained_weights(TrainSettings(), shapes[48])[0]))
 
 
 def options(precision: Precision = "fp8", **changes: Any) -> EngineOptions:
@@ -100,7 +102,7 @@ def of_row(row: Mapping[str, Any]) -> EngineOptions:
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: " ".join(str(value) for value in row.values()))
 def test_predictions_hold_what_was_measured(row: Mapping[str, Any]) -> None:
     found = _shapes(row.get("generation", "2.0"))[row.get("blocks", 48)]
-    training = Training(num_trained(found, "audio+video", rank=32), row.get("optimizer", "adamw"))
+    training = Training(trained_weights(TrainSettings(), found)[0], row.get("optimizer", "adamw"))
     estimate = TrainingStep(sizes_of(found), BatchShape(**MEASURED["shapes"][row["shape"]]), training).estimate(
         of_row(row)
     )
@@ -153,7 +155,8 @@ def test_trained_weights_are_counted_as_they_are_added(targets: str | tuple[str,
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     add_lora(model, target_modules(model, targets, video_only=video_only), rank=3, alpha=3, seed=0)
     added = sum(parameter.numel() for parameter in lora_parameters(model).values())
-    assert num_trained(shapes, targets, rank=3, video_only=video_only) == added
+    asked = {"rank": 3, "targets": targets, "modalities": "video" if video_only else "audio+video"}
+    assert trained_weights(TrainSettings.model_validate(asked), shapes)[0] == added
 
 
 def test_what_is_no_transformer_is_told() -> None:

@@ -52,6 +52,35 @@ def test_goes_on_from_a_file_to_the_same_bits(optimizer: str, cut: int, tmp_path
     assert all(torch.equal(resumed[name], whole[name]) for name in SHAPES)
 
 
+STREAMS = {"attn1.w": 1.0, "audio_attn1.w": 0.25, "audio_to_video_attn.w": 2.0, "crepa_projector.w": 1.0}
+"""Parameters, and their learning rates beside the run's."""
+
+
+@pytest.mark.parametrize("optimizer", ALL)
+def test_streams_have_learning_rates_of_their_own(optimizer: Any, tmp_path: Path) -> None:
+    """At every step of the schedule, and after a resume; Adam's first step is as long as its learning rate."""
+    own = {"learning_rate": 0.04, "audio_learning_rate": 0.01, "cross_learning_rate": 0.08}
+    rising = {"scheduler": "linear", "warmup_steps": 4, "steps": 8, "weight_decay": 0.0, "optimizer": optimizer}
+    settings = TrainSettings.model_validate(own | rising)
+
+    def begun() -> tuple[Parameters, Optimizer]:
+        parameters = {name: torch.nn.Parameter(torch.zeros(300)) for name in STREAMS}
+        return parameters, make_optimizer(parameters, settings)
+
+    whole, made = begun()
+    steps(whole, made, range(1))
+    for name, factor in STREAMS.items():
+        torch.testing.assert_close(whole[name].abs().float(), torch.full((300,), factor * 0.01), rtol=0.02, atol=0)
+    write_tensors(tmp_path / "weights", {n: p.detach() for n, p in whole.items()}, {})
+    write_tensors(tmp_path / "moments", made.state(), {})
+    steps(whole, made, range(1, 3))
+    resumed, other = begun()
+    restore_adapter(resumed, read_tensors(tmp_path / "weights")[0])
+    restore_moments(other, resumed, read_tensors(tmp_path / "moments")[0])
+    steps(resumed, other, range(1, 3))
+    assert all(torch.equal(resumed[name], whole[name]) for name in STREAMS)
+
+
 @pytest.mark.parametrize("optimizer", ALL)
 def test_parameters_without_gradient_have_no_state(optimizer: str) -> None:
     parameters, made = fresh(optimizer)

@@ -12,10 +12,13 @@ from safetensors.torch import save_file
 
 from ltx_core.adapters.lora import add_lora, lora_layers, lora_parameters, target_modules
 from ltx_core.adapters.lora_files import export_tensors, load_lora, save_lora
+from ltx_core.adapters.lora_layout import stream_of
 from ltx_core.adapters.trained import check_export
 from ltx_core.errors import CheckpointError
 from ltx_core.io.digest import file_digest
 from ltx_core.io.tensors import read_tensors, write_tensors
+from ltx_core.training.config import TrainSettings
+from ltx_core.training.run import put_on
 
 pytestmark = pytest.mark.whole
 
@@ -70,6 +73,26 @@ def test_diffusers_loads_the_file_itself(
     state = LTX2Pipeline.lora_state_dict(tmp_path / "lora.safetensors")
     theirs.load_lora_adapter({name: tensor.float() for name, tensor in state.items()}, prefix="transformer")
     assert torch.allclose(run_forward(theirs), run_forward(ours), atol=1e-6)
+
+
+def test_streams_have_ranks_of_their_own(
+    build: Callable[..., Any], pretend_training: Callable[[Any], None], run_forward: Forward, tmp_path: Path
+) -> None:
+    """One scale for all; the file loads here and in diffusers."""
+    made = build()
+    put_on(made, TrainSettings(rank=8, alpha=16, audio_rank=4, cross_rank=2))
+    pretend_training(made)
+    found = {(stream_of(name), layer.r["default"]) for name, layer in lora_layers(made).items()}
+    assert found == {("video", 8), ("audio", 4), ("cross", 2)}
+    assert {layer.scaling["default"] for layer in lora_layers(made).values()} == {2.0}
+    save_lora(tmp_path / "lora.safetensors", made, HEADER)
+    ours, theirs = build(), build()
+    load_lora(tmp_path / "lora.safetensors", ours)
+    state = LTX2Pipeline.lora_state_dict(tmp_path / "lora.safetensors")
+    theirs.load_lora_adapter({name: tensor.float() for name, tensor in state.items()}, prefix="transformer")
+    torch.testing.assert_close(run_forward(theirs), run_forward(ours), atol=1e-6, rtol=0)
+    effect = run_forward(made) - run_forward(build())
+    assert (run_forward(ours) - run_forward(made)).norm() < 0.02 * effect.norm()
 
 
 def test_strength_scales_the_change(trained: Any, build: Callable[..., Any], tmp_path: Path) -> None:

@@ -118,3 +118,9 @@ def test_names_stay_the_same_once_adapted(transformer: Any) -> None:
     before = target_modules(transformer, "audio+video")
     add_lora(transformer, before, rank=2, alpha=2, seed=0)
     assert target_modules(transformer, "audio+video") == before
+
+
+def test_options_of_layers_that_are_not_trained_are_refused(transformer: Any) -> None:
+    for wrong in ({"audio_rank": 4}, {"cross_learning_rate": 1e-5}):
+        with pytest.raises(ConfigError, match=f"{next(iter(wrong))} is .* targets 'video' has no layer"):
+            put_on(transformer, TrainSettings.model_validate({"targets": "video", **wrong}))
