@@ -170,18 +170,20 @@ def _noisy_video(
 ) -> NoisyStream:
     """`counted`, [B, T]: how much the mask of each clip lets a token count; one that is given counts nothing.
 
-    A sample whose mask counts nothing but what it would be given is given nothing: every sample carries a video loss.
+    A sample whose mask counts nothing but what it would be given is given nothing. So every sample carries a video
+    loss, but those whose whole video is given: a stream at sigma 0, as in sampling.
     """
     tokens = pack_video(torch.stack(list(clean)))
     noise = torch.stack([draw_noise(tuple(tokens.shape[1:]), d.video_noise) for d in draws])
-    sigma = torch.tensor([d.video_sigma for d in draws])
+    sigma = torch.tensor([0.0 if d.video_given else d.video_sigma for d in draws])
+    learnt = torch.tensor([not d.video_given for d in draws])
     known = torch.stack([_known(d, shape) for d in draws])
     known &= counted.masked_fill(known, 0.0).any(dim=1, keepdim=True)
     timesteps = sigma[:, None].masked_fill(known, 0.0) if bool(known.any()) else sigma
     return NoisyStream(
         noisy=add_noise(tokens, noise, timesteps),
         target=velocity_target(tokens, noise),
-        weight=counted.masked_fill(known, 0.0),
+        weight=counted.masked_fill(known | ~learnt[:, None], 0.0),
         sigma=sigma,
         timesteps=timesteps,
         positions=video_positions(shape, frame_rate, len(draws)),

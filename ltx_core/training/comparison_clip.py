@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from ltx_core.training.config import TrainSettings
+from ltx_core.training.config import STREAMS_GIVEN, TrainSettings
 from ltx_core.training.context_cache import ContextCache
 from ltx_core.training.modalities import as_heard
 from ltx_core.training.objective import Objective, loss_weights, total_loss
@@ -19,7 +19,7 @@ PLAIN: dict[str, Any] = {
     "caption_dropout": 0.0,
     "first_frame_probability": 0.0,
     "prefix_probability": 0.0,
-    "audio_conditioning_probability": 0.0,
+    **dict.fromkeys(STREAMS_GIVEN, 0.0),
 }
 
 

@@ -25,6 +25,8 @@ OF_AUDIO_LAYERS = {
     "cross_rank": "cross",
 }
 """Settings of layers that a run of the video alone does not train, and the streams of those."""
+STREAMS_GIVEN = ("audio_conditioning_probability", "video_conditioning_probability")
+"""Settings that make one whole stream of a sample clean."""
 HOW_BLOCKS_RUN = frozenset(
     {
         "activation_checkpointing",
@@ -175,6 +177,14 @@ class PlainSettings(Schedule):
         description="Probability that the audio of a sample is clean and has no loss, so that the model learns to "
         "generate video for audio.",
     )
+    video_conditioning_probability: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        exclude_if=lambda value: not value,  # so that keys of runs without it stay what they were
+        description="Probability that the video of a sample is clean and has no loss, so that the model learns to "
+        "generate audio for video (foley). Never together with clean audio, and not for clips whose audio has no loss.",
+    )
 
     reference_dropout: float = Field(
         default=0.0,
@@ -321,10 +331,21 @@ class PlainSettings(Schedule):
             raise ValueError(
                 f"audio_loss_weight is {self.audio_loss_weight} but modalities 'video' has no audio; leave it out"
             )
-        if self.audio_conditioning_probability and self.modalities == "video":
+        return self
+
+    @model_validator(mode="after")
+    def _given_streams_agree(self) -> Self:
+        shares = {name: getattr(self, name) for name in STREAMS_GIVEN}
+        for name, share in shares.items():
+            if share and self.modalities == "video":
+                raise ValueError(
+                    f"{name} is {share} but modalities 'video', which has no audio; set modalities to 'audio+video'"
+                )
+        if sum(shares.values()) > 1:
+            named = " and ".join(f"{name} {share}" for name, share in shares.items())
             raise ValueError(
-                f"audio_conditioning_probability is {self.audio_conditioning_probability} but modalities "
-                f"'video', which has no audio; set modalities to 'audio+video'"
+                f"{named} make {sum(shares.values()):g}; one stream of a sample is always generated, so "
+                f"lower them to 1 in all"
             )
         return self
 
@@ -383,10 +404,7 @@ class PlainSettings(Schedule):
     def _streams_agree(self) -> Self:
         given = [name for name in OF_AUDIO_LAYERS if getattr(self, name) is not None]
         if given and self.modalities == "video":
-            raise ValueError(
-                f"{given[0]} is {getattr(self, given[0]):g} but modalities 'video' trains no layer of the audio; leave "
-                f"it out"
-            )
+            raise ValueError(f"{given[0]} is set but modalities 'video' trains no layer of the audio; leave it out")
         return self
 
     def rank_of(self, stream: str) -> int:

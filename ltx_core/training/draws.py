@@ -12,7 +12,8 @@ from ltx_core.training.order import SampleOccurrence
 from ltx_core.training.samples import SampleInfo
 
 NO_CAPTION = ""
-ImageGiven = Literal["nothing", "first_frame", "prefix"]
+ImageGiven = Literal["nothing", "first_frame", "prefix", "video"]
+StreamGiven = Literal["neither", "audio", "video"]
 
 
 @dataclass(frozen=True)
@@ -30,15 +31,19 @@ class Draw:
     """[F, H, W]; places above 0.5 are given likewise."""
     audio_given: bool = False
     """The clip's sound is given clean at sigma 0 and carries no loss: sound to video."""
+    video_given: bool = False
+    """The same of the whole video: video to sound."""
     picture_given: ImageGiven = "nothing"
     """The same of the picture by its name: one latent frame may be a first frame or a short prefix."""
     reference_dropped: bool = False
     """True if a reference that the clip has is left out; that of the first clip of a batch decides for all."""
 
 
-class _ImageDraw(TypedDict):
-    """What is given of the picture, as `Draw` has it."""
+class _GivenDraw(TypedDict):
+    """What is given, as `Draw` has it."""
 
+    audio_given: bool
+    video_given: bool
     picture_given: ImageGiven
     given_frames: int
 
@@ -47,7 +52,8 @@ def train_draw(occurrence: SampleOccurrence, settings: TrainSettings, video_toke
     """The draw of one occurrence: a function of seed, occurrence and clip alone.
 
     The picture is given nothing, a first frame, or a prefix, never two of them; one number in [0, 1) decides, so that
-    the shares of occurrences are exactly the probabilities. Whether the sound is given is drawn apart and may join any.
+    the shares of occurrences are exactly the probabilities. Whether the sound is given is drawn apart and may join any;
+    whether the whole video is, by the same number, so that never both are.
     """
     sample = occurrence.sample
 
@@ -64,9 +70,8 @@ def train_draw(occurrence: SampleOccurrence, settings: TrainSettings, video_toke
         audio_sigma=sigma("audio", audio_tokens) if settings.independent_sigmas else video_sigma,
         video_noise=generator("noise/video"),
         audio_noise=generator("noise/audio"),
-        audio_given=_audio_is_given(occurrence, settings),
         reference_dropped=_chance(occurrence, settings, "reference_dropout") < settings.reference_dropout,
-        **_given(sample, _chance(occurrence, settings, "first_frame"), settings),
+        **_given(sample, _chance(occurrence, settings, "first_frame"), _stream_given(occurrence, settings), settings),
     )
 
 
@@ -82,7 +87,12 @@ def _sigma(draws: SigmaDraws, num_tokens: int, settings: TrainSettings) -> float
 
 def carries_audio_loss(occurrence: SampleOccurrence, settings: TrainSettings) -> bool:
     """True if this occurrence's sound is trained on: the clip has some that is, and it is not given."""
-    return occurrence.sample.has_audio_loss and not _audio_is_given(occurrence, settings)
+    return occurrence.sample.has_audio_loss and _stream_given(occurrence, settings) != "audio"
+
+
+def carries_video_loss(occurrence: SampleOccurrence, settings: TrainSettings) -> bool:
+    """True if this occurrence's video is trained on: it is not given as a whole."""
+    return _stream_given(occurrence, settings) != "video"
 
 
 def most_given_frames(settings: TrainSettings) -> int:
@@ -111,9 +121,8 @@ def eval_draw(sample: SampleInfo, sigma: float, settings: TrainSettings) -> Draw
         audio_sigma=sigma,
         video_noise=generator("noise/video"),
         audio_noise=generator("noise/audio"),
-        audio_given=chance("audio_given") < settings.audio_conditioning_probability,
         reference_dropped=chance("reference_dropout") < settings.reference_dropout,
-        **_given(sample, chance("first_frame"), settings),
+        **_given(sample, chance("first_frame"), _whole(sample, chance("audio_given"), settings), settings),
     )
 
 
@@ -123,13 +132,26 @@ def _chance(occurrence: SampleOccurrence, settings: TrainSettings, purpose: str)
     return torch.rand((), generator=generator).item()
 
 
-def _given(sample: SampleInfo, chance: float, settings: TrainSettings) -> _ImageDraw:
+def _given(sample: SampleInfo, chance: float, stream: StreamGiven, settings: TrainSettings) -> _GivenDraw:
+    """What is given of a sample of which `stream` is given as a whole."""
+    if stream == "video":
+        return {"audio_given": False, "video_given": True, "picture_given": "video", "given_frames": 0}
+    picture, frames = _picture_given(sample, chance, settings)
+    return {
+        "audio_given": stream == "audio",
+        "video_given": False,
+        "picture_given": picture,
+        "given_frames": frames,
+    }
+
+
+def _picture_given(sample: SampleInfo, chance: float, settings: TrainSettings) -> tuple[ImageGiven, int]:
     chance = 1.0 if sample.is_one_frame else chance  # nothing would be left to learn
     if chance < settings.first_frame_probability:
-        return {"picture_given": "first_frame", "given_frames": 1}
+        return "first_frame", 1
     if chance < settings.first_frame_probability + settings.prefix_probability:
-        return {"picture_given": "prefix", "given_frames": settings.prefix_latent_frames}
-    return {"picture_given": "nothing", "given_frames": 0}
+        return "prefix", settings.prefix_latent_frames
+    return "nothing", 0
 
 
 def _caption(occurrence: SampleOccurrence, settings: TrainSettings) -> str:
@@ -144,5 +166,14 @@ def _caption(occurrence: SampleOccurrence, settings: TrainSettings) -> str:
     return captions[int(_chance(occurrence, settings, "caption") * len(captions))]
 
 
-def _audio_is_given(occurrence: SampleOccurrence, settings: TrainSettings) -> bool:
-    return _chance(occurrence, settings, "audio_given") < settings.audio_conditioning_probability
+def _stream_given(occurrence: SampleOccurrence, settings: TrainSettings) -> StreamGiven:
+    return _whole(occurrence.sample, _chance(occurrence, settings, "audio_given"), settings)
+
+
+def _whole(sample: SampleInfo, chance: float, settings: TrainSettings) -> StreamGiven:
+    """The stream of a sample that is given as a whole. Without audio to learn it is never the video, or nothing would
+    be left to learn."""
+    if chance < settings.audio_conditioning_probability:
+        return "audio"
+    both = settings.audio_conditioning_probability + settings.video_conditioning_probability
+    return "video" if chance < both and sample.has_audio_loss else "neither"

@@ -13,13 +13,13 @@ from ltx_core.engine.runner import as_in_training
 from ltx_core.flow_matching.path import carries_loss, fixed_sigmas
 from ltx_core.io.digest import text_digest
 from ltx_core.progress import Progress
-from ltx_core.training.config import TrainSettings
+from ltx_core.training.config import STREAMS_GIVEN, TrainSettings
 from ltx_core.training.draws import eval_draw
 from ltx_core.training.objective import Objective
 from ltx_core.training.samples import SampleInfo
 
-COLUMNS = 3
-"""The picture's loss, the sound's, and whether that counts."""
+COLUMNS = 4
+"""The video's loss, whether that counts, the audio's, and whether that counts."""
 
 
 class EvalLoss(NamedTuple):
@@ -27,7 +27,8 @@ class EvalLoss(NamedTuple):
 
     total: float
     """What is trained: the picture's loss, and the sound's times its weight."""
-    video: float
+    video: float | None
+    """None where the whole video is always given."""
     audio: float | None
     """None where no sound carries a loss: none is there, it is silent, or it is given."""
     modes: dict[str, float]
@@ -35,9 +36,9 @@ class EvalLoss(NamedTuple):
 
     def values(self) -> dict[str, float]:
         """As logged."""
-        audio = {} if self.audio is None else {"eval/loss_audio": self.audio}
-        modes = {f"eval/loss_{name}": value for name, value in self.modes.items()}
-        return {"eval/loss": self.total, "eval/loss_video": self.video, **audio, **modes}
+        streams = {"eval/loss_video": self.video, "eval/loss_audio": self.audio}
+        measured = {name: value for name, value in streams.items() if value is not None}
+        return {"eval/loss": self.total, **measured, **{f"eval/loss_{name}": x for name, x in self.modes.items()}}
 
 
 def eval_clips(samples: Sequence[SampleInfo], limit: int, seed: int) -> tuple[SampleInfo, ...]:
@@ -92,10 +93,13 @@ def _losses(objective: Objective, clip: SampleInfo, sigma: float) -> torch.Tenso
     """[COLUMNS] of one clip at one noise level."""
     batch = objective.eval_batch(clip, sigma)
     losses = objective.losses(batch)
-    if batch.audio is None or losses.audio is None:
-        return torch.tensor([losses.video.item(), 0.0, 0.0], dtype=torch.float64)
-    heard = float(carries_loss(batch.audio.weight).item())
-    return torch.tensor([losses.video.item(), losses.audio.item(), heard], dtype=torch.float64)
+    row: list[float] = []
+    for stream, loss in ((batch.video, losses.video), (batch.audio, losses.audio)):
+        if stream is None or loss is None:
+            row += [0.0, 0.0]
+        else:
+            row += [loss.item(), float(carries_loss(stream.weight).item())]
+    return torch.tensor(row, dtype=torch.float64)
 
 
 def _mode(clip: SampleInfo, sigma: float, objective: Objective) -> str:
@@ -109,13 +113,13 @@ def _mode(clip: SampleInfo, sigma: float, objective: Objective) -> str:
 def _summed_up(found: torch.Tensor, modes: Sequence[str], settings: TrainSettings) -> EvalLoss:
     """`found`: [N, COLUMNS]."""
     parts: dict[str, list[float]] = {"video": [], "audio": []}
-    for (video, audio, heard), mode in zip(found.tolist(), modes, strict=True):
-        streams = {"video": video, "audio": audio} if heard else {"video": video}
-        for name, value in streams.items():
+    for (video, seen, audio, heard), mode in zip(found.tolist(), modes, strict=True):
+        for name, value in [("video", video)] * bool(seen) + [("audio", audio)] * bool(heard):
             parts[name].append(value)
             parts.setdefault(f"{name}/{mode}", []).append(value)
     means = {name: fmean(values) for name, values in sorted(parts.items()) if values}
-    video, heard_audio = means.pop("video"), means.pop("audio", None)
-    total = video + settings.audio_loss_weight * (heard_audio or 0.0)
-    given = settings.first_frame_probability, settings.prefix_probability, settings.audio_conditioning_probability
-    return EvalLoss(total, video, heard_audio, means if any(given) or len(set(modes)) > 1 else {})
+    video_mean, audio_mean = means.pop("video", None), means.pop("audio", None)
+    total = (video_mean or 0.0) + settings.audio_loss_weight * (audio_mean or 0.0)
+    given = [settings.first_frame_probability, settings.prefix_probability]
+    given += [getattr(settings, name) for name in STREAMS_GIVEN]
+    return EvalLoss(total, video_mean, audio_mean, means if any(given) or len(set(modes)) > 1 else {})

@@ -148,11 +148,11 @@ def loss_weights(
     """Factors of a batch's losses, so that a step's batches add up to means over all of its clips.
 
     `num_video` and `num_audio` count the clips of the whole step that carry a loss; `term_weights` are those of the
-    terms that methods add. A step of which half lacks audio gives the other half's loss, not half of it, however it is
-    cut into batches; one without any audio has no factor for it, and adapters that only its loss would reach get no
-    gradient, where a gradient of zero would let them decay.
+    terms that methods add to the video's. A step of which half lacks audio gives the other half's loss, not half of it,
+    however it is cut into batches; one without any loss of a stream has no factor for it, and adapters that only this
+    loss would reach get no gradient, where a gradient of zero would let them decay.
     """
-    weights = {VIDEO: 1 / num_video}
+    weights = {VIDEO: 1 / num_video} if num_video else {}
     if num_audio:
         weights[AUDIO] = audio_weight / num_audio
     return weights | {OF_METHOD.format(name): weight / num_video for name, weight in term_weights.items()}
@@ -161,9 +161,8 @@ def loss_weights(
 def total_loss(losses: BatchLosses, weights: Mapping[str, Any]) -> Tensor:
     """A batch's part of the step's loss. `weights` are as `loss_weights` gives them: numbers, or tensors that a graph
     reads."""
-    total = losses.video.sum() * weights[VIDEO]
-    if losses.audio is not None and AUDIO in weights:
-        total = total + losses.audio.sum() * weights[AUDIO]
-    for name, term in losses.terms.items():
-        total = total + term.sum() * weights[OF_METHOD.format(name)]
-    return total
+    streams = {VIDEO: losses.video, AUDIO: losses.audio}
+    parts = {name: loss for name, loss in streams.items() if loss is not None and name in weights}
+    parts |= {OF_METHOD.format(name): term for name, term in losses.terms.items()}
+    first, *others = [loss.sum() * weights[name] for name, loss in parts.items()]
+    return sum(others, start=first)

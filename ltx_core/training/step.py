@@ -18,7 +18,7 @@ from ltx_core.engine.contiguous import pieces
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.errors import DataError
 from ltx_core.training.batch import NoisyStream, TrainBatch
-from ltx_core.training.draws import carries_audio_loss
+from ltx_core.training.draws import carries_audio_loss, carries_video_loss
 from ltx_core.training.groups import STREAMS, group_of
 from ltx_core.training.methods.method import BatchLosses, Step
 from ltx_core.training.methods.registry import method_of
@@ -229,13 +229,20 @@ def backward_step(
         DataError: a loss is not finite; names the clips. No weight has been changed.
         TransientError: another rank is gone.
     """
-    strengths = _complete(objective, strengths or {})
+    strengths = _complete(objective, strengths or {}, batches)
     done = _backwards(objective, batches, ranks, load, backward, strengths)
     return gather_step_losses(batches, done, objective.methods, strengths, ranks)
 
 
-def _complete(objective: Objective, strengths: Mapping[str, float]) -> dict[str, float]:
-    return {method.name: strengths.get(method.name, method.highest_strength) for method in objective.methods}
+def _complete(
+    objective: Objective, strengths: Mapping[str, float], batches: Sequence[Sequence[SampleOccurrence]]
+) -> dict[str, float]:
+    """Strengths of all methods; terms beside the video's loss have none in a step that has no such loss."""
+    num_video, _ = _num_losses(objective, batches)
+    return {
+        method.name: strengths.get(method.name, method.highest_strength) if num_video or not method.adds_term else 0.0
+        for method in objective.methods
+    }
 
 
 def _backwards(
@@ -248,10 +255,7 @@ def _backwards(
 ) -> list[Done]:
     """Forward and backward of this rank's batches."""
     load, backward = load or objective.train_batch, backward or EagerBackward(objective)
-    num_video = sum(len(batch) for batch in batches)  # every clip carries a video loss
-    num_audio = 0
-    if objective.audio_channels is not None:
-        num_audio = sum(carries_audio_loss(occurrence, objective.settings) for batch in batches for occurrence in batch)
+    num_video, num_audio = _num_losses(objective, batches)
     term_weights = {m.name: strengths[m.name] for m in objective.methods if m.adds_term and strengths[m.name]}
     done: list[Done] = []
     for number in ranks.share(range(len(batches))):
@@ -261,6 +265,15 @@ def _backwards(
         losses = backward(ready, num_video, num_audio, term_weights)
         done.append(Done(number, batch, losses._replace(measures={**ready.measures, **losses.measures})))
     return done
+
+
+def _num_losses(objective: Objective, batches: Sequence[Sequence[SampleOccurrence]]) -> tuple[int, int]:
+    """The samples of a step that carry a loss of their video, and of their audio."""
+    samples, settings = [occurrence for batch in batches for occurrence in batch], objective.settings
+    num_video = sum(carries_video_loss(occurrence, settings) for occurrence in samples)
+    if objective.audio_channels is None:
+        return num_video, 0
+    return num_video, sum(carries_audio_loss(occurrence, settings) for occurrence in samples)
 
 
 def take_step(
@@ -280,7 +293,7 @@ def take_step(
         DataError: a loss or gradient is not finite; names the clips. No weight has been changed.
         TransientError: another rank is gone.
     """
-    of_methods = _complete(objective, step.strengths)
+    of_methods = _complete(objective, step.strengths, batches)
     done = _backwards(objective, batches, ranks, load, backward, of_methods)
     if not any(objective.hears(batch) for batch in batches):
         drop_audio_gradients(parameters)

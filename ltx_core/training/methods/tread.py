@@ -56,9 +56,11 @@ def tokens_kept(
 ) -> tuple[Tensor, ...]:
     """For each route the tokens that it computes, [B, K], ascending; drawn anew for every occurrence and route.
 
-    Tokens that are given, a first frame or a prefix, are always kept: all others take their bearings from them.
+    Tokens that are given, a first frame or a prefix, are always kept: all others take their bearings from them. Of a
+    video that is given as a whole, none is more than another.
     """
-    given = batch.video.given
+    given, own = batch.video.given, batch.shape.tokens
+    given[:, :own] &= ~given.all(dim=1, keepdim=True)
     return tuple(
         torch.stack(
             [

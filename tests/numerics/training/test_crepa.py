@@ -201,3 +201,11 @@ def test_clips_without_features_are_told(job_of: JobOf, crepa_job: JobOf, tmp_pa
     source.load = lambda clip_id: {**full(clip_id), "features": torch.zeros(2, 1, 1, FEATURES)}
     with pytest.raises(DataError, match=r"clip b has frame features \[2, 1, 1, 12\]; \[2, 1, 2, D\] is wanted"):
         run.objective.train_batch(occurrences(run, "b"))
+
+
+def test_a_step_whose_videos_are_all_given_aligns_nothing(crepa_job: JobOf, tmp_path: Path) -> None:
+    run = run_of(crepa_job, tmp_path, video_conditioning_probability=1.0)
+    batch = occurrences(run, "a", "b")
+    record, _ = take_step(run.objective, [batch], run.optimizer, run.parameters, OptimizerStep(0))
+    assert "crepa" not in record.methods
+    assert {loss.modality for loss in record.losses} == {"audio"}

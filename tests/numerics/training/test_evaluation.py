@@ -18,7 +18,7 @@ from ltx_core.training.evaluation import EvalLoss, eval_loss
 from ltx_core.training.loop import Run
 from ltx_core.training.metrics import History
 from ltx_core.training.run import TrainJob, prepare
-from ltx_core.training.step import backward_step
+from ltx_core.training.step import OptimizerStep, backward_step, step_batches, take_step
 from tests.forwards import watched
 
 pytestmark = pytest.mark.numerics
@@ -62,6 +62,23 @@ def test_sound_that_is_always_given_is_given_and_has_no_loss(run_of: Callable[..
     assert "eval/loss_audio" not in found.values()
 
 
+def test_a_video_that_is_always_given_is_given_and_has_no_loss(run_of: Callable[..., Run]) -> None:
+    """But of clips without audio to learn, whose video is all there is; a step's losses are of the same kinds."""
+    run = run_of(video_conditioning_probability=1.0, eval_sigmas=3)
+    sounding = [clip for clip in run.held_out if clip.has_audio_loss]
+    with watched(run.objective.transformer) as seen:
+        found = eval_loss(run.objective, sounding, Silent())
+    assert all(inputs["sigma"].item() == 0 for inputs in seen)
+    assert found is not None
+    assert (found.video, found.total, set(found.modes)) == (None, found.audio, {"audio/video"})
+    assert set(found.values()) == {"eval/loss", "eval/loss_audio", "eval/loss_audio/video"}
+    assert set(measured(run).modes) == {"audio/video", "video/nothing"}
+    batches = step_batches(run.plan, 0, 2)
+    record, _ = take_step(run.objective, batches, run.optimizer, run.parameters, OptimizerStep(0))
+    assert {loss.modality for loss in record.losses} == {"audio"}
+    assert all(norm > 0 for norm in record.grad_norms.values()), "the video's layers learn what the audio needs of them"
+
+
 def test_a_first_frame_that_is_always_given_carries_no_loss(run_of: Callable[..., Run]) -> None:
     run = run_of(first_frame_probability=1.0)
     for clip in run.held_out:
@@ -72,6 +89,7 @@ def test_a_first_frame_that_is_always_given_carries_no_loss(run_of: Callable[...
 def test_the_sound_weighs_as_in_training_and_what_carries_no_loss_does_not(run_of: Callable[..., Run]) -> None:
     once, thrice = (measured(run_of(audio_loss_weight=weight)) for weight in (1.0, 3.0))
     assert once.audio is not None
+    assert once.video is not None
     assert (once.video, once.audio) == (thrice.video, thrice.audio)
     assert once.total == pytest.approx(once.video + once.audio)
     assert thrice.total == pytest.approx(once.video + 3 * once.audio)

@@ -176,6 +176,8 @@ def test_first_frame_marker_is_set_whatever_is_given(settings: TrainSettings, lo
         ({"prefix_probability": 0.5, "prefix_latent_frames": 0}, "greater than or equal to 1"),
         ({"audio_conditioning_probability": 0.5, "modalities": "video"}, "which has no audio"),
         ({"audio_conditioning_probability": 1.5}, "less than or equal to 1"),
+        ({"video_conditioning_probability": 0.5, "modalities": "video"}, "which has no audio"),
+        ({"video_conditioning_probability": 0.6, "audio_conditioning_probability": 0.6}, "always generated"),
         ({"audio_learning_rate": 1e-5, "modalities": "video"}, "trains no layer of the audio"),
         ({"cross_rank": 4, "lycoris": {"algo": "lokr"}}, "one linear_dim, or one for each class"),
     ],
