@@ -270,15 +270,15 @@ class Render(Record):
 
     render_key: str = Field(description="Digest of weights, LoRA, prompt, seed and settings.")
     variant: Literal["base", "candidate", "champion"] = Field(description="Which weights made it.")
-    mode: Literal["t2v", "i2v", "s2v", "extend", "inpaint", "reference"] = Field(
-        description="Conditioning beside the text: none, a first frame, audio, a prefix, a part of the frames, or a "
-        "control video."
+    mode: Literal["t2v", "i2v", "s2v", "v2a", "extend", "inpaint", "reference"] = Field(
+        description="Conditioning beside the text: none, a first frame, audio, a whole video, a prefix, a part of the "
+        "frames, or a control video."
     )
     adapters: str = Field(default="", description="Name of the run of published adapters; empty without.")
     clip_id: str | None = Field(description="The held-out clip that gives it.")
-    given_file: str | None = location("Image or audio file that it comes from.", default=None)
+    given_file: str | None = location("Image, audio or video file that it comes from.", default=None)
     control: str | None = location("Control video that it follows, relative to the workspace.", default=None)
-    given_start_seconds: float = Field(default=0.0, ge=0, description="Start of the audio in its file.")
+    given_start_seconds: float = Field(default=0.0, ge=0, description="Start of the audio or video in its file.")
     prompt: str = Field(description="The prompt.")
     seed: int = Field(description="The seed; the same for every variant.")
     num_frames: int = Field(ge=1, description="Frames.")

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ltx_core.conditioning.reference import Reference
 from ltx_core.conditioning.state import Leaning, SampleState
+from ltx_core.conditioning.whole_video import WholeVideo
 from ltx_core.denoiser.tokens import pack_video
 from ltx_core.errors import ConfigError, ShapeError
 from ltx_core.shapes import SPACE_STRIDE, LatentShape
@@ -188,12 +189,13 @@ def outside(region: tuple[float, float, float, float], grid: LatentShape) -> Ten
     return 1 - (touched_rows[:, None] & touched_columns).float().expand(grid)
 
 
-Conditioning = Text | FirstFrame | Prefix | Mask | Sound | Reference
+Conditioning = Text | FirstFrame | Prefix | Mask | WholeVideo | Sound | Reference
 
 MODES: dict[str, tuple[type, ...]] = {
     "t2v": (),
     "i2v": (FirstFrame,),
     "s2v": (Sound,),
+    "v2a": (WholeVideo,),
     "extend": (Prefix,),
     "inpaint": (Mask,),
     "reference": (Reference,),

@@ -72,8 +72,17 @@ def decode(
     wanted = [request.num_frames, request.height, request.width, 3]
     if list(frames.shape) != wanted:
         raise ShapeError(f"decoded frames are {list(frames.shape)}; the request wants {wanted}. Delete its latents.")
+    return frames, *_decoded_audio(audio_vae, vocoder, latents, request)
+
+
+def _decoded_audio(
+    audio_vae: AutoencoderKLLTX2Audio,
+    vocoder: LTX2Vocoder | LTX2VocoderWithBWE,
+    latents: SampledLatents,
+    request: RenderRequest,
+) -> tuple[Tensor, int]:
     sound, rate = decode_audio(audio_vae, vocoder, latents.audio)
-    return frames, fit_audio(sound.float().cpu(), round(request.seconds * rate)), rate
+    return fit_audio(sound.float().cpu(), round(request.seconds * rate)), rate
 
 
 class Decoders:
@@ -108,6 +117,11 @@ class Decoders:
             self._plans[shape] = found.options
         with torch.no_grad():
             return decode(self._vae, self._audio_vae, self._vocoder, latents, request, memory=self._plans[shape])
+
+    def decode_audio(self, latents: SampledLatents, request: RenderRequest) -> tuple[Tensor, int]:
+        """The sound alone, and its samples per second, as the function `decode` gives them."""
+        with torch.no_grad():
+            return _decoded_audio(self._audio_vae, self._vocoder, latents, request)
 
     def move(self, device: str) -> None:
         """Bring all of it to a device. What is free there is then looked at again."""

@@ -12,7 +12,7 @@ from ltx_core.sampling.guidance import Guidance
 from ltx_core.sampling.schedule import ScheduleName, check_steps
 from ltx_core.shapes import LatentShape, PixelShape, audio_latent_frames
 
-Mode = Literal["t2v", "i2v", "s2v", "extend", "inpaint", "reference"]
+Mode = Literal["t2v", "i2v", "s2v", "v2a", "extend", "inpaint", "reference"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,8 @@ class RenderRequest:
     num_steps: int = 30
     guidance: Guidance = field(default_factory=Guidance)
     mode: Mode = "t2v"
-    """`t2v`: text alone. Given are: in `i2v` the first frame, in `s2v` the audio track, in `extend` the first frames,
-    in `inpaint` places of the video, in `reference` a video to follow."""
+    """`t2v`: text alone. Given are: in `i2v` the first frame, in `s2v` the audio track, in `v2a` the video, in `extend`
+    the first frames, in `inpaint` places of the video, in `reference` a video to follow."""
     conditioning_key: str | None = None
     """Digest of what is given beside the text; with, and only with, a mode other than `t2v`."""
     schedule: ScheduleName = "dev"

@@ -89,6 +89,17 @@ class ReferencePrompt(ConfigModel):
     seed: int | None = Field(default=None, ge=0, description="Seed. Default: the seeds of all renders.")
 
 
+class VideoPrompt(ConfigModel):
+    """Video to audio from a file of one's own."""
+
+    video: Path = Field(
+        description="Video at least as long as the render. It is scaled to cover the render and cropped to the centre."
+    )
+    prompt: str = Field(min_length=1, description="Description of what is heard and seen.")
+    start_seconds: float = Field(default=0.0, ge=0, description="Start of the video in the file, in seconds.")
+    seed: int | None = Field(default=None, ge=0, description="Seed. Default: the seeds of all renders.")
+
+
 class PromptConfig(ConfigModel):
     """Prompts of the validation renders; they are embedded together with the captions."""
 
@@ -103,6 +114,11 @@ class PromptConfig(ConfigModel):
     )
     audio: tuple[AudioPrompt, ...] = Field(
         serialization_alias="sounds", default=(), description="Audio that renders follow and keep."
+    )
+    videos: tuple[VideoPrompt, ...] = Field(
+        default=(),
+        exclude_if=lambda value: not value,  # so that what is kept of configurations without it stays what it was
+        description="Videos that are kept, and whose audio is rendered.",
     )
     references: tuple[ReferencePrompt, ...] = Field(
         default=(),
@@ -128,7 +144,8 @@ class PromptConfig(ConfigModel):
 
     def texts(self) -> set[str]:
         """Every prompt, and what guidance steers away from."""
-        of_files = {entry.prompt for entries in (self.images, self.audio, self.references) for entry in entries}
+        files = (self.images, self.audio, self.videos, self.references)
+        of_files = {entry.prompt for entries in files for entry in entries}
         return {*self.validation, *of_files, self.negative}
 
 

@@ -14,8 +14,10 @@ from datasets_spec import Render
 from ltx_core.checkpoint.layouts import open_combined
 from ltx_core.errors import CheckpointError, ConfigError, DataError
 from ltx_core.media.audio import decode_sound
+from ltx_core.media.clip import clip_frames
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.image import recompressed
+from ltx_core.media.reference import read_reference
 from ltx_core.sampling.decoding import load_latents
 from ltx_core.sampling.guidance import NEGATIVE_PROMPT, official
 from tests.stages.bench import Bench, Results
@@ -162,6 +164,32 @@ def test_pictures_and_sounds_of_ones_own(bench: Bench, tmp_path: Path) -> None:
     again = bench.set(**prompts, render_validation__render_base=False).run("render_validation")
     assert not again["embed_text"].built
     assert not again["render_validation"].built
+
+
+def test_videos_are_kept_and_heard(bench: Bench, tmp_path: Path) -> None:
+    """A held-out clip's and a file's own frames, with audio that follows them."""
+    video = sorted(bench.footage.glob("*.mp4"))[1]
+    prompts = [{"video": str(video), "prompt": "It sounds.", "seed": 3}]
+    asked = bench.set(prompts__videos=prompts, render_validation__video_to_audio_clips=1)
+    results = asked.run("render_validation")
+    rows = [row for row in rendered(results) if row.mode == "v2a"]
+    assert {(row.variant, row.given_file) for row in rows} == {
+        (variant, file) for variant in ("base", "candidate") for file in (None, str(video))
+    }
+    clips = {clip.clip_id: clip for clip in results["split"].manifest}
+    for row in rows:
+        if row.clip_id is None:
+            times = [number / row.frame_rate for number in range(row.num_frames)]
+            given = read_reference(video, times, (row.width, row.height))
+        else:
+            given = clip_frames(clips[row.clip_id])
+            assert torch.equal(latents_of(bench, row), encoded(asked, row.clip_id))
+        assert np.abs(frames_of(bench, row).astype(float) - given).mean() < 4, "up to x264"
+        assert row.difference_from_base < 0.01
+    sounds = {row.variant: row.loudness_db for row in rows if row.clip_id}
+    assert sounds["base"] != sounds["candidate"]
+    with pytest.raises(DataError, match=r"needs more; give a longer file to prompts.videos"):
+        asked.set(prompts__videos=[prompts[0] | {"start_seconds": 9}]).run("render_validation")
 
 
 def test_files_that_cannot_be_given_are_told_before_anything_runs(own: Bench, tmp_path: Path) -> None:

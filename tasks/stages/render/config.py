@@ -231,6 +231,14 @@ class RenderValidationConfig(SamplingConfig):
         le=100,
         description="Number of held-out clips whose audio and caption are used for a render. The audio is kept.",
     )
+    video_to_audio_clips: int = Field(
+        default=0,
+        ge=0,
+        le=100,
+        exclude_if=lambda value: not value,  # so that keys of renders without it stay what they were
+        description="Number of held-out clips whose video and caption are used for a render of its audio. The video "
+        "is kept.",
+    )
     extend_clips: int = Field(
         default=0,
         ge=0,

@@ -40,7 +40,7 @@ class Given:
     clip: Clip | None = None
     file: Path | None = None
     start_seconds: float = 0.0
-    """Where the audio or the reference begins, in the clip's file or in `file`."""
+    """Where the audio, the video or the reference begins, in the clip's file or in `file`."""
     derive: Derived | None = None
     """How a reference is made of `file`; None: the file is one."""
     downscale: int = 1
@@ -60,6 +60,7 @@ def given_clips(run: StageRun[RenderValidationConfig]) -> Iterator[tuple[Given, 
     counts: dict[Mode, int] = {
         "i2v": config.image_to_video_clips,
         "s2v": config.audio_to_video_clips,
+        "v2a": config.video_to_audio_clips,
         "extend": config.extend_clips,
         "inpaint": config.inpaint_clips,
         "reference": config.reference_clips,
@@ -77,6 +78,8 @@ def held_out(run: StageRun[RenderValidationConfig], mode: Mode) -> list[tuple[Cl
     rows: list[Latent] = [row for row in run.inputs["encode_latents"] if row.split == "eval"]
     if mode == "s2v":
         rows = [row for row in rows if row.has_audio_loss and clips[row.clip_id].audio != "silent"]
+    if mode == "v2a":
+        rows = [row for row in rows if row.video_shape[1] > 1]
     if mode in ("i2v", "extend"):  # which leave nothing to generate of an image
         given = run.config.extend_latent_frames if mode == "extend" else 1
         rows = [row for row in rows if row.video_shape[1] > given]
@@ -115,6 +118,9 @@ def given_files(config: RenderValidationConfig, shared: Shared, memo: DigestMemo
     for audio in prompts.audio:
         key = text_digest("sound", _digest(audio.audio, memo), f"{audio.start_seconds:.6f}")
         yield Given("s2v", key, file=audio.audio, start_seconds=audio.start_seconds), audio
+    for video in prompts.videos:
+        key = text_digest("video", _digest(video.video, memo), f"{video.start_seconds:.6f}")
+        yield Given("v2a", key, file=video.video, start_seconds=video.start_seconds), video
     for one in prompts.references:
         start, made = one.start_seconds, [one.derive] if one.derive else []
         key = text_digest("reference", _digest(one.reference, memo), f"{start:.6f}", *made)
@@ -123,7 +129,7 @@ def given_files(config: RenderValidationConfig, shared: Shared, memo: DigestMemo
 
 def _digest(path: Path, memo: DigestMemo) -> str:
     if not path.is_file():
-        raise DataError(f"{path} is not there; it was given to prompts.images, prompts.audio or prompts.references")
+        raise DataError(f"{path} is not there; it was given to prompts.images, audio, videos or references")
     return memo.get(path)
 
 
@@ -241,7 +247,7 @@ def expected_shapes(config: RenderValidationConfig, shared: Shared, inputs: Inpu
 def takes_clips(config: RenderValidationConfig) -> bool:
     """True if held-out clips are rendered too."""
     counts = (config.image_to_video_clips, config.audio_to_video_clips, config.extend_clips, config.inpaint_clips)
-    return any(counts) or bool(config.reference_clips)
+    return any((*counts, config.video_to_audio_clips, config.reference_clips))
 
 
 def adapter_bytes(adapters: Sequence[AdapterConfig]) -> int:

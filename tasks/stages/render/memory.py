@@ -45,7 +45,7 @@ def memory_lines(
         OutOfMemory: a phase cannot fit.
     """
     gpu_gib, prompts, clips = planned_card(shared.memory), shared.prompts, takes_clips(config)
-    asked = (prompts.validation, prompts.library, prompts.images, prompts.audio, prompts.references)
+    asked = (prompts.validation, prompts.library, prompts.images, prompts.audio, prompts.videos, prompts.references)
     if gpu_gib is None or not (clips or any(asked)):
         return ()
     shapes = expected_shapes(config, shared, inputs)
@@ -151,8 +151,8 @@ def compiling_pays(jobs: "Sequence[RenderJob]") -> tuple[bool, str]:
 
 
 def _is_by_token(request: RenderRequest) -> bool:
-    """True if some video tokens are known; given audio leaves none of the video known."""
-    return request.mode not in ("t2v", "s2v")
+    """True if some video tokens are known and others are not."""
+    return request.mode not in ("t2v", "s2v", "v2a")
 
 
 def _has_pairs(config: RenderValidationConfig, shared: Shared) -> bool:

@@ -27,11 +27,16 @@ def check_files(config: RenderValidationConfig, shared: Shared) -> None:
     for entry in shared.prompts.audio:
         if not has_sound(entry.audio):
             raise DataError(f"{entry.audio} has no audio; give an audio file or a video with audio to prompts.audio")
+    seconds = floor_frames(config.num_frames) / config.frame_rate
     for one in shared.prompts.references:
-        _check_control(one.reference, one.start_seconds, floor_frames(config.num_frames) / config.frame_rate)
+        _check_control(one.reference, one.start_seconds, seconds, "references")
+    for given in shared.prompts.videos:
+        if not is_video(given.video):
+            raise DataError(f"{given.video} is no video; give a video file to prompts.videos")
+        _check_control(given.video, given.start_seconds, seconds, "videos")
 
 
-def _check_control(path: Path, start: float, seconds: float) -> None:
+def _check_control(path: Path, start: float, seconds: float, option: str) -> None:
     from ltx_core.media.frames import HOLD_SECONDS
     from ltx_core.media.image import picture_size
     from ltx_core.media.probe import probe_media
@@ -43,7 +48,7 @@ def _check_control(path: Path, start: float, seconds: float) -> None:
     if start + seconds > found + HOLD_SECONDS:
         raise DataError(
             f"{path} lasts {found:.2f} s, and a render of {seconds:.2f} s from {start:.2f} s on needs more; give a "
-            f"longer file to prompts.references, or lower render_validation.num_frames"
+            f"longer file to prompts.{option}, or lower render_validation.num_frames"
         )
 
 

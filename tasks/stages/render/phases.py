@@ -20,6 +20,7 @@ from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_video
 from ltx_core.checkpoint.model import Model
 from ltx_core.conditioning.kinds import Conditioning, FirstFrame, Mask, Prefix, Sound, Text, kept_places, outside
 from ltx_core.conditioning.reference import Reference
+from ltx_core.conditioning.whole_video import WholeVideo
 from ltx_core.engine.assemble import set_policies, weight_stream
 from ltx_core.engine.compiling import compiled_here
 from ltx_core.engine.load import load_denoiser
@@ -46,7 +47,7 @@ from tasks.stages.render.config import RenderValidationConfig, image_crf
 from tasks.stages.render.finishing import DecodedRender
 from tasks.stages.render.jobs import Given, RenderJob
 from tasks.stages.render.memory import decoders_fit, sampling_options
-from tasks.stages.render.references import control_frames
+from tasks.stages.render.references import control_frames, given_frames
 
 FileLatents = dict[tuple[str, int, int, float], Tensor]
 
@@ -54,7 +55,8 @@ FileLatents = dict[tuple[str, int, int, float], Tensor]
 def encode_files(
     jobs: Sequence[RenderJob], checkpoint: Any, *, crf: int, asked: VaeOptions, device: str, dtype: torch.dtype
 ) -> FileLatents:
-    """Latents of every image [C, 1, H, W], audio [A, D] and reference [C, F, H, W] that the jobs start from as files;
+    """Latents of every image [C, 1, H, W], audio [A, D], video and reference [C, F, H, W] that the jobs start from as
+    files;
     the VAEs are gone after. Images are compressed at `crf` first, but not at 0.
 
     Raises:
@@ -75,6 +77,7 @@ def encode_files(
                 "i2v": partial(_image_encoder, crf=crf),
                 "s2v": _audio_encoder,
                 "reference": partial(_reference_encoder, asked=asked),
+                "v2a": partial(_reference_encoder, asked=asked),
             }
             encoders[mode] = makers[mode](checkpoint, device=device, dtype=dtype)
         found[place] = encoders[mode](job.conditioning, job.request).cpu()
@@ -96,6 +99,8 @@ def conditionings(
             return [FirstFrame(latent, run.config.image_strength)]
         case "reference":
             return [Reference(latent, request.frame_rate)]
+        case "v2a":
+            return [WholeVideo(latent)]
         case _:
             return [Sound(latent)]
 
@@ -108,6 +113,8 @@ def _of_clip(
     match conditioning.mode:
         case "s2v":
             return Sound(tensors["audio"].float())
+        case "v2a":
+            return WholeVideo(video)
         case "reference":
             return Reference(tensors["reference"].float(), request.frame_rate)
         case "i2v":
@@ -132,7 +139,7 @@ def _place(given: Given, request: RenderRequest) -> tuple[str, int, int, float]:
     """Return everything that a file's latent depends on besides the VAEs."""
     if given.mode == "i2v":
         return given.key, request.width, request.height, 0.0
-    if given.mode == "reference":
+    if given.mode in ("reference", "v2a"):
         return given.key, request.width, request.height, request.seconds
     return given.key, 0, 0, request.seconds
 
@@ -321,10 +328,14 @@ class _Decoder:
     def __call__(self, job: RenderJob) -> DecodedRender:
         """The render of latents that were sampled."""
         stop_if_asked(self._run.progress, "decoding renders")
-        frames, audio, rate = self._decoders.decode(load_latents(job.latents), job.request)
+        given, latents = job.conditioning, load_latents(job.latents)
+        if given is not None and given.mode == "v2a":
+            audio, rate = self._decoders.decode_audio(latents, job.request)
+            return DecodedRender(job, given_frames(given, job.request, self._run), audio.numpy(), rate)
+        frames, audio, rate = self._decoders.decode(latents, job.request)
         samples = audio.numpy()
-        if job.conditioning is not None and job.conditioning.sound is not None:
-            samples, rate = _given_audio(job.conditioning, job.request.seconds, self._run), SOURCE_RATE
+        if given is not None and given.sound is not None:
+            samples, rate = _given_audio(given, job.request.seconds, self._run), SOURCE_RATE
         return DecodedRender(job, frames.numpy(), samples, rate)
 
 

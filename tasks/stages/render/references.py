@@ -1,15 +1,12 @@
-"""Control videos of renders: the pixels that a reference's latent is made of, and their files for the gallery. No
-torch."""
+"""Videos that renders are given: the pixels that their latents are made of, and files of control videos for the
+gallery. No torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
-from ltx_core.media.clip import clip_files, clip_reference
+from ltx_core.media.clip import clip_files, clip_frames, clip_reference
 from ltx_core.media.mp4 import RENDER_THREADS, write_mp4
-from ltx_core.media.reference import derived_reference, read_reference
+from ltx_core.media.reference import Pixels, derived_reference, read_reference
 from ltx_core.media.workers import read_unchanged
 from ltx_core.progress import stop_if_asked
 from ltx_core.sampling.request import RenderRequest
@@ -23,8 +20,9 @@ SOUND_RATE = 48_000
 """Of a file that has none."""
 
 
-def control_frames(control: Given, request: RenderRequest) -> npt.NDArray[np.uint8]:
-    """The frames of a control file at the times of the render's: uint8 [F, H, W, 3], smaller by `control.downscale`.
+def control_frames(control: Given, request: RenderRequest) -> Pixels:
+    """The frames of a control file, or of a given video, at the times of the render's: uint8 [F, H, W, 3], smaller by
+    `control.downscale`.
 
     Raises:
         MediaError: the file cannot be decoded, or is shorter than the render.
@@ -35,6 +33,21 @@ def control_frames(control: Given, request: RenderRequest) -> npt.NDArray[np.uin
     if control.derive is None:
         return read_reference(control.file, times, size)
     return derived_reference(read_reference(control.file, times, (request.width, request.height)), control.derive, size)
+
+
+def given_frames(given: Given, request: RenderRequest, run: StageRun[RenderValidationConfig]) -> Pixels:
+    """The frames of a whole video that a render keeps: uint8 [F, H, W, 3].
+
+    Raises:
+        MediaError: it cannot be decoded any more.
+        ChangedError: it is another than the one that names the render.
+    """
+    clip = given.clip
+    if clip is not None:
+        return read_unchanged({Path(clip.path): clip.media_key}, run.memo, lambda: clip_frames(clip))
+    frames = control_frames(given, request)
+    run.memo.check(_file(given))
+    return frames
 
 
 def write_controls(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConfig]) -> dict[str, str]:
@@ -61,13 +74,13 @@ def write_controls(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConf
     return found
 
 
-def _frames(control: Given, request: RenderRequest, run: StageRun[RenderValidationConfig]) -> npt.NDArray[np.uint8]:
+def _frames(control: Given, request: RenderRequest, run: StageRun[RenderValidationConfig]) -> Pixels:
     clip = control.clip
     if clip is None:
         frames = control_frames(control, request)
         run.memo.check(_file(control))
         return frames
-    made: npt.NDArray[np.uint8] | None = read_unchanged(clip_files(clip), run.memo, lambda: clip_reference(clip))
+    made: Pixels | None = read_unchanged(clip_files(clip), run.memo, lambda: clip_reference(clip))
     assert made is not None  # only such clips are taken
     return made
 

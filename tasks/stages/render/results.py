@@ -259,6 +259,7 @@ def _settings(row: Render, run: StageRun[RenderValidationConfig]) -> dict[str, s
     given = {
         "i2v": "first frame of",
         "s2v": "audio of",
+        "v2a": "audio for",
         "extend": "going on from the beginning of",
         "inpaint": "a region made anew in",
         "reference": "following",

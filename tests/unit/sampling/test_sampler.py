@@ -10,6 +10,7 @@ from peft import LoraConfig
 from safetensors.torch import save_file
 
 from ltx_core.conditioning.kinds import FirstFrame, Sound
+from ltx_core.conditioning.whole_video import WholeVideo
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.tokens import pack_video
 from ltx_core.errors import CheckpointError, ConfigError, DataError, ShapeError, Stopped
@@ -166,6 +167,22 @@ def test_known_sound_stays_as_given_at_sigma_zero(
     assert torch.equal(latents.audio, tokens)
     assert all(not call["audio_sigma"].any() and not call["audio_timestep"].any() for call in seen)
     assert all(call["sigma"].all() for call in seen)
+
+
+def test_a_known_video_stays_as_given_at_sigma_zero(
+    transformer: LTX2VideoTransformer3DModel, prompts: Prompts, request_of: Make
+) -> None:
+    latent = torch.randn(4, 2, 1, 2, generator=torch.Generator().manual_seed(5))
+    request = request_of(mode="v2a", conditioning_key="x")
+    with watched(transformer) as seen:
+        latents = sample(transformer, prompts, request, Silent(), conditionings=[WholeVideo(latent)])
+    assert torch.equal(latents.video, latent)
+    assert all(not call["sigma"].any() and not call["timestep"].any() for call in seen)
+    assert all(call["audio_sigma"].all() for call in seen)
+    other = sample(transformer, prompts, request, Silent(), conditionings=[WholeVideo(-latent)])
+    assert not torch.allclose(other.audio, latents.audio, atol=1e-4), "the audio follows the video"
+    with pytest.raises(ShapeError, match="given video is"):
+        sample(transformer, prompts, request, Silent(), conditionings=[WholeVideo(latent[:, :1])])
 
 
 def test_first_frame_tokens_are_at_timestep_zero(
