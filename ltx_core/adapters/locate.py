@@ -84,7 +84,7 @@ def commit_of_adapter(path: Path) -> str | None:
 def _file(path: Path) -> Path:
     if not path.is_file():
         raise CheckpointError(
-            f"adapter {path} does not exist; give a .safetensors file, a folder with one, or "
+            f"{path} does not exist; give a .safetensors file, a folder with one, or "
             f"`owner/name:weights.safetensors` on the hub"
         )
     return path
@@ -95,5 +95,5 @@ def _in_folder(folder: Path) -> Path:
     chosen = [path for path in found if path.name == DIFFUSERS_NAME] or found
     if len(chosen) != 1:
         names = ", ".join(path.name for path in found) or "no .safetensors file"
-        raise CheckpointError(f"the adapter's folder {folder} has {names}; give the path of one file")
+        raise CheckpointError(f"the folder {folder} has {names}; give the path of one file")
     return chosen[0]

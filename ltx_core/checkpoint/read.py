@@ -147,10 +147,20 @@ def filled(build: Callable[[], Any], checkpoint: Model, component: str, device: 
     Raises:
         CheckpointError: tensors are missing, unknown or of another shape than the module's; names them.
     """
+    return filled_with(build, checkpoint.weights(component), f"the {component} in {checkpoint.path}", device, dtype)
+
+
+def filled_with(
+    build: Callable[[], Any], weights: Mapping[str, Weight], what: str, device: str, dtype: torch.dtype
+) -> Any:
+    """As `filled`, of a module's weights by their names in it; `what` it is, for messages.
+
+    Raises:
+        CheckpointError: as for `filled`.
+    """
     with torch.device("meta"):
         module = build()
-    weights = checkpoint.weights(component)
     expected = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    compare_shapes(f"the {component} in {checkpoint.path}", weights, expected)
+    compare_shapes(what, weights, expected)
     module.load_state_dict(read_weights(weights, device=device, dtype=dtype), strict=True, assign=True)
     return module.requires_grad_(False).eval()

@@ -3,16 +3,49 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from typing import Literal, get_args
 
 from ltx_core.errors import ConfigError, ShapeError
 from ltx_core.io.digest import text_digest
 from ltx_core.sampling.guidance import Guidance
-from ltx_core.sampling.schedule import ScheduleName, check_steps
-from ltx_core.shapes import LatentShape, PixelShape, audio_latent_frames
+from ltx_core.sampling.schedule import UPSCALED_SIGMAS, ScheduleName, check_steps
+from ltx_core.shapes import SPACE_STRIDE, LatentShape, PixelShape, audio_latent_frames
 
 Mode = Literal["t2v", "i2v", "s2v", "v2a", "extend", "inpaint", "reference"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upscaling:
+    """The second half of a two-stage render: the latent of a render at half the size is upscaled and sampled further.
+
+    Raises:
+        ConfigError: the sigmas cannot be walked.
+    """
+
+    upsampler: str
+    """Digest of the latent upsampler's file."""
+    adapters: tuple[tuple[str, float], ...] = ()
+    """Digest and strength of each adapter that is added for it, such as the distilled LoRA."""
+    sigmas: tuple[float, ...] = UPSCALED_SIGMAS
+
+    def __post_init__(self) -> None:
+        check_sigmas(self.sigmas)
+
+
+def check_sigmas(sigmas: Sequence[float]) -> None:
+    """See that noise levels can be walked.
+
+    Raises:
+        ConfigError: they do not fall from 1 or below to 0.
+    """
+    falls = all(following < sigma for sigma, following in pairwise(sigmas))
+    if len(sigmas) < 2 or not falls or sigmas[0] > 1 or sigmas[-1] != 0:
+        raise ConfigError(
+            f"sigmas are {list(sigmas)}; two or more that fall, from 1 or below to 0, are wanted, such as "
+            f"{list(UPSCALED_SIGMAS)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +73,13 @@ class RenderRequest:
     conditioning_key: str | None = None
     """Digest of what is given beside the text; with, and only with, a mode other than `t2v`."""
     schedule: ScheduleName = "dev"
+    upscaling: Upscaling | None = None
+    """Sample at half the width and height first. None: at full size at once."""
 
     def __post_init__(self) -> None:
         _check_shape(PixelShape(self.num_frames, self.height, self.width))
+        if self.upscaling is not None:
+            check_halves(self.width, self.height)
         check_steps(self.schedule, self.num_steps)
         if not self.prompt.strip():
             raise ConfigError("prompt is empty; say what is to be seen and heard")
@@ -72,6 +109,10 @@ class RenderRequest:
         """Audio latent frames, as many as Lightricks' inference makes for this length."""
         return audio_latent_frames(self.seconds)
 
+    def halved(self) -> "RenderRequest":
+        """The render at half the size that is upscaled for this one."""
+        return replace(self, width=self.width // 2, height=self.height // 2, upscaling=None)
+
     @property
     def needs_negative(self) -> bool:
         """True if any stream is guided away from the negative prompt."""
@@ -87,8 +128,25 @@ class RenderRequest:
         settings = asdict(self)
         if not self.needs_negative:
             del settings["negative_prompt"]
+        if self.upscaling is None:  # so that keys of other renders stay what they were
+            del settings["upscaling"]
         content = json.dumps([settings, dict(weights), list(adapters)], sort_keys=True)
         return text_digest("render", content)
+
+
+def check_halves(width: int, height: int) -> None:
+    """See that a render of this size can be upscaled from one of half the size.
+
+    Raises:
+        ShapeError: it cannot; names the nearest size that can.
+    """
+    step = 2 * SPACE_STRIDE
+    if width % step or height % step:
+        nearest = [max(edge // step, 1) * step for edge in (width, height)]
+        raise ShapeError(
+            f"a render of {width}x{height} cannot be upscaled from one of half the size: both edges must be multiples "
+            f"of {step}, such as {nearest[0]}x{nearest[1]}"
+        )
 
 
 def _check_shape(shape: PixelShape) -> None:

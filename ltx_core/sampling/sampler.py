@@ -35,15 +35,15 @@ from ltx_core.shapes import LatentShape
 
 
 def initial_state(
-    seed: int, grid: LatentShape, video_channels: int, audio_tokens: int, audio_channels: int
+    seed: int, grid: LatentShape, video_channels: int, audio_tokens: int, audio_channels: int, *, purpose: str = ""
 ) -> SampleState:
     """A sample at sigma 1 with nothing known, batch 1, on the CPU.
 
     Each stream has its own generator: the audio's noise does not depend on the video's size. Noise is drawn on the
-    CPU because generators of different devices give different numbers.
+    CPU because generators of different devices give different numbers. Another `purpose` gives other noise.
     """
-    video = _normal(seed, "video", video_channels, *grid)
-    audio = _normal(seed, "audio", audio_tokens, audio_channels)
+    video = _normal(seed, f"{purpose}video", video_channels, *grid)
+    audio = _normal(seed, f"{purpose}audio", audio_tokens, audio_channels)
     return SampleState(_unknown(pack_video(video[None])), _unknown(audio[None]), grid)
 
 
@@ -104,6 +104,23 @@ class Walk:
     frame_rate: float
     together: bool = False
     """The conditional and the unconditional pass are one forward of a batch of two."""
+
+    def along(self, state: SampleState, sigmas: Sequence[float], progress: Progress) -> SampledLatents:
+        """Walk from the first of these noise levels to the last, and return what is there.
+
+        Raises:
+            Stopped: asked to stop.
+            DataError: the result is not finite.
+        """
+        steps = len(sigmas) - 1
+        with torch.no_grad(), _evaluating(self.transformer):
+            state = _to(state, self.transformer.proj_in.weight.device)
+            for step, (sigma, next_sigma) in enumerate(pairwise(sigmas)):
+                stop_if_asked(progress, f"sampling step {step + 1} of {steps}")
+                state = self.step(state, sigma, next_sigma)
+                progress.advance(step + 1, steps, "steps")
+        video = unpack_video(state.video.tokens[:, : state.grid.tokens], state.grid)
+        return _finite(SampledLatents(video[0].cpu(), state.audio.tokens[0].cpu()))
 
     def step(self, state: SampleState, sigma: float, next_sigma: float) -> SampleState:
         """One Euler step in fp32; known tokens stay as they are.
@@ -218,22 +235,61 @@ def sample(
     """
     _check(request, prompts, conditionings)
     config = transformer.config
-    weight = transformer.proj_in.weight
     state = initial_state(
         request.seed, request.grid, config.in_channels, request.audio_tokens, config.audio_in_channels
     )
     for conditioning in conditionings:
         state = conditioning.apply(state)
     walk = Walk(transformer, prompts, request.guidance, request.frame_rate, together)
-    sigmas = schedule_sigmas(request.schedule, request.num_steps)
-    with torch.no_grad(), _evaluating(transformer):
-        state = _to(state, weight.device)
-        for step, (sigma, next_sigma) in enumerate(pairwise(sigmas)):
-            stop_if_asked(progress, f"sampling step {step + 1} of {request.num_steps}")
-            state = walk.step(state, sigma, next_sigma)
-            progress.advance(step + 1, request.num_steps, "steps")
-    video = unpack_video(state.video.tokens[:, : state.grid.tokens], state.grid)
-    return _finite(SampledLatents(video[0].cpu(), state.audio.tokens[0].cpu()))
+    return walk.along(state, schedule_sigmas(request.schedule, request.num_steps), progress)
+
+
+def refine(
+    transformer: LTX2VideoTransformer3DModel,
+    prompt: Text,
+    request: RenderRequest,
+    upscaled: SampledLatents,
+    progress: Progress,
+    *,
+    conditionings: Sequence[Conditioning] = (),
+) -> SampledLatents:
+    """Render the second half of a two-stage request: from an upscaled latent, in the few steps of
+    `request.upscaling.sigmas`, without guidance.
+
+    As in Lightricks' two-stage pipelines, both streams are mixed with new noise up to the first sigma, what is given
+    beside the text is given again at full size, and the audio stays that of the first half: it was made by the full
+    model with guidance, while the steps here are for the details of the video.
+
+    Args:
+        transformer: with every adapter of the second half.
+        prompt: contexts of the request's prompt.
+        request: with `upscaling`.
+        upscaled: video [C, F, H, W] at the request's full size, normalised, and the audio of the first half.
+        progress: as for `sample`.
+        conditionings: as for `sample`, at full size; none where only the first half follows something.
+
+    Raises:
+        Stopped, DataError: as for `sample`.
+        ConfigError: the request is of one stage.
+    """
+    if request.upscaling is None:
+        raise ConfigError("a render of one stage is not refined; give the request an upscaling")
+    sigmas = request.upscaling.sigmas
+    state = initial_state(request.seed, request.grid, len(upscaled.video), *upscaled.audio.shape, purpose="upscaling ")
+    state = replace(
+        state,
+        video=_noised(state.video, pack_video(upscaled.video[None]), sigmas[0]),
+        audio=_noised(state.audio, upscaled.audio[None], sigmas[0]),
+    )
+    for conditioning in conditionings:
+        state = conditioning.apply(state)
+    made = Walk(transformer, Prompts(prompt), Guidance(), request.frame_rate).along(state, sigmas, progress)
+    return replace(made, audio=upscaled.audio)
+
+
+def _noised(noise: StreamState, tokens: Tensor, sigma: float) -> StreamState:
+    """A stream of `tokens` [1, T, C] at a noise level: (1 - sigma) tokens + sigma noise."""
+    return replace(noise, tokens=torch.lerp(tokens.float(), noise.tokens, sigma))
 
 
 def _to(state: SampleState, device: torch.device) -> SampleState:

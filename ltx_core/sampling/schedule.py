@@ -14,6 +14,8 @@ DEFAULT_TOKENS = 4096
 """Lightricks' pipelines hand the scheduler no latent, which means this count whatever the clip's size."""
 DISTILLED_SIGMAS = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875, 0.0)
 """The sigmas of distilled checkpoints; other steps need other weights."""
+UPSCALED_SIGMAS = (0.909375, 0.725, 0.421875, 0.0)
+"""The last of them, at which Lightricks' pipelines go on with an upscaled latent."""
 LAST_SIGMA = 0.1
 """The last sigma before 0 after stretching."""
 MIN_STEPS = 2

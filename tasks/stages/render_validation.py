@@ -15,17 +15,16 @@ from tasks.runtime.shared import Shared
 from tasks.runtime.stage import AUTOENCODERS, DECODING, TRANSFORMER, Observed, Outcome, Stage, StageRun
 from tasks.runtime.weights import component_identities
 from tasks.stages.parts.encode_missing import note_folder
-from tasks.stages.render.config import RenderValidationConfig, SamplingConfig
-from tasks.stages.render.finishing import finished_rows
-from tasks.stages.render.jobs import (
+from tasks.stages.render.adapters import (
     check_adapters,
-    final_checkpoint,
-    given_files,
     observed_adapters,
+    observed_upscaling,
     pending_adapters,
-    plan_jobs,
     prepare_adapters,
 )
+from tasks.stages.render.config import RenderValidationConfig, SamplingConfig
+from tasks.stages.render.finishing import finished_rows
+from tasks.stages.render.jobs import final_checkpoint, given_files, plan_jobs
 from tasks.stages.render.memory import memory_lines
 from tasks.stages.render.own_files import check_files, small_frames
 from tasks.stages.render.references import write_controls
@@ -58,7 +57,7 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
     imports = ("torch", "tasks.stages.render.phases")
     needs_weights = True
     not_in_key = frozenset({"offloaded_blocks", "offload_to"})
-    by_content = frozenset({"adapters", "inpaint_mask", "clip_model"})
+    by_content = frozenset({"adapters", "upscaling", "inpaint_mask", "clip_model"})
     artifacts = ("gallery.html", "renders.png", "renders/*.mp4", "samples/*/*.mp4")
 
     def check(self, run: StageRun[RenderValidationConfig]) -> None:
@@ -89,6 +88,7 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
             "adapters": observed_adapters(config, memo),
             "inpaint_mask": None if config.inpaint_mask is None else memo.get(config.inpaint_mask),
             "clip_model": observed_clip(config, memo),
+            **observed_upscaling(config, memo),
         }
 
     def memory(self, run: StageRun[RenderValidationConfig]) -> Sequence[str]:

@@ -21,6 +21,7 @@ from ltx_core.media.reference import read_reference
 from ltx_core.sampling.decoding import load_latents
 from ltx_core.sampling.guidance import NEGATIVE_PROMPT, official
 from tests.stages.bench import Bench, Results
+from tests.upsampler import write_upsampler
 
 pytestmark = pytest.mark.whole
 
@@ -304,3 +305,25 @@ def test_official_guidance_is_that_of_the_checkpoints_release(bench: Bench) -> N
     spelled = bench.set(prompts__negative=NEGATIVE_PROMPT, **own).run("render_validation")["render_validation"]
     assert spelled.built
     assert spelled.summary.computed == 0
+
+
+def test_renders_in_two_stages(bench: Bench, tmp_path: Path) -> None:
+    """At half the size, then upscaled and sampled on with an adapter of its own; of clips as of prompts."""
+    channels = open_combined(bench.checkpoint).arguments("video_vae")["latent_channels"]
+    upsampler = write_upsampler(tmp_path / "upscaler.safetensors", channels)
+    distilled = write_adapter(tmp_path / "distilled.safetensors", bench.checkpoint)
+    size = {"width": 128, "height": 64, "num_steps": 2, "image_to_video_clips": 1}
+    options = {f"render_validation__{name}": value for name, value in size.items()}
+    asked = bench.set(**options, render_validation__upscaling={"upsampler": str(upsampler)})
+    done = asked.run("render_validation")["render_validation"]
+    assert {tuple(latents_of(asked, row).shape[2:]) for row in done.manifest} == {(2, 4), (2, 2)}
+    tuned = {"upsampler": str(upsampler), "adapters": [{"path": str(distilled), "strength": 0.5}]}
+    other = bench.set(**options, render_validation__upscaling=tuned)
+    again = other.run("render_validation")["render_validation"]
+    assert again.summary.computed == again.summary.num_in == len(list(done.manifest))
+    assert again.summary.figures["sampled"] == again.summary.num_in
+    for before, after in zip(done.manifest, again.manifest, strict=True):
+        assert not torch.equal(latents_of(asked, before), latents_of(other, after))
+    upsampler.rename(tmp_path / "moved.safetensors")
+    with pytest.raises(CheckpointError, match=r"upscaler\.safetensors does not exist"):
+        bench.set(**options, render_validation__upscaling=tuned).run("render_validation")

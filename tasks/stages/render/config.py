@@ -4,12 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from ltx_core.adapters.locate import HubAdapter, hub_adapter
-from ltx_core.errors import ConfigError
+from ltx_core.errors import ConfigError, ShapeError
 from ltx_core.sampling.guidance import Guidance, Official, StreamGuidance, official
-from ltx_core.sampling.schedule import check_steps
+from ltx_core.sampling.request import check_halves, check_sigmas
+from ltx_core.sampling.schedule import UPSCALED_SIGMAS, check_steps
 from tasks.runtime.shared import ConfigModel, ModelConfig, Shared
 from tasks.runtime.weights import open_model
 
@@ -115,16 +116,15 @@ class SamplingOverrides(ConfigModel):
         return SamplingConfig.model_validate(settings)
 
 
-class AdapterConfig(ConfigModel):
-    """One adapter. Text alone stands for `hub` if it is `owner/name:weights.safetensors`, else for `path`."""
+class WeightsConfig(ConfigModel):
+    """A file of weights. Text alone stands for `hub` if it is `owner/name:weights.safetensors`, else for `path`."""
 
-    path: Path | None = Field(default=None, description="A LoRA file, or a folder with one `.safetensors` file.")
+    path: Path | None = Field(default=None, description="The file, or a folder with one `.safetensors` file.")
     hub: str | None = Field(
         default=None,
         description="A file on the Hugging Face hub, as `owner/name:weights.safetensors`. Replaces `path`.",
     )
     revision: str | None = Field(default=None, description="With `hub`: branch, tag or commit. Default: main.")
-    strength: float = Field(default=1.0, allow_inf_nan=False, description="Strength of the adapter; not 0.")
 
     @model_validator(mode="before")
     @classmethod
@@ -134,15 +134,13 @@ class AdapterConfig(ConfigModel):
         return {"hub": value} if ":" in value and hub_adapter(value) else {"path": value}
 
     @model_validator(mode="after")
-    def _one_place(self) -> "AdapterConfig":
+    def _one_place(self) -> "WeightsConfig":
         if (self.path is None) == (self.hub is None):
-            raise ValueError("an adapter has a path or a hub, one of them")
+            raise ValueError("weights have a path or a hub, one of them")
         if self.hub is not None and hub_adapter(self.hub) is None:
             raise ValueError(f"hub is {self.hub!r}; `owner/name:weights.safetensors` is wanted")
         if self.revision is not None and self.hub is None:
             raise ValueError("revision goes with hub; a local file has none")
-        if self.strength == 0:
-            raise ValueError("strength 0 adds nothing; leave the adapter out")
         return self
 
     def place(self, *, here_only: bool = False) -> Path | HubAdapter:
@@ -154,6 +152,53 @@ class AdapterConfig(ConfigModel):
         return replace(found, here_only=here_only)
 
 
+class AdapterConfig(WeightsConfig):
+    """One adapter: a file of weights with a strength."""
+
+    strength: float = Field(default=1.0, allow_inf_nan=False, description="Strength of the adapter; not 0.")
+
+    @field_validator("strength")
+    @classmethod
+    def _adds_something(cls, value: float) -> float:
+        if value == 0:
+            raise ValueError("strength 0 adds nothing; leave the adapter out")
+        return value
+
+
+def _listed(value: Any) -> Any:
+    """One adapter as a list of one."""
+    return [value] if isinstance(value, (str, dict)) else value
+
+
+Adapters = Annotated[tuple[AdapterConfig, ...], BeforeValidator(_listed)]
+
+
+class UpscalingConfig(ConfigModel):
+    """Two-stage renders, as Lightricks' pipelines make them: at half the width and height first, then upscaled and
+    sampled further in a few steps."""
+
+    upsampler: WeightsConfig = Field(
+        description="Lightricks' spatial upscaler, such as `ltx-2-spatial-upscaler-x2-1.0.safetensors`."
+    )
+    adapters: Adapters = Field(
+        default=(),
+        description="Adapters for the steps after upscaling, such as the distilled LoRA; a distilled checkpoint needs "
+        "none.",
+    )
+    sigmas: tuple[float, ...] = Field(
+        default=UPSCALED_SIGMAS, description="Noise levels of these steps, falling to 0. They have no guidance."
+    )
+
+    @field_validator("sigmas")
+    @classmethod
+    def _sigmas_fall(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        try:
+            check_sigmas(value)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return value
+
+
 class AdapterRunConfig(SamplingOverrides):
     """Renders of every prompt with these adapters. Text alone stands for a run of that one adapter."""
 
@@ -162,7 +207,7 @@ class AdapterRunConfig(SamplingOverrides):
         pattern=r"^[\w.-]+$",
         description="Name that is shown beside the renders. Letters, digits, `_`, `.` and `-`.",
     )
-    adapters: tuple[AdapterConfig, ...] = Field(min_length=1, description="All of them at once.")
+    adapters: Adapters = Field(min_length=1, description="All of them at once.")
     base: bool = Field(default=True, description="Render the base model with these adapters.")
     lora: bool = Field(default=True, description="Render the base model with these adapters and the trained LoRA.")
 
@@ -172,11 +217,6 @@ class AdapterRunConfig(SamplingOverrides):
         if isinstance(value, str):
             return {"name": Path(value.rpartition(":")[2]).stem, "adapters": [value]}
         return value
-
-    @field_validator("adapters", mode="before")
-    @classmethod
-    def _one_is_enough(cls, value: Any) -> Any:
-        return [value] if isinstance(value, (str, dict)) else value
 
     @model_validator(mode="after")
     def _renders_something(self) -> "AdapterRunConfig":
@@ -273,6 +313,11 @@ class RenderValidationConfig(SamplingConfig):
     adapters: tuple[AdapterRunConfig, ...] = Field(
         default=(), description="Runs with published adapters, such as the distilled LoRA; each renders everything."
     )
+    upscaling: UpscalingConfig | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # so that keys of renders without it stay what they were
+        description="Render in two stages. Width and height must then be multiples of 64. Default: in one.",
+    )
     render_without_adapters: bool = Field(default=True, description="Also render without the adapters.")
     render_base: bool = Field(
         default=True, description="Also render the base model. This is done once for all runs that use it."
@@ -317,6 +362,15 @@ class RenderValidationConfig(SamplingConfig):
             except ValidationError as error:
                 reason = error.errors()[0]["msg"].removeprefix("Value error, ")
                 raise ValueError(f"adapters run {run.name!r}: {reason}") from error
+        return self
+
+    @model_validator(mode="after")
+    def _halves_are_whole(self) -> "RenderValidationConfig":
+        if self.upscaling is not None:
+            try:
+                check_halves(self.width, self.height)
+            except ShapeError as error:
+                raise ValueError(str(error)) from error
         return self
 
     @model_validator(mode="after")

@@ -6,28 +6,22 @@ No torch, and PyAV only to look at files.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from datasets_spec import Checkpoint, Clip, Latent, Manifest
 from datasets_spec.spec import Derived
-from ltx_core.adapters.locate import commit_of_adapter, locate_adapter, pending_adapter
 from ltx_core.adapters.lora_layout import Adapter
-from ltx_core.adapters.lycoris_layout import check_adapter, is_lycoris_file
 from ltx_core.adapters.reference_header import common_downscale
 from ltx_core.errors import ConfigError, DataError
 from ltx_core.io.digest import DigestMemo, text_digest
 from ltx_core.media.clip import audio_file
-from ltx_core.progress import Progress
-from ltx_core.sampling.request import Mode, RenderRequest
+from ltx_core.sampling.request import Mode, RenderRequest, Upscaling
 from ltx_core.shapes import SPACE_STRIDE, PixelShape, floor_frames
 from tasks.runtime.shared import ModelConfig, Shared
 from tasks.runtime.stage import Inputs, StageRun
-from tasks.runtime.weights import open_model
 from tasks.stages.parts.memory import known_buckets
-from tasks.stages.render.config import AdapterConfig, RenderValidationConfig, SamplingConfig, image_crf, in_numbers
-
-if TYPE_CHECKING:
-    from ltx_core.hub.repository import PendingFile
+from tasks.stages.render.adapters import asked_upscaling, located
+from tasks.stages.render.config import RenderValidationConfig, SamplingConfig, image_crf, in_numbers
 
 
 @dataclass(frozen=True)
@@ -169,71 +163,11 @@ def render_runs(config: RenderValidationConfig, model: ModelConfig, memo: Digest
     own = in_numbers(config, model)
     runs = [RenderRun("", own, (), base=config.render_base, lora=True)] if config.render_without_adapters else []
     for run in config.adapters:
-        adapters = tuple(_located(adapter, memo) for adapter in run.adapters)
+        adapters = tuple(located(adapter, memo) for adapter in run.adapters)
         sampling = in_numbers(run.over(config), model)
         runs.append(RenderRun(run.name, sampling, adapters, base=run.base, lora=run.lora))
     memo.save()
     return runs
-
-
-def check_adapters(config: RenderValidationConfig) -> None:
-    """See, without the network, that adapters which are named by a path are there and have a header.
-
-    Raises:
-        CheckpointError: one is not, or has not; names it.
-    """
-    for path in dict.fromkeys(adapter.path for run in config.adapters for adapter in run.adapters):
-        if path is not None:
-            is_lycoris_file(locate_adapter(path))
-
-
-def pending_adapters(config: RenderValidationConfig) -> "tuple[PendingFile, ...]":
-    """Adapters that would have to be downloaded.
-
-    Raises:
-        CheckpointError, TransientError: one is not there, here or on the hub.
-    """
-    places = dict.fromkeys(adapter.place() for run in config.adapters for adapter in run.adapters)
-    return tuple(file for place in places for file in pending_adapter(place))
-
-
-def prepare_adapters(config: RenderValidationConfig, shared: Shared, progress: Progress) -> RenderValidationConfig:
-    """Download what is missing and see, from headers alone, that every adapter fits the transformer.
-
-    Returns:
-        The same with every adapter of the hub named by its commit, so that later no network is asked.
-
-    Raises:
-        CheckpointError, TransientError, StorageError: one is missing or does not fit; names it.
-    """
-    if not config.adapters:
-        return config
-    shapes = open_model(shared.model).shapes("transformer")
-    layers = {name.removesuffix(".weight"): shape for name, shape in shapes.items() if name.endswith(".weight")}
-
-    def prepared(adapter: AdapterConfig) -> AdapterConfig:
-        path = locate_adapter(adapter.place(), progress)
-        check_adapter(path, layers)
-        return adapter.model_copy(update={"revision": commit_of_adapter(path) if adapter.hub else None})
-
-    runs = (run.model_copy(update={"adapters": tuple(map(prepared, run.adapters))}) for run in config.adapters)
-    return config.model_copy(update={"adapters": tuple(runs)})
-
-
-def observed_adapters(config: RenderValidationConfig, memo: DigestMemo) -> list[Mapping[str, Any]]:
-    """Return everything that decides the renders of each run, by content: an adapter's path is no part of it."""
-    found: list[Mapping[str, Any]] = []
-    for run in config.adapters:
-        adapters = [_located(adapter, memo) for adapter in run.adapters]
-        settings = run.model_dump(mode="json", exclude={"adapters"}, exclude_none=True, by_alias=True)
-        found.append(settings | {"adapters": [[one.digest, one.strength] for one in adapters]})
-    memo.save()
-    return found
-
-
-def _located(adapter: AdapterConfig, memo: DigestMemo) -> Adapter:
-    path = locate_adapter(adapter.place(here_only=True))
-    return Adapter(path, memo.get(path), adapter.strength)
 
 
 def expected_shapes(config: RenderValidationConfig, shared: Shared, inputs: Inputs) -> list[tuple[PixelShape, float]]:
@@ -248,15 +182,6 @@ def takes_clips(config: RenderValidationConfig) -> bool:
     """True if held-out clips are rendered too."""
     counts = (config.image_to_video_clips, config.audio_to_video_clips, config.extend_clips, config.inpaint_clips)
     return any((*counts, config.video_to_audio_clips, config.reference_clips))
-
-
-def adapter_bytes(adapters: Sequence[AdapterConfig]) -> int:
-    """Of the files of a set of adapters, which `prepare` has brought here.
-
-    Raises:
-        CheckpointError: one is gone.
-    """
-    return sum(locate_adapter(adapter.place(here_only=True)).stat().st_size for adapter in adapters)
 
 
 Variant = Literal["base", "candidate"]
@@ -277,13 +202,31 @@ class RenderJob:
     """Return the adapters that are added to the base model: those of the run, and last the trained LoRA."""
     latents: Path
     video: Path
+    first: "RenderJob | None" = None
+    """The render at half the size that this one is upscaled from; None: it is sampled at once."""
+
+    @property
+    def given(self) -> Given | None:
+        """What the sampler is given beside the text: the conditioning, but a reference in the first half alone."""
+        return None if self.first and self.request.mode == "reference" else self.conditioning
 
     @property
     def reference_tokens(self) -> int:
-        """Of the reference that the render follows; 0 without."""
-        if self.conditioning is None or self.conditioning.mode != "reference":
+        """Of the reference that the sampler is given; 0 without."""
+        if self.given is None or self.given.mode != "reference":
             return 0
-        return self.request.grid.tokens // self.conditioning.downscale**2
+        return self.request.grid.tokens // self.given.downscale**2
+
+    @property
+    def guided(self) -> bool:
+        """True if there is an unconditional pass; the second half of a two-stage render has none."""
+        return self.first is None and self.request.needs_negative
+
+    @property
+    def steps(self) -> int:
+        """Steps at this job's size."""
+        upscaling = self.request.upscaling
+        return self.request.num_steps if upscaling is None else len(upscaling.sigmas) - 1
 
     @property
     def same_request(self) -> tuple[str, RenderRequest]:
@@ -300,12 +243,15 @@ def plan_jobs(
         ConfigError: two renders would be the same.
     """
     lora = Adapter(run.workspace.root / checkpoint.file, checkpoint.sha256)
-    jobs = []
+    jobs, upscaling = [], asked_upscaling(run.config, run.memo)
+    more = () if run.config.upscaling is None else run.config.upscaling.adapters
+    added = tuple(located(adapter, run.memo) for adapter in more)
     for setup in render_runs(run.config, run.shared.model, run.memo):
         used = (*setup.adapters, lora) if setup.lora else setup.adapters
-        for request, given in _requests(run, setup.sampling, used):
+        for request, given in _requests(run, setup.sampling, used, upscaling):
             for variant, stack in _variants(setup, lora):
-                jobs.append(_job(run, weights, setup.name, variant, request, given=given, stack=stack))
+                job = _job(run, weights, setup.name, variant, request, given=given, stack=stack)
+                jobs.append(job if upscaling is None else _in_two(run, weights, job, added))
     _check_distinct(jobs)
     return jobs
 
@@ -335,6 +281,19 @@ def _job(
     return RenderJob(key, variant, setup, request, given, stack, pool / f"{key}.safetensors", pool / f"{key}.mp4")
 
 
+def _in_two(
+    run: StageRun[RenderValidationConfig], weights: Mapping[str, str], job: RenderJob, added: Sequence[Adapter]
+) -> RenderJob:
+    """The job with its first half, and with the adapters of its second half: those of the first one, and these.
+
+    Of a render that follows a reference, the second half has neither the reference nor the adapters that know what to
+    do with it, as in Lightricks' pipeline of IC-LoRAs.
+    """
+    first = _job(run, weights, job.run, job.variant, job.request.halved(), given=job.conditioning, stack=job.stack)
+    kept = () if job.request.mode == "reference" else job.stack
+    return replace(job, first=first, stack=(*kept, *added))
+
+
 def _check_distinct(jobs: Sequence[RenderJob]) -> None:
     seen: dict[str, RenderJob] = {}
     for job in jobs:
@@ -348,13 +307,18 @@ def _check_distinct(jobs: Sequence[RenderJob]) -> None:
 
 
 def _requests(
-    run: StageRun[RenderValidationConfig], sampling: SamplingConfig, adapters: Sequence[Adapter]
+    run: StageRun[RenderValidationConfig],
+    sampling: SamplingConfig,
+    adapters: Sequence[Adapter],
+    upscaling: Upscaling | None,
 ) -> Iterator[tuple[RenderRequest, Given | None]]:
     """Text to video for every prompt, then what starts from files of one's own, then from held-out clips."""
     config = run.config
-    size = {name: getattr(config, name) for name in SIZES} | {"num_frames": floor_frames(config.num_frames)}
+    more = {"upscaling": upscaling}
+    size = {name: getattr(config, name) for name in SIZES} | {"num_frames": floor_frames(config.num_frames)} | more
     clips = [(_of_size(given, adapters, clip), clip) for given, clip in given_clips(run)]
-    shown = PixelShape(size["num_frames"], config.height, config.width)
+    parts = 1 if upscaling is None else 2  # references are followed at the size that is sampled first
+    shown = PixelShape(size["num_frames"], config.height // parts, config.width // parts)
     files = [(_of_size(given, adapters, shown), entry) for given, entry in given_files(config, run.shared, run.memo)]
     for number, seed in enumerate(config.seeds):
         for prompt in run.shared.prompts.validation:
@@ -364,7 +328,7 @@ def _requests(
                 own = seed if entry.seed is None else entry.seed
                 yield _request(run, sampling, entry.prompt, own, size, given=given), given
         for given, clip in clips:
-            shape = {name: getattr(clip, name) for name in SIZES}
+            shape = {name: getattr(clip, name) for name in SIZES} | more
             yield _request(run, sampling, clip.caption, seed, shape, given=given), given
 
 

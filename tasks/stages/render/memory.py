@@ -8,7 +8,7 @@ from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import ConfigError, OutOfMemory
 from ltx_core.memory.plan import GIB, Plan, available_bytes, free_bytes, plan, usable_bytes
 from ltx_core.memory.transformer import BatchShape, ModelSizes, Sampling, SamplingOptions, model_sizes
-from ltx_core.sampling.request import RenderRequest
+from ltx_core.sampling.request import RenderRequest, check_halves
 from ltx_core.shapes import PixelShape, audio_latent_frames
 from ltx_core.training.plan_settings import ITEM_BYTES, TEXT_TOKENS
 from tasks.runtime.device import planned_card
@@ -17,8 +17,9 @@ from tasks.runtime.stage import Inputs, StageRun
 from tasks.runtime.weights import open_model
 from tasks.runtime.workspace import Workspace
 from tasks.stages.parts.memory import decoding_bytes, decoding_line
+from tasks.stages.render.adapters import adapter_bytes, upsampler_bytes
 from tasks.stages.render.config import RenderValidationConfig, in_numbers
-from tasks.stages.render.jobs import adapter_bytes, expected_shapes, takes_clips
+from tasks.stages.render.jobs import expected_shapes, takes_clips
 
 if TYPE_CHECKING:
     from tasks.stages.render.jobs import RenderJob
@@ -49,15 +50,22 @@ def memory_lines(
     if gpu_gib is None or not (clips or any(asked)):
         return ()
     shapes = expected_shapes(config, shared, inputs)
+    item_bytes, in_two = ITEM_BYTES[config.dtype], config.upscaling is not None
+    if in_two:
+        for shape, _ in shapes:
+            check_halves(shape.width, shape.height)
     factor = _reference_factor(config, shared)
     known = (config.image_to_video_clips, config.extend_clips, config.inpaint_clips, prompts.images, factor)
     batches = [_batch(shape, rate, by_token=any(known), factor=factor) for shape, rate in shapes]
     sampling = Sampling(
         _sizes(shared),
         max(batches, key=lambda batch: batch.video_tokens),
-        ITEM_BYTES[config.dtype],
-        LORA_BYTES + max((adapter_bytes(run.adapters) for run in config.adapters), default=0),
-        has_pairs=_has_pairs(config, shared),
+        item_bytes,
+        LORA_BYTES
+        + max((adapter_bytes(run.adapters) for run in config.adapters), default=0)
+        + (adapter_bytes(config.upscaling.adapters) if config.upscaling else 0)
+        + upsampler_bytes(config, item_bytes),
+        has_pairs=_has_pairs(config, shared) and not in_two,
     )
     choice = _chosen(config, sampling, usable_bytes(gpu_gib))
     largest = max((shape for shape, _ in shapes), key=lambda shape: shape.frames * shape.height * shape.width)
@@ -75,7 +83,7 @@ def sampling_options(
     """
     config: RenderValidationConfig = run.config
     folder, sizes = run.out / OFFLOAD, _sizes(run.shared)
-    has_pairs = any(job.request.needs_negative for job in jobs)
+    has_pairs = any(job.guided for job in jobs)
     if not device.startswith("cuda"):
         on_disk = folder if config.offload_to == "disk" else None
         return SamplingOptions(_asked(config, sizes.num_blocks).replaced(stream_folder=on_disk), has_pairs)
@@ -84,6 +92,8 @@ def sampling_options(
     free, limit = free_bytes(torch.device(device)), run.shared.memory.gpu_gib
     budget = free if limit is None else min(free, usable_bytes(limit))
     choice = _chosen(config, _work(jobs, run), budget)
+    if config.upscaling is not None:  # two passes of a quarter of the tokens are less than one of all, which is planned
+        choice = replace(choice, options=replace(choice.options, together=has_pairs))
     for line in (choice.why, *_check_host(config, choice)):
         run.progress.note(f"memory plan: {line}")
     compiled, why = compiling_pays(jobs)
@@ -125,8 +135,9 @@ def _work(jobs: "Sequence[RenderJob]", run: StageRun[RenderValidationConfig]) ->
         _sizes(run.shared),
         max(batches, key=lambda batch: (batch.by_token, batch.video_tokens)),
         ITEM_BYTES[run.config.dtype],
-        max(sum(adapter.path.stat().st_size for adapter in job.stack) for job in jobs),
-        has_pairs=any(job.request.needs_negative for job in jobs),
+        max(sum(adapter.path.stat().st_size for adapter in job.stack) for job in jobs)
+        + upsampler_bytes(run.config, ITEM_BYTES[run.config.dtype]),
+        has_pairs=run.config.upscaling is None and any(job.guided for job in jobs),
     )
 
 
@@ -139,8 +150,8 @@ def compiling_pays(jobs: "Sequence[RenderJob]") -> tuple[bool, str]:
     forms, passes, saved = set(), 0, 0.0
     for job in jobs:
         request = job.request
-        forms.add((job.stack, _shape(request), _is_by_token(request), request.needs_negative, job.reference_tokens))
-        own = request.num_steps * (2 if request.needs_negative else 1)
+        forms.add((job.stack, _shape(request), _is_by_token(request), job.guided, job.reference_tokens))
+        own = job.steps * (2 if job.guided else 1)
         passes, saved = passes + own, saved + own * request.grid.tokens * SAVED_SECONDS
     cost = COMPILE_SECONDS * len(forms)
     done = "compiled" if saved > cost else "not compiled"
@@ -223,7 +234,7 @@ def _batch(shape: PixelShape, frame_rate: float, *, by_token: bool, factor: int)
 
 
 def _factor(job: "RenderJob") -> int:
-    return job.conditioning.downscale if job.conditioning is not None and job.conditioning.mode == "reference" else 0
+    return job.given.downscale if job.given is not None and job.given.mode == "reference" else 0
 
 
 def _reference_factor(config: RenderValidationConfig, shared: Shared) -> int:

@@ -33,9 +33,10 @@ from ltx_core.memory.plan import free_bytes, plan
 from ltx_core.memory.transformer import SamplingOptions
 from ltx_core.memory.video_vae import VaeOptions, VaeWork
 from ltx_core.progress import Silent, stop_if_asked
-from ltx_core.sampling.decoding import Decoders, load_latents, save_latents
+from ltx_core.sampling.decoding import Decoders, SampledLatents, load_latents, save_latents
 from ltx_core.sampling.request import RenderRequest
-from ltx_core.sampling.sampler import Prompts, sample
+from ltx_core.sampling.sampler import Prompts, refine, sample
+from ltx_core.sampling.upscaling import Upsampler, load_upsampler
 from ltx_core.shapes import PixelShape
 from ltx_core.text.contexts import text_contexts
 from ltx_core.training.samples import StoreSource
@@ -43,8 +44,10 @@ from tasks.runtime.device import prepare_device, torch_dtype
 from tasks.runtime.stage import StageRun
 from tasks.stages.parts.low_precision import quantised_folder
 from tasks.stages.parts.memory import vae_options
+from tasks.stages.render.adapters import upsampler_file
 from tasks.stages.render.config import RenderValidationConfig, image_crf
 from tasks.stages.render.finishing import DecodedRender
+from tasks.stages.render.halves import Halves, halved_clips
 from tasks.stages.render.jobs import Given, RenderJob
 from tasks.stages.render.memory import decoders_fit, sampling_options
 from tasks.stages.render.references import control_frames, given_frames
@@ -62,11 +65,7 @@ def encode_files(
     Raises:
         DataError: a file cannot be read.
     """
-    wanted = {
-        _place(job.conditioning, job.request): job
-        for job in jobs
-        if job.conditioning is not None and job.conditioning.file
-    }
+    wanted = {_place(job.given, job.request): job for job in jobs if job.given is not None and job.given.file}
     found: FileLatents = {}
     encoders: dict[str, Callable[[Given, RenderRequest], Tensor]] = {}
     for place, job in sorted(wanted.items()):
@@ -85,10 +84,10 @@ def encode_files(
 
 
 def conditionings(
-    job: RenderJob, source: StoreSource, file_latents: FileLatents, run: StageRun[RenderValidationConfig]
+    job: RenderJob, source: StoreSource | Halves, file_latents: FileLatents, run: StageRun[RenderValidationConfig]
 ) -> list[Conditioning]:
     """What the job's mode is given beside the text."""
-    given, request = job.conditioning, job.request
+    given, request = job.given, job.request
     if given is None:
         return []
     if given.clip is not None:
@@ -199,7 +198,12 @@ def rendered(
     if not todo:
         yield from decoded(jobs, run)
         return
-    sampler, total = _load_sampler(todo, run), done + len(jobs)
+    firsts = unsampled([job.first for job in todo if job.first], run)
+    sampler, total = _load_sampler([*firsts, *todo], run), done + len(jobs)
+    for stack, group in groupby(sorted(firsts, key=_by_weights), key=lambda job: job.stack):
+        with sampler.adapted(stack):
+            for job in group:
+                sampler.sample(job)
     decode = _Decoder(run) if decoders_fit(jobs, run, sampler.options, sampler.device) else None
     wanted, finished = {job.key for job in todo}, total - len(todo)
     for stack, group in groupby(sorted(jobs if decode else todo, key=_by_weights), key=lambda job: job.stack):
@@ -226,8 +230,11 @@ class _Sampler:
     options: SamplingOptions
     prompts: dict[str, Prompts]
     source: StoreSource
+    halves: Halves
+    """Where first halves of two-stage renders take the latents of held-out clips from."""
     file_latents: FileLatents
     device: str
+    upsampler: Upsampler | None = None
 
     @contextmanager
     def adapted(self, stack: Sequence[Adapter]) -> Iterator[None]:
@@ -239,16 +246,32 @@ class _Sampler:
     def sample(self, job: RenderJob) -> None:
         """Sample a render's latents and keep them."""
         stop_if_asked(self.run.progress, "rendering")
-        made = sample(
+        made = self._sampled(job) if job.first is None else self._refined(job, job.first)
+        save_latents(job.latents, made)
+        vouch(job.latents)
+
+    def _sampled(self, job: RenderJob) -> SampledLatents:
+        source = self.halves if self.upsampler else self.source
+        return sample(
             self.transformer,
             self.prompts[job.request.prompt] if job.request.needs_negative else _alone(self.prompts, job),
             job.request,
             _Stoppable(self.run),
-            conditionings=conditionings(job, self.source, self.file_latents, self.run),
+            conditionings=conditionings(job, source, self.file_latents, self.run),
             together=self.options.together,
         )
-        save_latents(job.latents, made)
-        vouch(job.latents)
+
+    def _refined(self, job: RenderJob, first: RenderJob) -> SampledLatents:
+        assert self.upsampler is not None, "a render of two stages has an upsampler"
+        made = load_latents(first.latents)
+        return refine(
+            self.transformer,
+            self.prompts[job.request.prompt].positive,
+            job.request,
+            SampledLatents(self.upsampler(made.video), made.audio),
+            _Stoppable(self.run),
+            conditionings=conditionings(job, self.source, self.file_latents, self.run),
+        )
 
 
 def _load_sampler(todo: Sequence[RenderJob], run: StageRun[RenderValidationConfig]) -> _Sampler:
@@ -262,10 +285,14 @@ def _load_sampler(todo: Sequence[RenderJob], run: StageRun[RenderValidationConfi
     file_latents = encode_files(todo, checkpoint, crf=crf, asked=asked, device=device, dtype=dtype)
     options = sampling_options(todo, run, device)
     cache = quantised_folder(run, options.engine, dtype)
+    halves = halved_clips(todo, source, checkpoint, asked=asked, device=device, dtype=dtype)
+    upsampler = None
+    if run.config.upscaling is not None:
+        upsampler = load_upsampler(upsampler_file(run.config.upscaling), checkpoint, device=device, dtype=dtype)
     transformer = load_denoiser(checkpoint, options.engine, device=device, dtype=dtype, cache=cache)
     run.memo.check()
     set_policies(transformer, options.engine, weight_stream(transformer))
-    return _Sampler(run, transformer, options, prompts, source, file_latents, device)
+    return _Sampler(run, transformer, options, prompts, source, halves, file_latents, device, upsampler)
 
 
 def _by_weights(job: RenderJob) -> tuple[list[tuple[str, float]], str]:
