@@ -13,6 +13,8 @@ MULTIPLE = 32
 BETAS = (0.9, 0.999)
 TIMESTEPS = 1000
 """Timesteps of SimpleTuner between noise levels 0 and 1."""
+UPSAMPLER = ("Lightricks/LTX-2.3", "ltx-2.3-spatial-upscaler-x2-1.1.safetensors")
+"""The repository and file of the spatial upsampler, where none is named."""
 CLIP_MODEL = "openai/clip-vit-large-patch14"
 JUDGE = "pretrained_evaluation_model_name_or_path"
 DISTILLED_STEPS = 8
@@ -221,6 +223,21 @@ def adapter_mode(draft: Draft, _key: str, mode: str) -> None:
         draft.set("render_validation.render_without_adapters", False)
 
 
+def render_stages(draft: Draft, _key: str, mode: str) -> None:
+    """The upsampler of two-stage renders, whose repository or folder and file are options of their own there."""
+    if mode != "spatial-upscale":
+        return
+    names = ("ltx2_validation_spatial_upsampler_model", "ltx2_validation_spatial_upsampler_filename")
+    place, file = (draft.flat.get(name) or usual for name, usual in zip(names, UPSAMPLER, strict=True))
+    if PurePath(place).suffix == ".safetensors":
+        found = {"path": place}
+    elif PurePath(place).is_absolute() or place.startswith("."):
+        found = {"path": str(PurePath(place) / file)}
+    else:
+        found = {"hub": f"{place}:{file}"}
+    draft.set("render_validation.upscaling", {"upsampler": found})
+
+
 def _run(run: Any) -> Any:
     """Their names of a run's parts, in ours."""
     if isinstance(run, str):
@@ -300,6 +317,7 @@ HANDLERS: dict[str, Callable[[Draft, str, Any], None]] = {
         publish,
         recompute_one_in,
         render_size,
+        render_stages,
         repeats,
         rollout,
         second_beta,

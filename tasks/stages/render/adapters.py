@@ -154,8 +154,8 @@ def adapter_bytes(adapters: Sequence[AdapterConfig]) -> int:
 
 
 def upsampler_bytes(config: RenderValidationConfig, item_bytes: int) -> int:
-    """Weights of the upsampler of two-stage renders, which is published in 16 bits, in a dtype of `item_bytes`. What it
-    holds while it works is less than a forward of the transformer holds, and neither runs beside the other.
+    """Weights of the upsampler of two-stage renders, which is published in 16 bits, in a dtype of `item_bytes`. At work
+    it holds less than a forward of the transformer does, and neither runs beside the other.
 
     Raises:
         CheckpointError: its file is gone.

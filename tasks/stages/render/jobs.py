@@ -207,7 +207,7 @@ class RenderJob:
 
     @property
     def given(self) -> Given | None:
-        """What the sampler is given beside the text: the conditioning, but a reference in the first half alone."""
+        """The conditioning that the sampler is given beside the text: a reference in the first half alone."""
         return None if self.first and self.request.mode == "reference" else self.conditioning
 
     @property

@@ -111,7 +111,8 @@ def decoders_fit(
     decoded as soon as it is sampled, and its file is written while the next one is sampled."""
     import torch
 
-    estimate = _work(jobs, run).estimate(options)
+    work = _work(jobs, run)
+    estimate = work.estimate(replace(options, together=options.together and work.has_pairs))
     shapes = (_shape(job.request)[0] for job in jobs)
     largest = max(shapes, key=lambda shape: shape.frames * shape.height * shape.width)
     decoding = decoding_bytes(run.shared, largest, run.config.dtype)

@@ -1,8 +1,9 @@
 """Values of SimpleTuner's options, and what becomes of them: the data of test_options.py."""
 
+from pathlib import Path
 from typing import Any
 
-from flows.simpletuner.handlers import LIBRARY
+from flows.simpletuner.handlers import LIBRARY, UPSAMPLER
 
 Options = dict[str, Any]
 DISTILLED = "Lightricks/LTX-2-19b-distilled-lora-384:ltx-2-19b-distilled-lora-384.safetensors"
@@ -188,6 +189,22 @@ GOES: list[tuple[Options, Options]] = [
     (
         {"evaluation_type": "clip", "pretrained_evaluation_model_name_or_path": "a/b"},
         {"render_validation.clip_model": "a/b"},
+    ),
+    ({"ltx2_validation_pipeline_mode": "trained-stage"}, {"render_validation.upscaling": None}),
+    (
+        {"ltx2_validation_pipeline_mode": "spatial-upscale", "validation_resolution": "768x512"},
+        {
+            "render_validation.upscaling.upsampler.hub": ":".join(UPSAMPLER),
+            "render_validation.upscaling.adapters": (),
+        },
+    ),
+    (
+        {
+            "ltx2_validation_pipeline_mode": "spatial-upscale",
+            "ltx2_validation_spatial_upsampler_model": "/models/ltx",
+            "ltx2_validation_spatial_upsampler_filename": "x2.safetensors",
+        },
+        {"render_validation.upscaling.upsampler.path": Path("/models/ltx/x2.safetensors")},
     ),
     ({"disable_benchmark": False, "evaluation_type": "none"}, {"render_validation.render_base": True}),
     ({"mixed_precision": "bf16"}, {"train_lora.dtype": "bf16"}),
