@@ -318,8 +318,8 @@ class RenderValidationConfig(SamplingConfig):
         exclude_if=lambda value: value is None,  # so that keys of renders without it stay what they were
         description="Two-stage renders, as Lightricks' pipelines make them: at half the width and height, which must "
         "be multiples of 64, then upscaled by `upsampler`, Lightricks' spatial upscaler x2, and sampled on at the "
-        "noise levels of `sigmas` without guidance. `adapters` are added for these steps, such as the distilled LoRA; a "
-        "distilled checkpoint needs none. Default: one stage.",
+        "noise levels of `sigmas` without guidance. `adapters` are added for these steps, such as the distilled LoRA; "
+        "a distilled checkpoint needs none. Default: one stage.",
     )
     render_without_adapters: bool = Field(default=True, description="Also render without the adapters.")
     render_base: bool = Field(
