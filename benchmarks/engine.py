@@ -4,7 +4,7 @@
 
 A variant is a precision (`bf16`, `int8`, `fp8`, `int8-weights`, `fp8-weights`) or `peft` (plain diffusers + peft), then
 options: `eager`, `graphs`,
-`recompute=F`, `budget=F`, `offload=GIB`, `streamed=N`, `slots=N`, `bf16grad`, `profile`, `shape=17|121`,
+`recompute=F`, `budget=F`, `offload=GIB`, `offloaded=N`, `slots=N`, `bf16grad`, `profile`, `shape=17|121`,
 `deterministic` (in a process that has the environment of `ltx_core.engine.compiling`).
 Needs torch, diffusers and peft; no Prefect, no MLflow, no PyAV.
 """
@@ -33,7 +33,7 @@ from ltx_core.checkpoint.architecture import transformer_arguments
 from ltx_core.denoiser.blocks import TokenRoute
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.tokens import Stream, audio_positions, video_positions
-from ltx_core.engine.assemble import assemble, set_policies, weight_stream
+from ltx_core.engine.assemble import assemble, block_offload, set_policies
 from ltx_core.engine.compiling import deterministic_kernels
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions
@@ -180,13 +180,13 @@ def measure(text: str, args: argparse.Namespace) -> None:
     transformer = empty_transformer(args.blocks, args.tiny, args.generation)
     assemble(transformer, partial(random_tensors, transformer), options, device=DEVICE)
     with_lora(transformer, plain=variant.base == "peft")
-    set_policies(transformer, options, weight_stream(transformer))
+    set_policies(transformer, options, block_offload(transformer))
     synchronize()
     built = time.monotonic() - started
     parameters = list(lora_parameters(transformer).values())
     optimizer = torch.optim.AdamW(parameters, lr=1e-5, fused=DEVICE.type == "cuda")
     work = forward_backward(transformer, variant.base == "peft")
-    run = StepGraphs(work, parameters, weight_stream(transformer)) if options.graphs else work
+    run = StepGraphs(work, parameters, block_offload(transformer)) if options.graphs else work
     for shape in variant.words.get("shape", args.shapes).split(","):
         try:
             with deterministic_kernels() if "deterministic" in variant.words else nullcontext():

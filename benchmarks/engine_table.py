@@ -44,7 +44,7 @@ from benchmarks.lines import say
 from ltx_core.adapters.lora import lora_parameters
 from ltx_core.denoiser.blocks import set_runner
 from ltx_core.engine.assemble import assemble, set_policies
-from ltx_core.engine.block_offload import BlockStream
+from ltx_core.engine.block_offload import BlockOffload
 from ltx_core.engine.contiguous import HostArena
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions, checkpointed_blocks, offloaded_blocks
@@ -87,7 +87,7 @@ class Bench:
         with_lora(self.transformer)
         set_policies(self.transformer, options, None)
         self.parameters = list(lora_parameters(self.transformer).values())
-        self.stream: BlockStream | None = None
+        self.stream: BlockOffload | None = None
         self.trained_with = ""
         self.budget = 1.0
 
@@ -115,7 +115,7 @@ class Bench:
     def _prepare(self, row: Row) -> None:
         blocks = self.transformer.transformer_blocks
         if row.streamed and self.stream is None:
-            self.stream = BlockStream(DEVICE, HostArena(pinned=DEVICE.type == "cuda"))
+            self.stream = BlockOffload(DEVICE, HostArena(pinned=DEVICE.type == "cuda"))
         for index in offloaded_blocks(len(blocks), row.streamed):
             if self.stream is not None and index not in self.stream:
                 self.stream.adopt(index, blocks[index])

@@ -36,7 +36,7 @@ from benchmarks.engine import (
 from benchmarks.lines import say
 from ltx_core.adapters.lora import lora_parameters
 from ltx_core.checkpoint.read import TensorReader
-from ltx_core.engine.assemble import assemble, set_policies, weight_stream
+from ltx_core.engine.assemble import assemble, block_offload, set_policies
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.quantised_cache import QuantisedFolder, opened
@@ -94,13 +94,13 @@ def start(args: argparse.Namespace) -> dict[str, Any]:
     phases.end("load")
     with_lora(transformer)
     phases.end("lora")
-    set_policies(transformer, options, weight_stream(transformer))
+    set_policies(transformer, options, block_offload(transformer))
     phases.end("policies")
     parameters = lora_parameters(transformer)
     optimizer = make_optimizer(parameters, TrainSettings(learning_rate=1e-5))
     phases.end("optimizer")
     work, data = forward_backward(transformer, autocast=False), batch(transformer, SHAPES[args.shape], args.text)
-    step = StepGraphs(work, list(parameters.values()), weight_stream(transformer)) if options.graphs else work
+    step = StepGraphs(work, list(parameters.values()), block_offload(transformer)) if options.graphs else work
     loss = step(data)["loss"]
     phases.end("compile_and_capture")
     optimizer.step(0)

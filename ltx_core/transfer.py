@@ -64,7 +64,7 @@ class CudaCopyStream:
         """The current stream waits for all; afterwards no event of the past is waited for.
 
         For their events, not for the stream: a graph being captured may not wait for a stream that it has not used, and
-        where every streamed block has a slot of its own nothing is copied.
+        where every offloaded block has a slot of its own nothing is copied.
         """
         for slot in range(len(self._ready)):
             self.wait(slot)

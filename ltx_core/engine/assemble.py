@@ -11,7 +11,7 @@ from torch._dynamo import config as dynamo_config
 from ltx_core.denoiser.blocks import runner_of, set_runner
 from ltx_core.engine.activation_offload import ActivationOffload
 from ltx_core.engine.attention import FusedAttnProcessor
-from ltx_core.engine.block_offload import BlockStream, CopyOrder
+from ltx_core.engine.block_offload import BlockOffload, CopyOrder
 from ltx_core.engine.compiling import (
     importing_the_compiler,
     keep_compiled_functions,
@@ -47,14 +47,14 @@ def assemble(
     """
     blocks, kept = transformer.transformer_blocks, cache or NoCache()
     fill_outside(transformer, read, kept)
-    stream = _stream(options, device)
-    streamed = set(offloaded_blocks(len(blocks), options.offloaded_blocks))
+    offloaded = _planned_offload(options, device)
+    chosen = set(offloaded_blocks(len(blocks), options.offloaded_blocks))
     with importing_the_compiler() if options.compiled else nullcontext():
         for index, block in enumerate(blocks):
             fill_block(block, index, read, options, device=device, cache=kept)
-            if stream is not None and index in streamed:
-                stream.adopt(index, block)
-    set_runner(transformer, PolicyRunner(stream=stream))
+            if offloaded is not None and index in chosen:
+                offloaded.adopt(index, block)
+    set_runner(transformer, PolicyRunner(offloaded=offloaded))
     return transformer.requires_grad_(False).eval()
 
 
@@ -64,7 +64,7 @@ def fill_outside(transformer: Any, read: Read, cache: Cache) -> None:
     _assign(transformer, cache.get(OUTSIDE, empty) or _put(cache, OUTSIDE, read(list(empty))))
 
 
-def set_policies(transformer: Any, options: EngineOptions, stream: BlockStream | None) -> None:
+def set_policies(transformer: Any, options: EngineOptions, offloaded: BlockOffload | None) -> None:
     """Set how the blocks run, adapters or not."""
     blocks = transformer.transformer_blocks
     if options.fused:
@@ -79,16 +79,18 @@ def set_policies(transformer: Any, options: EngineOptions, stream: BlockStream |
         for block in blocks:
             block.compile(fullgraph=True, dynamic=False)  # else a second shape is compiled for any shape, and slower
     checkpointed = checkpointed_blocks(len(blocks), options.activation_checkpointing)
-    keeping = [index for index in range(len(blocks)) if index not in checkpointed and not (stream and index in stream)]
+    keeping = [
+        index for index in range(len(blocks)) if index not in checkpointed and not (offloaded and index in offloaded)
+    ]
     offload = _offload(keeping, options.activation_offload, blocks[0]) if options.activation_offload else None
     forwards: Forwards = "compiled" if options.forward_only else "eager"
-    set_runner(transformer, PolicyRunner(checkpointed, stream, options.activation_budget, offload, forwards))
+    set_runner(transformer, PolicyRunner(checkpointed, offloaded, options.activation_budget, offload, forwards))
 
 
-def weight_stream(transformer: Any) -> BlockStream | None:
-    """Return what streams this transformer's weights, if anything does."""
+def block_offload(transformer: Any) -> BlockOffload | None:
+    """Return what brings this transformer's offloaded blocks, if any are."""
     runner = runner_of(transformer)
-    return runner.stream if isinstance(runner, PolicyRunner) else None
+    return runner.offloaded if isinstance(runner, PolicyRunner) else None
 
 
 def fill_block(
@@ -155,12 +157,12 @@ def _offload(keeping: Sequence[int], num_bytes: int, block: torch.nn.Module) -> 
     return ActivationOffload(device, HostArena(pinned=device.type == "cuda"), keeping, num_bytes // len(keeping))
 
 
-def _stream(options: EngineOptions, device: torch.device) -> BlockStream | None:
+def _planned_offload(options: EngineOptions, device: torch.device) -> BlockOffload | None:
     if not options.offloaded_blocks:
         return None
-    arena = HostArena(pinned=device.type == "cuda" and options.stream_folder is None, folder=options.stream_folder)
+    arena = HostArena(pinned=device.type == "cuda" and options.offload_folder is None, folder=options.offload_folder)
     order: CopyOrder = "round" if options.forward_only else "there and back"
-    return BlockStream(device, arena, num_slots=options.num_slots, order=order)
+    return BlockOffload(device, arena, num_slots=options.num_slots, order=order)
 
 
 def frozen_weight(layer: torch.nn.Module) -> torch.Tensor:
@@ -174,9 +176,9 @@ def frozen_weight(layer: torch.nn.Module) -> torch.Tensor:
 
 def bring_weights(transformer: Any, module: str) -> None:
     """Copy the weights of the block that `module` lies in to the device, if they are offloaded."""
-    stream = weight_stream(transformer)
-    if stream is None or not module.startswith(f"{BLOCKS}."):
+    offloaded = block_offload(transformer)
+    if offloaded is None or not module.startswith(f"{BLOCKS}."):
         return
     index = int(module.split(".")[1])
-    if index in stream:
-        stream.enter(index)
+    if index in offloaded:
+        offloaded.enter(index)

@@ -1,6 +1,6 @@
 """Frozen weights of blocks that are on the device only while they are used.
 
-Each streamed block's weights lie contiguous in host memory. A few slots of device memory, each as large as the largest
+Each offloaded block's weights lie contiguous in host memory. A few slots of device memory, each as large as the largest
 block, take them in turn. Copies run ahead in the direction of travel: forward through the blocks, then backward for
 the recompute. Weights only ever travel from host to device; whatever trains stays where it is.
 """
@@ -30,8 +30,8 @@ class _Placed:
         return self.shape.numel() * self.dtype.itemsize
 
 
-class StreamState(NamedTuple):
-    """Where a stream stands between two forwards."""
+class OffloadState(NamedTuple):
+    """What the slots hold between two forwards."""
 
     holds: tuple[int | None, ...]
     """The block in each slot."""
@@ -43,7 +43,7 @@ CopyOrder = Literal["there and back", "round"]
 """Forward and then backward through the blocks, as training goes; or forward again and again."""
 
 
-class BlockStream:
+class BlockOffload:
     """Streams the blocks that were handed to it. Not thread-safe: one forward and backward at a time."""
 
     def __init__(
@@ -115,11 +115,11 @@ class BlockStream:
         self._copy_stream.join()
 
     @property
-    def state(self) -> StreamState:
+    def state(self) -> OffloadState:
         """The blocks in the slots, and the block that was entered last."""
-        return StreamState(tuple(self._holds), self._last)
+        return OffloadState(tuple(self._holds), self._last)
 
-    def restore(self, wanted: StreamState) -> None:
+    def restore(self, wanted: OffloadState) -> None:
         """Make it so, copying what is missing: what a captured graph counts on."""
         self._allocate()
         for slot, index in enumerate(wanted.holds):
@@ -128,7 +128,7 @@ class BlockStream:
         self._last = wanted.last
         self._copy_stream.join()
 
-    def assume(self, state: StreamState) -> None:
+    def assume(self, state: OffloadState) -> None:
         """Take it as so: a captured graph was replayed, whose copies this object did not see."""
         self._holds, self._last = list(state.holds), state.last
 

@@ -121,6 +121,6 @@ def _unregister(registered: list[torch.Tensor]) -> None:
 
 def _refused(num_bytes: int) -> str:
     return (
-        f"{num_bytes / 2**30:.1f} GiB of page-locked host memory were refused; stream fewer blocks, use 8-bit weights, "
-        f"stream from a file (offload_to: disk), or keep more activations on the GPU (activation_offload: 0)"
+        f"{num_bytes / 2**30:.1f} GiB of page-locked host memory were refused; offload fewer blocks, use 8-bit "
+        f"weights, offload to a file (offload_to: disk), or keep more activations on the GPU (activation_offload: 0)"
     )

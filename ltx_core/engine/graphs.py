@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ltx_core.engine.block_offload import BlockStream, StreamState
+from ltx_core.engine.block_offload import BlockOffload, OffloadState
 
 Tensors = Mapping[str, torch.Tensor]
 Work = Callable[[Tensors], dict[str, torch.Tensor]]
@@ -26,9 +26,9 @@ class _Captured:
     outputs: dict[str, torch.Tensor]
     trained: tuple[int, ...]
     """Indices of the parameters that this form of batch gives gradients."""
-    before: StreamState | None
-    after: StreamState | None
-    """State of the stream of weights that the graph starts from, and leaves."""
+    before: OffloadState | None
+    after: OffloadState | None
+    """State of the offloaded blocks that the graph starts from, and leaves."""
 
 
 class GradientBuffer:
@@ -55,8 +55,10 @@ class GradientBuffer:
 class StepGraphs:
     """Replays `work` for batches of forms it has seen, and captures the others."""
 
-    def __init__(self, work: Work, parameters: Sequence[torch.nn.Parameter], stream: BlockStream | None = None) -> None:
-        self._work, self._stream = work, stream
+    def __init__(
+        self, work: Work, parameters: Sequence[torch.nn.Parameter], offloaded: BlockOffload | None = None
+    ) -> None:
+        self._work, self._offloaded = work, offloaded
         self._buffer = GradientBuffer(parameters)
         self._captured: dict[tuple[object, ...], _Captured] = {}
         self._pool = torch.cuda.graph_pool_handle()
@@ -71,11 +73,11 @@ class StepGraphs:
         for name, tensor in inputs.items():
             captured.inputs[name].copy_(tensor, non_blocking=True)
         self._buffer.attach(captured.trained)
-        if self._stream is not None and captured.before is not None:
-            self._stream.restore(captured.before)
+        if self._offloaded is not None and captured.before is not None:
+            self._offloaded.restore(captured.before)
         captured.graph.replay()
-        if self._stream is not None and captured.after is not None:
-            self._stream.assume(captured.after)
+        if self._offloaded is not None and captured.after is not None:
+            self._offloaded.assume(captured.after)
         return captured.outputs
 
     def _capture(self, inputs: Tensors) -> _Captured:
@@ -91,16 +93,16 @@ class StepGraphs:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=self._pool, stream=self._side, capture_error_mode="thread_local"):
             outputs = self._work(static)
-            if self._stream is not None:
-                self._stream.settle()
+            if self._offloaded is not None:
+                self._offloaded.settle()
         for parameter, grad in zip(self._buffer.parameters, before, strict=True):
             parameter.grad = grad
         if kept is not None:
             self._buffer.flat.copy_(kept)
         return _Captured(graph, static, outputs, tuple(sorted(trained)), state, self._state())
 
-    def _state(self) -> StreamState | None:
-        return None if self._stream is None else self._stream.state
+    def _state(self) -> OffloadState | None:
+        return None if self._offloaded is None else self._offloaded.state
 
     def _warm_up(self, static: Tensors) -> frozenset[int]:
         """Run outside the graph until nothing is new; gives which parameters got gradients, and drops those."""
@@ -110,8 +112,8 @@ class StepGraphs:
                 for parameter in self._buffer.parameters:
                     parameter.grad = None
                 self._work(static)
-            if self._stream is not None:
-                self._stream.settle()
+            if self._offloaded is not None:
+                self._offloaded.settle()
         torch.cuda.current_stream().wait_stream(self._side)
         trained = frozenset(i for i, p in enumerate(self._buffer.parameters) if p.grad is not None)
         for parameter in self._buffer.parameters:

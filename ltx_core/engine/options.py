@@ -42,7 +42,7 @@ class EngineOptions:
     """Number of blocks whose frozen weights are on the host."""
     num_slots: int = 2
     """Blocks' worth of device memory for offloaded weights."""
-    stream_folder: Path | None = None
+    offload_folder: Path | None = None
     """Stream from files here and not from page-locked memory."""
     forward_only: bool = False
     """No backward comes, as in sampling: offloaded weights go round and round, not there and back."""
@@ -83,8 +83,8 @@ class EngineOptions:
                 "activation_checkpointing is 1, so no block keeps activations that could wait; set activation_offload "
                 "to 0"
             )
-        if self.graphs and self.stream_folder is not None:
-            raise ConfigError("a CUDA graph copies from page-locked memory; stream from memory, or without graphs")
+        if self.graphs and self.offload_folder is not None:
+            raise ConfigError("a CUDA graph copies from page-locked memory; offload to memory, or train without graphs")
 
     @property
     def multiplies(self) -> bool:
@@ -101,16 +101,16 @@ def checkpointed_blocks(num_blocks: int, fraction: float) -> frozenset[int]:
     return frozenset(spread(num_blocks, round(num_blocks * fraction)))
 
 
-def offloaded_blocks(num_blocks: int, num_streamed: int) -> list[int]:
+def offloaded_blocks(num_blocks: int, num_offloaded: int) -> list[int]:
     """Return which blocks to offload: evenly spread, so that the computing of resident ones hides the copies of the
     others.
 
     Raises:
         ConfigError: more blocks than there are.
     """
-    if not 0 <= num_streamed <= num_blocks:
-        raise ConfigError(f"{num_streamed} offloaded blocks; the model has {num_blocks}")
-    return spread(num_blocks, num_streamed)
+    if not 0 <= num_offloaded <= num_blocks:
+        raise ConfigError(f"{num_offloaded} offloaded blocks; the model has {num_blocks}")
+    return spread(num_blocks, num_offloaded)
 
 
 def spread(num_blocks: int, wanted: int) -> list[int]:

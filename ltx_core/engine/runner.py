@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from ltx_core.denoiser.blocks import runner_of, set_runner
 from ltx_core.denoiser.prepare import BlockCall, Hidden
 from ltx_core.engine.activation_offload import ActivationOffload
-from ltx_core.engine.block_offload import BlockStream
+from ltx_core.engine.block_offload import BlockOffload
 from ltx_core.engine.compiling import keeping_attention
 
 
@@ -44,7 +44,7 @@ class PolicyRunner:
     """Runs blocks under policies. An offloaded block is always recomputed: its weights are gone when gradients come."""
 
     checkpointed: frozenset[int] = frozenset()
-    stream: BlockStream | None = None
+    offloaded: BlockOffload | None = None
     activation_budget: float = 1.0
     """Inside compiled blocks that are not recomputed whole: the fraction of the activations that is kept beside the
     attentions' results; the rest, cheapest first, is recomputed."""
@@ -75,13 +75,13 @@ class PolicyRunner:
         return self.offload.keeping(index, (*block.parameters(), *block.buffers(), *given))
 
     def _again(self, index: int) -> bool:
-        return index in self.checkpointed or (self.stream is not None and index in self.stream)
+        return index in self.checkpointed or (self.offloaded is not None and index in self.offloaded)
 
     def _run(
         self, index: int, block: Any, call: BlockCall, video: torch.Tensor, audio: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        if self.stream is not None and index in self.stream:
-            self.stream.enter(index)
+        if self.offloaded is not None and index in self.offloaded:
+            self.offloaded.enter(index)
         budget = 1.0 if self._again(index) else self.activation_budget  # or parts of it would be computed three times
         arguments = call.of(index)
         if getattr(block, "_compiled_call_impl", None) is None:

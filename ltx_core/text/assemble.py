@@ -18,7 +18,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from ltx_core.checkpoint.read import read_weights
 from ltx_core.checkpoint.stored import Weight
-from ltx_core.engine.block_offload import BlockStream
+from ltx_core.engine.block_offload import BlockOffload
 from ltx_core.engine.contiguous import HostArena
 
 PACKED = "ltx2_packed_captions"
@@ -144,11 +144,11 @@ def compile_layers(model: Any) -> int:
     return len(chosen)
 
 
-class LayerStream:
+class LayerOffload:
     """Streams the layers that were handed to it, in order and over again; a hook brings each layer's weights."""
 
     def __init__(self, device: torch.device) -> None:
-        self.blocks = BlockStream(device, HostArena(pinned=device.type == "cuda"), order="round")
+        self.blocks = BlockOffload(device, HostArena(pinned=device.type == "cuda"), order="round")
 
     def adopt(self, layer: torch.nn.Module) -> None:
         """Take a frozen layer's weights to the host; from now on they are on the device only while it computes."""
@@ -157,17 +157,17 @@ class LayerStream:
         layer.register_forward_pre_hook(lambda _module, _inputs: self.blocks.enter(index))
 
 
-def stream_layers(layers: Sequence[torch.nn.Module], device: torch.device) -> LayerStream:
+def offload_layers(layers: Sequence[torch.nn.Module], device: torch.device) -> LayerOffload:
     """Hand over all of them."""
-    stream = LayerStream(device)
+    offloaded = LayerOffload(device)
     for layer in layers:
-        stream.adopt(layer)
-    return stream
+        offloaded.adopt(layer)
+    return offloaded
 
 
 LAYERS = "layers."
 Finish = Callable[[torch.nn.Module], object]
-"""What is done with a layer once it is filled: quantising, streaming."""
+"""What is done with a layer once it is filled: quantising, offload."""
 
 
 def assemble(

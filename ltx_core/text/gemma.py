@@ -24,7 +24,7 @@ from ltx_core.checkpoint.read import filled
 from ltx_core.checkpoint.stored import grouped
 from ltx_core.checkpoint.text_encoder import StoredTextEncoder
 from ltx_core.errors import CheckpointError
-from ltx_core.text.assemble import LayerStream, assemble, quantise_linears
+from ltx_core.text.assemble import LayerOffload, assemble, quantise_linears
 from ltx_core.text.packing import PACK_TOKENS, Pack, pack_captions
 from ltx_core.transfer import Arriving, one_behind, to_device, to_host
 
@@ -95,7 +95,7 @@ class TextEncoder:
 
 
 def load_gemma(
-    stored: StoredTextEncoder, *, device: str, dtype: torch.dtype, int8: bool = False, streamed: bool = False
+    stored: StoredTextEncoder, *, device: str, dtype: torch.dtype, int8: bool = False, offloaded: bool = False
 ) -> TextEncoder:
     """Load tokenizer and text model, frozen.
 
@@ -104,7 +104,7 @@ def load_gemma(
         device: Where it computes.
         dtype: Of the weights, and of the products in any case.
         int8: Keep the layers' weights in 8 bits.
-        streamed: Keep the layers' weights on the host, and the embedding's, and bring each layer when it is needed.
+        offloaded: Keep the layers' weights on the host, and the embedding's, and bring each layer when it is needed.
 
     Raises:
         CheckpointError: tensors are missing or mis-shaped.
@@ -115,16 +115,16 @@ def load_gemma(
     with torch.device("meta"):
         expected = {name: tuple(tensor.shape) for name, tensor in kind(config).state_dict().items()}
     compare_shapes(f"the text encoder in {stored.path}", weights, expected)
-    stream = LayerStream(torch.device(device)) if streamed else None
+    layers_offload = LayerOffload(torch.device(device)) if offloaded else None
 
     def finish(layer: torch.nn.Module) -> None:
         if int8:
             quantise_linears(layer)
-        if stream is not None:
-            stream.adopt(layer)
+        if layers_offload is not None:
+            layers_offload.adopt(layer)
 
     model = assemble(kind, config, weights, device=device, dtype=dtype, finish=finish)
-    if streamed:
+    if offloaded:
         model.get_input_embeddings().to("cpu")
     return TextEncoder(_tokenizer(stored), model, torch.device(device))
 

@@ -132,15 +132,15 @@ def engine_options(
     from_disk = settings.offload_to == "disk"
     if on_gpu and (unplanned := [name for name in PLANNED if getattr(settings, name) == "auto"]):
         raise ConfigError(f"auto is left in {unplanned}; plan it first (ltx_core.training.plan_settings.planned)")
-    streamed = 0 if settings.offloaded_blocks == "auto" else settings.offloaded_blocks
+    offloaded = 0 if settings.offloaded_blocks == "auto" else settings.offloaded_blocks
     chosen = {"products": LayerChoice("all"), "auto": layers}.get(settings.low_precision) or LayerChoice()
     return EngineOptions(
         precision=settings.base_precision,
         products=chosen.products,
         native_layers=chosen.native,
         low_backward=settings.low_precision_backward,
-        offloaded_blocks=num_blocks if streamed == "all" else streamed,
-        stream_folder=folder if from_disk else None,
+        offloaded_blocks=num_blocks if offloaded == "all" else offloaded,
+        offload_folder=folder if from_disk else None,
         activation_checkpointing=0.0
         if settings.activation_checkpointing == "auto"
         else settings.activation_checkpointing,
@@ -272,7 +272,7 @@ def of_bucket(work: TrainingStep, settings: TrainSettings, bucket: Bucket) -> Tr
 def asked_options(
     settings: TrainSettings, num_blocks: int, *, sharded: bool = False, layers: LayerChoice | None = None
 ) -> EngineOptions:
-    """What the settings ask of a GPU, with nothing computed again or streamed where they leave that open."""
+    """What the settings ask of a GPU, with nothing recomputed or offloaded where they leave that open."""
     return engine_options(
         _closed(settings, EngineOptions()),
         device="cuda",

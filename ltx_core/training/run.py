@@ -14,7 +14,7 @@ from ltx_core.adapters.reference_header import reference_header
 from ltx_core.adapters.trained import PlainLora, TrainedAdapter, check_export
 from ltx_core.conditioning.reference import downscale_factor
 from ltx_core.distributed.ranks import ALONE, Ranks
-from ltx_core.engine.assemble import set_policies, weight_stream
+from ltx_core.engine.assemble import block_offload, set_policies
 from ltx_core.engine.compiling import deterministic_kernels
 from ltx_core.engine.low_precision import unrounded_inputs
 from ltx_core.engine.options import EngineOptions, LayerChoice
@@ -97,7 +97,7 @@ class TrainJob:
     context_length: int | None = None
     """Text tokens after the connectors; None for the length the model was trained with."""
     offload_dir: Path | None = None
-    """For weights streamed from disk; default a folder in `out_dir`."""
+    """For blocks offloaded to disk; default a folder in `out_dir`."""
     ranks: Ranks = ALONE
     """This process among those that train together, all on the same job."""
     sharding: Sharding = "none"
@@ -263,7 +263,7 @@ def _load_adapted(job: TrainJob) -> TrainedAdapter:
         raise ConfigError(f"dtype is {settings.dtype!r} but the transformer was loaded as {found}; load it as that")
     adapter = put_on(transformer, settings)
     options = job.engine_options(len(transformer.transformer_blocks))
-    set_policies(transformer, options, weight_stream(transformer))
+    set_policies(transformer, options, block_offload(transformer))
     if job.sharding == "full":
         from ltx_core.distributed.sharding import shard_base  # FSDP takes more than a second to import
 

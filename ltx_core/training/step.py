@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ltx_core.distributed.ranks import ALONE, Ranks
-from ltx_core.engine.assemble import weight_stream
+from ltx_core.engine.assemble import block_offload
 from ltx_core.engine.contiguous import pieces
 from ltx_core.engine.graphs import StepGraphs
 from ltx_core.errors import DataError
@@ -64,7 +64,7 @@ class GraphedBackward:
 
     def __init__(self, objective: Objective, parameters: Sequence[torch.nn.Parameter]) -> None:
         self._objective = objective
-        self._graphs = StepGraphs(self._work, parameters, weight_stream(objective.transformer))
+        self._graphs = StepGraphs(self._work, parameters, block_offload(objective.transformer))
 
     def __call__(
         self, batch: TrainBatch, num_video: int, num_audio: int, term_weights: Mapping[str, float] = {}

@@ -70,8 +70,8 @@ class EmbedText(Stage[EmbedTextConfig, Text]):
         if gpu_gib is None:
             return ()
         memory = _encoder_memory(run.config, run.model)
-        streamed = not memory.fits(usable_bytes(gpu_gib)) if asked == "auto" else asked
-        how = "its layers are copied from host memory one by one" if streamed else "it stays on the card"
+        offloaded = not memory.fits(usable_bytes(gpu_gib)) if asked == "auto" else asked
+        how = "its layers are copied from host memory one by one" if offloaded else "it stays on the card"
         return (f"{gpu_gib:g} GiB card: the text encoder takes {memory.needed_bytes / GIB:.1f} GiB; {how}",)
 
     def run(self, run: StageRun[EmbedTextConfig]) -> Outcome:
@@ -145,13 +145,13 @@ def _models(run: StageRun[EmbedTextConfig]) -> "tuple[TextEncoder, TextProjectio
     int8 = run.config.dtype == "int8"
     dtype = torch_dtype("bf16" if int8 else run.config.dtype)
     projection = load_text_projection(model, device=device, dtype=dtype)
-    streamed = run.shared.memory.offload_text_encoder
-    if streamed == "auto":
+    offloaded = run.shared.memory.offload_text_encoder
+    if offloaded == "auto":
         weight = projection.video.weight  # it is there twice, in turns
-        streamed = not _encoder_memory(run.config, model).fits(free_bytes(weight.device) - weight.nbytes)
-    if streamed:
+        offloaded = not _encoder_memory(run.config, model).fits(free_bytes(weight.device) - weight.nbytes)
+    if offloaded:
         run.progress.note("the text encoder's layers are copied from host memory one by one")
-    encoder = load_gemma(model.encoder, device=device, dtype=dtype, int8=int8, streamed=streamed)
+    encoder = load_gemma(model.encoder, device=device, dtype=dtype, int8=int8, offloaded=offloaded)
     run.memo.check()
     return encoder, projection
 

@@ -334,10 +334,10 @@ def _batch_warnings(config: TrainSettings, shared: Shared) -> Sequence[str]:
     """Batches of several clips on a card that is small, or too small for the weights."""
     gib, blocks = shared.memory.gpu_gib, config.offloaded_blocks
     small = f"the GPU has {gib:g} GiB" if gib is not None and gib < SMALL_GIB else ""
-    streamed = f"{blocks} blocks wait on the host" if blocks not in (0, "auto") else ""
-    if config.batch_size > 1 and (small or streamed):
+    waiting = f"{blocks} blocks wait on the host" if blocks not in (0, "auto") else ""
+    if config.batch_size > 1 and (small or waiting):
         return [
-            f"train_lora.batch_size is {config.batch_size} while {small or streamed}; 1 with {config.batch_size} times "
+            f"train_lora.batch_size is {config.batch_size} while {small or waiting}; 1 with {config.batch_size} times "
             f"the gradient_accumulation_steps makes the same step in less memory"
         ]
     return []

@@ -174,12 +174,12 @@ def check_host(
         OutOfMemory: more page-locked memory than the machine has left.
     """
     waiting = choice.options.activation_offload * _num_ranks(memory)
-    streamed = choice.estimate.host_bytes * _num_ranks(memory) - waiting
+    offloaded = choice.estimate.host_bytes * _num_ranks(memory) - waiting
     lines = []
-    if streamed and settings.offload_to == "disk":
-        lines.append(f"{streamed / GIB:.1f} GiB of offloaded weights are in files in the stage's folder")
-        streamed = 0
-    parts = {"offloaded weights": streamed, "activations": waiting, "a checkpoint's copy": work.copied_bytes}
+    if offloaded and settings.offload_to == "disk":
+        lines.append(f"{offloaded / GIB:.1f} GiB of offloaded weights are in files in the stage's folder")
+        offloaded = 0
+    parts = {"offloaded weights": offloaded, "activations": waiting, "a checkpoint's copy": work.copied_bytes}
     what, needed = " and ".join(name for name, taken in parts.items() if taken), sum(parts.values())
     available = available_bytes()
     if needed > available:

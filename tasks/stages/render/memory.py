@@ -86,7 +86,7 @@ def sampling_options(
     has_pairs = any(job.guided for job in jobs)
     if not device.startswith("cuda"):
         on_disk = folder if config.offload_to == "disk" else None
-        return SamplingOptions(_asked(config, sizes.num_blocks).replaced(stream_folder=on_disk), has_pairs)
+        return SamplingOptions(_asked(config, sizes.num_blocks).replaced(offload_folder=on_disk), has_pairs)
     import torch
 
     free, limit = free_bytes(torch.device(device)), run.shared.memory.gpu_gib
@@ -99,7 +99,7 @@ def sampling_options(
     compiled, why = compiling_pays(jobs)
     run.progress.note(why)
     engine = choice.options.engine.replaced(
-        fused=compiled, compiled=compiled, stream_folder=folder if _is_on_disk(config, choice) else None
+        fused=compiled, compiled=compiled, offload_folder=folder if _is_on_disk(config, choice) else None
     )
     return replace(choice.options, engine=engine)
 

@@ -21,7 +21,7 @@ from ltx_core.checkpoint.model import Model
 from ltx_core.conditioning.kinds import Conditioning, FirstFrame, Mask, Prefix, Sound, Text, kept_places, outside
 from ltx_core.conditioning.reference import Reference
 from ltx_core.conditioning.whole_video import WholeVideo
-from ltx_core.engine.assemble import set_policies, weight_stream
+from ltx_core.engine.assemble import block_offload, set_policies
 from ltx_core.engine.compiling import compiled_here
 from ltx_core.engine.load import load_denoiser
 from ltx_core.errors import DataError
@@ -291,7 +291,7 @@ def _load_sampler(todo: Sequence[RenderJob], run: StageRun[RenderValidationConfi
         upsampler = load_upsampler(upsampler_file(run.config.upscaling), checkpoint, device=device, dtype=dtype)
     transformer = load_denoiser(checkpoint, options.engine, device=device, dtype=dtype, cache=cache)
     run.memo.check()
-    set_policies(transformer, options.engine, weight_stream(transformer))
+    set_policies(transformer, options.engine, block_offload(transformer))
     return _Sampler(run, transformer, options, prompts, source, halves, file_latents, device, upsampler)
 
 

@@ -12,7 +12,7 @@ from ltx_core.adapters.lora import add_lora, lora_parameters, target_modules
 from ltx_core.denoiser.blocks import TokenRoute
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.tokens import Stream, audio_positions, video_positions
-from ltx_core.engine.assemble import assemble, set_policies, weight_stream
+from ltx_core.engine.assemble import assemble, block_offload, set_policies
 from ltx_core.engine.options import EngineOptions
 from ltx_core.shapes import LatentShape
 from tests.tiny_transformer import arguments
@@ -63,7 +63,7 @@ def build(options: EngineOptions, *, with_lora: bool = True) -> LTX2VideoTransfo
         for name, parameter in lora_parameters(transformer).items():
             if name.endswith("lora_B.weight"):
                 parameter.data.normal_(0, 0.05, generator=generator)
-    set_policies(transformer, options, weight_stream(transformer))
+    set_policies(transformer, options, block_offload(transformer))
     return transformer
 
 

@@ -62,7 +62,7 @@ def test_policies_change_no_bit_of_it_or_of_gradients_through_it(options: Engine
 
 def test_streams_from_files_too(tmp_path: Path) -> None:
     values, _ = hooked(EngineOptions(), 2)
-    found, _ = hooked(EngineOptions(offloaded_blocks=5, stream_folder=tmp_path), 2)
+    found, _ = hooked(EngineOptions(offloaded_blocks=5, offload_folder=tmp_path), 2)
     assert found[0].equal(values[0])
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ltx_core.denoiser.blocks import set_runner
-from ltx_core.engine.assemble import weight_stream
+from ltx_core.engine.assemble import block_offload
 from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.runner import PolicyRunner
 from ltx_core.errors import ConfigError
@@ -49,7 +49,7 @@ def test_fused_projections_equal_to_rounding(plain: Trained, train_once: TrainOn
 
 
 def test_weights_stream_from_files_too(tmp_path: Path, plain: Trained, train_once: TrainOnce) -> None:
-    loss, _ = train_once(EngineOptions(offloaded_blocks=5, stream_folder=tmp_path))
+    loss, _ = train_once(EngineOptions(offloaded_blocks=5, offload_folder=tmp_path))
     assert loss.equal(plain[0])
     assert list(tmp_path.iterdir()) == []
 
@@ -58,7 +58,7 @@ def test_options_without_effect_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="compiled"):
         EngineOptions(activation_budget=0.5)
     with pytest.raises(ConfigError, match="page-locked"):
-        EngineOptions(graphs=True, offloaded_blocks=1, stream_folder=tmp_path)
+        EngineOptions(graphs=True, offloaded_blocks=1, offload_folder=tmp_path)
     with pytest.raises(ConfigError, match="fraction of the blocks"):
         EngineOptions(activation_checkpointing=1.5)
 
@@ -87,7 +87,7 @@ def test_compiled_blocks_serve_training_alone(built: Callable[..., Any], trained
 def test_a_block_may_join_a_stream_that_ran(plain: Trained) -> None:
     """Slots are made anew then, and what the old ones held is not taken for there."""
     transformer = build(EngineOptions(offloaded_blocks=3))
-    stream = weight_stream(transformer)
+    stream = block_offload(transformer)
     assert stream is not None
     loss_and_gradients(transformer)
     for index, block in enumerate(transformer.transformer_blocks):

@@ -8,7 +8,7 @@ import torch
 from diffusers import LTX2VideoTransformer3DModel
 
 from ltx_core.adapters.lora import add_lora, lora_parameters, target_modules
-from ltx_core.engine.assemble import assemble, weight_stream
+from ltx_core.engine.assemble import assemble, block_offload
 from ltx_core.engine.options import EngineOptions
 from ltx_core.progress import Silent
 from ltx_core.sampling.decoding import SampledLatents
@@ -45,7 +45,7 @@ def adapted(transformer: LTX2VideoTransformer3DModel) -> LTX2VideoTransformer3DM
     [
         EngineOptions(offloaded_blocks=2, forward_only=True),
         EngineOptions(offloaded_blocks=1, num_slots=3, forward_only=True),
-        EngineOptions(offloaded_blocks=2, forward_only=True, stream_folder=Path("offload")),
+        EngineOptions(offloaded_blocks=2, forward_only=True, offload_folder=Path("offload")),
     ],
     ids=["all", "some", "from files"],
 )
@@ -57,13 +57,13 @@ def test_streamed_blocks_sample_the_same_bits(
     with_lora: bool,
     tmp_path: Path,
 ) -> None:
-    if options.stream_folder is not None:
-        options = options.replaced(stream_folder=tmp_path / options.stream_folder)
+    if options.offload_folder is not None:
+        options = options.replaced(offload_folder=tmp_path / options.offload_folder)
     models = [build(), rebuilt(build(), options)]
     made: list[SampledLatents] = []
     for transformer in map(adapted, models) if with_lora else models:
         made.append(sample(transformer, both_prompts, request_of(guidance=GUIDED, num_steps=3), Silent()))
-    assert weight_stream(models[1]) is not None
+    assert block_offload(models[1]) is not None
     assert torch.equal(made[0].video, made[1].video)
     assert torch.equal(made[0].audio, made[1].audio)
 

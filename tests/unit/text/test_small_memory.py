@@ -8,7 +8,7 @@ import torch
 
 from ltx_core.checkpoint.text_encoder import open_text_encoder
 from ltx_core.memory.encoders import text_encoder_memory
-from ltx_core.text.assemble import Int8Linear, LayerStream, quantise_rows, stream_layers
+from ltx_core.text.assemble import Int8Linear, LayerOffload, offload_layers, quantise_rows
 from ltx_core.text.gemma import TextEncoder, load_gemma
 from ltx_core.text.packing import pack_captions
 
@@ -34,7 +34,7 @@ def states(encoder: TextEncoder, *, times: int = 1) -> list[torch.Tensor]:
 @pytest.mark.parametrize("int8", [False, True])
 def test_streamed_layers_give_the_same_bits(path: Path, int8: bool) -> None:
     right = states(load_gemma(open_text_encoder(path), **FULL, int8=int8))
-    encoder = load_gemma(open_text_encoder(path), **FULL, int8=int8, streamed=True)
+    encoder = load_gemma(open_text_encoder(path), **FULL, int8=int8, offloaded=True)
     for found, value in zip(states(encoder, times=3), right, strict=True):
         assert found.equal(value)
 
@@ -66,7 +66,7 @@ def test_a_row_is_its_values_times_its_scale(dtype: torch.dtype) -> None:
 def test_only_two_layers_are_on_the_device() -> None:
     layers = [torch.nn.Linear(8, 8).requires_grad_(False) for _ in range(5)]
     right = [layer.weight.clone() for layer in layers]
-    stream = stream_layers(layers, torch.device("cpu"))
+    stream = offload_layers(layers, torch.device("cpu"))
     assert all(layer.weight.untyped_storage().nbytes() <= 4 for layer in layers)
     for index in (0, 1, 2, 3, 4, 0, 1):
         stream.blocks.enter(index)
@@ -78,7 +78,7 @@ def test_only_two_layers_are_on_the_device() -> None:
 def test_layers_of_unequal_size_share_the_slots() -> None:
     layers = [torch.nn.Linear(8, width).requires_grad_(False) for width in (3, 50, 7)]
     right = [[tensor.clone() for tensor in layer.parameters()] for layer in layers]
-    stream = LayerStream(torch.device("cpu"))
+    stream = LayerOffload(torch.device("cpu"))
     for layer in layers:
         stream.adopt(layer)
     for _ in range(2):

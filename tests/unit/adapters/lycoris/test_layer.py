@@ -9,7 +9,7 @@ from lycoris.modules.base import LycorisBaseModule
 from ltx_core.adapters.lycoris import LycorisLayer, adapted_layers, add_lycoris, new_module, product, weight_change
 from ltx_core.adapters.lycoris_layout import LayerOptions
 from ltx_core.denoiser.forward import denoise
-from ltx_core.engine.assemble import bring_weights, frozen_weight, set_policies, weight_stream
+from ltx_core.engine.assemble import block_offload, bring_weights, frozen_weight, set_policies
 from ltx_core.engine.low_precision import LowPrecision, QuantisedLinear
 from ltx_core.engine.options import EngineOptions
 from ltx_core.engine.projection import with_added
@@ -134,7 +134,7 @@ def loss_and_gradients(options: EngineOptions, kind: dict[str, Any]) -> tuple[to
     transformer = engine_build(options, with_lora=False)
     adapter = put_on(transformer, kind, ("attn1.to_q", "attn1.to_k", "attn1.to_v", "attn1.to_out.0"))
     pretend_training(adapter)
-    set_policies(transformer, options, weight_stream(transformer))
+    set_policies(transformer, options, block_offload(transformer))
     video, audio = denoise(transformer, *streams())
     assert video is not None
     assert audio is not None
