@@ -37,6 +37,7 @@ ADDED: dict[str, Any] = {
     "reference_path": None,
     "reference_downscale": 1,
     "reference_shape": [],
+    "has_mask": False,
 }
 """Fields that rows did not have from the beginning, with what they mean where they are missing."""
 
@@ -206,6 +207,7 @@ class Latent(Record):
     frame_rate: float = Field(gt=0, description="Frames per second; positions depend on it.")
     video_shape: list[int] = Field(description="[C, F, H, W] of the video latent.")
     reference_shape: list[int] = Field(default=[], description="[C, F, H, W] of its reference's latent; empty: none.")
+    has_mask: bool = Field(default=False, description="True if a mask says where it is trained on.")
     audio_tokens: int = Field(ge=0, description="Audio latent frames stored; 0 without audio.")
     has_audio_loss: bool = Field(
         description="True if the audio is trained on: voiced or other; silence only if asked for."

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ltx_core.conditioning.reference import Reference
-from ltx_core.conditioning.state import Leaning, SampleState
+from ltx_core.conditioning.keyframes import Keyframes
+from ltx_core.conditioning.reference import AudioReference, Reference
+from ltx_core.conditioning.state import SampleState
 from ltx_core.conditioning.whole_video import WholeVideo
 from ltx_core.denoiser.tokens import pack_video
-from ltx_core.errors import ConfigError, ShapeError
+from ltx_core.errors import ShapeError
 from ltx_core.shapes import SPACE_STRIDE, LatentShape
 
 
@@ -38,39 +39,54 @@ class Prefix:
     latent: Tensor
     """[C, n, H, W], normalised as `encode_video` gives it; n from 1 to one less than the sample's frames."""
     strength: float = 1.0
-    """Above 0. At 1 the frames are known and stay as they are; below it they are kept in part (`Leaning`)."""
+    """Above 0. At 1 the frames are known and stay as they are; below it they are kept in part (`StreamState`)."""
 
     def apply(self, state: SampleState) -> SampleState:
-        """The state with the tokens of the first n latent frames known.
+        """The state with the tokens of the first n latent frames given.
 
         Raises:
             ShapeError: the frames are not as large as the sample, or leave nothing to make.
             ConfigError: the strength is not above 0 and up to 1.
         """
-        if not 0 < self.strength <= 1:
-            raise ConfigError(f"strength of the conditioning frames is {self.strength}; above 0 and up to 1 is wanted")
-        grid, channels = state.grid, state.video.tokens.shape[2]
-        count = self.latent.shape[1] if self.latent.ndim == 4 else 0
-        wanted = (channels, count, grid.height, grid.width)
-        if tuple(self.latent.shape) != wanted or not 0 < count < max(grid.frames, 2):
-            raise ShapeError(
-                f"first frame latent is {list(self.latent.shape)}; this sample wants [{channels}, n, {grid.height}, "
-                f"{grid.width}] with n from 1 to {max(grid.frames - 1, 1)}. Resize and cut the frames to the sample's "
-                f"size before encoding them."
-            )
-        frames = pack_video(self.latent[None].to(state.video.tokens))
-        tokens = state.video.tokens.clone()
-        tokens[:, : frames.shape[1]] = frames
-        where = prefix_tokens(grid, count).to(tokens.device).expand(tokens.shape[:2])
-        if self.strength == 1:
-            return replace(state, video=state.video.known(tokens, where))
-        leaning = Leaning(tokens, self.strength * where.to(tokens.dtype))
-        return replace(state, video=replace(state.video, tokens=leaning.mixed(state.video.tokens), leaning=leaning))
+        return _frames_given(state, self.latent, self.strength, "first frame")
 
 
-def prefix_tokens(grid: LatentShape, num_frames: int) -> Tensor:
-    """Tokens of the first `num_frames` latent frames: bool [T]."""
-    return torch.arange(grid.tokens) < num_frames * grid.height * grid.width
+@dataclass(frozen=True)
+class Suffix:
+    """The last latent frames of a sample. Each but a sample's first stands for eight frames, with what came before."""
+
+    latent: Tensor
+    """As `Prefix.latent`, cut from the latent of a whole clip."""
+    strength: float = 1.0
+    """As `Prefix.strength`."""
+
+    def apply(self, state: SampleState) -> SampleState:
+        """The state with the tokens of the last n latent frames given.
+
+        Raises:
+            ShapeError, ConfigError: as for `Prefix`.
+        """
+        return _frames_given(state, self.latent, self.strength, "last frames", at_end=True)
+
+
+def _frames_given(
+    state: SampleState, latent: Tensor, strength: float, what: str, *, at_end: bool = False
+) -> SampleState:
+    grid, (batch, total, channels) = state.grid, state.video.tokens.shape
+    count = latent.shape[1] if latent.ndim == 4 else 0
+    if tuple(latent.shape) != (channels, count, grid.height, grid.width) or not 0 < count < max(grid.frames, 2):
+        raise ShapeError(
+            f"{what} latent is {list(latent.shape)}; this sample wants [{channels}, n, {grid.height}, {grid.width}] "
+            f"with n from 1 to {max(grid.frames - 1, 1)}. Resize and cut the frames to the sample's size before "
+            f"encoding them."
+        )
+    frames = pack_video(latent[None].to(state.video.tokens))
+    start = grid.tokens - frames.shape[1] if at_end else 0
+    place = torch.arange(total, device=frames.device)
+    where = ((place >= start) & (place < start + frames.shape[1])).expand(batch, -1)
+    tokens = torch.zeros_like(state.video.tokens)
+    tokens[:, start : start + frames.shape[1]] = frames
+    return replace(state, video=state.video.giving(tokens, where, strength))
 
 
 @dataclass(frozen=True)
@@ -83,7 +99,7 @@ class FirstFrame:
     """As `Prefix.strength`."""
 
     def apply(self, state: SampleState) -> SampleState:
-        """The state with the tokens of latent frame 0 known, or leaning to the given ones.
+        """The state with the tokens of latent frame 0 given.
 
         Raises:
             ShapeError: the frame is not as large as the sample.
@@ -107,14 +123,46 @@ class Sound:
         Raises:
             ShapeError: the audio is not as long as the sample.
         """
-        wanted = state.audio.tokens.shape[1:]
-        if self.tokens.shape != wanted:
-            raise ShapeError(
-                f"audio is {list(self.tokens.shape)} tokens; this sample wants {list(wanted)}, which is 25 a second. "
-                f"Cut or pad the sound to the sample's length before encoding it."
-            )
-        tokens = self.tokens.to(state.audio.tokens).expand_as(state.audio.tokens)
-        return replace(state, audio=state.audio.known(tokens, torch.ones_like(state.audio.clean)))
+        return _audio_given(state, self.tokens, torch.ones(len(self.tokens), dtype=torch.bool))
+
+
+@dataclass(frozen=True)
+class AudioMask:
+    """The sample's audio, of which some times are given: its beginning, its end, or all but a span."""
+
+    tokens: Tensor
+    """As `Sound.tokens`; anything where nothing is given."""
+    given: Tensor
+    """[A]; above 0.5 where the audio is given, the rest is made."""
+    strength: float = 1.0
+    """As `Prefix.strength`."""
+
+    def apply(self, state: SampleState) -> SampleState:
+        """The state with the audio tokens of these times given.
+
+        Raises:
+            ShapeError: the audio or the mask is not as long as the sample, or nothing is left to make.
+            ConfigError: the strength is not above 0 and up to 1.
+        """
+        where = self.given > THRESHOLD
+        if bool(where.all()):
+            raise ShapeError("the mask gives all of the audio; leave a time at 0.5 or below for the model to make")
+        return _audio_given(state, self.tokens, where, self.strength)
+
+
+def _audio_given(state: SampleState, tokens: Tensor, where: Tensor, strength: float = 1.0) -> SampleState:
+    audio, count = state.audio, state.audio.num_own
+    wanted = (count, audio.tokens.shape[2])
+    if tuple(tokens.shape) != wanted or tuple(where.shape) != (count,):
+        raise ShapeError(
+            f"audio is {list(tokens.shape)} tokens under a mask of {list(where.shape)}; this sample wants "
+            f"{list(wanted)}, which is 25 a second. Cut or pad the sound to the sample's length before encoding it."
+        )
+    padded = torch.zeros_like(audio.tokens)
+    padded[:, :count] = tokens.to(padded)
+    everywhere = torch.zeros(audio.tokens.shape[:2], dtype=torch.bool, device=padded.device)
+    everywhere[:, :count] = where.to(padded.device)
+    return replace(state, audio=audio.giving(padded, everywhere, strength))
 
 
 THRESHOLD = 0.5
@@ -129,20 +177,25 @@ class Mask:
     """[C, F, H, W], normalised as `encode_video` gives it."""
     given: Tensor
     """[F, H, W]; above 0.5 where the latent is given, the rest is made."""
+    strength: float = 1.0
+    """As `Prefix.strength`."""
 
     def apply(self, state: SampleState) -> SampleState:
-        """The state with the tokens of the conditioning places known.
+        """The state with the tokens of these places given.
 
         Raises:
             ShapeError: latent or mask is not as large as the sample, or nothing is left to make.
+            ConfigError: the strength is not above 0 and up to 1.
         """
-        tokens = state.video.tokens
-        wanted = (tokens.shape[2], *state.grid)
+        video, grid = state.video, state.grid
+        wanted = (video.tokens.shape[2], *grid)
         if tuple(self.latent.shape) != wanted:
             raise ShapeError(f"latent under the mask is {list(self.latent.shape)}; this sample wants {list(wanted)}")
-        where = mask_tokens(self.given, state.grid).to(tokens.device).expand(tokens.shape[:2])
-        latent = pack_video(self.latent[None].to(tokens)).expand_as(tokens)
-        return replace(state, video=state.video.known(latent, where))
+        tokens = torch.zeros_like(video.tokens)
+        tokens[:, : grid.tokens] = pack_video(self.latent[None].to(tokens))
+        where = torch.zeros(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
+        where[:, : grid.tokens] = mask_tokens(self.given, grid).to(tokens.device)
+        return replace(state, video=video.giving(tokens, where, self.strength))
 
 
 def mask_tokens(given: Tensor, grid: LatentShape) -> Tensor:
@@ -189,7 +242,22 @@ def outside(region: tuple[float, float, float, float], grid: LatentShape) -> Ten
     return 1 - (touched_rows[:, None] & touched_columns).float().expand(grid)
 
 
-Conditioning = Text | FirstFrame | Prefix | Mask | WholeVideo | Sound | Reference
+def inside(region: tuple[float, float, float, float], grid: LatentShape) -> Tensor:
+    """Places [F, H, W] that lie in a region as a whole are given, all others are made.
+
+    Args:
+        region: left, top, right, bottom as fractions of the video.
+        grid: latent frames, rows and columns.
+    """
+    left, top, right, bottom = region
+    rows, columns = (torch.arange(edge, dtype=torch.float64) for edge in (grid.height, grid.width))
+    inner_rows = (rows >= top * grid.height) & (rows + 1 <= bottom * grid.height)
+    inner_columns = (columns >= left * grid.width) & (columns + 1 <= right * grid.width)
+    return (inner_rows[:, None] & inner_columns).float().expand(grid)
+
+
+OfVideo = FirstFrame | Prefix | Suffix | Mask | WholeVideo | Keyframes | Reference
+Conditioning = Text | OfVideo | Sound | AudioMask | AudioReference
 
 MODES: dict[str, tuple[type, ...]] = {
     "t2v": (),

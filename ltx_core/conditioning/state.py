@@ -1,60 +1,116 @@
-"""The state of a sample while it is made: tokens of each stream, which of them are known, and the text they follow."""
+"""The state of a sample: tokens of each stream, which of them are given and how firmly, and the text they follow.
 
+Sampling walks such a state from noise to data, and training noises the clips of a batch by it: what a kind of
+conditioning does is written once.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from ltx_core.errors import ConfigError
 from ltx_core.shapes import LatentShape
+
+Modality = Literal["video", "audio"]
 
 
 @dataclass(frozen=True)
 class StreamState:
-    """One stream, video or audio."""
+    """One stream, video or audio.
 
-    tokens: Tensor
-    """[B, T, C] fp32: noise at first, data at the end; known tokens hold data throughout."""
-    clean: Tensor
-    """[B, T] bool: tokens that are known. They are shown to the model at timestep 0 and never change."""
-    leaning: "Leaning | None" = None
-    """What tokens that are known in part lean to; none of them in `clean`."""
-    context: Tensor | None = None
-    """[B, S, D] text context, once a text is applied."""
-    appended: Tensor | None = None
-    """[1, 3, R, 2] positions of the last R tokens, if these are not of the sample but beside it, as a reference is."""
-
-    def known(self, tokens: Tensor, where: Tensor) -> "StreamState":
-        """This stream with `tokens` [B, T, C] put `where` [B, T] is true, and held from now on."""
-        return replace(self, tokens=torch.where(where[..., None], tokens, self.tokens), clean=self.clean | where)
-
-    def to(self, device: torch.device) -> "StreamState":
-        """This stream on a device; the context stays where it is."""
-        leaning = None if self.leaning is None else self.leaning.to(device)
-        appended = None if self.appended is None else self.appended.to(device)
-        tokens, clean = self.tokens.to(device), self.clean.to(device)
-        return replace(self, tokens=tokens, clean=clean, leaning=leaning, appended=appended)
-
-
-@dataclass(frozen=True)
-class Leaning:
-    """Tokens that are given with a strength between 0 and 1: they start nearer to what is given, are shown to the model
-    at (1 - strength) times the noise level, and every prediction of them is pulled to it by the strength.
-
-    Source: Lightricks' inference, where a picture has a strength.
+    A token that is given with strength s starts as (1 - s) noise + s data, is shown to the model at (1 - s) times the
+    noise level, and every prediction of it is pulled to the data by s. At 1 it is known: it is at timestep 0 and never
+    changes. Source: Lightricks' inference, whose denoise mask is 1 - s.
     """
 
     tokens: Tensor
-    """[B, T, C]: what is given; anything where the strength is 0."""
+    """[B, T, C] fp32: noise at first, data at the end."""
     strength: Tensor
-    """[B, T], 0 where nothing is given."""
+    """[B, T] in [0, 1]; 0 where nothing is given."""
+    data: Tensor | None = None
+    """[B, T, C]: what is given; anything where the strength is 0. None where nothing is."""
+    context: Tensor | None = None
+    """[B, S, D] text context, once a text is applied."""
+    appended: Tensor | None = None
+    """[1, 3 or 1, R, 2] positions of the last R tokens, if these are not of the sample but beside it, as a reference
+    is."""
 
-    def mixed(self, tokens: Tensor) -> Tensor:
-        """`tokens` [B, T, C], noise or a prediction, moved towards what is given by the strength."""
+    @classmethod
+    def noise(cls, tokens: Tensor) -> "StreamState":
+        """A stream of which nothing is given."""
+        return cls(tokens.contiguous(), torch.zeros(tokens.shape[:2], device=tokens.device))
+
+    @property
+    def clean(self) -> Tensor:
+        """[B, T] bool: tokens that are known."""
+        return self.strength == 1
+
+    @property
+    def num_own(self) -> int:
+        """Tokens of the sample itself."""
+        return self.tokens.shape[1] - (0 if self.appended is None else self.appended.shape[2])
+
+    def giving(self, tokens: Tensor, where: Tensor, strength: float = 1.0) -> "StreamState":
+        """This stream with `tokens` [B, T, C] given where `where` [B, T] is true. A token that is given already stays
+        as it is.
+
+        Raises:
+            ConfigError: the strength is not above 0 and up to 1.
+        """
+        where = where & (self.strength == 0)
+        mixed = _mixed(self.tokens, tokens, strength)
+        return replace(
+            self,
+            tokens=torch.where(where[..., None], mixed, self.tokens),
+            strength=torch.where(where, strength, self.strength),
+            data=tokens if self.data is None else torch.where(where[..., None], tokens, self.data),
+        )
+
+    def followed_by(self, tokens: Tensor, noise: Tensor, positions: Tensor, strength: float) -> "StreamState":
+        """This stream with `tokens` [1 or B, R, C] beside it at `positions` [1, 3 or 1, R, 2]; noise has their shape.
+
+        Raises:
+            ConfigError: as for `giving`.
+        """
+        batch = len(self.tokens)
+        tokens = tokens.to(self.tokens).expand(batch, -1, -1)
+        mixed = _mixed(noise.to(tokens).expand_as(tokens), tokens, strength)
+        positions = positions.to(tokens.device)
+        return replace(
+            self,
+            tokens=torch.cat([self.tokens, mixed], dim=1),
+            strength=torch.cat([self.strength, torch.full_like(tokens[..., 0], strength)], dim=1),
+            data=torch.cat([self.tokens if self.data is None else self.data, tokens], dim=1),
+            appended=positions if self.appended is None else torch.cat([self.appended, positions], dim=2),
+        )
+
+    def pulled(self, x0: Tensor) -> Tensor:
+        """A prediction [B, T, C] moved towards what is given by the strength."""
+        if self.data is None:
+            return x0
         share = self.strength[..., None]
-        return torch.where(share > 0, (1 - share) * tokens + share * self.tokens, tokens)
+        return torch.where(share > 0, (1 - share) * x0 + share * self.data, x0)
 
-    def to(self, device: torch.device) -> "Leaning":
-        return Leaning(self.tokens.to(device), self.strength.to(device))
+    def to(self, device: torch.device) -> "StreamState":
+        """This stream on a device; the context stays where it is."""
+        data = None if self.data is None else self.data.to(device)
+        appended = None if self.appended is None else self.appended.to(device)
+        tokens, strength = self.tokens.to(device), self.strength.to(device)
+        return replace(self, tokens=tokens, strength=strength, data=data, appended=appended)
+
+
+def _mixed(noise: Tensor, tokens: Tensor, strength: float) -> Tensor:
+    if not 0 < strength <= 1:
+        raise ConfigError(f"strength of a conditioning is {strength}; above 0 and up to 1 is wanted")
+    return tokens if strength == 1 else (1 - strength) * noise + strength * tokens
+
+
+def no_noise(_place: str, shape: Sequence[int]) -> Tensor:
+    """Zeros, where all that is appended is known."""
+    return torch.zeros(tuple(shape))
 
 
 @dataclass(frozen=True)
@@ -64,3 +120,17 @@ class SampleState:
     video: StreamState
     audio: StreamState
     grid: LatentShape
+    noise: Callable[[str, Sequence[int]], Tensor] = no_noise
+    """(place, shape) -> noise of tokens that are appended; the place tells apart what is."""
+
+    def beside(self, modality: Modality, tokens: Tensor, positions: Tensor, strength: float) -> "SampleState":
+        """The state with `tokens` [1, R, C] after those of a stream, at positions of their own.
+
+        Raises:
+            ConfigError: as for `StreamState.giving`.
+        """
+        stream: StreamState = getattr(self, modality)
+        place = f"{modality}/{stream.tokens.shape[1]}"
+        noise = torch.zeros_like(tokens) if strength == 1 else self.noise(place, tokens.shape)
+        changed = stream.followed_by(tokens, noise, positions, strength)
+        return replace(self, video=changed) if modality == "video" else replace(self, audio=changed)

@@ -29,5 +29,7 @@ class WholeVideo:
                 f"latent of the given video is {list(self.latent.shape)}; this sample wants {list(wanted)}. Resize and "
                 f"cut the video to the sample's size before encoding it."
             )
-        tokens = pack_video(self.latent[None].to(state.video.tokens)).expand_as(state.video.tokens)
-        return replace(state, video=state.video.known(tokens, torch.ones_like(state.video.clean)))
+        tokens = torch.zeros_like(state.video.tokens)
+        tokens[:, : state.grid.tokens] = pack_video(self.latent[None].to(tokens))
+        where = (torch.arange(tokens.shape[1], device=tokens.device) < state.grid.tokens).expand(tokens.shape[:2])
+        return replace(state, video=state.video.giving(tokens, where))

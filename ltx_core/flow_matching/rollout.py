@@ -15,8 +15,9 @@ def source_sigma(sigma: Tensor, offset: Tensor) -> Tensor:
 
 
 def on_straight_path(noisy: Tensor, velocity: Tensor, sigma: Tensor, at: Tensor) -> Tensor:
-    """The state at noise level `at` on the straight path through `noisy` at `sigma`: [B, T, C] twice, [B] twice."""
-    return noisy + (at - sigma)[:, None, None] * velocity
+    """The state at noise level `at` on the straight path through `noisy` at `sigma`: [B, T, C] twice, [B] twice, or
+    [B, 1 or T] where tokens differ."""
+    return noisy + _for_tokens(at - sigma) * velocity
 
 
 def target_off_path(straight: Tensor, drift: Tensor, sigma: Tensor) -> Tensor:
@@ -25,7 +26,12 @@ def target_off_path(straight: Tensor, drift: Tensor, sigma: Tensor) -> Tensor:
     One exact step of length sigma along it lands on the data, from wherever x is. On the straight path it is noise
     minus data, `straight`, to the bit; beside it, noise minus data would lead to a place as far beside the data and so
     would teach the model to keep its error. It is also the drift's rectification in Huang et al., ReflexFlow (arXiv
-    2512.04904), whose direction alone they use. [B, T, C] twice, [B]; where sigma is 0 nothing may have drifted.
+    2512.04904), whose direction alone they use. [B, T, C] twice, [B] or [B, 1 or T]; where sigma is 0 nothing may have
+    drifted.
     """
     by = torch.where(sigma > 0, sigma, torch.ones_like(sigma))
-    return straight + drift / by[:, None, None]
+    return straight + drift / _for_tokens(by)
+
+
+def _for_tokens(levels: Tensor) -> Tensor:
+    return levels.reshape(*levels.shape, *(1,) * (3 - levels.ndim))

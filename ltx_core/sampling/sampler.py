@@ -44,11 +44,12 @@ def initial_state(
     """
     video = _normal(seed, f"{purpose}video", video_channels, *grid)
     audio = _normal(seed, f"{purpose}audio", audio_tokens, audio_channels)
-    return SampleState(_unknown(pack_video(video[None])), _unknown(audio[None]), grid)
-
-
-def _unknown(tokens: Tensor) -> StreamState:
-    return StreamState(tokens.contiguous(), torch.zeros(tokens.shape[:2], dtype=torch.bool))
+    return SampleState(
+        StreamState.noise(pack_video(video[None])),
+        StreamState.noise(audio[None]),
+        grid,
+        lambda place, shape: _normal(seed, f"{purpose}{place}", *shape),
+    )
 
 
 def _normal(seed: int, stream: str, *shape: int) -> Tensor:
@@ -120,7 +121,7 @@ class Walk:
                 state = self.step(state, sigma, next_sigma)
                 progress.advance(step + 1, steps, "steps")
         video = unpack_video(state.video.tokens[:, : state.grid.tokens], state.grid)
-        return _finite(SampledLatents(video[0].cpu(), state.audio.tokens[0].cpu()))
+        return _finite(SampledLatents(video[0].cpu(), state.audio.tokens[0, : state.audio.num_own].cpu()))
 
     def step(self, state: SampleState, sigma: float, next_sigma: float) -> SampleState:
         """One Euler step in fp32; known tokens stay as they are.
@@ -168,28 +169,25 @@ class Walk:
     def streams(self, state: SampleState, sigma: float) -> tuple[Stream, Stream]:
         """Return what the transformer is given for this state at this noise level."""
         device = state.video.tokens.device
-        positions = video_positions(state.grid, self.frame_rate, 1, device)
         marks = first_frame_keyframes(state.grid, 1, device)
-        if (appended := state.video.appended) is not None:  # which show no single frame of the sample
-            positions = torch.cat([positions, appended], dim=2)
+        if (appended := state.video.appended) is not None:  # which are not marked, a keyframe either
             marks = torch.cat([marks, marks.new_zeros(1, appended.shape[2], 1)], dim=1)
-        video = _stream(state.video, sigma, positions)
-        audio = _stream(state.audio, sigma, audio_positions(state.audio.tokens.shape[1], 1, device))
+        video = _stream(state.video, sigma, video_positions(state.grid, self.frame_rate, 1, device))
+        audio = _stream(state.audio, sigma, audio_positions(state.audio.num_own, 1, device))
         return replace(video, keyframes=marks), audio
 
 
 def _stream(state: StreamState, sigma: float, positions: Tensor) -> Stream:
-    """Known tokens are at timestep 0, those known in part at a part of the level. A stream that is known as a whole is
-    at sigma 0, as in training."""
-    batch = len(state.tokens)
-    level = torch.full((batch,), sigma, device=state.tokens.device)
-    if state.clean.all():
+    """Given tokens are told less noise by their strength. A stream that is known as a whole is at sigma 0, as in
+    training."""
+    level = torch.full((len(state.tokens),), sigma, device=state.tokens.device)
+    if whole := bool(state.clean[:, : state.num_own].all()):
         level = torch.zeros_like(level)
     # one value a sample costs one modulation vector a sample, one a token costs one a token
-    mixed = bool(state.clean.any()) and not bool(state.clean.all())
-    timesteps = torch.where(state.clean, 0.0, level[:, None]) if mixed else level
-    if state.leaning is not None:
-        timesteps = timesteps.view(batch, -1) * (1 - state.leaning.strength)
+    mixed = bool(state.strength.any()) and not whole
+    timesteps = level[:, None] * (1 - state.strength) if mixed else level
+    if state.appended is not None:
+        positions = torch.cat([positions, state.appended], dim=2)
     context = state.context
     if context is None:
         raise ConfigError("a sample without text; apply a Text first")
@@ -203,7 +201,7 @@ def _x0(stream: Stream, velocity: Tensor | None) -> Tensor:
 
 
 def _moved(state: StreamState, x0: Tensor, ratio: float) -> StreamState:
-    x0 = x0 if state.leaning is None else state.leaning.mixed(x0)
+    x0 = state.pulled(x0)
     moved = x0 + ratio * (state.tokens - x0)
     return replace(state, tokens=torch.where(state.clean[..., None], state.tokens, moved))
 
@@ -276,10 +274,12 @@ def refine(
         raise ConfigError("a render of one stage is not refined; give the request an upscaling")
     sigmas = request.upscaling.sigmas
     state = initial_state(request.seed, request.grid, len(upscaled.video), *upscaled.audio.shape, purpose="upscaling ")
+    beside = state.noise
     state = replace(
         state,
         video=_noised(state.video, pack_video(upscaled.video[None]), sigmas[0]),
         audio=_noised(state.audio, upscaled.audio[None], sigmas[0]),
+        noise=lambda place, shape: sigmas[0] * beside(place, shape),
     )
     for conditioning in conditionings:
         state = conditioning.apply(state)

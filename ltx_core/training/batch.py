@@ -1,18 +1,19 @@
 """The tensors of one batch, wherever they lie; `collate` makes them on the CPU in float32."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Self
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
-from ltx_core.conditioning.kinds import mask_tokens, prefix_tokens
-from ltx_core.conditioning.reference import downscale_factor, reference_positions
+from ltx_core.conditioning.state import SampleState, StreamState
 from ltx_core.denoiser.tokens import audio_positions, first_frame_keyframes, pack_video, video_positions
 from ltx_core.errors import DataError, ShapeError
 from ltx_core.flow_matching.path import add_noise, draw_noise, velocity_target
 from ltx_core.shapes import LatentShape, audio_latent_frames
+from ltx_core.training.conditions import LONGER, Condition, conditioning
 from ltx_core.training.draws import Draw
 from ltx_core.training.samples import SampleInfo, SampleSource
 
@@ -30,7 +31,7 @@ class NoisyStream:
     sigma: Tensor
     """[B]"""
     timesteps: Tensor
-    """[B], or [B, T] where some tokens are clean."""
+    """[B], or [B, T] where some tokens are given."""
     positions: Tensor
     """As the denoiser's `Stream` wants them."""
     keyframes: Tensor | None = None
@@ -45,22 +46,6 @@ class NoisyStream:
     def to(self, device: torch.device | str) -> Self:
         """The same on `device`; from pinned memory the copy runs beside what follows."""
         return self._each(lambda tensor: _to(tensor, device))
-
-    def followed_by(self, tokens: Tensor, positions: Tensor) -> "NoisyStream":
-        """The video stream with clean tokens [B, R, C] after its own, at time 0 and without loss, at positions
-        [B, 3, R, 2]."""
-        zeros = tokens.new_zeros(tokens.shape[:2])
-        times = self.timesteps if self.timesteps.ndim == 2 else self.timesteps[:, None].expand(self.noisy.shape[:2])
-        marks = self.keyframes
-        return NoisyStream(
-            noisy=torch.cat([self.noisy, tokens], dim=1),
-            target=torch.cat([self.target, torch.zeros_like(tokens)], dim=1),
-            weight=torch.cat([self.weight, zeros], dim=1),
-            sigma=self.sigma,
-            timesteps=torch.cat([times, zeros], dim=1),
-            positions=torch.cat([self.positions, positions], dim=2),
-            keyframes=None if marks is None else torch.cat([marks, zeros[:, :, None]], dim=1),
-        )
 
     def pinned(self) -> Self:
         """The same in host memory that a GPU can fetch from by itself."""
@@ -147,84 +132,152 @@ def collate(
         DataError: a latent is not finite or does not have the shape that its clip has; names the clip. The batch mixes
             clips with and without audio, or with and without references.
     """
-    loaded = [source.load(sample.clip_id) for sample in samples]
+    loaded = [_float(sample, source.load(sample.clip_id)) for sample in samples]
     shape = _common_shape(samples, loaded)
     num_audio = audio_latent_frames(shape.pixels().frames / samples[0].frame_rate)
     draws = [draw_for(i, shape.tokens, num_audio) for i in range(len(samples))]
-    clean = [_finite(s, x["video"]) for s, x in zip(samples, loaded, strict=True)]
-    counted = torch.stack([_counted(s, x, shape) for s, x in zip(samples, loaded, strict=True)])
-    video = _noisy_video(clean, counted, draws, shape, samples[0].frame_rate)
-    if references := _references(samples, loaded):
-        video = _with_references(video, references, samples, shape, draws[0])
+    _check_appended(samples, loaded)
+    heard = audio_channels is not None and _have_audio(samples, loaded)
+    if heard and audio_channels is not None:
+        _check_audio(samples, loaded, (num_audio, audio_channels))
+    longer = [condition for condition in draws[0].conditions if condition.kind in LONGER]
+    clips = [
+        _Clip(sample, tensors, shape, heard, draw).given([c for c in draw.conditions if c.kind not in LONGER] + longer)
+        for sample, tensors, draw in zip(samples, loaded, draws, strict=True)
+    ]
+    video = _noised(
+        [clip.video for clip in clips],
+        [draw.video_sigma for draw in draws],
+        video_positions(shape, samples[0].frame_rate, len(draws)),
+        keyframes=first_frame_keyframes(shape, len(draws)),
+    )
     audio = None
-    if audio_channels is not None and _have_audio(samples, loaded):
-        sounds = [_audio(s, x, (num_audio, audio_channels)) for s, x in zip(samples, loaded, strict=True)]
-        audio = _noisy_audio(sounds, samples, draws)
+    if heard:
+        sigmas = [draw.audio_sigma for draw in draws]
+        audio = _noised([clip.audio for clip in clips], sigmas, audio_positions(num_audio, len(draws)))
     clip_ids, captions = tuple(s.clip_id for s in samples), tuple(d.caption for d in draws)
     batch = TrainBatch(clip_ids, captions, video, audio, shape)
     return replace(batch, extras=extras_for(batch, loaded))
 
 
-def _noisy_video(
-    clean: Sequence[Tensor], counted: Tensor, draws: Sequence[Draw], shape: LatentShape, frame_rate: float
-) -> NoisyStream:
-    """`counted`, [B, T]: how much the mask of each clip lets a token count; one that is given counts nothing.
+@dataclass(frozen=True)
+class _Part:
+    """One stream of one clip: its data and noise, what is given of it, and how much each token counts."""
 
-    A sample whose mask counts nothing but what it would be given is given nothing. So every sample carries a video
-    loss, but those whose whole video is given: a stream at sigma 0, as in sampling.
-    """
-    tokens = pack_video(torch.stack(list(clean)))
-    noise = torch.stack([draw_noise(tuple(tokens.shape[1:]), d.video_noise) for d in draws])
-    sigma = torch.tensor([0.0 if d.video_given else d.video_sigma for d in draws])
-    learnt = torch.tensor([not d.video_given for d in draws])
-    known = torch.stack([_known(d, shape) for d in draws])
-    known &= counted.masked_fill(known, 0.0).any(dim=1, keepdim=True)
-    timesteps = sigma[:, None].masked_fill(known, 0.0) if bool(known.any()) else sigma
+    data: Tensor
+    """[1, T, C]"""
+    noise: Tensor
+    """[1, T, C]"""
+    state: StreamState
+    """At sigma 1."""
+    counted: Tensor
+    """[1, T] in [0, 1]"""
+
+    @property
+    def weight(self) -> Tensor:
+        """[1, T + R]: what counts of the clip's own tokens, less where they are given; 0 of those beside them."""
+        own = self.counted.shape[1]
+        return pad(self.counted * (1 - self.state.strength[:, :own]), (0, self.state.strength.shape[1] - own))
+
+
+class _Clip:
+    """A clip on the way into a batch."""
+
+    def __init__(
+        self, sample: SampleInfo, tensors: dict[str, Tensor], shape: LatentShape, heard: bool, draw: Draw
+    ) -> None:
+        self.sample, self.tensors, self.shape = sample, tensors, shape
+        data = pack_video(tensors["video"][None])
+        noise = draw_noise(tuple(data.shape[1:]), draw.video_noise)[None]
+        self.video = _Part(data, noise, StreamState.noise(noise), _counted(sample, tensors, shape)[None])
+        audio = tensors["audio"][None] if heard else data.new_zeros(1, 0, 1)
+        noise = draw_noise(tuple(audio.shape[1:]), draw.audio_noise)[None]
+        self.audio = _Part(audio, noise, StreamState.noise(noise), _heard(sample, audio.shape[1])[None])
+        self._generators = {"video": draw.video_noise, "audio": draw.audio_noise}
+
+    def given(self, conditions: Iterable[Condition]) -> Self:
+        """The clip with these conditions, but for those that would leave nothing to learn of what is not given whole:
+        every sample carries a loss.
+
+        Raises:
+            DataError: a stored tensor does not fit the clip.
+        """
+        state = SampleState(self.video.state, self.audio.state, self.shape, self._noise)
+        frames = 0
+        for condition in conditions:
+            kind = conditioning(condition, self.tensors, self.shape, self.sample, frames)
+            if kind is None:
+                continue
+            try:
+                after = kind.apply(state)
+            except ShapeError as error:
+                raise DataError(f"clip {self.sample.clip_id}: {error}; encode it again with --force") from error
+            video, audio = replace(self.video, state=after.video), replace(self.audio, state=after.audio)
+            streams = ((self.video, video), (self.audio, audio))
+            is_left = all(bool(new.weight.any()) or not bool(old.weight.any()) for old, new in streams)
+            if is_left or condition.kind in ("audio", "video"):
+                state, self.video, self.audio = after, video, audio
+                frames += condition.frames if condition.kind in ("first_frame", "prefix") else 0
+        return self
+
+    def _noise(self, place: str, shape: Sequence[int]) -> Tensor:
+        """Of tokens that are appended, after the sample's own from the same generator."""
+        return draw_noise(tuple(shape), self._generators[place.partition("/")[0]])
+
+
+def _noised(
+    parts: Sequence[_Part], sigmas: Sequence[float], positions: Tensor, keyframes: Tensor | None = None
+) -> NoisyStream:
+    """One stream of a batch at its noise levels, each token at its own. A stream that is given as a whole is at sigma
+    0, as in sampling: clean tokens, and a gate that knows it."""
+    tensors = zip(*((part.data, part.noise, part.state.strength) for part in parts), strict=True)
+    data, noise, strength = map(torch.cat, tensors)
+    own = data.shape[1]
+    whole = (strength[:, :own] == 1).all(dim=1)
+    sigma = torch.tensor(sigmas).masked_fill(whole, 0.0)
+    by_token = bool(strength[~whole].any())
+    timesteps = sigma[:, None] * (1 - strength) if by_token else sigma
+    noisy, target = add_noise(data, noise, timesteps[:, :own] if by_token else timesteps), velocity_target(data, noise)
+    appended = strength.shape[1] - own
+    if appended:
+        start, given = (torch.cat([x[:, own:] for x in tensors]) for tensors in _beside(parts))
+        noisy = torch.cat([noisy, given + sigma[:, None, None] * (start - given)], dim=1)
+        places = parts[0].state.appended
+        assert places is not None  # since there are such tokens
+        positions = torch.cat([positions, places.expand(len(parts), -1, -1, -1)], dim=2)
     return NoisyStream(
-        noisy=add_noise(tokens, noise, timesteps),
-        target=velocity_target(tokens, noise),
-        weight=counted.masked_fill(known | ~learnt[:, None], 0.0),
+        noisy=noisy,
+        target=pad(target, (0, 0, 0, appended)),
+        weight=torch.cat([part.weight for part in parts]),
         sigma=sigma,
         timesteps=timesteps,
-        positions=video_positions(shape, frame_rate, len(draws)),
-        keyframes=first_frame_keyframes(shape, len(draws)),
+        positions=positions,
+        keyframes=None if keyframes is None else pad(keyframes, (0, 0, 0, appended)),
     )
 
 
-def _references(samples: Sequence[SampleInfo], loaded: Sequence[dict[str, Tensor]]) -> list[Tensor]:
-    """References [C, F, H, W] of these clips: of all of them, or none."""
-    found = [_finite(s, x["reference"]) for s, x in zip(samples, loaded, strict=True) if "reference" in x]
-    shapes = {tuple(one.shape) for one in found}
-    if len(shapes) > 1 or (found and len(found) < len(samples)):
+def _beside(parts: Sequence[_Part]) -> tuple[list[Tensor], list[Tensor]]:
+    """Tokens at sigma 1, and what is given of them."""
+    states = [part.state for part in parts]
+    return [state.tokens for state in states], [state.data for state in states if state.data is not None]
+
+
+def _check_appended(samples: Sequence[SampleInfo], loaded: Sequence[dict[str, Tensor]]) -> None:
+    """See that all clips of a batch have references and keyframes of one shape, or none."""
+    names = ("reference", "audio_reference", "keyframes")
+    shapes = {tuple(x[name].shape if name in x else None for name in names) for x in loaded}
+    if len(shapes) > 1:
         raise DataError(
-            f"a batch mixes clips with references of several shapes, or with and without them: "
+            f"a batch mixes clips with references or keyframes of several shapes, or with and without them: "
             f"{', '.join(sample.clip_id for sample in samples)}; encode them again with --force"
         )
-    return found
-
-
-def _with_references(
-    video: NoisyStream, references: Sequence[Tensor], samples: Sequence[SampleInfo], shape: LatentShape, first: Draw
-) -> NoisyStream:
-    """The stream and its clean references; without them where the first sample drops its own, because all samples of a
-    batch are equally long. Source: Lightricks' trainer, which draws once a batch."""
-    if first.reference_dropped:
-        return video
-    latents = torch.stack(list(references))
-    reference = LatentShape(*latents.shape[2:])
-    try:
-        factor = downscale_factor(shape, reference)
-    except ShapeError as error:
-        raise DataError(f"clip {samples[0].clip_id}: {error}; encode it again with --force") from error
-    positions = reference_positions(reference, factor, samples[0].frame_rate, len(samples))
-    return video.followed_by(pack_video(latents), positions)
 
 
 def _counted(sample: SampleInfo, loaded: dict[str, Tensor], shape: LatentShape) -> Tensor:
     """[T] in [0, 1]: a clip's mask, or 1 everywhere."""
     if "mask" not in loaded:
         return torch.ones(shape.tokens)
-    mask = _finite(sample, loaded["mask"])
+    mask = loaded["mask"]
     if tuple(mask.shape) != tuple(shape):
         raise DataError(
             f"clip {sample.clip_id} has a mask {list(mask.shape)}; {list(shape)} is wanted; encode it again"
@@ -232,29 +285,11 @@ def _counted(sample: SampleInfo, loaded: dict[str, Tensor], shape: LatentShape) 
     return mask.flatten()
 
 
-def _known(draw: Draw, shape: LatentShape) -> Tensor:
-    """Video tokens that are given: bool [T]. One latent frame is always left to learn."""
-    known = prefix_tokens(shape, min(draw.given_frames, shape.frames - 1))
-    return known if draw.given_mask is None else known | mask_tokens(draw.given_mask, shape)
-
-
-def _noisy_audio(sounds: Sequence[Tensor], samples: Sequence[SampleInfo], draws: Sequence[Draw]) -> NoisyStream:
-    """Sound that is given is a whole stream at sigma 0, as in sampling: clean tokens, and a gate that knows it."""
-    tokens = torch.stack(list(sounds))
-    noise = torch.stack([draw_noise(tuple(tokens.shape[1:]), d.audio_noise) for d in draws])
-    sigma = torch.tensor([0.0 if d.audio_given else d.audio_sigma for d in draws])
-    learnt = torch.tensor([s.has_audio_loss and not d.audio_given for s, d in zip(samples, draws, strict=True)])
-    weight = learnt.float()[:, None].repeat(1, tokens.shape[1])
-    for row, sample in zip(weight, samples, strict=True):
-        row[list(sample.absent_sound)] = 0.0
-    return NoisyStream(
-        noisy=add_noise(tokens, noise, sigma),
-        target=velocity_target(tokens, noise),
-        weight=weight,
-        sigma=sigma,
-        timesteps=sigma,
-        positions=audio_positions(tokens.shape[1], len(draws)),
-    )
+def _heard(sample: SampleInfo, count: int) -> Tensor:
+    """[A], 1 where the audio is learnt."""
+    weight = torch.full((count,), float(sample.has_audio_loss))
+    weight[[place for place in sample.absent_sound if place < count]] = 0.0
+    return weight
 
 
 def _common_shape(samples: Sequence[SampleInfo], loaded: Sequence[dict[str, Tensor]]) -> LatentShape:
@@ -283,14 +318,19 @@ def _have_audio(samples: Sequence[SampleInfo], loaded: Sequence[dict[str, Tensor
     return not without
 
 
-def _audio(sample: SampleInfo, loaded: dict[str, Tensor], wanted: tuple[int, int]) -> Tensor:
-    """Audio tokens [A, D]."""
-    if tuple(loaded["audio"].shape) != wanted:
-        raise DataError(
-            f"clip {sample.clip_id} has audio latents {list(loaded['audio'].shape)}; {list(wanted)} is wanted for "
-            f"bucket {sample.bucket} at {sample.frame_rate} frames a second. Encode it again."
-        )
-    return _finite(sample, loaded["audio"])
+def _check_audio(samples: Sequence[SampleInfo], loaded: Sequence[dict[str, Tensor]], wanted: tuple[int, int]) -> None:
+    for sample, tensors in zip(samples, loaded, strict=True):
+        if tuple(tensors["audio"].shape) != wanted:
+            raise DataError(
+                f"clip {sample.clip_id} has audio latents {list(tensors['audio'].shape)}; {list(wanted)} is wanted for "
+                f"bucket {sample.bucket} at {sample.frame_rate} frames a second. Encode it again."
+            )
+
+
+def _float(sample: SampleInfo, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a clip in float32, what methods bring as it is."""
+    names = ("video", "audio", "mask", "reference", "audio_reference", "keyframes")
+    return {name: _finite(sample, x) if name in names else x for name, x in tensors.items()}
 
 
 def _finite(sample: SampleInfo, latent: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from ltx_core.training.config import STREAMS_GIVEN, TrainSettings
+from ltx_core.training.condition_settings import ConditionSettings
+from ltx_core.training.config import TrainSettings
 from ltx_core.training.context_cache import ContextCache
 from ltx_core.training.modalities import as_heard
 from ltx_core.training.objective import Objective, loss_weights, total_loss
@@ -17,9 +18,7 @@ from ltx_core.training.samples import SampleSource
 PLAIN: dict[str, Any] = {
     "batch_size": 1,
     "caption_dropout": 0.0,
-    "first_frame_probability": 0.0,
-    "prefix_probability": 0.0,
-    **dict.fromkeys(STREAMS_GIVEN, 0.0),
+    **dict.fromkeys(ConditionSettings.probabilities(), 0.0),
 }
 
 

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from ltx_core.adapters.lycoris_settings import LycorisSettings
 from ltx_core.io.digest import text_digest
+from ltx_core.training.condition_settings import ConditionSettings
 from ltx_core.training.learning_rate import Schedule
 from ltx_core.training.methods.settings import MethodOptions
 from ltx_core.training.sample_settings import SampleSettings
@@ -16,7 +17,6 @@ Suffix = Annotated[str, Field(min_length=1, pattern=r"^[a-z0-9_.]+$")]
 Ranges = Annotated[str, Field(pattern=r"^\d{1,3}(-\d{1,3})?(, ?\d{1,3}(-\d{1,3})?)*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 Rank = Annotated[int, Field(ge=1, le=1024)]
-DEFAULT_PREFIX = 2
 DEFAULT_RANK = 32
 OF_AUDIO_LAYERS = {
     "audio_learning_rate": "audio",
@@ -25,8 +25,6 @@ OF_AUDIO_LAYERS = {
     "cross_rank": "cross",
 }
 """Settings of layers that a run of the video alone does not train, and the streams of those."""
-STREAMS_GIVEN = ("audio_conditioning_probability", "video_conditioning_probability")
-"""Settings that make one whole stream of a sample clean."""
 HOW_BLOCKS_RUN = frozenset(
     {
         "activation_checkpointing",
@@ -42,7 +40,7 @@ FREE_TO_CHANGE = frozenset({"checkpoint_interval", "keep_checkpoints", "keep_bes
 """Settings that leave the weights as they are, so that a run may be resumed with other values."""
 
 
-class PlainSettings(Schedule):
+class PlainSettings(ConditionSettings, Schedule):
     """Settings of a training run that every run has, whatever methods it uses."""
 
     seed: int = Field(
@@ -152,49 +150,6 @@ class PlainSettings(Schedule):
     caption_dropout: float = Field(
         default=0.0, ge=0, lt=1, description="Fraction of samples that are trained with an empty caption."
     )
-    first_frame_probability: float = Field(
-        default=0.0, ge=0, le=1, description="Probability that a sample has a clean first frame, as in image-to-video."
-    )
-    prefix_probability: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="Probability that a sample has a clean prefix, so that the model learns to continue a clip. "
-        "Never together with a clean first frame.",
-    )
-    prefix_latent_frames: int = Field(
-        default=DEFAULT_PREFIX,
-        ge=1,
-        le=1024,
-        description="Latent frames of that prefix: n latent frames are 8(n-1)+1 pixel frames. At least one latent "
-        "frame of a clip stays noisy.",
-    )
-    audio_conditioning_probability: float = Field(
-        serialization_alias="audio_given_probability",
-        default=0.0,
-        ge=0,
-        le=1,
-        description="Probability that the audio of a sample is clean and has no loss, so that the model learns to "
-        "generate video for audio.",
-    )
-    video_conditioning_probability: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        exclude_if=lambda value: not value,  # so that keys of runs without it stay what they were
-        description="Probability that the video of a sample is clean and has no loss, so that the model learns to "
-        "generate audio for video (foley). Never together with clean audio, and not for clips whose audio has no loss.",
-    )
-
-    reference_dropout: float = Field(
-        default=0.0,
-        ge=0,
-        lt=1,
-        exclude_if=lambda value: not value,  # so that keys of runs without it stay what they were
-        description="Probability that a batch of clips with references (`datasets[].reference`) is trained without "
-        "them.",
-    )
-
     dtype: Literal["bf16", "fp32"] = Field(
         default="bf16", description="Precision in which the frozen base model is computed."
     )
@@ -315,37 +270,16 @@ class PlainSettings(Schedule):
         return self
 
     @model_validator(mode="after")
-    def _conditioning_agrees(self) -> Self:
-        both = self.first_frame_probability + self.prefix_probability
-        if both > 1:
-            raise ValueError(
-                f"first_frame_probability {self.first_frame_probability} and prefix_probability "
-                f"{self.prefix_probability} make {both:g}; a sample has one or the other, so lower them to 1 in all"
-            )
-        if not self.prefix_probability and self.prefix_latent_frames != DEFAULT_PREFIX:
-            raise ValueError(
-                f"prefix_latent_frames is {self.prefix_latent_frames} with prefix_probability 0, which gives no "
-                f"prefix; raise prefix_probability or leave it out"
-            )
-        if self.audio_loss_weight != 1 and self.modalities == "video":
+    def _audio_is_there(self) -> Self:
+        if self.modalities != "video":
+            return self
+        if self.audio_loss_weight != 1:
             raise ValueError(
                 f"audio_loss_weight is {self.audio_loss_weight} but modalities 'video' has no audio; leave it out"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _given_streams_agree(self) -> Self:
-        shares = {name: getattr(self, name) for name in STREAMS_GIVEN}
-        for name, share in shares.items():
-            if share and self.modalities == "video":
-                raise ValueError(
-                    f"{name} is {share} but modalities 'video', which has no audio; set modalities to 'audio+video'"
-                )
-        if sum(shares.values()) > 1:
-            named = " and ".join(f"{name} {share}" for name, share in shares.items())
+        for name, value in self.audio_conditions().items():
             raise ValueError(
-                f"{named} make {sum(shares.values()):g}; one stream of a sample is always generated, so "
-                f"lower them to 1 in all"
+                f"{name} is {value} but modalities 'video', which has no audio; set modalities to 'audio+video'"
             )
         return self
 

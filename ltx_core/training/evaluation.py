@@ -13,11 +13,16 @@ from ltx_core.engine.runner import as_in_training
 from ltx_core.flow_matching.path import carries_loss, fixed_sigmas
 from ltx_core.io.digest import text_digest
 from ltx_core.progress import Progress
-from ltx_core.training.config import STREAMS_GIVEN, TrainSettings
+from ltx_core.training.condition_settings import STREAMS_GIVEN
+from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import eval_draw
 from ltx_core.training.objective import Objective
 from ltx_core.training.samples import SampleInfo
 
+BESIDE = ("audio", "reference", "audio_reference")
+"""Kinds of conditions that are beside what is given of the video's own frames, or of nothing."""
+NAMES = {"audio": "sound"}
+"""Names that figures had before conditions had theirs."""
 COLUMNS = 4
 """The video's loss, whether that counts, the audio's, and whether that counts."""
 
@@ -105,9 +110,12 @@ def _losses(objective: Objective, clip: SampleInfo, sigma: float) -> torch.Tenso
 def _mode(clip: SampleInfo, sigma: float, objective: Objective) -> str:
     """Name of the conditioning of a clip at a noise level."""
     draw = eval_draw(clip, sigma, objective.settings)
-    heard = draw.audio_given and clip.has_sound and objective.audio_channels is not None
-    follows = clip.reference is not None and not draw.reference_dropped
-    return draw.picture_given + "_and_sound" * heard + "_and_reference" * follows
+    kinds = [condition.kind for condition in draw.conditions]
+    if objective.audio_channels is None:
+        kinds = [kind for kind in kinds if not kind.startswith("audio")]
+    beside = [NAMES.get(kind, kind) for kind in kinds if kind in BESIDE]
+    within = [kind for kind in kinds if kind not in BESIDE] or ["nothing"]
+    return "_and_".join([*within, *beside])
 
 
 def _summed_up(found: torch.Tensor, modes: Sequence[str], settings: TrainSettings) -> EvalLoss:
@@ -120,6 +128,5 @@ def _summed_up(found: torch.Tensor, modes: Sequence[str], settings: TrainSetting
     means = {name: fmean(values) for name, values in sorted(parts.items()) if values}
     video_mean, audio_mean = means.pop("video", None), means.pop("audio", None)
     total = (video_mean or 0.0) + settings.audio_loss_weight * (audio_mean or 0.0)
-    given = [settings.first_frame_probability, settings.prefix_probability]
-    given += [getattr(settings, name) for name in STREAMS_GIVEN]
-    return EvalLoss(total, video_mean, audio_mean, means if any(given) or len(set(modes)) > 1 else {})
+    given = settings.gives_by_token or any(getattr(settings, name) for name in STREAMS_GIVEN)
+    return EvalLoss(total, video_mean, audio_mean, means if given or len(set(modes)) > 1 else {})

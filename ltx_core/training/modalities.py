@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 from ltx_core.errors import ConfigError
-from ltx_core.training.config import OF_AUDIO_LAYERS, STREAMS_GIVEN, TrainSettings
+from ltx_core.training.config import OF_AUDIO_LAYERS, TrainSettings
 
 
 class Heard(Protocol):
@@ -40,7 +40,7 @@ def as_heard(settings: TrainSettings, samples: Iterable[Heard]) -> AsHeard:
     changes: dict[str, Any] = {"modalities": "video"}
     changes |= {
         name: TrainSettings.model_fields[name].default
-        for name in ("audio_loss_weight", *STREAMS_GIVEN, *OF_AUDIO_LAYERS)
+        for name in ("audio_loss_weight", *settings.audio_options(), *OF_AUDIO_LAYERS)
     }
     if settings.targets == "audio+video":
         changes["targets"] = "video"

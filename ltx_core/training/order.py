@@ -78,6 +78,10 @@ class EpochPlan:
         more = ["without sound"] if without else []
         if sample.reference is not None:
             more.append(f"reference {tuple(sample.reference)}")
+        if sample.audio_reference:
+            more.append(f"audio reference {sample.audio_reference}")
+        if sample.keyframes:
+            more.append(f"keyframes {sample.keyframes}")
         return sample.bucket, str(sample.frame_rate), *more
 
 

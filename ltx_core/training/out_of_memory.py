@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from ltx_core.errors import OutOfMemory
+from ltx_core.training.condition_settings import EXTENTS
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.objective import Objective
 from ltx_core.training.order import EpochPlan, SampleOccurrence
@@ -66,15 +67,13 @@ def dry_run(
 
 
 def _hungriest(settings: TrainSettings) -> TrainSettings:
-    """With a prefix or first frame at every occurrence, if the run has such at some: timesteps by token cost memory.
-
-    The longer of the two stays possible, because routes set fewer tokens aside where more may be given.
-    """
+    """With every condition that the run has at some occurrence: timesteps by token cost memory, and so do appended
+    tokens. Of a first frame and a prefix the longer stays possible, because routes set fewer tokens aside where more
+    may be given."""
+    always = {f"{kind}_probability": 1.0 for kind in EXTENTS if settings.probability(kind)}
     if settings.prefix_probability:
-        return settings.model_copy(update={"first_frame_probability": 0.0, "prefix_probability": 1.0})
-    if settings.first_frame_probability:
-        return settings.model_copy(update={"first_frame_probability": 1.0})
-    return settings
+        always["first_frame_probability"] = 0.0
+    return settings.model_copy(update={**always, "reference_dropout": 0.0})
 
 
 def largest_batch(objective: Objective, plan: EpochPlan) -> tuple[SampleOccurrence, ...]:

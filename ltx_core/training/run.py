@@ -12,7 +12,7 @@ from ltx_core.adapters.lora import add_lora, linear_layers
 from ltx_core.adapters.lycoris_layout import lycoris_layers
 from ltx_core.adapters.reference_header import reference_header
 from ltx_core.adapters.trained import PlainLora, TrainedAdapter, check_export
-from ltx_core.conditioning.reference import downscale_factor
+from ltx_core.conditioning.reference import reference_scale
 from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.engine.assemble import block_offload, set_policies
 from ltx_core.engine.compiling import deterministic_kernels
@@ -242,7 +242,7 @@ def _reference_header(samples: Sequence[SampleInfo]) -> dict[str, str]:
         ConfigError: they are smaller than their clips by several factors, of which a header has one.
     """
     factors = {
-        downscale_factor(bucket_of(s.bucket, s.frame_rate, 1).shape.latent(), s.reference)
+        reference_scale(bucket_of(s.bucket, s.frame_rate, 1).shape.latent(), s.reference).space
         for s in samples
         if s.reference is not None
     }

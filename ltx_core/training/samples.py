@@ -41,6 +41,12 @@ class SampleInfo:
 
     reference: LatentShape | None = None
     """Of the latent of the video that it is to follow; None without one."""
+    audio_reference: int = 0
+    """Audio latent frames of the audio that it is to follow; 0 without any."""
+    keyframes: tuple[int, ...] = ()
+    """Numbers of the frames that are stored by themselves too."""
+    has_mask: bool = False
+    """True if a mask is stored with it."""
 
     @property
     def is_one_frame(self) -> bool:
@@ -117,4 +123,5 @@ def _info(row: Latent) -> SampleInfo:
         variants=tuple(row.variants),
         caption_dropout=row.caption_dropout,
         reference=LatentShape(*row.reference_shape[1:]) if row.reference_shape else None,
+        has_mask=row.has_mask,
     )

@@ -74,16 +74,12 @@ class TrainLora(Stage[TrainSettings, Checkpoint]):
     artifacts = ("lora.safetensors", "metrics.parquet", "config.json", low_precision.FILE, *SAMPLES)
 
     def prepare(self, run: StageRun[TrainSettings]) -> TrainSettings:
-        """See from the header that the model has the blocks that are named, and that what is dropped is there.
+        """See from the header that the model has the blocks that are named, and that datasets have what is given.
 
         Raises:
             ConfigError: it has not, or it is not.
         """
-        if run.config.reference_dropout and all(dataset.reference is None for dataset in run.shared.datasets):
-            raise ConfigError(
-                f"train_lora.reference_dropout is {run.config.reference_dropout} and no dataset has a reference; set "
-                f"datasets[].reference or leave it out"
-            )
+        _check_conditions(run.config, run.shared)
         run.config.check_blocks(int(run.model.arguments("transformer")["num_layers"]))
         return run.config
 
@@ -328,6 +324,25 @@ def _provenance(run: StageRun[TrainSettings]) -> dict[str, str]:
 
 SMALL_GIB = 40.0
 """The guide's smallest card for batches is an A100, which has as much at least."""
+
+
+def _check_conditions(config: TrainSettings, shared: Shared) -> None:
+    """See that some dataset has what samples are to be given.
+
+    Raises:
+        ConfigError: none has.
+    """
+    wanted = {
+        "reference_dropout": ("reference", config.reference_dropout),
+        "reference_strength": ("reference", config.reference_strength != 1),
+        "inpaint_probability": ("mask_dir", config.inpaint_probability),
+    }
+    for name, (field, asked) in wanted.items():
+        if asked and all(getattr(dataset, field) is None for dataset in shared.datasets):
+            raise ConfigError(
+                f"train_lora.{name} is {getattr(config, name)} and no dataset has a {field.partition('_')[0]}; set "
+                f"datasets[].{field} or leave it out"
+            )
 
 
 def _batch_warnings(config: TrainSettings, shared: Shared) -> Sequence[str]:

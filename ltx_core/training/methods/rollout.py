@@ -215,28 +215,34 @@ class RolloutTrajectory:
         """The noise level [B] when the fraction `done` lies behind."""
         return torch.lerp(self.source, self.stream.sigma, done)
 
+    @property
+    def share(self) -> Tensor:
+        """[B, 1 or T]: the noise level of a token as a part of its sample's; 0 of what is known, between 0 and 1 of
+        what is given in part."""
+        sigma, times = self.stream.sigma[:, None], self.stream.timesteps.view(len(self.source), -1)
+        return torch.where(sigma > 0, times / sigma.clamp(min=torch.finfo(sigma.dtype).tiny), 0.0)
+
     def start(self) -> Tensor:
         """The tokens at the source, on the straight path; conditioning tokens as they are."""
         x = self.stream
-        return torch.where(x.given[:, :, None], x.noisy, on_straight_path(x.noisy, x.target, x.sigma, self.source))
+        now, then = (self.share * level[:, None] for level in (x.sigma, self.source))
+        return torch.where(x.given[:, :, None], x.noisy, on_straight_path(x.noisy, x.target, now, then))
 
     def at(self, tokens: Tensor, done: float) -> NoisyStream:
         """The stream as the model sees it on the way."""
-        level, times = self.level(done), self.stream.timesteps
-        if times.ndim == 2:
-            level_by_token = level[:, None].expand_as(times).masked_fill(self.stream.given, 0.0)
-        else:
-            level_by_token = level
-        return replace(self.stream, noisy=tokens, sigma=level, timesteps=level_by_token)
+        level = self.level(done)
+        times = level if self.stream.timesteps.ndim == 1 else level[:, None] * self.share
+        return replace(self.stream, noisy=tokens, sigma=level, timesteps=times)
 
     def step(self, tokens: Tensor, velocity: Tensor, done: float, then: float) -> Tensor:
         """Euler's step from the fraction `done` to `then`, in float32."""
-        length = (self.level(then) - self.level(done))[:, None, None]
+        length = (self.share * (self.level(then) - self.level(done))[:, None])[:, :, None]
         return torch.where(self.stream.given[:, :, None], tokens, tokens + length * velocity.float())
 
     def arrived(self, tokens: Tensor) -> NoisyStream:
         """The stream where the model brought it, and the velocity from there to the data."""
-        target = target_off_path(self.stream.target, tokens - self.stream.noisy, self.stream.sigma)
+        times = self.stream.timesteps.view(len(tokens), -1)
+        target = target_off_path(self.stream.target, tokens - self.stream.noisy, times)
         return replace(self.stream, noisy=tokens, target=target)
 
     def measures(self, tokens: Tensor, rows: Tensor, size: int) -> dict[str, Tensor]:

@@ -14,8 +14,8 @@ from ltx_core.errors import ShapeError
 from ltx_core.rng import occurrence_generator
 from ltx_core.shapes import LatentShape
 from ltx_core.training.batch import TrainBatch
+from ltx_core.training.conditions import fewest_learnt
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.draws import most_given_frames
 from ltx_core.training.methods.method import Forward, Setup, TrainingMethod
 from ltx_core.training.methods.settings import BlockRoute, block_routes
 from ltx_core.training.order import SampleOccurrence
@@ -56,8 +56,8 @@ def tokens_kept(
 ) -> tuple[Tensor, ...]:
     """For each route the tokens that it computes, [B, K], ascending; drawn anew for every occurrence and route.
 
-    Tokens that are given, a first frame or a prefix, are always kept: all others take their bearings from them. Of a
-    video that is given as a whole, none is more than another.
+    Tokens that are known, such as a first frame or a prefix, are always kept: all others take their bearings from them.
+    Of a video that is known as a whole, none is more than another.
     """
     given, own = batch.video.given, batch.shape.tokens
     given[:, :own] &= ~given.all(dim=1, keepdim=True)
@@ -84,8 +84,7 @@ def num_set_aside(shape: LatentShape, ratio: float, settings: TrainSettings) -> 
     So it is one number for a shape, whatever this occurrence is given and whoever shares its batch: batches may be cut
     otherwise with equal gradients, and a CUDA graph serves them all. One token to be learnt always stays.
     """
-    given = min(most_given_frames(settings), shape.frames - 1)
-    learnt = (shape.frames - given) * shape.height * shape.width
+    learnt = fewest_learnt(settings, shape)
     return min(round(learnt * ratio), learnt - 1)
 
 

@@ -24,7 +24,7 @@ def occurrences_of(objective: Objective, given: dict[str, bool]) -> list[SampleO
     found = []
     for name, wanted in given.items():
         occurrences = (SampleOccurrence(by_name[name], number) for number in range(50))
-        found.append(next(v for v in occurrences if train_draw(v, objective.settings, 4, 9).audio_given == wanted))
+        found.append(next(v for v in occurrences if train_draw(v, objective.settings, 4, 9).has("audio") == wanted))
     return found
 
 

@@ -106,9 +106,9 @@ def test_modes_are_drawn_by_their_probabilities_alike_at_every_eval(
 ) -> None:
     settings = TrainSettings(**MIXTURE)
     drawn = [eval_draw(clip(f"c{n}"), 0.5, settings) for n in range(1000)]
-    for name, share in (("first_frame", 0.4), ("prefix", 0.3), ("nothing", 0.3)):
-        assert sum(draw.picture_given == name for draw in drawn) / 1000 == pytest.approx(share, abs=0.05)
-    assert sum(draw.audio_given for draw in drawn) / 1000 == pytest.approx(0.5, abs=0.05)
+    for name, share in (("first_frame", 0.4), ("prefix", 0.3)):
+        assert sum(draw.has(name) for draw in drawn) / 1000 == pytest.approx(share, abs=0.05)
+    assert sum(draw.has("audio") for draw in drawn) / 1000 == pytest.approx(0.5, abs=0.05)
     run = run_of(**MIXTURE, eval_sigmas=8)
     first, second = measured(run), measured(run)
     assert first == second

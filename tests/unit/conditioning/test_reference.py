@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from ltx_core.conditioning.kinds import FirstFrame, Text
-from ltx_core.conditioning.reference import Reference, reference_positions
+from ltx_core.conditioning.reference import Reference, ReferenceScale, reference_positions
 from ltx_core.denoiser.tokens import pack_video, video_positions
 from ltx_core.errors import ShapeError
 from ltx_core.sampling.guidance import Guidance
@@ -33,14 +33,14 @@ def test_tokens_come_after_those_of_the_sample_and_stay() -> None:
     assert torch.equal(video.tokens[:, 8:count], state.video.tokens[:, 8:])
     assert video.timesteps[0].tolist() == [0.0] * 8 + [0.5] * 8 + [0.0] * SMALL.tokens
     own = video_positions(GRID, RATE)
-    assert torch.equal(video.positions, torch.cat([own, reference_positions(SMALL, 2, RATE)], dim=2))
+    assert torch.equal(video.positions, torch.cat([own, reference_positions(SMALL, ReferenceScale(2), RATE)], dim=2))
     assert video.positions[0, 1:, count:].amax() == video.positions[0, 1:, :count].amax(), "all over the frame"
     assert video.keyframes is not None
     assert video.keyframes[0, :, 0].tolist() == [1.0] * 8 + [0.0] * (8 + SMALL.tokens)
     assert audio.timesteps.tolist() == [0.5]
 
 
-@pytest.mark.parametrize("wrong", [(3, *SMALL), (CHANNELS, 1, 1, 2), (CHANNELS, 2, 2, 3)])
+@pytest.mark.parametrize("wrong", [(3, *SMALL), (CHANNELS, 3, 1, 2), (CHANNELS, 2, 2, 3)])
 def test_what_does_not_fit_is_refused(wrong: tuple[int, ...]) -> None:
     with pytest.raises(ShapeError, match="wanted"):
         Reference(torch.zeros(wrong), RATE).apply(initial_state(3, GRID, CHANNELS, 9, 8))

@@ -146,7 +146,7 @@ def test_first_frame_is_clean_at_time_zero_without_loss(clip: Clip, source_of: A
 def test_first_frame_and_caption_dropout_happen_about_as_often_as_asked(clip: Clip) -> None:
     settings = TrainSettings(first_frame_probability=0.25, caption_dropout=0.1)
     drawn = [train_draw(SampleOccurrence(clip("a"), i), settings, 4, 4) for i in range(2000)]
-    assert sum(d.given_frames for d in drawn) / 2000 == pytest.approx(0.25, abs=0.03)
+    assert sum(d.has("first_frame") for d in drawn) / 2000 == pytest.approx(0.25, abs=0.03)
     assert sum(d.caption == "" for d in drawn) / 2000 == pytest.approx(0.1, abs=0.02)
 
 

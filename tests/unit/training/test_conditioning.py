@@ -69,8 +69,8 @@ def test_other_kinds_do_not_move_the_draws(clip: Clip) -> None:
     )
     assert (one.video_sigma, one.audio_sigma, one.caption) == (other.video_sigma, other.audio_sigma, other.caption)
     assert one.video_noise.initial_seed() == other.video_noise.initial_seed()
-    assert (one.given_frames, one.audio_given) == (0, False)
-    assert (other.given_frames, other.audio_given) == (2, True)
+    assert one.conditions == ()
+    assert [(c.kind, c.frames) for c in other.conditions] == [("prefix", 2), ("audio", 0)]
 
 
 @pytest.mark.whole
@@ -87,7 +87,7 @@ def test_the_distribution_of_sigmas_is_what_is_asked_for_and_moves_no_other_draw
     assert middles["uniform"] == pytest.approx(0.5, abs=0.05)
     assert middles["logit_normal"] == pytest.approx(0.119, abs=0.01)  # the sigmoid of -2
     assert middles["shifted_logit_normal"] > 0.55
-    others = [[(d.caption, d.video_noise.initial_seed(), d.given_frames) for d in draws] for draws in ways.values()]
+    others = [[(d.caption, d.video_noise.initial_seed(), d.conditions) for d in draws] for draws in ways.values()]
     assert others[0] == others[1] == others[2]
 
 
@@ -97,10 +97,11 @@ def test_kinds_of_picture_exclude_each_other_and_have_their_shares(clip: Clip) -
         first_frame_probability=0.25, prefix_probability=0.5, prefix_latent_frames=3, audio_conditioning_probability=0.3
     )
     drawn = [train_draw(SampleOccurrence(clip("a"), i), settings, 4, 4) for i in range(3000)]
-    shares = {frames: count / 3000 for frames, count in Counter(d.given_frames for d in drawn).items()}
+    frames = [next((c.frames for c in d.conditions if c.kind != "audio"), 0) for d in drawn]
+    shares = {count: number / 3000 for count, number in Counter(frames).items()}
     assert shares == pytest.approx({0: 0.25, 1: 0.25, 3: 0.5}, abs=0.03)
-    assert sum(d.audio_given for d in drawn) / 3000 == pytest.approx(0.3, abs=0.03)
-    joined = [d.given_frames for d in drawn if d.audio_given]
+    assert sum(d.has("audio") for d in drawn) / 3000 == pytest.approx(0.3, abs=0.03)
+    joined = [count for count, d in zip(frames, drawn, strict=True) if d.has("audio")]
     assert joined.count(3) / len(joined) == pytest.approx(0.5, abs=0.06)  # independent
 
 
@@ -118,10 +119,12 @@ def test_prefix_is_clean_at_time_zero_without_loss(asked: int, given: int, long_
     assert torch.equal(batch.sigma, free.sigma)  # the other stream's gate follows the sample, not its clean tokens
 
 
-def test_mask_is_clean_at_time_zero_without_loss(long_source: Any) -> None:
-    mask = torch.zeros(4, 1, 2)
-    mask[1, 0, 1], mask[3, 0, 0] = 1, 0.6
-    batch = batch_of(long_source, TrainSettings(), given_mask=mask).video
+def test_the_black_parts_of_a_mask_are_clean_at_time_zero_without_loss(long_source: Any) -> None:
+    mask = torch.ones(4, 1, 2)
+    mask[1, 0, 1], mask[3, 0, 0] = 0, 0.4
+    long_source.samples[0] = replace(long_source.samples[0], has_mask=True)
+    long_source.changed["a"]["mask"] = mask
+    batch = batch_of(long_source, TrainSettings(inpaint_probability=1)).video
     clean = long_source.changed["a"]["video"].flatten(1).T
     known = torch.zeros(8, dtype=torch.bool)
     known[[3, 6]] = True
@@ -152,12 +155,12 @@ def test_given_sound_is_not_counted_among_losses(clip: Clip) -> None:
     half = TrainSettings(audio_conditioning_probability=0.5)
     for number in range(20):
         occurrence = SampleOccurrence(clip("a"), number)
-        assert carries_audio_loss(occurrence, half) != train_draw(occurrence, half, 4, 4).audio_given
+        assert carries_audio_loss(occurrence, half) != train_draw(occurrence, half, 4, 4).has("audio")
 
 
 def test_eval_gives_nothing(clip: Clip) -> None:
     draw = eval_draw(clip("a"), 0.5, TrainSettings())
-    assert (draw.given_frames, draw.given_mask, draw.audio_given) == (0, None, False)
+    assert draw.conditions == ()
 
 
 @pytest.mark.parametrize("settings", [TrainSettings(), TrainSettings(prefix_probability=1)])

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ltx_core.adapters.reference_header import downscale_of, reference_header
-from ltx_core.conditioning.reference import downscale_factor
+from ltx_core.conditioning.reference import reference_scale
 from ltx_core.denoiser.blocks import TokenRoute
 from ltx_core.denoiser.forward import HiddenStateHook
 from ltx_core.errors import CheckpointError, DataError, ShapeError
@@ -160,10 +160,11 @@ def test_alignment_looks_at_the_video_alone(routed: bool, clip: Clip, source_of:
 
 
 def test_factors_are_whole(clip: Clip) -> None:
-    assert downscale_factor(LatentShape(3, 4, 8), LatentShape(3, 2, 4)) == 2
-    for wrong in ((3, 3, 6), (2, 4, 8), (3, 2, 8), (3, 8, 16), (3, 0, 0)):
+    assert reference_scale(LatentShape(3, 4, 8), LatentShape(3, 2, 4)) == (2, 1)
+    assert reference_scale(LatentShape(5, 4, 8), LatentShape(3, 4, 8)) == (1, 2)
+    for wrong in ((3, 3, 6), (4, 4, 8), (5, 2, 8), (5, 8, 16), (5, 0, 0), (6, 4, 8)):
         with pytest.raises(ShapeError, match="smaller by one whole number"):
-            downscale_factor(LatentShape(3, 4, 8), LatentShape(*wrong))
+            reference_scale(LatentShape(5, 4, 8), LatentShape(*wrong))
 
 
 def test_a_header_says_the_factor(tmp_path: Path) -> None:

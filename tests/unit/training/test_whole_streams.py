@@ -81,18 +81,18 @@ def test_one_stream_is_always_generated_and_each_is_given_as_often_as_asked(clip
     )
     occurrences = [SampleOccurrence(clip("a"), number) for number in range(2000)]
     drawn = [train_draw(occurrence, settings, 4, 9) for occurrence in occurrences]
-    assert sum(d.audio_given for d in drawn) / 2000 == pytest.approx(0.3, abs=0.03)
-    assert sum(d.video_given for d in drawn) / 2000 == pytest.approx(0.5, abs=0.03)
-    assert not any(d.audio_given and d.video_given for d in drawn)
-    assert {d.given_frames for d in drawn if d.video_given} == {0}
+    assert sum(d.has("audio") for d in drawn) / 2000 == pytest.approx(0.3, abs=0.03)
+    assert sum(d.has("video") for d in drawn) / 2000 == pytest.approx(0.5, abs=0.03)
+    assert not any(d.has("audio") and d.has("video") for d in drawn)
+    assert {len(d.conditions) for d in drawn if d.has("video")} == {1}
     only_audio = TrainSettings(audio_conditioning_probability=0.3, first_frame_probability=0.5)
     before = [train_draw(occurrence, only_audio, 4, 9) for occurrence in occurrences]
-    assert [d.audio_given for d in before] == [d.audio_given for d in drawn], "others do not move it"
+    assert [d.has("audio") for d in before] == [d.has("audio") for d in drawn], "others do not move it"
     for occurrence, draw in zip(occurrences, drawn, strict=True):
-        assert carries_video_loss(occurrence, settings) is not draw.video_given
-        assert carries_audio_loss(occurrence, settings) is not draw.audio_given
+        assert carries_video_loss(occurrence, settings) is not draw.has("video")
+        assert carries_audio_loss(occurrence, settings) is not draw.has("audio")
     held = [eval_draw(clip(f"c{number}"), 0.5, settings) for number in range(1000)]
-    assert sum(d.video_given for d in held) / 1000 == pytest.approx(0.5, abs=0.05)
+    assert sum(d.has("video") for d in held) / 1000 == pytest.approx(0.5, abs=0.05)
 
 
 def test_the_video_is_learnt_where_the_audio_has_no_loss(clip: Clip, source_of: Any) -> None:

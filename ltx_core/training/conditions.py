@@ -1,0 +1,188 @@
+"""Conditions of samples: which are drawn, and what they give of a clip's stored tensors.
+
+They are the kinds of `ltx_core/conditioning` that renders are given too. Each is drawn by itself, so that a sample may
+have several. Exceptions: a first frame and a prefix share one number, because a prefix holds the first frame; a stream
+that is given as a whole leaves no part of it to give, and the other is learnt; and an image has no other frames to
+learn from its first.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ltx_core.conditioning.keyframes import Keyframes
+from ltx_core.conditioning.kinds import THRESHOLD, AudioMask, Conditioning, Mask, Prefix, Sound, Suffix, inside
+from ltx_core.conditioning.reference import AudioReference, Reference
+from ltx_core.conditioning.whole_video import WholeVideo
+from ltx_core.errors import ConfigError
+from ltx_core.shapes import LatentShape, audio_latent_frames
+from ltx_core.training.condition_settings import ConditionSettings, Region
+from ltx_core.training.samples import SampleInfo
+
+Chance = Callable[[str], float]
+"""(purpose) -> a number in [0, 1), another for every purpose."""
+LONGER = ("keyframe", "reference", "audio_reference")
+"""Kinds that append tokens; all samples of a batch are equally long, so its first sample decides."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One that a sample is given."""
+
+    kind: str
+    """As in `EXTENTS`, or `audio` or `video` for all of it, `reference` or `audio_reference`."""
+    strength: float = 1.0
+    frames: int = 0
+    """Latent frames, of video or audio."""
+    region: Region | None = None
+    start: float = 0.0
+    """Of a span of audio, as a fraction of what is possible."""
+
+
+def drawn_conditions(sample: SampleInfo, settings: ConditionSettings, chance: Chance) -> tuple[Condition, ...]:
+    """Those of one sample, in the order in which they are applied."""
+    match whole_stream(sample, settings, chance):
+        case "video":
+            found = [Condition("video"), *_of_audio(sample, settings, chance)]
+        case "audio" if sample.has_sound:
+            found = [*_of_video(sample, settings, chance), Condition("audio")]
+        case _:
+            found = [*_of_video(sample, settings, chance), *_of_audio(sample, settings, chance)]
+    references = [name for name in ("reference", "audio_reference") if getattr(sample, name)]
+    if references and chance("reference_dropout") >= settings.reference_dropout:
+        found += [Condition(name, settings.reference_strength) for name in references]
+    return tuple(found)
+
+
+def _of_video(sample: SampleInfo, settings: ConditionSettings, chance: Chance) -> Iterator[Condition]:
+    def drawn(kind: str) -> bool:
+        probability = settings.probability(kind)
+        return probability > 0 and chance(kind) < probability
+
+    if not sample.is_one_frame:
+        number = chance("first_frame")
+        if number < settings.first_frame_probability:
+            yield Condition("first_frame", settings.first_frame_strength, 1)
+        elif number < settings.first_frame_probability + settings.prefix_probability:
+            yield Condition("prefix", settings.prefix_strength, settings.prefix_latent_frames)
+        if drawn("suffix"):
+            yield Condition("suffix", settings.suffix_strength, settings.suffix_latent_frames)
+    if drawn("outpaint"):
+        yield Condition("outpaint", settings.outpaint_strength, region=settings.outpaint_region)
+    if sample.has_mask and drawn("inpaint"):
+        yield Condition("inpaint", settings.inpaint_strength)
+
+
+def whole_stream(
+    sample: SampleInfo, settings: ConditionSettings, chance: Chance
+) -> Literal["neither", "audio", "video"]:
+    """The stream of a sample that is given as a whole. Without audio to learn it is never the video, or nothing would
+    be left to learn."""
+    number = chance("audio_given")
+    if number < settings.audio_conditioning_probability:
+        return "audio"
+    both = settings.audio_conditioning_probability + settings.video_conditioning_probability
+    return "video" if number < both and sample.has_audio_loss else "neither"
+
+
+def _of_audio(sample: SampleInfo, settings: ConditionSettings, chance: Chance) -> Iterator[Condition]:
+    if not sample.has_sound:
+        return
+    for kind in ("audio_prefix", "audio_suffix", "audio_inpaint"):
+        probability = settings.probability(kind)
+        if probability > 0 and chance(kind) < probability:
+            seconds = getattr(settings, f"{kind}_seconds")
+            start = chance("audio_inpaint/start") if kind == "audio_inpaint" else 0.0
+            yield Condition(kind, settings.strength(kind), audio_latent_frames(seconds), start=start)
+
+
+def conditioning(
+    condition: Condition, tensors: Mapping[str, Tensor], grid: LatentShape, sample: SampleInfo, given_frames: int
+) -> Conditioning | None:
+    """What a condition gives of a clip; None where it would leave nothing to make.
+
+    Args:
+        condition: one that was drawn.
+        tensors: what is stored of the clip, float32.
+        grid: of the clip's latent.
+        sample: the clip.
+        given_frames: latent frames that earlier conditions give at the beginning; one of all stays to be made.
+    """
+    if condition.kind == "audio":
+        return Sound(tensors["audio"])
+    if condition.kind == "video":
+        return WholeVideo(tensors["video"])
+    if condition.kind in LONGER:
+        return _beside(condition, tensors, sample)
+    if condition.kind.startswith("audio"):
+        given = _times(condition, len(tensors["audio"]))
+        return None if bool(given.all()) else AudioMask(tensors["audio"], given, condition.strength)
+    return _within(condition, tensors, grid, given_frames)
+
+
+def _beside(condition: Condition, tensors: Mapping[str, Tensor], sample: SampleInfo) -> Conditioning:
+    if condition.kind == "keyframe":
+        return Keyframes(tensors["keyframes"], sample.keyframes, sample.frame_rate, condition.strength)
+    if condition.kind == "audio_reference":
+        return AudioReference(tensors["audio_reference"], condition.strength)
+    return Reference(tensors["reference"], sample.frame_rate, condition.strength)
+
+
+def _within(
+    condition: Condition, tensors: Mapping[str, Tensor], grid: LatentShape, given_frames: int
+) -> Conditioning | None:
+    video, strength = tensors["video"], condition.strength
+    match condition.kind:
+        case "outpaint":
+            assert condition.region is not None  # drawn with one
+            return _masked(video, inside(condition.region, grid), strength)
+        case "inpaint":
+            return _masked(video, 1 - tensors["mask"], strength) if "mask" in tensors else None
+        case "suffix":
+            count = min(condition.frames, grid.frames - 1 - given_frames)
+            return Suffix(video[:, grid.frames - count :], strength) if count > 0 else None
+        case _:
+            return Prefix(video[:, : min(condition.frames, grid.frames - 1)], strength)
+
+
+def _masked(video: Tensor, given: Tensor, strength: float) -> Mask | None:
+    return None if bool((given > THRESHOLD).all()) else Mask(video, given, strength)
+
+
+def _times(condition: Condition, count: int) -> Tensor:
+    """Audio latent frames that are given, [A]."""
+    place = torch.arange(count)
+    match condition.kind:
+        case "audio_prefix":
+            given = place < condition.frames
+        case "audio_suffix":
+            given = place >= count - condition.frames
+        case _:
+            length = min(condition.frames, count)
+            start = int(condition.start * (count - length + 1))
+            given = (place < start) | (place >= start + length)
+    return given.float()
+
+
+def fewest_learnt(settings: ConditionSettings, grid: LatentShape) -> int:
+    """Video tokens that are not given where the settings give as many as they may.
+
+    Raises:
+        ConfigError: masks of clips decide it.
+    """
+    if settings.inpaint_probability:
+        raise ConfigError(
+            f"inpaint_probability is {settings.inpaint_probability} with routes, which set as many tokens aside in "
+            f"every sample, and each mask gives others; leave one of them out"
+        )
+    before = settings.prefix_latent_frames if settings.prefix_probability else int(settings.first_frame_probability > 0)
+    after = settings.suffix_latent_frames if settings.suffix_probability else 0
+    frames = max(grid.frames - before - after, 1)
+    places = grid.height * grid.width
+    if settings.outpaint_probability:
+        learnt = places - int(inside(settings.outpaint_region, grid)[0].sum())
+        places = learnt or places
+    return frames * places
