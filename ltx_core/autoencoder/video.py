@@ -8,13 +8,14 @@ from itertools import pairwise
 from typing import Any, Literal
 
 import torch
-from diffusers import AutoencoderKLLTX2Video
+from diffusers import AutoencoderKLLTX2Video, LTX2VideoDiffusionDecoderModel
 from torch import Tensor
 
 from ltx_core.autoencoder.chunked import decode_chunks, encode_chunks, pixel_spans
+from ltx_core.autoencoder.neighbourhood import NeighbourhoodProcessor
 from ltx_core.errors import ShapeError
-from ltx_core.memory.video_vae import WHOLE, VaeMemory
-from ltx_core.shapes import SPACE_STRIDE, LatentShape, PixelShape
+from ltx_core.memory.video_vae import WHOLE, VaeMemory, check_diffusion
+from ltx_core.shapes import SPACE_STRIDE, TIME_STRIDE, LatentShape, PixelShape
 
 Span = tuple[int, int]
 """[start, end) in latent rows or columns."""
@@ -153,8 +154,10 @@ def encode_video(vae: AutoencoderKLLTX2Video, frames: Tensor, *, memory: VaeMemo
 
 
 @torch.no_grad()
-def decode_video(vae: AutoencoderKLLTX2Video, latent: Tensor, *, memory: VaeMemory = WHOLE) -> Tensor:
+def decode_video(vae: AutoencoderKLLTX2Video, latent: Tensor, *, memory: VaeMemory = WHOLE, seed: int = 0) -> Tensor:
     """A normalised latent [C, F', H', W'] to uint8 frames [F, H, W, 3].
+
+    `seed`: of the noise that a diffusion decoder starts from; the convolutional one has none.
 
     Raises:
         ConfigError: `memory` asks for chunks that this VAE could not be exact in.
@@ -162,7 +165,7 @@ def decode_video(vae: AutoencoderKLLTX2Video, latent: Tensor, *, memory: VaeMemo
     shape = LatentShape(*latent.shape[1:]).pixels()
     frames = torch.empty((*shape, vae.config.out_channels), dtype=torch.uint8, device=vae.device)
     done = 0
-    for piece in _decoded(vae, latent[None], memory):
+    for piece in _decoded(vae, latent[None], memory, seed):
         values = piece[0].float().clamp_(-1, 1).add_(1).mul_(127.5).round_().permute(1, 2, 3, 0)
         frames[done : done + len(values)] = values
         done += len(values)
@@ -249,16 +252,41 @@ def _signal(vae: AutoencoderKLLTX2Video, pixels: Tensor) -> Tensor:
     return (pixels.float().div_(127.5).sub_(1) if pixels.dtype == torch.uint8 else pixels).to(vae.dtype)
 
 
-def _decoded(vae: AutoencoderKLLTX2Video, latents: Tensor, memory: VaeMemory) -> Iterator[Tensor]:
+def _decoded(vae: AutoencoderKLLTX2Video, latents: Tensor, memory: VaeMemory, seed: int = 0) -> Iterator[Tensor]:
     """Pixels [B, 3, n, H, W] in turn; all at once if there are tiles, whose overlaps are blended."""
     mean, std = _statistics(vae)
     scaled = (latents.to(vae.device).float() * std / vae.config.scaling_factor + mean).to(vae.dtype)
-    if memory.tile is not None:
+    if isinstance(vae.decoder, LTX2VideoDiffusionDecoderModel):
+        yield _denoised(vae.decoder, scaled, seed)
+    elif memory.tile is not None:
         yield in_tiles(scaled, memory, DECODING, lambda tile: _pixels(vae, tile, memory.chunk_frames))
     elif memory.chunk_frames is not None:
         yield from decode_chunks(vae.decoder, scaled, memory.chunk_frames)
     else:
         yield vae.decoder(scaled)
+
+
+def _denoised(decoder: LTX2VideoDiffusionDecoderModel, scaled: Tensor, seed: int) -> Tensor:
+    """Pixels [B, 3, F, H, W] by diffusion, from noise that is the same on every device.
+
+    Tiles have the size that Lightricks' have, whatever memory is free: each starts from noise of its own.
+
+    Raises:
+        ShapeError: as for `check_diffusion`.
+    """
+    check_diffusion(decoder.config, LatentShape(*scaled.shape[2:]).pixels())
+    decoder.set_attn_processor(NeighbourhoodProcessor())
+    decoder.enable_tiling()
+    generator, least = torch.Generator().manual_seed(seed), decoder.config.decoder_stage5_kernel[0]
+    frames = TIME_STRIDE * (scaled.shape[2] - 1) + 1
+    if frames >= least:
+        return decoder.decode(scaled, generator=generator, return_dict=False)[0]
+    # as Lightricks does: the last stage keeps as many of the frames that were repeated behind the end as it looks at
+    stages = decoder.decoder
+    context = stages.forward_stage_4(stages.forward_stages_1_to_3(scaled), crop_trailing_ghost=False)[:, :least]
+    size = (len(scaled), stages.out_channels, context.shape[1], *(edge * SPACE_STRIDE for edge in scaled.shape[3:]))
+    noise = torch.randn(size, generator=generator, dtype=torch.float32).to(scaled)
+    return stages.denoise(context, noise, stages.default_num_inference_steps)[:, :, :frames]
 
 
 def _pixels(vae: AutoencoderKLLTX2Video, scaled: Tensor, chunk_frames: int | None) -> Tensor:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ltx_core.checkpoint.diffusion_vae import DECODER, decoder_arguments, encoder_section, is_diffusion_vae
 from ltx_core.errors import CheckpointError
 from ltx_core.shapes import AUDIO_STRIDE, SPACE_STRIDE, TIME_STRIDE
 
@@ -228,7 +229,8 @@ class Blocks(NamedTuple):
 
 
 def video_vae_arguments(config: Config) -> dict[str, Any]:
-    """Arguments of AutoencoderKLLTX2Video.
+    """Arguments of AutoencoderKLLTX2Video; where the VAE has a diffusion decoder those of its encoder, and beside them,
+    as `diffusion_decoder`, the arguments of LTX2VideoDiffusionDecoderModel.
 
     Without `spatial_padding_mode` (2.0) the encoder pads with zeros and the decoder by reflection.
 
@@ -236,30 +238,17 @@ def video_vae_arguments(config: Config) -> dict[str, Any]:
         CheckpointError: a block or a compression that these classes do not know.
     """
     section = wanted(config, "vae")
-    encoder = _blocks(wanted(section, "encoder_blocks"), "_res")
+    if is_diffusion_vae(config):
+        own = encoder_section(section)
+        made = decoder_arguments(section)
+        return _encoder_arguments(own, own["padding"]) | {"out_channels": made["out_channels"], DECODER: made}
     decoder = _blocks(wanted(section, "decoder_blocks"), "")
-    patch = wanted(section, "patch_size")
-    _check(section, encoder, patch)
     padding = section.get("spatial_padding_mode")
-    return {
-        "in_channels": section.get("in_channels", 3),
+    return _encoder_arguments(section, padding or "zeros") | {
         "out_channels": section.get("out_channels", 3),
-        "latent_channels": wanted(section, "latent_channels"),
-        "patch_size": patch,
-        "patch_size_t": 1,
         "timestep_conditioning": section.get("timestep_conditioning", False),
-        "scaling_factor": section.get("scaling_factor", 1.0),
-        "encoder_causal": True,
         "decoder_causal": section.get("causal_decoder", False),
-        "encoder_spatial_padding_mode": padding or "zeros",
         "decoder_spatial_padding_mode": padding or "reflect",
-        "spatial_compression_ratio": SPACE_STRIDE,
-        "temporal_compression_ratio": TIME_STRIDE,
-        "down_block_types": ("LTX2VideoDownBlock3D",) * len(encoder.resampling),
-        "block_out_channels": _video_widths(wanted(section, "encoder_base_channels"), encoder),
-        "layers_per_block": encoder.layers,
-        "spatio_temporal_scaling": (True,) * len(encoder.resampling),
-        "downsample_type": tuple(block.kind for block in encoder.resampling),
         "decoder_block_out_channels": _video_widths(wanted(section, "decoder_base_channels"), decoder),
         "decoder_layers_per_block": decoder.layers,
         "decoder_spatio_temporal_scaling": (True,) * len(decoder.resampling),
@@ -270,6 +259,29 @@ def video_vae_arguments(config: Config) -> dict[str, Any]:
     }
 
 
+def _encoder_arguments(section: Config, padding: str) -> dict[str, Any]:
+    """Arguments of the encoder, and of what both halves share."""
+    encoder = _blocks(wanted(section, "encoder_blocks"), "_res")
+    patch = wanted(section, "patch_size")
+    _check(section, encoder, patch)
+    return {
+        "in_channels": section.get("in_channels", 3),
+        "latent_channels": wanted(section, "latent_channels"),
+        "patch_size": patch,
+        "patch_size_t": 1,
+        "scaling_factor": section.get("scaling_factor", 1.0),
+        "encoder_causal": True,
+        "encoder_spatial_padding_mode": padding,
+        "spatial_compression_ratio": SPACE_STRIDE,
+        "temporal_compression_ratio": TIME_STRIDE,
+        "down_block_types": ("LTX2VideoDownBlock3D",) * len(encoder.resampling),
+        "block_out_channels": _video_widths(wanted(section, "encoder_base_channels"), encoder),
+        "layers_per_block": encoder.layers,
+        "spatio_temporal_scaling": (True,) * len(encoder.resampling),
+        "downsample_type": tuple(block.kind for block in encoder.resampling),
+    }
+
+
 def _blocks(listed: list[tuple[str, Mapping[str, Any]]], suffix: str) -> Blocks:
     residual, resampling = listed[::2], listed[1::2]
     kinds = {name + suffix: kind for name, kind in KINDS.items()}
@@ -277,7 +289,7 @@ def _blocks(listed: list[tuple[str, Mapping[str, Any]]], suffix: str) -> Blocks:
     if unknown or len(residual) != len(resampling) + 1:
         raise CheckpointError(
             f"the video VAE's blocks are {[name for name, _ in listed]}; res_x and one of {', '.join(kinds)} in turn "
-            "are wanted. This kind of VAE (a diffusion decoder, say) is not supported."
+            "are wanted. Give a VAE that Lightricks published for LTX-2."
         )
     return Blocks(
         layers=tuple(block["num_layers"] for _, block in residual),

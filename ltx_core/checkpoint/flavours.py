@@ -20,7 +20,8 @@ class Flavour:
 
 
 def _pack(kind: str) -> tuple[str, ...]:
-    """LTX-2.5's files, with the convolutional video VAE: the other one's diffusion decoder is not supported."""
+    """LTX-2.5's files, with the convolutional video VAE, which is lighter than the one with a diffusion decoder; that
+    one is taken from a folder that has it in its place."""
     return (
         f"diffusion_models/ltx-2.5-22b-{kind}-transformer-bf16.safetensors",
         "text_encoders/gemma4-12b-with-proj-ltx-2.5-bf16.safetensors",

@@ -21,6 +21,7 @@ PREFIXES = {
     "connectors": "model.diffusion_model.",
     "text_projection": "text_embedding_projection.",
     "video_vae": "vae.",
+    "diffusion_vae": "vae.",
     "audio_vae": "audio_vae.",
     "vocoder": "vocoder.",
 }
@@ -39,13 +40,28 @@ UNUSED = {
         "per_channel_statistics.mean-of-stds_over_std-of-means",
     )
 }
-"""Statistics that released files carry and no code reads. Nothing else is ever left out."""
+"""Statistics that released files carry and no code reads."""
+PREVIEWS = re.compile(r"decoder\.(?:coarse_|type_emb\b|.*\.coarse_)")
+"""Heads for previews in files with a diffusion decoder, which no decoding needs. Nothing else is ever left out."""
 
 _NORMS: Fragments = (("q_norm", "norm_q"), ("k_norm", "norm_k"))
 
 _STATISTICS: Fragments = (
     ("per_channel_statistics.mean-of-means", "latents_mean"),
     ("per_channel_statistics.std-of-means", "latents_std"),
+)
+
+_VIDEO_ENCODER: Fragments = (
+    ("res_blocks", "resnets"),
+    ("encoder.down_blocks.0", "encoder.down_blocks.0"),
+    ("encoder.down_blocks.1", "encoder.down_blocks.0.downsamplers.0"),
+    ("encoder.down_blocks.2", "encoder.down_blocks.1"),
+    ("encoder.down_blocks.3", "encoder.down_blocks.1.downsamplers.0"),
+    ("encoder.down_blocks.4", "encoder.down_blocks.2"),
+    ("encoder.down_blocks.5", "encoder.down_blocks.2.downsamplers.0"),
+    ("encoder.down_blocks.6", "encoder.down_blocks.3"),
+    ("encoder.down_blocks.7", "encoder.down_blocks.3.downsamplers.0"),
+    ("encoder.down_blocks.8", "encoder.mid_block"),
 )
 
 FRAGMENTS: dict[str, Fragments] = {
@@ -76,16 +92,7 @@ FRAGMENTS: dict[str, Fragments] = {
         ("audio_aggregate_embed", "audio_text_proj_in"),
     ),
     "video_vae": (
-        ("res_blocks", "resnets"),
-        ("encoder.down_blocks.0", "encoder.down_blocks.0"),
-        ("encoder.down_blocks.1", "encoder.down_blocks.0.downsamplers.0"),
-        ("encoder.down_blocks.2", "encoder.down_blocks.1"),
-        ("encoder.down_blocks.3", "encoder.down_blocks.1.downsamplers.0"),
-        ("encoder.down_blocks.4", "encoder.down_blocks.2"),
-        ("encoder.down_blocks.5", "encoder.down_blocks.2.downsamplers.0"),
-        ("encoder.down_blocks.6", "encoder.down_blocks.3"),
-        ("encoder.down_blocks.7", "encoder.down_blocks.3.downsamplers.0"),
-        ("encoder.down_blocks.8", "encoder.mid_block"),
+        *_VIDEO_ENCODER,
         ("decoder.up_blocks.0", "decoder.mid_block"),
         ("decoder.up_blocks.1", "decoder.up_blocks.0.upsamplers.0"),
         ("decoder.up_blocks.2", "decoder.up_blocks.0"),
@@ -95,6 +102,15 @@ FRAGMENTS: dict[str, Fragments] = {
         ("decoder.up_blocks.6", "decoder.up_blocks.2"),
         ("decoder.up_blocks.7", "decoder.up_blocks.3.upsamplers.0"),
         ("decoder.up_blocks.8", "decoder.up_blocks.3"),
+        *_STATISTICS,
+    ),
+    "diffusion_vae": (
+        ("decoder", "decoder.decoder"),
+        ("t_embedder.mlp.0", "t_embedder.timestep_embedder.linear_1"),
+        ("t_embedder.mlp.2", "t_embedder.timestep_embedder.linear_2"),
+        ("attn.proj", "attn.to_out.0"),
+        *_NORMS,
+        *_VIDEO_ENCODER,
         *_STATISTICS,
     ),
     "audio_vae": _STATISTICS,
@@ -156,7 +172,7 @@ def belongs_to(component: str, name: str) -> bool:
     rest = name.removeprefix(prefix)
     if component in ("transformer", "connectors"):
         return rest.startswith(CONNECTOR_PREFIXES) == (component == "connectors")
-    return rest not in UNUSED.get(component, ())
+    return rest not in UNUSED.get(component, ()) and not (component == "video_vae" and PREVIEWS.match(rest))
 
 
 @cache

@@ -5,11 +5,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLLTX2Audio, AutoencoderKLLTX2Video, LTX2VideoTransformer3DModel
+from diffusers import (
+    AutoencoderKLLTX2Audio,
+    AutoencoderKLLTX2Video,
+    LTX2VideoDiffusionDecoderModel,
+    LTX2VideoTransformer3DModel,
+)
 from diffusers.pipelines.ltx2 import LTX2Vocoder, LTX2VocoderWithBWE
 from diffusers.pipelines.ltx2.connectors import LTX2ConnectorTransformer1d
 from diffusers.pipelines.ltx2.vocoder import UpSample1d
 
+from ltx_core.checkpoint.diffusion_vae import DECODER
 from ltx_core.checkpoint.model import Model
 from ltx_core.checkpoint.read import filled
 from ltx_core.errors import CheckpointError
@@ -49,13 +55,29 @@ def load_connectors(checkpoint: Model, *, device: str, dtype: torch.dtype) -> to
 
 
 def load_video_vae(checkpoint: Model, *, device: str, dtype: torch.dtype) -> AutoencoderKLLTX2Video:
-    """The video VAE with its convolutional decoder.
+    """The video VAE. Where LTX-2.5's has a diffusion decoder, its `decoder` is a LTX2VideoDiffusionDecoderModel, whose
+    arguments its config has as `diffusion_decoder`.
 
     Raises:
         CheckpointError: as for `load_transformer`.
     """
-    arguments = checkpoint.arguments("video_vae")
-    return filled(lambda: _built(AutoencoderKLLTX2Video, arguments), checkpoint, "video_vae", device, dtype)
+    arguments = dict(checkpoint.arguments("video_vae"))
+    diffusion = arguments.pop(DECODER, None)
+
+    def build() -> AutoencoderKLLTX2Video:
+        vae: AutoencoderKLLTX2Video = _built(AutoencoderKLLTX2Video, arguments)
+        if diffusion is not None:
+            vae.decoder = _diffusion_decoder(diffusion)
+            vae.register_to_config(**{DECODER: diffusion})
+        return vae
+
+    return filled(build, checkpoint, "video_vae", device, dtype)
+
+
+def _diffusion_decoder(arguments: Mapping[str, Any]) -> LTX2VideoDiffusionDecoderModel:
+    decoder: LTX2VideoDiffusionDecoderModel = _built(LTX2VideoDiffusionDecoderModel, arguments)
+    del decoder.latents_mean, decoder.latents_std  # the VAE around it has them
+    return decoder
 
 
 def load_audio_vae(checkpoint: Model, *, device: str, dtype: torch.dtype) -> AutoencoderKLLTX2Audio:

@@ -17,6 +17,7 @@ from ltx_core.checkpoint.architecture import (
     video_vae_arguments,
     vocoder_arguments,
 )
+from ltx_core.checkpoint.diffusion_vae import is_diffusion_vae, unfused
 from ltx_core.checkpoint.keys import COMPONENTS, diffusers_name
 from ltx_core.checkpoint.stored import StoredTensor, Weight, grouped, tensors_digest
 from ltx_core.checkpoint.text_encoder import StoredTextEncoder, open_text_encoder
@@ -82,7 +83,10 @@ class Model:
         tensors = self.stored.get(component, {})
         if self.modules:
             return grouped(tensors)
-        return grouped({diffusers_name(component, name): stored for name, stored in tensors.items()})
+        diffuses = component == "video_vae" and is_diffusion_vae(self.config)
+        table = "diffusion_vae" if diffuses else component
+        found = grouped({diffusers_name(table, name): stored for name, stored in tensors.items()})
+        return unfused(found) if diffuses else found
 
     def shapes(self, component: str) -> dict[str, tuple[int, ...]]:
         """The component's shapes, once read, by the names they have in its module."""

@@ -60,8 +60,16 @@ class TensorReader:
         """A weight in the wanted dtype; fp8 is multiplied by its scale in float32 first."""
         if isinstance(weight, Nvfp4Weight):
             return self._nvfp4(weight)
+        if weight.gate is not None:
+            return self._gated(weight.values, weight.gate)
         scale = None if weight.scale is None else self._read(weight.scale, torch.float32)
         return self._read(weight.values, self.dtype, scale)
+
+    def _gated(self, stored: StoredTensor, gate: StoredTensor) -> torch.Tensor:
+        """Rows times their gates, rounded as the file stores them, as Lightricks' loader does."""
+        values, gates = self._read(stored, torch.float32), self._read(gate, torch.float32)
+        product = values * gates.view(-1, *(1 for _ in values.shape[1:]))
+        return product.to(torch_dtype(stored.path, stored.name, stored.dtype)).to(self.dtype)
 
     def as_stored(self, stored: StoredTensor) -> torch.Tensor:
         """In the dtype that it has in the file; whether numbers are finite is for the caller, who has checksums."""

@@ -83,6 +83,8 @@ class PlainWeight:
     values: StoredTensor
     scale: StoredTensor | None = None
     """One float32 number that fp8 values are multiplied by; None for a plain cast, whose scale is 1."""
+    gate: StoredTensor | None = None
+    """One number a row, that the rows are multiplied by in float32; None for most."""
 
     def __post_init__(self) -> None:
         """Raises CheckpointError if the scale is not one number in float32."""

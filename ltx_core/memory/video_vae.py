@@ -18,8 +18,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
+from ltx_core.checkpoint.diffusion_vae import DECODER
 from ltx_core.checkpoint.expected.video_vae import KERNEL, Network, Part, decoder, encoder
-from ltx_core.errors import ConfigError
+from ltx_core.errors import ConfigError, ShapeError
 from ltx_core.memory.plan import GIB, Estimate
 from ltx_core.shapes import SPACE_STRIDE, TIME_STRIDE, LatentShape, PixelShape
 
@@ -31,6 +32,14 @@ TEMPORAL_ROLL = 1
 HEADROOM = 1.2
 """Of the arithmetic over the truth at worst, and for what the allocator cannot use."""
 COLOURS = 3
+DIFFUSION_TILE = (80, 768, 768)
+"""Frames, height and width of the largest tile of a diffusion decoder: diffusers' and Lightricks'."""
+DIFFUSION_WIDTHS = 10
+"""Values of a place in its last stage at once, in widths of the model: what a block takes, its context, norm and
+modulation, query, key and value, those rotated, and the result."""
+ROTATION_BYTES = 8
+"""Of a value while positions are put on it, in float32."""
+CONVOLUTIONAL_FILE = "the pack's VAE with the convolutional decoder, ltx-2.5-video-vae-conv-bf16.safetensors"
 FLOAT32_BYTES = 4
 BATCH_PIXELS = 8 * 2**20
 """Clips smaller than this are worked on together until they reach it: 20 frames of 512x768 keep a GPU busy."""
@@ -229,16 +238,23 @@ class VaeWork:
 
     def why(self, options: VaeMemory, budget_bytes: int) -> str:
         """The cuts and the memory, in words."""
-        parts = [
-            f"{options.chunk_frames} latent frames at once" if options.chunk_frames else "",
-            f"tiles of {options.tile} pixels over {options.overlap}" if options.tile else "",
-            "one clip of a batch at a time" if options.slicing else "",
-        ]
+        if self.decodes and DECODER in self.arguments:
+            parts = [f"by diffusion, in tiles of {' x '.join(map(str, DIFFUSION_TILE))}"]
+        else:
+            parts = self._cuts(options)
         how = ", ".join(part for part in parts if part) or "whole"
         return (
             f"video VAE, {'x'.join(map(str, self.shape))}: {how}; takes "
             f"{self.estimate(options).needed_bytes / GIB:.2f} GiB, {budget_bytes / GIB:.1f} GiB are free"
         )
+
+    @staticmethod
+    def _cuts(options: VaeMemory) -> list[str]:
+        return [
+            f"{options.chunk_frames} latent frames at once" if options.chunk_frames else "",
+            f"tiles of {options.tile} pixels over {options.overlap}" if options.tile else "",
+            "one clip of a batch at a time" if options.slicing else "",
+        ]
 
     def refusal(self, least: VaeMemory, budget_bytes: int) -> str:
         """The memory that is needed at the least."""
@@ -246,6 +262,7 @@ class VaeWork:
             f"a clip of {list(self.shape)} frames, height, width needs "
             f"{self.estimate(least).needed_bytes / GIB:.1f} GiB in the video VAE at the least, and "
             f"{budget_bytes / GIB:.1f} GiB are free. Use shorter or smaller clips, or a device with more memory"
+            + (f", or {CONVOLUTIONAL_FILE}" if self.decodes and DECODER in self.arguments else "")
         )
 
     def _encoding(self, memory: VaeMemory) -> int:
@@ -256,6 +273,8 @@ class VaeWork:
         return max(peak + taken * self.item_bytes, taken * (FLOAT32_BYTES + self.item_bytes)) + _values(self.shape)
 
     def _decoding(self, memory: VaeMemory) -> int:
+        if (diffusion := self.arguments.get(DECODER)) is not None:
+            return diffusion_bytes(diffusion, self.shape, self.item_bytes)
         shape, tile, item_bytes = self.shape, _tile(self.shape, memory), self.item_bytes
         peak = self._peak(decoder_layers(self.arguments, tile.latent()), memory)
         if memory.tile is not None:
@@ -271,6 +290,35 @@ class VaeWork:
         chunk = _chunk(self.shape, memory)
         carried = 0 if chunk is None else sum(map(_carried, layers))
         return (max(_live(layer, chunk, self.copies) for layer in layers) + carried) * self.item_bytes
+
+
+def check_diffusion(arguments: Mapping[str, Any], shape: PixelShape) -> None:
+    """See that a diffusion decoder can make frames of this size.
+
+    Raises:
+        ShapeError: they are smaller than what one place of them looks at.
+    """
+    rows, columns = (kernel * SPACE_STRIDE for kernel in arguments["decoder_stage_kernels"][0][1:])
+    if shape.height < rows or shape.width < columns:
+        raise ShapeError(
+            f"the diffusion decoder of this video VAE makes frames from {columns}x{rows} on, and {shape.width}x"
+            f"{shape.height} are wanted; make them larger, or give {CONVOLUTIONAL_FILE}"
+        )
+
+
+def diffusion_bytes(arguments: Mapping[str, Any], shape: PixelShape, item_bytes: int) -> int:
+    """The peak of a diffusion decoder beyond its weights: the last stage on the largest tile, with the pixels that are
+    done beside it. `arguments` are those of diffusers' class.
+
+    Raises:
+        ShapeError: as for `check_diffusion`.
+    """
+    check_diffusion(arguments, shape)
+    frames, height, width = (min(edge, most) for edge, most in zip(shape, DIFFUSION_TILE, strict=True))
+    places = frames * height * width // arguments["patch_size"] ** 2
+    channels = arguments["decoder_stage_channels"][-1]
+    work = places * channels * (DIFFUSION_WIDTHS * item_bytes + ROTATION_BYTES)
+    return work + _values(shape) * (2 * FLOAT32_BYTES + item_bytes)
 
 
 def _tile(shape: PixelShape, memory: VaeMemory) -> PixelShape:

@@ -68,7 +68,7 @@ def decode(
     Raises:
         ShapeError: the latents are not those of this request.
     """
-    frames = decode_video(vae, latents.video, memory=memory).cpu()
+    frames = decode_video(vae, latents.video, memory=memory, seed=request.seed).cpu()
     wanted = [request.num_frames, request.height, request.width, 3]
     if list(frames.shape) != wanted:
         raise ShapeError(f"decoded frames are {list(frames.shape)}; the request wants {wanted}. Delete its latents.")

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from ltx_core.checkpoint.diffusion_vae import DECODER
+from ltx_core.checkpoint.expected.diffusion_decoder import diffusion_decoder
 from ltx_core.checkpoint.expected.tree import Tree, affine, convolution, known
 from ltx_core.errors import CheckpointError
 
@@ -180,15 +182,16 @@ def decoder(arguments: Mapping[str, Any]) -> Network:
 
 
 def video_vae(arguments: Mapping[str, Any]) -> Tree:
-    """AutoencoderKLLTX2Video.
+    """AutoencoderKLLTX2Video, its decoder replaced where there is a `diffusion_decoder`.
 
     Raises:
         CheckpointError: as for `encoder` and `decoder`.
     """
     statistics = (known(EncoderSizes, arguments).latent_channels,)
+    diffuses = arguments.get(DECODER)
     return {
         "encoder": encoder(arguments).tree(),
-        "decoder": decoder(arguments).tree(),
+        "decoder": decoder(arguments).tree() if diffuses is None else diffusion_decoder(diffuses),
         "latents_mean": statistics,
         "latents_std": statistics,
     }
