@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import LTX2VideoDiffusionDecoderModel
 from diffusers.models.autoencoders.ltx2_diffusion_decoder import LTX2VideoVaeNeighborhoodAttention
 from diffusers.pipelines.ltx2 import LTX2VideoDiffusionDecodePipeline
 
 from ltx_core.autoencoder.neighbourhood import NeighbourhoodProcessor
 from ltx_core.autoencoder.video import decode_pixels, decode_video, encode_pixels
 from ltx_core.checkpoint.complete import check_model
+from ltx_core.checkpoint.expected.diffusion_decoder import diffusion_decoder
+from ltx_core.checkpoint.expected.tree import flat
 from ltx_core.checkpoint.load import load_video_vae
 from ltx_core.checkpoint.source import open_model
 from ltx_core.errors import CheckpointError, ShapeError
@@ -103,3 +106,12 @@ def test_the_memory_of_decoding_has_a_largest_tile(packs: dict[str, Any]) -> Non
     grown = 3 * 120 * 1024 * 1536 * 10
     assert sizes[2] - sizes[1] == grown, "only the pixels that are done"
     assert "by diffusion, in tiles of 80 x 768 x 768" in small.why(next(iter(small.ways())), 2**40)
+
+
+def test_tensors_of_the_published_decoder_by_arithmetic() -> None:
+    """The class's defaults are the published sizes."""
+    with torch.device("meta"):
+        module = LTX2VideoDiffusionDecoderModel()
+    del module.latents_mean, module.latents_std
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    assert flat(diffusion_decoder(module.config)) == wanted
