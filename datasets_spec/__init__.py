@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datasets_spec.quarantine import QuarantineReason as QuarantineReason
     from datasets_spec.record import Record as Record
     from datasets_spec.record import location as location
+    from datasets_spec.rows import Caption as Caption
     from datasets_spec.rows import Checkpoint as Checkpoint
     from datasets_spec.rows import Clip as Clip
     from datasets_spec.rows import Frames as Frames
@@ -36,7 +37,7 @@ _MODULES = {
     "manifest": ("Manifest", "rows_digest", "write_manifest"),
     "quarantine": ("Quarantined", "QuarantineReason"),
     "record": ("Record", "location"),
-    "rows": ("Checkpoint", "Clip", "Frames", "Latent", "Media", "Published", "Registered", "Render", "Text"),
+    "rows": ("Caption", "Checkpoint", "Clip", "Frames", "Latent", "Media", "Published", "Registered", "Render", "Text"),
     "spec": ("AudioSpec", "CaptionSpec", "DatasetSpec", "VideoSpec"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

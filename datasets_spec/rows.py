@@ -174,6 +174,20 @@ class Clip(Record):
         return self.audio in ("voiced", "other", "silent")
 
 
+class Caption(Record):
+    """The caption of a clip whose file has none."""
+
+    KEY: ClassVar[str] = "clip_id"
+
+    clip_id: str = Field(description="The clip.")
+    caption: str = Field(description="The caption, exactly as it will be embedded.")
+    variants: list[str] = Field(default=[], description="Further captions; each sample draws one of all.")
+    text: str = Field(description="The text as it stands in the file, of which captions are made.")
+    text_file: str = Field(description="File of that text, relative to the workspace.")
+    author: Literal["model", "person"] = Field(description="Writer of the text. What a person wrote is kept.")
+    is_cut: bool = Field(default=False, description="True if the model's answer was longer than it may be.")
+
+
 class Text(Record):
     """One distinct caption or prompt, embedded."""
 

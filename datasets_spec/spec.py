@@ -205,6 +205,11 @@ class CaptionSpec(SpecModel):
         description="Number of random orders of a caption's comma-separated tags that are variants beside the written "
         "order. Each is embedded once, so text features take as many times more space.",
     )
+    missing: Literal["quarantine", "model"] = Field(
+        default="quarantine",
+        description="With `textfile`, for a file that has no caption: quarantine it, or let the stage `caption` write "
+        "one for each of its clips.",
+    )
     dropout: float | None = Field(
         default=None,
         ge=0,
@@ -354,6 +359,11 @@ class DatasetSpec(SpecModel):
             raise ValueError(
                 f"dataset {self.id!r} has captions.lines 'variants' and caption_strategy {self.caption_strategy!r}, "
                 f"which gives one line; use `textfile`, or leave captions.lines out."
+            )
+        if self.captions.missing == "model" and self.caption_strategy != "textfile":
+            raise ValueError(
+                f"dataset {self.id!r} has captions.missing 'model' and caption_strategy {self.caption_strategy!r}, "
+                f"which gives every file a caption; use `textfile`, or leave captions.missing out."
             )
         trigger, prompt = self.captions.trigger, self.instance_prompt or TRIGGER_MARKER
         if trigger is not None and self.captions.trigger_place == "marker" and TRIGGER_MARKER not in prompt:

@@ -23,6 +23,7 @@ from ltx_core.hub.repository import absolute_location
 from ltx_core.training.config import TrainSettings
 from tasks.runtime.shared import ConfigModel, Shared
 from tasks.runtime.workspace import Workspace
+from tasks.stages.caption import CaptionConfig
 from tasks.stages.embed_frames import EmbedFramesConfig
 from tasks.stages.embed_text import EmbedTextConfig
 from tasks.stages.encode_latents import EncodeLatentsConfig
@@ -84,6 +85,9 @@ with warnings.catch_warnings():
         workspace: Path = Field(default=Path("workspace"), description="Folder for results, caches and tracking data.")
         probe: ProbeConfig = Field(default=ProbeConfig(), description="Finding and reading media.")
         split: SplitConfig = Field(default=SplitConfig(), description="Cutting clips.")
+        caption: CaptionConfig = Field(
+            default=CaptionConfig(), description="Captions by a model; only with `datasets[].captions.missing: model`."
+        )
         embed_text: EmbedTextConfig = Field(default=EmbedTextConfig(), description="Text features.")
         encode_latents: EncodeLatentsConfig = Field(default=EncodeLatentsConfig(), description="VAE latents.")
         embed_frames: EmbedFramesConfig = Field(
@@ -100,6 +104,21 @@ with warnings.catch_warnings():
                 raise ValueError(
                     f"embed_frames.{named[0]} is set but train_lora.crepa is not, so that no frame is embedded; set "
                     f"train_lora.crepa ({{}} for its defaults), or leave it out"
+                )
+            return self
+
+        @model_validator(mode="after")
+        def _captions_are_wanted(self) -> Self:
+            asking = [dataset.id for dataset in self.datasets if dataset.captions.missing == "model"]
+            if asking and self.caption.model is None:
+                raise ValueError(
+                    f"dataset {asking[0]!r} has captions.missing 'model' and caption.model is not set; set it to a "
+                    f"model of images and text: a folder, or a repository on the hub"
+                )
+            if not asking and (named := self.caption.named()):
+                raise ValueError(
+                    f"caption.{named[0]} is set and no dataset has captions.missing: model, so that no caption is "
+                    f"written; set that, or leave it out"
                 )
             return self
 

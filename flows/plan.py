@@ -107,7 +107,7 @@ def plan(
     for planned in _decided(config, selection, shared, sections, done, progress):
         stage = planned.stage
         run = replace(as_configured(stage, config), shared=shared, inputs=done)
-        readable = planned.will_run and (bool(sections) or not stage.needs_weights)
+        readable = planned.will_run and (bool(sections) or not _is_pending(stage, config))
         memory = stage.memory(run) if readable else ()
         yield replace(planned, notices=tuple(stage.warnings(run)), memory=tuple(memory))
 
@@ -131,7 +131,7 @@ def _decided(
         if waits := [name for name in needs if name not in done]:
             yield PlannedStage(stage, None, True, f"after {', '.join(waits)}")
             continue
-        if not sections and stage.needs_weights:
+        if not sections and _is_pending(stage, config):
             yield PlannedStage(stage, None, True, "after the download")
             continue
         run = StageRun(
@@ -148,6 +148,11 @@ def _decided(
             done[stage.name] = stage.manifest(workspace.stage(stage.name, decision.key))
         why = "forced" if forced else decision.why
         yield PlannedStage(stage, decision.key, forced or not decision.reusable, why)
+
+
+def _is_pending(stage: Stage[Any, Any], config: RunConfig) -> bool:
+    """Return whether a stage, while something is still to be downloaded, waits for that."""
+    return stage.needs_weights or bool(stage.downloads(as_configured(stage, config)))
 
 
 def latest_manifest(stage: Stage[Any, Any], workspace: Workspace) -> Manifest[Any] | None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from datasets_spec import Clip
 from datasets_spec.manifest import rows_digest
 from flows.config import RunConfig
 from flows.report.record import flat_settings, record_before, run_label
@@ -232,7 +231,7 @@ def _mirror(config: RunConfig, key: str, name: str, say: Say) -> WandbMirror | N
 
 def footage_of(config: RunConfig, summary: FinishedRun) -> list[tuple[str, str, str]]:
     """Name, digest and source of each dataset; named after its folder, and its id where two folders have one name."""
-    clips: list[Clip] = list(summary.manifest("split") or ())
+    clips = summary.clips or []
     names = Counter(dataset.instance_data_dir.name for dataset in config.datasets)
     found = []
     for dataset in config.datasets:

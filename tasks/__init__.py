@@ -4,6 +4,7 @@ from typing import Any
 
 from ltx_core.errors import ConfigError
 from tasks.runtime.stage import Stage
+from tasks.stages.caption import CaptionClips
 from tasks.stages.embed_frames import EmbedFrames
 from tasks.stages.embed_text import EmbedText
 from tasks.stages.encode_latents import EncodeLatents
@@ -17,6 +18,7 @@ from tasks.stages.train_lora import TrainLora
 STAGES: tuple[Stage[Any, Any], ...] = (
     Probe(),
     Split(),
+    CaptionClips(),
     EmbedText(),
     EncodeLatents(),
     EmbedFrames(),

@@ -27,10 +27,9 @@ BUCKET_HEADERS = ("bucket", "clips", "held out", "seconds")
 
 def dataset_section(config: RunConfig, summary: FinishedRun, page: Path, advance: Advance) -> Section | None:
     """Datasets, buckets and clips; None for a run that reads no clips."""
-    manifest = summary.manifest("split")
-    if manifest is None:
+    rows = summary.clips
+    if rows is None:
         return None
-    rows: list[Clip] = list(manifest)
     shown = previews(rows, summary, advance)
     parts = [
         table(DATASET_HEADERS, _dataset_rows(config, rows)),

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from datasets_spec import Checkpoint, Manifest, Quarantined, Registered
+from datasets_spec import Checkpoint, Clip, Manifest, Quarantined, Registered
 from flows.config import RunConfig
 from flows.listeners import spoken
 from ltx_core.report.page import Badge, Cell
@@ -16,6 +16,7 @@ from ltx_core.training.plan_settings import most_ranks
 from tasks.runtime.device import visible_gpus
 from tasks.runtime.execute import read_quarantine
 from tasks.runtime.launch import StageResult
+from tasks.stages.parts.caption_texts import captioned
 from tasks.stages.render.jobs import final_checkpoint
 
 STAGE_HEADERS = (
@@ -112,8 +113,13 @@ class FinishedRun:
     @property
     def num_clips(self) -> int | None:
         """Clips that are trained on or held out."""
-        manifest = self.manifest("split")
-        return None if manifest is None else len(manifest)
+        return None if self.clips is None else len(self.clips)
+
+    @cached_property
+    def clips(self) -> list[Clip] | None:
+        """The clips with their captions; None for a run that reads none."""
+        found = {name: manifest for name in ("split", "caption") if (manifest := self.manifest(name)) is not None}
+        return captioned(found) if "split" in found else None
 
     def gpu_hours(self, result: StageResult) -> float:
         """Hours in which a stage had GPUs to itself in this run, times their number."""

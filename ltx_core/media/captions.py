@@ -1,12 +1,13 @@
 """The captions of a media file: from a text beside it, its name or its dataset, with a trigger word and variants."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
 
 from datasets_spec.quarantine import QuarantineReason
 from datasets_spec.spec import TRIGGER_MARKER, CaptionSpec, DatasetSpec
+from ltx_core.errors import ConfigError
 from ltx_core.io.digest import text_digest
 from ltx_core.io.regular import open_regular
 from ltx_core.media.errors import MediaError
@@ -16,18 +17,32 @@ MAX_BYTES = 2**20
 
 
 def read_captions(path: Path, dataset: DatasetSpec) -> tuple[str, ...]:
-    """Return the captions of the media file `path`, each one line, exactly as they will be embedded, without
-    repetitions; the first is the one that prompts and the eval loss use.
+    """Return the captions of the media file `path`, as `captions_of` makes them.
 
     `textfile` reads NAME.txt beside the file, `filename` takes the name without its suffix, with underscores and
-    dashes for spaces, `instanceprompt` gives every file the same words. Runs of white space become one space.
+    dashes for spaces, `instanceprompt` gives every file the same words.
 
     Raises:
         MediaError: NO_CAPTION, there is none or it is empty; BAD_CAPTION, it cannot be read as UTF-8, or it has a place
             for a trigger word and the dataset has no such word.
     """
+    return captions_of(*_written(path, dataset), dataset)
+
+
+def captions_of(text: str, origin: str, dataset: DatasetSpec) -> tuple[str, ...]:
+    """Return the captions that a text holds, each one line, exactly as they will be embedded, without repetitions; the
+    first is the one that prompts and the eval loss use. Runs of white space become one space.
+
+    Args:
+        text: Of a file, or of a name.
+        origin: Name of its file, for messages.
+        dataset: Says what is made of it.
+
+    Raises:
+        MediaError: NO_CAPTION, the text is empty; BAD_CAPTION, it has a place for a trigger word and the dataset has no
+            such word.
+    """
     spec = dataset.captions
-    text, origin = _written(path, dataset)
     lines = text.splitlines() if spec.lines == "variants" else [text]
     written = [caption for line in lines if (caption := " ".join(line.split()))]
     if not written:
@@ -42,6 +57,20 @@ def read_captions(path: Path, dataset: DatasetSpec) -> tuple[str, ...]:
         )
     orders = (order for caption in written for order in tag_orders(caption, spec.tag_shuffles))
     return tuple(dict.fromkeys(with_trigger(caption, spec) for caption in orders))
+
+
+def check_trigger(dataset: DatasetSpec, captions: Iterable[str]) -> None:
+    """See that the trigger word of a dataset, if it has one, is in some of its captions.
+
+    Raises:
+        ConfigError: it is in none.
+    """
+    trigger, written = dataset.captions.trigger, list(captions)
+    if trigger is not None and written and not any(trigger in caption for caption in written):
+        raise ConfigError(
+            f"dataset {dataset.id!r} has captions.trigger {trigger!r}, and no caption has {TRIGGER_MARKER}; write it "
+            f"into the captions, or set captions.trigger_place: front"
+        )
 
 
 def with_trigger(caption: str, spec: CaptionSpec) -> str:
@@ -66,7 +95,7 @@ def tag_orders(caption: str, count: int) -> Iterator[str]:
 def _written(path: Path, dataset: DatasetSpec) -> tuple[str, str]:
     """The text that captions are made of, and where it is from."""
     if dataset.caption_strategy == "textfile":
-        return _read_text(caption_file(path)), str(caption_file(path))
+        return read_text(caption_file(path)), str(caption_file(path))
     if dataset.caption_strategy == "filename":
         return path.stem.replace("_", " ").replace("-", " "), f"the name of {path}"
     return str(dataset.instance_prompt), "`instance_prompt`"
@@ -79,7 +108,12 @@ def caption_file(path: Path) -> Path:
     return next(found, path.with_suffix(".txt"))
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a caption's file.
+
+    Raises:
+        MediaError: NO_CAPTION, there is no such file; BAD_CAPTION, it is no text in UTF-8, or cannot be read.
+    """
     try:
         with open_regular(path) as file:
             data = file.read(MAX_BYTES + 1)
@@ -91,8 +125,8 @@ def _read_text(path: Path) -> str:
     except FileNotFoundError as error:
         raise MediaError(
             QuarantineReason.NO_CAPTION,
-            f"{path} does not exist; with `textfile` every media file has a caption beside it. Write it, or choose "
-            f"another caption_strategy.",
+            f"{path} does not exist; with `textfile` every media file has a caption beside it. Write it, choose "
+            f"another caption_strategy, or let a model write it (captions.missing: model).",
         ) from error
     except UnicodeDecodeError as error:
         raise MediaError(

@@ -42,9 +42,13 @@ def keyed(clip: Clip, crop: str = CROP) -> str:
     return text_digest(own, *parts) if parts else own
 
 
+MIRRORED = "~mirrored"
+"""Ends the id of a mirrored twin."""
+
+
 def mirrored(clip: Clip) -> Clip:
     """The same clip with left and right exchanged, which is a clip of its own."""
-    made = clip.model_copy(update={"clip_id": f"{clip.clip_id}~mirrored", "is_mirrored": True})
+    made = clip.model_copy(update={"clip_id": f"{clip.clip_id}{MIRRORED}", "is_mirrored": True})
     return made.model_copy(update={"clip_key": keyed(made)})
 
 

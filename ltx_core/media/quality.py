@@ -65,7 +65,8 @@ LOUDNESS_DB = 1.5
 
 
 def mark_duplicates(clips: Sequence[Clip]) -> tuple[list[Clip], list[Quarantined]]:
-    """Clips to keep, sorted by `clip_id`, and those that repeat an earlier one from a file of other bytes.
+    """Clips to keep, sorted by `clip_id`, and those that repeat an earlier one from a file of other bytes, or one that
+    has a caption while they have none.
 
     A repeat has the same perceptual hash of its middle frame, the same shape, and nearly the same figures. Files of
     equal bytes are no duplicates here: the user put them there twice, and they share their latents.
@@ -73,7 +74,7 @@ def mark_duplicates(clips: Sequence[Clip]) -> tuple[list[Clip], list[Quarantined
     kept: list[Clip] = []
     repeats: list[Quarantined] = []
     by_hash: dict[str, list[Clip]] = defaultdict(list)
-    for clip in sorted(clips, key=lambda clip: clip.clip_id):
+    for clip in sorted(clips, key=lambda clip: (not clip.caption, clip.clip_id)):  # a caption that is written wins
         first = next((other for other in by_hash[clip.perceptual_hash] if _repeats(clip, other)), None)
         if first is None:
             kept.append(clip)
@@ -81,7 +82,7 @@ def mark_duplicates(clips: Sequence[Clip]) -> tuple[list[Clip], list[Quarantined
         else:
             detail = f"shows the same as {first.clip_id}, which is kept; each scene is wanted once. Remove one of them."
             repeats.append(quarantined_clip(clip, QuarantineReason.DUPLICATE, detail))
-    return kept, repeats
+    return sorted(kept, key=lambda clip: clip.clip_id), repeats
 
 
 def _repeats(clip: Clip, other: Clip) -> bool:

@@ -66,7 +66,7 @@ def open_encoder(folder: Path) -> StoredEncoder:
         ) from error
     if config.get("model_type") != MODEL_TYPE:
         raise CheckpointError(f"{folder} holds a {config.get('model_type')} model; {MODEL_TYPE} is wanted")
-    weights = _weight_files(folder)
+    weights = weight_files(folder)
     stored = tensors_of(*weights).items()
     body = {name.removeprefix(BODY): tensor for name, tensor in stored if not name.startswith(HEAD)}
     return StoredEncoder(folder, config, (config_file, *weights), body)
@@ -91,7 +91,12 @@ def encoder_identity(encoder: StoredEncoder, memo: DigestMemo) -> str:
     return text_digest(*(part for path in encoder.files for part in (path.name, memo.of_weights(path))))
 
 
-def _weight_files(folder: Path) -> tuple[Path, ...]:
+def weight_files(folder: Path) -> tuple[Path, ...]:
+    """Files of a folder's weights: those of its index, or one.
+
+    Raises:
+        CheckpointError: one is missing.
+    """
     index, whole = folder / "model.safetensors.index.json", folder / "model.safetensors"
     found = shards(index) if index.is_file() and not whole.is_file() else (whole,)
     if missing := [path.name for path in found if not path.is_file()]:

@@ -100,6 +100,8 @@ def _decision(run: StageRun[Any], identity: Mapping[str, Any], key: str) -> Deci
         return Decision(key, identity, reusable=False, why=_why(run.stage, folder, identity, run.workspace))
     if damage := next(find_damage(run.stage, folder, run.workspace, run.memo), None):
         return Decision(key, identity, reusable=False, why=damage.problem, stale=True)
+    if outdated := run.stage.outdated(run, manifest):
+        return Decision(key, identity, reusable=False, why=outdated, stale=True)
     if not read_summary(manifest).settled:
         return Decision(key, identity, reusable=False, why=UNSETTLED, stale=True)
     return Decision(key, identity, reusable=True, why="unchanged")

@@ -208,9 +208,10 @@ class Stage(Generic[ConfigT, RowT]):
     3. `downloads`, which asks the hub and fetches nothing: `plan` tells the sizes.
     4. `prepare`, which fetches: only a run does.
     5. `observe`, once all files are here: the stage's key.
-    6. `memory`, once the stages before are decided too: it may read what they made.
-    7. `warnings`, in a plan, whatever is still to be downloaded, and again when the body starts.
-    8. `run`, the body.
+    6. `outdated`, of a finished result with that key.
+    7. `memory`, once the stages before are decided too: it may read what they made.
+    8. `warnings`, in a plan, whatever is still to be downloaded, and again when the body starts.
+    9. `run`, the body.
     """
 
     name: ClassVar[str]
@@ -281,6 +282,11 @@ class Stage(Generic[ConfigT, RowT]):
         """Facts outside that the result depends on besides options and inputs, as JSON; none for a stage that reads
         only its inputs. Files are known by `run.memo`."""
         return {}
+
+    def outdated(self, run: StageRun[ConfigT], manifest: Manifest[RowT]) -> str | None:
+        """Why a finished result must be made again though all that it is named by is the same: a file that the stage
+        keeps for people elsewhere is not what the rows say; None if it need not."""
+        return None
 
     def memory(self, run: StageRun[ConfigT]) -> Sequence[str]:
         """Lines for the plan: what the stage will take of the GPU and of the host, and how it keeps within; or what it

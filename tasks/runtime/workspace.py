@@ -8,7 +8,7 @@ from ltx_core.io.digest import DigestMemo
 from ltx_core.io.json_file import read_json, write_json
 from ltx_core.progress import SILENT, Progress
 
-OWN = ("cache", "mlartifacts", "pool", "runs", "stages")
+OWN = ("cache", "captions", "mlartifacts", "pool", "runs", "stages")
 """Folders of a workspace. Nothing in them is anybody's footage."""
 STORE_FILE = "pool.json"
 """In a stage's folder: the store's folder that its items lie in, so that nothing there is deleted before it is done."""
@@ -46,6 +46,16 @@ class Workspace:
     def compared(self) -> Path:
         """What 8 bits lose of transformers, a small file for each transformer and precision; never garbage."""
         return self.pool / "low_precision"
+
+    @property
+    def captions(self) -> Path:
+        """Captions that a model wrote, a text file for each clip, for people to edit; never garbage."""
+        return self.root / "captions"
+
+    @property
+    def caption_store(self) -> Path:
+        """A model's answers about clips, and the texts that were written of them; never garbage."""
+        return self.root / "pool" / "captions"
 
     @property
     def compiled(self) -> Path:

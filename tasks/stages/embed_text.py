@@ -17,6 +17,7 @@ from tasks.runtime.device import loading, planned_card
 from tasks.runtime.shared import PromptConfig
 from tasks.runtime.stage import Observed, Outcome, Stage, StageRun
 from tasks.runtime.weights import component_identities
+from tasks.stages.parts.caption_texts import captioned
 from tasks.stages.parts.encode_missing import EncodedItem, Refused, ShardConfig, encode_missing, stored_at
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class EmbedText(Stage[EmbedTextConfig, Text]):
     items = "text/*/*.tar"
     config = EmbedTextConfig
     needs = ("split",)
+    uses = ("caption",)
     makes = Text
     version = 2
     device = "gpu"
@@ -77,7 +79,7 @@ class EmbedText(Stage[EmbedTextConfig, Text]):
     def run(self, run: StageRun[EmbedTextConfig]) -> Outcome:
         """Features of each distinct text."""
         encoder = text_digest(*_weights(run).values(), run.config.dtype, run.version)
-        captions = {caption for clip in run.inputs["split"] for caption in clip.captions}
+        captions = {caption for clip in captioned(run.inputs) for caption in clip.captions}
         texts = sorted(captions | prompt_texts(run.shared.prompts))
         keys = {text: text_digest(encoder, text) for text in texts}
         samples = encode_missing(

@@ -17,6 +17,7 @@ from ltx_core.store.shards import Entry
 from tasks.runtime.device import loading, planned_card
 from tasks.runtime.stage import AUTOENCODERS, DECODING, Observed, Outcome, Stage, StageRun
 from tasks.runtime.weights import component_identities
+from tasks.stages.parts.caption_texts import captioned
 from tasks.stages.parts.encode_missing import (
     ClipShardConfig,
     EncodedItem,
@@ -76,6 +77,7 @@ class EncodeLatents(Stage[EncodeLatentsConfig, Latent]):
     items = "latents/*/*.tar"
     config = EncodeLatentsConfig
     needs = ("split",)
+    uses = ("caption",)
     makes = Latent
     version = 2
     subjects = (DECODING, AUTOENCODERS)
@@ -111,7 +113,7 @@ class EncodeLatents(Stage[EncodeLatentsConfig, Latent]):
         config = run.config
         tiles = [f"tiles of {config.tile_size} over {config.tile_overlap}"] if config.tile_size else []
         vaes = text_digest(*_vaes(run).values(), config.dtype, run.version, *tiles)
-        clips: list[Clip] = list(run.inputs["split"])
+        clips = captioned(run.inputs)
         keys = {clip.clip_id: text_digest(vaes, clip.clip_key) for clip in clips}
         folder = run.workspace.pool / "latents" / vaes[:16]
         return encode_missing_clips(run, folder, keys, clips, partial(_encode, run), partial(_row, run=run), fits=_fits)

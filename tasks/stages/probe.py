@@ -3,17 +3,16 @@
 import dataclasses
 import operator
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from datasets_spec import Clip, DatasetSpec, Media, Quarantined, QuarantineReason
 from datasets_spec.rows import is_still
-from datasets_spec.spec import TRIGGER_MARKER
-from ltx_core.errors import ConfigError
 from ltx_core.io.digest import changed, text_digest
 from ltx_core.io.regular import one_line, shown_name
 from ltx_core.media.audio import has_sound
-from ltx_core.media.captions import caption_file, read_captions
+from ltx_core.media.captions import caption_file, check_trigger, read_captions
 from ltx_core.media.clip import check_mask, check_reference, keyed
 from ltx_core.media.errors import MediaError
 from ltx_core.media.find import OTHER_IMAGES, is_image
@@ -121,7 +120,9 @@ class Probe(Stage[ProbeConfig, Media]):
                 quarantined.append(_verdict(source, error))
         run.progress.advance(len(sources), len(sources), "files")
         for dataset in run.shared.datasets:
-            _check_trigger(dataset, [row for row in rows if row.dataset == dataset.id])
+            if dataset.captions.missing != "model":  # else the stage `caption` sees all captions
+                own = (row.captions for row in rows if row.dataset == dataset.id)
+                check_trigger(dataset, chain.from_iterable(own))
         return Outcome(
             rows=rows,
             quarantined=quarantined,
@@ -170,31 +171,22 @@ def _info(source: Source, looks: Mapping[str, Look]) -> MediaInfo:
 
 
 def _captions(source: Source) -> tuple[str, ...]:
-    """The captions, of the bytes that were found.
+    """The captions, of the bytes that were found; an empty one where a model is to write it for each clip.
 
     Raises:
-        MediaError: there is none, or it cannot be read.
+        MediaError: there is none and none will be, or it cannot be read.
         ChangedError: its file is edited at this moment.
     """
     dataset = source.dataset
-    captions = read_captions(source.path, dataset)
+    try:
+        captions = read_captions(source.path, dataset)
+    except MediaError as error:
+        if error.reason is not QuarantineReason.NO_CAPTION or dataset.captions.missing != "model":
+            raise
+        captions = ("",)
     if caption_digest(dataset, source.path) != source.caption_digest:
         raise changed(caption_file(source.path))
     return captions
-
-
-def _check_trigger(dataset: DatasetSpec, rows: Sequence[Media]) -> None:
-    """See that the trigger word of a dataset is in some caption.
-
-    Raises:
-        ConfigError: it is in none.
-    """
-    trigger = dataset.captions.trigger
-    if trigger is not None and rows and not any(trigger in caption for row in rows for caption in row.captions):
-        raise ConfigError(
-            f"dataset {dataset.id!r} has captions.trigger {trigger!r}, and no caption has {TRIGGER_MARKER}; write it "
-            f"into the captions, or set captions.trigger_place: front"
-        )
 
 
 def _row(source: Source, info: MediaInfo, captions: Sequence[str]) -> Media:

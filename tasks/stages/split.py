@@ -242,6 +242,11 @@ def _hold_out(clips: Sequence[Clip], shared: Shared) -> list[Clip]:
     return [c for name, group in by_dataset.items() for c in assign_splits(group, shared.dataset(name).eval_fraction)]
 
 
+def says_a_side(captions: Sequence[str]) -> bool:
+    """Return whether captions would be wrong of a mirrored clip."""
+    return any(SIDES.search(caption) for caption in captions)
+
+
 def _with_mirrored(clips: Sequence[Clip], run: StageRun[SplitConfig]) -> list[Clip]:
     """The clips, each followed by its mirrored twin if its dataset wants that."""
     made: list[Clip] = []
@@ -250,7 +255,7 @@ def _with_mirrored(clips: Sequence[Clip], run: StageRun[SplitConfig]) -> list[Cl
         made.append(clip)
         if run.shared.dataset(clip.dataset).flip == "none" or clip.split == "eval":
             continue
-        if any(SIDES.search(caption) for caption in clip.captions):
+        if says_a_side(clip.captions):
             sided[clip.dataset] += 1
         else:
             made.append(mirrored(clip))
@@ -312,6 +317,7 @@ def _is_broken(found: tuple[AudioKind, float]) -> bool:
 
 
 THUMBNAILS = 5
+NO_CAPTION_YET = "(no caption yet: the stage `caption` writes one)"
 
 
 def draw_contact_sheets(clips: Sequence[Clip], rates: Mapping[str, float], run: StageRun[SplitConfig]) -> None:
@@ -344,4 +350,5 @@ def _label(clip: Clip, usual_rate: float) -> str:
     changed = resampled(usual_rate, clip.frame_rate, clip_seconds(clip)) if clip.phase_seconds == 0 else ""
     more = f"  (and {len(clip.variants)} variants)" if clip.variants else ""
     rate = "one frame" if clip.num_frames == 1 else f"{clip.frame_rate:g} fps" + (f" ({changed})" if changed else "")
-    return f"{clip.clip_id}  {clip.bucket}  {rate}  {sound}  motion {clip.motion:.3f}  |  {clip.caption}{more}"
+    caption = clip.caption or NO_CAPTION_YET
+    return f"{clip.clip_id}  {clip.bucket}  {rate}  {sound}  motion {clip.motion:.3f}  |  {caption}{more}"

@@ -21,8 +21,8 @@ from ltx_core.tiny.write import CHECKPOINT_NAME, Miniature
 from tasks import STAGES, stage_named
 from tests.stages.bench import perform
 
-COVERED = tuple(stage for stage in STAGES if stage.name not in ("embed_frames", "publish"))
-"""The stages of a run without CREPA, and without a repository to publish to."""
+COVERED = tuple(stage for stage in STAGES if stage.name not in ("caption", "embed_frames", "publish"))
+"""The stages of a run whose clips have captions, without CREPA, and without a repository to publish to."""
 FOOTAGE = ("ball_rolls.mp4", "bar_turns.mp4", "face_talks.mp4", "squares_cross.mp4", "empty.mp4")
 """Small files: four of which one is held out, and one to set aside."""
 FOLDER = "footage"

@@ -32,17 +32,19 @@ def footage(written_once: WriteOnce) -> Path:
 
 @pytest.fixture(scope="session")
 def model(written_once: WriteOnce) -> Path:
-    """The miniature model: `checkpoint.safetensors`, the text encoder in `gemma`, and a vision encoder in `dinov2`. Do
-    not change it."""
+    """The miniature model: `checkpoint.safetensors`, the text encoder in `gemma`, a vision encoder in `dinov2`, and a
+    model that writes captions in `captioner`. Do not change it."""
 
     def write(folder: Path) -> None:
         from ltx_core.tiny.gemma import write_gemma
         from ltx_core.tiny.model import write_checkpoint
+        from tests.captioner import write_captioner
         from tests.vision import write_dinov2
 
         write_checkpoint(folder / "checkpoint.safetensors", "2.0", 0)
         write_gemma(folder / "gemma", 0)
         write_dinov2(folder / "dinov2")
+        write_captioner(folder / "captioner")
 
     return written_once("model", write)
 
@@ -66,6 +68,25 @@ def finished(empty: Bench, written_once: WriteOnce) -> Bench:
 def results(finished: Bench) -> Results:
     """What the stages made there."""
     return finished.run(EVERY_STAGE[-1])
+
+
+@pytest.fixture(scope="session")
+def captioned(empty: Bench, model: Path, written_once: WriteOnce) -> Bench:
+    """A workspace up to the captions of footage with a clip that has none beside its file. Do not change it."""
+
+    def write(folder: Path) -> None:
+        copied(empty.footage, folder / "footage")
+        (folder / "footage" / f"{SCENES[-1]}.txt").unlink()
+        _captioned(empty, model, folder, "workspace").run("caption")
+
+    return _captioned(empty, model, written_once("captioned", write), "workspace")
+
+
+def _captioned(empty: Bench, model: Path, folder: Path, workspace: str) -> Bench:
+    options = {"model": str(model / "captioner"), "dtype": "fp32", "max_tokens": 12, "frames": 2}
+    wanted = {f"caption__{name}": value for name, value in options.items()}
+    bench = empty.but(footage=folder / "footage", workspace=folder / workspace)
+    return bench.set(**wanted, datasets__0__captions={"missing": "model"})
 
 
 @dataclass(frozen=True)

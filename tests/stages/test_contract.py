@@ -12,17 +12,52 @@ from flows.config import load_config
 from ltx_core.errors import ConfigError
 from tasks import STAGES
 from tasks.runtime.stage import Stage, identity_key
-from tests.stages.bench import Bench, Results, set_aside, tree
+from tests.stages.bench import Bench, Results, copied, set_aside, tree
 from tests.stages.conftest import Elsewhere
 
 pytestmark = pytest.mark.whole
+
+CAPTIONS = "caption"
+"""The stage that only works where clips have no captions, as those have that the other stages are tried on."""
+
+
+def _is_of_captions(request: pytest.FixtureRequest) -> bool:
+    stage = request.node.callspec.params.get("stage") if hasattr(request.node, "callspec") else None
+    return stage is not None and stage.name == CAPTIONS
+
+
+@pytest.fixture
+def ready(request: pytest.FixtureRequest, finished: Bench, captioned: Bench) -> Bench:
+    """A workspace in which the stage ran. Do not change it."""
+    return captioned if _is_of_captions(request) else finished
+
+
+@pytest.fixture
+def bench(ready: Bench, tmp_path: Path) -> Bench:
+    """A copy of it, to change."""
+    return ready.but(workspace=copied(ready.workspace, tmp_path / "workspace"))
+
+
+@pytest.fixture
+def made(request: pytest.FixtureRequest, results: Results, captioned: Bench) -> Results:
+    """What the stages made there."""
+    return captioned.run(CAPTIONS) if _is_of_captions(request) else results
+
+
+@pytest.fixture
+def there(request: pytest.FixtureRequest, elsewhere: Elsewhere, captioned: Bench, tmp_path: Path) -> Elsewhere:
+    """What they made of the same input in another workspace."""
+    if not _is_of_captions(request):
+        return elsewhere
+    return Elsewhere(captioned.but(workspace=tmp_path / "there").run(CAPTIONS), frozenset())
+
 
 each_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
 
 
 @each_stage
-def test_rows_are_of_the_declared_kind_and_in_order(stage: Stage, results: Results) -> None:
-    rows = list(results[stage.name].manifest)
+def test_rows_are_of_the_declared_kind_and_in_order(stage: Stage, made: Results) -> None:
+    rows = list(made[stage.name].manifest)
     assert rows
     assert {type(row) for row in rows} == {stage.makes}
     keys = [row.key for row in rows]
@@ -30,51 +65,51 @@ def test_rows_are_of_the_declared_kind_and_in_order(stage: Stage, results: Resul
 
 
 @each_stage
-def test_counts_balance(stage: Stage, results: Results) -> None:
-    summary, aside = results[stage.name].summary, set_aside(results[stage.name])
+def test_counts_balance(stage: Stage, made: Results) -> None:
+    summary, aside = made[stage.name].summary, set_aside(made[stage.name])
     assert summary.stage == stage.name
     assert summary.num_in > 0
     assert summary.num_in == summary.num_out + summary.num_quarantined
     assert summary.computed + summary.reused == summary.num_out
     assert summary.num_quarantined == len(aside) == sum(summary.quarantined_by_reason.values())
     if stage.items:
-        assert summary.num_out == len(results[stage.name].manifest)
+        assert summary.num_out == len(made[stage.name].manifest)
 
 
 @each_stage
-def test_second_decision_reuses_and_writes_nothing(stage: Stage, bench: Bench, results: Results) -> None:
+def test_second_decision_reuses_and_writes_nothing(stage: Stage, bench: Bench, made: Results) -> None:
     before = tree(bench.workspace)
-    decision = bench.due(stage, results).decided
+    decision = bench.due(stage, made).decided
     assert decision.reusable
     assert decision.why == "unchanged"
     assert tree(bench.workspace) == before
 
 
 @each_stage
-def test_same_input_elsewhere_gives_the_same(stage: Stage, results: Results, elsewhere: Elsewhere) -> None:
-    here, there = results[stage.name], elsewhere.results[stage.name]
-    assert here.manifest.path != there.manifest.path
-    assert here.run.decided.key == there.run.decided.key
-    assert [row.content() for row in here.manifest] == [row.content() for row in there.manifest]
-    assert here.manifest.digest == there.manifest.digest
+def test_same_input_elsewhere_gives_the_same(stage: Stage, made: Results, there: Elsewhere) -> None:
+    here, other = made[stage.name], there.results[stage.name]
+    assert here.manifest.path != other.manifest.path
+    assert here.run.decided.key == other.run.decided.key
+    assert [row.content() for row in here.manifest] == [row.content() for row in other.manifest]
+    assert here.manifest.digest == other.manifest.digest
 
 
 @each_stage
 @pytest.mark.parametrize("how", ["manifest torn", "folder deleted"])
-def test_torn_output_is_redone(stage: Stage, how: str, bench: Bench, results: Results) -> None:
-    folder = bench.place.stage(stage.name, results[stage.name].run.decided.key)
+def test_torn_output_is_redone(stage: Stage, how: str, bench: Bench, made: Results) -> None:
+    folder = bench.place.stage(stage.name, made[stage.name].run.decided.key)
     _tear(folder, how)
     redone = bench.run(stage.name)[stage.name]
     assert redone.built
     assert redone.manifest.path.parent == folder
-    assert redone.manifest.digest == results[stage.name].manifest.digest
+    assert redone.manifest.digest == made[stage.name].manifest.digest
     if stage.items:
         assert redone.summary.computed == 0
     assert not list(folder.glob("*partial*"))
 
 
-def test_torn_training_goes_on_from_its_last_checkpoint(bench: Bench, results: Results) -> None:
-    _tear(bench.place.stage("train_lora", results["train_lora"].run.decided.key), "manifest torn")
+def test_torn_training_goes_on_from_its_last_checkpoint(bench: Bench, made: Results) -> None:
+    _tear(bench.place.stage("train_lora", made["train_lora"].run.decided.key), "manifest torn")
     figures = bench.run("train_lora")["train_lora"].summary.figures
     assert figures["resumed_from_step"] == figures["steps"] == 2
 
@@ -90,12 +125,12 @@ def test_unknown_option_is_refused(stage: Stage, empty: Bench) -> None:
 
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  # the other value need not be a possible one
 @each_stage
-def test_only_options_that_change_the_result_change_the_key(stage: Stage, finished: Bench, results: Results) -> None:
-    section = finished.config.stage_config(stage.name)
-    kept = _key(stage, finished, results)
+def test_only_options_that_change_the_result_change_the_key(stage: Stage, ready: Bench, made: Results) -> None:
+    section = ready.config.stage_config(stage.name)
+    kept = _key(stage, ready, made)
     for name in type(section).model_fields.keys() - stage.by_content:
         other = section.model_copy(update={name: _other(getattr(section, name))})
-        changed = _key(stage, finished, results, section=other) != kept
+        changed = _key(stage, ready, made, section=other) != kept
         assert changed == (name not in stage.not_in_key), f"{stage.name}.{name}"
     assert stage.not_in_key | stage.by_content <= type(section).model_fields.keys()
     assert not stage.not_in_key & stage.by_content
@@ -108,17 +143,17 @@ def test_only_options_that_change_the_result_change_the_key(stage: Stage, finish
     ids=lambda option: next(iter(option)),
 )
 def test_where_it_runs_does_not_change_the_key(
-    stage: Stage, option: dict[str, Any], finished: Bench, results: Results
+    stage: Stage, option: dict[str, Any], ready: Bench, made: Results
 ) -> None:
-    assert _key(stage, finished.set(**option), results) == results[stage.name].run.decided.key
+    assert _key(stage, ready.set(**option), made) == made[stage.name].run.decided.key
 
 
 @each_stage
-def test_needs_decide_the_key(stage: Stage, finished: Bench, results: Results) -> None:
+def test_needs_decide_the_key(stage: Stage, ready: Bench, made: Results) -> None:
     """Whatever a stage reads of what it needs, another content of it is another key."""
-    run = finished.due(stage, results)
+    run = ready.due(stage, made)
     inputs, identity = run.inputs, run.identity()
-    whole = {name: results[name].manifest.digest for name in stage.read_of(results)}
+    whole = {name: made[name].manifest.digest for name in stage.read_of(made)}
     assert identity["inputs"].keys() == whole.keys()
     assert {n: d for n, d in identity["inputs"].items() if n not in stage.reads} == {
         n: d for n, d in whole.items() if n not in stage.reads
@@ -127,15 +162,15 @@ def test_needs_decide_the_key(stage: Stage, finished: Bench, results: Results) -
 
 
 @each_stage
-def test_force_makes_it_anew_and_the_same(stage: Stage, bench: Bench, results: Results) -> None:
+def test_force_makes_it_anew_and_the_same(stage: Stage, bench: Bench, made: Results) -> None:
     forced = bench.run(stage.name, force=stage.name)[stage.name]
     assert forced.built
     assert forced.summary.computed == forced.summary.num_out
-    assert forced.manifest.digest == results[stage.name].manifest.digest
+    assert forced.manifest.digest == made[stage.name].manifest.digest
 
 
-def _key(stage: Stage, bench: Bench, results: Results, *, section: BaseModel | None = None) -> str:
-    run = bench.asked(stage, results)
+def _key(stage: Stage, bench: Bench, made: Results, *, section: BaseModel | None = None) -> str:
+    run = bench.asked(stage, made)
     return identity_key(replace(run, config=section or run.config).identity())
 
 

@@ -57,7 +57,7 @@ def test_a_run_of_the_miniature_has_a_row_for_each_stage(tmp_path: Path) -> None
     )
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
-    made = [stage.name for stage in STAGES if stage.name not in ("embed_frames", "publish")]
+    made = [stage.name for stage in STAGES if stage.name not in ("caption", "embed_frames", "publish")]
     names = ["stand-ins", *(f"cold: {name}" for name in ["start", *made, "report", "all"])]
     assert [row["row"] for row in found] == names
     assert sum(row["seconds"] for row in found[1:-1]) == pytest.approx(found[-1]["seconds"])

@@ -71,6 +71,7 @@ NEW: dict[str, Any] = {
 KEYS = {
     "probe": "44136fa355b3678a",
     "split": "cc19ae576dadb43a",
+    "caption": "333a2966ab1faa27",
     "embed_text": "704fdb12b1b6efa4",
     "encode_latents": "bdbd5228a90e852d",
     "embed_frames": "2bbd89ac5472caef",
@@ -79,7 +80,7 @@ KEYS = {
     "register": "d56a9337cb565f71",
     "publish": "da2232935560afdd",
 }
-"""Of the default options of each stage, as they were before any option was renamed."""
+"""Of the default options of each stage, as they were before any option was renamed, or when the stage was new."""
 
 
 def leaves(values: Any, place: str = "") -> Iterator[tuple[str, Any]]:
