@@ -169,6 +169,11 @@ class Clip(Record):
         return self.width // self.reference_downscale, self.height // self.reference_downscale
 
     @property
+    def has_video(self) -> bool:
+        """False of audio alone."""
+        return self.width > 0
+
+    @property
     def has_sound(self) -> bool:
         """True if there is audio to encode: silence is, what is broken is not."""
         return self.audio in ("voiced", "other", "silent")
@@ -242,6 +247,11 @@ class Latent(Record):
     def captions(self) -> tuple[str, ...]:
         """All captions of it, of which each sample draws one."""
         return self.caption, *self.variants
+
+    @property
+    def has_video(self) -> bool:
+        """False of audio alone, whose latent has frames and no places in them."""
+        return self.video_shape[2] > 0
 
     @property
     def has_sound(self) -> bool:

@@ -10,7 +10,7 @@ import torch
 from peft import LoraConfig
 from peft.tuners.lora import LoraLayer
 
-from ltx_core.adapters.lora_layout import target_layers
+from ltx_core.adapters.lora_layout import OnlyStream, target_layers
 from ltx_core.engine.dropout import KeyedDropout
 from ltx_core.engine.projection import AddedLora
 from ltx_core.errors import ConfigError
@@ -21,7 +21,7 @@ def target_modules(
     transformer: torch.nn.Module,
     targets: str | Sequence[str],
     *,
-    video_only: bool = False,
+    only: OnlyStream | None = None,
     blocks: Collection[int] | None = None,
 ) -> list[str]:
     """Names of the linear layers that `targets` means, sorted.
@@ -29,13 +29,13 @@ def target_modules(
     `targets` is a preset (`video`, `audio`, `audio+video`: the attention projections of those streams, the last with
     the attention between them; `ff`, `audio_ff`: the feed-forward layers; `all-linear`: all of these) or a list of
     presets and suffixes of module names, matched at dots: `attn1.to_q` is video's alone, `to_q` every attention's.
-    Names are diffusers' or Lightricks' (`proj_in` or `patchify_proj`). With `video_only`, layers that cannot work
-    without the audio stream are not meant. With `blocks`, none outside of these.
+    Names are diffusers' or Lightricks' (`proj_in` or `patchify_proj`). With `only`, layers of this stream alone
+    are meant, which work without the other. With `blocks`, none outside of these.
 
     Raises:
         ConfigError: an unknown preset, a target that matches no layer, or a block that is not there.
     """
-    return target_layers(linear_layers(transformer), targets, video_only=video_only, blocks=blocks)
+    return target_layers(linear_layers(transformer), targets, only=only, blocks=blocks)
 
 
 def linear_layers(transformer: torch.nn.Module) -> list[str]:

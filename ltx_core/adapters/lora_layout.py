@@ -34,6 +34,8 @@ PRESETS: dict[str, tuple[str, ...]] = {
     "all-linear": BOTH + _within(FEED_FORWARDS, "ff", "audio_ff"),
 }
 """Ends of the names of the layers that each means."""
+OnlyStream = Literal["video", "audio"]
+"""The one stream of a run that has no other."""
 CROSS_MODULATION = "av_cross_attn_"
 """Outside the blocks, what drives the attention between the streams."""
 
@@ -42,24 +44,24 @@ def target_layers(
     linear: Sequence[str],
     targets: str | Sequence[str],
     *,
-    video_only: bool = False,
+    only: OnlyStream | None = None,
     blocks: Collection[int] | None = None,
 ) -> list[str]:
     """Those of the linear layers named `linear` that `targets` means, sorted; as `target_modules` says. `blocks` are
-    the only ones that are meant.
+    the only ones that are meant, and `only` names the one stream whose layers are.
 
     Raises:
         ConfigError: an unknown preset, a target that matches no layer, or a block that is not there.
     """
     if blocks is not None:
         linear = _in_blocks(linear, blocks)
-    if video_only:
-        linear = [name for name in linear if stream_of(name) == "video"]
+    if only is not None:
+        linear = [name for name in linear if stream_of(name) == only]
     names = {name: (f".{name}", f".{original_name(name)}") for name in linear}
     wanted = {target: PRESETS.get(target, (target,)) for target in _named(targets)}
     found = {target: {n for end in ends for n in _ending(names, f".{end}")} for target, ends in wanted.items()}
     if empty := [target for target, layers in found.items() if not layers]:
-        where = "the video stream's part of the transformer" if video_only else "the transformer"
+        where = "the transformer" if only is None else f"the {only} stream's part of the transformer"
         endings = sorted({name.split(".", 2)[2] if name.startswith(BLOCKS) else name for name in linear})
         raise ConfigError(f"targets {empty} match no layer in {where}; there are {endings}")
     return sorted({name for layers in found.values() for name in layers})

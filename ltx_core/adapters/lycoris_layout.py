@@ -13,6 +13,7 @@ from ltx_core.adapters.lora_layout import (
     CROSS_ATTENTIONS,
     HALF_DTYPES,
     VIDEO_ATTENTIONS,
+    OnlyStream,
     check_fits,
     header_shapes,
     original_name,
@@ -49,7 +50,7 @@ def lycoris_layers(
     settings: LycorisSettings,
     targets: str | Sequence[str],
     *,
-    video_only: bool = False,
+    only: OnlyStream | None = None,
     blocks: Collection[int] | None = None,
 ) -> dict[str, LayerOptions]:
     """Those of the linear layers named `linear` that are meant, sorted, each with its options.
@@ -61,9 +62,9 @@ def lycoris_layers(
     """
     preset = settings.apply_preset
     if preset is None:
-        chosen = target_layers(linear, targets, video_only=video_only, blocks=blocks)
+        chosen = target_layers(linear, targets, only=only, blocks=blocks)
         return {name: _options(settings, None) for name in chosen}
-    seen = [name for name in linear if not video_only or stream_of(name) == "video"]
+    seen = [name for name in linear if only is None or stream_of(name) == only]
     found: dict[str, LayerOptions] = {}
     for wanted in preset.target_module:
         inside = [name for name in seen if _bare(wanted) in _classes(name)]

@@ -120,19 +120,23 @@ def collate(
     draw_for: DrawFor,
     *,
     audio_channels: int | None,
+    with_video: bool = True,
     extras_for: ExtrasFor = lambda *_: {},
 ) -> TrainBatch:
     """Load, draw and noise the clips of one batch.
 
     Clips without sound make a batch without an audio stream: the forward then isolates the picture, as Lightricks'
-    inference without sound does, and nothing stands in for what is not there. `audio_channels` is the width of an audio
-    token, or None to leave sound out. `extras_for` gives what training methods bring.
+    inference without sound does, and nothing stands in for what is not there. Likewise, audio alone makes a batch whose
+    video has no token. `audio_channels` is the width of an audio token, or None to leave sound out; without
+    `with_video` the video is. `extras_for` gives what training methods bring.
 
     Raises:
         DataError: a latent is not finite or does not have the shape that its clip has; names the clip. The batch mixes
             clips with and without audio, or with and without references.
     """
     loaded = [_float(sample, source.load(sample.clip_id)) for sample in samples]
+    if not with_video:
+        loaded = [_without_video(tensors) for tensors in loaded]
     shape = _common_shape(samples, loaded)
     num_audio = audio_latent_frames(shape.pixels().frames / samples[0].frame_rate)
     draws = [draw_for(i, shape.tokens, num_audio) for i in range(len(samples))]
@@ -158,6 +162,11 @@ def collate(
     clip_ids, captions = tuple(s.clip_id for s in samples), tuple(d.caption for d in draws)
     batch = TrainBatch(clip_ids, captions, video, audio, shape)
     return replace(batch, extras=extras_for(batch, loaded))
+
+
+def _without_video(loaded: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a clip as if it were audio alone."""
+    return {"video": loaded["video"][:, :, :0, :0]} | {name: x for name, x in loaded.items() if "audio" in name}
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ import torch
 from ltx_core.training.condition_settings import ConditionSettings
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.context_cache import ContextCache
+from ltx_core.training.draws import carries_video_loss
 from ltx_core.training.modalities import as_heard
 from ltx_core.training.objective import Objective, loss_weights, total_loss
-from ltx_core.training.order import EpochPlan
+from ltx_core.training.order import EpochPlan, learnable
 from ltx_core.training.samples import SampleSource
 
 PLAIN: dict[str, Any] = {
@@ -36,15 +37,16 @@ def comparison_clip(
 ) -> ComparisonClip:
     """The first sample of a run whose clip has audio to learn, if any has, at the noise level that the run draws."""
     plain = as_heard(settings, source.samples)[0].model_copy(update=PLAIN)
-    samples = [sample for sample in source.samples if sample.split == "train"]
+    samples = [sample for sample in learnable(source.samples, plain) if sample.split == "train"]
     heard = [sample for sample in samples if sample.has_audio_loss]
     plan = EpochPlan(tuple(heard or samples), 1, settings.seed)
     occurrences = plan.batch(0)
+    num_video = int(carries_video_loss(occurrences[0], plain))
     contexts = ContextCache(source, connectors, context_length)
 
     def loss(transformer: Any) -> torch.Tensor:
         objective = Objective(transformer, source, contexts, plain, device)
         losses = objective.losses(objective.train_batch(occurrences))
-        return total_loss(losses, loss_weights(1, int(bool(heard)), plain.audio_loss_weight))
+        return total_loss(losses, loss_weights(num_video, int(bool(heard)), plain.audio_loss_weight))
 
     return ComparisonClip(occurrences[0].sample.clip_id, loss)

@@ -182,9 +182,17 @@ class ConditionSettings(BaseModel):
         names = (name for name in ConditionSettings.model_fields if name.startswith("audio_"))
         return *names, "video_conditioning_probability"
 
-    def audio_conditions(self) -> dict[str, float]:
-        """Probabilities of conditions that need audio, by the names of their options, where they are not 0."""
-        names = (name for name in self.audio_options() if name.endswith("_probability"))
+    @staticmethod
+    def video_options() -> tuple[str, ...]:
+        """Names of the options for conditions that need video."""
+        names = (name for name in ConditionSettings.model_fields if not name.startswith(("audio_", "reference_")))
+        return *names, "audio_conditioning_probability"
+
+    def conditions_of(self, stream: str) -> dict[str, float]:
+        """Probabilities of conditions that need `audio` or `video`, by the names of their options, where they are not
+        0."""
+        options = self.audio_options() if stream == "audio" else self.video_options()
+        names = (name for name in options if name.endswith("_probability"))
         return {name: value for name in names if (value := getattr(self, name))}
 
     @property

@@ -20,6 +20,7 @@ from ltx_core.conditioning.whole_video import WholeVideo
 from ltx_core.errors import ConfigError
 from ltx_core.shapes import LatentShape, audio_latent_frames
 from ltx_core.training.condition_settings import ConditionSettings, Region
+from ltx_core.training.config import TrainSettings
 from ltx_core.training.samples import SampleInfo
 
 Chance = Callable[[str], float]
@@ -42,7 +43,7 @@ class Condition:
     """Of a span of audio, as a fraction of what is possible."""
 
 
-def drawn_conditions(sample: SampleInfo, settings: ConditionSettings, chance: Chance) -> tuple[Condition, ...]:
+def drawn_conditions(sample: SampleInfo, settings: TrainSettings, chance: Chance) -> tuple[Condition, ...]:
     """Those of one sample, in the order in which they are applied."""
     match whole_stream(sample, settings, chance):
         case "video":
@@ -51,7 +52,8 @@ def drawn_conditions(sample: SampleInfo, settings: ConditionSettings, chance: Ch
             found = [*_of_video(sample, settings, chance), Condition("audio")]
         case _:
             found = [*_of_video(sample, settings, chance), *_of_audio(sample, settings, chance)]
-    references = [name for name in ("reference", "audio_reference") if getattr(sample, name)]
+    followed = ("reference", "audio_reference") if _is_seen(sample, settings) else ("audio_reference",)
+    references = [name for name in followed if getattr(sample, name)]
     if references and chance("reference_dropout") >= settings.reference_dropout:
         found += [Condition(name, settings.reference_strength) for name in references]
     return tuple(found)
@@ -76,11 +78,15 @@ def _of_video(sample: SampleInfo, settings: ConditionSettings, chance: Chance) -
         yield Condition("inpaint", settings.inpaint_strength)
 
 
-def whole_stream(
-    sample: SampleInfo, settings: ConditionSettings, chance: Chance
-) -> Literal["neither", "audio", "video"]:
+def _is_seen(sample: SampleInfo, settings: TrainSettings) -> bool:
+    return settings.modalities != "audio" and sample.has_video
+
+
+def whole_stream(sample: SampleInfo, settings: TrainSettings, chance: Chance) -> Literal["neither", "audio", "video"]:
     """The stream of a sample that is given as a whole. Without audio to learn it is never the video, or nothing would
-    be left to learn."""
+    be left to learn. Of audio alone it is the video, of which there is nothing."""
+    if not _is_seen(sample, settings):
+        return "video"
     number = chance("audio_given")
     if number < settings.audio_conditioning_probability:
         return "audio"

@@ -5,26 +5,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ltx_core.adapters.lycoris_settings import LycorisSettings
 from ltx_core.io.digest import text_digest
+from ltx_core.training.adapter_settings import AdapterSettings
 from ltx_core.training.condition_settings import ConditionSettings
-from ltx_core.training.learning_rate import Schedule
 from ltx_core.training.methods.settings import MethodOptions
 from ltx_core.training.sample_settings import SampleSettings
 
-Preset = Literal["video", "audio", "audio+video", "ff", "audio_ff", "all-linear"]
-Suffix = Annotated[str, Field(min_length=1, pattern=r"^[a-z0-9_.]+$")]
-Ranges = Annotated[str, Field(pattern=r"^\d{1,3}(-\d{1,3})?(, ?\d{1,3}(-\d{1,3})?)*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
-Rank = Annotated[int, Field(ge=1, le=1024)]
-DEFAULT_RANK = 32
-OF_AUDIO_LAYERS = {
-    "audio_learning_rate": "audio",
-    "audio_rank": "audio",
-    "cross_learning_rate": "cross",
-    "cross_rank": "cross",
-}
-"""Settings of layers that a run of the video alone does not train, and the streams of those."""
 HOW_BLOCKS_RUN = frozenset(
     {
         "activation_checkpointing",
@@ -40,7 +27,7 @@ FREE_TO_CHANGE = frozenset({"checkpoint_interval", "keep_checkpoints", "keep_bes
 """Settings that leave the weights as they are, so that a run may be resumed with other values."""
 
 
-class PlainSettings(ConditionSettings, Schedule):
+class PlainSettings(ConditionSettings, AdapterSettings):
     """Settings of a training run that every run has, whatever methods it uses."""
 
     seed: int = Field(
@@ -75,49 +62,10 @@ class PlainSettings(ConditionSettings, Schedule):
         description="Gradients are scaled down to this norm. Those of CREPA's projector are clipped separately.",
     )
 
-    rank: Rank = Field(default=DEFAULT_RANK, description="Rank of the LoRA.")
-    alpha: float | None = Field(
-        default=None,
-        gt=0,
-        description="Scale of the LoRA, multiplied by the rank. Default: the rank. It is folded into the exported "
-        "weights.",
-    )
-    audio_rank: Rank | None = Field(
-        default=None,
-        exclude_if=lambda value: value is None,  # so that keys of runs without it stay what they were
-        description="Rank of the LoRA in the audio's layers, scaled as the others are. Default: `rank`.",
-    )
-    cross_rank: Rank | None = Field(
-        default=None,
-        exclude_if=lambda value: value is None,
-        description="Rank of the LoRA in the attention between video and audio. Default: `rank`.",
-    )
-    modalities: Literal["audio+video", "video"] = Field(
-        default="audio+video",
-        description="Modalities that are computed and have a loss. If no clip has audio, the run uses `video`.",
-    )
-    targets: Preset | tuple[Preset | Suffix, ...] | None = Field(
-        default=None,
-        description="Layers that are trained: a preset, or a list of presets and of suffixes of layer names such as "
-        "`attn1.to_q`. `video`, `audio` and `audio+video` are attention projections, `ff` and `audio_ff` "
-        "feed-forward layers, `all-linear` all of these. Default: the preset named like `modalities`.",
-    )
-    target_blocks: Ranges | None = Field(
-        default=None,
-        exclude_if=lambda value: value is None,  # so that keys of runs without it stay what they were
-        description="Blocks whose layers are trained, counted from 0, such as `0-11, 40`. Default: all of them.",
-    )
-    lycoris: LycorisSettings | None = Field(
-        default=None,
-        exclude_if=lambda value: value is None,  # so that keys of runs without it stay what they were
-        description="Train a LyCORIS adapter (LoKr, LoHa or LoCon, each with or without DoRA) instead of a plain "
-        "LoRA. The options are those of the library's own configuration; `linear_dim` and `linear_alpha` "
-        "replace `rank` and `alpha`.",
-    )
     independent_sigmas: bool = Field(
         default=True,
-        description="Draw a separate noise level for the audio; otherwise it has that of the video. No effect with "
-        "`modalities: video`.",
+        description="Draw a separate noise level for the audio; otherwise it has that of the video. No effect on a "
+        "single modality.",
     )
     sigma_sampling: Literal["shifted_logit_normal", "logit_normal", "uniform"] = Field(
         default="shifted_logit_normal",
@@ -270,98 +218,40 @@ class PlainSettings(ConditionSettings, Schedule):
         return self
 
     @model_validator(mode="after")
-    def _audio_is_there(self) -> Self:
-        if self.modalities != "video":
+    def _both_streams_are_there(self) -> Self:
+        if self.modalities == "audio+video":
             return self
         if self.audio_loss_weight != 1:
             raise ValueError(
-                f"audio_loss_weight is {self.audio_loss_weight} but modalities 'video' has no audio; leave it out"
+                f"audio_loss_weight is {self.audio_loss_weight} but modalities {self.modalities!r} has one loss; leave "
+                f"it out"
             )
-        for name, value in self.audio_conditions().items():
+        absent = "audio" if self.modalities == "video" else "video"
+        for name, value in self.conditions_of(absent).items():
             raise ValueError(
-                f"{name} is {value} but modalities 'video', which has no audio; set modalities to 'audio+video'"
+                f"{name} is {value} but modalities {self.modalities!r}, which has no {absent}; set modalities to "
+                f"'audio+video'"
             )
         return self
 
     @model_validator(mode="after")
-    def _lycoris_agrees(self) -> Self:
-        if self.lycoris is None:
-            return self
-        if self.rank != DEFAULT_RANK or self.alpha is not None:
-            raise ValueError("rank and alpha are those of the plain LoRA; set lycoris.linear_dim and linear_alpha")
-        if self.audio_rank is not None or self.cross_rank is not None:
-            raise ValueError(
-                "audio_rank and cross_rank are those of the plain LoRA; a LyCORIS adapter has one linear_dim, or one "
-                "for each class of module (lycoris.apply_preset.module_algo_map)"
-            )
-        if self.lycoris.apply_preset is not None and self.targets is not None:
-            raise ValueError("targets and lycoris.apply_preset both say which layers are changed; give one of them")
-        if self.lycoris.apply_preset is not None and self.target_blocks is not None:
-            raise ValueError(
-                "target_blocks does not reach the layers of lycoris.apply_preset; give targets instead of it"
-            )
-        if self.lycoris.dora_wd and self.optimizer == "adamw_bf16":
+    def _optimizer_agrees(self) -> Self:
+        if self.lycoris is not None and self.lycoris.dora_wd and self.optimizer == "adamw_bf16":
             raise ValueError(
                 "optimizer is 'adamw_bf16' with lycoris.dora_wd: bfloat16 would round the weights' lengths by more "
                 "than training changes them; use 'adamw' or 'adamw8bit'"
             )
         return self
 
-    @model_validator(mode="after")
-    def _targets_work(self) -> Self:
-        if self.targets == ():
-            raise ValueError("targets is an empty list; name a layer, or leave it out for a preset")
-        if wrong := [ends for ends in self._block_ranges() if ends[0] > ends[-1]]:
-            first, last = wrong[0]
-            raise ValueError(
-                f"target_blocks has the range {first}-{last}, which holds no block; write it as {last}-{first}"
-            )
-        if self.modalities == "video" and self.targets in ("audio", "audio+video", "audio_ff"):
-            raise ValueError(
-                f"targets is {self.targets!r} but modalities 'video': those weights would not work and never train; "
-                f"set targets to 'video' or modalities to 'audio+video'"
-            )
-        return self
-
-    @property
-    def only_blocks(self) -> frozenset[int] | None:
-        """The blocks that `target_blocks` names; None without it."""
-        if self.target_blocks is None:
-            return None
-        return frozenset(block for ends in self._block_ranges() for block in range(ends[0], ends[-1] + 1))
-
-    def _block_ranges(self) -> list[list[int]]:
-        parts = self.target_blocks.split(",") if self.target_blocks else ()
-        return [[int(end) for end in part.split("-")] for part in parts]
-
-    @model_validator(mode="after")
-    def _streams_agree(self) -> Self:
-        given = [name for name in OF_AUDIO_LAYERS if getattr(self, name) is not None]
-        if given and self.modalities == "video":
-            raise ValueError(f"{given[0]} is set but modalities 'video' trains no layer of the audio; leave it out")
-        return self
-
-    def rank_of(self, stream: str) -> int:
-        """Rank of the LoRA in the layers of a stream: `video`, `audio` or `cross`."""
-        own = {"audio": self.audio_rank, "cross": self.cross_rank}.get(stream)
-        return self.rank if own is None else own
-
-    @property
-    def lora_alpha(self) -> float:
-        return float(self.rank if self.alpha is None else self.alpha)
-
-    @property
-    def lora_targets(self) -> str | tuple[str, ...]:
-        return self.modalities if self.targets is None else self.targets
-
 
 class TrainSettings(MethodOptions, PlainSettings):
     """Settings of one training run, methods included. Same settings, same data, same base: same LoRA."""
 
     @model_validator(mode="after")
-    def _methods_agree_with_steps(self) -> Self:
+    def _methods_agree(self) -> Self:
         if not self.epochs:
             self.check_steps(self.steps)
+        self.check_modalities(self.modalities)
         return self
 
     @model_validator(mode="after")

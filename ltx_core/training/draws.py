@@ -48,7 +48,7 @@ def train_draw(occurrence: SampleOccurrence, settings: TrainSettings, video_toke
     return Draw(
         caption=_caption(occurrence, settings),
         video_sigma=video_sigma,
-        audio_sigma=sigma("audio", audio_tokens) if settings.independent_sigmas else video_sigma,
+        audio_sigma=sigma("audio", audio_tokens) if settings.independent_sigmas or not video_tokens else video_sigma,
         video_noise=generator("noise/video"),
         audio_noise=generator("noise/audio"),
         conditions=drawn_conditions(sample, settings, lambda purpose: _chance(occurrence, settings, purpose)),

@@ -109,6 +109,8 @@ def _losses(objective: Objective, clip: SampleInfo, sigma: float) -> torch.Tenso
 
 def _mode(clip: SampleInfo, sigma: float, objective: Objective) -> str:
     """Name of the conditioning of a clip at a noise level."""
+    if objective.settings.modalities == "audio" or not clip.has_video:
+        return "alone"
     draw = eval_draw(clip, sigma, objective.settings)
     kinds = [condition.kind for condition in draw.conditions]
     if objective.audio_channels is None:

@@ -1,20 +1,25 @@
-"""The modalities that a run trains: if no clip has audio, the video alone. pydantic only: `plan` asks it too."""
+"""The modalities that a run trains: if no clip has audio, the video alone, and the other way round. pydantic only:
+`plan` asks it too."""
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from ltx_core.errors import ConfigError
-from ltx_core.training.config import OF_AUDIO_LAYERS, TrainSettings
+from ltx_core.training.adapter_settings import OF_AUDIO_LAYERS
+from ltx_core.training.config import TrainSettings
 
 
 class Heard(Protocol):
-    """A clip, of which it is known whether it is trained on and whether it has sound."""
+    """A clip, of which it is known whether it is trained on and which streams it has."""
 
     @property
     def split(self) -> str: ...
 
     @property
     def has_sound(self) -> bool: ...
+
+    @property
+    def has_video(self) -> bool: ...
 
 
 class AsHeard(NamedTuple):
@@ -24,29 +29,54 @@ class AsHeard(NamedTuple):
     why: str = ""
 
 
+ABSENT: dict[str, tuple[Literal["video", "audio"], tuple[str, ...], tuple[str, ...]]] = {
+    "audio": ("video", ("audio", "audio_ff"), (*TrainSettings.audio_options(), *OF_AUDIO_LAYERS)),
+    "video": ("audio", ("video", "ff"), (*TrainSettings.video_options(), "cross_learning_rate", "cross_rank")),
+}
+"""By the absent stream: the one that is trained, presets that nothing would train, and settings without meaning."""
+
+
 def as_heard(settings: TrainSettings, samples: Iterable[Heard]) -> AsHeard:
-    """The same settings, or with `modalities: video` if no clip of the train split has sound.
+    """The same settings, or with `modalities: video` if no clip of the train split has sound, or with
+    `modalities: audio` if none has video.
 
     Raises:
-        ConfigError: the settings ask for the sound's layers by name, and there would be nothing to train them on.
+        ConfigError: the settings ask for the layers of what is absent by name, or for it alone.
     """
-    if settings.modalities == "video" or any(s.split == "train" and s.has_sound for s in samples):
+    trained = [sample for sample in samples if sample.split == "train"]
+    if not any(sample.has_sound for sample in trained):
+        return _without("audio", settings)
+    if not any(sample.has_video for sample in trained):
+        return _without("video", settings)
+    return AsHeard(settings)
+
+
+def _without(absent: Literal["video", "audio"], settings: TrainSettings) -> AsHeard:
+    left, presets, meaningless = ABSENT[absent]
+    if settings.modalities == left:
         return AsHeard(settings)
-    if settings.targets in ("audio", "audio_ff"):
+    if settings.modalities == absent or settings.targets in presets:
+        name = "modalities" if settings.modalities == absent else "targets"
+        asked = f"{name} is {getattr(settings, name)!r}"
         raise ConfigError(
-            f"targets is {settings.targets!r} and no clip has audio, so there is nothing to train these layers on; add "
-            "footage with audio, check audio.auto_split and audio.audio_dir, or set targets to 'video'"
+            f"{asked} and no clip has audio, so there is nothing to train these layers on; add footage with audio, "
+            f"check audio.auto_split and audio.audio_dir, or set {name} to 'video'"
+            if absent == "audio"
+            else f"{asked} and no clip has video, so there is nothing to train these layers on; add a dataset whose "
+            f"dataset_type is video, or set {name} to 'audio'"
         )
-    changes: dict[str, Any] = {"modalities": "video"}
-    changes |= {
-        name: TrainSettings.model_fields[name].default
-        for name in ("audio_loss_weight", *settings.audio_options(), *OF_AUDIO_LAYERS)
+    fields = type(settings).model_fields
+    changes: dict[str, Any] = {"modalities": left} | {
+        name: fields[name].default for name in ("audio_loss_weight", *meaningless)
     }
     if settings.targets == "audio+video":
-        changes["targets"] = "video"
-    told = [f"{name} {new}" for name, new in changes.items() if getattr(settings, name) != new]
+        changes["targets"] = left
+    changed = ", ".join(f"{name} {new}" for name, new in changes.items() if getattr(settings, name) != new)
     why = (
-        f"no clip that is trained on has audio, so only the video is trained ({', '.join(told)}): the layers of "
-        f"audio, and those between audio and video, stay what they are in the base"
+        f"no clip that is trained on has audio, so only the video is trained ({changed}): the layers of audio, and those "
+        f"between audio and video, stay what they are in the base"
+        if absent == "audio"
+        else f"no clip that is trained on has video, so only the audio is trained ({changed}): the layers of video, and "
+        f"those between audio and video, stay what they are in the base"
     )
     return AsHeard(type(settings).model_validate(settings.model_dump() | changes), why)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ltx_core.adapters.lora_layout import BLOCKS
@@ -47,6 +48,10 @@ class Objective:
         """True if the batch of these occurrences runs a stream of sound."""
         return self.settings.modalities != "video" and any(occurrence.sample.has_sound for occurrence in occurrences)
 
+    def sees(self, occurrences: Sequence[SampleOccurrence]) -> bool:
+        """True if the batch of these occurrences runs a stream of video."""
+        return self.settings.modalities != "audio" and all(occurrence.sample.has_video for occurrence in occurrences)
+
     def train_batch(self, occurrences: Sequence[SampleOccurrence]) -> TrainBatch:
         """The batch of these occurrences; a function of settings and data."""
 
@@ -59,6 +64,7 @@ class Objective:
             self.source,
             lambda i, video_tokens, audio_tokens: train_draw(occurrences[i], self.settings, video_tokens, audio_tokens),
             audio_channels=self.audio_channels,
+            with_video=self.settings.modalities != "audio",
             extras_for=extras,
         )
 
@@ -69,6 +75,7 @@ class Objective:
             self.source,
             lambda *_: eval_draw(sample, sigma, self.settings),
             audio_channels=self.audio_channels,
+            with_video=self.settings.modalities != "audio",
         )
 
     def runs_as_in_training(self, clips: Iterable[SampleInfo]) -> bool:
@@ -116,11 +123,15 @@ class Objective:
         """Run the transformer as the methods set it up."""
         for method in self.methods:
             method.set_up(forward)
-        streams = [_stream(stream, context) for (_, stream), context in zip(forward.streams(), contexts, strict=False)]
-        audio = streams[1] if len(streams) > 1 else None
-        found = denoise(self.transformer, streams[0], audio, routes=forward.routes, hooks=forward.hooks)
-        forward.velocities = {
-            name: velocity for name, velocity in zip(("video", "audio"), found, strict=True) if velocity is not None
+        given = {"video": forward.video, "audio": forward.audio}
+        streams = [
+            None if stream is None or not stream.noisy.shape[1] else _stream(stream, context)
+            for stream, context in zip(given.values(), contexts, strict=True)
+        ]
+        found = denoise(self.transformer, *streams, routes=forward.routes, hooks=forward.hooks)
+        forward.velocities = {"video": torch.zeros_like(forward.video.noisy)}  # of audio alone it has no token
+        forward.velocities |= {
+            name: velocity for name, velocity in zip(given, found, strict=True) if velocity is not None
         }
 
 

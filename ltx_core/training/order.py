@@ -99,13 +99,19 @@ def _epoch(plan: EpochPlan, epoch: int) -> tuple[tuple[SampleOccurrence, ...], .
     return tuple(batch for _, batch in sorted(batches, key=lambda item: item[0]))
 
 
+def learnable(samples: Sequence[SampleInfo], settings: TrainSettings) -> list[SampleInfo]:
+    """Those of the samples that have a loss: of video that is computed, or of audio."""
+    video, audio = settings.modalities != "audio", settings.modalities != "video"
+    return [sample for sample in samples if (video and sample.has_video) or (audio and sample.has_audio_loss)]
+
+
 def epoch_plan(settings: TrainSettings, samples: Sequence[SampleInfo]) -> EpochPlan:
     """The batches of a run, of those samples that are trained on.
 
     Raises:
         DataError: there is none.
     """
-    trained = tuple(sample for sample in samples if sample.split == "train")
+    trained = tuple(sample for sample in learnable(samples, settings) if sample.split == "train")
     return EpochPlan(trained, settings.batch_size, settings.seed, by_audio=settings.modalities != "video")
 
 

@@ -90,4 +90,4 @@ def _num_tokens(objective: Objective, batch: Sequence[SampleOccurrence]) -> int:
     """Of one clip of the batch."""
     stored = objective.source.load(batch[0].sample.clip_id)
     sound = len(stored["audio"]) if objective.hears(batch) else 0
-    return int(stored["video"].shape[1:].numel()) + sound
+    return (int(stored["video"].shape[1:].numel()) if objective.sees(batch) else 0) + sound

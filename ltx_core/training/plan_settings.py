@@ -18,7 +18,8 @@ from ltx_core.memory.plan import GIB, Plan, plan
 from ltx_core.memory.training import AdapterWork, Training, TrainingStep, copied_bytes
 from ltx_core.memory.transformer import BatchShape, Shapes, linear_shapes, model_sizes
 from ltx_core.shapes import PixelShape, audio_latent_frames
-from ltx_core.training.config import OF_AUDIO_LAYERS, TrainSettings
+from ltx_core.training.adapter_settings import OF_AUDIO_LAYERS
+from ltx_core.training.config import TrainSettings
 
 if TYPE_CHECKING:
     from ltx_core.distributed.ranks import Ranks
@@ -35,8 +36,7 @@ def lora_ranks(linear: Sequence[str], settings: TrainSettings) -> dict[str, int]
     Raises:
         ConfigError: targets that match no layer, or an option for layers of which none is trained.
     """
-    video_only = settings.modalities == "video"
-    layers = target_layers(linear, settings.lora_targets, video_only=video_only, blocks=settings.only_blocks)
+    layers = target_layers(linear, settings.lora_targets, only=settings.only_stream, blocks=settings.only_blocks)
     check_streams(layers, settings)
     return {layer: settings.rank_of(stream_of(layer)) for layer in layers}
 
@@ -62,7 +62,7 @@ def trained_weights(settings: TrainSettings, transformer: Shapes) -> tuple[int, 
     Raises:
         ConfigError: targets that match no layer.
     """
-    video_only, blocks = settings.modalities == "video", settings.only_blocks
+    only, blocks = settings.only_stream, settings.only_blocks
     linear = linear_shapes(transformer)
     if settings.lycoris is None:
         ranks = lora_ranks(sorted(linear), settings)
@@ -70,9 +70,7 @@ def trained_weights(settings: TrainSettings, transformer: Shapes) -> tuple[int, 
         if not settings.masks_inputs:
             return trained, AdapterWork()
         return trained, AdapterWork(0, *most_in_a_block({layer: linear[layer][1] for layer in ranks}))
-    layers = lycoris_layers(
-        sorted(linear), settings.lycoris, settings.lora_targets, video_only=video_only, blocks=blocks
-    )
+    layers = lycoris_layers(sorted(linear), settings.lycoris, settings.lora_targets, only=only, blocks=blocks)
     check_streams(layers, settings)
     built, video, audio = extra_work(layers, linear)
     return num_weights(layers, linear), AdapterWork(built, video, audio)
@@ -210,11 +208,12 @@ def bucket_of(name: str, frame_rate: float, occurrences: int, reference_tokens: 
 
 
 def batch_shape(settings: TrainSettings, bucket: Bucket) -> BatchShape:
-    """The largest batch of a bucket. Without sound, one token stands in for it."""
+    """The largest batch of a bucket. Without sound, one token stands in for it, and without video likewise."""
     sound = settings.modalities != "video"
+    seen = settings.modalities != "audio" and bucket.shape.height > 0
     return BatchShape(
         size=min(settings.batch_size, bucket.occurrences),
-        video_tokens=bucket.shape.floored().latent().tokens + bucket.reference_tokens,
+        video_tokens=bucket.shape.floored().latent().tokens + bucket.reference_tokens if seen else 1,
         audio_tokens=audio_latent_frames(bucket.shape.frames / bucket.frame_rate) if sound else 1,
         text_tokens=TEXT_TOKENS,
         by_token=bool(settings.gives_by_token or bucket.reference_tokens),
@@ -242,7 +241,7 @@ def workload(
     methods = settings.method_memory(sizes.width, feature_width)
     return TrainingStep(
         sizes=sizes,
-        batch=max((batch_shape(settings, bucket) for bucket in buckets), key=lambda b: b.size * b.video_tokens),
+        batch=max((batch_shape(settings, bucket) for bucket in buckets), key=_num_tokens),
         training=Training(
             trained + methods.num_trained,
             settings.optimizer,
@@ -257,11 +256,12 @@ def workload(
 def largest_first(settings: TrainSettings, buckets: Sequence[Bucket]) -> list[Bucket]:
     """Buckets by the video tokens of their largest batch."""
 
-    def tokens(bucket: Bucket) -> int:
-        shape = batch_shape(settings, bucket)
-        return shape.size * shape.video_tokens
+    return sorted(buckets, key=lambda bucket: _num_tokens(batch_shape(settings, bucket)), reverse=True)
 
-    return sorted(buckets, key=tokens, reverse=True)
+
+def _num_tokens(batch: BatchShape) -> tuple[int, int]:
+    """Of the video first, which decide."""
+    return batch.size * batch.video_tokens, batch.size * batch.audio_tokens
 
 
 def of_bucket(work: TrainingStep, settings: TrainSettings, bucket: Bucket) -> TrainingStep:

@@ -33,7 +33,7 @@ from ltx_core.training.metrics import History, Metric
 from ltx_core.training.modalities import as_heard
 from ltx_core.training.objective import Objective
 from ltx_core.training.optimizer import make_optimizer, restore_moments
-from ltx_core.training.order import epoch_plan, in_steps
+from ltx_core.training.order import epoch_plan, in_steps, learnable
 from ltx_core.training.plan_settings import bucket_of, check_shares, check_streams, engine_options, lora_ranks
 from ltx_core.training.samples import SampleInfo, SampleSource
 from ltx_core.training.state import (
@@ -69,8 +69,8 @@ def put_on(transformer: Any, settings: TrainSettings) -> TrainedAdapter:
         return PlainLora(transformer)
     from ltx_core.adapters.lycoris_files import TrainedLycoris  # the library takes seconds to import
 
-    video_only, blocks = settings.modalities == "video", settings.only_blocks
-    layers = lycoris_layers(linear, settings.lycoris, settings.lora_targets, video_only=video_only, blocks=blocks)
+    only, blocks = settings.only_stream, settings.only_blocks
+    layers = lycoris_layers(linear, settings.lycoris, settings.lora_targets, only=only, blocks=blocks)
     check_streams(layers, settings)
     return TrainedLycoris(transformer, layers, seed=settings.seed, multiplier=settings.lycoris.multiplier)
 
@@ -200,7 +200,7 @@ def prepare(job: TrainJob, root: Path, digest: str, history: History, progress: 
     settings = job.settings
     samples = job.source.samples
     plan = epoch_plan(settings, samples)
-    held_out = eval_clips(samples, settings.max_eval_clips, settings.seed)
+    held_out = eval_clips(learnable(samples, settings), settings.max_eval_clips, settings.seed)
     if not held_out:
         progress.note("no clip is held out: there will be no eval loss. Set eval_fraction above 0 or add footage.")
     if settings.caption_dropout or any(sample.caption_dropout for sample in samples):
@@ -279,7 +279,8 @@ def _backward(job: TrainJob, objective: Objective, parameters: Sequence[torch.nn
 def _export(job: TrainJob, run: Run) -> Path:
     """Check the last checkpoint's LoRA against the trained one, then hand it out. Every rank checks, one writes."""
     made = checkpoint_folder(run.checkpoints, job.settings.steps) / LORA_FILE
-    probed = max(run.plan.samples, key=lambda sample: sample.has_sound)  # one without leaves half of the LoRA unused
+    # one without a stream leaves half of the LoRA unused
+    probed = max(run.plan.samples, key=lambda sample: sample.has_sound + sample.has_video)
     batch = run.objective.eval_batch(probed, PROBE_SIGMA).to(job.device)
 
     def probe() -> torch.Tensor:

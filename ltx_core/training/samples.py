@@ -13,6 +13,9 @@ from ltx_core.shapes import LatentShape
 from ltx_core.store.features import stored_features
 from ltx_core.store.tensor_items import ShardReader
 
+NO_VIDEO = "0x0@"
+"""How buckets of audio alone begin."""
+
 
 @dataclass(frozen=True)
 class SampleInfo:
@@ -47,6 +50,11 @@ class SampleInfo:
     """Numbers of the frames that are stored by themselves too."""
     has_mask: bool = False
     """True if a mask is stored with it."""
+
+    @property
+    def has_video(self) -> bool:
+        """False of audio alone, whose video latent has as many frames as its audio lasts, and no place in them."""
+        return not self.bucket.startswith(NO_VIDEO)
 
     @property
     def is_one_frame(self) -> bool:

@@ -75,6 +75,8 @@ class GraphedBackward:
         audio_weight = self._objective.settings.audio_loss_weight
         if batch.audio is None:
             num_audio = 0  # or such batches would have two forms, by whether others of their step have audio
+        if not batch.video.noisy.shape[1]:
+            num_video = 0
         weights = loss_weights(num_video, num_audio, audio_weight, term_weights)
         on_device = {name: torch.tensor(weight, device=self._objective.device) for name, weight in weights.items()}
         found = {name: tensor.clone() for name, tensor in self._graphs(_inputs(batch, contexts) | on_device).items()}
@@ -146,14 +148,14 @@ def grad_norms(parameters: Mapping[str, torch.nn.Parameter]) -> JointNorms:
     return JointNorms(("all", *norms), torch.stack([torch.linalg.vector_norm(torch.stack(adapters)), *norms.values()]))
 
 
-def drop_audio_gradients(parameters: Mapping[str, torch.nn.Parameter]) -> None:
-    """Drop what a step without sound left on the adapters of sound, and of the attention between the streams.
+def drop_gradients(parameters: Mapping[str, torch.nn.Parameter], absent: str) -> None:
+    """Drop what a step without the `absent` stream left on its adapters, and on the attention between the streams.
 
     Run eagerly they got nothing; a compiled block gives zeros, which are no gradient either, but would let the
     optimizer decay the weights and go on with its momentum.
     """
     for name, parameter in parameters.items():
-        if group_of(name) in ("audio", "cross"):
+        if group_of(name) in (absent, "cross"):
             parameter.grad = None
 
 
@@ -295,8 +297,9 @@ def take_step(
     """
     of_methods = _complete(objective, step.strengths, batches)
     done = _backwards(objective, batches, ranks, load, backward, of_methods)
-    if not any(objective.hears(batch) for batch in batches):
-        drop_audio_gradients(parameters)
+    for absent, runs in (("audio", objective.hears), ("video", objective.sees)):
+        if not any(runs(batch) for batch in batches):
+            drop_gradients(parameters, absent)
     ranks.add_gradients(parameters)
     joint = grad_norms(parameters)
     seen, num_tokens, figures = gather_step_losses(batches, done, objective.methods, of_methods, ranks)

@@ -60,8 +60,10 @@ class Crepa(TrainingMethod):
         """With the projector at its start, as wide as the features of the first clip.
 
         Raises:
-            ConfigError: the clip has no features.
+            ConfigError: the clip has no features, or another is audio alone.
         """
+        if mute := [sample.clip_id for sample in setup.samples if not sample.has_video]:
+            raise ConfigError(f"crepa is set and {mute[0]} is audio alone, which has no frames; leave it out")
         first = setup.samples[0].clip_id
         features = setup.source.load(first).get("features")
         if features is None:

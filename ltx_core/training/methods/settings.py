@@ -376,6 +376,16 @@ class MethodOptions(BaseModel):
             if (getattr(self.crepa, name, None) or 0) > steps:
                 raise ValueError(f"crepa.{name} is {getattr(self.crepa, name)} but steps {steps}; lower it")
 
+    def check_modalities(self, modalities: str) -> None:
+        """See that what is done to the video has one.
+
+        Raises:
+            ValueError: only audio is trained.
+        """
+        given = [name for name in ("tread_routes", "crepa") if getattr(self, name)]
+        if given and modalities == "audio":
+            raise ValueError(f"{given[0]} is set but modalities 'audio' has no video; leave it out")
+
     @property
     def needs_frames(self) -> bool:
         """True if a clip must have features of its frames."""

@@ -40,7 +40,9 @@ class Tread(TrainingMethod):
     def tensors(
         self, batch: TrainBatch, occurrences: Sequence[SampleOccurrence], loaded: Sequence[Mapping[str, Tensor]]
     ) -> dict[str, Tensor]:
-        """[B, K] for each route: the tokens that it computes."""
+        """[B, K] for each route: the tokens that it computes. None for audio alone, which has no tokens of video."""
+        if not batch.shape.tokens:
+            return {}
         kept = tokens_kept(self.routes, occurrences, batch, self.settings)
         return {f"tread.{number:03}": tokens for number, tokens in enumerate(kept)}
 

@@ -21,8 +21,8 @@ FEATURES = 12
 """Width of frames' features."""
 CHANNELS, AUDIO_CHANNELS, TEXT, AUDIO_TEXT, REGISTERS = 8, 16, 32, 16, 8
 FRAME_RATE = 24.0
-SMALL, LARGE = "64x32@9", "64x64@9"
-SIZES = {SMALL: PixelShape(9, 32, 64), LARGE: PixelShape(9, 64, 64)}
+SMALL, LARGE, ALONE = "64x32@9", "64x64@9", "0x0@9"
+SIZES = {SMALL: PixelShape(9, 32, 64), LARGE: PixelShape(9, 64, 64), ALONE: PixelShape(9, 0, 0)}
 
 
 def build_transformer(dtype: torch.dtype = torch.float32, **sizes: int) -> LTX2VideoTransformer3DModel:

@@ -149,13 +149,13 @@ def test_frozen_weights_are_counted_to_the_byte(precision: Precision) -> None:
     assert low_precision.MULTIPLE == model_sizes.MULTIPLE
 
 
-@pytest.mark.parametrize(("targets", "video_only"), [("audio+video", False), ("video", True), (("ff.net.2",), False)])
-def test_trained_weights_are_counted_as_they_are_added(targets: str | tuple[str, ...], video_only: bool) -> None:
+@pytest.mark.parametrize(("targets", "only"), [("audio+video", None), ("video", "video"), (("ff.net.2",), None)])
+def test_trained_weights_are_counted_as_they_are_added(targets: str | tuple[str, ...], only: Any) -> None:
     model = build(EngineOptions(), with_lora=False)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    add_lora(model, target_modules(model, targets, video_only=video_only), rank=3, alpha=3, seed=0)
+    add_lora(model, target_modules(model, targets, only=only), rank=3, alpha=3, seed=0)
     added = sum(parameter.numel() for parameter in lora_parameters(model).values())
-    asked = {"rank": 3, "targets": targets, "modalities": "video" if video_only else "audio+video"}
+    asked = {"rank": 3, "targets": targets, "modalities": only or "audio+video"}
     assert trained_weights(TrainSettings.model_validate(asked), shapes)[0] == added
 
 

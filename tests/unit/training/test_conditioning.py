@@ -181,7 +181,10 @@ def test_first_frame_marker_is_set_whatever_is_given(settings: TrainSettings, lo
         ({"audio_conditioning_probability": 1.5}, "less than or equal to 1"),
         ({"video_conditioning_probability": 0.5, "modalities": "video"}, "which has no audio"),
         ({"video_conditioning_probability": 0.6, "audio_conditioning_probability": 0.6}, "always generated"),
-        ({"audio_learning_rate": 1e-5, "modalities": "video"}, "trains no layer of the audio"),
+        ({"audio_learning_rate": 1e-5, "modalities": "video"}, "trains no such layer"),
+        ({"first_frame_probability": 0.5, "modalities": "audio"}, "has no video"),
+        ({"crepa": {}, "modalities": "audio"}, "has no video"),
+        ({"targets": "ff", "modalities": "audio"}, "set targets to .audio. or"),
         ({"cross_rank": 4, "lycoris": {"algo": "lokr"}}, "one linear_dim, or one for each class"),
     ],
 )

@@ -34,7 +34,7 @@ def test_every_field_is_described() -> None:
         ({"targets": []}, "empty"),
         ({"epochs": 2, "steps": 10}, "give one of them"),
         ({"epochs": 0}, "greater than or equal to 1"),
-        ({"modalities": "video", "audio_loss_weight": 2}, "has no audio"),
+        ({"modalities": "video", "audio_loss_weight": 2}, "has one loss"),
         ({"lerning_rate": 1}, "Extra inputs"),
         ({"rank": 0}, "greater than or equal to 1"),
         ({"optimizer": "sgd"}, "adamw"),

@@ -50,7 +50,7 @@ def test_all_linear_is_every_wide_layer_of_the_blocks(transformer: Any) -> None:
     gates = [name for name in every if "gate" in name]
     found = target_modules(transformer, "all-linear")
     assert found == sorted(f"transformer_blocks.{name}" for name in every if name not in gates)
-    video = target_modules(transformer, "all-linear", video_only=True)
+    video = target_modules(transformer, "all-linear", only="video")
     assert video == [name for name in found if stream_of(name) == "video"]
 
 
@@ -77,9 +77,9 @@ def test_suffixes_match_at_dots(transformer: Any) -> None:
 
 
 def test_suffix_means_video_layers_when_video_runs_alone(transformer: Any) -> None:
-    assert streams(target_modules(transformer, ["to_q", "ff.net.2"], video_only=True)) == {"video"}
+    assert streams(target_modules(transformer, ["to_q", "ff.net.2"], only="video")) == {"video"}
     with pytest.raises(ConfigError, match="audio_attn1"):
-        target_modules(transformer, ["audio_attn1.to_q"], video_only=True)
+        target_modules(transformer, ["audio_attn1.to_q"], only="video")
 
 
 def test_unknown_names_are_refused(transformer: Any) -> None:
@@ -108,10 +108,10 @@ def test_layers_outside_the_blocks_go_by_either_name(
     assert target_modules(transformer, [target]) == target_modules(transformer, [lightricks]) == [target]
     assert stream_of(target) == stream
     if stream == "video":
-        assert target_modules(transformer, [target], video_only=True) == [target]
+        assert target_modules(transformer, [target], only="video") == [target]
     else:
         with pytest.raises(ConfigError, match="video stream"):
-            target_modules(transformer, [target], video_only=True)
+            target_modules(transformer, [target], only="video")
 
 
 def test_names_stay_the_same_once_adapted(transformer: Any) -> None:

@@ -90,7 +90,7 @@ def test_classes_mean_the_linear_layers_inside_them(build: Callable[..., Any]) -
     }
     assert {(o.factor, o.dim, o.alpha) for name, o in found.items() if "ff" in name.split(".")[2]} == {(8, 2, 6.0)}
     assert {(o.factor, o.dim, o.alpha) for name, o in found.items() if "attn" in name} == {(4, 3, 1.0)}
-    video = lycoris_layers(linear, settings, "video", video_only=True)
+    video = lycoris_layers(linear, settings, "video", only="video")
     assert {name.split(".")[2] for name in video} == {"attn1", "attn2", "ff"}
     whole = LycorisSettings.model_validate({"apply_preset": {"target_module": ["LTX2VideoTransformerBlock"]}})
     assert set(lycoris_layers(linear, whole, "video")) == {n for n in linear if n.startswith("transformer_blocks.")}
