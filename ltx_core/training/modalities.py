@@ -71,12 +71,12 @@ def _without(absent: Literal["video", "audio"], settings: TrainSettings) -> AsHe
     }
     if settings.targets == "audio+video":
         changes["targets"] = left
-    changed = ", ".join(f"{name} {new}" for name, new in changes.items() if getattr(settings, name) != new)
+    new = ", ".join(f"{name} {value}" for name, value in changes.items() if getattr(settings, name) != value)
     why = (
-        f"no clip that is trained on has audio, so only the video is trained ({changed}): the layers of audio, and those "
+        f"no clip that is trained on has audio, so only the video is trained ({new}): the layers of audio, and those "
         f"between audio and video, stay what they are in the base"
         if absent == "audio"
-        else f"no clip that is trained on has video, so only the audio is trained ({changed}): the layers of video, and "
+        else f"no clip that is trained on has video, so only the audio is trained ({new}): the layers of video, and "
         f"those between audio and video, stay what they are in the base"
     )
     return AsHeard(type(settings).model_validate(settings.model_dump() | changes), why)
