@@ -21,6 +21,7 @@ STREAMS = {
     "style": {"video"},
     "motion": {"video"},
     "voice": {"audio", "cross"},
+    "foley": {"audio", "cross"},
     "control": {"video"},
 }
 
