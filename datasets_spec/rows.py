@@ -37,7 +37,10 @@ ADDED: dict[str, Any] = {
     "reference_path": None,
     "reference_downscale": 1,
     "reference_shape": [],
+    "reference_stride": 1,
+    "conditions": "",
     "has_mask": False,
+    "keyframes": [],
 }
 """Fields that rows did not have from the beginning, with what they mean where they are missing."""
 
@@ -45,6 +48,12 @@ ADDED: dict[str, Any] = {
 def with_what_it_has(content: dict[str, Any]) -> dict[str, Any]:
     """The content of a row without those `ADDED` fields that say nothing."""
     return {name: value for name, value in content.items() if name not in ADDED or value != ADDED[name]}
+
+
+def reference_numbers(num_frames: int, stride: int) -> list[int]:
+    """Numbers of those of `num_frames` frames that a reference has: the first, then every so-many-th from the second
+    on, so that each latent frame stands for equally many. Source: Lightricks' trainer."""
+    return [0, *range(1, num_frames, stride)]
 
 
 class Media(Record):
@@ -119,6 +128,8 @@ class Clip(Record):
         default=None, description="Its reference video: from a file, or how it is made of the clip; none."
     )
     reference_downscale: int = Field(default=1, ge=1, description="By how much the reference's edges are shorter.")
+    reference_stride: int = Field(default=1, ge=1, description="Frames of the clip for one of its reference.")
+    keyframes: list[int] = Field(default=[], description="Numbers of the frames that are also encoded as images.")
     reference_key: str | None = Field(default=None, description="SHA-256 of the reference's file, if it is one.")
     reference_path: str | None = location("Absolute path of that file.", default=None)
     caption: str = Field(description="The caption.")
@@ -167,6 +178,11 @@ class Clip(Record):
     def reference_size(self) -> tuple[int, int]:
         """Width and height of its reference in pixels."""
         return self.width // self.reference_downscale, self.height // self.reference_downscale
+
+    @property
+    def reference_numbers(self) -> list[int]:
+        """Numbers of the clip's frames that its reference has."""
+        return reference_numbers(self.num_frames, self.reference_stride)
 
     @property
     def has_video(self) -> bool:
@@ -226,6 +242,7 @@ class Latent(Record):
     frame_rate: float = Field(gt=0, description="Frames per second; positions depend on it.")
     video_shape: list[int] = Field(description="[C, F, H, W] of the video latent.")
     reference_shape: list[int] = Field(default=[], description="[C, F, H, W] of its reference's latent; empty: none.")
+    keyframes: list[int] = Field(default=[], description="Numbers of the frames that are stored as images too.")
     has_mask: bool = Field(default=False, description="True if a mask says where it is trained on.")
     audio_tokens: int = Field(ge=0, description="Audio latent frames stored; 0 without audio.")
     has_audio_loss: bool = Field(
@@ -296,10 +313,11 @@ class Render(Record):
 
     render_key: str = Field(description="Digest of weights, LoRA, prompt, seed and settings.")
     variant: Literal["base", "candidate", "champion"] = Field(description="Which weights made it.")
-    mode: Literal["t2v", "i2v", "s2v", "v2a", "extend", "inpaint", "reference"] = Field(
+    mode: Literal["t2v", "i2v", "s2v", "v2a", "extend", "inpaint", "reference", "composed"] = Field(
         description="Conditioning beside the text: none, a first frame, audio, a whole video, a prefix, a part of the "
         "frames, or a control video."
     )
+    conditions: str = Field(default="", description="With `composed`: what is kept.")
     adapters: str = Field(default="", description="Name of the run of published adapters; empty without.")
     clip_id: str | None = Field(description="The held-out clip that gives it.")
     given_file: str | None = location("Image, audio or video file that it comes from.", default=None)
@@ -321,6 +339,10 @@ class Render(Record):
     )
     sha256: str = Field(description="Digest of the mp4.")
     file: str = location("The mp4 file, relative to the workspace.")
+
+    def content(self) -> dict[str, Any]:
+        """As of every row, but for what most have not, so that those are known as before there was such a thing."""
+        return with_what_it_has(super().content())
 
 
 class Registered(Record):

@@ -156,6 +156,14 @@ class ReferenceSpec(SpecModel):
         description="Whole number by which references are smaller than their clips along each edge, which costs less "
         "memory and time. Sizes of clips are rounded to multiples of 32 times this.",
     )
+    frame_factor: int = Field(
+        default=1,
+        ge=1,
+        le=16,
+        exclude_if=lambda value: value == 1,  # so that keys of datasets without it stay what they were
+        description="Whole number by which references have fewer frames than their clips: the first, the second, and "
+        "from there every so-many-th. Numbers of frames of clips must be 1 more than a multiple of 8 times this.",
+    )
     missing_reference: Literal["quarantine", "without"] = Field(
         default="quarantine",
         description="With `reference_dir`, for a video that has no file there: quarantine it, or train it without a "
@@ -304,6 +312,12 @@ class DatasetSpec(SpecModel):
     reference: ReferenceSpec | None = Field(
         default=None, description="Reference videos. Default: none, and the LoRA is no IC-LoRA."
     )
+    keyframes: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        default=(),
+        max_length=16,
+        description="Times of frames of each clip that are also encoded as single images, as fractions of the clip: 1 "
+        "is the last frame. For `train_lora.keyframe_probability`.",
+    )
     video: VideoSpec = Field(default=VideoSpec(), description="Frames.")
     audio: AudioSpec = Field(default=AudioSpec(), description="Sound.")
 
@@ -316,6 +330,24 @@ class DatasetSpec(SpecModel):
     def resolutions(self) -> tuple[float, ...]:
         """The sizes that clips may have."""
         return self.resolution if isinstance(self.resolution, tuple) else (self.resolution,)
+
+    @model_validator(mode="after")
+    def _references_have_whole_frames(self) -> "DatasetSpec":
+        factor = 1 if self.reference is None else self.reference.frame_factor
+        if factor == 1:
+            return self
+        if self.video.bucket_strategy == "resolution_frames":
+            raise ValueError(
+                f"dataset {self.id!r} has reference.frame_factor {factor} with video.bucket_strategy "
+                f"'resolution_frames', whose clips have any length; use another strategy"
+            )
+        for frames in self.video.frame_counts:
+            if (frames - 1) // 8 % factor:
+                raise ValueError(
+                    f"dataset {self.id!r} has clips of {frames} frames and reference.frame_factor {factor}; numbers of "
+                    f"frames must be {8 * factor}k+1, such as {8 * factor + 1}"
+                )
+        return self
 
     @model_validator(mode="after")
     def _repeats_are_said_once(self) -> "DatasetSpec":

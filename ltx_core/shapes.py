@@ -23,6 +23,23 @@ AUDIO_STRIDE = 4
 """Mel frames an audio latent frame: 16000 / 160 / 4 = 25 latent frames a second."""
 
 
+class ReferenceScale(NamedTuple):
+    """By which whole numbers a video has more than its reference."""
+
+    space: int = 1
+    """Edges of a reference are so many times shorter."""
+    time: int = 1
+    """A reference has one frame for so many of its video's."""
+
+    def of(self, video: "LatentShape") -> "LatentShape":
+        """The grid of the reference of a video; both have a first latent frame that is one frame."""
+        frames = 1 + (video.frames - 1) // self.time
+        return LatentShape(frames, video.height // self.space, video.width // self.space)
+
+
+SAME_SIZE = ReferenceScale()
+
+
 class PixelShape(NamedTuple):
     """A clip in pixels."""
 

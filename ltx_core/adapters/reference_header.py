@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ltx_core.errors import CheckpointError, ConfigError
 from ltx_core.io.safetensors import read_header
+from ltx_core.shapes import ReferenceScale
 
 DOWNSCALE, SPATIAL, TEMPORAL = (
     "reference_downscale_factor",
@@ -15,41 +16,40 @@ DOWNSCALE, SPATIAL, TEMPORAL = (
 there."""
 
 
-def reference_header(factor: int) -> dict[str, str]:
-    """The header strings of a LoRA whose references are `factor` times smaller than its videos."""
-    return {DOWNSCALE: str(factor), SPATIAL: str(factor)}
+def reference_header(scale: ReferenceScale) -> dict[str, str]:
+    """The header strings of a LoRA whose references are smaller than its videos by this."""
+    temporal = {TEMPORAL: str(scale.time)} if scale.time > 1 else {}
+    return {DOWNSCALE: str(scale.space), SPATIAL: str(scale.space), **temporal}
 
 
-def downscale_of(path: Path) -> int | None:
+def scale_of(path: Path) -> ReferenceScale | None:
     """By how much a LoRA file wants its references smaller; None of one that says nothing.
 
     Raises:
-        CheckpointError: the file has no header, the factor is no whole number of 1 or more, or the references are to
-            have fewer frames, which is not supported.
+        CheckpointError: the file has no header, or a factor is no whole number of 1 or more.
     """
     metadata = read_header(path).metadata
-    temporal, factor = metadata.get(TEMPORAL, "1"), metadata.get(DOWNSCALE, metadata.get(SPATIAL))
-    if temporal != "1":
-        raise CheckpointError(
-            f"{path} has {TEMPORAL} {temporal!r} in its header; references with fewer frames than their videos are "
-            f"not supported"
-        )
-    if factor is not None and not (factor.isdecimal() and int(factor) >= 1):
-        raise CheckpointError(f"{path} has {DOWNSCALE} {factor!r} in its header; a whole number of 1 or more is wanted")
-    return None if factor is None else int(factor)
+    found: dict[str, int] = {}
+    for name in (DOWNSCALE, SPATIAL, TEMPORAL):
+        factor = metadata.get(name)
+        if factor is not None and not (factor.isdecimal() and int(factor) >= 1):
+            raise CheckpointError(f"{path} has {name} {factor!r} in its header; a whole number of 1 or more is wanted")
+        if factor is not None:
+            found[name] = int(factor)
+    return ReferenceScale(found.get(DOWNSCALE, found.get(SPATIAL, 1)), found.get(TEMPORAL, 1)) if found else None
 
 
-def common_downscale(paths: Iterable[Path]) -> int | None:
+def common_scale(paths: Iterable[Path]) -> ReferenceScale | None:
     """By how much LoRAs that are used together want references smaller; None if none of them says anything.
 
     Raises:
-        CheckpointError: as for `downscale_of`.
+        CheckpointError: as for `scale_of`.
         ConfigError: they want different factors.
     """
-    factors = {path: factor for path in paths if (factor := downscale_of(path)) is not None}
-    if len(set(factors.values())) > 1:
+    scales = {path: scale for path in paths if (scale := scale_of(path)) is not None}
+    if len(set(scales.values())) > 1:
+        named = ", ".join(f"{path.name} {one.space} in space and {one.time} in time" for path, one in scales.items())
         raise ConfigError(
-            f"LoRAs want references that are smaller by different factors "
-            f"({', '.join(f'{path.name} {factor}' for path, factor in factors.items())}); use one of them at a time"
+            f"LoRAs want references that are smaller by different factors ({named}); use one of them at a time"
         )
-    return next(iter(factors.values()), None)
+    return next(iter(scales.values()), None)

@@ -23,6 +23,8 @@ class Decoded(NamedTuple):
     """float32 [F', H', W'] in [0, 1]: how much each latent place counts in training."""
     reference: Tensor | None = None
     """uint8 [F, H, W, 3] of the video that the clip is to follow."""
+    keyframes: tuple[int, ...] = ()
+    """Numbers of the frames that are encoded as single images too."""
 
     @property
     def shape(self) -> PixelShape:
@@ -30,9 +32,10 @@ class Decoded(NamedTuple):
         return PixelShape(*self.frames.shape[:3])
 
     @property
-    def form(self) -> tuple[PixelShape, PixelShape | None]:
-        """The shapes of the clip and of its reference."""
-        return self.shape, None if self.reference is None else PixelShape(*self.reference.shape[:3])
+    def form(self) -> tuple[PixelShape, PixelShape | None, int]:
+        """The shapes of the clip and of its reference, and the number of its keyframes."""
+        reference = None if self.reference is None else PixelShape(*self.reference.shape[:3])
+        return self.shape, reference, len(self.keyframes)
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,21 @@ class ClipEncoder:
 
 def encode_clips(clips: Iterable[Decoded], encoder: ClipEncoder) -> Iterator[tuple[Decoded, dict[str, Tensor]]]:
     """(clip, tensors) in order: `video` [C, F', H', W'] in bfloat16 and, with audio, `audio` [A, D] in float32, and the
-    clip's own `mask`; with a reference, `reference` as `video`.
+    clip's own `mask`; with a reference, `reference` as `video`; with keyframes, `keyframes` [C, K, H', W'], each a
+    latent of its own.
 
     Clips of equal form that follow one another are one batch. A batch is always full, the last clip standing in for
     those that are missing: with one shape the same kernels run, and a clip's latents are the same bits in any company.
     """
     uploads = _Uploads(encoder.device)
+
+    def encode_images(batch: Sequence[Decoded], size: int) -> Tensor:
+        """[B, C, K, H', W']"""
+        places = max(encoder.batch_size(batch[0].shape._replace(frames=1)), size)
+        numbers = range(len(batch[0].keyframes))
+        frames = ([clip.frames[clip.keyframes[n]][None] for clip in batch] for n in numbers)
+        encoded = [encoder.video(uploads.stack(images, places)) for images in frames]
+        return torch.cat(encoded, dim=2).to(torch.bfloat16)
 
     def launch(batch: Sequence[Decoded]) -> Arriving:
         size = encoder.batch_size(batch[0].shape)
@@ -66,6 +78,9 @@ def encode_clips(clips: Iterable[Decoded], encoder: ClipEncoder) -> Iterator[tup
             places = max(encoder.batch_size(PixelShape(*references[0].shape[:3])), size)
             encoded = encoder.video(uploads.stack(references, places)).to(torch.bfloat16)
             made |= {(place, "reference"): encoded[place] for place in range(len(batch))}
+        if batch[0].keyframes:
+            images = encode_images(batch, size)
+            made |= {(place, "keyframes"): images[place] for place in range(len(batch))}
         for place, clip in enumerate(batch):
             if clip.sound is not None:
                 made[place, "audio"] = encoder.audio(to_device(clip.sound, encoder.device)).float()

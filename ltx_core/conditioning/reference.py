@@ -6,7 +6,6 @@ attention does not know an order but that of the positions, so both are the same
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,16 +13,7 @@ from torch import Tensor
 from ltx_core.conditioning.state import SampleState
 from ltx_core.denoiser.tokens import audio_positions, pack_video, video_positions
 from ltx_core.errors import ShapeError
-from ltx_core.shapes import LatentShape
-
-
-class ReferenceScale(NamedTuple):
-    """By which whole numbers a video has more than its reference."""
-
-    space: int = 1
-    """Edges of a reference are so many times shorter."""
-    time: int = 1
-    """A reference has one frame for so many of its video's."""
+from ltx_core.shapes import LatentShape, ReferenceScale
 
 
 def reference_scale(video: LatentShape, reference: LatentShape) -> ReferenceScale:
@@ -36,8 +26,8 @@ def reference_scale(video: LatentShape, reference: LatentShape) -> ReferenceScal
     """
     space = max(video.height // max(reference.height, 1), 1)
     time = max((video.frames - 1) // max(reference.frames - 1, 1), 1)
-    fits = ((reference.frames - 1) * time + 1, reference.height * space, reference.width * space)
-    if fits != tuple(video):
+    whole = ((reference.frames - 1) * time + 1, reference.height * space, reference.width * space)
+    if whole != tuple(video):
         raise ShapeError(
             f"the reference is {list(reference)} latent frames, rows and columns and its video {list(video)}; rows and "
             f"columns smaller by one whole number, and frames after the first fewer by one, are wanted"

@@ -39,6 +39,8 @@ def keyed(clip: Clip, crop: str = CROP) -> str:
     parts += [clip.ground] if clip.ground != "black" else []
     if clip.reference is not None:
         parts += ["reference", clip.reference_key or clip.reference, f"1/{clip.reference_downscale}"]
+        parts += [f"every {clip.reference_stride}"] if clip.reference_stride > 1 else []
+    parts += ["keyframes", *map(str, clip.keyframes)] if clip.keyframes else []
     return text_digest(own, *parts) if parts else own
 
 
@@ -53,9 +55,9 @@ def mirrored(clip: Clip) -> Clip:
 
 
 def image_key(clip: Clip) -> str:
-    """The key that the clip would have without audio, mask and reference: equal for clips that differ in these
-    alone."""
-    return video_key(clip.model_copy(update={"reference": None}))
+    """The key that the clip would have without audio, mask, reference and keyframes: equal for clips that differ in
+    these alone."""
+    return video_key(clip.model_copy(update={"reference": None, "keyframes": []}))
 
 
 def video_key(clip: Clip) -> str:
@@ -310,8 +312,11 @@ def clip_reference(clip: Clip, frames: npt.NDArray[np.uint8] | None = None) -> n
     if clip.reference == "file":
         assert clip.reference_path is not None  # such a clip has one
         path = Path(clip.reference_path)
-        return read_reference(path, frame_times(clip), clip.reference_size, mirrored=clip.is_mirrored)
-    return derived_reference(clip_frames(clip) if frames is None else frames, clip.reference, clip.reference_size)
+        times = frame_times(clip)
+        shown = [times[number] for number in clip.reference_numbers]
+        return read_reference(path, shown, clip.reference_size, mirrored=clip.is_mirrored)
+    frames = clip_frames(clip) if frames is None else frames
+    return derived_reference(frames[clip.reference_numbers], clip.reference, clip.reference_size)
 
 
 def beside_images(clip: Clip) -> tuple[Floats | None, Floats | None]:

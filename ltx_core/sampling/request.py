@@ -13,7 +13,7 @@ from ltx_core.sampling.guidance import Guidance
 from ltx_core.sampling.schedule import UPSCALED_SIGMAS, ScheduleName, check_steps
 from ltx_core.shapes import SPACE_STRIDE, LatentShape, PixelShape, audio_latent_frames
 
-Mode = Literal["t2v", "i2v", "s2v", "v2a", "extend", "inpaint", "reference"]
+Mode = Literal["t2v", "i2v", "s2v", "v2a", "extend", "inpaint", "reference", "composed"]
 
 
 @dataclass(frozen=True, kw_only=True)

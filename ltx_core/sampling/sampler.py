@@ -302,7 +302,8 @@ def _check(request: RenderRequest, prompts: Prompts, conditionings: Sequence[Con
             f"guidance cfg is {request.guidance.video.cfg} (video) and {request.guidance.audio.cfg} (audio), and a "
             f"negative text is {'given' if prompts.negative else 'missing'}; give one if, and only if, a cfg is not 1"
         )
-    given, wanted = tuple(type(item) for item in conditionings), MODES[request.mode]
+    given = tuple(type(item) for item in conditionings)
+    wanted = given if request.mode == "composed" else MODES[request.mode]
     if given != wanted:
         names = [[kind.__name__ for kind in kinds] for kinds in (given, wanted)]
         raise ConfigError(f"mode {request.mode!r} was given {names[0]} beside its text; it takes {names[1]}")

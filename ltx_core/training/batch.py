@@ -13,7 +13,8 @@ from ltx_core.denoiser.tokens import audio_positions, first_frame_keyframes, pac
 from ltx_core.errors import DataError, ShapeError
 from ltx_core.flow_matching.path import add_noise, draw_noise, velocity_target
 from ltx_core.shapes import LatentShape, audio_latent_frames
-from ltx_core.training.conditions import LONGER, Condition, conditioning
+from ltx_core.training.condition_settings import Condition
+from ltx_core.training.conditions import LONGER, conditioning
 from ltx_core.training.draws import Draw
 from ltx_core.training.samples import SampleInfo, SampleSource
 
@@ -214,7 +215,14 @@ class _Clip:
         state = SampleState(self.video.state, self.audio.state, self.shape, self._noise)
         frames = 0
         for condition in conditions:
-            kind = conditioning(condition, self.tensors, self.shape, self.sample, frames)
+            kind = conditioning(
+                condition,
+                self.tensors,
+                self.shape,
+                keyframes=self.sample.keyframes,
+                frame_rate=self.sample.frame_rate,
+                given_frames=frames,
+            )
             if kind is None:
                 continue
             try:

@@ -1,5 +1,6 @@
 """Options for what samples are given beside noise. pydantic only, as for all of training's options."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, Field, model_validator
@@ -15,6 +16,7 @@ EXTENTS: dict[str, tuple[str, ...]] = {
     "first_frame": (),
     "prefix": ("latent_frames",),
     "suffix": ("latent_frames",),
+    "keyframe": (),
     "outpaint": ("region",),
     "inpaint": (),
     "audio_prefix": ("seconds",),
@@ -22,6 +24,32 @@ EXTENTS: dict[str, tuple[str, ...]] = {
     "audio_inpaint": ("seconds",),
 }
 """Kinds of conditions that have a probability and a strength, and what else says how much each gives."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One that a sample is given."""
+
+    kind: str
+    """As in `EXTENTS`, or `audio` or `video` for all of it, `reference` or `audio_reference`."""
+    strength: float = 1.0
+    frames: int = 0
+    """Latent frames, of video or audio."""
+    region: Region | None = None
+    """Of an `outpaint`, which is clean, or of an `inpaint`, which is not; None: the clip's mask says it."""
+    start: float = 0.0
+    """Of a span of audio, as a fraction of what is possible."""
+
+
+def check_region(region: Region, name: str) -> None:
+    """See that a region has an inside.
+
+    Raises:
+        ValueError: it has none.
+    """
+    left, top, right, bottom = region
+    if not (left < right and top < bottom):
+        raise ValueError(f"{name} is {list(region)}; left < right and top < bottom from 0 to 1 are wanted")
 
 
 def _new(default: Any, description: str, **bounds: Any) -> Any:
@@ -74,6 +102,11 @@ class ConditionSettings(BaseModel):
         DEFAULT_FRAMES, "Latent frames of that suffix, 8 pixel frames each.", ge=1, le=1024
     )
     suffix_strength: float = _strength("the suffix")
+    keyframe_probability: float = _probability(
+        "a batch has its clips' keyframes (`datasets[].keyframes`) beside it, so that the model learns to go through "
+        "them."
+    )
+    keyframe_strength: float = _strength("the keyframes")
     outpaint_probability: float = _probability(
         "of a sample only what lies outside `outpaint_region` is trained, and the region is clean."
     )
@@ -156,11 +189,7 @@ class ConditionSettings(BaseModel):
                 f"{named} make {sum(shares.values()):g}; one stream of a sample is always generated, so "
                 f"lower them to 1 in all"
             )
-        left, top, right, bottom = self.outpaint_region
-        if not (left < right and top < bottom):
-            raise ValueError(
-                f"outpaint_region is {list(self.outpaint_region)}; left < right and top < bottom from 0 to 1 are wanted"
-            )
+        check_region(self.outpaint_region, "outpaint_region")
         return self
 
     @staticmethod

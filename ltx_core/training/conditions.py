@@ -6,20 +6,19 @@ that is given as a whole leaves no part of it to give, and the other is learnt; 
 learn from its first.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ltx_core.conditioning.keyframes import Keyframes
-from ltx_core.conditioning.kinds import THRESHOLD, AudioMask, Conditioning, Mask, Prefix, Sound, Suffix, inside
+from ltx_core.conditioning.kinds import THRESHOLD, AudioMask, Conditioning, Mask, Prefix, Sound, Suffix, inside, outside
 from ltx_core.conditioning.reference import AudioReference, Reference
 from ltx_core.conditioning.whole_video import WholeVideo
 from ltx_core.errors import ConfigError
 from ltx_core.shapes import LatentShape, audio_latent_frames
-from ltx_core.training.condition_settings import ConditionSettings, Region
+from ltx_core.training.condition_settings import Condition
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.samples import SampleInfo
 
@@ -27,20 +26,6 @@ Chance = Callable[[str], float]
 """(purpose) -> a number in [0, 1), another for every purpose."""
 LONGER = ("keyframe", "reference", "audio_reference")
 """Kinds that append tokens; all samples of a batch are equally long, so its first sample decides."""
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One that a sample is given."""
-
-    kind: str
-    """As in `EXTENTS`, or `audio` or `video` for all of it, `reference` or `audio_reference`."""
-    strength: float = 1.0
-    frames: int = 0
-    """Latent frames, of video or audio."""
-    region: Region | None = None
-    start: float = 0.0
-    """Of a span of audio, as a fraction of what is possible."""
 
 
 def drawn_conditions(sample: SampleInfo, settings: TrainSettings, chance: Chance) -> tuple[Condition, ...]:
@@ -59,7 +44,7 @@ def drawn_conditions(sample: SampleInfo, settings: TrainSettings, chance: Chance
     return tuple(found)
 
 
-def _of_video(sample: SampleInfo, settings: ConditionSettings, chance: Chance) -> Iterator[Condition]:
+def _of_video(sample: SampleInfo, settings: TrainSettings, chance: Chance) -> Iterator[Condition]:
     def drawn(kind: str) -> bool:
         probability = settings.probability(kind)
         return probability > 0 and chance(kind) < probability
@@ -76,6 +61,8 @@ def _of_video(sample: SampleInfo, settings: ConditionSettings, chance: Chance) -
         yield Condition("outpaint", settings.outpaint_strength, region=settings.outpaint_region)
     if sample.has_mask and drawn("inpaint"):
         yield Condition("inpaint", settings.inpaint_strength)
+    if sample.keyframes and drawn("keyframe"):
+        yield Condition("keyframe", settings.keyframe_strength)
 
 
 def _is_seen(sample: SampleInfo, settings: TrainSettings) -> bool:
@@ -94,7 +81,7 @@ def whole_stream(sample: SampleInfo, settings: TrainSettings, chance: Chance) ->
     return "video" if number < both and sample.has_audio_loss else "neither"
 
 
-def _of_audio(sample: SampleInfo, settings: ConditionSettings, chance: Chance) -> Iterator[Condition]:
+def _of_audio(sample: SampleInfo, settings: TrainSettings, chance: Chance) -> Iterator[Condition]:
     if not sample.has_sound:
         return
     for kind in ("audio_prefix", "audio_suffix", "audio_inpaint"):
@@ -106,7 +93,13 @@ def _of_audio(sample: SampleInfo, settings: ConditionSettings, chance: Chance) -
 
 
 def conditioning(
-    condition: Condition, tensors: Mapping[str, Tensor], grid: LatentShape, sample: SampleInfo, given_frames: int
+    condition: Condition,
+    tensors: Mapping[str, Tensor],
+    grid: LatentShape,
+    *,
+    keyframes: Sequence[int],
+    frame_rate: float,
+    given_frames: int,
 ) -> Conditioning | None:
     """What a condition gives of a clip; None where it would leave nothing to make.
 
@@ -114,7 +107,8 @@ def conditioning(
         condition: one that was drawn.
         tensors: what is stored of the clip, float32.
         grid: of the clip's latent.
-        sample: the clip.
+        keyframes: numbers of the clip's frames that are stored as images.
+        frame_rate: of the clip.
         given_frames: latent frames that earlier conditions give at the beginning; one of all stays to be made.
     """
     if condition.kind == "audio":
@@ -122,19 +116,21 @@ def conditioning(
     if condition.kind == "video":
         return WholeVideo(tensors["video"])
     if condition.kind in LONGER:
-        return _beside(condition, tensors, sample)
+        return _beside(condition, tensors, keyframes, frame_rate)
     if condition.kind.startswith("audio"):
         given = _times(condition, len(tensors["audio"]))
         return None if bool(given.all()) else AudioMask(tensors["audio"], given, condition.strength)
     return _within(condition, tensors, grid, given_frames)
 
 
-def _beside(condition: Condition, tensors: Mapping[str, Tensor], sample: SampleInfo) -> Conditioning:
+def _beside(
+    condition: Condition, tensors: Mapping[str, Tensor], keyframes: Sequence[int], frame_rate: float
+) -> Conditioning:
     if condition.kind == "keyframe":
-        return Keyframes(tensors["keyframes"], sample.keyframes, sample.frame_rate, condition.strength)
+        return Keyframes(tensors["keyframes"], tuple(keyframes), frame_rate, condition.strength)
     if condition.kind == "audio_reference":
         return AudioReference(tensors["audio_reference"], condition.strength)
-    return Reference(tensors["reference"], sample.frame_rate, condition.strength)
+    return Reference(tensors["reference"], frame_rate, condition.strength)
 
 
 def _within(
@@ -145,6 +141,8 @@ def _within(
         case "outpaint":
             assert condition.region is not None  # drawn with one
             return _masked(video, inside(condition.region, grid), strength)
+        case "inpaint" if condition.region is not None:
+            return _masked(video, outside(condition.region, grid), strength)
         case "inpaint":
             return _masked(video, 1 - tensors["mask"], strength) if "mask" in tensors else None
         case "suffix":
@@ -173,7 +171,7 @@ def _times(condition: Condition, count: int) -> Tensor:
     return given.float()
 
 
-def fewest_learnt(settings: ConditionSettings, grid: LatentShape) -> int:
+def fewest_learnt(settings: TrainSettings, grid: LatentShape) -> int:
     """Video tokens that are not given where the settings give as many as they may.
 
     Raises:

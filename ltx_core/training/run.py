@@ -241,17 +241,19 @@ def _reference_header(samples: Sequence[SampleInfo]) -> dict[str, str]:
     Raises:
         ConfigError: they are smaller than their clips by several factors, of which a header has one.
     """
-    factors = {
-        reference_scale(bucket_of(s.bucket, s.frame_rate, 1).shape.latent(), s.reference).space
-        for s in samples
-        if s.reference is not None
+    followed = [sample for sample in samples if sample.reference is not None]
+    videos = [sample for sample in followed if not sample.is_one_frame]  # images say nothing of time
+    scales = {
+        reference_scale(bucket_of(sample.bucket, sample.frame_rate, 1).shape.latent(), sample.reference)
+        for sample in videos or followed
+        if sample.reference is not None
     }
-    if len(factors) > 1:
+    if len(scales) > 1:
         raise ConfigError(
-            f"clips have references that are smaller by {sorted(factors)}; a LoRA is for one factor. Set one "
-            f"reference.downscale_factor for all datasets"
+            f"clips have references that are smaller by {sorted(map(tuple, scales))} in space and time; a LoRA is for "
+            f"one factor each. Set one reference.downscale_factor and frame_factor for all datasets"
         )
-    return reference_header(*factors) if factors else {}
+    return reference_header(*scales) if scales else {}
 
 
 def _load_adapted(job: TrainJob) -> TrainedAdapter:

@@ -260,13 +260,15 @@ class Shared(ConfigModel):
 
     @model_validator(mode="after")
     def _references_agree(self) -> "Shared":
-        factors = {one.id: one.downscale_factor for one in self.datasets if one.reference is not None}
-        if len(set(factors.values())) > 1:
-            given = ", ".join(f"{name} {factor}" for name, factor in factors.items())
-            raise ValueError(
-                f"datasets have references with different downscale_factor ({given}), and a LoRA is for one; give all "
-                f"the same"
-            )
+        specs = {one.id: one.reference for one in self.datasets if one.reference is not None}
+        for name in ("downscale_factor", "frame_factor"):
+            factors = {dataset: getattr(spec, name) for dataset, spec in specs.items()}
+            if len(set(factors.values())) > 1:
+                given = ", ".join(f"{dataset} {factor}" for dataset, factor in factors.items())
+                raise ValueError(
+                    f"datasets have references with different {name} ({given}), and a LoRA is for one; give all the "
+                    f"same"
+                )
         return self
 
     def dataset(self, dataset_id: str) -> DatasetSpec:

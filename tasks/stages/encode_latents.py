@@ -168,6 +168,7 @@ def _row(clip: Clip, entry: Entry, run: StageRun[EncodeLatentsConfig]) -> Latent
         video_shape=entry.info["video_shape"],
         reference_shape=entry.info.get("reference_shape", []),
         has_mask=clip.mask_key is not None,
+        keyframes=clip.keyframes,
         audio_tokens=entry.info["audio_tokens"] if clip.has_sound else 0,
         has_audio_loss=clip.audio in ("voiced", "other") or (clip.audio == "silent" and _learns_silence(clip, run)),
         absent_sound=clip.absent_sound,

@@ -250,11 +250,18 @@ def named(clip: Clip, row: Media, spec: DatasetSpec) -> Clip:
             "mask_key": row.mask_key,
             "mask_path": row.mask_path,
             **_reference_of(row, spec),
+            "keyframes": _keyframes_of(clip, spec),
         }
     )
-    if made.mask_key is None and made.reference is None:
+    if made.mask_key is None and made.reference is None and not made.keyframes:
         return made
     return made.model_copy(update={"clip_key": keyed(made)})
+
+
+def _keyframes_of(clip: Clip, spec: DatasetSpec) -> list[int]:
+    """Numbers of the frames of a clip that are encoded as images too; none of an image, or of audio alone."""
+    last = clip.num_frames - 1
+    return sorted({max(round(fraction * last), 1) for fraction in spec.keyframes}) if last and clip.has_video else []
 
 
 def _reference_of(row: Media, spec: DatasetSpec) -> dict[str, Any]:
@@ -265,6 +272,7 @@ def _reference_of(row: Media, spec: DatasetSpec) -> dict[str, Any]:
     return {
         "reference": wanted.derive or "file",
         "reference_downscale": wanted.downscale_factor,
+        "reference_stride": wanted.frame_factor,
         "reference_key": row.reference_key,
         "reference_path": row.reference_path,
     }

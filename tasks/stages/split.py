@@ -72,8 +72,7 @@ class Split(Stage[SplitConfig, Clip]):
         """Settings by which each dataset is cut, repeated and held out."""
         fields, datasets = SPLIT_FIELDS | {"repeats", "eval_fraction", *USES}, run.shared.datasets
         elsewhere = {d.id: {"sound": "elsewhere"} for d in datasets if d.audio.audio_dir is not None}
-        references = {d.id: _references(d) for d in datasets if d.reference is not None}
-        own = {d.id: elsewhere.get(d.id, {}) | references.get(d.id, {}) for d in datasets}
+        own = {d.id: elsewhere.get(d.id, {}) | _beside(d) for d in datasets}
         return {"datasets": {d.id: _settings(d, fields) | own[d.id] for d in datasets}}
 
     def warnings(self, run: StageRun[SplitConfig]) -> Sequence[str]:
@@ -229,10 +228,13 @@ def _settings(spec: DatasetSpec, fields: set[str]) -> dict[str, Any]:
     return spec.model_dump(mode="json", include=fields | extra, exclude=hidden, by_alias=True)
 
 
-def _references(spec: DatasetSpec) -> dict[str, Any]:
-    """Return the way in which a dataset makes its references, for its key; files are known by their content."""
-    assert spec.reference is not None  # of datasets that have some
-    return {"reference": spec.reference.model_dump(mode="json", include={"derive", "downscale_factor"})}
+def _beside(spec: DatasetSpec) -> dict[str, Any]:
+    """Return what a dataset has beside its clips, and how it is made, for its key; files are known by their content."""
+    found: dict[str, Any] = {"keyframes": list(spec.keyframes)} if spec.keyframes else {}
+    if spec.reference is None:
+        return found
+    fields = {"derive", "downscale_factor", "frame_factor"}
+    return found | {"reference": spec.reference.model_dump(mode="json", include=fields)}
 
 
 def _hold_out(clips: Sequence[Clip], shared: Shared) -> list[Clip]:

@@ -336,9 +336,10 @@ def _check_conditions(config: TrainSettings, shared: Shared) -> None:
         "reference_dropout": ("reference", config.reference_dropout),
         "reference_strength": ("reference", config.reference_strength != 1),
         "inpaint_probability": ("mask_dir", config.inpaint_probability),
+        "keyframe_probability": ("keyframes", config.keyframe_probability),
     }
     for name, (field, asked) in wanted.items():
-        if asked and all(getattr(dataset, field) is None for dataset in shared.datasets):
+        if asked and not any(getattr(dataset, field) for dataset in shared.datasets):
             raise ConfigError(
                 f"train_lora.{name} is {getattr(config, name)} and no dataset has a {field.partition('_')[0]}; set "
                 f"datasets[].{field} or leave it out"

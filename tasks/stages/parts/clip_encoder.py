@@ -58,7 +58,8 @@ def decoded_clips(
         apart = partial(read_apart, limits, leaving.check, decode, clip)
         whole: WholeClip = read_unchanged(clip_files(clip), run.memo, apart)
         reference = None if whole.reference is None else torch.from_numpy(whole.reference)
-        return Decoded(key, torch.from_numpy(whole.frames), _tensor(whole.sound), _tensor(whole.weights), reference)
+        beside = _tensor(whole.sound), _tensor(whole.weights), reference, tuple(clip.keyframes)
+        return Decoded(key, torch.from_numpy(whole.frames), *beside)
 
     window = Window(workers, config.decode_ahead_mib * MIB)
     ahead = run_ahead(
@@ -146,10 +147,11 @@ def is_finite(tensors: Mapping[str, Tensor]) -> bool:
 
 
 def _shapes(clip: Clip) -> list[PixelShape]:
-    """Of everything that the video VAE encodes of a clip: its frames, and its reference."""
+    """Of everything that the video VAE encodes of a clip: its frames, its reference, and its keyframes."""
     width, height = clip.reference_size
-    reference = [] if clip.reference is None else [PixelShape(clip.num_frames, height, width)]
-    return [PixelShape(clip.num_frames, clip.height, clip.width), *reference]
+    reference = [] if clip.reference is None else [PixelShape(len(clip.reference_numbers), height, width)]
+    keyframe = [PixelShape(1, clip.height, clip.width)] if clip.keyframes else []
+    return [PixelShape(clip.num_frames, clip.height, clip.width), *reference, *keyframe]
 
 
 def _batch_size(shape: PixelShape, device: torch.device, run: StageRun[EncodeLatentsConfig]) -> int:
@@ -202,7 +204,8 @@ def with_other_audio_rows(
             refused[key] = error
             continue
         before = reader.read(run.workspace.relative(entry.shard), entry.offset, entry.size, entry.sha256)
-        made: dict[str, Tensor] = {name: before[name].clone() for name in ("video", "reference") if name in before}
+        seen = ("video", "reference", "keyframes")
+        made: dict[str, Tensor] = {name: before[name].clone() for name in seen if name in before}
         if sound is not None:
             made["audio"] = encode_audio(audio_vae, torch.from_numpy(sound).to(device), mel).float().cpu()
         if mask is not None:

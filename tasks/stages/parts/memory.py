@@ -204,13 +204,15 @@ def buckets_of(rows: Sequence[Any]) -> tuple[Bucket, ...]:
 
 
 def _reference_tokens(row: Clip | Latent) -> int:
-    """Of the reference that a clip has; 0 without."""
+    """Of the reference and the keyframes that a clip has; 0 without."""
     if isinstance(row, Latent):
-        return math.prod(row.reference_shape[1:]) if row.reference_shape else 0
+        reference = math.prod(row.reference_shape[1:]) if row.reference_shape else 0
+        return reference + (len(row.keyframes) * math.prod(row.video_shape[2:]) if row.keyframes else 0)
+    keyframes = len(row.keyframes) * PixelShape(1, row.height, row.width).latent().tokens if row.keyframes else 0
     if row.reference is None:
-        return 0
+        return keyframes
     width, height = row.reference_size
-    return PixelShape(row.num_frames, height, width).latent().tokens
+    return keyframes + PixelShape(len(row.reference_numbers), height, width).latent().tokens
 
 
 def known_buckets(shared: Shared, inputs: Inputs) -> tuple[tuple[Bucket, ...], bool]:
@@ -229,8 +231,11 @@ def _expected(dataset: DatasetSpec) -> Bucket:
         longest = video.max_frames or longest
     rate = SLOWEST / video.frame_stride if video.frame_rate == "native" else video.frame_rate
     shape, factor = PixelShape(longest, height, width).floored(), dataset.downscale_factor
-    small = shape._replace(height=height // factor, width=width // factor)
-    return Bucket(shape, rate, 2**20, 0 if dataset.reference is None else small.latent().tokens)
+    beside = len(dataset.keyframes) * shape._replace(frames=1).latent().tokens
+    if dataset.reference is not None:
+        frames = 1 + (shape.frames - 1) // dataset.reference.frame_factor
+        beside += PixelShape(frames, height // factor, width // factor).latent().tokens
+    return Bucket(shape, rate, 2**20, beside)
 
 
 def _peaks(

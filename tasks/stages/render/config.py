@@ -11,8 +11,10 @@ from ltx_core.errors import ConfigError, ShapeError
 from ltx_core.sampling.guidance import Guidance, Official, StreamGuidance, official
 from ltx_core.sampling.request import check_halves, check_sigmas
 from ltx_core.sampling.schedule import UPSCALED_SIGMAS, check_steps
+from ltx_core.training.condition_settings import CENTRE, Region, check_region
 from tasks.runtime.shared import ConfigModel, ModelConfig, Shared
 from tasks.runtime.weights import open_model
+from tasks.stages.render.composed import ComposedClips
 
 
 class SamplingConfig(ConfigModel):
@@ -225,10 +227,6 @@ class AdapterRunConfig(SamplingOverrides):
         return self
 
 
-Region = tuple[float, float, float, float]
-CENTRE: Region = (0.25, 0.25, 0.75, 0.75)
-
-
 class RenderValidationConfig(SamplingConfig):
     """Base and LoRA get the same noise. Sizes are of prompts, video and audio; clips bring their own."""
 
@@ -310,6 +308,11 @@ class RenderValidationConfig(SamplingConfig):
         exclude_if=lambda value: not value,  # so that keys of renders without it stay what they were
         description="Number of held-out clips whose reference and caption are used for a render.",
     )
+    composed: tuple[ComposedClips, ...] = Field(
+        default=(),
+        exclude_if=lambda value: not value,  # so that keys of renders without it stay what they were
+        description="Renders of held-out clips of which several parts are kept, such as both ends.",
+    )
     adapters: tuple[AdapterRunConfig, ...] = Field(
         default=(), description="Runs with published adapters, such as the distilled LoRA; each renders everything."
     )
@@ -378,11 +381,7 @@ class RenderValidationConfig(SamplingConfig):
 
     @model_validator(mode="after")
     def _region_is_one(self) -> "RenderValidationConfig":
-        left, top, right, bottom = self.inpaint_region
-        if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-            raise ValueError(
-                f"inpaint_region is {list(self.inpaint_region)}; left < right and top < bottom from 0 to 1 are wanted"
-            )
+        check_region(self.inpaint_region, "inpaint_region")
         return self
 
 

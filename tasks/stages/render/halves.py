@@ -61,6 +61,9 @@ def halved_clips(
     for clip_id in sorted(shown):
         tensors = source.load(clip_id)
         found[clip_id] = {name: halved(vae, tensors[name], asked) for name in SHOWN if name in tensors}
+        if "keyframes" in tensors:  # each a latent of its own
+            images = [halved(vae, one[:, None], asked) for one in tensors["keyframes"].unbind(1)]
+            found[clip_id]["keyframes"] = torch.cat(images, dim=1)
     return Halves(source, found)
 
 

@@ -11,16 +11,18 @@ from typing import Any, Literal
 from datasets_spec import Checkpoint, Clip, Latent, Manifest
 from datasets_spec.spec import Derived
 from ltx_core.adapters.lora_layout import Adapter
-from ltx_core.adapters.reference_header import common_downscale
+from ltx_core.adapters.reference_header import common_scale
 from ltx_core.errors import ConfigError, DataError
 from ltx_core.io.digest import DigestMemo, text_digest
 from ltx_core.media.clip import audio_file
 from ltx_core.sampling.request import Mode, RenderRequest, Upscaling
-from ltx_core.shapes import SPACE_STRIDE, PixelShape, floor_frames
+from ltx_core.shapes import SAME_SIZE, SPACE_STRIDE, TIME_STRIDE, LatentShape, PixelShape, ReferenceScale, floor_frames
+from ltx_core.training.condition_settings import Condition
 from tasks.runtime.shared import ModelConfig, Shared
 from tasks.runtime.stage import Inputs, StageRun
 from tasks.stages.parts.memory import known_buckets
 from tasks.stages.render.adapters import asked_upscaling, located
+from tasks.stages.render.composed import described, leave_something
 from tasks.stages.render.config import RenderValidationConfig, SamplingConfig, image_crf, in_numbers
 
 
@@ -37,13 +39,24 @@ class Given:
     """Where the audio, the video or the reference begins, in the clip's file or in `file`."""
     derive: Derived | None = None
     """How a reference is made of `file`; None: the file is one."""
-    downscale: int = 1
-    """By how much the edges of a reference are shorter than the render's."""
+    scale: ReferenceScale = SAME_SIZE
+    """By how much a reference is smaller than the render."""
+    conditions: tuple[Condition, ...] = ()
+    """With `composed`: what is kept."""
+
+    def has(self, kind: str) -> bool:
+        """True if this is among several conditions."""
+        return any(condition.kind == kind for condition in self.conditions)
+
+    @property
+    def follows(self) -> bool:
+        """True if there is a reference."""
+        return self.mode == "reference" or self.has("reference")
 
     @property
     def sound(self) -> Path | None:
         """The file whose audio the render keeps."""
-        if self.mode != "s2v":
+        if self.mode != "s2v" and not self.has("audio"):
             return None
         return audio_file(self.clip) if self.clip else self.file
 
@@ -62,8 +75,34 @@ def given_clips(run: StageRun[RenderValidationConfig]) -> Iterator[tuple[Given, 
     for mode, count in counts.items():
         for clip, latent in held_out(run, mode)[:count]:
             key = text_digest(latent.latent_key, *_part(mode, config, run.memo))
-            downscale = clip.reference_downscale
-            yield Given(mode, key, clip=clip, start_seconds=clip.start_seconds, downscale=downscale), clip
+            yield _of_clip(mode, key, clip), clip
+    for entry in config.composed:
+        conditions = tuple(one.condition() for one in entry.conditions)
+        found = [pair for pair in held_out(run, "composed") if _can_have(*pair, conditions)]
+        if len(found) < entry.clips:
+            raise ConfigError(
+                f"render_validation.composed asks for {entry.clips} held-out clips with {described(conditions)} and "
+                f"there are {len(found)}; lower clips, or hold out more"
+            )
+        for clip, latent in found[: entry.clips]:
+            key = text_digest(latent.latent_key, "composed", described(conditions))
+            yield replace(_of_clip("composed", key, clip), conditions=conditions), clip
+
+
+def _of_clip(mode: Mode, key: str, clip: Clip) -> Given:
+    scale = ReferenceScale(clip.reference_downscale, clip.reference_stride)
+    return Given(mode, key, clip=clip, start_seconds=clip.start_seconds, scale=scale)
+
+
+def _can_have(clip: Clip, latent: Latent, conditions: Sequence[Condition]) -> bool:
+    """True if a clip has all that is to be kept of it, and more."""
+    kinds = {condition.kind for condition in conditions}
+    return (
+        leave_something(conditions, LatentShape(*latent.video_shape[1:]))
+        and ("keyframe" not in kinds or bool(latent.keyframes))
+        and ("reference" not in kinds or bool(latent.reference_shape))
+        and (not any(kind.startswith("audio") for kind in kinds) or (latent.has_audio_loss and clip.audio != "silent"))
+    )
 
 
 def held_out(run: StageRun[RenderValidationConfig], mode: Mode) -> list[tuple[Clip, Latent]]:
@@ -181,7 +220,7 @@ def expected_shapes(config: RenderValidationConfig, shared: Shared, inputs: Inpu
 def takes_clips(config: RenderValidationConfig) -> bool:
     """True if held-out clips are rendered too."""
     counts = (config.image_to_video_clips, config.audio_to_video_clips, config.extend_clips, config.inpaint_clips)
-    return any((*counts, config.video_to_audio_clips, config.reference_clips))
+    return any((*counts, config.video_to_audio_clips, config.reference_clips, config.composed))
 
 
 Variant = Literal["base", "candidate"]
@@ -208,14 +247,22 @@ class RenderJob:
     @property
     def given(self) -> Given | None:
         """The conditioning that the sampler is given beside the text: a reference in the first half alone."""
-        return None if self.first and self.request.mode == "reference" else self.conditioning
+        given = self.conditioning
+        if given is None or self.first is None or not given.follows:
+            return given
+        kept = tuple(condition for condition in given.conditions if condition.kind != "reference")
+        return replace(given, conditions=kept) if kept else None
 
     @property
     def reference_tokens(self) -> int:
-        """Of the reference that the sampler is given; 0 without."""
-        if self.given is None or self.given.mode != "reference":
+        """Of the reference and the keyframes that the sampler is given; 0 without."""
+        if self.given is None:
             return 0
-        return self.request.grid.tokens // self.given.downscale**2
+        grid = self.request.grid
+        reference = self.given.scale.of(grid).tokens if self.given.follows else 0
+        clip = self.given.clip
+        frames = len(clip.keyframes) if clip is not None and self.given.has("keyframe") else 0
+        return reference + frames * grid.height * grid.width
 
     @property
     def guided(self) -> bool:
@@ -290,7 +337,7 @@ def _in_two(
     do with it, as in Lightricks' pipeline of IC-LoRAs.
     """
     first = _job(run, weights, job.run, job.variant, job.request.halved(), given=job.conditioning, stack=job.stack)
-    kept = () if job.request.mode == "reference" else job.stack
+    kept = () if job.conditioning is not None and job.conditioning.follows else job.stack
     return replace(job, first=first, stack=(*kept, *added))
 
 
@@ -336,27 +383,41 @@ def _of_size(one: Given, adapters: Sequence[Adapter], render: PixelShape | Clip)
     """The same conditioning, a reference at the size that the adapters want.
 
     Raises:
-        CheckpointError: as for `common_downscale`.
+        CheckpointError: as for `common_scale`.
         ConfigError: they want another size than a clip's reference has, or one that the VAE does not take.
     """
-    if one.mode != "reference":
+    if not one.follows:
         return one
-    wanted = common_downscale(adapter.path for adapter in adapters)
+    wanted = common_scale(adapter.path for adapter in adapters)
     if one.clip is not None:
-        if wanted not in (None, one.downscale):
+        if wanted not in (None, one.scale):
             raise ConfigError(
-                f"the reference of {one.clip.clip_id} is smaller by {one.downscale} and the LoRAs want {wanted}; "
-                f"set reference.downscale_factor to that, or render_validation.reference_clips to 0"
+                f"the reference of {one.clip.clip_id} is smaller by {one.scale.space} in space and {one.scale.time} in "
+                f"time, and the LoRAs want {wanted.space} and {wanted.time}; set reference.downscale_factor and "
+                f"frame_factor to that, or render no clips that follow their reference"
             )
         return one
-    factor = wanted or 1
+    wanted = wanted or SAME_SIZE
+    factor = wanted.space
+    if (render_frames(render) - 1) % (TIME_STRIDE * wanted.time):
+        raise ConfigError(
+            f"renders of {render_frames(render)} frames cannot follow {one.file}, because the LoRA wants control "
+            f"videos with fewer frames by {wanted.time}; set render_validation.num_frames to "
+            f"{TIME_STRIDE * wanted.time}k+1"
+        )
     if render.width % (SPACE_STRIDE * factor) or render.height % (SPACE_STRIDE * factor):
         raise ConfigError(
             f"renders of {render.width}x{render.height} cannot follow {one.file}, because the LoRA wants control "
             f"videos that are smaller by {factor}; set render_validation.width and height to multiples of "
             f"{SPACE_STRIDE * factor}"
         )
-    return replace(one, key=text_digest(one.key, f"1/{factor}"), downscale=factor)
+    in_time = (f"every {wanted.time}",) if wanted.time > 1 else ()
+    return replace(one, key=text_digest(one.key, f"1/{factor}", *in_time), scale=wanted)
+
+
+def render_frames(render: PixelShape | Clip) -> int:
+    """Frames of a render, or of a clip."""
+    return render.num_frames if isinstance(render, Clip) else render.frames
 
 
 def _request(

@@ -9,7 +9,7 @@ from ltx_core.errors import ConfigError, OutOfMemory
 from ltx_core.memory.plan import GIB, Plan, available_bytes, free_bytes, plan, usable_bytes
 from ltx_core.memory.transformer import BatchShape, ModelSizes, Sampling, SamplingOptions, model_sizes
 from ltx_core.sampling.request import RenderRequest, check_halves
-from ltx_core.shapes import PixelShape, audio_latent_frames
+from ltx_core.shapes import PixelShape, ReferenceScale, audio_latent_frames
 from ltx_core.training.plan_settings import ITEM_BYTES, TEXT_TOKENS
 from tasks.runtime.device import planned_card
 from tasks.runtime.shared import Shared
@@ -54,9 +54,10 @@ def memory_lines(
     if in_two:
         for shape, _ in shapes:
             check_halves(shape.width, shape.height)
-    factor = _reference_factor(config, shared)
-    known = (config.image_to_video_clips, config.extend_clips, config.inpaint_clips, prompts.images, factor)
-    batches = [_batch(shape, rate, by_token=any(known), factor=factor) for shape, rate in shapes]
+    scale = _reference_scale(config, shared)
+    clips_known = (config.image_to_video_clips, config.extend_clips, config.inpaint_clips, config.composed)
+    known = (*clips_known, prompts.images, scale)
+    batches = [_batch(shape, rate, by_token=any(known), reference=_tokens(shape, scale)) for shape, rate in shapes]
     sampling = Sampling(
         _sizes(shared),
         max(batches, key=lambda batch: batch.video_tokens),
@@ -131,7 +132,9 @@ def decoders_fit(
 
 def _work(jobs: "Sequence[RenderJob]", run: StageRun[RenderValidationConfig]) -> Sampling:
     """The largest forward of these renders."""
-    batches = (_batch(*_shape(job.request), by_token=_is_by_token(job.request), factor=_factor(job)) for job in jobs)
+    batches = (
+        _batch(*_shape(job.request), by_token=_is_by_token(job.request), reference=job.reference_tokens) for job in jobs
+    )
     return Sampling(
         _sizes(run.shared),
         max(batches, key=lambda batch: (batch.by_token, batch.video_tokens)),
@@ -227,23 +230,25 @@ def _sizes(shared: Shared) -> ModelSizes:
     return model_sizes(open_model(shared.model).shapes("transformer"))
 
 
-def _batch(shape: PixelShape, frame_rate: float, *, by_token: bool, factor: int) -> BatchShape:
-    """`factor`: by how much a reference is smaller; 0 without one."""
+def _batch(shape: PixelShape, frame_rate: float, *, by_token: bool, reference: int) -> BatchShape:
+    """`reference`: tokens beside those of the video."""
     audio, video = audio_latent_frames(shape.frames / frame_rate), shape.latent().tokens
-    reference = video // factor**2 if factor else 0
     return BatchShape(1, video + reference, audio, TEXT_TOKENS, by_token=by_token)
 
 
-def _factor(job: "RenderJob") -> int:
-    return job.given.downscale if job.given is not None and job.given.mode == "reference" else 0
+def _tokens(shape: PixelShape, scale: ReferenceScale | None) -> int:
+    return 0 if scale is None else scale.of(shape.latent()).tokens
 
 
-def _reference_factor(config: RenderValidationConfig, shared: Shared) -> int:
-    """By how much references are smaller in what will be rendered, as far as the configuration says; 0: there are
+def _reference_scale(config: RenderValidationConfig, shared: Shared) -> ReferenceScale | None:
+    """By how much references are smaller in what will be rendered, as far as the configuration says; None: there are
     none."""
-    if not (config.reference_clips or shared.prompts.references):
-        return 0
-    return max(dataset.downscale_factor for dataset in shared.datasets)
+    composed = any(one.kind == "reference" for entry in config.composed for one in entry.conditions)
+    if not (config.reference_clips or shared.prompts.references or composed):
+        return None
+    specs = [dataset.reference for dataset in shared.datasets if dataset.reference is not None]
+    scales = [ReferenceScale(spec.downscale_factor, spec.frame_factor) for spec in specs]
+    return max(scales, default=ReferenceScale())
 
 
 def _shape(request: RenderRequest) -> tuple[PixelShape, float]:

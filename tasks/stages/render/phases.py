@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datasets_spec import Clip
 from ltx_core.adapters.lora_layout import Adapter
 from ltx_core.adapters.trained import stacked
 from ltx_core.autoencoder.audio import encode_audio, mel_config
@@ -24,7 +25,7 @@ from ltx_core.conditioning.whole_video import WholeVideo
 from ltx_core.engine.assemble import block_offload, set_policies
 from ltx_core.engine.compiling import compiled_here
 from ltx_core.engine.load import load_denoiser
-from ltx_core.errors import DataError
+from ltx_core.errors import ConfigError, DataError
 from ltx_core.io.digest import is_vouched, vouch
 from ltx_core.media.audio import decode_sound
 from ltx_core.media.image import read_picture
@@ -39,6 +40,7 @@ from ltx_core.sampling.sampler import Prompts, refine, sample
 from ltx_core.sampling.upscaling import Upsampler, load_upsampler
 from ltx_core.shapes import PixelShape
 from ltx_core.text.contexts import text_contexts
+from ltx_core.training.conditions import LONGER, conditioning
 from ltx_core.training.samples import StoreSource
 from tasks.runtime.device import prepare_device, torch_dtype
 from tasks.runtime.stage import StageRun
@@ -91,17 +93,25 @@ def conditionings(
     if given is None:
         return []
     if given.clip is not None:
-        return [_of_clip(given, request, source.load(given.clip.clip_id), run)]
-    latent = file_latents[_place(given, request)]
+        tensors = source.load(given.clip.clip_id)
+        if given.conditions:
+            return _composed(given, given.clip, request, tensors)
+        return [_of_clip(given, request, tensors, run)]
+    return [_of_file(given, request, file_latents[_place(given, request)], run)]
+
+
+def _of_file(
+    given: Given, request: RenderRequest, latent: Tensor, run: StageRun[RenderValidationConfig]
+) -> Conditioning:
     match given.mode:
         case "i2v":
-            return [FirstFrame(latent, run.config.image_strength)]
+            return FirstFrame(latent, run.config.image_strength)
         case "reference":
-            return [Reference(latent, request.frame_rate)]
+            return Reference(latent, request.frame_rate)
         case "v2a":
-            return [WholeVideo(latent)]
+            return WholeVideo(latent)
         case _:
-            return [Sound(latent)]
+            return Sound(latent)
 
 
 def _of_clip(
@@ -122,6 +132,25 @@ def _of_clip(
             return Prefix(video[:, : config.extend_latent_frames])
         case _:
             return Mask(video, _kept(request, run))
+
+
+def _composed(given: Given, clip: Clip, request: RenderRequest, tensors: Mapping[str, Tensor]) -> list[Conditioning]:
+    """The conditions of a held-out clip, in the order in which training applies it."""
+    whole = {name: tensor.float() for name, tensor in tensors.items()}
+    ordered = sorted(given.conditions, key=lambda condition: condition.kind in LONGER)
+    found = []
+    for condition in ordered:
+        before = max((one.frames for one in ordered if one.kind in ("first_frame", "prefix")), default=0)
+        kind = conditioning(
+            condition, whole, request.grid, keyframes=clip.keyframes, frame_rate=request.frame_rate, given_frames=before
+        )
+        if kind is None:
+            raise ConfigError(
+                f"{condition.kind} of render_validation.composed leaves nothing to generate of {clip.clip_id}; keep "
+                f"less of it"
+            )
+        found.append(kind)
+    return found
 
 
 def _kept(request: RenderRequest, run: StageRun[RenderValidationConfig]) -> Tensor:

@@ -4,6 +4,9 @@ gallery. No torch."""
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from datasets_spec.rows import reference_numbers
 from ltx_core.media.clip import clip_files, clip_frames, clip_reference
 from ltx_core.media.mp4 import RENDER_THREADS, write_mp4
 from ltx_core.media.reference import Pixels, derived_reference, read_reference
@@ -22,14 +25,15 @@ SOUND_RATE = 48_000
 
 def control_frames(control: Given, request: RenderRequest) -> Pixels:
     """The frames of a control file, or of a given video, at the times of the render's: uint8 [F, H, W, 3], smaller by
-    `control.downscale`.
+    `control.scale`.
 
     Raises:
         MediaError: the file cannot be decoded, or is shorter than the render.
     """
     assert control.file is not None  # of a clip they are encoded already
-    times = [control.start_seconds + number / request.frame_rate for number in range(request.num_frames)]
-    size = request.width // control.downscale, request.height // control.downscale
+    numbers = reference_numbers(request.num_frames, control.scale.time)
+    times = [control.start_seconds + number / request.frame_rate for number in numbers]
+    size = request.width // control.scale.space, request.height // control.scale.space
     if control.derive is None:
         return read_reference(control.file, times, size)
     return derived_reference(read_reference(control.file, times, (request.width, request.height)), control.derive, size)
@@ -62,13 +66,15 @@ def write_controls(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConf
     """
     found: dict[str, str] = {}
     for job in jobs:
-        if job.conditioning is None or job.conditioning.mode != "reference":
+        if job.conditioning is None or not job.conditioning.follows:
             continue
         path = run.out / FOLDER / f"{job.conditioning.key[:16]}-{job.request.width}x{job.request.height}.mp4"
         if not path.is_file():
             stop_if_asked(run.progress, "writing control videos")
             path.parent.mkdir(parents=True, exist_ok=True)
-            frames = _frames(job.conditioning, job.request, run)
+            numbers = reference_numbers(job.request.num_frames, job.conditioning.scale.time)
+            shown = np.searchsorted(numbers, np.arange(job.request.num_frames), side="right") - 1  # until the next one
+            frames = _frames(job.conditioning, job.request, run)[shown]
             write_mp4(path, frames, job.request.frame_rate, None, SOUND_RATE, threads=RENDER_THREADS)
         found[job.key] = run.workspace.relative(path)
     return found

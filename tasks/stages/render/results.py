@@ -25,6 +25,7 @@ from ltx_core.store.json_items import ItemStore
 from ltx_core.vision.folder import clip_identity, locate_clip, pending_clip
 from tasks.runtime.device import prepare_device
 from tasks.runtime.stage import StageRun
+from tasks.stages.render.composed import described
 from tasks.stages.render.config import RenderValidationConfig, SamplingConfig, in_numbers
 from tasks.stages.render.jobs import RenderJob
 from tasks.stages.samples.kept import FOLDER as SAMPLES
@@ -46,6 +47,7 @@ def measured_row(job: RenderJob, reference: Path, file: str, sha256: str) -> Ren
         render_key=job.key,
         variant=job.variant,
         mode=request.mode,
+        conditions=described(job.conditioning.conditions) if job.conditioning else "",
         adapters=job.run,
         clip_id=job.conditioning.clip.clip_id if job.conditioning and job.conditioning.clip else None,
         given_file=str(job.conditioning.file) if job.conditioning and job.conditioning.file else None,
@@ -202,7 +204,7 @@ def _samples(page: Path, run: StageRun[RenderValidationConfig]) -> list[Section]
 
 
 def _request_of(row: Render) -> tuple[str, str, str, int]:
-    return row.mode, row.clip_id or row.given_file or "", row.prompt, row.seed
+    return f"{row.mode} {row.conditions}", row.clip_id or row.given_file or "", row.prompt, row.seed
 
 
 def _variant(
@@ -263,6 +265,7 @@ def _settings(row: Render, run: StageRun[RenderValidationConfig]) -> dict[str, s
         "extend": "going on from the beginning of",
         "inpaint": "a region made anew in",
         "reference": "following",
+        "composed": f"{row.conditions} of",
     }.get(row.mode)
     source = row.clip_id or Path(row.given_file or "").name
     return {

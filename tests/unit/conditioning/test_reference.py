@@ -5,12 +5,12 @@ import torch
 from torch import Tensor
 
 from ltx_core.conditioning.kinds import FirstFrame, Text
-from ltx_core.conditioning.reference import Reference, ReferenceScale, reference_positions
+from ltx_core.conditioning.reference import Reference, reference_positions
 from ltx_core.denoiser.tokens import pack_video, video_positions
 from ltx_core.errors import ShapeError
 from ltx_core.sampling.guidance import Guidance
 from ltx_core.sampling.sampler import Prompts, Walk, initial_state
-from ltx_core.shapes import LatentShape
+from ltx_core.shapes import LatentShape, ReferenceScale
 
 GRID, SMALL = LatentShape(2, 2, 4), LatentShape(2, 1, 2)
 CHANNELS, RATE = 4, 25.0

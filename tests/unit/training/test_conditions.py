@@ -29,8 +29,8 @@ from ltx_core.sampling.guidance import Guidance
 from ltx_core.sampling.sampler import Prompts, Walk
 from ltx_core.shapes import LatentShape
 from ltx_core.training.batch import NoisyStream, TrainBatch, collate
-from ltx_core.training.condition_settings import EXTENTS
-from ltx_core.training.conditions import Condition, fewest_learnt
+from ltx_core.training.condition_settings import EXTENTS, Condition
+from ltx_core.training.conditions import fewest_learnt
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import Draw, eval_draw, train_draw
 from ltx_core.training.modalities import as_heard
@@ -247,6 +247,7 @@ def test_routes_set_aside_what_every_sample_has() -> None:
     ("changes", "message"),
     [
         ({"suffix_latent_frames": 3}, "gives no suffix"),
+        ({"keyframe_strength": 0.5}, "gives no keyframe"),
         ({"audio_inpaint_seconds": 2}, "gives no audio inpaint"),
         ({"outpaint_probability": 1, "outpaint_region": (0.5, 0, 0.5, 1)}, "left < right"),
         ({"suffix_probability": 1, "suffix_strength": 0}, "greater than 0"),

@@ -15,14 +15,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from ltx_core.adapters.reference_header import downscale_of, reference_header
+from ltx_core.adapters.reference_header import reference_header, scale_of
 from ltx_core.conditioning.reference import reference_scale
 from ltx_core.denoiser.blocks import TokenRoute
 from ltx_core.denoiser.forward import HiddenStateHook
 from ltx_core.errors import CheckpointError, DataError, ShapeError
 from ltx_core.flow_matching.path import sample_losses
 from ltx_core.io.tensors import write_tensors
-from ltx_core.shapes import LatentShape
+from ltx_core.shapes import LatentShape, ReferenceScale
 from ltx_core.training.batch import TrainBatch, collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import eval_draw, train_draw
@@ -173,10 +173,12 @@ def test_a_header_says_the_factor(tmp_path: Path) -> None:
         write_tensors(path, {"a": torch.zeros(1)}, metadata)
         return path
 
-    assert downscale_of(written(reference_header(2))) == 2
-    assert downscale_of(written({"reference_downscale_factor": "1"})) == 1
-    assert downscale_of(written({"reference_spatial_scale_factor": "3"})) == 3
-    assert downscale_of(written({})) is None
-    for wrong in ({"reference_downscale_factor": "x"}, {"reference_temporal_scale_factor": "4"}):
+    assert scale_of(written(reference_header(ReferenceScale(2)))) == (2, 1)
+    assert scale_of(written(reference_header(ReferenceScale(2, 4)))) == (2, 4)
+    assert scale_of(written({"reference_downscale_factor": "1"})) == (1, 1)
+    assert scale_of(written({"reference_spatial_scale_factor": "3"})) == (3, 1)
+    assert scale_of(written({"reference_temporal_scale_factor": "4"})) == (1, 4)
+    assert scale_of(written({})) is None
+    for wrong in ({"reference_downscale_factor": "x"}, {"reference_temporal_scale_factor": "0"}):
         with pytest.raises(CheckpointError, match="in its header"):
-            downscale_of(written(wrong))
+            scale_of(written(wrong))

@@ -218,6 +218,10 @@ GOES: list[tuple[Options, Options]] = [
         {"ltx2_prefix_conditioning_probability": 0.2, "ltx2_prefix_conditioning_frames": 3},
         {"train_lora.prefix_probability": 0.2, "train_lora.prefix_latent_frames": 3},
     ),
+    (
+        {"ltx2_suffix_conditioning_probability": 0.2, "ltx2_suffix_conditioning_frames": 3},
+        {"train_lora.suffix_probability": 0.2, "train_lora.suffix_latent_frames": 3},
+    ),
     ({"adam_beta1": 0.8, "adam_beta2": 0.99}, {"train_lora.betas": (0.8, 0.99)}),
     ({"optimizer_beta1": "0.8"}, {"train_lora.betas": (0.8, 0.999)}),
     ({"optimizer_beta2": 0.9}, {"train_lora.betas": (0.9, 0.9)}),
@@ -386,6 +390,7 @@ TOLD: list[tuple[Options, str]] = [
     ({"fsdp_enable": True}, "unless it fits no single one"),
     ({"ramtorch_transformer_percent": 50}, "has no effect without ramtorch"),
     ({"ltx2_prefix_conditioning_frames": 3}, "has no effect without ltx2_prefix_conditioning_probability"),
+    ({"ltx2_suffix_conditioning_frames": 3}, "has no effect without ltx2_suffix_conditioning_probability"),
     ({"lr_end": 1e-7}, "has no effect without lr_scheduler: linear, cosine, cosine_with_restarts, polynomial or sine"),
     ({"lr_power": 2}, "has no effect without lr_scheduler: polynomial"),
     ({"lr_num_cycles": 2}, "has no effect without lr_scheduler: cosine_with_restarts or sine"),

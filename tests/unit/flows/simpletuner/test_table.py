@@ -130,6 +130,6 @@ def test_no_cell_is_empty() -> None:
 
 def test_what_is_not_built_says_so() -> None:
     page = guide_page()
-    assert re.search(r"ltx2_suffix_conditioning_probability.*not built yet", page)
+    assert re.search(r"Remote storage is not built yet", page)
     for method in ("CREPA", "ReflexFlow", "LyCORIS"):
         assert not re.search(rf"{method}.*not built yet", page)

@@ -1,0 +1,116 @@
+"""Options for renders with several conditions at once. pydantic only."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from ltx_core.shapes import LatentShape, audio_latent_frames
+from ltx_core.training.condition_settings import CENTRE, Condition, Region, check_region
+from tasks.runtime.shared import ConfigModel
+
+Kind = Literal[
+    "first_frame",
+    "prefix",
+    "suffix",
+    "keyframe",
+    "outpaint",
+    "inpaint",
+    "reference",
+    "audio",
+    "audio_prefix",
+    "audio_suffix",
+    "audio_inpaint",
+]
+EXCLUDED: tuple[frozenset[str], ...] = (
+    frozenset({"first_frame", "prefix"}),
+    *(frozenset({"audio", f"audio_{part}"}) for part in ("prefix", "suffix", "inpaint")),
+)
+"""Kinds of which one has the other in it."""
+
+
+class ConditionConfig(ConfigModel):
+    """One condition. Text alone stands for its kind."""
+
+    kind: Kind = Field(
+        description="Part that is kept: `first_frame`, `prefix`, `suffix`, `keyframe` (those of `datasets[].keyframes`), "
+        "`outpaint` (a region), `inpaint` (all but a region), `reference`, `audio`, `audio_prefix`, `audio_suffix`, "
+        "`audio_inpaint` (all but a span in the middle)."
+    )
+    strength: float = Field(
+        default=1.0, gt=0, le=1, description="Strength. 1: unchanged. Below, the model may change it."
+    )
+    latent_frames: int = Field(default=2, ge=1, le=128, description="Latent frames of a prefix or suffix.")
+    region: Region = Field(
+        default=CENTRE,
+        description="Region of `outpaint`, which is kept, or of `inpaint`, which is generated: left, top, right and "
+        "bottom, as fractions of the frame.",
+    )
+    seconds: float = Field(default=1.0, gt=0, le=3600, description="Length of a part of the audio.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _agrees(self) -> "ConditionConfig":
+        check_region(self.region, "region")
+        takes = {"latent_frames": ("prefix", "suffix"), "region": ("outpaint", "inpaint"), "seconds": ("audio_",)}
+        for name, kinds in takes.items():
+            if getattr(self, name) != type(self).model_fields[name].default and not self.kind.startswith(kinds):
+                raise ValueError(f"{name} has no effect on {self.kind}; leave it out")
+        if self.kind == "audio" and self.strength != 1:
+            raise ValueError("audio is kept as a whole and has no strength; leave it out")
+        return self
+
+    def condition(self) -> Condition:
+        """The same as training has it."""
+        frames = 1 if self.kind == "first_frame" else self.latent_frames
+        if self.kind.startswith("audio_"):
+            frames = audio_latent_frames(self.seconds)
+        region = self.region if self.kind in ("outpaint", "inpaint") else None
+        return Condition(self.kind, self.strength, frames, region, start=0.5)
+
+
+class ComposedClips(ConfigModel):
+    """Renders of held-out clips of which all of these are kept."""
+
+    conditions: tuple[ConditionConfig, ...] = Field(min_length=1, description="All of them at once.")
+    clips: int = Field(default=1, ge=1, le=100, description="Number of held-out clips.")
+
+    @model_validator(mode="after")
+    def _go_together(self) -> "ComposedClips":
+        check_together([one.kind for one in self.conditions])
+        return self
+
+
+def check_together(kinds: Sequence[str]) -> None:
+    """See that no kind is there twice or has another in it.
+
+    Raises:
+        ValueError: one is or has.
+    """
+    if len(set(kinds)) < len(kinds):
+        raise ValueError(f"conditions are {', '.join(kinds)}; name each kind once")
+    for pair in EXCLUDED:
+        if pair <= set(kinds):
+            raise ValueError(f"{' and '.join(sorted(pair))} exclude each other, since one has the other in it")
+
+
+def described(conditions: Sequence[Condition]) -> str:
+    """Return these conditions in a few words."""
+
+    def words(one: Condition) -> str:
+        more = [f"{one.frames} latent frames"] if one.kind in ("prefix", "suffix") or "audio_" in one.kind else []
+        more += [f"region {','.join(f'{edge:g}' for edge in one.region)}"] if one.region else []
+        more += [f"strength {one.strength:g}"] if one.strength != 1 else []
+        return one.kind + (f" ({', '.join(more)})" if more else "")
+
+    return " + ".join(map(words, conditions))
+
+
+def leave_something(conditions: Sequence[Condition], grid: LatentShape) -> bool:
+    """True if these conditions can hold in a clip of this grid together: frames that are kept leave one to generate."""
+    kept = {one.kind: one.frames for one in conditions if one.kind in ("first_frame", "prefix", "suffix")}
+    return sum(kept.values()) < grid.frames if kept else True

@@ -1,0 +1,108 @@
+"""Several conditions at once: keyframes and references with fewer frames in the data, in training and in renders."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from ltx_core.errors import ConfigError
+from ltx_core.io.safetensors import read_header
+from ltx_core.media.probe import probe_media
+from ltx_core.sampling.decoding import load_latents
+from ltx_core.training.samples import StoreSource
+from tasks.stages.render.jobs import final_checkpoint
+from tests.stages.bench import SCENES, Bench, write_clip
+
+pytestmark = pytest.mark.whole
+
+CONDITIONS: dict[str, Any] = {
+    "datasets__0__video": {"num_frames": 17},
+    "datasets__0__reference": {"derive": "edges", "frame_factor": 2},
+    "datasets__0__keyframes": [0.5, 1.0],
+    "train_lora__keyframe_probability": 1.0,
+    "train_lora__reference_strength": 0.9,
+    "train_lora__suffix_probability": 0.5,
+    "train_lora__suffix_latent_frames": 1,
+    "train_lora__first_frame_probability": 0.5,
+    "train_lora__outpaint_probability": 0.5,
+    "train_lora__outpaint_region": [0.5, 0, 1, 1],
+    "train_lora__audio_inpaint_probability": 0.5,
+    "train_lora__audio_inpaint_seconds": 0.2,
+    "train_lora__batch_size": 2,
+    "train_lora__rollout": {"probability": 1.0, "max_sigma_offset": 0.4},
+    "prompts__validation": [],
+}
+COMPOSED: list[dict[str, Any]] = [
+    {"conditions": ["first_frame", {"kind": "suffix", "latent_frames": 1}]},
+    {"conditions": ["reference", "keyframe", {"kind": "first_frame", "strength": 0.5}]},
+    {"conditions": [{"kind": "outpaint", "region": [0.5, 0, 1, 1]}, {"kind": "audio_prefix", "seconds": 0.2}]},
+]
+
+
+@pytest.fixture
+def long(own: Bench) -> Bench:
+    """With footage of 20 frames a file, which hold one clip of 17."""
+    for scene in SCENES:
+        write_clip(own.footage, f"{scene}.mp4", scene, num_frames=20)
+    return own.set(**CONDITIONS)
+
+
+def test_conditions_are_trained_and_rendered_together(long: Bench) -> None:
+    asked = long.set(render_validation__composed=COMPOSED, render_validation__render_base=False)
+    results = asked.run("render_validation")
+    latents = list(results["encode_latents"].manifest)
+    assert {(tuple(row.video_shape[1:]), tuple(row.reference_shape[1:])) for row in latents} == {((3, 2, 2), (2, 2, 2))}
+    assert {tuple(row.keyframes) for row in latents} == {(8, 16)}
+    lora = asked.workspace / final_checkpoint(results["train_lora"].manifest).file
+    header = read_header(lora).metadata
+    assert (header["reference_downscale_factor"], header["reference_temporal_scale_factor"]) == ("1", "2")
+
+    rows = {row.conditions: row for row in results["render_validation"].manifest}
+    assert set(rows) == {
+        "first_frame + suffix (1 latent frames)",
+        "reference + keyframe + first_frame (strength 0.5)",
+        "outpaint (region 0.5,0,1,1) + audio_prefix (5 latent frames)",
+    }
+    source = StoreSource(latents, [], asked.workspace)
+    both, followed, outpainted = (
+        (load_latents((asked.workspace / row.file).with_suffix(".safetensors")), source.load(str(row.clip_id)), row)
+        for row in rows.values()
+    )
+    made, given, _ = both
+    assert torch.equal(made.video[:, [0, 2]], given["video"].float()[:, [0, 2]])
+    assert not torch.allclose(made.video[:, 1], given["video"].float()[:, 1], atol=1e-2)
+    made, given, _ = outpainted
+    assert torch.equal(made.video[..., 1], given["video"].float()[..., 1])
+    assert torch.equal(made.audio[:5], given["audio"][:5])
+    assert not torch.allclose(made.audio[5:], given["audio"][5:], atol=1e-2)
+    assert not torch.allclose(made.video[..., 0], given["video"].float()[..., 0], atol=1e-2)
+    made, given, row = followed
+    assert made.video.shape == given["video"].shape, "neither reference nor keyframes are of the sample"
+    assert not torch.allclose(made.video[:, 0], given["video"].float()[:, 0], atol=1e-2), "kept in part"
+    assert row.control is not None
+    assert probe_media(asked.workspace / row.control).num_frames == 17, "each frame until the next one"
+
+    with pytest.raises(ConfigError, match=r"there are 1; lower clips"):
+        asked.set(render_validation__composed=[COMPOSED[0] | {"clips": 9}]).run("render_validation")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"datasets__0__reference__frame_factor": 3}, r"must be 24k\+1"),
+        ({"render_validation__composed": [{"conditions": ["first_frame", "prefix"]}]}, "exclude each other"),
+        ({"render_validation__composed": [{"conditions": ["suffix", "suffix"]}]}, "name each kind once"),
+        ({"render_validation__composed": [{"conditions": [{"kind": "suffix", "seconds": 2}]}]}, "no effect on suffix"),
+    ],
+)
+def test_what_cannot_go_together_is_refused(options: dict[str, Any], message: str, own: Bench) -> None:
+    with pytest.raises((ConfigError, ValidationError), match=message):
+        own.set(**CONDITIONS, **options).run("encode_latents")
+
+
+def test_conditions_that_no_dataset_has_are_refused(own: Bench, tmp_path: Path) -> None:
+    for name in ("keyframe_probability", "inpaint_probability"):
+        with pytest.raises(ConfigError, match=f"train_lora.{name} is 1.0 and no dataset has"):
+            own.set(**{f"train_lora__{name}": 1.0}).run("train_lora")
