@@ -33,7 +33,7 @@ class ConditionConfig(ConfigModel):
     """One condition. Text alone stands for its kind."""
 
     kind: Kind = Field(
-        description="Part that is kept: `first_frame`, `prefix`, `suffix`, `keyframe` (those of `datasets[].keyframes`), "
+        description="Part that is kept: `first_frame`, `prefix`, `suffix`, `keyframe` (the `datasets[].keyframes`), "
         "`outpaint` (a region), `inpaint` (all but a region), `reference`, `audio`, `audio_prefix`, `audio_suffix`, "
         "`audio_inpaint` (all but a span in the middle)."
     )
