@@ -117,7 +117,7 @@ class CaptionClips(Stage[CaptionConfig, Caption]):
     """Asks the model about what the store has no answer for. What a person wrote is taken as it is."""
 
     name = "caption"
-    items = "captions/**/*.json"
+    items = "captions/answers/**/*.json"
     config = CaptionConfig
     needs = ("split",)
     makes = Caption

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -13,7 +14,7 @@ from ltx_core.media import workers
 from tasks.runtime import child
 from tasks.runtime.stage_process import end_servers
 from tests.processes import Forked
-from tests.stages.bench import EVERY_STAGE, SCENES, Bench, Results, copied, write_clip
+from tests.stages.bench import CAPTIONS, EVERY_STAGE, SCENES, Bench, Results, copied, write_clip
 from tests.stages.media_openers import MediaOpeners
 
 WriteOnce = Callable[[str, Callable[[Path], object]], Path]
@@ -77,7 +78,7 @@ def captioned(empty: Bench, model: Path, written_once: WriteOnce) -> Bench:
     def write(folder: Path) -> None:
         copied(empty.footage, folder / "footage")
         (folder / "footage" / f"{SCENES[-1]}.txt").unlink()
-        _captioned(empty, model, folder, "workspace").run("caption")
+        _captioned(empty, model, folder, "workspace").run(CAPTIONS)
 
     return _captioned(empty, model, written_once("captioned", write), "workspace")
 
@@ -127,10 +128,28 @@ def int8(finished: Bench, trained_in_int8: Path, tmp_path: Path) -> Bench:
     return finished.but(workspace=workspace).set(train_lora__base_precision="int8")
 
 
+def is_of_captions(request: pytest.FixtureRequest) -> bool:
+    """True of a test whose parameter `stage` is the one that writes captions."""
+    stage = request.node.callspec.params.get("stage") if hasattr(request.node, "callspec") else None
+    return getattr(stage, "name", None) == CAPTIONS
+
+
 @pytest.fixture
-def bench(finished: Bench, tmp_path: Path) -> Bench:
+def ready(request: pytest.FixtureRequest) -> Bench:
+    """A workspace in which the stage of the test's parameter, or every stage, ran. Do not change it."""
+    return cast(Bench, request.getfixturevalue("captioned" if is_of_captions(request) else "finished"))
+
+
+@pytest.fixture
+def made(request: pytest.FixtureRequest, ready: Bench) -> Results:
+    """What the stages made there."""
+    return ready.run(CAPTIONS) if is_of_captions(request) else cast(Results, request.getfixturevalue("results"))
+
+
+@pytest.fixture
+def bench(ready: Bench, tmp_path: Path) -> Bench:
     """A copy of the finished workspace, to change; on the shared footage."""
-    return finished.but(workspace=copied(finished.workspace, tmp_path / "workspace"))
+    return ready.but(workspace=copied(ready.workspace, tmp_path / "workspace"))
 
 
 @pytest.fixture

@@ -15,11 +15,11 @@ from flows.run import run_stages
 from flows.selection import Selection
 from ltx_core.errors import ChangedError
 from ltx_core.io.atomic import find_whole
-from tasks import STAGES
+from tasks import STAGES, stage_named
 from tasks.runtime.decide import UNSETTLED
 from tasks.runtime.launch import StageResult
 from tasks.runtime.stage import StageRun
-from tests.stages.bench import EVERY_STAGE, Bench, Results, copied, perform, set_aside, write_clip
+from tests.stages.bench import Bench, Results, copied, perform, set_aside, write_clip
 
 pytestmark = pytest.mark.whole
 
@@ -69,7 +69,7 @@ def run(bench: Bench, last: str, before: str, event: Callable[[], object]) -> di
             event()
         return perform(due, bench.progress)
 
-    covered = STAGES[: EVERY_STAGE.index(last) + 1]
+    covered = STAGES[: STAGES.index(stage_named(last)) + 1]
     results = run_stages(bench.config, Selection(covered, frozenset()), with_event)
     return {result.summary.stage: result for result in results}
 

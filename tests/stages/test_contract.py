@@ -3,7 +3,7 @@
 import difflib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import BaseModel
@@ -12,44 +12,18 @@ from flows.config import load_config
 from ltx_core.errors import ConfigError
 from tasks import STAGES
 from tasks.runtime.stage import Stage, identity_key
-from tests.stages.bench import Bench, Results, copied, set_aside, tree
-from tests.stages.conftest import Elsewhere
+from tests.stages.bench import CAPTIONS, Bench, Results, set_aside, tree
+from tests.stages.conftest import Elsewhere, is_of_captions
 
 pytestmark = pytest.mark.whole
 
-CAPTIONS = "caption"
-"""The stage that only works where clips have no captions, as those have that the other stages are tried on."""
-
-
-def _is_of_captions(request: pytest.FixtureRequest) -> bool:
-    stage = request.node.callspec.params.get("stage") if hasattr(request.node, "callspec") else None
-    return stage is not None and stage.name == CAPTIONS
-
 
 @pytest.fixture
-def ready(request: pytest.FixtureRequest, finished: Bench, captioned: Bench) -> Bench:
-    """A workspace in which the stage ran. Do not change it."""
-    return captioned if _is_of_captions(request) else finished
-
-
-@pytest.fixture
-def bench(ready: Bench, tmp_path: Path) -> Bench:
-    """A copy of it, to change."""
-    return ready.but(workspace=copied(ready.workspace, tmp_path / "workspace"))
-
-
-@pytest.fixture
-def made(request: pytest.FixtureRequest, results: Results, captioned: Bench) -> Results:
-    """What the stages made there."""
-    return captioned.run(CAPTIONS) if _is_of_captions(request) else results
-
-
-@pytest.fixture
-def there(request: pytest.FixtureRequest, elsewhere: Elsewhere, captioned: Bench, tmp_path: Path) -> Elsewhere:
-    """What they made of the same input in another workspace."""
-    if not _is_of_captions(request):
-        return elsewhere
-    return Elsewhere(captioned.but(workspace=tmp_path / "there").run(CAPTIONS), frozenset())
+def there(request: pytest.FixtureRequest, ready: Bench, tmp_path: Path) -> Elsewhere:
+    """What the stages made of the same input in another workspace."""
+    if not is_of_captions(request):
+        return cast(Elsewhere, request.getfixturevalue("elsewhere"))
+    return Elsewhere(ready.but(workspace=tmp_path / "there").run(CAPTIONS), frozenset())
 
 
 each_stage = pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
