@@ -6,7 +6,7 @@ of milliseconds while the GPU waits; as one piece of memory they take one launch
 
 import os
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from uuid import uuid4
 
@@ -25,6 +25,13 @@ def lay_end_to_end(parameters: Sequence[torch.nn.Parameter]) -> None:
         flat = torch.cat([parameter.detach().reshape(-1) for parameter in alike])
         for parameter, part in zip(alike, flat.split([p.numel() for p in alike]), strict=True):
             parameter.data = part.view(parameter.shape)
+
+
+def zeros_like_all(parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, Tensor]:
+    """Zeros of the parameters' shapes, end to end in their order."""
+    made = {name: torch.nn.Parameter(torch.zeros_like(p), requires_grad=False) for name, p in parameters.items()}
+    lay_end_to_end(list(made.values()))
+    return {name: zeros.data for name, zeros in made.items()}
 
 
 def adjacent(tensors: Sequence[Tensor]) -> Iterator[range]:

@@ -61,8 +61,15 @@ MODULATION_WIDTHS = 14
 """Modulation of a stream: six vectors for its layers, five for the attention between streams, three of the output."""
 FEATURE_BYTES = 2
 """Of a value of the features, which are stored in float16."""
-OPTIMIZER_BYTES: dict[str, tuple[int, int, int]] = {"adamw": (4, 4, 8), "adamw_bf16": (2, 2, 4), "adamw8bit": (4, 4, 2)}
-"""Bytes of a trained weight, of its gradient and of its moments."""
+OPTIMIZER_BYTES: dict[str, tuple[int, int, int]] = {
+    "adamw": (4, 4, 8),
+    "adamw_bf16": (2, 2, 4),
+    "adamw8bit": (4, 4, 2),
+    "prodigy": (4, 8, 16),
+    "adafactor": (4, 4, 1),
+}
+"""Bytes of a trained weight, of its gradient and of its moments. Prodigy has a second copy of the gradients while it
+steps; the moments of Adafactor are of rows and columns, a quarter of a byte at rank 32."""
 AVERAGE_BYTES = 4
 """Of a trained weight's average over steps, which is in float32."""
 COPY_OVERHEAD = 1.01
@@ -77,7 +84,7 @@ BUDGETS_INT8 = (1.0, 0.99, 0.05)
 OPEN = frozenset({"activation_checkpointing", "activation_budget", "activation_offload", "offloaded_blocks"})
 """Options that may be left to the plan."""
 
-Optimizer = Literal["adamw", "adamw_bf16", "adamw8bit"]
+Optimizer = Literal["adamw", "adamw_bf16", "adamw8bit", "prodigy", "adafactor"]
 
 
 def copied_bytes(num_trained: int, optimizer: Optimizer, *, averaged: bool) -> int:
@@ -417,9 +424,9 @@ def _changes(work: TrainingStep, options: EngineOptions) -> Iterator[tuple[str, 
     if options.activation_checkpointing < 1:
         again = replace(options, activation_checkpointing=1.0, activation_offload=0)
         yield f"activation_checkpointing {options.activation_checkpointing:.2f} -> 1", work, again
-    if training.optimizer == "adamw":
+    if training.optimizer in ("adamw", "prodigy"):
         leaner = replace(work, training=replace(training, optimizer="adamw_bf16"))
-        yield "optimizer adamw -> adamw_bf16", leaner, options
+        yield f"optimizer {training.optimizer} -> adamw_bf16", leaner, options
     if options.offloaded_blocks < blocks and training.shards == 1:
         yield f"offloaded_blocks {options.offloaded_blocks} -> all", work, replace(options, offloaded_blocks=blocks)
     if work.samples is not None:

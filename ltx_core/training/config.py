@@ -27,6 +27,10 @@ FREE_TO_CHANGE = frozenset({"checkpoint_interval", "keep_checkpoints", "keep_bes
 """Settings that leave the weights as they are, so that a run may be resumed with other values."""
 
 
+LEAST_PRODIGY_RATE = 0.1
+"""A learning rate for Prodigy that is lower was meant for another optimizer."""
+
+
 class PlainSettings(ConditionSettings, AdapterSettings):
     """Settings of a training run that every run has, whatever methods it uses."""
 
@@ -45,17 +49,20 @@ class PlainSettings(ConditionSettings, AdapterSettings):
         default=1, ge=1, le=1024, description="Batches whose gradients make one optimizer step."
     )
 
-    optimizer: Literal["adamw", "adamw_bf16", "adamw8bit"] = Field(
+    optimizer: Literal["adamw", "adamw_bf16", "adamw8bit", "prodigy", "adafactor"] = Field(
         default="adamw",
         description="`adamw` keeps the LoRA and the moments in float32, 16 bytes per weight. `adamw_bf16` keeps both "
-        "in bfloat16 with stochastic rounding, 8 bytes. `adamw8bit` keeps the moments in 8 bits, 10 "
-        "bytes.",
+        "in bfloat16 with stochastic rounding, 8 bytes. `adamw8bit` keeps the moments in 8 bits, 10 bytes. `prodigy` "
+        "estimates the learning rate, and `learning_rate`, which is 1 if it is left out, multiplies the estimate; 28 "
+        "bytes. `adafactor` keeps moments of rows and columns alone, 9 bytes at most.",
     )
     betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = Field(
-        default=(0.9, 0.999), description="Decay of AdamW's first and second moment."
+        default=(0.9, 0.999), description="Decay of the first and second moment. Not with `adafactor`."
     )
-    epsilon: float = Field(default=1e-8, gt=0, le=1, description="AdamW's protection against division by zero.")
-    weight_decay: float = Field(default=1e-2, ge=0, le=1, description="AdamW's decoupled weight decay.")
+    epsilon: float = Field(
+        default=1e-8, gt=0, le=1, description="Protection against division by zero. Not with `adafactor`."
+    )
+    weight_decay: float = Field(default=1e-2, ge=0, le=1, description="Decoupled weight decay.")
     max_grad_norm: float = Field(
         default=1.0,
         gt=0,
@@ -246,6 +253,31 @@ class PlainSettings(ConditionSettings, AdapterSettings):
 
 class TrainSettings(MethodOptions, PlainSettings):
     """Settings of one training run, methods included. Same settings, same data, same base: same LoRA."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prodigy_has_a_rate_of_its_own(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("optimizer") == "prodigy" and "learning_rate" not in values:
+            return values | {"learning_rate": 1.0}
+        return values
+
+    @model_validator(mode="after")
+    def _optimizer_agrees(self) -> Self:
+        names = ("learning_rate", "audio_learning_rate", "cross_learning_rate")
+        rates = {name: rate for name in names if (rate := getattr(self, name)) is not None}
+        if self.optimizer == "prodigy" and (low := {n: r for n, r in rates.items() if r < LEAST_PRODIGY_RATE}):
+            name, rate = next(iter(low.items()))
+            raise ValueError(
+                f"{name} is {rate:g} with optimizer 'prodigy', which estimates a learning rate and multiplies it by "
+                f"this one: 1 is meant, and {LEAST_PRODIGY_RATE} is the least; leave it out"
+            )
+        unused = [name for name in ("betas", "epsilon") if getattr(self, name) != type(self).model_fields[name].default]
+        if self.optimizer == "adafactor" and unused:
+            raise ValueError(
+                f"optimizer is 'adafactor', which has a rule of its own for the decay of its moments and for small "
+                f"ones; leave out {' and '.join(unused)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _methods_agree(self) -> Self:

@@ -211,6 +211,10 @@ class LowPrecisionAdamW:
             for places in self._together(run):
                 self._update(run, places, run.rate_factor * learning_rate, generators[device])
 
+    def figures(self) -> dict[str, float]:
+        """Nothing: its learning rate is that of the settings."""
+        return {}
+
     def state(self) -> dict[str, Tensor]:
         """Moments as `<parameter>.<moment>`; parameters that never had a gradient have none."""
         found: dict[str, Tensor] = {}

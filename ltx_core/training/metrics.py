@@ -55,17 +55,20 @@ class StepRecord:
     losses: tuple[SampleLoss, ...]
     methods: dict[str, dict[str, float]] = field(default_factory=dict)
     """Figures of methods by method and name; a method without any in this step is absent."""
+    optimizer: dict[str, float] = field(default_factory=dict)
+    """Figures of an optimizer that finds something out for itself, after the step."""
 
     def to_json(self) -> dict[str, Any]:
         figures = {name: self.methods.get(name, {}) for name in OF_STEPS}
         losses = [loss.to_json() for loss in self.losses]
-        return {"learning_rate": self.learning_rate, "grad_norms": self.grad_norms, "losses": losses, **figures}
+        own = {"optimizer": self.optimizer} if self.optimizer else {}
+        return {"learning_rate": self.learning_rate, "grad_norms": self.grad_norms, "losses": losses, **own, **figures}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "StepRecord":
         figures = {name: stored[name] for name in OF_STEPS if stored.get(name)}
         losses = tuple(SampleLoss.from_json(loss) for loss in stored["losses"])
-        return cls(stored["learning_rate"], stored["grad_norms"], losses, figures)
+        return cls(stored["learning_rate"], stored["grad_norms"], losses, figures, stored.get("optimizer", {}))
 
 
 @dataclass
@@ -130,6 +133,7 @@ def summarise(records: Sequence[StepRecord]) -> dict[str, float]:
         found = [record.methods[name] for record in records if name in record.methods]
         values |= {f"{name}/{what}": fmean(one[what] for one in found) for what in sorted(found[0] if found else ())}
     values["learning_rate"] = records[-1].learning_rate
+    values |= {f"optimizer/{name}": value for name, value in records[-1].optimizer.items()}
     return values
 
 

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from ltx_core.engine.contiguous import adjacent, joined, lay_end_to_end
+from ltx_core.engine.contiguous import adjacent, joined, lay_end_to_end, zeros_like_all
 from ltx_core.errors import CheckpointError
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.groups import rate_factors
+from ltx_core.training.library_optimizers import Adafactor, Prodigy
 from ltx_core.training.low_precision_adamw import adamw8bit, adamw_bf16
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -27,7 +28,7 @@ class AdamW:
     def __init__(self, parameters: Mapping[str, torch.nn.Parameter], settings: TrainSettings) -> None:
         self.parameters, self.settings = parameters, settings
         lay_end_to_end(list(parameters.values()))
-        self._first, self._second = _zeros(parameters), _zeros(parameters)
+        self._first, self._second = zeros_like_all(parameters), zeros_like_all(parameters)
         self._steps = dict.fromkeys(parameters, 0)
         """Updates of each parameter."""
         self._factors = rate_factors(parameters, settings)
@@ -64,6 +65,10 @@ class AdamW:
         for name in (name for names in runs for name in names):
             self._steps[name] += 1
 
+    def figures(self) -> dict[str, float]:
+        """Nothing: its learning rate is that of the settings."""
+        return {}
+
     def state(self) -> dict[str, Tensor]:
         """Moments as `<parameter>.<moment>`; parameters that never had a gradient have none."""
         found: dict[str, Tensor] = {}
@@ -98,13 +103,6 @@ class AdamW:
         return weights, gradients, [self._first[name] for name in names], [self._second[name] for name in names]
 
 
-def _zeros(parameters: Mapping[str, torch.nn.Parameter]) -> dict[str, Tensor]:
-    """Of the parameters' shapes, end to end."""
-    made = {name: torch.nn.Parameter(torch.zeros_like(p), requires_grad=False) for name, p in parameters.items()}
-    lay_end_to_end(list(made.values()))
-    return {name: zeros.data for name, zeros in made.items()}
-
-
 class Optimizer(Protocol):
     """The interface of an optimizer; it knows its parameters by name."""
 
@@ -115,6 +113,9 @@ class Optimizer(Protocol):
     def step(self, number: int) -> None:
         """Update every parameter that has a gradient, at the learning rate of optimizer step `number`, from 0,
         times its own of `rate_factors`."""
+
+    def figures(self) -> dict[str, float]:
+        """What it has found out for itself, by name, for the metrics."""
 
     def state(self) -> dict[str, Tensor]:
         """Everything the next step depends on, as `<parameter>.<moment>`."""
@@ -127,6 +128,8 @@ MAKERS: dict[str, Callable[[Mapping[str, torch.nn.Parameter], TrainSettings], Op
     "adamw": AdamW,
     "adamw_bf16": adamw_bf16,
     "adamw8bit": adamw8bit,
+    "prodigy": Prodigy,
+    "adafactor": Adafactor,
 }
 
 

@@ -312,4 +312,5 @@ def take_step(
         clip_ids=[occurrence.sample.clip_id for batch in batches for occurrence in batch],
         share=sum(len(batch) for batch in batches) / (objective.settings.batch_size * len(batches)),
     )
-    return StepRecord(objective.settings.learning_rate_at(step.number), norms, tuple(seen), figures), num_tokens
+    rate = objective.settings.learning_rate_at(step.number)
+    return StepRecord(rate, norms, tuple(seen), figures, optimizer.figures()), num_tokens
