@@ -61,15 +61,10 @@ MODULATION_WIDTHS = 14
 """Modulation of a stream: six vectors for its layers, five for the attention between streams, three of the output."""
 FEATURE_BYTES = 2
 """Of a value of the features, which are stored in float16."""
-OPTIMIZER_BYTES: dict[str, tuple[int, int, int]] = {
-    "adamw": (4, 4, 8),
-    "adamw_bf16": (2, 2, 4),
-    "adamw8bit": (4, 4, 2),
-    "prodigy": (4, 8, 16),
-    "adafactor": (4, 4, 1),
-}
-"""Bytes of a trained weight, of its gradient and of its moments. Prodigy has a second copy of the gradients while it
-steps; the moments of Adafactor are of rows and columns, a quarter of a byte at rank 32."""
+ADAMW_BYTES = {"adamw": (4, 4, 8), "adamw_bf16": (2, 2, 4), "adamw8bit": (4, 4, 2)}
+OPTIMIZER_BYTES: dict[str, tuple[int, int, int]] = ADAMW_BYTES | {"prodigy": (4, 8, 16), "adafactor": (4, 4, 1)}
+"""Bytes of a trained weight, of its gradient and of its moments. Prodigy copies the gradients; Adafactor's moments are
+of rows and columns, a quarter of a byte at rank 32."""
 AVERAGE_BYTES = 4
 """Of a trained weight's average over steps, which is in float32."""
 COPY_OVERHEAD = 1.01

@@ -30,9 +30,9 @@ class Prodigy:
     """
 
     VALUES = ("exp_avg", "exp_avg_sq", "s", "p0")
-    """What the library keeps of every value of a parameter."""
+    """State of every value of a parameter, as the library names it."""
     ESTIMATE = ("d", "d_max", "d_numerator", "k")
-    """What it keeps of all parameters of one learning rate; stored beside each of them."""
+    """State of all parameters of one learning rate; stored beside each of them."""
     moments: tuple[str, ...] = (*VALUES, "step", *ESTIMATE)
 
     def __init__(self, parameters: Parameters, settings: TrainSettings) -> None:
@@ -134,7 +134,7 @@ class Adafactor:
     """
 
     VALUES = ("row_var", "col_var", "variance")
-    """Of a matrix the first two, of other tensors the third; what there is none of is stored empty."""
+    """Of a matrix the first two, of any other tensor the third; the others are stored empty."""
     moments: tuple[str, ...] = (*VALUES, "step")
 
     def __init__(self, parameters: Parameters, settings: TrainSettings) -> None:

@@ -115,7 +115,7 @@ class Optimizer(Protocol):
         times its own of `rate_factors`."""
 
     def figures(self) -> dict[str, float]:
-        """What it has found out for itself, by name, for the metrics."""
+        """Return figures that it has found out for itself, by name, for the metrics."""
 
     def state(self) -> dict[str, Tensor]:
         """Everything the next step depends on, as `<parameter>.<moment>`."""

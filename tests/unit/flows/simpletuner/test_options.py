@@ -79,7 +79,7 @@ def test_every_option_has_a_case() -> None:
 
 def test_all_faults_are_told_at_once(load: Load) -> None:
     with pytest.raises(ConfigError) as raised:
-        load(model_type="full", sead=1, optimizer="prodigy")
+        load(model_type="full", sead=1, optimizer="came")
     assert len(str(raised.value).splitlines()) == 4
 
 
