@@ -70,11 +70,17 @@ class Media(Record):
     variants: list[str] = Field(default=[], description="Further captions; each sample draws one of all.")
     container: str = Field(description="Container format as ffmpeg names it; of an image, its format.")
     video_codec: str = Field(description="Codec of the video stream, or the format of an image.")
-    width: int = Field(ge=1, description="Displayed width in pixels, rotation and pixel aspect applied.")
-    height: int = Field(ge=1, description="Displayed height in pixels.")
+    width: int = Field(
+        ge=0, description="Displayed width in pixels, rotation and pixel aspect applied; 0 of audio alone."
+    )
+    height: int = Field(ge=0, description="Displayed height in pixels; 0 of audio alone.")
     rotation: int = Field(description="Clockwise degrees by which decoded frames are turned for display.")
-    num_frames: int = Field(ge=1, description="Frames in the video stream.")
-    duration_seconds: float = Field(gt=0, description="From the first frame's time to the last frame's end.")
+    num_frames: int = Field(
+        ge=1, description="Frames in the video stream; of audio alone, those of a video of its length."
+    )
+    duration_seconds: float = Field(
+        gt=0, description="From the first frame's time to the last frame's end; of audio alone, its end."
+    )
     frame_rate: float = Field(gt=0, description="Mean frames per second; 1 of an image.")
     is_variable_rate: bool = Field(description="Whether frame intervals differ by more than rounding.")
     usual_rate: float = Field(
@@ -146,8 +152,8 @@ class Clip(Record):
     ground: Ground = Field(default="black", description="Colour that transparent parts are laid on.")
     is_mirrored: bool = Field(default=False, description="True if left and right are exchanged, audio included.")
     num_frames: int = Field(ge=1, description="8k+1 frames.")
-    width: int = Field(ge=32, description="Width in pixels, a multiple of 32.")
-    height: int = Field(ge=32, description="Height in pixels, a multiple of 32.")
+    width: int = Field(ge=0, description="Width in pixels, a multiple of 32; 0 of audio alone.")
+    height: int = Field(ge=0, description="Height in pixels, a multiple of 32; 0 of audio alone.")
     bucket: str = Field(description="`WxH@F`; a batch never mixes buckets.")
     audio: AudioKind = Field(
         description="What is heard in the span; absence carries no audio loss, and silence none unless asked to."

@@ -241,6 +241,14 @@ MOST_MEGAPIXELS = 16
 """Of a clip, about twice 4K; nothing larger was ever trained."""
 
 
+OF_FRAMES = (
+    *("resolution", "resolution_type", "mask_dir", "minimum_image_size", "flip", "reference", "keyframes"),
+    *("video.frame_stride", "video.hdr", "video.interlaced", "video.alpha"),
+    *("audio.auto_split", "audio.audio_dir", "captions.missing"),
+)
+"""Options without effect on a dataset of audio."""
+
+
 class DatasetSpec(SpecModel):
     """One folder of footage."""
 
@@ -252,8 +260,11 @@ class DatasetSpec(SpecModel):
     )
     instance_data_dir: Path = Field(description="Folder with the videos and images. It is searched recursively.")
     type: Literal["local"] = Field(default="local", description="Where the files are.")
-    dataset_type: Literal["video"] = Field(
-        default="video", description="What the files are. Images lie among the videos."
+    dataset_type: Literal["video", "audio"] = Field(
+        default="video",
+        description="What is trained on. `video`: videos, with their audio, and images among them. `audio`: the audio "
+        "of audio files and videos, without any video. Its clips last `video.num_frames` at `video.frame_rate`, which "
+        "is 25 with `native`.",
     )
     caption_strategy: Literal["textfile", "filename", "instanceprompt"] = Field(
         default="textfile",
@@ -356,6 +367,21 @@ class DatasetSpec(SpecModel):
                 f"dataset {self.id!r} has repeats {self.repeats} and weight {self.weight:g}, from which repeats "
                 f"follow; give one of them."
             )
+        return self
+
+    @model_validator(mode="after")
+    def _audio_has_no_frames(self) -> "DatasetSpec":
+        if self.dataset_type != "audio":
+            return self
+        parts = {"": self, "video.": self.video, "audio.": self.audio, "captions.": self.captions}
+        for name in OF_FRAMES:
+            prefix = name[: name.rfind(".") + 1]
+            field = name.removeprefix(prefix)
+            part = parts[prefix]
+            if getattr(part, field) != type(part).model_fields[field].default:
+                raise ValueError(
+                    f"dataset {self.id!r} has {name} and dataset_type 'audio', which has no video; leave it out"
+                )
         return self
 
     @model_validator(mode="after")

@@ -22,6 +22,9 @@ MEL_HOP = 160
 AUDIO_STRIDE = 4
 """Mel frames an audio latent frame: 16000 / 160 / 4 = 25 latent frames a second."""
 
+NOMINAL_RATE = 25.0
+"""Frames a second that audio without video is counted in, as many as it has audio latent frames."""
+
 
 class ReferenceScale(NamedTuple):
     """By which whole numbers a video has more than its reference."""

@@ -20,9 +20,12 @@ from ltx_core.media.image import picture_size
 from ltx_core.media.measure import SILENCE_DB, audio_kind, loudness_db
 from ltx_core.media.probe import probe_media
 from ltx_core.media.reference import derived_reference, read_reference, still_image
+from ltx_core.media.sound_picture import sound_picture
 from ltx_core.shapes import AUDIO_RATE, AUDIO_STRIDE, MEL_HOP, SPACE_STRIDE, TIME_STRIDE, audio_latent_frames
 
 CROP = "center"
+PICTURED = (256, 128)
+"""Width and height of the picture that is shown of audio alone."""
 
 
 def keyed(clip: Clip, crop: str = CROP) -> str:
@@ -98,13 +101,16 @@ def frame_times(clip: Clip) -> list[float]:
 
 
 def clip_frames(clip: Clip, check: Callable[[], None] | None = None) -> npt.NDArray[np.uint8]:
-    """The clip's pixels: uint8 [F, H, W, 3] RGB, at its own rate, scaled to cover its size, the middle kept.
+    """The clip's pixels: uint8 [F, H, W, 3] RGB, at its own rate, scaled to cover its size, the middle kept; of audio
+    alone, a picture of it.
 
     `check` is called at every frame and may raise, to break off.
 
     Raises:
         MediaError: the file cannot be read or decoded any more.
     """
+    if not clip.has_video:
+        return np.repeat(_pictured(clip)[None], clip.num_frames, axis=0)
     bucket = (clip.width, clip.height)
     frames = np.empty((clip.num_frames, clip.height, clip.width, 3), dtype=np.uint8)
     covering = decode_frames(
@@ -120,6 +126,11 @@ def clip_frames(clip: Clip, check: Callable[[], None] | None = None) -> npt.NDAr
         shown = middle(frame, bucket)
         frames[n] = shown[:, ::-1] if clip.is_mirrored else shown
     return frames
+
+
+def _pictured(clip: Clip) -> npt.NDArray[np.uint8]:
+    sound = clip_audio(clip)
+    return sound_picture(np.zeros((2, 1), dtype=np.float32) if sound is None else sound, *PICTURED)
 
 
 def clip_audio(clip: Clip) -> npt.NDArray[np.float32] | None:

@@ -37,8 +37,9 @@ def nothing(_folder: Path) -> bool:
     return False
 
 
-def find_media(root: Path, left_out: LeftOut = nothing) -> list[Path]:
-    """Every file under `root` with the suffix of a video or an image, in any case, sorted by path with slashes.
+def find_media(root: Path, left_out: LeftOut = nothing, *, audio: bool = False) -> list[Path]:
+    """Every file under `root` with the suffix of a video or an image, in any case, sorted by path with slashes; with
+    `audio`, of a video or of audio.
 
     Names that begin with a dot are skipped, with all they hold (macOS leaves `._clip.mp4` beside `clip.mp4`). Links to
     files count, dangling ones too, so that `probe` can say what is wrong with them; links to folders are not entered.
@@ -48,7 +49,7 @@ def find_media(root: Path, left_out: LeftOut = nothing) -> list[Path]:
     """
     if not root.is_dir():
         raise DataError(f"{root} is not a folder; footage is searched in one. Correct `instance_data_dir`.")
-    return _files(root, VIDEO_SUFFIXES | IMAGE_SUFFIXES, left_out)
+    return _files(root, VIDEO_SUFFIXES | (AUDIO_SUFFIXES if audio else IMAGE_SUFFIXES), left_out)
 
 
 def is_image(path: Path) -> bool:

@@ -11,7 +11,16 @@ from typing import Any
 
 from datasets_spec.quarantine import QuarantineReason
 from datasets_spec.rows import Colors, Scan
-from ltx_core.media.container import decode_errors, num_indexes, open_media, preferred_audio, truncated, video_stream
+from ltx_core.media.container import (
+    audio_stream,
+    decode_errors,
+    has_video,
+    num_indexes,
+    open_media,
+    preferred_audio,
+    truncated,
+    video_stream,
+)
 from ltx_core.media.detect_interlacing import look_at
 from ltx_core.media.errors import MediaError
 from ltx_core.media.find import is_image
@@ -22,11 +31,14 @@ from ltx_core.media.packets import BACK_SECONDS, UNSTAMPED, Packets, Track
 from ltx_core.media.reading import is_loose, packets_of
 from ltx_core.media.timeline import clock_tolerance, first_frame_seconds, frame_step, timed_frames
 from ltx_core.media.windows import usual_rate
+from ltx_core.shapes import NOMINAL_RATE
 
 HIDDEN_FRAME_CODECS = frozenset({"vp8"})
 """Codecs whose packets may hold frames that are never shown, so that counting packets counts too many."""
 UNREAD_BYTES, UNREAD_SHARE = 2**16, 0.05
 """More than both at the end of a Flash file, after its last packet, is another recording."""
+UNSAID_SECONDS = 0.2
+"""By which audio may end before its header says, which rounds and counts a codec's delay."""
 GUESSED_DURATION = frozenset({"mpeg", "mpegts", "mpegvideo", "h264", "hevc", "m4v", "dv"})
 """Containers that state no duration; ffmpeg's guess proves nothing."""
 
@@ -109,6 +121,49 @@ def probe_media(path: Path) -> MediaInfo:
             audio_codec=None if audio is None else "unknown" if decoder is None else audio.codec.canonical_name,
             audio_channels=0 if decoder is None else decoder.channels,
             audio_rate=0 if decoder is None else decoder.sample_rate,
+        )
+
+
+def probe_audio(path: Path) -> MediaInfo:
+    """Read every packet of `path` and say what its audio is; whether it has a video does not matter.
+
+    Raises:
+        MediaError: EMPTY_FILE, UNREADABLE, NOT_MEDIA, NO_SOUND, TRUNCATED or DECODE_ERROR.
+    """
+    with open_media(path) as container, decode_errors(path, "audio"):
+        stream = audio_stream(container, path)
+        if stream is None:
+            raise MediaError(QuarantineReason.NO_SOUND, f"{path} holds no audio; put audio there, or remove it")
+        packets = packets_of(path)
+        track = packets.tracks[stream.index]
+        if not len(track):
+            raise truncated(path, "its audio stream has headers but no data")
+        begin = first_frame_seconds(path) if has_video(container) else 0.0
+        seconds = _end(track) - begin
+        stated = float(stream.duration * stream.time_base) if stream.duration else 0.0
+        first = min((stamp for stamp, _ in track.shown() if stamp is not None), default=0) * track.time_base
+        if stated - (seconds + begin - float(first)) > max(UNSAID_SECONDS, 0.01 * stated):
+            raise truncated(path, f"its headers speak of {stated:.2f} s, its data ends at {_end(track):.2f} s")
+        if seconds <= 0:
+            raise MediaError(QuarantineReason.NO_SOUND, f"{path} has no audio beside its video; remove it")
+        decoder = stream.codec_context
+        return MediaInfo(
+            container=container.format.name,
+            video_codec="none",
+            width=0,
+            height=0,
+            rotation=0,
+            num_frames=max(round(seconds * NOMINAL_RATE), 1),
+            duration_seconds=seconds,
+            frame_rate=NOMINAL_RATE,
+            is_variable_rate=False,
+            usual_rate=NOMINAL_RATE,
+            scan="progressive",
+            colors="sdr",
+            has_alpha=False,
+            audio_codec=stream.codec.canonical_name,
+            audio_channels=decoder.channels,
+            audio_rate=decoder.sample_rate,
         )
 
 

@@ -19,6 +19,7 @@ from ltx_core.media.errors import MediaError
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.measure import SILENCE_DB, frame_luma, is_same, laplacian_variance, perceptual_hash
 from ltx_core.media.quality import QualityThresholds, eval_split, judged, quarantined_clip
+from ltx_core.media.split_audio import split_audio
 from ltx_core.media.windows import (
     ONE_FRAME,
     Lengths,
@@ -228,12 +229,21 @@ class Plan(NamedTuple):
 
 def plan_of(media: Media, spec: DatasetSpec) -> Plan | Quarantined:
     """Return what is decided about a file, or why it will not be cut."""
+    if spec.dataset_type == "audio":
+        return _plan_of_audio(media, spec)
     taken = sampling(media, spec.video)
     total = whole_frames(media.duration_seconds, taken.rate)
     lengths = ONE_FRAME if media.is_image else clip_lengths(spec.video)
     bucket = least_wasteful(media.width, media.height, spec.resolutions, spec.resolution_type, spec.downscale_factor)
     fault = _unwanted(media, spec) or _fault(media, spec, total, lengths, bucket)
     return fault or Plan(taken, total, lengths, bucket)
+
+
+def _plan_of_audio(media: Media, spec: DatasetSpec) -> Plan | Quarantined:
+    asked = spec.video.frame_rate
+    taken = Sampling(media.usual_rate if asked == "native" else asked, 0.0, "progressive")
+    total, lengths = whole_frames(media.duration_seconds, taken.rate), clip_lengths(spec.video)
+    return _length_fault(media, spec, taken.rate, total, lengths) or Plan(taken, total, lengths, (0, 0))
 
 
 def split_media(media: Media, spec: DatasetSpec, thresholds: QualityThresholds) -> tuple[list[Clip], list[Quarantined]]:
@@ -248,6 +258,8 @@ def split_media(media: Media, spec: DatasetSpec, thresholds: QualityThresholds) 
     if isinstance(plan, Quarantined):
         return [], [plan]
     taken, total, lengths, _ = plan
+    if spec.dataset_type == "audio":
+        return split_audio(media, spec, taken, total, lengths), []
     rate = taken.rate
     try:
         analysis = analyse(Path(media.path), total, taken)
@@ -296,16 +308,9 @@ def _unwanted(media: Media, spec: DatasetSpec) -> Quarantined | None:
 
 def _fault(media: Media, spec: DatasetSpec, total: int, lengths: Lengths, bucket: Size) -> Quarantined | None:
     """Return what is wrong with the file as a whole, from its figures alone."""
-    rate, limit = sampling(media, spec.video).rate, spec.video.max_frames
-    if limit is not None and total > limit:
-        return _set_aside(
-            media,
-            QuarantineReason.TOO_LONG,
-            f"{media.media_id} has {total} frames at {rate:g} frames per second, at most {limit} are wanted. Cut it, "
-            f"or raise max_frames.",
-        )
-    if total < lengths.needed:
-        return _too_short(media, f"{total} frames at {rate:g} frames per second", lengths)
+    fault = _length_fault(media, spec, sampling(media, spec.video).rate, total, lengths)
+    if fault is not None:
+        return fault
     size, least = measured_size(media.width, media.height, spec.resolution_type), spec.minimum_image_size
     if size < least:
         unit = "megapixels" if spec.resolution_type == "area" else "pixels at its shorter edge"
@@ -322,6 +327,20 @@ def _fault(media: Media, spec: DatasetSpec, total: int, lengths: Lengths, bucket
             f"{media.media_id} is {media.width}x{media.height}, which is under half of the {bucket[0]}x{bucket[1]} it "
             f"would be trained at. Lower resolution, or use larger footage.",
         )
+    return None
+
+
+def _length_fault(media: Media, spec: DatasetSpec, rate: float, total: int, lengths: Lengths) -> Quarantined | None:
+    limit = spec.video.max_frames
+    if limit is not None and total > limit:
+        return _set_aside(
+            media,
+            QuarantineReason.TOO_LONG,
+            f"{media.media_id} has {total} frames at {rate:g} frames per second, at most {limit} are wanted. Cut it, "
+            f"or raise max_frames.",
+        )
+    if total < lengths.needed:
+        return _too_short(media, f"{total} frames at {rate:g} frames per second", lengths)
     return None
 
 

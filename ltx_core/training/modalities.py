@@ -4,6 +4,8 @@
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple, Protocol
 
+from pydantic import ValidationError
+
 from ltx_core.errors import ConfigError
 from ltx_core.training.adapter_settings import OF_AUDIO_LAYERS
 from ltx_core.training.config import TrainSettings
@@ -79,4 +81,8 @@ def _without(absent: Literal["video", "audio"], settings: TrainSettings) -> AsHe
         else f"no clip that is trained on has video, so only the audio is trained ({new}): the layers of video, and "
         f"those between audio and video, stay what they are in the base"
     )
-    return AsHeard(type(settings).model_validate(settings.model_dump() | changes), why)
+    try:
+        return AsHeard(type(settings).model_validate(settings.model_dump() | changes), why)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"no clip that is trained on has {absent}: {reason}") from error

@@ -131,19 +131,22 @@ def _encode(
     with loading():
         from tasks.stages.parts.clip_encoder import encode_unseen, info, is_finite, with_other_audio_rows
 
+    clips = dict(missing)
+    alone = [(key, clip, None) for key, clip in by_shape(missing) if not clip.has_video]
+    missing = {key: clip for key, clip in missing.items() if clip.has_video}
     pictures = {entry.info["picture"]: entry for entry in known.values() if "picture" in entry.info}
     ordered = by_shape(missing)
     seen = [(key, clip, pictures[video_key(clip)]) for key, clip in ordered if video_key(clip) in pictures]
     unseen = [(key, clip) for key, clip in ordered if video_key(clip) not in pictures]
     with (
-        closing(with_other_audio_rows(seen, run, refused)) as again,
+        closing(with_other_audio_rows([*alone, *seen], run, refused)) as again,
         closing(encode_unseen(unseen, run, refused)) as anew,
     ):
         for key, tensors in chain(again, anew):
             if is_finite(tensors):
-                yield EncodedItem(key, partial(dict, tensors), info(tensors) | {"picture": video_key(missing[key])})
+                yield EncodedItem(key, partial(dict, tensors), info(tensors) | {"picture": video_key(clips[key])})
             else:
-                refused[key] = non_finite(f"{missing[key].clip_id} encodes to")
+                refused[key] = non_finite(f"{clips[key].clip_id} encodes to")
 
 
 def _fits(clip: Clip, entry: Entry) -> bool:

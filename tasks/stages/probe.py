@@ -16,7 +16,7 @@ from ltx_core.media.captions import caption_file, check_trigger, read_captions
 from ltx_core.media.clip import check_mask, check_reference, keyed
 from ltx_core.media.errors import MediaError
 from ltx_core.media.find import OTHER_IMAGES, is_image
-from ltx_core.media.probe import MediaInfo, probe_media
+from ltx_core.media.probe import MediaInfo, probe_audio, probe_media
 from ltx_core.progress import stop_if_asked
 from ltx_core.store.json_items import ItemStore
 from tasks.runtime.shared import ConfigModel
@@ -114,8 +114,8 @@ class Probe(Stage[ProbeConfig, Media]):
                 info = _info(source, looks)
                 beside = files_beside(source, info, store, run)
                 rows.append(_row(source, info, _captions(source)).model_copy(update=beside))
-                computed += source.media_digest in fresh
-                fresh.discard(source.media_digest)
+                computed += _looked_for(source) in fresh
+                fresh.discard(_looked_for(source))
             except MediaError as error:
                 quarantined.append(_verdict(source, error))
         run.progress.advance(len(sources), len(sources), "files")
@@ -148,23 +148,33 @@ class Look(NamedTuple):
 
 def _look_at(
     sources: Sequence[Source], store: ItemStore, run: StageRun[ProbeConfig]
-) -> tuple[dict[str, Look], set[str]]:
-    """Each file once, by the digest of its bytes; those that the store did not know too."""
-    first: dict[str, Source] = {}
+) -> tuple[dict[tuple[str, str], Look], set[tuple[str, str]]]:
+    """Each file once, by the digest of its bytes and for what it is probed; those that the store did not know too."""
+    first: dict[tuple[str, str], Source] = {}
     for source in sources:
         if source.media_digest not in (UNREADABLE, CHANGING):
-            first.setdefault(source.media_digest, source)
-    keys = {digest: text_digest(digest, run.version) for digest in first}
-    jobs = [FileJob(keys[digest], {one.path: digest}, probe_media, (one.path,)) for digest, one in first.items()]
+            first.setdefault(_looked_for(source), source)
+    keys = {
+        (digest, kind): text_digest(digest, run.version, *([kind] if kind == "audio" else [])) for digest, kind in first
+    }
+    jobs = [
+        FileJob(keys[what], {one.path: what[0]}, probe_audio if what[1] == "audio" else probe_media, (one.path,))
+        for what, one in first.items()
+    ]
     found, fresh = get_or_read(jobs, run, store, "probing", dataclasses.asdict, total=len(sources))
-    looks = {digest: Look(found[keys[digest]], one.path) for digest, one in first.items()}
-    return looks, {digest for digest, key in keys.items() if key in fresh}
+    looks = {what: Look(found[keys[what]], one.path) for what, one in first.items()}
+    return looks, {what for what, key in keys.items() if key in fresh}
 
 
-def _info(source: Source, looks: Mapping[str, Look]) -> MediaInfo:
+def _looked_for(source: Source) -> tuple[str, str]:
+    """The bytes that are probed, and for `video` or `audio`."""
+    return source.media_digest, source.dataset.dataset_type
+
+
+def _info(source: Source, looks: Mapping[tuple[str, str], Look]) -> MediaInfo:
     if source.media_digest in (UNREADABLE, CHANGING):
         raise not_read(source.path, source.media_digest)
-    found, path = looks[source.media_digest]
+    found, path = looks[_looked_for(source)]
     if isinstance(found, MediaError):
         raise MediaError(found.reason, str(found).replace(str(path), str(source.path)))
     return MediaInfo(**found)

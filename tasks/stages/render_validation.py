@@ -166,7 +166,7 @@ USUAL_GUIDANCE = (2.0, 6.0)
 def _rates(config: RenderValidationConfig, shared: Shared) -> Iterator[str]:
     for dataset in shared.datasets:
         rate = dataset.video.frame_rate
-        if rate not in ("native", config.frame_rate):
+        if dataset.dataset_type == "video" and rate not in ("native", config.frame_rate):
             yield (
                 f"dataset {dataset.id} has {rate:g} frames a second and render_validation "
                 f"{config.frame_rate:g}: motion may jitter at a rate that was not trained; make them equal"

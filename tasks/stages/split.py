@@ -19,6 +19,7 @@ from ltx_core.media.errors import MediaError
 from ltx_core.media.forecast import forecast_lines
 from ltx_core.media.quality import QualityThresholds, assign_splits, mark_duplicates, weighted_repeats
 from ltx_core.media.split import split_media
+from ltx_core.media.split_audio import audible
 from ltx_core.media.windows import CHANGED_FRAMES, resampled
 from ltx_core.progress import stop_if_asked
 from ltx_core.report.contact_sheet import SheetRow, contact_sheet
@@ -72,6 +73,7 @@ class Split(Stage[SplitConfig, Clip]):
         """Settings by which each dataset is cut, repeated and held out."""
         fields, datasets = SPLIT_FIELDS | {"repeats", "eval_fraction", *USES}, run.shared.datasets
         elsewhere = {d.id: {"sound": "elsewhere"} for d in datasets if d.audio.audio_dir is not None}
+        elsewhere |= {d.id: {"silence": d.audio.silence} for d in datasets if d.dataset_type == "audio"}
         own = {d.id: elsewhere.get(d.id, {}) | _beside(d) for d in datasets}
         return {"datasets": {d.id: _settings(d, fields) | own[d.id] for d in datasets}}
 
@@ -137,7 +139,7 @@ def _resampling(run: StageRun[SplitConfig]) -> list[str]:
     for dataset in run.shared.datasets:
         wanted = dataset.video.frame_rate
         files = [row for row in run.inputs["probe"] if row.dataset == dataset.id and not row.is_image]
-        if wanted == "native" or not files:
+        if wanted == "native" or not files or dataset.dataset_type == "audio":
             continue
         dropped, repeated = (
             sum(max(sign * (row.usual_rate - wanted), 0) * row.duration_seconds for row in files) for sign in (1, -1)
@@ -188,6 +190,9 @@ def _clips_of(row: Media, cut: Cut, run: StageRun[SplitConfig]) -> tuple[list[Cl
     spec, is_new = run.shared.dataset(row.dataset), cut.is_new
     clips = [named(Clip.model_validate(clip), row, spec) for clip in cut.known["clips"]]
     refused = [renamed(Quarantined.model_validate(one), row) for one in cut.known["refused"]]
+    if spec.dataset_type == "audio":
+        clips, mute = audible(clips, spec)
+        return clips, refused + mute, is_new
     if spec.audio.audio_dir is not None and row.sound_key is not None:
         clips, heard_anew = with_other_audio(clips, row, run)
         is_new |= heard_anew
@@ -223,6 +228,7 @@ def _refused(row: Media, error: MediaError) -> Quarantined:
 def _settings(spec: DatasetSpec, fields: set[str]) -> dict[str, Any]:
     """Options of a dataset as keys have them: without where sounds lie, and without a least size that is none."""
     extra = {"minimum_image_size"} if spec.minimum_image_size else set()
+    extra |= {"dataset_type"} if spec.dataset_type != "video" else set()
     fields = {name for name in fields if name not in USES or getattr(spec, name) != USES[name]}
     hidden = {"audio": {"audio_dir", "missing_audio", "silence"}}
     return spec.model_dump(mode="json", include=fields | extra, exclude=hidden, by_alias=True)
@@ -342,6 +348,8 @@ def draw_contact_sheets(clips: Sequence[Clip], rates: Mapping[str, float], run: 
 
 
 def _picked(clip: Clip) -> list[int]:
+    if not clip.has_video:  # one picture says all
+        return [0]
     return sorted({round(i * (clip.num_frames - 1) / (THUMBNAILS - 1)) for i in range(THUMBNAILS)})
 
 

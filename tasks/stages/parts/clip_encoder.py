@@ -184,28 +184,33 @@ def _compiled_shapes(
 
 
 def with_other_audio_rows(
-    clips: Sequence[tuple[str, Clip, Entry]], run: StageRun[EncodeLatentsConfig], refused: dict[str, MediaError]
+    clips: Sequence[tuple[str, Clip, Entry | None]], run: StageRun[EncodeLatentsConfig], refused: dict[str, MediaError]
 ) -> Generator[tuple[str, dict[str, Tensor]], None, None]:
-    """Each (key, clip) with the video latent of an earlier sample of the same picture, which its own would equal.
+    """Each (key, clip) with the video latent of an earlier sample of the same picture, which its own would equal; of
+    audio alone, with one that has no places.
 
     What cannot be decoded goes to `refused`, by key.
     """
     if not clips:
         return
-    run.progress.note(f"{len(clips)} clips have known video and other audio or another mask: only these are encoded")
+    if known := sum(entry is not None for _, _, entry in clips):
+        run.progress.note(f"{known} clips have known video and other audio or another mask: only these are encoded")
     checkpoint, device = run.model, prepare_device(run.shared.memory)
     audio_vae, mel = load_audio_vae(checkpoint, device=device, dtype=torch.float32), mel_config(checkpoint.config)
     run.memo.check()
-    reader = ShardReader(run.workspace.root)
+    reader, channels = ShardReader(run.workspace.root), int(checkpoint.arguments("video_vae")["latent_channels"])
     for key, clip, entry in clips:
         try:
             sound, mask = read_file(run, "decoding audio", clip_files(clip), beside_images, clip)
         except MediaError as error:
             refused[key] = error
             continue
-        before = reader.read(run.workspace.relative(entry.shard), entry.offset, entry.size, entry.sha256)
-        seen = ("video", "reference", "keyframes")
-        made: dict[str, Tensor] = {name: before[name].clone() for name in seen if name in before}
+        made: dict[str, Tensor]
+        if entry is None:
+            made = {"video": torch.zeros(channels, PixelShape(clip.num_frames, 0, 0).latent().frames, 0, 0)}
+        else:
+            before = reader.read(run.workspace.relative(entry.shard), entry.offset, entry.size, entry.sha256)
+            made = {name: before[name].clone() for name in ("video", "reference", "keyframes") if name in before}
         if sound is not None:
             made["audio"] = encode_audio(audio_vae, torch.from_numpy(sound).to(device), mel).float().cpu()
         if mask is not None:

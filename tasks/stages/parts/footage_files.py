@@ -82,6 +82,11 @@ def find_files(dataset: DatasetSpec) -> Found:
             )
     found = media_files(dataset)
     if not found:
+        if dataset.dataset_type == "audio":
+            raise DataError(
+                f"dataset {dataset.id!r}: no audio under {root}; put audio files (.wav, .flac, .mp3, .ogg, .opus, "
+                f".m4a) or videos there, or set instance_data_dir to the folder that holds them"
+            )
         raise DataError(
             f"dataset {dataset.id!r}: no media files under {root}; put videos (.mp4, .mov, .webm, .mkv) or images "
             f"(.png, .jpg, .webp) there, or set instance_data_dir to the folder that holds them"
@@ -105,8 +110,13 @@ def reference_folder(dataset: DatasetSpec) -> Path | None:
 def media_files(dataset: DatasetSpec) -> list[Path]:
     """Return the videos and images of a dataset, masks and references left out; none where its folder is not there."""
     root = dataset.instance_data_dir
-    found = find_media(root, is_own_folder) if root.is_dir() else []
+    found = _all_media(dataset) if root.is_dir() else []
     return [path for path in found if not _is_beside(path, dataset)]
+
+
+def _all_media(dataset: DatasetSpec) -> list[Path]:
+    """Masks and references among them."""
+    return find_media(dataset.instance_data_dir, is_own_folder, audio=dataset.dataset_type == "audio")
 
 
 def find_sources(dataset: DatasetSpec, memo: DigestMemo) -> Iterator[Source]:
@@ -161,7 +171,7 @@ def ignored_files(dataset: DatasetSpec) -> dict[str, list[Path]]:
     root = dataset.instance_data_dir
     if not root.is_dir():
         return {}
-    known = set(find_media(root, is_own_folder))
+    known = set(_all_media(dataset))
     if dataset.caption_strategy == "textfile":
         known |= {caption_file(path) for path in known}
     sounds, masks = dataset.audio.audio_dir, dataset.mask_dir

@@ -16,7 +16,7 @@ from ltx_core.memory.training import SampleWork, TrainingStep, advice
 from ltx_core.memory.transformer import BatchShape
 from ltx_core.memory.video_vae import VaeOptions, VaeWork, auto_batch_size
 from ltx_core.sampling.request import RenderRequest
-from ltx_core.shapes import PixelShape, audio_latent_frames
+from ltx_core.shapes import NOMINAL_RATE, PixelShape, audio_latent_frames
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.modalities import AsHeard, as_heard
 from ltx_core.training.plan_settings import (
@@ -225,6 +225,9 @@ def known_buckets(shared: Shared, inputs: Inputs) -> tuple[tuple[Bucket, ...], b
 
 def _expected(dataset: DatasetSpec) -> Bucket:
     video = dataset.video
+    if dataset.dataset_type == "audio":
+        rate = NOMINAL_RATE if video.frame_rate == "native" else video.frame_rate
+        return Bucket(PixelShape(video.max_frames or video.frame_counts[0], 0, 0), rate, 2**20)
     width, height = bucket_size(*WIDE, max(dataset.resolutions), dataset.resolution_type, dataset.downscale_factor)
     longest = video.frame_counts[0]
     if video.bucket_strategy == "resolution_frames":

@@ -108,7 +108,7 @@ def _can_have(clip: Clip, latent: Latent, conditions: Sequence[Condition]) -> bo
 def held_out(run: StageRun[RenderValidationConfig], mode: Mode) -> list[tuple[Clip, Latent]]:
     """Held-out clips that can condition a mode, by key."""
     clips: dict[str, Clip] = {clip.clip_id: clip for clip in run.inputs["split"]}
-    rows: list[Latent] = [row for row in run.inputs["encode_latents"] if row.split == "eval"]
+    rows: list[Latent] = [row for row in run.inputs["encode_latents"] if row.split == "eval" and row.has_video]
     if mode == "s2v":
         rows = [row for row in rows if row.has_audio_loss and clips[row.clip_id].audio != "silent"]
     if mode == "v2a":

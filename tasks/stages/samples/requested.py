@@ -17,6 +17,7 @@ USUAL_RATE = 25.0
 def sample_requests(settings: TrainSettings, shared: Shared, buckets: Sequence[Bucket]) -> tuple[RenderRequest, ...]:
     """Return every sample of a step; none where samples are off, or where there is no prompt or no clip."""
     samples, prompts = settings.samples, shared.prompts.validation
+    buckets = [bucket for bucket in buckets if bucket.shape.height]  # audio alone has no size
     off = settings.epochs is None and not samples.are_made_in(settings.steps)
     if off or not samples.every_steps or not prompts or not buckets:
         return ()

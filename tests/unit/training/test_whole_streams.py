@@ -204,6 +204,8 @@ def test_a_run_without_any_video_is_one_of_the_audio(clip: Clip) -> None:
     assert as_heard(settings, samples) == (settings, "")
     with pytest.raises(ConfigError, match="modalities is 'video' and no clip has video"):
         as_heard(TrainSettings(modalities="video"), samples)
+    with pytest.raises(ConfigError, match="has video: crepa is set but modalities 'audio' has no video"):
+        as_heard(TrainSettings(crepa={}), samples)  # type: ignore[arg-type]  # as a user writes it
     with pytest.raises(ConfigError, match="targets is 'ff' and no clip has video"):
         as_heard(TrainSettings(targets="ff"), samples)
 
