@@ -20,7 +20,7 @@ from ltx_core.media.image import picture_size
 from ltx_core.media.measure import SILENCE_DB, audio_kind, loudness_db
 from ltx_core.media.probe import probe_media
 from ltx_core.media.reference import derived_reference, read_reference, still_image
-from ltx_core.media.sound_picture import sound_picture
+from ltx_core.media.spectrogram import spectrogram
 from ltx_core.shapes import AUDIO_RATE, AUDIO_STRIDE, MEL_HOP, SPACE_STRIDE, TIME_STRIDE, audio_latent_frames
 
 CROP = "center"
@@ -129,8 +129,8 @@ def clip_frames(clip: Clip, check: Callable[[], None] | None = None) -> npt.NDAr
 
 
 def _pictured(clip: Clip) -> npt.NDArray[np.uint8]:
-    sound = clip_audio(clip)
-    return sound_picture(np.zeros((2, 1), dtype=np.float32) if sound is None else sound, *PICTURED)
+    audio = clip_audio(clip)
+    return spectrogram(np.zeros((2, 1), dtype=np.float32) if audio is None else audio, *PICTURED)
 
 
 def clip_audio(clip: Clip) -> npt.NDArray[np.float32] | None:

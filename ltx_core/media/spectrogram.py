@@ -10,10 +10,10 @@ RANGE_DB = 80.0
 SILENCE = 1e-6
 
 
-def sound_picture(sound: npt.NDArray[np.float32], width: int, height: int) -> npt.NDArray[np.uint8]:
+def spectrogram(audio: npt.NDArray[np.float32], width: int, height: int) -> npt.NDArray[np.uint8]:
     """The spectrogram of audio [2, N] in [-1, 1]: uint8 [height, width, 3], time from left to right, frequency from
     bottom to top, and the two channels in red and in blue, so that what is in both is purple."""
-    padded = np.pad(sound, ((0, 0), (0, max(WINDOW - sound.shape[1], 0))))
+    padded = np.pad(audio, ((0, 0), (0, max(WINDOW - audio.shape[1], 0))))
     starts = np.linspace(0, padded.shape[1] - WINDOW, width).round().astype(np.intp)
     pieces = padded[:, starts[:, None] + np.arange(WINDOW)] * np.hanning(WINDOW).astype(np.float32)
     power = np.abs(np.fft.rfft(pieces, axis=-1))
