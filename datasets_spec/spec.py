@@ -213,6 +213,12 @@ class CaptionSpec(SpecModel):
         description="Number of random orders of a caption's comma-separated tags that are variants beside the written "
         "order. Each is embedded once, so text features take as many times more space.",
     )
+    tags_in_place: int = Field(
+        default=0,
+        ge=0,
+        le=64,
+        description="Number of tags at the beginning of a caption that keep their place in those orders.",
+    )
     missing: Literal["quarantine", "model"] = Field(
         default="quarantine",
         description="With `textfile`, for a file that has no caption: quarantine it, or let the stage `caption` write "
@@ -230,6 +236,8 @@ class CaptionSpec(SpecModel):
     def _trigger_is_there(self) -> "CaptionSpec":
         if self.trigger is None and self.trigger_place != "marker":
             raise ValueError(f"trigger_place is {self.trigger_place!r} and has no effect without trigger; set both")
+        if self.tags_in_place and not self.tag_shuffles:
+            raise ValueError(f"tags_in_place is {self.tags_in_place} and has no effect without tag_shuffles; set both")
         if self.trigger is not None and TRIGGER_MARKER in self.trigger:
             raise ValueError(f"trigger is {self.trigger!r}; give the word that replaces {TRIGGER_MARKER} in captions")
         return self

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import PurePath
 from typing import Any
 
-from flows.simpletuner.draft import Draft, Refused, flag, is_off, number, text
+from flows.simpletuner.draft import Draft, Refused, flag, is_off, number, text, whole
 
 NUM_BLOCKS = 48
 """Transformer blocks of every LTX-2."""
@@ -301,12 +301,38 @@ def audio_elsewhere(draft: Draft, _key: str, value: Any) -> None:
         draft.set(AUDIO_OF, others[0])
 
 
+SHUFFLE = frozenset({"enable", "count", "seed", "split_on", "position_start", "include_original"})
+"""Options of shuffled tags."""
+MOST_SHUFFLES = 64
+
+
+def caption_shuffle(draft: Draft, key: str, value: Any) -> None:
+    """Random orders of the tags of a caption, in a section of their own."""
+    if not isinstance(value, dict) or not value.keys() <= SHUFFLE:
+        raise Refused(f"is {value!r}; a section with {', '.join(sorted(SHUFFLE))} is wanted")
+    if not flag(value.get("enable")):
+        return
+    if (separator := value.get("split_on", "comma")) != "comma":
+        raise Refused(f"has split_on {separator!r}; tags are separated by commas here")
+    if not flag(value.get("include_original", True)):
+        raise Refused("has include_original off; the written order is always a variant, which the eval loss uses")
+    count, first = whole(value.get("count", 1)), whole(value.get("position_start", 0))
+    if not 1 <= count <= MOST_SHUFFLES or not 0 <= first <= MOST_SHUFFLES:
+        raise Refused(f"has count {count} and position_start {first}; 1 to {MOST_SHUFFLES}, and 0 or more, are wanted")
+    draft.set("captions.tag_shuffles", count)
+    if first:
+        draft.set("captions.tags_in_place", first)
+    if "seed" in value:
+        draft.warn(key, "its seed has no effect: the orders follow from the caption alone")
+
+
 HANDLERS: dict[str, Callable[[Draft, str, Any], None]] = {
     handler.__name__: handler
     for handler in (
         adapter,
         adapter_mode,
         adapter_runs,
+        caption_shuffle,
         compile_blocks,
         evaluation,
         first_beta,

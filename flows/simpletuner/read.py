@@ -154,7 +154,7 @@ def datasets(
     enabled = [entry for entry in entries if not _disabled(entry, draft)]
     audio = {str(entry.get("id")): _audio_files(entry, draft) for entry in enabled if _kind(entry) == "audio"}
     found = [(_kind(entry), _videos(entry, draft)) for entry in enabled if _kind(entry) != "audio"]
-    made = [_without_idle_prompt(_over(dataset, defaults), draft) for kind, dataset in found if kind != "text_embeds"]
+    made = [_prompt_in_its_place(_over(dataset, defaults), draft) for kind, dataset in found if kind != "text_embeds"]
     _link(made, audio, draft)
     if eval_id is not None:
         _hold_out_of(eval_id, made, draft)
@@ -241,20 +241,32 @@ def _link(made: list[dict[str, Any]], audio: Mapping[str, Mapping[str, Any]], dr
 def _over(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The options of the dataset, and the defaults where it says nothing."""
     made = dict(defaults) | dict(own)
-    for name in SECTIONS:
-        if name in defaults and name in own:
+    for name in defaults.keys() & own.keys():
+        if isinstance(defaults[name], Mapping):
             made[name] = {**defaults[name], **own[name]}
     return made
 
 
-def _without_idle_prompt(dataset: dict[str, Any], draft: Draft) -> dict[str, Any]:
-    """SimpleTuner reads `instance_prompt` with `instanceprompt` alone; beside captions it is idle."""
-    if dataset.get("caption_strategy", "textfile") == "instanceprompt" or "instance_prompt" not in dataset:
-        return dataset
-    draft.warn(
-        f"dataset {dataset.get('id')}, instance_prompt", "has no effect without caption_strategy: instanceprompt"
-    )
-    return {name: value for name, value in dataset.items() if name != "instance_prompt"}
+def _prompt_in_its_place(dataset: dict[str, Any], draft: Draft) -> dict[str, Any]:
+    """SimpleTuner reads `instance_prompt` with `instanceprompt`, and puts it in front of captions if it is told to;
+    beside captions alone it is idle."""
+    where, captions = f"dataset {dataset.get('id')}", dict(dataset.get("captions", {}))
+    prompt, in_front = dataset.get("instance_prompt"), captions.pop("trigger_place", None) == "front"
+    if dataset.get("caption_strategy", "textfile") == "instanceprompt":
+        if in_front:
+            draft.warn(f"{where}, prepend_instance_prompt", "has no effect with caption_strategy: instanceprompt")
+        return dataset | {"captions": captions}
+    made = {name: value for name, value in dataset.items() if name != "instance_prompt"}
+    if not in_front:
+        if prompt is not None:
+            draft.warn(f"{where}, instance_prompt", "has no effect without caption_strategy: instanceprompt")
+        return made | {"captions": captions}
+    if prompt is None:
+        draft.faults.append(
+            f"dataset {dataset.get('id')!r}: option 'prepend_instance_prompt' is on, and there is no instance_prompt to "
+            f"put in front of captions; set it"
+        )
+    return made | {"captions": captions | {"trigger": prompt, "trigger_place": "front"}}
 
 
 def _hold_out_of(eval_id: str, made: list[dict[str, Any]], draft: Draft) -> None:

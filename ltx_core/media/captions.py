@@ -55,7 +55,7 @@ def captions_of(text: str, origin: str, dataset: DatasetSpec) -> tuple[str, ...]
             f"{origin} has {TRIGGER_MARKER}, and dataset {dataset.id} has no captions.trigger; set it, or write the "
             f"word itself.",
         )
-    orders = (order for caption in written for order in tag_orders(caption, spec.tag_shuffles))
+    orders = (order for caption in written for order in tag_orders(caption, spec.tag_shuffles, spec.tags_in_place))
     return tuple(dict.fromkeys(with_trigger(caption, spec) for caption in orders))
 
 
@@ -82,14 +82,15 @@ def with_trigger(caption: str, spec: CaptionSpec) -> str:
     return made if has_it or spec.trigger_place == "marker" else f"{spec.trigger}, {made}"
 
 
-def tag_orders(caption: str, count: int) -> Iterator[str]:
+def tag_orders(caption: str, count: int, in_place: int = 0) -> Iterator[str]:
     """The caption as it is, then with its comma-separated tags in other orders: `count` of them at most, which follow
-    from the caption alone. Some may be equal, if there are few tags."""
+    from the caption alone. Some may be equal, if there are few tags. The first `in_place` tags stay where they are."""
     yield caption
     tags = [tag for part in caption.split(",") if (tag := part.strip())]
-    for number in range(count if len(tags) > 1 else 0):
-        places = sorted(range(len(tags)), key=lambda n: text_digest("tags", caption, str(number), str(n)))
-        yield ", ".join(tags[place] for place in places)
+    first, moved = tags[:in_place], range(min(in_place, len(tags)), len(tags))
+    for number in range(count if len(moved) > 1 else 0):
+        places = sorted(moved, key=lambda n: text_digest("tags", caption, str(number), str(n)))
+        yield ", ".join([*first, *(tags[place] for place in places)])
 
 
 def _written(path: Path, dataset: DatasetSpec) -> tuple[str, str]:

@@ -138,12 +138,17 @@ def test_lines_and_orders_of_tags_are_variants(tmp_path: Path) -> None:
     assert {tuple(sorted(caption.split(", "))) for caption in made[2:]} == {("Zubo", "blue", "green", "red")}
     assert all(caption.startswith("Zubo, ") for caption in made)
     assert captions(tmp_path / "a.mp4", captions=options | {"tag_shuffles": 1}) == made[:3], "more add to fewer"
+    (tmp_path / "b.txt").write_text("a dog, red, green, blue")
+    kept = captions(tmp_path / "b.mp4", captions={"tag_shuffles": 8, "tags_in_place": 2})
+    assert set(kept) == {"a dog, red, green, blue", "a dog, red, blue, green"}
+    assert len(captions(tmp_path / "b.mp4", captions={"tag_shuffles": 8, "tags_in_place": 3})) == 1
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"captions": {"trigger_place": "front"}}, "no effect without trigger"),
+        ({"captions": {"tags_in_place": 1}}, "no effect without tag_shuffles"),
         ({"captions": {"trigger": "a [trigger]"}}, "give the word"),
         ({"captions": {"lines": "variants"}, "caption_strategy": "filename"}, "gives one line"),
         (

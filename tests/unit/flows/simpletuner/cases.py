@@ -352,7 +352,7 @@ REFUSED: list[tuple[Options, str]] = [
     ({"mixed_precision": "fp16"}, "'mixed_precision' is 'fp16'; here there are bf16"),
     ({"use_dora": True}, "`lora_type: lycoris` and `dora_wd: true`"),
     ({"lora_format": "kohya"}, "`diffusers` or `comfyui` is wanted"),
-    ({"prepend_instance_prompt": True}, "set captions.trigger of a dataset"),
+    ({"prepend_instance_prompt": True}, "there is no instance_prompt to put in front of captions"),
     ({"validation_lycoris_strength": 0.8}, "at strength 1"),
     ({"context_parallel_size": 8}, "one clip is not split among GPUs"),
     ({"ramtorch": True, "ramtorch_transformer_percent": 120}, "0 to 100 percent"),

@@ -9,6 +9,7 @@ import pytest
 from flows.config import RunConfig, guide_warnings, load_config
 from flows.simpletuner.table import table
 from ltx_core.errors import ConfigError
+from ltx_core.media.captions import read_captions
 from tests.unit.flows.simpletuner.conftest import LEAST, printed
 
 ENTRY = {"id": "clips", "type": "local", "instance_data_dir": "footage"}
@@ -32,6 +33,18 @@ GOES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"dataset_type": "image"}, {}),
     ({"disable_multiline_split": True}, {"captions.lines": "join"}),
     ({"disable_multiline_split": False}, {"captions.lines": "variants"}),
+    (
+        {"caption_shuffle": {"enable": True, "count": 3, "position_start": 1, "split_on": "comma"}},
+        {"captions.tag_shuffles": 3, "captions.tags_in_place": 1},
+    ),
+    ({"caption_shuffle": {"enable": "true"}}, {"captions.tag_shuffles": 1, "captions.tags_in_place": 0}),
+    ({"caption_shuffle": {"enable": False, "count": 3, "split_on": "space"}}, {"captions.tag_shuffles": 0}),
+    ({"caption_shuffle": {}}, {"captions.tag_shuffles": 0}),
+    (
+        {"prepend_instance_prompt": True, "instance_prompt": "Zubo"},
+        {"captions.trigger": "Zubo", "captions.trigger_place": "front", "instance_prompt": None},
+    ),
+    ({"prepend_instance_prompt": False}, {"captions.trigger": None}),
     ({"only_instance_prompt": True, "instance_prompt": "It moves."}, {"caption_strategy": "instanceprompt"}),
     ({"audio": {"allow_zero_audio": True}}, {"repeats": 1}),
     ({"probability": "1"}, {"repeats": 1}),
@@ -51,6 +64,12 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"probability": 0.5}, "every epoch uses all clips, so there is no probability; use repeats, or weight"),
     ({"conditioning_data": "other"}, "datasets[].reference.reference_dir"),
     ({"video": {"num_frame": 9}}, "unknown option 'video.num_frame'; did you mean 'video.num_frames'?"),
+    ({"caption_shuffle": {"enable": True, "split_on": "space"}}, "tags are separated by commas here"),
+    ({"caption_shuffle": {"enable": True, "include_original": False}}, "the written order is always a variant"),
+    ({"caption_shuffle": {"enable": True, "count": 0}}, "1 to 64, and 0 or more, are wanted"),
+    ({"caption_shuffle": {"enable": True, "amount": 2}}, "is {'enable': True, 'amount': 2}; a section with count,"),
+    ({"caption_shuffle": True}, "is True; a section with"),
+    ({"prepend_instance_prompt": True}, "there is no instance_prompt to put in front of captions"),
     ({"repeat": 1}, "dataset 'clips': unknown option 'repeat'; did you mean 'repeats'?"),
 ]
 TOLD: list[tuple[dict[str, Any], str]] = [
@@ -59,6 +78,11 @@ TOLD: list[tuple[dict[str, Any], str]] = [
     ({"cache_dir_vae": "c"}, "caches lie in the workspace"),
     ({"video": {"is_i2v": True}}, "first_frame_probability"),
     ({"audio": {"sample_rate": 48000}}, "16000 Hz"),
+    ({"caption_shuffle": {"enable": True, "seed": 42}}, "the orders follow from the caption alone"),
+    (
+        {"prepend_instance_prompt": True, "instance_prompt": "Zubo", "caption_strategy": "instanceprompt"},
+        "has no effect with caption_strategy: instanceprompt",
+    ),
     ({"audio": {"duration_interval": 3.0}}, "exactly the seconds of its clip"),
 ]
 
@@ -104,6 +128,18 @@ def test_told(project: Path, options: dict[str, Any], told: str) -> None:
     lines = [line for line in guide_warnings(write(project, ENTRY | options)) if line.startswith("dataset clips, ")]
     assert len(lines) == 1
     assert told in lines[0]
+
+
+def test_an_instance_prompt_is_put_in_front(project: Path) -> None:
+    """Of every dataset with captions of its own, unless it says otherwise."""
+    own = ENTRY | {"id": "own", "instance_prompt": "Bruno", "prepend_instance_prompt": False}
+    filename = ENTRY | {"id": "filename", "caption_strategy": "filename", "caption_shuffle": {"enable": True}}
+    first, second, third = load(
+        project, ENTRY, own, filename, prepend_instance_prompt=True, instance_prompt="Zubo the dog"
+    ).datasets
+    assert read_captions(Path("red_ball.mp4"), third)[0] == "Zubo the dog, red ball"
+    assert (first.captions.trigger, first.captions.trigger_place) == ("Zubo the dog", "front")
+    assert (second.captions.trigger, third.captions.tag_shuffles) == (None, 1)
 
 
 def test_every_option_has_a_case() -> None:

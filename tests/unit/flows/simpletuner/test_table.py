@@ -23,6 +23,7 @@ OPTIONS, DATASET_OPTIONS = table("options").options, table("datasets").options
 ROWS: list[Row] = [*(tip for rows in tips().values() for tip in rows), *OPTIONS.values(), *DATASET_OPTIONS.values()]
 OURS = {name for name, _, _ in options(RunConfig)}
 BESIDE = {
+    "instance_prompt": "Zubo",
     "lr_warmup_steps": 1,
     "scheduled_sampling_max_step_offset": 50,
     "scheduled_sampling_ramp_steps": 10,
