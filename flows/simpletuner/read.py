@@ -263,8 +263,8 @@ def _prompt_in_its_place(dataset: dict[str, Any], draft: Draft) -> dict[str, Any
         return made | {"captions": captions}
     if prompt is None:
         draft.faults.append(
-            f"dataset {dataset.get('id')!r}: option 'prepend_instance_prompt' is on, and there is no instance_prompt to "
-            f"put in front of captions; set it"
+            f"dataset {dataset.get('id')!r}: option 'prepend_instance_prompt' is on, and there is no instance_prompt "
+            f"to put in front of captions; set it"
         )
     return made | {"captions": captions | {"trigger": prompt, "trigger_place": "front"}}
 
