@@ -21,7 +21,8 @@ from flows.simpletuner.read import is_guide, translate
 from ltx_core.errors import ConfigError
 from ltx_core.hub.repository import absolute_location
 from ltx_core.training.config import TrainSettings
-from tasks.runtime.shared import ConfigModel, Shared
+from tasks.runtime.config_model import ConfigModel
+from tasks.runtime.shared import Shared
 from tasks.runtime.workspace import Workspace
 from tasks.stages.caption import CaptionConfig
 from tasks.stages.embed_frames import EmbedFramesConfig

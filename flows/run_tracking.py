@@ -22,8 +22,8 @@ from flows.wandb_mirror import WandbMirror, start_mirror
 from ltx_core.errors import ConfigError, DamagedError
 from ltx_core.io.atomic import find_whole
 from ltx_core.io.json_file import read_json
+from tasks.runtime.config_model import ConfigModel
 from tasks.runtime.launch import StageResult
-from tasks.runtime.shared import ConfigModel
 from tasks.runtime.stage import StageRun
 from tasks.stages.register import RUN_ID_VARIABLE, Register
 from tasks.stages.train_lora import TrainLora

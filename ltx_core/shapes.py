@@ -26,6 +26,10 @@ NOMINAL_RATE = 25.0
 """Frames a second that audio without video is counted in, as many as it has audio latent frames."""
 
 
+AUDIO_LATENT_SECONDS = AUDIO_STRIDE * MEL_HOP / AUDIO_RATE
+"""Of an audio latent frame: 25 are a second."""
+
+
 class ReferenceScale(NamedTuple):
     """By which whole numbers a video has more than its reference."""
 

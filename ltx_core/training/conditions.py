@@ -118,7 +118,7 @@ def conditioning(
     if condition.kind in LONGER:
         return _beside(condition, tensors, keyframes, frame_rate)
     if condition.kind.startswith("audio"):
-        given = _times(condition, len(tensors["audio"]))
+        given = audio_times(condition, len(tensors["audio"]))
         return None if bool(given.all()) else AudioMask(tensors["audio"], given, condition.strength)
     return _within(condition, tensors, grid, given_frames)
 
@@ -156,7 +156,7 @@ def _masked(video: Tensor, given: Tensor, strength: float) -> Mask | None:
     return None if bool((given > THRESHOLD).all()) else Mask(video, given, strength)
 
 
-def _times(condition: Condition, count: int) -> Tensor:
+def audio_times(condition: Condition, count: int) -> Tensor:
     """Audio latent frames that are given, [A]."""
     place = torch.arange(count)
     match condition.kind:

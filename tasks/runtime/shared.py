@@ -1,25 +1,18 @@
 """Configuration that more than one stage reads. A stage sees it, but only what it observes of it enters its key."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from datasets_spec import DatasetSpec
 from datasets_spec.spec import TRIGGER_MARKER, Derived
 from ltx_core.checkpoint.flavours import published
+from tasks.runtime.conditions import ComposedPrompt
+from tasks.runtime.config_model import ConfigModel
 from tasks.tracking.address import Address
 
 NEGATIVE_PROMPT = "worst quality, inconsistent motion, blurry, jittery, distorted"
-
-
-class ConfigModel(BaseModel):
-    """Base of every configuration section: frozen, and strict about names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
-
-    LOCATIONS: ClassVar[tuple[str, ...]] = ()
-    """Options that are a path or a repository on the hub."""
 
 
 class ModelConfig(ConfigModel):
@@ -126,6 +119,11 @@ class PromptConfig(ConfigModel):
         description="Control videos that renders follow, for an IC-LoRA that was trained, or one of "
         "`render_validation.adapters`.",
     )
+    composed: tuple[ComposedPrompt, ...] = Field(
+        default=(),
+        exclude_if=lambda value: not value,  # so that what is kept of configurations without it stays what it was
+        description="Renders that keep parts of several files at once, such as a first and a last frame.",
+    )
     negative: str = Field(
         default=NEGATIVE_PROMPT,
         description="Text that guidance steers away from, used where guidance is above 1. With "
@@ -144,7 +142,7 @@ class PromptConfig(ConfigModel):
 
     def texts(self) -> set[str]:
         """Every prompt, and what guidance steers away from."""
-        files = (self.images, self.audio, self.videos, self.references)
+        files = (self.images, self.audio, self.videos, self.references, self.composed)
         of_files = {entry.prompt for entries in files for entry in entries}
         return {*self.validation, *of_files, self.negative}
 

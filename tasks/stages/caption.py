@@ -30,8 +30,8 @@ from ltx_core.vision.captioning import (
     text_of,
     view_key,
 )
+from tasks.runtime.config_model import ConfigModel
 from tasks.runtime.device import loading, planned_card
-from tasks.runtime.shared import ConfigModel
 from tasks.runtime.stage import DECODING, Observed, Outcome, Sections, Stage, StageRun
 from tasks.stages.parts.caption_texts import CaptionTexts
 from tasks.stages.parts.encode_missing import by_shape, verdict

@@ -19,7 +19,7 @@ from ltx_core.media.find import OTHER_IMAGES, is_image
 from ltx_core.media.probe import MediaInfo, probe_audio, probe_media
 from ltx_core.progress import stop_if_asked
 from ltx_core.store.json_items import ItemStore
-from tasks.runtime.shared import ConfigModel
+from tasks.runtime.config_model import ConfigModel
 from tasks.runtime.stage import DECODING, Observed, Outcome, Stage, StageRun
 from tasks.stages.parts.file_reading import FileJob, get_or_read, read_file
 from tasks.stages.parts.footage_files import (

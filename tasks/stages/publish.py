@@ -13,7 +13,8 @@ from ltx_core.hub.repository import is_repository
 from ltx_core.io.atomic import write_bytes
 from ltx_core.io.digest import file_digest
 from ltx_core.io.safetensors import read_header
-from tasks.runtime.shared import ConfigModel, ModelConfig
+from tasks.runtime.config_model import ConfigModel
+from tasks.runtime.shared import ModelConfig
 from tasks.runtime.stage import Observed, Outcome, Sections, Stage, StageRun
 from tasks.stages.render.jobs import final_checkpoint
 

@@ -24,7 +24,8 @@ from tasks.stages.render.adapters import (
 )
 from tasks.stages.render.config import RenderValidationConfig, SamplingConfig
 from tasks.stages.render.finishing import finished_rows
-from tasks.stages.render.jobs import final_checkpoint, given_files, plan_jobs
+from tasks.stages.render.given import given_files
+from tasks.stages.render.jobs import final_checkpoint, plan_jobs
 from tasks.stages.render.memory import memory_lines
 from tasks.stages.render.own_files import check_files, small_frames
 from tasks.stages.render.references import write_controls

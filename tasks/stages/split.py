@@ -25,7 +25,8 @@ from ltx_core.progress import stop_if_asked
 from ltx_core.report.contact_sheet import SheetRow, contact_sheet
 from ltx_core.shapes import floor_frames
 from ltx_core.store.json_items import ItemStore
-from tasks.runtime.shared import ConfigModel, Shared
+from tasks.runtime.config_model import ConfigModel
+from tasks.runtime.shared import Shared
 from tasks.runtime.stage import DECODING, Observed, Outcome, Stage, StageRun
 from tasks.stages.parts.file_reading import FileJob, get_or_read, read_file, read_files
 from tasks.stages.probe import PLACEHOLDER, named, renamed

@@ -3,11 +3,13 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from pydantic import ValidationError
 
-from ltx_core.errors import ConfigError
+from ltx_core.errors import ConfigError, DataError
 from ltx_core.io.safetensors import read_header
 from ltx_core.media.probe import probe_media
 from ltx_core.sampling.decoding import load_latents
@@ -88,9 +90,48 @@ def test_conditions_are_trained_and_rendered_together(long: Bench) -> None:
         asked.set(render_validation__composed=[COMPOSED[0] | {"clips": 9}]).run("render_validation")
 
 
+def test_files_are_kept_in_parts_together(bench: Bench, tmp_path: Path) -> None:
+    """Both ends, a frame between them and the end of the audio: as renders of each alone are given them."""
+    video = write_clip(tmp_path, "end.mp4", SCENES[0], num_frames=20)
+    paths = [tmp_path / "first.png", tmp_path / "middle.png"]
+    for number, path in enumerate(paths):
+        Image.fromarray(np.full((64, 64, 3), 60 + 90 * number, dtype=np.uint8)).save(path)
+    conditions: list[dict[str, Any]] = [
+        {"kind": "first_frame", "file": str(paths[0])},
+        {"kind": "keyframe", "file": str(paths[1]), "at_seconds": 0.36, "strength": 0.9},
+        {"kind": "suffix", "file": str(video), "latent_frames": 1, "start_seconds": 0.08},
+        {"kind": "audio_suffix", "file": str(video), "seconds": 0.2},
+    ]
+    prompts = [{"prompt": "It moves.", "conditions": conditions, "seed": 1}]
+    size = {"render_validation__num_frames": 17, "render_validation__render_base": False, "prompts__validation": []}
+    asked = bench.set(prompts__composed=prompts, **size)
+    (row,) = asked.run("render_validation")["render_validation"].manifest
+    assert (row.mode, row.given_file, row.seed) == ("composed", str(paths[0]), 1)
+    made = load_latents((asked.workspace / row.file).with_suffix(".safetensors"))
+    alone = bench.set(prompts__images=[{"image": str(paths[0]), "prompt": "It moves.", "seed": 1}], **size)
+    (other,) = alone.run("render_validation")["render_validation"].manifest
+    plain = load_latents((alone.workspace / other.file).with_suffix(".safetensors"))
+    assert torch.equal(made.video[:, 0], plain.video[:, 0]), "the image"
+    assert not torch.allclose(made.video[:, 1:], plain.video[:, 1:], atol=1e-2)
+    changed = [*conditions[:2], conditions[2] | {"start_seconds": 0.0}, conditions[3]]
+    again = bench.set(prompts__composed=[prompts[0] | {"conditions": changed}], **size)
+    (third,) = again.run("render_validation")["render_validation"].manifest
+    moved = load_latents((again.workspace / third.file).with_suffix(".safetensors"))
+    assert torch.equal(moved.audio[-5:], made.audio[-5:]), "the end of the audio"
+    assert not torch.equal(moved.audio[:-5], made.audio[:-5])
+    assert not torch.allclose(moved.video[:, 2], made.video[:, 2], atol=1e-3)
+    late = [conditions[2] | {"start_seconds": 0.8}]
+    with pytest.raises(DataError, match=r"needs more; give a longer file to prompts\.composed"):
+        bench.set(prompts__composed=[prompts[0] | {"conditions": late}], **size).run("render_validation")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (
+            {"prompts__composed": [{"prompt": "It.", "conditions": [{"kind": "keyframe", "file": "a.png"}]}]},
+            "keyframes have a time",
+        ),
         ({"datasets__0__reference__frame_factor": 3}, r"must be 24k\+1"),
         ({"render_validation__composed": [{"conditions": ["first_frame", "prefix"]}]}, "exclude each other"),
         ({"render_validation__composed": [{"conditions": ["suffix", "suffix"]}]}, "name each kind once"),

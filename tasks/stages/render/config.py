@@ -12,9 +12,10 @@ from ltx_core.sampling.guidance import Guidance, Official, StreamGuidance, offic
 from ltx_core.sampling.request import check_halves, check_sigmas
 from ltx_core.sampling.schedule import UPSCALED_SIGMAS, check_steps
 from ltx_core.training.condition_settings import CENTRE, Region, check_region
-from tasks.runtime.shared import ConfigModel, ModelConfig, Shared
+from tasks.runtime.conditions import ComposedClips
+from tasks.runtime.config_model import ConfigModel
+from tasks.runtime.shared import ModelConfig, Shared
 from tasks.runtime.weights import open_model
-from tasks.stages.render.composed import ComposedClips
 
 
 class SamplingConfig(ConfigModel):

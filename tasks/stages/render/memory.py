@@ -46,8 +46,8 @@ def memory_lines(
         OutOfMemory: a phase cannot fit.
     """
     gpu_gib, prompts, clips = planned_card(shared.memory), shared.prompts, takes_clips(config)
-    asked = (prompts.validation, prompts.library, prompts.images, prompts.audio, prompts.videos, prompts.references)
-    if gpu_gib is None or not (clips or any(asked)):
+    files = (prompts.images, prompts.audio, prompts.videos, prompts.references, prompts.composed)
+    if gpu_gib is None or not (clips or any((prompts.validation, prompts.library, *files))):
         return ()
     shapes = expected_shapes(config, shared, inputs)
     item_bytes, in_two = ITEM_BYTES[config.dtype], config.upscaling is not None
@@ -56,7 +56,7 @@ def memory_lines(
             check_halves(shape.width, shape.height)
     scale = _reference_scale(config, shared)
     clips_known = (config.image_to_video_clips, config.extend_clips, config.inpaint_clips, config.composed)
-    known = (*clips_known, prompts.images, scale)
+    known = (*clips_known, prompts.images, prompts.composed, scale)
     batches = [_batch(shape, rate, by_token=any(known), reference=_tokens(shape, scale)) for shape, rate in shapes]
     sampling = Sampling(
         _sizes(shared),
@@ -243,8 +243,9 @@ def _tokens(shape: PixelShape, scale: ReferenceScale | None) -> int:
 def _reference_scale(config: RenderValidationConfig, shared: Shared) -> ReferenceScale | None:
     """By how much references are smaller in what will be rendered, as far as the configuration says; None: there are
     none."""
-    composed = any(one.kind == "reference" for entry in config.composed for one in entry.conditions)
-    if not (config.reference_clips or shared.prompts.references or composed):
+    kinds = {one.kind for entry in config.composed for one in entry.conditions}
+    kinds |= {one.kind for entry in shared.prompts.composed for one in entry.conditions}
+    if not (config.reference_clips or shared.prompts.references or "reference" in kinds):
         return None
     specs = [dataset.reference for dataset in shared.datasets if dataset.reference is not None]
     scales = [ReferenceScale(spec.downscale_factor, spec.frame_factor) for spec in specs]

@@ -7,7 +7,8 @@ from pathlib import Path
 from ltx_core.errors import DataError
 from ltx_core.media.buckets import is_too_small
 from ltx_core.media.find import is_video
-from ltx_core.shapes import floor_frames
+from ltx_core.shapes import TIME_STRIDE, floor_frames
+from tasks.runtime.conditions import FileConditionConfig
 from tasks.runtime.shared import Shared
 from tasks.stages.render.config import RenderValidationConfig
 
@@ -30,10 +31,27 @@ def check_files(config: RenderValidationConfig, shared: Shared) -> None:
     seconds = floor_frames(config.num_frames) / config.frame_rate
     for one in shared.prompts.references:
         _check_control(one.reference, one.start_seconds, seconds, "references")
+    for part in (part for entry in shared.prompts.composed for part in entry.conditions):
+        _check_part(part, seconds, config.frame_rate)
     for given in shared.prompts.videos:
         if not is_video(given.video):
             raise DataError(f"{given.video} is no video; give a video file to prompts.videos")
         _check_control(given.video, given.start_seconds, seconds, "videos")
+
+
+def _check_part(part: FileConditionConfig, seconds: float, frame_rate: float) -> None:
+    from ltx_core.media.audio import has_sound
+    from ltx_core.media.image import picture_size
+
+    if part.kind in ("first_frame", "keyframe"):
+        picture_size(part.file)
+    elif part.kind.startswith("audio"):
+        if not has_sound(part.file):
+            raise DataError(f"{part.file} has no audio; give a file with audio to prompts.composed")
+    else:
+        more = {"prefix": -TIME_STRIDE + 1, "suffix": 1}.get(part.kind)
+        needed = seconds if more is None else (TIME_STRIDE * part.latent_frames + more) / frame_rate
+        _check_control(part.file, part.start_seconds, needed, "composed")
 
 
 def _check_control(path: Path, start: float, seconds: float, option: str) -> None:

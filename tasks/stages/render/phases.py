@@ -48,9 +48,11 @@ from tasks.stages.parts.low_precision import quantised_folder
 from tasks.stages.parts.memory import vae_options
 from tasks.stages.render.adapters import upsampler_file
 from tasks.stages.render.config import RenderValidationConfig, image_crf
+from tasks.stages.render.file_parts import audio_seconds, of_file_part
 from tasks.stages.render.finishing import DecodedRender
+from tasks.stages.render.given import Given
 from tasks.stages.render.halves import Halves, halved_clips
-from tasks.stages.render.jobs import Given, RenderJob
+from tasks.stages.render.jobs import RenderJob
 from tasks.stages.render.memory import decoders_fit, sampling_options
 from tasks.stages.render.references import control_frames, given_frames
 
@@ -67,12 +69,17 @@ def encode_files(
     Raises:
         DataError: a file cannot be read.
     """
-    wanted = {_place(job.given, job.request): job for job in jobs if job.given is not None and job.given.file}
+    wanted = {
+        _place(part, job.request): (part, job.request)
+        for job in jobs
+        if job.given is not None
+        for part in job.given.single
+        if part.file
+    }
     found: FileLatents = {}
     encoders: dict[str, Callable[[Given, RenderRequest], Tensor]] = {}
-    for place, job in sorted(wanted.items()):
-        assert job.conditioning is not None
-        mode = job.conditioning.mode
+    for place, (part, request) in sorted(wanted.items(), key=lambda item: item[0]):
+        mode = part.mode
         if mode not in encoders:
             makers: dict[str, Callable[..., Callable[[Given, RenderRequest], Tensor]]] = {
                 "i2v": partial(_image_encoder, crf=crf),
@@ -81,7 +88,7 @@ def encode_files(
                 "v2a": partial(_reference_encoder, asked=asked),
             }
             encoders[mode] = makers[mode](checkpoint, device=device, dtype=dtype)
-        found[place] = encoders[mode](job.conditioning, job.request).cpu()
+        found[place] = encoders[mode](part, request).cpu()
     return found
 
 
@@ -97,6 +104,9 @@ def conditionings(
         if given.conditions:
             return _composed(given, given.clip, request, tensors)
         return [_of_clip(given, request, tensors, run)]
+    if given.parts:
+        ordered = sorted(given.parts, key=lambda part: part.conditions[0].kind in LONGER)
+        return [of_file_part(part, request, file_latents[_place(part, request)]) for part in ordered]
     return [_of_file(given, request, file_latents[_place(given, request)], run)]
 
 
@@ -205,7 +215,7 @@ def _audio_encoder(checkpoint: Any, *, device: str, dtype: torch.dtype) -> Calla
 
     def encode(given: Given, request: RenderRequest) -> Tensor:
         assert given.file is not None
-        sound = decode_sound(given.file, given.start_seconds, request.seconds)
+        sound = decode_sound(given.file, given.start_seconds, audio_seconds(given, request))
         if sound is None:
             raise DataError(f"{given.file} has no audio; give another file to prompts.audio")
         return encode_audio(vae, torch.from_numpy(sound), mel)
@@ -419,7 +429,7 @@ def _given_audio(given: Given, seconds: float, run: StageRun[RenderValidationCon
     """
     path, clip = given.sound, given.clip
     assert path is not None
-    read = partial(decode_sound, path, given.start_seconds, seconds, rate=SOURCE_RATE)
+    read = partial(decode_sound, path, given.sound_start, seconds, rate=SOURCE_RATE)
     sound = read() if clip is None else read_unchanged({path: clip.sound_key or clip.media_key}, run.memo, read)
     run.memo.check(path)
     if sound is None:

@@ -15,7 +15,8 @@ from ltx_core.progress import stop_if_asked
 from ltx_core.sampling.request import RenderRequest
 from tasks.runtime.stage import StageRun
 from tasks.stages.render.config import RenderValidationConfig
-from tasks.stages.render.jobs import Given, RenderJob
+from tasks.stages.render.given import Given
+from tasks.stages.render.jobs import RenderJob
 
 FOLDER = "controls"
 """In the stage's folder."""
@@ -31,7 +32,7 @@ def control_frames(control: Given, request: RenderRequest) -> Pixels:
         MediaError: the file cannot be decoded, or is shorter than the render.
     """
     assert control.file is not None  # of a clip they are encoded already
-    numbers = reference_numbers(request.num_frames, control.scale.time)
+    numbers = reference_numbers(control.num_frames or request.num_frames, control.scale.time)
     times = [control.start_seconds + number / request.frame_rate for number in numbers]
     size = request.width // control.scale.space, request.height // control.scale.space
     if control.derive is None:
@@ -68,13 +69,14 @@ def write_controls(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConf
     for job in jobs:
         if job.conditioning is None or not job.conditioning.follows:
             continue
-        path = run.out / FOLDER / f"{job.conditioning.key[:16]}-{job.request.width}x{job.request.height}.mp4"
+        control = job.conditioning.control
+        path = run.out / FOLDER / f"{control.key[:16]}-{job.request.width}x{job.request.height}.mp4"
         if not path.is_file():
             stop_if_asked(run.progress, "writing control videos")
             path.parent.mkdir(parents=True, exist_ok=True)
-            numbers = reference_numbers(job.request.num_frames, job.conditioning.scale.time)
+            numbers = reference_numbers(job.request.num_frames, control.scale.time)
             shown = np.searchsorted(numbers, np.arange(job.request.num_frames), side="right") - 1  # until the next one
-            frames = _frames(job.conditioning, job.request, run)[shown]
+            frames = _frames(control, job.request, run)[shown]
             write_mp4(path, frames, job.request.frame_rate, None, SOUND_RATE, threads=RENDER_THREADS)
         found[job.key] = run.workspace.relative(path)
     return found

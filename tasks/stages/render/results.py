@@ -23,9 +23,9 @@ from ltx_core.report.contact_sheet import SheetRow, contact_sheet
 from ltx_core.report.page import Cell, Figures, PromptRow, Section, VariantRender, gallery
 from ltx_core.store.json_items import ItemStore
 from ltx_core.vision.folder import clip_identity, locate_clip, pending_clip
+from tasks.runtime.conditions import described
 from tasks.runtime.device import prepare_device
 from tasks.runtime.stage import StageRun
-from tasks.stages.render.composed import described
 from tasks.stages.render.config import RenderValidationConfig, SamplingConfig, in_numbers
 from tasks.stages.render.jobs import RenderJob
 from tasks.stages.samples.kept import FOLDER as SAMPLES
@@ -43,6 +43,7 @@ def measured_row(job: RenderJob, reference: Path, file: str, sha256: str) -> Ren
     frames = np.stack(list(_frames(job.video, rate, numbers)))
     sound = decode_sound(job.video, 0.0, request.seconds, rate=info.audio_rate)
     difference = 0.0 if reference == job.video else _difference(frames, _frames(reference, rate, numbers))
+    parts = job.conditioning.single if job.conditioning else ()
     return Render(
         render_key=job.key,
         variant=job.variant,
@@ -50,7 +51,7 @@ def measured_row(job: RenderJob, reference: Path, file: str, sha256: str) -> Ren
         conditions=described(job.conditioning.conditions) if job.conditioning else "",
         adapters=job.run,
         clip_id=job.conditioning.clip.clip_id if job.conditioning and job.conditioning.clip else None,
-        given_file=str(job.conditioning.file) if job.conditioning and job.conditioning.file else None,
+        given_file=next((str(part.file) for part in parts if part.file), None),
         given_start_seconds=job.conditioning.start_seconds if job.conditioning else 0.0,
         prompt=request.prompt,
         seed=request.seed,

@@ -1,13 +1,15 @@
-"""Options for renders with several conditions at once. pydantic only."""
+"""Options for renders with several conditions at once, of held-out clips or of files. pydantic only."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from datasets_spec.spec import Derived
 from ltx_core.shapes import LatentShape, audio_latent_frames
 from ltx_core.training.condition_settings import CENTRE, Condition, Region, check_region
-from tasks.runtime.shared import ConfigModel
+from tasks.runtime.config_model import ConfigModel
 
 Kind = Literal[
     "first_frame",
@@ -85,13 +87,50 @@ class ComposedClips(ConfigModel):
         return self
 
 
+class FileConditionConfig(ConditionConfig):
+    """One condition, and the file that it comes from."""
+
+    file: Path = Field(
+        description="Image of a first frame or keyframe; video of a prefix, suffix, region or reference, as long as "
+        "what is kept of it; or file with audio. Images and videos are scaled to cover the render and cropped to the "
+        "centre."
+    )
+    start_seconds: float = Field(default=0.0, ge=0, description="Start in the file, in seconds.")
+    at_seconds: float | None = Field(default=None, ge=0, description="Time of a keyframe in the render, in seconds.")
+    derive: Derived | None = Field(
+        default=None, description="With `reference`: make it from this file, as `datasets[].reference.derive` does."
+    )
+
+    @model_validator(mode="after")
+    def _is_of_its_kind(self) -> "FileConditionConfig":
+        if (self.at_seconds is None) == (self.kind == "keyframe"):
+            raise ValueError(f"at_seconds is {self.at_seconds} of a {self.kind}; keyframes have a time, others none")
+        if self.derive is not None and self.kind != "reference":
+            raise ValueError(f"derive has no effect on {self.kind}; leave it out")
+        return self
+
+
+class ComposedPrompt(ConfigModel):
+    """A render that keeps parts of several files."""
+
+    conditions: tuple[FileConditionConfig, ...] = Field(min_length=1, description="All of them at once.")
+    prompt: str = Field(min_length=1, description="Description of what is seen and heard.")
+    seed: int | None = Field(default=None, ge=0, description="Seed. Default: the seeds of all renders.")
+
+    @model_validator(mode="after")
+    def _go_together(self) -> "ComposedPrompt":
+        check_together([one.kind for one in self.conditions])
+        return self
+
+
 def check_together(kinds: Sequence[str]) -> None:
     """See that no kind is there twice or has another in it.
 
     Raises:
         ValueError: one is or has.
     """
-    if len(set(kinds)) < len(kinds):
+    once = [kind for kind in kinds if kind != "keyframe"]
+    if len(set(once)) < len(once):
         raise ValueError(f"conditions are {', '.join(kinds)}; name each kind once")
     for pair in EXCLUDED:
         if pair <= set(kinds):
