@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from benchmarks import released
 from benchmarks.lines import say
 from ltx_core.store.features import store_features
-from ltx_core.text.assemble import PACKED, compile_layers, quantise_linears, stream_layers
+from ltx_core.text.assemble import PACKED, compile_layers, offload_layers, quantise_linears
 from ltx_core.text.gemma import TextEncoder, TextProjection, embed_captions
 from ltx_core.text.packing import PACK_TOKENS, pack_captions
 from ltx_core.transfer import PACKING_THREADS
@@ -123,7 +123,7 @@ def change(way: str, encoder: TextEncoder) -> None:
     if way == "int8":
         quantise_linears(encoder.model.layers)
     if way.endswith("streamed"):
-        stream_layers(encoder.model.layers, encoder.device)
+        offload_layers(encoder.model.layers, encoder.device)
         encoder.model.get_input_embeddings().to("cpu")
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

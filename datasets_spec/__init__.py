@@ -1,4 +1,4 @@
-"""What data looks like between stages, and what a user may say about footage. pydantic and pyarrow only.
+"""The form of data between stages, and the options of footage. pydantic and pyarrow only.
 
 A name's module is imported when the name is first asked for: errors are raised where neither library is installed.
 """

@@ -8,11 +8,11 @@ from datasets_spec.record import Record, location
 
 Split = Literal["train", "eval"]
 Scan = Literal["progressive", "interlaced_tff", "interlaced_bff", "telecined_tff", "telecined_bff"]
-"""How lines become a frame: all at once, in two fields (the top or bottom one first), or film spread over fields."""
+"""The scan of a frame: all lines at once, in two fields (the top or bottom one first), or film spread over fields."""
 Colors = Literal["sdr", "wide", "pq", "hlg"]
-"""What colours are stored as; `wide` is an SDR curve with more than BT.709's gamut, such as Display P3."""
+"""The form in which colours are stored; `wide` is an SDR curve with more than BT.709's gamut, such as Display P3."""
 Ground = Literal["black", "white"]
-"""What transparent footage is laid on."""
+"""The colour that transparent footage is laid on."""
 ReferenceKind = Literal["file", "edges", "gray", "low_resolution"]
 """A reference video of a file, or made of the clip itself."""
 AudioKind = Literal["voiced", "other", "silent", "none", "broken"]
@@ -318,7 +318,7 @@ class Render(Record):
     KEY: ClassVar[str] = "render_key"
 
     render_key: str = Field(description="Digest of weights, LoRA, prompt, seed and settings.")
-    variant: Literal["base", "candidate", "champion"] = Field(description="Which weights made it.")
+    variant: Literal["base", "candidate"] = Field(description="Which weights made it.")
     mode: Literal["t2v", "i2v", "s2v", "v2a", "extend", "inpaint", "reference", "composed"] = Field(
         description="Conditioning beside the text: none, a first frame, audio, a whole video, a prefix, a part of the "
         "frames, or a control video."

@@ -59,7 +59,7 @@ def _has_secret(value: Any) -> bool:
 
 
 def _refuse_secrets(given: Mapping[str, Any]) -> None:
-    """What a flow is given by a server, the server has kept.
+    """The parameters that a server gives a flow are kept by the server.
 
     Raises:
         ConfigError: there is an account among it.

@@ -109,7 +109,8 @@ def options(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str
             yield f"{prefix}{name}", _default(field.default), (field.description or "").replace("|", "\\|")
         else:
             many = "[]" if get_origin(field.annotation) in (tuple, list) else ""
-            if not many and not isinstance(field.annotation, type):  # may be there or not
+            may_be_missing = not isinstance(field.annotation, type)  # a list may be empty
+            if field.description and may_be_missing:
                 yield f"{prefix}{name}", _default(field.default), (field.description or "").replace("|", "\\|")
             yield from options(inner, f"{prefix}{name}{many}.")
 

@@ -32,7 +32,7 @@ class PlannedStage:
     will_run: bool
     why: str
     notices: tuple[str, ...] = ()
-    """What its configuration allows and likely does not mean."""
+    """Settings that its configuration allows and likely does not mean."""
     memory: tuple[str, ...] = ()
     """Lines on the GPU memory that it needs, and how it stays within the limit."""
 

@@ -166,7 +166,7 @@ class PrefectProgress:
 
 Upstream = Mapping[str, Any]
 STOPS = (KeyboardInterrupt, SystemExit, TerminationSignal, Stopped)
-"""How a run is told to stop; what the stage had finished is kept."""
+"""The way to stop a run; everything that the stage had finished is kept."""
 
 
 def as_task(stage: Stage[Any, Any], body: Callable[[], StageResult]) -> Task[[Upstream], State[str]]:

@@ -1,4 +1,4 @@
-"""How long-running work tells of itself and learns that it should stop, without knowing who listens."""
+"""Long-running work reports its progress and learns that it should stop, without knowing who listens."""
 
 from collections.abc import Mapping
 from pathlib import Path

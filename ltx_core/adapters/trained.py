@@ -23,7 +23,7 @@ class TrainedAdapter(Protocol):
 
     @property
     def transformer(self) -> Any:
-        """What it lies on."""
+        """The layer or weight that it changes."""
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         """Return what is trained, by `<layer>.<tensor>`, sorted by name."""

@@ -216,7 +216,7 @@ def decode_pixels(vae: AutoencoderKLLTX2Video, latents: Tensor, *, memory: VaeMe
 
 @dataclass(frozen=True)
 class TilingError:
-    """What tiling changes."""
+    """The change that tiling makes."""
 
     latents: Difference
     pixels: Difference

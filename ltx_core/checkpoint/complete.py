@@ -115,7 +115,7 @@ def _wanted(model: Model, component: str) -> dict[str, Shape]:
 
 
 def _projection(model: Model) -> dict[str, Shape]:
-    """How many values it takes of a token is for the text encoder to say, so here they need only be equally many; nor
+    """The number of values of a token is for the text encoder to say, so here they need only be equally many; nor
     does a diffusers folder's config say of whom the projection has biases."""
     stored = model.shapes("text_projection")
     states = max((shape[-1] for name, shape in stored.items() if name.endswith(".weight") and shape), default=0)

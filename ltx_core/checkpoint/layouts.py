@@ -211,7 +211,7 @@ CLASSES = {
 STEM = "diffusion_pytorch_model"
 PROJECTIONS = ("text_proj_in.", "video_text_proj_in.", "audio_text_proj_in.")
 SOUND = {"fft_size": 1024, "lowest_hertz": 0, "highest_hertz": 8000}
-"""How every released model turns sound into mel bins; a folder's configs do not say."""
+"""The way in which every released model turns audio into mel bins; a folder's configs do not say."""
 
 
 def is_diffusers(path: Path) -> bool:
@@ -300,7 +300,7 @@ def _connector(stream: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _described(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """What Lightricks' header would say and the modules' arguments do not."""
+    """Entries of Lightricks' header that the modules' arguments do not have."""
     per_modality = configs.get("connectors", {}).get("per_modality_projections", False)
     config: dict[str, Any] = {"transformer": {"text_encoder_norm_type": "per_token_rms"} if per_modality else {}}
     if audio := configs.get("audio_vae"):

@@ -21,7 +21,7 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
-"""What may decide which ids a text gets."""
+"""Files that may decide which ids a text gets."""
 
 SUPPORTED = ("gemma3", "gemma4_unified")
 
@@ -31,7 +31,7 @@ TOKENIZER_TENSOR, ASSET_PREFIX = "tokenizer_json", "hf_asset__"
 LANGUAGE_MODEL = re.compile(
     r"(?:language_model\.model\.|model\.language_model\.|model\.)(?=layers\.|embed_tokens\.|norm\.)"
 )
-"""What the text model's tensors start with, in the layouts that are about. Image and sound towers are no part of it."""
+"""Beginnings of the names of the text model's tensors, in the known layouts, without image and audio towers."""
 
 
 class TextEncoderFiles(NamedTuple):

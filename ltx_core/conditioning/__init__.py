@@ -1,1 +1,1 @@
-"""What a sample is given beside noise, as data: each kind is a frozen dataclass with `apply(state) -> state`."""
+"""Conditionings of a sample, as data: each kind is a frozen dataclass with `apply(state) -> state`."""

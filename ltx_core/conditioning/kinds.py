@@ -268,4 +268,4 @@ MODES: dict[str, tuple[type, ...]] = {
     "inpaint": (Mask,),
     "reference": (Reference,),
 }
-"""What each mode is given beside its text."""
+"""The conditioning of each mode, beside its text."""

@@ -1,6 +1,7 @@
 """Run the transformer's blocks one after another; a policy may replace how, never what.
 
-The other tokens wait, and go on after the route as they were before it. Everything that belongs to a token goes with
+A route is a series of blocks that compute a part of the video's tokens. The other tokens wait, and go on after the
+route as they were before it. Everything that belongs to a token goes with
 it: its rotary angles in both attentions, and its modulation where tokens are modulated one by one.
 
 Only the video is routed. Audio has 25 tokens a second beside the video's thousands, so there is nothing to save,

@@ -21,7 +21,7 @@ class Hidden:
 
 @dataclass(frozen=True)
 class BlockCall:
-    """What every block is given beside the residual streams, by the names of diffusers' block."""
+    """Arguments of every block beside the residual streams, by the names of diffusers' block."""
 
     arguments: dict[str, Any]
     stg_blocks: frozenset[int] = frozenset()

@@ -31,7 +31,7 @@ class _Placed:
 
 
 class OffloadState(NamedTuple):
-    """What the slots hold between two forwards."""
+    """The state of the slots between two forwards."""
 
     holds: tuple[int | None, ...]
     """The block in each slot."""

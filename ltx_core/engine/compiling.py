@@ -52,7 +52,7 @@ ATTENTIONS = frozenset(
         aten._scaled_dot_product_flash_attention_for_cpu.default,
     }
 )
-"""What `scaled_dot_product_attention` becomes, by device and shape."""
+"""Replacements of `scaled_dot_product_attention`, by device and shape."""
 
 
 def keeping_attention(

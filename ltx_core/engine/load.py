@@ -114,7 +114,7 @@ class KeptReads:
 def _reader(
     checkpoint: Model, transformer: Any, *, device: str, dtype: torch.dtype
 ) -> Iterator[tuple[TensorReader, Read]]:
-    """What reads the transformer's tensors by their names, once their shapes are known to be right."""
+    """A reader of the transformer's tensors by their names, once their shapes are known to be right."""
     weights = checkpoint.weights("transformer")
     expected = {name: tuple(tensor.shape) for name, tensor in transformer.state_dict().items()}
     compare_shapes(f"the transformer in {checkpoint.path}", weights, expected)

@@ -15,13 +15,12 @@ from typing import Any, Literal, TypeGuard
 import torch
 from peft.tuners.lora import LoraLayer
 
+from ltx_core.engine.options import MULTIPLE
 from ltx_core.errors import ConfigError
 
 Format = Literal["int8", "fp8"]
 STORED: dict[Format, torch.dtype] = {"int8": torch.int8, "fp8": torch.float8_e4m3fn}
 LARGEST: dict[Format, float] = {"int8": 127.0, "fp8": 448.0}
-MULTIPLE = 16
-"""Both sides of a weight must be multiples of this for the 8-bit products of all GPUs."""
 SMALLEST_INT8_ROWS = 17
 """cuBLAS multiplies int8 only from this many rows on."""
 LONGEST_FAST_SUM = 4096
@@ -82,7 +81,7 @@ def _dequantised_again(weight: torch.Tensor, scale: torch.Tensor, dtype: torch.d
 
 @dataclass(frozen=True)
 class LowPrecision:
-    """How an 8-bit layer stores and multiplies."""
+    """The way in which an 8-bit layer stores and multiplies."""
 
     kind: Format
     low_backward: bool = True

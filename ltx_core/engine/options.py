@@ -8,13 +8,15 @@ from ltx_core.errors import ConfigError
 from ltx_core.io.digest import text_digest
 
 Precision = Literal["native", "int8", "fp8"]
+MULTIPLE = 16
+"""Both sides of a weight must be multiples of this for the 8-bit products of all GPUs."""
 Products = Literal["all", "none"] | frozenset[str]
 """Layers that multiply in 8 bits, by their names in a block."""
 
 
 @dataclass(frozen=True)
 class LayerChoice:
-    """How layers whose weights can have 8 bits are stored and multiplied."""
+    """The storage and the products of layers whose weights can have 8 bits."""
 
     products: Products = "none"
     native: frozenset[str] = frozenset()
@@ -28,7 +30,7 @@ class LayerChoice:
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How the blocks are computed. The defaults change nothing: diffusers' own arithmetic, all weights resident."""
+    """The computing of blocks. The defaults change nothing: diffusers' own arithmetic, all weights resident."""
 
     precision: Precision = "native"
     """Of the blocks' frozen linear layers; `native` is the dtype they are loaded in."""

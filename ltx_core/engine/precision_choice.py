@@ -1,4 +1,4 @@
-"""What a comparison of 8 bits with full precision found for one checkpoint, and what it chose. No torch.
+"""The result of comparing 8 bits with full precision for one checkpoint, and the choice of layers. No torch.
 
 A layer's loss is the largest of these relative errors: of its result and of its input's gradient, and of the rounded
 weight, input and gradient without their outlying columns. Those columns are what adaLN makes: one that is 30 times as
@@ -25,7 +25,7 @@ MOST_NAMED = 5
 
 
 class LayerLoss(BaseModel):
-    """What one layer loses, as a share."""
+    """The loss of one layer, as a fraction."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 

@@ -1,7 +1,7 @@
 """The policies over blocks: which are recomputed, and which are offloaded.
 
-For one batch, looked at closely: what every layer was given, and the gradient of what it gave, are shown block by
-block, and the device never holds more than one block and the residual streams between all of them.
+Another policy is for one batch that is looked at closely: the input of every layer, and the gradient of its output, are
+shown block by block. The device then never holds more than one block and the residual streams between all of them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -209,7 +209,7 @@ class _Turn(torch.autograd.Function):
 def _watching(
     block: torch.nn.Module, watched: Callable[[torch.nn.Module], bool]
 ) -> Iterator[dict[str, Callable[[], Felt]]]:
-    """What the watched layers feel, by name, once the backward is through. One that is not called is not there."""
+    """Gradients of the watched layers, by name, once the backward is through. A layer that is not called has none."""
     felt: dict[str, Callable[[], Felt]] = {}
 
     def hook(name: str) -> Callable[..., Tensor]:

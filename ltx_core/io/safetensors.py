@@ -53,7 +53,7 @@ class SafetensorsHeader:
 
 
 class _Fault(ValueError):
-    """Return the fault of a header, as a clause."""
+    """The fault of a header, as a clause."""
 
 
 def read_header(path: Path) -> SafetensorsHeader:

@@ -154,7 +154,7 @@ MISSING_SECONDS = 0.04
 
 
 class Heard(NamedTuple):
-    """Return the audio of a span."""
+    """The audio of a span."""
 
     kind: AudioKind
     loudness: float

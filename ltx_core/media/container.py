@@ -137,7 +137,7 @@ DEEP_OPTIONS = {"probesize": str(64 * 2**20), "analyzeduration": str(10**10)}
 DECODER_THREADS = 0
 """Of a video decoder; 0: one a core. Changes no frame. A worker among several sets its share."""
 HICCUPS = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR, errno.EAGAIN)
-"""What a network file system says when a second try may help."""
+"""Errors of a network file system after which a second try may help."""
 
 
 @contextmanager

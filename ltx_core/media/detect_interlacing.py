@@ -55,7 +55,7 @@ class Tally:
     """By which field is the same as in the frame before, `top` or `bottom`."""
     fit_inside: int = 0
     fit_outside: int = 0
-    """How badly the fields of the frames called interlaced fit each other, and their neighbours' fields."""
+    """The misfit of the fields of frames called interlaced, with each other and with their neighbours' fields."""
 
     def verdict(self, *, may_be_film: bool) -> Scan:
         """Return what the file is; `may_be_film`: whether its rate is that of telecined film."""

@@ -221,7 +221,7 @@ SCALING = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BIT
 
 @dataclass(frozen=True)
 class Display:
-    """How frames of one file are shown; `width` and `height` are those of the shown frame, in square pixels."""
+    """The display of one file's frames; `width` and `height` are those of the shown frame, in square pixels."""
 
     width: int
     height: int

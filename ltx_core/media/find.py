@@ -125,7 +125,7 @@ def _files(root: Path, suffixes: Collection[str], left_out: LeftOut) -> list[Pat
 
 
 def _all_files(root: Path, left_out: LeftOut) -> Iterator[Path]:
-    """Whatever is not hidden, no folder, and not left out."""
+    """Files that are not hidden and not left out."""
     for folder, subfolders, names in os.walk(root):
         subfolders[:] = [name for name in subfolders if not name.startswith(".") and not left_out(Path(folder, name))]
         shown = (Path(folder, name) for name in names if not name.startswith("."))

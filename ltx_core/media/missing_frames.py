@@ -28,7 +28,7 @@ HEAD_BYTES = 1024
 
 
 class Numbering(NamedTuple):
-    """What a sequence parameter set says of numbers."""
+    """The part of a sequence parameter set that is about numbers."""
 
     bits: int
     may_have_gaps: bool

@@ -46,7 +46,7 @@ class Track:
     hidden: bytearray = field(default_factory=bytearray)
     """Not shown: outside the edit list, or not to be decoded since what it refers to is not there."""
     shifts: "array[int]" = field(default_factory=_numbers)
-    """What is added to the packet's times, where the file's clock jumps; empty where it never does."""
+    """Corrections of the packets' times, where the file's clock jumps; empty where it never does."""
     is_counted: bool = False
     """The container gives times of decoding alone, and frames are stored in another order than they are shown in:
     the nth frame shown has the nth of these times. `pts` has them in that order, not each packet its own."""

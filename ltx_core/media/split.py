@@ -119,7 +119,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Figures:
-    """What `datasets_spec.Clip` says of a clip's frames, under the same names."""
+    """The columns of `datasets_spec.Clip` that are about a clip's frames, under the same names."""
 
     sharpness: float
     motion: float

@@ -20,8 +20,8 @@ from ltx_core.media.reading import is_loose, key_seconds, listed_packets, packet
 SEEK_FROM_SECONDS = 3.0
 """Up to here decoding from the start is as quick as seeking."""
 SEEK_MARGINS_SECONDS = (0.5, 10.0)
-"""How far before the wanted time to look for a keyframe. Containers seek by decoding time, which runs ahead of
-presentation time by a few frames, so seeking to the very time may land on a keyframe shown after it."""
+"""Seconds before the wanted time at which the search for a keyframe begins. Containers seek by decoding time, which
+runs ahead of presentation time by a few frames, so seeking to the very time may land on a keyframe shown after it."""
 
 
 def timed_frames(path: Path, start_seconds: float = 0.0, ground: Ground = "black") -> Iterator[TimedFrame]:

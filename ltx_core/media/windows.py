@@ -63,7 +63,7 @@ class Sampling:
     phase_seconds: float
     scan: Scan
     ground: Ground = "black"
-    """What is seen where the file is transparent."""
+    """The colour that is seen where the file is transparent."""
 
 
 def sampling(media: Media, video: VideoSpec) -> Sampling:

@@ -18,7 +18,7 @@ from ltx_core.errors import LtxError
 
 PR_SET_PDEATHSIG = 1
 DONE, RAISED, BROKE = "done", "raised", "broke"
-"""What is answered with: a result, an error that says what is wrong with a file, or what went wrong at all."""
+"""An answer: a result, an error that says what is wrong with a file, or another error."""
 
 
 def answer(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, Any]:

@@ -33,7 +33,7 @@ MOST_WORKERS = 16
 
 @dataclass(frozen=True)
 class Window:
-    """How far ahead."""
+    """The number of items to be ahead."""
 
     workers: int
     """Threads; ffmpeg and NumPy let others run while they work."""

@@ -115,7 +115,7 @@ class MethodMemory:
 
 @dataclass(frozen=True)
 class Training:
-    """What is trained on what."""
+    """The trained weights, and the base that they are trained on."""
 
     num_trained: int
     optimizer: Optimizer = "adamw"

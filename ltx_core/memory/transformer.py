@@ -10,18 +10,16 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from ltx_core.adapters.lora_layout import BLOCKS
-from ltx_core.engine.options import EngineOptions
+from ltx_core.engine.options import MULTIPLE, EngineOptions
 from ltx_core.errors import CheckpointError
 from ltx_core.memory.plan import GIB, Estimate
 
-MULTIPLE = 16
-"""Both sides of a weight must be multiples of this to be stored in 8 bits; see ltx_core/engine/low_precision.py."""
 Shapes = Mapping[str, tuple[int, ...]]
 WORKSPACE_BYTES = 256 * 2**20
 """cuBLAS's on Hopper: 32 MiB for each handle and stream, and as much for cublasLt, of the run and of what captures."""
 RESERVE_BYTES, RESERVE_SHARE = GIB, 0.06
-"""What PyTorch's allocator holds beyond the tensors at the peak: pieces that fit nothing, and memory that belongs to a
-graph. Fitted to what it reserved in the runs of measured_peaks.json."""
+"""Memory that PyTorch's allocator holds beyond the tensors at the peak: pieces that fit nothing, and memory that
+belongs to a graph. Fitted to what it reserved in the runs of measured_peaks.json."""
 WORK_WIDTHS = 19.3
 """Values alive at once in a block that is not compiled, in widths of the tokens: the feed-forward's hidden layer twice,
 beside rotary tables and residuals. Traced: benchmarks/sampling_memory.py."""
@@ -151,7 +149,7 @@ class SamplingOptions:
 
 @dataclass(frozen=True)
 class Sampling:
-    """What a forward has to do, however its blocks lie."""
+    """The work of a forward, wherever its blocks lie."""
 
     sizes: ModelSizes
     batch: BatchShape

@@ -56,7 +56,7 @@ def auto_batch_size(shape: PixelShape, *, on_gpu: bool) -> int:
 
 @dataclass(frozen=True)
 class VaeMemory:
-    """What to cut a clip into. The default cuts nothing; every field works alone and together with the others.
+    """The pieces that a clip is cut into. The default cuts nothing; fields work alone and together.
 
     Raises:
         ConfigError: a size that cannot be.
@@ -94,7 +94,7 @@ WHOLE = VaeMemory()
 
 @dataclass(frozen=True)
 class VaeOptions:
-    """What is asked for; `auto` is decided by what fits the device, among what is exact.
+    """The settings that are asked for; `auto` is decided by what fits the device, among what is exact.
 
     Tiles are never chosen by themselves, because they change results.
     """

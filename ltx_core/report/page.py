@@ -96,7 +96,7 @@ class VariantRender:
     """One video of a row."""
 
     variant: str
-    """`base`, `champion` or `candidate`."""
+    """`base` or `candidate`."""
     video: Path
     """The mp4; the page links to it relative to itself."""
     figures: Figures

@@ -1,8 +1,7 @@
-"""Guidance scales of each stream, and the forwards that they call for. The arithmetic is in combine.py.
+"""Guidance scales of each stream, and the forwards that they call for. The arithmetic is `combine` of sampler.py.
 
-Source of the defaults: Lightricks' inference. No torch here: requests are checked without loading it.
-
-Source: the defaults of Lightricks' inference, which go by the release that a checkpoint's header names.
+No torch here: requests are checked without loading it. The defaults are those of Lightricks' inference, which go by the
+release that a checkpoint's header names.
 """
 
 import math

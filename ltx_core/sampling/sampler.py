@@ -88,7 +88,7 @@ def _spread(tokens: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Prompts:
-    """What a render follows, and what it is guided away from."""
+    """The texts that a render follows, and that it is guided away from."""
 
     positive: Text
     negative: Text | None = None

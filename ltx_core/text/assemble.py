@@ -167,7 +167,7 @@ def offload_layers(layers: Sequence[torch.nn.Module], device: torch.device) -> L
 
 LAYERS = "layers."
 Finish = Callable[[torch.nn.Module], object]
-"""What is done with a layer once it is filled: quantising, offload."""
+"""The treatment of a layer once it is filled: quantising, offload."""
 
 
 def assemble(

@@ -20,7 +20,7 @@ class Pack:
     """Captions that are computed at once."""
 
     captions: tuple[int, ...]
-    """Which, by their place among all; shortest first."""
+    """The chosen ones by their place among all; shortest first."""
     lengths: tuple[int, ...]
     """Their tokens."""
     num_tokens: int

@@ -95,7 +95,7 @@ class Moment:
 
     @property
     def share(self) -> float:
-        """How much of the scene has passed, 0 to 1."""
+        """The part of the scene that has passed, 0 to 1."""
         return self.time / self.seconds
 
 

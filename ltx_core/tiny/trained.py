@@ -81,7 +81,7 @@ def footage_specs() -> list[Spec]:
 
 
 def demo_specs() -> dict[str, list[Spec]]:
-    """What is rendered: with each concept, of no clip in the footage, and of what the model knows ("known")."""
+    """Captions to render: with each concept, of no clip in the footage, and of what the model knows ("known")."""
     known = all_specs(seen(SHAPES), seen(AUDIO))
     random.Random(SEED).shuffle(known)
     taught = {concept: concept_specs(concept)[CLIPS : CLIPS + RENDERED[concept]] for concept in CONCEPTS}

@@ -31,7 +31,7 @@ class EvalLoss(NamedTuple):
     """Means over clips and noise levels."""
 
     total: float
-    """What is trained: the picture's loss, and the sound's times its weight."""
+    """The loss that is trained: the video's, and the audio's times its weight."""
     video: float | None
     """None where the whole video is always given."""
     audio: float | None

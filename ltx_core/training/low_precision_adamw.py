@@ -53,7 +53,7 @@ class MomentStore(Protocol):
         """Store a part, rounding by chance."""
 
     def tensors(self, part: slice) -> dict[str, Tensor]:
-        """What is stored of a part, by a name's ending."""
+        """The tensors that are stored of a part, by the endings of their names."""
 
     def restore(self, part: slice, stored: Mapping[str, Tensor]) -> None:
         """Put back what `tensors` gave."""

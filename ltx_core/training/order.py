@@ -36,8 +36,7 @@ class EpochPlan:
     An epoch has every clip `repeats` times. A batch holds clips of one bucket and one frame rate, so that video and
     audio lengths agree, and with `by_audio` clips that have sound or clips that have none, because a forward runs the
     sound's stream for all of them or for none; likewise clips that have references of one shape, or that have none. A
-    bucket's last batch may be short; no clip is dropped to fill it or
-    repeated beyond its count.
+    bucket's last batch may be short; no clip is dropped to fill it or repeated beyond its count.
     """
 
     samples: tuple[SampleInfo, ...]

@@ -111,8 +111,8 @@ def engine_options(
     sharded: bool = False,
     layers: LayerChoice | None = None,
 ) -> EngineOptions:
-    """What the settings ask for. `auto` compiles and captures graphs on CUDA devices alone. `folder` is for `disk`.
-    `auto` of what is planned changes nothing on the CPU; for a GPU the memory plan has replaced it.
+    """The engine's options for these settings. `auto` compiles and captures graphs on CUDA devices alone. `folder` is
+    for `disk`. `auto` of what is planned changes nothing on the CPU; for a GPU the memory plan has replaced it.
     `layers` is what a comparison chose for `low_precision: auto`; until there is one, 8 bits hold weights alone.
     Blocks that are `sharded` among GPUs are gathered by hooks, which neither a compiled block nor a graph takes along.
 
@@ -272,7 +272,7 @@ def of_bucket(work: TrainingStep, settings: TrainSettings, bucket: Bucket) -> Tr
 def asked_options(
     settings: TrainSettings, num_blocks: int, *, sharded: bool = False, layers: LayerChoice | None = None
 ) -> EngineOptions:
-    """What the settings ask of a GPU, with nothing recomputed or offloaded where they leave that open."""
+    """The options of a GPU, with nothing recomputed or offloaded where the settings leave that open."""
     return engine_options(
         _closed(settings, EngineOptions()),
         device="cuda",
@@ -321,7 +321,7 @@ def planned(
 
 
 def _closed(settings: TrainSettings, options: EngineOptions) -> TrainSettings:
-    """What is open in the settings as in `options`."""
+    """The settings, with those that are open taken from `options`."""
     chosen = {name: getattr(options, name) for name in PLANNED}
     chosen["activation_offload"] /= GIB
     return settings.model_copy(update={n: found for n, found in chosen.items() if getattr(settings, n) == "auto"})

@@ -80,6 +80,10 @@ PROBE_SIGMA = 0.5
 Sharding = Literal["none", "full"]
 
 
+OFFLOAD_FOLDER = "offload"
+"""In a run's folder: files of blocks that are offloaded to disk."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainJob:
     """One training run."""
@@ -96,8 +100,6 @@ class TrainJob:
     """Names the base and the data in the file's header; equal for equal runs: no time, no path."""
     context_length: int | None = None
     """Text tokens after the connectors; None for the length the model was trained with."""
-    offload_dir: Path | None = None
-    """For blocks offloaded to disk; default a folder in `out_dir`."""
     ranks: Ranks = ALONE
     """This process among those that train together, all on the same job."""
     sharding: Sharding = "none"
@@ -111,13 +113,12 @@ class TrainJob:
     """Renders the samples that `settings.samples` asks for; None: none are rendered."""
 
     def engine_options(self, num_blocks: int) -> EngineOptions:
-        """How the blocks of a transformer are to run."""
-        folder = self.offload_dir or self.out_dir / "offload"
+        """The way in which the blocks of a transformer are to run."""
         return engine_options(
             self.settings,
             device=self.device,
             num_blocks=num_blocks,
-            folder=folder,
+            folder=self.out_dir / OFFLOAD_FOLDER,
             sharded=self.sharding == "full",
             layers=self.layers,
         )

@@ -27,7 +27,7 @@ from ltx_core.training.order import Position
 from ltx_core.training.samples import SampleInfo
 
 USUAL = {field.name: field.default for field in fields(SampleInfo) if field.default is not MISSING}
-"""What most clips are, by field."""
+"""The values that most clips have, by field."""
 
 
 def config_digest(settings: TrainSettings, samples: Sequence[SampleInfo], provenance: Mapping[str, str]) -> str:
@@ -58,7 +58,7 @@ def lora_metadata(settings: TrainSettings, step: int, digest: str, provenance: M
 
 
 def _adapter(settings: TrainSettings) -> dict[str, str]:
-    """What kind it is."""
+    """Its kind."""
     if settings.lycoris is not None:
         kind = {"ltx2.lycoris": json.dumps(settings.lycoris.model_dump(mode="json", by_alias=True), sort_keys=True)}
         return kind | (NORM_OF_FROZEN if settings.lycoris.dora_wd else {})
@@ -86,7 +86,7 @@ class TrainState:
     adapter: Mapping[str, torch.Tensor]
     moments: Mapping[str, torch.Tensor]
     methods: Mapping[str, Mapping[str, torch.Tensor]] = field(default_factory=dict)
-    """What training methods keep in files of their own, by file."""
+    """Tensors of training methods, by the files that keep them."""
 
 
 def checkpoint_folder(root: Path, step: int) -> Path:

@@ -1,4 +1,4 @@
-"""What in a workspace no kept run refers to: what could be deleted, and its deletion while other runs may be at work.
+"""Files of a workspace that no kept run refers to, and their deletion while other runs may be at work.
 
 Nothing is deleted but under the lock of the folder that holds it, and what is in use is asked again while it is held. A
 stage that runs holds the lock of its own folder. Before it takes that of a store folder it says in its own which one
@@ -24,10 +24,11 @@ from tasks.runtime.stage import Stage
 from tasks.runtime.workspace import QUANTISED_FILE, STORE_FILE, Workspace
 
 DAY_SECONDS = 86_400.0
-SHARDED = tuple(f"{PurePath(stage.items).parent}/" for stage in STAGES if stage.items.endswith(".tar"))
-"""Folders of shards, in the store."""
 ITEMS = ("*.tar", "*.mp4", "*.safetensors")
 """Files of items in a folder of the store; what lies beside them goes with them."""
+ENDINGS = tuple(pattern.removeprefix("*") for pattern in ITEMS)
+FOLDERS = tuple(f"{PurePath(stage.items).parent}/" for stage in STAGES if stage.items.endswith(ENDINGS))
+"""Folders of the store whose items are large; those in JSON stay."""
 PARTIAL = (".partial-", ".partial")
 """Beginnings and endings of the names of partial files."""
 
@@ -82,11 +83,9 @@ def _places(workspace: Workspace, keep_runs: int, before: float) -> Iterator[tup
     for stage in STAGES:
         for folder in find_whole(workspace.root / "stages" / stage.name, "*/"):
             yield folder, partial(_stage, workspace, keep_runs, before, stage, folder)
-    for pattern in SHARDED:
+    for pattern in FOLDERS:
         for folder in find_whole(workspace.pool, pattern):
             yield folder, partial(_pooled, workspace, keep_runs, before, folder)
-    if (renders := workspace.pool / "renders").is_dir():
-        yield renders, partial(_pooled, workspace, keep_runs, before, renders)
     for folder in find_whole(workspace.quantised, "*/"):
         yield folder, partial(_quantised, workspace, keep_runs, before, folder)
 
@@ -126,7 +125,7 @@ def _stage_folders(workspace: Workspace) -> list[tuple[Stage[Any, Any], Path]]:
 
 
 def _keep_for_unfinished(stage: Stage[Any, Any], folder: Path, kept: _Kept, workspace: Workspace) -> None:
-    """What a stage that is at work, or was killed and may go on, reads and has made so far."""
+    """The inputs and results so far of a stage that is at work, or was killed and may go on."""
     inputs: Mapping[str, Any] = (_json(folder / "identity.json") or {}).get("inputs", {})
     for name, digest in inputs.items():
         makes = next(one for one in STAGES if one.name == name)

@@ -157,8 +157,8 @@ class MemoryConfig(ConfigModel):
         default=None,
         gt=0,
         le=1024,
-        description="Plan training for a GPU with this many GiB: to use `plan` on a machine without that GPU, or to "
-        "leave memory free on a larger one. Default: the memory that is free.",
+        description="Plan for a GPU with this many GiB: to use `plan` on a machine without that GPU, or to leave "
+        "memory free on a larger one. Default: the memory that is free.",
     )
     cpu_threads: int | None = Field(
         default=None,

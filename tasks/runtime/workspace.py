@@ -44,7 +44,7 @@ class Workspace:
 
     @property
     def compared(self) -> Path:
-        """What 8 bits lose of transformers, a small file for each transformer and precision; never garbage."""
+        """Comparisons of 8 bits with full precision, a small file for each transformer and precision; never garbage."""
         return self.pool / "low_precision"
 
     @property
@@ -59,7 +59,7 @@ class Workspace:
 
     @property
     def compiled(self) -> Path:
-        """What compilers made of the models, so that a later process need not."""
+        """Compiled code of the models, so that a later process need not compile."""
         return self.root / "cache" / "compile"
 
     @property

@@ -303,7 +303,7 @@ def renamed(one: Quarantined, row: Media) -> Quarantined:
 
 
 def files_beside(source: Source, info: MediaInfo, store: ItemStore, run: StageRun[Any]) -> dict[str, str]:
-    """What the video's row says of them.
+    """The columns of the video's row that are about them.
 
     Raises:
         MediaError: NO_SOUND, BAD_MASK, NO_REFERENCE or BAD_REFERENCE, one is missing, ambiguous or not what it should
@@ -313,8 +313,8 @@ def files_beside(source: Source, info: MediaInfo, store: ItemStore, run: StageRu
 
 
 def _audio(source: Source, info: MediaInfo, store: ItemStore, run: StageRun[Any]) -> dict[str, str]:
-    """What the row says of the audio file that the dataset has for this video; nothing if it has no such folder, and of
-    an image.
+    """The columns of the row that are about the audio file that the dataset has for this video; nothing if it has
+    no such folder, and of an image.
 
     Raises:
         MediaError: NO_SOUND, there is none though one is wanted, or several, or no audio in it; or it cannot be read.

@@ -94,7 +94,7 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
 
     def memory(self, run: StageRun[RenderValidationConfig]) -> Sequence[str]:
         """Memory that both phases take of the GPU that is planned for."""
-        return memory_lines(run.config, run.shared, run.inputs, run.workspace)
+        return memory_lines(run.config, run.shared, run.inputs)
 
     def warnings(self, run: StageRun[RenderValidationConfig]) -> Sequence[str]:
         """Guidance of each run, numbers of frames that the VAE does not have, other frame rates than the footage's,

@@ -186,7 +186,7 @@ def _cut_files(media: Sequence[Media], run: StageRun[SplitConfig], store: ItemSt
 
 
 def _clips_of(row: Media, cut: Cut, run: StageRun[SplitConfig]) -> tuple[list[Clip], list[Quarantined], bool]:
-    """What the store knows of the bytes of a file, with the file's names and the audio that belongs to it; and whether
+    """The store's knowledge of the bytes of a file, with the file's names and the audio that belongs to it; and whether
     any of it was made just now."""
     spec, is_new = run.shared.dataset(row.dataset), cut.is_new
     clips = [named(Clip.model_validate(clip), row, spec) for clip in cut.known["clips"]]
@@ -201,7 +201,7 @@ def _clips_of(row: Media, cut: Cut, run: StageRun[SplitConfig]) -> tuple[list[Cl
 
 
 def _images_alone(spec: DatasetSpec) -> DatasetSpec:
-    """How the frames are cut, whatever the audio becomes if it comes from elsewhere."""
+    """The way in which frames are cut, whatever the audio becomes if it comes from elsewhere."""
     if spec.audio.audio_dir is None:
         return spec
     return spec.model_copy(update={"audio": AudioSpec(auto_split=False)})

@@ -187,7 +187,7 @@ def _job(run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks", de
     from ltx_core.checkpoint.load import load_connectors
     from ltx_core.engine.load import load_denoiser
     from ltx_core.training.plan_settings import engine_options
-    from ltx_core.training.run import TrainJob
+    from ltx_core.training.run import OFFLOAD_FOLDER, TrainJob
     from tasks.runtime.device import torch_dtype
 
     checkpoint = run.model
@@ -196,9 +196,8 @@ def _job(run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks", de
     dtype = torch_dtype(settings.dtype)
     sharded = run.shared.memory.sharding == "full"  # then it fits no GPU whole
     num_blocks = int(checkpoint.arguments("transformer")["num_layers"])
-    offload = run.out / "offload"
     options = engine_options(
-        settings, device=device, num_blocks=num_blocks, folder=offload, sharded=sharded, layers=layers
+        settings, device=device, num_blocks=num_blocks, folder=run.out / OFFLOAD_FOLDER, sharded=sharded, layers=layers
     )
     cache = quantised_folder(run, options, dtype, writes=ranks.is_first)
     return TrainJob(
@@ -208,7 +207,6 @@ def _job(run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks", de
             run,
             lambda: load_denoiser(checkpoint, options, device="cpu" if sharded else device, dtype=dtype, cache=cache),
         ),
-        offload_dir=offload,
         load_connectors=_checked(run, lambda: load_connectors(checkpoint, device=device, dtype=dtype)),
         out_dir=run.out,
         device=device,

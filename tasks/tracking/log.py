@@ -95,7 +95,7 @@ def destination(config: TrackingConfig) -> str:
 
 @contextmanager
 def kept_entries(path: Path, where: str) -> Iterator[list[Entry]]:
-    """What is kept for `where` in a file, which is held meanwhile; nothing of a file that another process holds.
+    """The content of the file that is kept for `where`, which is held meanwhile; nothing if another process holds it.
 
     A line that a kill cut short, or a failing disk changed, is left out.
     """
@@ -321,7 +321,7 @@ class LoggedRun:
         self._add("name", name)
 
     def dataset(self, name: str, digest: str, source: str) -> None:
-        """What it consumed."""
+        """The resources that it used."""
         self._add("dataset", {"name": name, "digest": digest, "source": source})
 
     def link(self, file: Path) -> None:

@@ -38,7 +38,7 @@ PROBE_SECONDS = 5.0
 """Seconds that a run that begins waits for any answer."""
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 FULL = "disk is full"
-"""How SQLite says so."""
+"""SQLite's words for it."""
 
 
 def tracking_uri(config: TrackingConfig, workspace: Workspace) -> str:

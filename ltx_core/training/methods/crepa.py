@@ -264,7 +264,7 @@ def smoothed(average: float | None, similarity: float | None) -> float | None:
 
 
 def crepa_weight(step: int, settings: TrainSettings, similarity: float | None = None) -> float:
-    """What the alignment counts in optimizer step `step`, counted from 0; 0 where it is not computed at all.
+    """The weight of the alignment in optimizer step `step`, counted from 0; 0 where it is not computed at all.
     `similarity` is the average of the steps before. It is kept with checkpoints and is the same on every rank.
 
     The warmup rises linearly and reaches the full weight at its last step. A fall then begins at the full weight and

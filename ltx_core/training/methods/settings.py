@@ -328,9 +328,9 @@ class MethodOptions(BaseModel):
     )
     tread_routes: Annotated[tuple[Route, ...], ImplementedBy("tread.Tread")] = Field(
         default=(),
-        description="Runs of blocks that leave a random part of the picture's tokens out in training, for speed "
-        "(TREAD); never those that are given. Each has `selection_ratio`, `start_layer_idx` and `end_layer_idx`. Eval "
-        "loss and sampling take no route.",
+        description="Runs of blocks that leave a random part of the video's tokens out in training, for speed (TREAD); "
+        "never those of a conditioning. Each has `selection_ratio`, `start_layer_idx` and `end_layer_idx`. Eval loss "
+        "and sampling take no route.",
     )
     rollout: Annotated[RolloutSettings | None, ImplementedBy("rollout.Rollout")] = Field(
         default=None,
@@ -408,5 +408,5 @@ class MethodOptions(BaseModel):
         return MethodMemory(projected, features, averaged=self.averaged, extra_forwards=self.rollout is not None)
 
     def method_warnings(self) -> list[str]:
-        """What methods cost that may not be meant."""
+        """Costs of methods that may not be meant."""
         return [] if self.rollout is None else [self.rollout.cost()]

@@ -81,7 +81,7 @@ def tokens_kept(
 
 
 def num_set_aside(shape: LatentShape, ratio: float, settings: TrainSettings) -> int:
-    """How many video tokens skip a route: `ratio` of those that are learnt where the settings give as many as they may.
+    """The number of video tokens that skip a route: `ratio` of those that are learnt with the longest conditioning.
 
     So it is one number for a shape, whatever this occurrence is given and whoever shares its batch: batches may be cut
     otherwise with equal gradients, and a CUDA graph serves them all. One token to be learnt always stays.

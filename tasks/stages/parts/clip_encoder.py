@@ -134,7 +134,7 @@ def encode_unseen(
 
 
 def info(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What rows say of a clip's tensors."""
+    """The columns of rows that are about a clip's tensors."""
     return {
         "video_shape": list(tensors["video"].shape),
         "audio_tokens": tensors["audio"].shape[0] if "audio" in tensors else 0,

@@ -73,7 +73,7 @@ to `refused` instead."""
 
 @dataclass(frozen=True)
 class Samples:
-    """What the store holds of the items asked for, how many of them were encoded now, and what could not be."""
+    """The items in the store of those asked for, how many of them were encoded now, and those that could not be."""
 
     entries: Mapping[str, Entry]
     computed: int

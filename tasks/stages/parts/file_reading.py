@@ -30,7 +30,7 @@ class FileJob(NamedTuple):
 
     key: str
     files: Mapping[Path, str]
-    """What is read, with the digest that its bytes must have; first the one that may take its time."""
+    """Files to read, with the digest that their bytes must have; first the one that may take its time."""
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     is_doubtful: Callable[[Any], bool] = never

@@ -1,4 +1,4 @@
-"""How the layers of a base in 8 bits are held and multiplied: compared once for a checkpoint, kept with each run.
+"""The storage and the products of the layers of a base in 8 bits: compared once for a checkpoint, kept with each run.
 
 What was found lies in the store, for all runs of a workspace with that transformer, and in the folder of a run that
 began with it: one that is resumed goes on with the very choice, whatever has become of the store.
@@ -48,8 +48,8 @@ FILE = "low_precision.json"
 
 
 def compared(run: StageRun[TrainSettings], ranks: "Ranks", make: Callable[[], Comparison]) -> Comparison | None:
-    """What the run began with, else what the store knows of this transformer, else what `make` finds. The first rank
-    makes it. None where nothing is left to a comparison."""
+    """The choice that the run began with, else that of the store for this transformer, else the one that `make` finds.
+    The first rank makes it. None where nothing is left to a comparison."""
     settings, progress = run.config, run.progress
     if not _is_compared(settings):
         return None
@@ -72,7 +72,7 @@ def compared(run: StageRun[TrainSettings], ranks: "Ranks", make: Callable[[], Co
 def known(
     settings: TrainSettings, shared: Shared, workspace: Workspace, progress: Progress = SILENT
 ) -> Comparison | None:
-    """What the store knows, if the settings leave it to a comparison. Weights are read for their digest only where the
+    """The store's choice, if the settings leave it to a comparison. Weights are read for their digest only where the
     pool knows of any: a plan of a new workspace reads headers alone."""
     if not _is_compared(settings) or not find_whole(workspace.compared, "*.json"):
         return None

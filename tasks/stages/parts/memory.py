@@ -107,7 +107,7 @@ def training_work(
 
 
 def sample_work(settings: TrainSettings, shared: Shared, requests: Sequence[RenderRequest]) -> SampleWork | None:
-    """What rendering one sample after the other takes beside the model that trains; None without samples."""
+    """Memory for rendering one sample after the other beside the model that trains; None without samples."""
     if not requests:
         return None
     first = requests[0]
@@ -168,7 +168,7 @@ def check_fit(work: TrainingStep, choice: Plan[EngineOptions], budget_bytes: int
 def check_host(
     settings: TrainSettings, work: TrainingStep, choice: Plan[EngineOptions], memory: MemoryConfig
 ) -> Sequence[str]:
-    """What offloaded weights, waiting activations and a checkpoint's copy take of the host.
+    """Host memory of offloaded weights, waiting activations and a checkpoint's copy.
 
     Raises:
         OutOfMemory: more page-locked memory than the machine has left.

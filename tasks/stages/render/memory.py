@@ -15,7 +15,6 @@ from tasks.runtime.device import planned_card
 from tasks.runtime.shared import Shared
 from tasks.runtime.stage import Inputs, StageRun
 from tasks.runtime.weights import open_model
-from tasks.runtime.workspace import Workspace
 from tasks.stages.parts.memory import decoding_bytes, decoding_line
 from tasks.stages.render.adapters import adapter_bytes, upsampler_bytes
 from tasks.stages.render.config import RenderValidationConfig, in_numbers
@@ -37,9 +36,7 @@ OFFLOAD = "offload"
 """In the stage's folder: files of blocks that are offloaded from disk."""
 
 
-def memory_lines(
-    config: RenderValidationConfig, shared: Shared, inputs: Inputs, _workspace: Workspace
-) -> Sequence[str]:
+def memory_lines(config: RenderValidationConfig, shared: Shared, inputs: Inputs) -> Sequence[str]:
     """For people: the predicted peaks of both phases on the card that is planned for.
 
     Raises:
@@ -77,7 +74,7 @@ def memory_lines(
 def sampling_options(
     jobs: "Sequence[RenderJob]", run: StageRun[RenderValidationConfig], device: str
 ) -> SamplingOptions:
-    """How blocks lie and run for these renders: as the configuration says, and for `auto` by what is free.
+    """The place and the policy of blocks for these renders: as the configuration says, and for `auto` by what is free.
 
     Raises:
         OutOfMemory: the GPU or the host has no room.
@@ -203,7 +200,7 @@ def _is_on_disk(config: RenderValidationConfig, choice: Plan[SamplingOptions]) -
 
 
 def _check_host(config: RenderValidationConfig, choice: Plan[SamplingOptions]) -> Sequence[str]:
-    """What offloaded weights take of the host.
+    """Host memory of offloaded weights.
 
     Raises:
         OutOfMemory: more page-locked memory than the machine has left, where that is asked for.

@@ -95,7 +95,7 @@ def encode_files(
 def conditionings(
     job: RenderJob, source: StoreSource | Halves, file_latents: FileLatents, run: StageRun[RenderValidationConfig]
 ) -> list[Conditioning]:
-    """What the job's mode is given beside the text."""
+    """The conditioning of the job's mode, beside the text."""
     given, request = job.given, job.request
     if given is None:
         return []

@@ -81,7 +81,7 @@ def _difference(frames: np.ndarray, others: Iterable[np.ndarray]) -> float:
     return total / frames.size / 255
 
 
-VARIANTS = ("base", "champion", "candidate")
+VARIANTS = ("base", "candidate")
 NUM_FRAMES = 8
 """Frames of a render that are scored, at equal distances."""
 

@@ -47,7 +47,7 @@ def test_what_begins_with_pictures_or_sounds_of_the_footage_stays_here() -> None
 
 
 def test_only_the_loras_own_are_shown() -> None:
-    rows = [render("t2v", variant=variant) for variant in ("base", "champion", "candidate")]
+    rows = [render("t2v", variant=variant) for variant in ("base", "candidate")]
     assert [row.variant for row in shown_renders(rows, 10)] == ["candidate"]
 
 
