@@ -85,12 +85,24 @@ def generated_files() -> dict[str, str]:
     }
 
 
+KEYS = (
+    "A stage runs again when its key changes. The key depends on the settings of the stage, on the results of the",
+    "stages that it needs, on the versions of the stage and of the parts of the program that it uses, and on what it",
+    "looks at:",
+)
+
+
 def stages_page() -> str:
     """The table of stages."""
     lines = ["# Stages", "", "| stage | does | needs | makes | device |", "|---|---|---|---|---|"]
     for s in STAGES:
         needs = ", ".join((*s.needs, *(f"{name} if on" for name in s.uses))) or "-"
         lines.append(f"| `{s.name}` | {s.summary.strip()} | {needs} | {s.makes.__name__} | {s.device} |")
+    lines += ["", *KEYS, "", "| stage | looks at | settings that change no result |", "|---|---|---|"]
+    for s in STAGES:
+        looks_at = " ".join(str(type(s).observe.__doc__).split("\n\n")[0].split())
+        free = ", ".join(f"`{name}`" for name in sorted(s.not_in_key)) or "-"
+        lines.append(f"| `{s.name}` | {looks_at} | {free} |")
     return "\n".join(lines) + "\n"
 
 

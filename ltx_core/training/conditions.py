@@ -101,7 +101,7 @@ def conditioning(
     frame_rate: float,
     given_frames: int,
 ) -> Conditioning | None:
-    """What a condition gives of a clip; None where it would leave nothing to make.
+    """The part of a clip that a condition gives; None where it would leave nothing to make.
 
     Args:
         condition: one that was drawn.

@@ -25,7 +25,7 @@ class Draw:
     video_noise: torch.Generator
     audio_noise: torch.Generator
     conditions: tuple[Condition, ...] = ()
-    """What is given; of those that make a sample longer, the first clip of a batch decides for all."""
+    """The conditions that hold; of those that make a sample longer, the first clip of a batch decides for all."""
 
     def has(self, kind: str) -> bool:
         """True if this kind of condition is drawn."""

@@ -14,7 +14,7 @@ from ltx_core.store.features import stored_features
 from ltx_core.store.tensor_items import ShardReader
 
 NO_VIDEO = "0x0@"
-"""How buckets of audio alone begin."""
+"""The beginning of the names of buckets of audio alone."""
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ class Captioner:
 
 
 _GREEDY = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
-"""Whatever the folder's own settings say of drawing tokens."""
+"""Settings that replace those of the folder about drawing tokens."""
 
 
 def _metadata(view: ClipView) -> dict[str, Any]:
