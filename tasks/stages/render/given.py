@@ -31,7 +31,7 @@ class Given:
     start_seconds: float = 0.0
     """Where the audio, the video or the reference begins, in the clip's file or in `file`."""
     derive: Derived | None = None
-    """How a reference is made of `file`; None: the file is one."""
+    """The way in which a reference is made of `file`; None: the file is one."""
     scale: ReferenceScale = SAME_SIZE
     """By how much a reference is smaller than the render."""
     conditions: tuple[Condition, ...] = ()
@@ -139,7 +139,7 @@ def held_out(run: StageRun[RenderValidationConfig], mode: Mode) -> list[tuple[Cl
 
 
 def _part(mode: Mode, config: RenderValidationConfig, memo: DigestMemo) -> tuple[str, ...]:
-    """Which part of a clip is given, where it is not the mode alone that says it."""
+    """The part of a clip that is kept, where the mode alone does not say it."""
     if mode == "extend":
         return mode, str(config.extend_latent_frames)
     if mode == "inpaint":
