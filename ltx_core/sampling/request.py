@@ -134,6 +134,11 @@ class RenderRequest:
         return text_digest("render", content)
 
 
+def has_halves(width: int, height: int) -> bool:
+    """True if a render of this size can be upscaled from one of half the size."""
+    return width % (2 * SPACE_STRIDE) == height % (2 * SPACE_STRIDE) == 0
+
+
 def check_halves(width: int, height: int) -> None:
     """See that a render of this size can be upscaled from one of half the size.
 
@@ -141,7 +146,7 @@ def check_halves(width: int, height: int) -> None:
         ShapeError: it cannot; names the nearest size that can.
     """
     step = 2 * SPACE_STRIDE
-    if width % step or height % step:
+    if not has_halves(width, height):
         nearest = [max(edge // step, 1) * step for edge in (width, height)]
         raise ShapeError(
             f"a render of {width}x{height} cannot be upscaled from one of half the size: both edges must be multiples "

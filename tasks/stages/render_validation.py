@@ -26,7 +26,7 @@ from tasks.stages.render.config import RenderValidationConfig, SamplingConfig
 from tasks.stages.render.finishing import finished_rows
 from tasks.stages.render.given import given_files
 from tasks.stages.render.jobs import final_checkpoint, plan_jobs
-from tasks.stages.render.memory import memory_lines
+from tasks.stages.render.memory import memory_lines, one_stage_clips
 from tasks.stages.render.own_files import check_files, small_frames
 from tasks.stages.render.references import write_controls
 from tasks.stages.render.results import (
@@ -110,6 +110,7 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
             found.append(
                 f"render_validation.num_frames {config.num_frames} becomes {frames}: the VAE takes 8k+1 frames"
             )
+        found += one_stage_clips(config, shared, run.inputs)
         return [*found, *_rates(config, shared), *_still(shared), *small_frames(config, shared)]
 
     def run(self, run: StageRun[RenderValidationConfig]) -> Outcome:

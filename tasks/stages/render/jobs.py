@@ -13,7 +13,7 @@ from ltx_core.adapters.lora_layout import Adapter
 from ltx_core.adapters.reference_header import common_scale
 from ltx_core.errors import ConfigError
 from ltx_core.io.digest import DigestMemo, text_digest
-from ltx_core.sampling.request import Mode, RenderRequest, Upscaling
+from ltx_core.sampling.request import Mode, RenderRequest, Upscaling, has_halves
 from ltx_core.shapes import SAME_SIZE, SPACE_STRIDE, TIME_STRIDE, PixelShape, floor_frames
 from tasks.runtime.shared import ModelConfig, Shared
 from tasks.runtime.stage import Inputs, StageRun
@@ -157,7 +157,7 @@ def plan_jobs(
         for request, given in _requests(run, setup.sampling, used, upscaling):
             for variant, stack in _variants(setup, lora):
                 job = _job(run, weights, setup.name, variant, request, given=given, stack=stack)
-                jobs.append(job if upscaling is None else _in_two(run, weights, job, added))
+                jobs.append(job if request.upscaling is None else _in_two(run, weights, job, added))
     _check_distinct(jobs)
     return jobs
 
@@ -234,7 +234,8 @@ def _requests(
                 own = seed if entry.seed is None else entry.seed
                 yield _request(run, sampling, entry.prompt, own, size, given=given), given
         for given, clip in clips:
-            shape = {name: getattr(clip, name) for name in SIZES} | more
+            shape = {name: getattr(clip, name) for name in SIZES}
+            shape |= more if has_halves(clip.width, clip.height) else {}
             yield _request(run, sampling, clip.caption, seed, shape, given=given), given
 
 

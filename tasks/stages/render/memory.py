@@ -1,6 +1,6 @@
 """Placement of the transformer's blocks while renders are sampled, and its memory: for `plan` and for the run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,7 @@ from ltx_core.engine.options import EngineOptions
 from ltx_core.errors import ConfigError, OutOfMemory
 from ltx_core.memory.plan import GIB, Plan, available_bytes, free_bytes, plan, usable_bytes
 from ltx_core.memory.transformer import BatchShape, ModelSizes, Sampling, SamplingOptions, model_sizes
-from ltx_core.sampling.request import RenderRequest, check_halves
+from ltx_core.sampling.request import RenderRequest, has_halves
 from ltx_core.shapes import PixelShape, ReferenceScale, audio_latent_frames
 from ltx_core.training.plan_settings import ITEM_BYTES, TEXT_TOKENS
 from tasks.runtime.device import planned_card
@@ -47,10 +47,8 @@ def memory_lines(config: RenderValidationConfig, shared: Shared, inputs: Inputs)
     if gpu_gib is None or not (clips or any((prompts.validation, prompts.library, *files))):
         return ()
     shapes = expected_shapes(config, shared, inputs)
-    item_bytes, in_two = ITEM_BYTES[config.dtype], config.upscaling is not None
-    if in_two:
-        for shape, _ in shapes:
-            check_halves(shape.width, shape.height)
+    item_bytes = ITEM_BYTES[config.dtype]
+    in_one = config.upscaling is None or any(not has_halves(shape.width, shape.height) for shape, _ in shapes)
     scale = _reference_scale(config, shared)
     clips_known = (config.image_to_video_clips, config.extend_clips, config.inpaint_clips, config.composed)
     known = (*clips_known, prompts.images, prompts.composed, scale)
@@ -63,12 +61,23 @@ def memory_lines(config: RenderValidationConfig, shared: Shared, inputs: Inputs)
         + max((adapter_bytes(run.adapters) for run in config.adapters), default=0)
         + (adapter_bytes(config.upscaling.adapters) if config.upscaling else 0)
         + upsampler_bytes(config, item_bytes),
-        has_pairs=_has_pairs(config, shared) and not in_two,
+        has_pairs=in_one and _has_pairs(config, shared),
     )
     choice = _chosen(config, sampling, usable_bytes(gpu_gib))
     largest = max((shape for shape, _ in shapes), key=lambda shape: shape.frames * shape.height * shape.width)
     decoding = decoding_line(shared, largest, config.dtype, usable_bytes(gpu_gib))
     return (f"{gpu_gib:g} GiB card: {choice.why}", decoding, *_check_host(config, choice))
+
+
+def one_stage_clips(config: RenderValidationConfig, shared: Shared, inputs: Inputs) -> Iterator[str]:
+    """A warning if two-stage renders are asked for and clips are rendered whose halves the VAE does not take."""
+    if config.upscaling is not None:
+        shapes = {(shape.width, shape.height) for shape, _ in expected_shapes(config, shared, inputs)}
+        if odd := [f"{width}x{height}" for width, height in sorted(shapes) if not has_halves(width, height)]:
+            yield (
+                f"held-out clips of {', '.join(odd)} are rendered in one stage, without render_validation.upscaling: "
+                f"their edges are no multiples of 64"
+            )
 
 
 def sampling_options(
@@ -89,9 +98,10 @@ def sampling_options(
 
     free, limit = free_bytes(torch.device(device)), run.shared.memory.gpu_gib
     budget = free if limit is None else min(free, usable_bytes(limit))
-    choice = _chosen(config, _work(jobs, run), budget)
-    if config.upscaling is not None:  # two passes of a quarter of the tokens are less than one of all, which is planned
-        choice = replace(choice, options=replace(choice.options, together=has_pairs))
+    work = _work(jobs, run)
+    choice = _chosen(config, work, budget)
+    if has_pairs and not work.has_pairs:  # two passes of a quarter of the tokens take less than one of all of them
+        choice = replace(choice, options=replace(choice.options, together=True))
     for line in (choice.why, *_check_host(config, choice)):
         run.progress.note(f"memory plan: {line}")
     compiled, why = compiling_pays(jobs)
@@ -132,13 +142,14 @@ def _work(jobs: "Sequence[RenderJob]", run: StageRun[RenderValidationConfig]) ->
     batches = (
         _batch(*_shape(job.request), by_token=_is_by_token(job.request), reference=job.reference_tokens) for job in jobs
     )
+    halves = {job.first.key for job in jobs if job.first}
     return Sampling(
         _sizes(run.shared),
         max(batches, key=lambda batch: (batch.by_token, batch.video_tokens)),
         ITEM_BYTES[run.config.dtype],
         max(sum(adapter.path.stat().st_size for adapter in job.stack) for job in jobs)
         + upsampler_bytes(run.config, ITEM_BYTES[run.config.dtype]),
-        has_pairs=run.config.upscaling is None and any(job.guided for job in jobs),
+        has_pairs=any(job.guided and job.key not in halves for job in jobs),
     )
 
 
