@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from ltx_core.io.digest import text_digest
 from ltx_core.training.adapter_settings import AdapterSettings
-from ltx_core.training.condition_settings import ConditionSettings
+from ltx_core.training.condition_settings import STREAMS_GIVEN, ConditionSettings
 from ltx_core.training.methods.settings import MethodOptions
 from ltx_core.training.sample_settings import SampleSettings
 
@@ -101,6 +101,15 @@ class PlainSettings(ConditionSettings, AdapterSettings):
         ge=0,
         le=1000,
         description="Weight of the audio loss relative to the video loss, in training and in the eval loss.",
+    )
+    audio_loss_ratio: float | None = Field(
+        default=None,
+        gt=0,
+        le=100,
+        exclude_if=lambda value: value is None,  # so that keys of runs without it stay what they were
+        description="Weight the audio loss, from 0.05 to 4, so that its average over the last hundred steps or so "
+        "becomes this fraction of the video loss's. The weight is logged as `loss_weight/audio`; the eval loss has a "
+        "weight of 1. Default: `audio_loss_weight` counts.",
     )
     caption_dropout: float = Field(
         default=0.0, ge=0, lt=1, description="Fraction of samples that are trained with an empty caption."
@@ -222,6 +231,21 @@ class PlainSettings(ConditionSettings, AdapterSettings):
                 f"sigma_mean is {self.sigma_mean:g} and sigma_std {self.sigma_std:g} with sigma_sampling "
                 f"{self.sigma_sampling!r}, which has neither; set it to 'logit_normal' or leave them out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _ratio_has_two_losses(self) -> Self:
+        if self.audio_loss_ratio is None:
+            return self
+        if self.audio_loss_weight != 1:
+            raise ValueError(
+                f"audio_loss_ratio is {self.audio_loss_ratio:g} and audio_loss_weight {self.audio_loss_weight:g}, "
+                f"which it would replace; give one of them"
+            )
+        always = [name for name in STREAMS_GIVEN if getattr(self, name) == 1]
+        if self.modalities != "audio+video" or always:
+            why = f"{always[0]} 1" if always else f"modalities {self.modalities!r}"
+            raise ValueError(f"audio_loss_ratio is set but {why} leaves one loss; leave it out")
         return self
 
     @model_validator(mode="after")

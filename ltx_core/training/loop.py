@@ -15,6 +15,7 @@ from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.errors import Stopped
 from ltx_core.progress import Progress
 from ltx_core.rng import kept_generators
+from ltx_core.training.balance import audio_weight, averaged
 from ltx_core.training.checkpoint_writer import CheckpointWriter
 from ltx_core.training.evaluation import eval_loss
 from ltx_core.training.metrics import History
@@ -249,13 +250,15 @@ def _step(run: Run, step: int, feed: Feed, watch: Stopwatch) -> None:
             batches,
             run.optimizer,
             run.parameters,
-            OptimizerStep(step, strengths),
+            OptimizerStep(step, strengths, audio_weight(settings, run.history.kept_values)),
             ranks=run.ranks,
             load=feed,
             backward=run.backward,
         )
     watch.add(num_tokens)
     run.history.pending.append(record)
+    if settings.audio_loss_ratio is not None:
+        run.history.kept_values |= averaged(run.history.kept_values, record.losses)
     for method in run.objective.methods:
         method.after_step(step, record.methods.get(method.name, {}), run.history.kept_values)
     done = step + 1

@@ -14,6 +14,8 @@ OF_STREAMS = [name for name, method in METHODS.items() if method.stream_measures
 """Methods with figures of single streams, in the order in which a checkpoint has them."""
 OF_STEPS = [name for name, method in METHODS.items() if method.clip_measures]
 """Methods with figures of steps."""
+AVERAGES = {"video": "average_loss/video", "audio": "average_loss/audio"}
+"""Names of what is kept of each stream's losses, once there are some."""
 FIRST_VALUES = {name: value for method in METHODS.values() for name, value in method.keeps.items()}
 
 
@@ -57,18 +59,22 @@ class StepRecord:
     """Figures of methods by method and name; a method without any in this step is absent."""
     optimizer: dict[str, float] = field(default_factory=dict)
     """Figures of an optimizer that finds something out for itself, after the step."""
+    audio_weight: float | None = None
+    """Of the audio's loss, where it follows from the losses."""
 
     def to_json(self) -> dict[str, Any]:
         figures = {name: self.methods.get(name, {}) for name in OF_STEPS}
         losses = [loss.to_json() for loss in self.losses]
-        own = {"optimizer": self.optimizer} if self.optimizer else {}
+        own: dict[str, Any] = {"optimizer": self.optimizer} if self.optimizer else {}
+        own |= {} if self.audio_weight is None else {"audio_weight": self.audio_weight}
         return {"learning_rate": self.learning_rate, "grad_norms": self.grad_norms, "losses": losses, **own, **figures}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> "StepRecord":
         figures = {name: stored[name] for name in OF_STEPS if stored.get(name)}
         losses = tuple(SampleLoss.from_json(loss) for loss in stored["losses"])
-        return cls(stored["learning_rate"], stored["grad_norms"], losses, figures, stored.get("optimizer", {}))
+        own = stored.get("optimizer", {}), stored.get("audio_weight")
+        return cls(stored["learning_rate"], stored["grad_norms"], losses, figures, *own)
 
 
 @dataclass
@@ -78,7 +84,7 @@ class History:
     rows: list[Metric] = field(default_factory=list)
     pending: list[StepRecord] = field(default_factory=list)
     kept_values: dict[str, float | None] = field(default_factory=lambda: dict(FIRST_VALUES))
-    """Values that methods keep from step to step."""
+    """Values that methods, and the weight of the audio's loss, keep from step to step."""
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
         self.rows.extend(Metric(step, name, value) for name, value in values.items())
@@ -104,6 +110,7 @@ class History:
     def from_json(cls, stored: Mapping[str, Any]) -> "History":
         pending = [StepRecord.from_json(record) for record in stored["pending"]]
         kept_values = {name: stored.get(name, first) for name, first in FIRST_VALUES.items()}
+        kept_values |= {name: stored[name] for name in AVERAGES.values() if name in stored}
         return cls([Metric(*row) for row in stored["rows"]], pending, kept_values)
 
 
@@ -133,6 +140,8 @@ def summarise(records: Sequence[StepRecord]) -> dict[str, float]:
         found = [record.methods[name] for record in records if name in record.methods]
         values |= {f"{name}/{what}": fmean(one[what] for one in found) for what in sorted(found[0] if found else ())}
     values["learning_rate"] = records[-1].learning_rate
+    if (weight := records[-1].audio_weight) is not None:
+        values["loss_weight/audio"] = weight
     values |= {f"optimizer/{name}": value for name, value in records[-1].optimizer.items()}
     return values
 

@@ -69,7 +69,7 @@ def _without(absent: Literal["video", "audio"], settings: TrainSettings) -> AsHe
         )
     fields = type(settings).model_fields
     changes: dict[str, Any] = {"modalities": left} | {
-        name: fields[name].default for name in ("audio_loss_weight", *meaningless)
+        name: fields[name].default for name in ("audio_loss_weight", "audio_loss_ratio", *meaningless)
     }
     if settings.targets == "audio+video":
         changes["targets"] = left

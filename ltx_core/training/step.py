@@ -36,10 +36,16 @@ class Backward(Protocol):
     """Adds the gradients of a batch's part of a step to those of the parameters."""
 
     def __call__(
-        self, batch: TrainBatch, num_video: int, num_audio: int, term_weights: Mapping[str, float] = {}
+        self,
+        batch: TrainBatch,
+        num_video: int,
+        num_audio: int,
+        term_weights: Mapping[str, float] = {},
+        audio_weight: float | None = None,
     ) -> BatchLosses:
         """Losses by sample, detached. The step's mean is over `num_video` and `num_audio` samples; `term_weights`
-        are those of the terms that methods add."""
+        are those of the terms that methods add, and `audio_weight` that of the audio's loss, by default the
+        settings'."""
         ...
 
 
@@ -50,11 +56,17 @@ class EagerBackward:
         self._objective = objective
 
     def __call__(
-        self, batch: TrainBatch, num_video: int, num_audio: int, term_weights: Mapping[str, float] = {}
+        self,
+        batch: TrainBatch,
+        num_video: int,
+        num_audio: int,
+        term_weights: Mapping[str, float] = {},
+        audio_weight: float | None = None,
     ) -> BatchLosses:
         """As the protocol says."""
         losses = self._objective.losses(batch)
-        audio_weight = self._objective.settings.audio_loss_weight
+        if audio_weight is None:
+            audio_weight = self._objective.settings.audio_loss_weight
         total_loss(losses, loss_weights(num_video, num_audio, audio_weight, term_weights)).backward()
         return losses.detach()
 
@@ -67,12 +79,18 @@ class GraphedBackward:
         self._graphs = StepGraphs(self._work, parameters, block_offload(objective.transformer))
 
     def __call__(
-        self, batch: TrainBatch, num_video: int, num_audio: int, term_weights: Mapping[str, float] = {}
+        self,
+        batch: TrainBatch,
+        num_video: int,
+        num_audio: int,
+        term_weights: Mapping[str, float] = {},
+        audio_weight: float | None = None,
     ) -> BatchLosses:
         """As the protocol says."""
         batch = batch.to(self._objective.device)
         contexts = self._objective.contexts(batch.captions, self._objective.device)
-        audio_weight = self._objective.settings.audio_loss_weight
+        if audio_weight is None:
+            audio_weight = self._objective.settings.audio_loss_weight
         if batch.audio is None:
             num_audio = 0  # or such batches would have two forms, by whether others of their step have audio
         if not batch.video.noisy.shape[1]:
@@ -205,6 +223,8 @@ class OptimizerStep(NamedTuple):
     """Counted from 0."""
     strengths: Mapping[str, float] = {}
     """Strength by method; one that is absent has its highest."""
+    audio_weight: float | None = None
+    """Of the audio's loss; None: that of the settings."""
 
 
 def step_batches(plan: EpochPlan, step: int, accumulation: int) -> list[tuple[SampleOccurrence, ...]]:
@@ -232,7 +252,7 @@ def backward_step(
         TransientError: another rank is gone.
     """
     strengths = _complete(objective, strengths or {}, batches)
-    done = _backwards(objective, batches, ranks, load, backward, strengths)
+    done = _backwards(objective, batches, ranks, load, backward, OptimizerStep(0, strengths))
     return gather_step_losses(batches, done, objective.methods, strengths, ranks)
 
 
@@ -253,18 +273,18 @@ def _backwards(
     ranks: Ranks,
     load: Load | None,
     backward: Backward | None,
-    strengths: Mapping[str, float],
+    step: OptimizerStep,
 ) -> list[Done]:
     """Forward and backward of this rank's batches."""
     load, backward = load or objective.train_batch, backward or EagerBackward(objective)
     num_video, num_audio = _num_losses(objective, batches)
-    term_weights = {m.name: strengths[m.name] for m in objective.methods if m.adds_term and strengths[m.name]}
+    term_weights = {m.name: step.strengths[m.name] for m in objective.methods if m.adds_term and step.strengths[m.name]}
     done: list[Done] = []
     for number in ranks.share(range(len(batches))):
         batch = ready = load(batches[number])
         for method in objective.methods:
-            ready = method.before_forward(ready, Step(strengths[method.name], batches), objective)
-        losses = backward(ready, num_video, num_audio, term_weights)
+            ready = method.before_forward(ready, Step(step.strengths[method.name], batches), objective)
+        losses = backward(ready, num_video, num_audio, term_weights, step.audio_weight)
         done.append(Done(number, batch, losses._replace(measures={**ready.measures, **losses.measures})))
     return done
 
@@ -296,7 +316,7 @@ def take_step(
         TransientError: another rank is gone.
     """
     of_methods = _complete(objective, step.strengths, batches)
-    done = _backwards(objective, batches, ranks, load, backward, of_methods)
+    done = _backwards(objective, batches, ranks, load, backward, step._replace(strengths=of_methods))
     for absent, runs in (("audio", objective.hears), ("video", objective.sees)):
         if not any(runs(batch) for batch in batches):
             drop_gradients(parameters, absent)
@@ -313,4 +333,5 @@ def take_step(
         share=sum(len(batch) for batch in batches) / (objective.settings.batch_size * len(batches)),
     )
     rate = objective.settings.learning_rate_at(step.number)
-    return StepRecord(rate, norms, tuple(seen), figures, optimizer.figures()), num_tokens
+    weight = None if objective.settings.audio_loss_ratio is None else step.audio_weight
+    return StepRecord(rate, norms, tuple(seen), figures, optimizer.figures(), weight), num_tokens

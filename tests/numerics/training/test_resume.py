@@ -138,6 +138,18 @@ def test_killed_at_random_steps(optimizer: str, job_of: JobOf, tmp_path: Path) -
 
 
 @pytest.mark.extra
+def test_killed_with_a_weight_that_follows_from_the_losses(job_of: JobOf, tmp_path: Path) -> None:
+    whole = train_lora(job_of(tmp_path / "whole", audio_loss_ratio=0.3), Silent())
+    weights = [row.value for row in whole.metrics if row.name == "loss_weight/audio"]
+    assert all(0.05 < weight < 0.9 for weight in weights)
+    job = job_of(tmp_path / "killed", audio_loss_ratio=0.3)
+    assert in_child(lambda: train_lora(job, KilledAt(5))) == -signal.SIGKILL
+    result = train_lora(job, Silent())
+    assert result.resumed_from_step == 3
+    check_same(result, whole)
+
+
+@pytest.mark.extra
 def test_killed_again_and_again(job_of: JobOf, tmp_path: Path, undisturbed: TrainResult) -> None:
     job = job_of(tmp_path)
     for step in (2, 4, 5, 7):
