@@ -28,6 +28,13 @@ class SampleSettings(BaseModel):
     max_prompts: int = Field(
         default=2, ge=1, le=100, description="Number of prompts that are rendered: the first of `prompts.validation`."
     )
+    reference_clips: int = Field(
+        default=1,
+        ge=0,
+        le=100,
+        description="Number of held-out clips with a reference that are rendered too, by their caption and following "
+        "their reference. There are none where no clip has a reference.",
+    )
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         default=(42,), min_length=1, description="Seeds. There is one sample for each prompt and seed."
     )

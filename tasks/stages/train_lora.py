@@ -36,7 +36,7 @@ from tasks.stages.parts.low_precision import quantised_folder
 from tasks.stages.parts.memory import buckets_of, feature_width, memory_lines, plan_on_gpu, training_work, vae_options
 from tasks.stages.samples.kept import ARTIFACTS as SAMPLES
 from tasks.stages.samples.kept import forget_samples
-from tasks.stages.samples.requested import sample_requests
+from tasks.stages.samples.requested import followed_requests, sample_requests
 
 if TYPE_CHECKING:
     from ltx_core.distributed.ranks import Ranks
@@ -221,9 +221,10 @@ def _job(run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks", de
 
 def _samples(run: StageRun[TrainSettings], device: str) -> "SampleMaker | None":
     """Return the renderer of samples; None where there are none to render."""
-    buckets = buckets_of(list(run.inputs["encode_latents"]))
-    requests = sample_requests(run.config, run.shared, buckets)
-    if not requests:
+    rows = list(run.inputs["encode_latents"])
+    requests = sample_requests(run.config, run.shared, buckets_of(rows))
+    followed = followed_requests(run.config, run.shared, rows)
+    if not requests and not followed:
         return None
     from tasks.runtime.device import torch_dtype
     from tasks.stages.render.phases import load_decoders
@@ -234,7 +235,7 @@ def _samples(run: StageRun[TrainSettings], device: str) -> "SampleMaker | None":
         return load_decoders(run.model, "cpu", dtype, asked=asked, note=SILENT.note)
 
     allowed = run.config.samples.allow_broken_base
-    return TrainingSamples(requests, run.out, _checked(run, load), device, allow_broken_base=allowed)
+    return TrainingSamples(requests, run.out, _checked(run, load), device, allow_broken_base=allowed, followed=followed)
 
 
 def _checked(run: StageRun[TrainSettings], load: Callable[[], Any]) -> Callable[[], Any]:

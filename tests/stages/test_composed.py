@@ -15,6 +15,7 @@ from ltx_core.media.probe import probe_media
 from ltx_core.sampling.decoding import load_latents
 from ltx_core.training.samples import StoreSource
 from tasks.stages.render.jobs import final_checkpoint
+from tasks.stages.samples.kept import kept_samples
 from tests.stages.bench import SCENES, Bench, write_clip
 
 pytestmark = pytest.mark.whole
@@ -34,6 +35,13 @@ CONDITIONS: dict[str, Any] = {
     "train_lora__audio_inpaint_seconds": 0.2,
     "train_lora__batch_size": 2,
     "train_lora__rollout": {"probability": 1.0, "max_sigma_offset": 0.4},
+    "train_lora__samples": {
+        "every_steps": 2,
+        "num_steps": 2,
+        "video_cfg": 1,
+        "audio_cfg": 1,
+        "allow_broken_base": True,
+    },
     "prompts__validation": [],
 }
 COMPOSED: list[dict[str, Any]] = [
@@ -60,6 +68,12 @@ def test_conditions_are_trained_and_rendered_together(long: Bench) -> None:
     lora = asked.workspace / final_checkpoint(results["train_lora"].manifest).file
     header = read_header(lora).metadata
     assert (header["reference_downscale_factor"], header["reference_temporal_scale_factor"]) == ("1", "2")
+
+    samples = kept_samples(results["train_lora"].run.out)
+    assert [sample.step for sample in samples] == [0, 2], "following the reference of the held-out clip"
+    (held,) = (row for row in latents if row.split == "eval")
+    assert {sample.values["prompt"] for sample in samples} == {held.caption}
+    assert samples[0].values["digest"] != samples[1].values["digest"]
 
     rows = {row.conditions: row for row in results["render_validation"].manifest}
     assert set(rows) == {

@@ -35,7 +35,7 @@ from tasks.runtime.shared import MemoryConfig, Shared
 from tasks.runtime.weights import open_model
 from tasks.runtime.workspace import Workspace
 from tasks.stages.parts.low_precision import known, plan_lines
-from tasks.stages.samples.requested import sample_line, sample_requests
+from tasks.stages.samples.requested import sample_line, sample_requests, samples_are_made
 
 Inputs = Mapping[str, Manifest[Any]]
 BUCKETS_SHOWN = 3
@@ -103,16 +103,24 @@ def training_work(
     shapes = {name: checkpoint.shapes(name) for name in ("transformer", "connectors")}
     shards = num_ranks if shared.memory.sharding == "full" else 1
     work = workload(settings, buckets, shapes, shards=shards, feature_width=feature_width)
-    return replace(work, samples=sample_work(settings, shared, requests))
+    return replace(work, samples=sample_work(settings, shared, requests, buckets))
 
 
-def sample_work(settings: TrainSettings, shared: Shared, requests: Sequence[RenderRequest]) -> SampleWork | None:
-    """Memory for rendering one sample after the other beside the model that trains; None without samples."""
-    if not requests:
+def sample_work(
+    settings: TrainSettings, shared: Shared, requests: Sequence[RenderRequest], buckets: Sequence[Bucket] = ()
+) -> SampleWork | None:
+    """Memory of rendering one sample after the other beside the model that trains; None without samples. Of those that
+    follow references, `buckets` say how large they may be."""
+    shown = [(PixelShape(one.num_frames, one.height, one.width), one.frame_rate, 0) for one in requests[:1]]
+    if settings.samples.reference_clips and samples_are_made(settings):
+        followed = (bucket for bucket in buckets if bucket.reference_tokens)
+        shown += [(bucket.shape.floored(), bucket.frame_rate, bucket.reference_tokens) for bucket in followed]
+    if not shown:
         return None
-    first = requests[0]
-    shape = PixelShape(first.num_frames, first.height, first.width)
-    batch = BatchShape(1, shape.latent().tokens, audio_latent_frames(shape.frames / first.frame_rate), TEXT_TOKENS)
+    shape, frame_rate, beside = max(shown, key=lambda one: one[0].latent().tokens + one[2])
+    tokens, audio = shape.latent().tokens + beside, audio_latent_frames(shape.frames / frame_rate)
+    batch = BatchShape(1, tokens, audio, TEXT_TOKENS, by_token=beside > 0)
+    shape = max((one[0] for one in shown), key=lambda one: one.latent().tokens)  # the largest to decode
     arguments, item_bytes = open_model(shared.model).arguments("video_vae"), ITEM_BYTES[settings.dtype]
     work = VaeWork(arguments, item_bytes, shape, decodes=True, asked=vae_options(shared.memory), copies=True)
     leanest = min(work.estimate(way).needed_bytes for way in work.ways())

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from ltx_core.conditioning.kinds import Text
+from ltx_core.conditioning.reference import Reference
 from ltx_core.distributed.ranks import Ranks
 from ltx_core.errors import DataError
 from ltx_core.io.digest import is_vouched
@@ -41,9 +42,12 @@ class TrainingSamples:
         device: str,
         *,
         allow_broken_base: bool,
+        followed: Sequence[tuple[RenderRequest, str]] = (),
     ) -> None:
-        """`load_decoders` gives them on the CPU; `out` is the stage's folder."""
-        self._requests, self._out, self._load = requests, out, load_decoders
+        """`load_decoders` gives them on the CPU; `out` is the stage's folder; `followed` are further requests, each
+        with the clip whose reference it follows."""
+        self._requests, self._out, self._load = [*requests, *(request for request, _ in followed)], out, load_decoders
+        self._followed = dict(followed)
         self._device, self._allow_broken_base = device, allow_broken_base
         self._decoders: Decoders | None = None
         self._at_work = False
@@ -55,7 +59,7 @@ class TrainingSamples:
         missing = ranks.sum(torch.tensor([int(ranks.is_first and not is_vouched(file)) for file in files])).tolist()
         wanted = [job for job, lacks in zip(zip(files, self._requests, strict=True), missing, strict=True) if lacks]
         together, doing = _Together(ranks, progress), f"rendering samples of step {step}"
-        sampled = [_sampled(request, objective, ranks, together) for _, request in wanted]
+        sampled = [_sampled(request, objective, ranks, together, self._followed.get(request)) for _, request in wanted]
 
         def decoded() -> Iterator[_Decoded]:
             for (file, request), latents in zip(wanted, sampled, strict=True):
@@ -159,11 +163,17 @@ class _Together(Silent):
         return self._ranks.any(self._progress.stopping)
 
 
-def _sampled(request: RenderRequest, objective: Objective, ranks: Ranks, together: _Together) -> SampledLatents | None:
-    """The sample's latents; None on a rank that has no part in it."""
+def _sampled(
+    request: RenderRequest, objective: Objective, ranks: Ranks, together: _Together, followed: str | None
+) -> SampledLatents | None:
+    """The sample's latents; None on a rank that has no part in it. `followed`: the clip whose reference it follows."""
     if ranks.is_first or objective.sharded:
         pairs = not objective.device.startswith("cuda")  # on a GPU memory is planned for one pass at a time
-        return sample(objective.transformer, _prompts(request, objective), request, together, together=pairs)
+        given = []
+        if followed is not None:
+            given = [Reference(objective.source.load(followed)["reference"].float(), request.frame_rate)]
+        prompts = _prompts(request, objective)
+        return sample(objective.transformer, prompts, request, together, conditionings=given, together=pairs)
     for _ in range(request.num_steps):
         stop_if_asked(together, "waiting for samples")
     return None

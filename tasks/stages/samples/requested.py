@@ -1,12 +1,14 @@
 """The samples that a training run is to render. No torch: `plan` asks too."""
 
 from collections.abc import Sequence
+from typing import Any
 
+from datasets_spec import Latent
 from ltx_core.sampling.guidance import Guidance, StreamGuidance
 from ltx_core.sampling.request import RenderRequest
 from ltx_core.shapes import PixelShape
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.plan_settings import Bucket
+from ltx_core.training.plan_settings import Bucket, bucket_of
 from ltx_core.training.sample_settings import SampleSettings
 from tasks.runtime.shared import Shared
 
@@ -18,25 +20,54 @@ def sample_requests(settings: TrainSettings, shared: Shared, buckets: Sequence[B
     """Return every sample of a step; none where samples are off, or where there is no prompt or no clip."""
     samples, prompts = settings.samples, shared.prompts.validation
     buckets = [bucket for bucket in buckets if bucket.shape.height]  # audio alone has no size
-    off = settings.epochs is None and not samples.are_made_in(settings.steps)
-    if off or not samples.every_steps or not prompts or not buckets:
+    if not samples_are_made(settings) or not prompts or not buckets:
         return ()
     shape, frame_rate = _size(samples, buckets)
     return tuple(
-        RenderRequest(
-            prompt=prompt,
-            negative_prompt=shared.prompts.negative,
-            seed=seed,
-            width=shape.width,
-            height=shape.height,
-            num_frames=shape.frames,
-            frame_rate=frame_rate,
-            num_steps=samples.num_steps,
-            schedule=samples.schedule,
-            guidance=_guidance(samples),
-        )
+        _request(samples, shared, prompt, seed, shape, frame_rate)
         for prompt in prompts[: samples.max_prompts]
         for seed in samples.seeds
+    )
+
+
+def samples_are_made(settings: TrainSettings) -> bool:
+    """True if the run renders any, or may."""
+    samples = settings.samples
+    return samples.every_steps > 0 and (settings.epochs is not None or samples.are_made_in(settings.steps))
+
+
+def followed_requests(
+    settings: TrainSettings, shared: Shared, rows: Sequence[Latent]
+) -> tuple[tuple[RenderRequest, str], ...]:
+    """Return every sample of a step that follows a reference, with the held-out clip that has it."""
+    if not samples_are_made(settings):
+        return ()
+    held = [row for row in rows if row.split == "eval" and row.reference_shape and row.video_shape[1] > 1]
+    found = []
+    for row in sorted(held, key=lambda row: row.clip_key)[: settings.samples.reference_clips]:
+        bucket = bucket_of(row.bucket, row.frame_rate, 1)
+        given: dict[str, Any] = {"mode": "reference", "conditioning_key": row.latent_key}
+        for seed in settings.samples.seeds:
+            request = _request(settings.samples, shared, row.caption, seed, bucket.shape, row.frame_rate, **given)
+            found.append((request, row.clip_id))
+    return tuple(found)
+
+
+def _request(
+    samples: SampleSettings, shared: Shared, prompt: str, seed: int, shape: PixelShape, frame_rate: float, **given: Any
+) -> RenderRequest:
+    return RenderRequest(
+        prompt=prompt,
+        negative_prompt=shared.prompts.negative,
+        seed=seed,
+        width=shape.width,
+        height=shape.height,
+        num_frames=shape.frames,
+        frame_rate=frame_rate,
+        num_steps=samples.num_steps,
+        schedule=samples.schedule,
+        guidance=_guidance(samples),
+        **given,
     )
 
 
