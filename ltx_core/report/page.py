@@ -298,7 +298,7 @@ def _compared(figures: Figures, other: Figures | None) -> list[tuple[str, str, s
     is_louder = other is not None and other.loudness_db > -120 and not is_silent
     louder = f"{figures.loudness_db - other.loudness_db:+.1f} dB" if other and is_louder else ""
     rows = [
-        ("Sharpness", f"{figures.sharpness:.3g}", _change(figures.sharpness, other.sharpness if other else None)),
+        ("Sharpness", f"{figures.sharpness:.6f}", _change(figures.sharpness, other.sharpness if other else None)),
         ("Motion", f"{figures.motion:.4f}", _change(figures.motion, other.motion if other else None)),
         ("Loudness", loudness, louder),
     ]
