@@ -57,6 +57,8 @@ def tell_crashed(client: SyncPrefectClient, console: Console) -> None:
 
 INSTALLED = Path(__file__).parents[2]
 """The folder of this package, from which a worker loads the flows."""
+HTTP_PORT = 80
+"""Of an address that names none."""
 FORMER_GPU_LIMIT = "gpu"
 """Earlier versions held GPUs by this limit of the server, whose slots outlived their holders; now the kernel's locks in
 tasks/runtime/device.py are all that holds one, and nothing asks for this."""
@@ -141,7 +143,7 @@ def _start_all(config: Path, mlflow_port: int, services: list[Service], console:
             "Prefect does not know where its server is to be: run this where a prefect.toml sets api.url, as in the "
             "clone, or set PREFECT_API_URL=http://127.0.0.1:4200/api here and in terminals that use it"
         )
-    own_server = _is_ours(url)
+    server_place = own_server(url)
     mlflow_url = f"http://127.0.0.1:{mlflow_port}"
     environment = {
         CONFIG_VARIABLE: str(config.resolve()),
@@ -150,8 +152,8 @@ def _start_all(config: Path, mlflow_port: int, services: list[Service], console:
     }
     mlflow = _start_mlflow(config, mlflow_port, environment)
     _add(services, mlflow)
-    if own_server:
-        server = start("server", [sys.executable, "-m", "flows.server.api_server"], environment)
+    if server_place is not None:
+        server = start("server", [sys.executable, "-m", "flows.server.api_server"], {**environment, **server_place})
         _add(services, server)
         wait_until(lambda: prefect_answers(url), server, 120)
     set_up(console)
@@ -162,23 +164,42 @@ def _start_all(config: Path, mlflow_port: int, services: list[Service], console:
     console.print("run it   prefect deployment run ltx2-lora", style="bold")
 
 
-def _is_ours(url: str) -> bool:
-    """Return whether `up` is to start the server: it does on this machine, where nobody may listen yet.
+def own_server(url: str) -> dict[str, str] | None:
+    """Return the variables by which the server that `up` starts listens at this address of this machine; None
+    for another machine's, which answers. The address alone says where, whatever `server.api.port` is.
 
     Raises:
-        ConfigError: somebody does, or no Prefect server answers on another machine.
+        ConfigError: somebody listens there, it is none of Prefect's API, or no Prefect server answers on another
+            machine.
     """
     place = urlsplit(url)
     if place.hostname in ("127.0.0.1", "localhost", "::1"):
-        remedy = "end it, or set another in api.url and server.api.port of prefect.toml"
-        require_free(place.port or 80, f"Prefect's server at {url}", remedy)
-        return True
+        port = _port(url)
+        require_free(port, f"Prefect's server at {url}", "end it, or set another port in api.url of prefect.toml")
+        host = {"PREFECT_SERVER_API_HOST": place.hostname} if place.hostname == "::1" else {}
+        return {"PREFECT_SERVER_API_PORT": str(port), **host}
     if not prefect_answers(url):
         raise ConfigError(
             f"no Prefect server answers at {url}, which is another machine: start it there, or set api.url to "
             f"an address of this one, such as http://127.0.0.1:4200/api, and `up` starts it"
         )
-    return False
+    return None
+
+
+def _port(url: str) -> int:
+    """Port of an address at which `up` can start Prefect's server.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    place = urlsplit(url)
+    with suppress(ValueError):  # of a port that is no number
+        if place.scheme == "http" and place.path.rstrip("/") == "/api":
+            return place.port or HTTP_PORT
+    raise ConfigError(
+        f"Prefect's address is {url}; the server that `up` starts on this machine is at an address such as "
+        f"http://127.0.0.1:4200/api. Set that as api.url of prefect.toml, or in PREFECT_API_URL"
+    )
 
 
 def _add(services: list[Service], service: Service) -> None:

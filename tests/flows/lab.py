@@ -226,7 +226,7 @@ def started_up(config: Path, home: Path, more: Mapping[str, str] = MappingProxyT
     """`ltx2-lora up` on free ports, with `more` in its environment, once it says that all is there."""
     port, mlflow_port = str(free_port()), str(free_port())
     url = f"http://127.0.0.1:{port}/api"
-    mine = {"PREFECT_HOME": str(home), "PREFECT_API_URL": url, "PREFECT_SERVER_API_PORT": port}
+    mine = {"PREFECT_HOME": str(home), "PREFECT_API_URL": url}
     environment = watched({**os.environ, **QUIET, **mine, **more}, home / "watched")
     words = [str(PROGRAMS / "ltx2-lora"), "up", "--config", str(config), "--mlflow-port", mlflow_port]
     with (home / "said.txt").open("wb") as out:

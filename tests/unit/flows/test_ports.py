@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from flows.server import services
 from flows.server.answers import prefect_answers
 from flows.server.services import end_leftovers, require_free, up_record
+from flows.server.supervise import own_server
 from ltx_core.errors import ConfigError
 from tests.flows.lab import PROGRAMS, REPOSITORY, free_port
 
@@ -73,6 +75,19 @@ def test_a_free_port_is_free_again_at_once(port: int, taken: "subprocess.Popen[s
 def test_no_port_at_all_is_refused(number: int) -> None:
     with pytest.raises(ConfigError, match=f"port {number} for x is no port; give one from 1 to 65535"):
         require_free(number, "x", "end it")
+
+
+@pytest.mark.parametrize(
+    ("host", "more"), [("127.0.0.1", {}), ("localhost", {}), ("[::1]", {"PREFECT_SERVER_API_HOST": "::1"})]
+)
+def test_the_server_listens_where_the_address_says(host: str, more: dict[str, str], port: int) -> None:
+    assert own_server(f"http://{host}:{port}/api") == {"PREFECT_SERVER_API_PORT": str(port), **more}
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:4200/api", "http://127.0.0.1:4200", "http://localhost:x/api"])
+def test_an_address_at_which_no_server_can_be_started_is_refused(url: str) -> None:
+    with pytest.raises(ConfigError, match=rf"address is {re.escape(url)}; .* such as http://127.0.0.1:4200/api"):
+        own_server(url)
 
 
 @pytest.mark.extra
