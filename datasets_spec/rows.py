@@ -319,7 +319,7 @@ class Render(Record):
 
     render_key: str = Field(description="Digest of weights, LoRA, prompt, seed and settings.")
     variant: Literal["base", "candidate"] = Field(description="Which weights made it.")
-    mode: Literal["t2v", "i2v", "s2v", "v2a", "extend", "inpaint", "reference", "composed"] = Field(
+    mode: Literal["t2v", "t2a", "i2v", "s2v", "v2a", "extend", "inpaint", "reference", "composed"] = Field(
         description="Conditioning beside the text: none, a first frame, audio, a whole video, a prefix, a part of the "
         "frames, or a control video."
     )

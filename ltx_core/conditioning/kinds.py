@@ -261,6 +261,7 @@ Conditioning = Text | OfVideo | Sound | AudioMask | AudioReference
 
 MODES: dict[str, tuple[type, ...]] = {
     "t2v": (),
+    "t2a": (),
     "i2v": (FirstFrame,),
     "s2v": (Sound,),
     "v2a": (WholeVideo,),

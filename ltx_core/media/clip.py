@@ -20,12 +20,10 @@ from ltx_core.media.image import picture_size
 from ltx_core.media.measure import SILENCE_DB, audio_kind, loudness_db
 from ltx_core.media.probe import probe_media
 from ltx_core.media.reference import derived_reference, read_reference, still_image
-from ltx_core.media.spectrogram import spectrogram
+from ltx_core.media.spectrogram import PICTURED, spectrogram
 from ltx_core.shapes import AUDIO_RATE, AUDIO_STRIDE, MEL_HOP, SPACE_STRIDE, TIME_STRIDE, audio_latent_frames
 
 CROP = "center"
-PICTURED = (256, 128)
-"""Width and height of the picture that is shown of audio alone."""
 
 
 def keyed(clip: Clip, crop: str = CROP) -> str:

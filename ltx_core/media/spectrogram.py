@@ -3,6 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
+PICTURED = (256, 128)
+"""Width and height where nothing else decides them, multiples of 32."""
 WINDOW = 1024
 """Samples of a column."""
 RANGE_DB = 80.0

@@ -13,6 +13,7 @@ from ltx_core.autoencoder.audio import decode_audio
 from ltx_core.autoencoder.video import decode_video
 from ltx_core.errors import DataError, ShapeError
 from ltx_core.io.tensors import read_tensors, write_tensors
+from ltx_core.media.spectrogram import spectrogram
 from ltx_core.memory.plan import free_bytes, plan
 from ltx_core.memory.video_vae import WHOLE, VaeMemory, VaeOptions, VaeWork
 from ltx_core.sampling.request import RenderRequest
@@ -103,12 +104,16 @@ class Decoders:
         self._plans: dict[PixelShape, VaeMemory] = {}
 
     def decode(self, latents: SampledLatents, request: RenderRequest) -> tuple[Tensor, Tensor, int]:
-        """As the function `decode`, in as much memory as is free.
+        """As the function `decode`, in as much memory as is free; of audio alone, the frames show its spectrogram.
 
         Raises:
             OutOfMemory: not even the leanest way fits.
             ShapeError: the latents are not those of this request.
         """
+        if request.mode == "t2a":
+            audio, rate = self.decode_audio(latents, request)
+            picture = torch.from_numpy(spectrogram(audio.numpy(), request.width, request.height))
+            return picture.expand(request.num_frames, -1, -1, -1), audio, rate
         shape = PixelShape(request.num_frames, request.height, request.width)
         if shape not in self._plans:
             work = VaeWork.of(self._vae, shape, decodes=True, asked=self._asked)

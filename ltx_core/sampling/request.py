@@ -9,11 +9,11 @@ from typing import Literal, get_args
 
 from ltx_core.errors import ConfigError, ShapeError
 from ltx_core.io.digest import text_digest
-from ltx_core.sampling.guidance import Guidance
+from ltx_core.sampling.guidance import Guidance, StreamGuidance
 from ltx_core.sampling.schedule import UPSCALED_SIGMAS, ScheduleName, check_steps
 from ltx_core.shapes import SPACE_STRIDE, LatentShape, PixelShape, audio_latent_frames
 
-Mode = Literal["t2v", "i2v", "s2v", "v2a", "extend", "inpaint", "reference", "composed"]
+Mode = Literal["t2v", "t2a", "i2v", "s2v", "v2a", "extend", "inpaint", "reference", "composed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,10 +68,11 @@ class RenderRequest:
     num_steps: int = 30
     guidance: Guidance = field(default_factory=Guidance)
     mode: Mode = "t2v"
-    """`t2v`: text alone. Given are: in `i2v` the first frame, in `s2v` the audio track, in `v2a` the video, in `extend`
-    the first frames, in `inpaint` places of the video, in `reference` a video to follow."""
+    """`t2v`: text alone; `t2a` likewise, and audio alone is made. Given are: in `i2v` the first frame, in `s2v` the
+    audio track, in `v2a` the video, in `extend` the first frames, in `inpaint` places of the video, in `reference`
+    a video to follow."""
     conditioning_key: str | None = None
-    """Digest of what is given beside the text; with, and only with, a mode other than `t2v`."""
+    """Digest of what is given beside the text; with, and only with, a mode other than these two."""
     schedule: ScheduleName = "dev"
     upscaling: Upscaling | None = None
     """Sample at half the width and height first. None: at full size at once."""
@@ -89,11 +90,17 @@ class RenderRequest:
             raise ConfigError(f"seed is {self.seed}; it must be 0 or more")
         if self.mode not in get_args(Mode):
             raise ConfigError(f"mode is {self.mode!r}; use one of {', '.join(get_args(Mode))}")
-        if (self.mode == "t2v") != (self.conditioning_key is None):
+        if (self.mode in ("t2v", "t2a")) != (self.conditioning_key is None):
             raise ConfigError(
                 f"mode is {self.mode!r} and conditioning_key {self.conditioning_key!r}; "
                 f"give the digest of the frame, audio or places with, and only with, a mode other than 't2v'"
             )
+
+    def of_audio(self) -> "RenderRequest":
+        """The same render of text, of the audio alone: without what guides the video, or both towards each other."""
+        audio = replace(self.guidance.audio, modality=1.0)
+        guidance = replace(self.guidance, video=StreamGuidance(), audio=audio)
+        return replace(self, mode="t2a", guidance=guidance, upscaling=None)
 
     @property
     def grid(self) -> LatentShape:

@@ -130,7 +130,9 @@ class Walk:
         x0 at the last step.
         """
         passes = [found for names in self.forwards() for found in self.predict(state, names, sigma)]
-        video = combine(self.guidance.video, {name: x0 for name, x0, _ in passes})
+        video = state.video.tokens
+        if video.shape[1]:  # audio alone has none
+            video = combine(self.guidance.video, {name: x0 for name, x0, _ in passes})
         audio = combine(self.guidance.audio, {name: x0 for name, _, x0 in passes})
         ratio = next_sigma / sigma
         return replace(state, video=_moved(state.video, video, ratio), audio=_moved(state.audio, audio, ratio))
@@ -146,13 +148,15 @@ class Walk:
         """x0 of both streams by each of these passes, in one forward: x - t v, with each token's own t."""
         given = [self.streams(self._text(name).apply(state), sigma) for name in names]
         video, audio = (joined(streams) for streams in zip(*given, strict=True))
-        velocities = denoise(
+        absent = torch.zeros_like(video.tokens)
+        velocity_of_video, velocity_of_audio = denoise(
             self.transformer,
-            video,
+            video if video.tokens.shape[1] else None,
             audio,
             isolate="isolated" in names,
             stg_blocks=self.guidance.stg_blocks if "perturbed" in names else (),
         )
+        velocities = absent if velocity_of_video is None else velocity_of_video, velocity_of_audio
         found = (
             _x0(stream, velocity).chunk(len(names)) for stream, velocity in zip((video, audio), velocities, strict=True)
         )
@@ -233,9 +237,8 @@ def sample(
     """
     _check(request, prompts, conditionings)
     config = transformer.config
-    state = initial_state(
-        request.seed, request.grid, config.in_channels, request.audio_tokens, config.audio_in_channels
-    )
+    grid = request.grid._replace(height=0, width=0) if request.mode == "t2a" else request.grid
+    state = initial_state(request.seed, grid, config.in_channels, request.audio_tokens, config.audio_in_channels)
     for conditioning in conditionings:
         state = conditioning.apply(state)
     walk = Walk(transformer, prompts, request.guidance, request.frame_rate, together)

@@ -133,7 +133,7 @@ def shown_renders(rows: Iterable[Render], most: int) -> list[Render]:
 
     Others begin with pictures or sounds of the footage, which are not ours to show.
     """
-    own = [row for row in rows if row.variant == "candidate" and row.mode == "t2v"]
+    own = [row for row in rows if row.variant == "candidate" and row.mode in ("t2v", "t2a")]
     return sorted(own, key=lambda row: (row.adapters, row.prompt, row.seed))[:most]
 
 

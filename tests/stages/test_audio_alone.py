@@ -8,11 +8,15 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 
 from datasets_spec import QuarantineReason
 from ltx_core.adapters.lora_layout import stream_of, strip_prefix
 from ltx_core.io.tensors import read_tensors
+from ltx_core.media.audio import decode_sound
 from ltx_core.media.clip import clip_audio, clip_frames
+from ltx_core.media.probe import probe_media
+from ltx_core.sampling.decoding import load_latents
 from ltx_core.store.tensor_items import ShardReader
 from ltx_core.tiny.sounds import play
 from tests.stages.bench import Bench, computed, set_aside, write_clip
@@ -106,6 +110,19 @@ def test_files_of_audio_train_the_layers_of_the_audio(own: Bench, sounds: Path) 
     assert sound is not None
     assert picture.shape == (9, 128, 256, 3)
     assert picture.std() > 5
+
+    heard = bench.set(render_validation__audio_only=True, train_lora__samples={"every_steps": 1, "num_steps": 2})
+    heard = heard.set(train_lora__samples__allow_broken_base=True)
+    shown = heard.run("render_validation", force="train_lora")
+    samples = sorted((shown["train_lora"].run.out / "samples").rglob("*.mp4"))
+    assert samples
+    assert (probe_media(samples[0]).width, probe_media(samples[0]).height) == (256, 128)
+    renders = list(shown["render_validation"].manifest)
+    assert {(row.mode, row.variant) for row in renders} == {("t2a", "base"), ("t2a", "candidate")}
+    latents = [load_latents((bench.workspace / row.file).with_suffix(".safetensors")) for row in renders]
+    assert all(one.video.numel() == 0 for one in latents)
+    assert not torch.equal(latents[0].audio, latents[1].audio)
+    assert decode_sound(bench.workspace / renders[0].file, 0.0, 0.3) is not None
 
     again = bench.but().run("train_lora")
     assert not any(result.built for result in again.values())

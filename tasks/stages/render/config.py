@@ -242,6 +242,11 @@ class RenderValidationConfig(SamplingConfig):
     seeds: tuple[int, ...] = Field(
         default=(42,), min_length=1, description="Seeds. There is one render for each prompt and seed."
     )
+    audio_only: bool = Field(
+        default=False,
+        exclude_if=lambda value: not value,  # so that keys of renders without it stay what they were
+        description="Render the audio of `prompts.validation` without a video. The mp4 shows its spectrogram.",
+    )
     image_to_video_clips: int = Field(
         default=0,
         ge=0,

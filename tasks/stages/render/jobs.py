@@ -228,7 +228,8 @@ def _requests(
     files = [(_of_size(given, adapters, shown), entry) for given, entry in given_files(config, run.shared, run.memo)]
     for number, seed in enumerate(config.seeds):
         for prompt in run.shared.prompts.validation:
-            yield _request(run, sampling, prompt, seed, size), None
+            request = _request(run, sampling, prompt, seed, size)
+            yield request.of_audio() if config.audio_only else request, None
         for given, entry in files:
             if entry.seed is None or number == 0:
                 own = seed if entry.seed is None else entry.seed

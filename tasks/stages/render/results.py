@@ -100,11 +100,12 @@ def clip_scores(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConfig]
     def score(job: RenderJob) -> float:
         return clip_score(scorer(), _looked_at(job), job.request.prompt)
 
-    for number, job in enumerate(jobs):
+    seen = [job for job in jobs if job.request.mode != "t2a"]
+    for number, job in enumerate(seen):
         stop_if_asked(run.progress, "scoring renders")
         key = text_digest(judge, file_digest(job.video), job.request.prompt)
         scores[job.key], _ = store.get_or_compute(key, partial(score, job), anew=run.force)
-        run.progress.advance(number + 1, len(jobs), "renders scored")
+        run.progress.advance(number + 1, len(seen), "renders scored")
     return scores
 
 

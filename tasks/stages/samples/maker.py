@@ -139,7 +139,8 @@ def _written(samples: Iterable[_Decoded], step: int) -> Generator[tuple[_Decoded
         frames, audio = made.frames, made.audio
         write_mp4(made.file, frames, made.request.frame_rate, audio, made.audio_rate, threads=RENDER_THREADS)
         figures = Figures(sharpness=sharpness(frames), motion=motion(frames), loudness_db=loudness_db(audio))
-        found = broken(frames, may_stand_still=says_still(made.request.prompt))
+        is_seen = made.request.mode != "t2a"  # or the frames are a spectrogram
+        found = broken(frames, may_stand_still=says_still(made.request.prompt)) if is_seen else None
         keep_sample(made.file, step, made.request, figures, found)
 
     return run_ahead(

@@ -1,9 +1,11 @@
 """The samples that a training run is to render. No torch: `plan` asks too."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from datasets_spec import Latent
+from ltx_core.media.spectrogram import PICTURED
 from ltx_core.sampling.guidance import Guidance, StreamGuidance
 from ltx_core.sampling.request import RenderRequest
 from ltx_core.shapes import PixelShape
@@ -19,15 +21,22 @@ USUAL_RATE = 25.0
 def sample_requests(settings: TrainSettings, shared: Shared, buckets: Sequence[Bucket]) -> tuple[RenderRequest, ...]:
     """Return every sample of a step; none where samples are off, or where there is no prompt or no clip."""
     samples, prompts = settings.samples, shared.prompts.validation
-    buckets = [bucket for bucket in buckets if bucket.shape.height]  # audio alone has no size
+    seen = [bucket for bucket in buckets if bucket.shape.height and settings.modalities != "audio"]
     if not samples_are_made(settings) or not prompts or not buckets:
         return ()
-    shape, frame_rate = _size(samples, buckets)
-    return tuple(
+    shape, frame_rate = _size(samples, seen or [replace(bucket, shape=_shown(bucket)) for bucket in buckets])
+    requests = (
         _request(samples, shared, prompt, seed, shape, frame_rate)
         for prompt in prompts[: samples.max_prompts]
         for seed in samples.seeds
     )
+    return tuple(requests) if seen else tuple(request.of_audio() for request in requests)
+
+
+def _shown(bucket: Bucket) -> PixelShape:
+    """The shape of a sample of audio alone, which shows its spectrogram."""
+    width, height = PICTURED
+    return PixelShape(bucket.shape.frames, height, width)
 
 
 def samples_are_made(settings: TrainSettings) -> bool:

@@ -185,6 +185,26 @@ def test_a_known_video_stays_as_given_at_sigma_zero(
         sample(transformer, prompts, request, Silent(), conditionings=[WholeVideo(latent[:, :1])])
 
 
+def test_audio_alone_is_made_without_a_video(
+    transformer: LTX2VideoTransformer3DModel, both_prompts: Prompts, request_of: Make
+) -> None:
+    """One forward of each pass that the audio needs, the noise that it has beside a video too, and no video."""
+    asked = request_of(
+        guidance=Guidance(video=StreamGuidance(cfg=2), audio=StreamGuidance(cfg=3, modality=2, rescale=0.7))
+    )
+    request = asked.of_audio()
+    assert request.guidance.passes() == ("conditional", "unconditional")
+    assert request.key({}) != asked.key({})
+    with watched(transformer) as seen:
+        made = sample(transformer, both_prompts, request, Silent())
+    assert len(seen) == 2 * request.num_steps
+    assert all(call["hidden_states"].shape[1] == 1 for call in seen), "a token stands in"
+    assert made.video.numel() == 0
+    assert made.audio.shape == (9, 8)
+    together = sample(transformer, both_prompts, request, Silent(), together=True)
+    torch.testing.assert_close(together.audio, made.audio)
+
+
 def test_first_frame_tokens_are_at_timestep_zero(
     transformer: LTX2VideoTransformer3DModel, prompts: Prompts, request_of: Make
 ) -> None:
