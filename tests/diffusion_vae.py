@@ -12,11 +12,11 @@ from ltx_core.tiny.header import video_vae_section
 from ltx_core.tiny.weights import draw, seeded
 
 DECODER: dict[str, Any] = {
-    "head_dim": 8,
-    "stage_channels": [32, 16, 8, 8, 8],
+    "head_dim": 16,
+    "stage_channels": [32, 16, 16, 16, 16],
     "stage_depths": [1, 1, 1, 1, 2],
     "stage_kernels": [[3, 2, 2], [3, 3, 3], [3, 3, 3], [3, 3, 3], [3, 3, 3]],
-    "upsamples": [[[1, 2, 2], 2], [[2, 1, 1], 2], [[2, 2, 2], 1], [[2, 2, 2], 1]],
+    "upsamples": [[[1, 2, 2], 2], [[2, 1, 1], 1], [[2, 2, 2], 1], [[2, 2, 2], 1]],
     "stage5_kernel": [3, 5, 5],
     "t_emb_dim": 16,
     "default_num_inference_steps": 2,

@@ -14,8 +14,8 @@ from torch import Tensor
 from ltx_core.autoencoder.chunked import decode_chunks, encode_chunks, pixel_spans
 from ltx_core.autoencoder.neighbourhood import NeighbourhoodProcessor
 from ltx_core.errors import ShapeError
-from ltx_core.memory.video_vae import WHOLE, VaeMemory, check_diffusion
-from ltx_core.shapes import SPACE_STRIDE, TIME_STRIDE, LatentShape, PixelShape
+from ltx_core.memory.video_vae import WHOLE, VaeMemory, least_diffused
+from ltx_core.shapes import SPACE_STRIDE, LatentShape, PixelShape
 
 Span = tuple[int, int]
 """[start, end) in latent rows or columns."""
@@ -269,24 +269,21 @@ def _decoded(vae: AutoencoderKLLTX2Video, latents: Tensor, memory: VaeMemory, se
 def _denoised(decoder: LTX2VideoDiffusionDecoderModel, scaled: Tensor, seed: int) -> Tensor:
     """Pixels [B, 3, F, H, W] by diffusion, from noise that is the same on every device.
 
-    Tiles have the size that Lightricks' have, whatever memory is free: each starts from noise of its own.
-
-    Raises:
-        ShapeError: as for `check_diffusion`.
+    Tiles have the size that Lightricks' have, whatever memory is free: each starts from noise of its own. Latents that
+    are smaller than what a place looks at are padded by repeating their edges, and the frames cut, as Lightricks does.
     """
-    check_diffusion(decoder.config, LatentShape(*scaled.shape[2:]).pixels())
     decoder.set_attn_processor(NeighbourhoodProcessor())
     decoder.enable_tiling()
-    generator, least = torch.Generator().manual_seed(seed), decoder.config.decoder_stage5_kernel[0]
-    frames = TIME_STRIDE * (scaled.shape[2] - 1) + 1
-    if frames >= least:
-        return decoder.decode(scaled, generator=generator, return_dict=False)[0]
-    # as Lightricks does: the last stage keeps as many of the frames that were repeated behind the end as it looks at
-    stages = decoder.decoder
-    context = stages.forward_stage_4(stages.forward_stages_1_to_3(scaled), crop_trailing_ghost=False)[:, :least]
-    size = (len(scaled), stages.out_channels, context.shape[1], *(edge * SPACE_STRIDE for edge in scaled.shape[3:]))
-    noise = torch.randn(size, generator=generator, dtype=torch.float32).to(scaled)
-    return stages.denoise(context, noise, stages.default_num_inference_steps)[:, :, :frames]
+    shape = LatentShape(*scaled.shape[2:])
+    more = [max(least - edge, 0) for least, edge in zip(least_diffused(decoder.config), shape, strict=True)]
+    above, left = more[1] // 2, more[2] // 2
+    sides = (left, more[2] - left, above, more[1] - above, 0, more[0])
+    padded = torch.nn.functional.pad(scaled, sides, mode="replicate") if any(more) else scaled
+    generator = torch.Generator().manual_seed(seed)
+    made = decoder.decode(padded, generator=generator, return_dict=False)[0]
+    frames, height, width = shape.pixels()
+    top, begin = above * SPACE_STRIDE, left * SPACE_STRIDE
+    return made[:, :, :frames, top : top + height, begin : begin + width]
 
 
 def _pixels(vae: AutoencoderKLLTX2Video, scaled: Tensor, chunk_frames: int | None) -> Tensor:

@@ -20,7 +20,7 @@ from typing import Any, Literal, Self
 
 from ltx_core.checkpoint.diffusion_vae import DECODER
 from ltx_core.checkpoint.expected.video_vae import KERNEL, Network, Part, decoder, encoder
-from ltx_core.errors import ConfigError, ShapeError
+from ltx_core.errors import ConfigError
 from ltx_core.memory.plan import GIB, Estimate
 from ltx_core.shapes import SPACE_STRIDE, TIME_STRIDE, LatentShape, PixelShape
 
@@ -292,29 +292,23 @@ class VaeWork:
         return (max(_live(layer, chunk, self.copies) for layer in layers) + carried) * self.item_bytes
 
 
-def check_diffusion(arguments: Mapping[str, Any], shape: PixelShape) -> None:
-    """See that a diffusion decoder can make frames of this size.
-
-    Raises:
-        ShapeError: they are smaller than what one place of them looks at.
-    """
-    rows, columns = (kernel * SPACE_STRIDE for kernel in arguments["decoder_stage_kernels"][0][1:])
-    if shape.height < rows or shape.width < columns:
-        raise ShapeError(
-            f"the diffusion decoder of this video VAE makes frames from {columns}x{rows} on, and {shape.width}x"
-            f"{shape.height} are wanted; make them larger, or give {CONVOLUTIONAL_FILE}"
-        )
+def least_diffused(arguments: Mapping[str, Any]) -> LatentShape:
+    """The smallest latent of which every place in every stage of a diffusion decoder has as many neighbours as it looks
+    at; smaller ones are padded, as Lightricks does. `arguments` are those of diffusers' class."""
+    kernels = [*arguments["decoder_stage_kernels"], arguments["decoder_stage5_kernel"]]
+    least, scale = [1, 1, 1], [1, 1, 1]
+    for kernel, stride in zip(kernels, [*arguments["decoder_upsample_strides"], (1, 1, 1)], strict=True):
+        least = [max(now, -(-size // edge)) for now, size, edge in zip(least, kernel, scale, strict=True)]
+        scale = [edge * step for edge, step in zip(scale, stride, strict=True)]
+    frames = max(least[0], 1 - (-(kernels[-1][0] - 1) // TIME_STRIDE))  # of which the first stands for one alone
+    return LatentShape(frames, least[1], least[2])
 
 
 def diffusion_bytes(arguments: Mapping[str, Any], shape: PixelShape, item_bytes: int) -> int:
     """The peak of a diffusion decoder beyond its weights: the last stage on the largest tile, with the pixels that are
-    done beside it. `arguments` are those of diffusers' class.
-
-    Raises:
-        ShapeError: as for `check_diffusion`.
-    """
-    check_diffusion(arguments, shape)
-    frames, height, width = (min(edge, most) for edge, most in zip(shape, DIFFUSION_TILE, strict=True))
+    done beside it."""
+    padded = map(max, shape, least_diffused(arguments).pixels())
+    frames, height, width = map(min, padded, DIFFUSION_TILE)
     places = frames * height * width // arguments["patch_size"] ** 2
     channels = arguments["decoder_stage_channels"][-1]
     work = places * channels * (DIFFUSION_WIDTHS * item_bytes + ROTATION_BYTES)
