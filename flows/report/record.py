@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets_spec.options import present_path
+from pydantic import BaseModel
+
+from datasets_spec.options import present_path, section
 from flows.config import RunConfig
 from ltx_core.errors import DamagedError
 from ltx_core.io.atomic import find_whole
@@ -28,6 +30,8 @@ LABELS = {
 OF_NO_RESULT = ("tracking.", "memory.", "limits.")
 """Sections that leave the result as it is; they are in no name."""
 LONGEST_VALUE = 24
+REQUIRED = object()
+"""In place of a default."""
 
 Settings = Mapping[str, Any]
 """Dotted name to value, as JSON has it."""
@@ -78,13 +82,35 @@ def _read(path: Path) -> EarlierRun | None:
 
 
 def changes(before: Settings, now: Settings) -> list[Change]:
-    """Options that differ, in the order of the configuration; then those that are gone."""
+    """Options that differ, in the order of the configuration; then those that are gone. An option that the program did
+    not have at the time of the earlier run differs if it is not at its default."""
     names = [*now, *(name for name in before if name not in now)]
     return [
         Change(name, before.get(name), now.get(name))
         for name in names
-        if before.get(name) != now.get(name) or (name in before) != (name in now)
+        if (before.get(name) != now.get(name) or (name in before) != (name in now))
+        and not (_is_new_option(name, before) and now[name] == _default(name))
     ]
+
+
+def _is_new_option(name: str, before: Settings) -> bool:
+    """True if the run had neither this option nor, in its place, a section that was off."""
+    parts = name.split(".")
+    return not any(".".join(parts[:length]) in before for length in range(1, len(parts) + 1))
+
+
+def _default(name: str) -> Any:
+    """Default of an option, as a record has it; `REQUIRED` for one without."""
+    *sections, option = [part for part in name.split(".") if not part.isdigit()]
+    here: type[BaseModel] | None = RunConfig
+    for part in sections:
+        field = here.model_fields.get(part) if here else None
+        here = section(field.annotation) if field else None
+    found = here.model_fields.get(option) if here else None
+    if found is None or found.is_required():
+        return REQUIRED
+    value = found.get_default(call_default_factory=True)
+    return json.loads(json.dumps(value, default=str))
 
 
 def run_label(now: Settings, before: EarlierRun | None, num_clips: int | None = None) -> str:

@@ -59,3 +59,14 @@ def test_a_long_value_is_cut() -> None:
     before = EarlierRun("earlier", SETTINGS, {})
     named = run_label(SETTINGS | {"model.checkpoint": "a/very/long/path/of/a/checkpoint.safetensors"}, before, 2)
     assert named == "checkpoint a/very/long/path/of/a/c…, 2 clips"
+
+
+def test_options_that_the_earlier_program_did_not_have_are_no_change_at_their_defaults() -> None:
+    earlier = {"train_lora.rank": 32, "train_lora.rollout": None, "datasets.0.id": "a"}
+    now = earlier | {"train_lora.ema_decay": None, "datasets.0.repeats": 1, "train_lora.samples.num_steps": 12}
+    assert changes(earlier, now) == []
+    assert [c.option for c in changes(earlier, now | {"train_lora.ema_decay": 0.9})] == ["train_lora.ema_decay"]
+    switched_on = {k: v for k, v in now.items() if k != "train_lora.rollout"} | {"train_lora.rollout.probability": 0.5}
+    assert [c.option for c in changes(earlier, switched_on)] == ["train_lora.rollout.probability", "train_lora.rollout"]
+    second = now | {"datasets.1.id": "b", "datasets.1.repeats": 1}
+    assert [c.option for c in changes(earlier, second)] == ["datasets.1.id"]
