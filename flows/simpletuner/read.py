@@ -152,10 +152,14 @@ def datasets(
     `defaults`: options of datasets that name none themselves. `eval_id`: the only one of which clips are held out.
     """
     enabled = [entry for entry in entries if not _disabled(entry, draft)]
-    audio = {str(entry.get("id")): _audio_files(entry, draft) for entry in enabled if _kind(entry) == "audio"}
     found = [(_kind(entry), _videos(entry, draft)) for entry in enabled if _kind(entry) != "audio"]
+    linked = {dataset.get(AUDIO_OF) for _, dataset in found}
+    of_audio = {str(entry.get("id")): entry for entry in enabled if _kind(entry) == "audio"}
+    audio = {name: _audio_files(entry, draft) for name, entry in of_audio.items() if name in linked}
+    alone = [_audio_alone(entry, draft) for name, entry in of_audio.items() if name not in linked]
     made = [_prompt_in_its_place(_over(dataset, defaults), draft) for kind, dataset in found if kind != "text_embeds"]
     _link(made, audio, draft)
+    made += alone
     if eval_id is not None:
         _hold_out_of(eval_id, made, draft)
     return made
@@ -185,6 +189,13 @@ def _videos(entry: Mapping[str, Any], whole: Draft) -> dict[str, Any]:
     own = _taken(_name(entry), flat, whole)
     if _kind(entry) == "eval":
         own.set("eval_fraction", 1.0)
+    return own.values
+
+
+def _audio_alone(entry: Mapping[str, Any], whole: Draft) -> dict[str, Any]:
+    """A dataset of audio that no dataset of videos names: its clips are audio without video."""
+    own = _taken(_name(entry), {key: value for key, value in _flat(entry).items() if key != "dataset_type"}, whole)
+    own.set("dataset_type", "audio")
     return own.values
 
 
@@ -231,11 +242,6 @@ def _link(made: list[dict[str, Any]], audio: Mapping[str, Mapping[str, Any]], dr
             draft.faults.append(
                 f"dataset {dataset.get('id')!r}: option 's2v_datasets' names {name!r}; datasets of audio are: {known}"
             )
-    for name in sorted(audio.keys() - set(named)):
-        draft.faults.append(
-            f"dataset {name!r}: audio without videos is not trained; name it in the s2v_datasets of a dataset of "
-            "videos, or disable it"
-        )
 
 
 def _over(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

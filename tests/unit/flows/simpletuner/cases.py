@@ -155,6 +155,7 @@ GOES: list[tuple[Options, Options]] = [
     ({"validation_guidance": 4}, {"render_validation.video_cfg": 4, "render_validation.audio_cfg": 4}),
     ({"validation_resolution": "512x768"}, {"render_validation.width": 512, "render_validation.height": 768}),
     ({"validation_num_video_frames": 49}, {"render_validation.num_frames": 49}),
+    ({"validation_audio_only": True}, {"render_validation.audio_only": True}),
     ({"validation_seed": 3}, {"render_validation.seeds": (3,)}),
     ({"validation_step_interval": 50}, {"train_lora.samples.every_steps": 50}),
     ({"validation_step_interval": 0}, {"train_lora.samples.every_steps": 0}),

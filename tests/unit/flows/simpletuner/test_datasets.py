@@ -53,7 +53,8 @@ GOES: list[tuple[dict[str, Any], dict[str, Any]]] = [
 ]
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"type": "aws"}, "only local folders are read"),
-    ({"dataset_type": "audio"}, "dataset 'clips': audio without videos is not trained; name it in the s2v_datasets"),
+    ({"dataset_type": "audio", "resolution": 384}, "has resolution and dataset_type 'audio', which has no video"),
+    ({"audio": {"audio_only": False}}, "a dataset of audio alone is trained without any video; leave it out"),
     ({"s2v_datasets": "voices"}, "option 's2v_datasets' names 'voices'; datasets of audio are: none"),
     ({"s2v_datasets": ["a", "b"]}, "names 'a', 'b'; a video's audio is cut from one dataset"),
     ({"s2v_datasets": True}, "option 's2v_datasets' is True; the id of a dataset of audio is wanted"),
@@ -165,6 +166,11 @@ def test_sound_of_another_dataset(project: Path) -> None:
         assert second.audio.audio_dir is None
     (told,) = [line for line in guide_warnings(write(project, voices, videos)) if line.startswith("dataset voices")]
     assert told == "dataset voices, probability: has no effect: audio is used with its video"
+    alone = voices | {"audio": {"audio_only": True, "channels": 1}, "repeats": 3}
+    del alone["probability"]
+    _, song = load(project, plain, alone).datasets
+    assert (song.id, song.dataset_type, song.instance_data_dir) == ("voices", "audio", project / "config" / "voices")
+    assert (song.audio.channels, song.repeats) == (1, 4)
     with pytest.raises(ConfigError, match="dataset 'voices': unknown option 'repeat'"):
         load(project, voices | {"repeat": 1}, videos)
 
