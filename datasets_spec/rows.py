@@ -40,6 +40,9 @@ ADDED: dict[str, Any] = {
     "reference_stride": 1,
     "conditions": "",
     "has_mask": False,
+    "audio_reference_key": None,
+    "audio_reference_path": None,
+    "audio_reference_tokens": 0,
     "keyframes": [],
 }
 """Fields that rows did not have from the beginning, with what they mean where they are missing."""
@@ -96,6 +99,8 @@ class Media(Record):
     sound_path: str | None = Field(default=None, description="Absolute path of that audio file.")
     mask_key: str | None = Field(default=None, description="SHA-256 of its mask's file, if there is one.")
     mask_path: str | None = Field(default=None, description="Absolute path of that mask.")
+    audio_reference_key: str | None = Field(default=None, description="SHA-256 of the audio that it follows, if any.")
+    audio_reference_path: str | None = Field(default=None, description="Absolute path of that audio file.")
     reference_key: str | None = Field(default=None, description="SHA-256 of its reference's file, if there is one.")
     reference_path: str | None = Field(default=None, description="Absolute path of that reference.")
 
@@ -130,6 +135,8 @@ class Clip(Record):
     sound_path: str | None = location("Absolute path of that audio file.", default=None)
     mask_key: str | None = Field(default=None, description="SHA-256 of the file that says where it is trained on.")
     mask_path: str | None = location("Absolute path of that mask.", default=None)
+    audio_reference_key: str | None = Field(default=None, description="SHA-256 of the audio that it follows, if any.")
+    audio_reference_path: str | None = location("Absolute path of that audio file.", default=None)
     reference: ReferenceKind | None = Field(
         default=None, description="Its reference video: from a file, or how it is made of the clip; none."
     )
@@ -248,6 +255,9 @@ class Latent(Record):
     frame_rate: float = Field(gt=0, description="Frames per second; positions depend on it.")
     video_shape: list[int] = Field(description="[C, F, H, W] of the video latent.")
     reference_shape: list[int] = Field(default=[], description="[C, F, H, W] of its reference's latent; empty: none.")
+    audio_reference_tokens: int = Field(
+        default=0, ge=0, description="Audio latent frames of the audio that it follows."
+    )
     keyframes: list[int] = Field(default=[], description="Numbers of the frames that are stored as images too.")
     has_mask: bool = Field(default=False, description="True if a mask says where it is trained on.")
     audio_tokens: int = Field(ge=0, description="Audio latent frames stored; 0 without audio.")

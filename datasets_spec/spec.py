@@ -113,6 +113,12 @@ class AudioSpec(SpecModel):
         default="quarantine",
         description="With `audio_dir`, for a video that has no file there: quarantine it, or train it without audio.",
     )
+    reference_dir: Path | None = Field(
+        default=None,
+        exclude_if=lambda value: value is None,  # so that keys of datasets without it stay what they were
+        description="Folder of audio files that the audio follows, for an IC-LoRA of audio: NAME.* for the file NAME, "
+        "starting where it does. A file without one is trained without.",
+    )
     silence: Literal["ignore", "train"] = Field(
         default="ignore",
         description="What silent audio teaches the model: nothing, or to be silent. Missing audio is never treated "
@@ -121,10 +127,9 @@ class AudioSpec(SpecModel):
 
     @model_validator(mode="after")
     def _sound_is_taken(self) -> "AudioSpec":
-        if self.audio_dir is not None and not self.auto_split:
-            raise ValueError(
-                f"auto_split is off, and audio_dir {self.audio_dir} would not be read; leave one of them out"
-            )
+        for name in ("audio_dir", "reference_dir"):
+            if (folder := getattr(self, name)) is not None and not self.auto_split:
+                raise ValueError(f"auto_split is off, and {name} {folder} would not be read; leave one of them out")
         if self.silence != "ignore" and not self.auto_split:
             raise ValueError(f"silence is {self.silence!r} and has no effect without auto_split; leave one of them out")
         if self.missing_audio != "quarantine" and self.audio_dir is None:
@@ -351,11 +356,14 @@ class DatasetSpec(SpecModel):
         return self.resolution if isinstance(self.resolution, tuple) else (self.resolution,)
 
     @model_validator(mode="after")
-    def _references_have_whole_frames(self) -> "DatasetSpec":
+    def _references_fit(self) -> "DatasetSpec":
+        if self.dataset_type == "audio" and self.audio.reference_dir == self.instance_data_dir:
+            raise ValueError(
+                f"dataset {self.id!r} has audio.reference_dir {self.audio.reference_dir}, where its own files are, so "
+                f"that each would follow itself; put the references into another folder"
+            )
         factor = 1 if self.reference is None else self.reference.frame_factor
-        if factor == 1:
-            return self
-        if self.video.bucket_strategy == "resolution_frames":
+        if factor > 1 and self.video.bucket_strategy == "resolution_frames":
             raise ValueError(
                 f"dataset {self.id!r} has reference.frame_factor {factor} with video.bucket_strategy "
                 f"'resolution_frames', whose clips have any length; use another strategy"

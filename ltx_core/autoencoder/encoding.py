@@ -25,6 +25,8 @@ class Decoded(NamedTuple):
     """uint8 [F, H, W, 3] of the video that the clip is to follow."""
     keyframes: tuple[int, ...] = ()
     """Numbers of the frames that are encoded as single images too."""
+    audio_reference: Tensor | None = None
+    """float32 [2, N] of the audio that the clip's audio is to follow."""
 
     @property
     def shape(self) -> PixelShape:
@@ -54,7 +56,7 @@ class ClipEncoder:
 def encode_clips(clips: Iterable[Decoded], encoder: ClipEncoder) -> Iterator[tuple[Decoded, dict[str, Tensor]]]:
     """(clip, tensors) in order: `video` [C, F', H', W'] in bfloat16 and, with audio, `audio` [A, D] in float32, and the
     clip's own `mask`; with a reference, `reference` as `video`; with keyframes, `keyframes` [C, K, H', W'], each a
-    latent of its own.
+    latent of its own; with an audio reference, `audio_reference` as `audio`.
 
     Clips of equal form that follow one another are one batch. A batch is always full, the last clip standing in for
     those that are missing: with one shape the same kernels run, and a clip's latents are the same bits in any company.
@@ -82,8 +84,9 @@ def encode_clips(clips: Iterable[Decoded], encoder: ClipEncoder) -> Iterator[tup
             images = encode_images(batch, size)
             made |= {(place, "keyframes"): images[place] for place in range(len(batch))}
         for place, clip in enumerate(batch):
-            if clip.sound is not None:
-                made[place, "audio"] = encoder.audio(to_device(clip.sound, encoder.device)).float()
+            for name, samples in (("audio", clip.sound), ("audio_reference", clip.audio_reference)):
+                if samples is not None:
+                    made[place, name] = encoder.audio(to_device(samples, encoder.device)).float()
         return to_host(made)
 
     for batch, made in one_behind(_batches(clips, encoder.batch_size), launch):

@@ -42,6 +42,7 @@ def keyed(clip: Clip, crop: str = CROP) -> str:
         parts += ["reference", clip.reference_key or clip.reference, f"1/{clip.reference_downscale}"]
         parts += [f"every {clip.reference_stride}"] if clip.reference_stride > 1 else []
     parts += ["keyframes", *map(str, clip.keyframes)] if clip.keyframes else []
+    parts += ["audio reference", clip.audio_reference_key] if clip.audio_reference_key is not None else []
     return text_digest(own, *parts) if parts else own
 
 
@@ -64,7 +65,9 @@ def image_key(clip: Clip) -> str:
 def video_key(clip: Clip) -> str:
     """The key that the clip would have without audio and mask: equal for clips of which the video VAE encodes the
     same."""
-    return keyed(clip.model_copy(update={"audio_channels": 0, "sound_key": None, "mask_key": None}))
+    return keyed(
+        clip.model_copy(update={"audio_channels": 0, "sound_key": None, "mask_key": None, "audio_reference_key": None})
+    )
 
 
 def audio_file(clip: Clip) -> Path:
@@ -79,6 +82,7 @@ def clip_files(clip: Clip) -> dict[Path, str]:
         (clip.sound_path, clip.sound_key),
         (clip.mask_path, clip.mask_key),
         (clip.reference_path, clip.reference_key),
+        (clip.audio_reference_path, clip.audio_reference_key),
     ]
     return {Path(path): key for path, key in pairs if path is not None and key is not None}
 
@@ -144,6 +148,22 @@ def clip_audio(clip: Clip) -> npt.NDArray[np.float32] | None:
     if sound is None:
         return None
     mixed = to_channels(sound, clip.audio_channels)
+    return np.ascontiguousarray(mixed[::-1]) if clip.is_mirrored else mixed
+
+
+def clip_audio_reference(clip: Clip) -> npt.NDArray[np.float32] | None:
+    """The samples of the audio that a clip's audio follows, as `clip_audio` gives its own; None without any.
+
+    Raises:
+        MediaError: the file cannot be decoded, or has no audio.
+    """
+    if clip.audio_reference_path is None or not clip.has_sound:
+        return None
+    path = Path(clip.audio_reference_path)
+    samples = decode_sound(path, clip.start_seconds, clip_seconds(clip))
+    if samples is None:
+        raise MediaError(QuarantineReason.BAD_REFERENCE, f"{path} holds no audio; put an audio file there")
+    mixed = to_channels(samples, clip.audio_channels)
     return np.ascontiguousarray(mixed[::-1]) if clip.is_mirrored else mixed
 
 
@@ -290,13 +310,14 @@ Floats = npt.NDArray[np.float32]
 
 
 class WholeClip(NamedTuple):
-    """Pixels uint8 [F, H, W, 3], samples float32 [2, N] or None, weights float32 [F', H', W'] of a mask or None, and
-    pixels of a reference or None."""
+    """Pixels uint8 [F, H, W, 3], samples float32 [2, N] or None, weights float32 [F', H', W'] of a mask or None,
+    pixels of a reference or None, and samples of an audio reference or None."""
 
     frames: npt.NDArray[np.uint8]
     sound: Floats | None
     weights: Floats | None
     reference: npt.NDArray[np.uint8] | None = None
+    audio_reference: Floats | None = None
 
 
 def whole_clip(clip: Clip) -> WholeClip:
@@ -306,7 +327,8 @@ def whole_clip(clip: Clip) -> WholeClip:
         MediaError: one of its files cannot be read or decoded.
     """
     frames = clip_frames(clip)
-    return WholeClip(frames, *beside_images(clip), clip_reference(clip, frames))
+    audio, weights, audio_reference = beside_images(clip)
+    return WholeClip(frames, audio, weights, clip_reference(clip, frames), audio_reference)
 
 
 def clip_reference(clip: Clip, frames: npt.NDArray[np.uint8] | None = None) -> npt.NDArray[np.uint8] | None:
@@ -328,13 +350,13 @@ def clip_reference(clip: Clip, frames: npt.NDArray[np.uint8] | None = None) -> n
     return derived_reference(frames[clip.reference_numbers], clip.reference, clip.reference_size)
 
 
-def beside_images(clip: Clip) -> tuple[Floats | None, Floats | None]:
-    """The sound and the mask's weights of a `WholeClip`.
+def beside_images(clip: Clip) -> tuple[Floats | None, Floats | None, Floats | None]:
+    """The sound, the mask's weights and the audio reference of a `WholeClip`.
 
     Raises:
         MediaError: one of their files cannot be read or decoded.
     """
-    return clip_audio(clip) if clip.has_sound else None, mask_weights(clip)
+    return clip_audio(clip) if clip.has_sound else None, mask_weights(clip), clip_audio_reference(clip)
 
 
 def latent_clip(clip: Clip) -> WholeClip:

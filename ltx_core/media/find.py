@@ -64,7 +64,10 @@ def find_audios(root: Path, left_out: LeftOut = nothing) -> dict[str, list[Path]
         DataError: `root` is not a folder.
     """
     if not root.is_dir():
-        raise DataError(f"{root} is not a folder; audio files are searched in one. Correct `audio.audio_dir`.")
+        raise DataError(
+            f"{root} is not a folder; audio files are searched in one. Correct `audio.audio_dir` or "
+            f"`audio.reference_dir`."
+        )
     found: dict[str, list[Path]] = {}
     for path in _files(root, AUDIO_SUFFIXES, left_out):
         found.setdefault(path.relative_to(root).with_suffix("").as_posix(), []).append(path)

@@ -37,8 +37,11 @@ def drawn_conditions(sample: SampleInfo, settings: TrainSettings, chance: Chance
             found = [*_of_video(sample, settings, chance), Condition("audio")]
         case _:
             found = [*_of_video(sample, settings, chance), *_of_audio(sample, settings, chance)]
-    followed = ("reference", "audio_reference") if _is_seen(sample, settings) else ("audio_reference",)
-    references = [name for name in followed if getattr(sample, name)]
+    runs = {
+        "reference": _is_seen(sample, settings),
+        "audio_reference": settings.modalities != "video" and sample.has_sound,
+    }
+    references = [name for name, runs_it in runs.items() if runs_it and getattr(sample, name)]
     if references and chance("reference_dropout") >= settings.reference_dropout:
         found += [Condition(name, settings.reference_strength) for name in references]
     return tuple(found)

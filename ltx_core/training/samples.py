@@ -71,8 +71,9 @@ class SampleSource(Protocol):
 
     def load(self, clip_id: str) -> dict[str, Tensor]:
         """`video` [C, F, H, W] and, for a clip with sound, `audio` [A, D]: normalised latents; of a clip with a
-        reference, `reference` [C, F', H', W'], and of one with keyframes, `keyframes` [C, K, H, W]. With CREPA, of
-        clips that are trained on, `features` [F, H, W, D'] of the frames that latent frames stand for."""
+        reference, `reference` [C, F', H', W'], with an audio reference, `audio_reference` [R, D], and with keyframes,
+        `keyframes` [C, K, H, W]. With CREPA, of clips that are trained on, `features` [F, H, W, D'] of the frames that
+        latent frames stand for."""
 
     def text(self, caption: str) -> dict[str, Tensor]:
         """Text features of a caption, as `ltx_core.text.contexts` takes them; "" is the empty caption."""
@@ -132,5 +133,6 @@ def _info(row: Latent) -> SampleInfo:
         caption_dropout=row.caption_dropout,
         reference=LatentShape(*row.reference_shape[1:]) if row.reference_shape else None,
         keyframes=tuple(row.keyframes),
+        audio_reference=row.audio_reference_tokens,
         has_mask=row.has_mask,
     )

@@ -23,10 +23,12 @@ Kind = Literal[
     "audio_prefix",
     "audio_suffix",
     "audio_inpaint",
+    "audio_reference",
 ]
+AUDIO_PARTS = ("audio_prefix", "audio_suffix", "audio_inpaint")
 EXCLUDED: tuple[frozenset[str], ...] = (
     frozenset({"first_frame", "prefix"}),
-    *(frozenset({"audio", f"audio_{part}"}) for part in ("prefix", "suffix", "inpaint")),
+    *(frozenset({"audio", part}) for part in AUDIO_PARTS),
 )
 """Kinds of which one has the other in it."""
 
@@ -37,7 +39,7 @@ class ConditionConfig(ConfigModel):
     kind: Kind = Field(
         description="Part that is kept: `first_frame`, `prefix`, `suffix`, `keyframe` (the `datasets[].keyframes`), "
         "`outpaint` (a region), `inpaint` (all but a region), `reference`, `audio`, `audio_prefix`, `audio_suffix`, "
-        "`audio_inpaint` (all but a span in the middle)."
+        "`audio_inpaint` (all but a span in the middle), or what is followed: `audio_reference`."
     )
     strength: float = Field(
         default=1.0, gt=0, le=1, description="Strength. 1: unchanged. Below, the model may change it."
@@ -58,7 +60,7 @@ class ConditionConfig(ConfigModel):
     @model_validator(mode="after")
     def _agrees(self) -> "ConditionConfig":
         check_region(self.region, "region")
-        takes = {"latent_frames": ("prefix", "suffix"), "region": ("outpaint", "inpaint"), "seconds": ("audio_",)}
+        takes = {"latent_frames": ("prefix", "suffix"), "region": ("outpaint", "inpaint"), "seconds": AUDIO_PARTS}
         for name, kinds in takes.items():
             if getattr(self, name) != type(self).model_fields[name].default and not self.kind.startswith(kinds):
                 raise ValueError(f"{name} has no effect on {self.kind}; leave it out")
@@ -69,7 +71,7 @@ class ConditionConfig(ConfigModel):
     def condition(self) -> Condition:
         """The same as training has it."""
         frames = 1 if self.kind == "first_frame" else self.latent_frames
-        if self.kind.startswith("audio_"):
+        if self.kind in AUDIO_PARTS:
             frames = audio_latent_frames(self.seconds)
         region = self.region if self.kind in ("outpaint", "inpaint") else None
         return Condition(self.kind, self.strength, frames, region, start=0.5)
@@ -141,7 +143,7 @@ def described(conditions: Sequence[Condition]) -> str:
     """Return these conditions in a few words."""
 
     def words(one: Condition) -> str:
-        more = [f"{one.frames} latent frames"] if one.kind in ("prefix", "suffix") or "audio_" in one.kind else []
+        more = [f"{one.frames} latent frames"] if one.kind in ("prefix", "suffix", *AUDIO_PARTS) else []
         more += [f"region {','.join(f'{edge:g}' for edge in one.region)}"] if one.region else []
         more += [f"strength {one.strength:g}"] if one.strength != 1 else []
         return one.kind + (f" ({', '.join(more)})" if more else "")

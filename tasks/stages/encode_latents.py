@@ -171,6 +171,7 @@ def _row(clip: Clip, entry: Entry, run: StageRun[EncodeLatentsConfig]) -> Latent
         video_shape=entry.info["video_shape"],
         reference_shape=entry.info.get("reference_shape", []),
         has_mask=clip.mask_key is not None,
+        audio_reference_tokens=entry.info.get("audio_reference_tokens", 0),
         keyframes=clip.keyframes,
         audio_tokens=entry.info["audio_tokens"] if clip.has_sound else 0,
         has_audio_loss=clip.audio in ("voiced", "other") or (clip.audio == "silent" and _learns_silence(clip, run)),

@@ -259,11 +259,13 @@ def named(clip: Clip, row: Media, spec: DatasetSpec) -> Clip:
             "repeats": spec.repeats,
             "mask_key": row.mask_key,
             "mask_path": row.mask_path,
+            "audio_reference_key": row.audio_reference_key,
+            "audio_reference_path": row.audio_reference_path,
             **_reference_of(row, spec),
             "keyframes": _keyframes_of(clip, spec),
         }
     )
-    if made.mask_key is None and made.reference is None and not made.keyframes:
+    if not (made.mask_key or made.reference or made.keyframes or made.audio_reference_key):
         return made
     return made.model_copy(update={"clip_key": keyed(made)})
 
@@ -309,7 +311,8 @@ def files_beside(source: Source, info: MediaInfo, store: ItemStore, run: StageRu
         MediaError: NO_SOUND, BAD_MASK, NO_REFERENCE or BAD_REFERENCE, one is missing, ambiguous or not what it should
             be; or it cannot be read.
     """
-    return _audio(source, info, store, run) | _mask(source, info, store, run) | _reference(source, info, store, run)
+    beside = (_audio, _mask, _reference, _audio_reference)
+    return {name: value for look in beside for name, value in look(source, info, store, run).items()}
 
 
 def _audio(source: Source, info: MediaInfo, store: ItemStore, run: StageRun[Any]) -> dict[str, str]:
@@ -341,6 +344,31 @@ def _audio(source: Source, info: MediaInfo, store: ItemStore, run: StageRun[Any]
 
     store.get_or_compute(text_digest("sound", digest, run.version), look)
     return {"sound_key": digest, "sound_path": str(path)}
+
+
+def _audio_reference(source: Source, _: MediaInfo, store: ItemStore, run: StageRun[Any]) -> dict[str, str]:
+    """The columns of the row that are about the audio that this file's audio follows; nothing where there is none.
+
+    Raises:
+        MediaError: BAD_REFERENCE, there are several, or there is no audio in it; or it cannot be read.
+    """
+    if not source.audio_references:
+        return {}
+    if len(source.audio_references) > 1:
+        names = ", ".join(one.path.name for one in source.audio_references)
+        raise MediaError(
+            QuarantineReason.BAD_REFERENCE, f"{source.relpath} has several audio references, {names}; keep one of them"
+        )
+    ((path, digest),) = source.audio_references
+    file = _readable(source.audio_references[0])
+
+    def look() -> dict[str, bool]:
+        if not read_file(run, "probing audio files", file, has_sound, path, is_doubtful=operator.not_):
+            raise MediaError(QuarantineReason.BAD_REFERENCE, f"{path} holds no audio; put an audio file there")
+        return {"has_sound": True}
+
+    store.get_or_compute(text_digest("audio reference", digest, run.version), look)
+    return {"audio_reference_key": digest, "audio_reference_path": str(path)}
 
 
 def _mask(source: Source, info: MediaInfo, store: ItemStore, run: StageRun[Any]) -> dict[str, str]:

@@ -231,7 +231,7 @@ def _settings(spec: DatasetSpec, fields: set[str]) -> dict[str, Any]:
     extra = {"minimum_image_size"} if spec.minimum_image_size else set()
     extra |= {"dataset_type"} if spec.dataset_type != "video" else set()
     fields = {name for name in fields if name not in USES or getattr(spec, name) != USES[name]}
-    hidden = {"audio": {"audio_dir", "missing_audio", "silence"}}
+    hidden = {"audio": {"audio_dir", "missing_audio", "silence", "reference_dir"}}
     return spec.model_dump(mode="json", include=fields | extra, exclude=hidden, by_alias=True)
 
 

@@ -338,7 +338,8 @@ def _check_conditions(config: TrainSettings, shared: Shared) -> None:
         "keyframe_probability": ("keyframes", config.keyframe_probability),
     }
     for name, (field, asked) in wanted.items():
-        if asked and not any(getattr(dataset, field) for dataset in shared.datasets):
+        heard = field == "reference" and any(dataset.audio.reference_dir for dataset in shared.datasets)
+        if asked and not heard and not any(getattr(dataset, field) for dataset in shared.datasets):
             raise ConfigError(
                 f"train_lora.{name} is {getattr(config, name)} and no dataset has a {field.partition('_')[0]}; set "
                 f"datasets[].{field} or leave it out"

@@ -1,5 +1,6 @@
 """Several conditions at once: keyframes and references with fewer frames in the data, in training and in renders."""
 
+import wave
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,25 @@ CONDITIONS: dict[str, Any] = {
 COMPOSED: list[dict[str, Any]] = [
     {"conditions": ["first_frame", {"kind": "suffix", "latent_frames": 1}]},
     {"conditions": ["reference", "keyframe", {"kind": "first_frame", "strength": 0.5}]},
+    {"conditions": ["audio_reference", {"kind": "audio_suffix", "seconds": 0.2}]},
     {"conditions": [{"kind": "outpaint", "region": [0.5, 0, 1, 1]}, {"kind": "audio_prefix", "seconds": 0.2}]},
 ]
+
+
+NAMES = (
+    "first_frame + suffix (1 latent frames)",
+    "reference + keyframe + first_frame (strength 0.5)",
+    "audio_reference + audio_suffix (5 latent frames)",
+    "outpaint (region 0.5,0,1,1) + audio_prefix (5 latent frames)",
+)
+
+
+def write_voice(path: Path, frequency: int) -> None:
+    """A second of a tone."""
+    times = np.arange(16_000) / 16_000
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16_000, len(times), "NONE", ""))
+        file.writeframes((8000 * np.sin(2 * np.pi * frequency * times)).astype("<i2").tobytes())
 
 
 @pytest.fixture
@@ -56,7 +74,11 @@ def long(own: Bench) -> Bench:
     """With footage of 20 frames a file, which hold one clip of 17."""
     for scene in SCENES:
         write_clip(own.footage, f"{scene}.mp4", scene, num_frames=20)
-    return own.set(**CONDITIONS)
+    voices = own.footage.parent / "voices"
+    voices.mkdir()
+    for number, scene in enumerate(SCENES):
+        write_voice(voices / f"{scene}.wav", frequency=200 + 50 * number)
+    return own.set(**CONDITIONS, datasets__0__audio={"reference_dir": str(voices)})
 
 
 def test_conditions_are_trained_and_rendered_together(long: Bench) -> None:
@@ -76,19 +98,19 @@ def test_conditions_are_trained_and_rendered_together(long: Bench) -> None:
     assert samples[0].values["digest"] != samples[1].values["digest"]
 
     rows = {row.conditions: row for row in results["render_validation"].manifest}
-    assert set(rows) == {
-        "first_frame + suffix (1 latent frames)",
-        "reference + keyframe + first_frame (strength 0.5)",
-        "outpaint (region 0.5,0,1,1) + audio_prefix (5 latent frames)",
-    }
+    assert rows.keys() == set(NAMES)
     source = StoreSource(latents, [], asked.workspace)
-    both, followed, outpainted = (
+    both, followed, voiced, outpainted = (
         (load_latents((asked.workspace / row.file).with_suffix(".safetensors")), source.load(str(row.clip_id)), row)
-        for row in rows.values()
+        for row in (rows[name] for name in NAMES)
     )
     made, given, _ = both
     assert torch.equal(made.video[:, [0, 2]], given["video"].float()[:, [0, 2]])
     assert not torch.allclose(made.video[:, 1], given["video"].float()[:, 1], atol=1e-2)
+    made, given, _ = voiced
+    assert given["audio_reference"].shape == given["audio"].shape == made.audio.shape
+    assert not torch.allclose(given["audio_reference"], given["audio"], atol=1e-2)
+    assert torch.equal(made.audio[-5:], given["audio"][-5:])
     made, given, _ = outpainted
     assert torch.equal(made.video[..., 1], given["video"].float()[..., 1])
     assert torch.equal(made.audio[:5], given["audio"][:5])

@@ -59,7 +59,7 @@ def decoded_clips(
         whole: WholeClip = read_unchanged(clip_files(clip), run.memo, apart)
         reference = None if whole.reference is None else torch.from_numpy(whole.reference)
         beside = _tensor(whole.sound), _tensor(whole.weights), reference, tuple(clip.keyframes)
-        return Decoded(key, torch.from_numpy(whole.frames), *beside)
+        return Decoded(key, torch.from_numpy(whole.frames), *beside, _tensor(whole.audio_reference))
 
     window = Window(workers, config.decode_ahead_mib * MIB)
     ahead = run_ahead(
@@ -138,7 +138,9 @@ def info(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     return {
         "video_shape": list(tensors["video"].shape),
         "audio_tokens": tensors["audio"].shape[0] if "audio" in tensors else 0,
-    } | ({"reference_shape": list(tensors["reference"].shape)} if "reference" in tensors else {})
+        **({"reference_shape": list(tensors["reference"].shape)} if "reference" in tensors else {}),
+        **({"audio_reference_tokens": len(tensors["audio_reference"])} if "audio_reference" in tensors else {}),
+    }
 
 
 def is_finite(tensors: Mapping[str, Tensor]) -> bool:
@@ -201,7 +203,7 @@ def with_other_audio_rows(
     reader, channels = ShardReader(run.workspace.root), int(checkpoint.arguments("video_vae")["latent_channels"])
     for key, clip, entry in clips:
         try:
-            sound, mask = read_file(run, "decoding audio", clip_files(clip), beside_images, clip)
+            sound, mask, followed = read_file(run, "decoding audio", clip_files(clip), beside_images, clip)
         except MediaError as error:
             refused[key] = error
             continue
@@ -211,8 +213,9 @@ def with_other_audio_rows(
         else:
             before = reader.read(run.workspace.relative(entry.shard), entry.offset, entry.size, entry.sha256)
             made = {name: before[name].clone() for name in ("video", "reference", "keyframes") if name in before}
-        if sound is not None:
-            made["audio"] = encode_audio(audio_vae, torch.from_numpy(sound).to(device), mel).float().cpu()
+        for name, samples in (("audio", sound), ("audio_reference", followed)):
+            if samples is not None:
+                made[name] = encode_audio(audio_vae, torch.from_numpy(samples).to(device), mel).float().cpu()
         if mask is not None:
             made["mask"] = torch.from_numpy(mask)
         yield key, made

@@ -49,6 +49,8 @@ class Source:
     """Those of its `mask_dir`; one at most is wanted."""
     references: tuple[FileBeside, ...] = ()
     """Those of its `reference_dir`; one is wanted, if there is such a folder."""
+    audio_references: tuple[FileBeside, ...] = ()
+    """Those of its `audio.reference_dir`; one at most is wanted."""
 
 
 class Found(NamedTuple):
@@ -60,6 +62,7 @@ class Found(NamedTuple):
     """By the name of the video."""
     masks: dict[str, list[Path]]
     references: dict[str, list[Path]]
+    audio_references: dict[str, list[Path]]
 
 
 def find_files(dataset: DatasetSpec) -> Found:
@@ -99,7 +102,8 @@ def find_files(dataset: DatasetSpec) -> Found:
     )
     paired = reference_folder(dataset)
     references = {} if paired is None else find_references(paired, beside=paired == root, left_out=is_own_folder)
-    return Found(found, sounds, masks, references)
+    heard = dataset.audio.reference_dir
+    return Found(found, sounds, masks, references, {} if heard is None else find_audios(heard, is_own_folder))
 
 
 def reference_folder(dataset: DatasetSpec) -> Path | None:
@@ -126,7 +130,7 @@ def find_sources(dataset: DatasetSpec, memo: DigestMemo) -> Iterator[Source]:
         DataError: as for `find_files`.
     """
     root = dataset.instance_data_dir
-    found, sounds, masks, references = find_files(dataset)
+    found, sounds, masks, references, audio_references = find_files(dataset)
     for path in found:
         relpath = path.relative_to(root)
         name = relpath.with_suffix("").as_posix()
@@ -142,6 +146,7 @@ def find_sources(dataset: DatasetSpec, memo: DigestMemo) -> Iterator[Source]:
             sounds=tuple(FileBeside(one, _digest(one, memo)) for one in sounds.get(name, ())),
             masks=tuple(FileBeside(one, _digest(one, memo)) for one in masks.get(name, ())),
             references=tuple(FileBeside(one, _digest(one, memo)) for one in references.get(name, ())),
+            audio_references=tuple(FileBeside(one, _digest(one, memo)) for one in audio_references.get(name, ())),
         )
 
 
@@ -150,6 +155,7 @@ def folders_of(dataset: DatasetSpec) -> dict[str, Path]:
     named = {
         "instance_data_dir": dataset.instance_data_dir,
         "audio.audio_dir": dataset.audio.audio_dir,
+        "audio.reference_dir": dataset.audio.reference_dir,
         "mask_dir": dataset.mask_dir,
         "reference.reference_dir": reference_folder(dataset),
     }
@@ -174,9 +180,11 @@ def ignored_files(dataset: DatasetSpec) -> dict[str, list[Path]]:
     known = set(_all_media(dataset))
     if dataset.caption_strategy == "textfile":
         known |= {caption_file(path) for path in known}
-    sounds, masks = dataset.audio.audio_dir, dataset.mask_dir
-    if sounds is not None and sounds.is_dir():
-        known |= {path for paths in find_audios(sounds, is_own_folder).values() for path in paths}
+    masks = dataset.mask_dir
+    for heard in (dataset.audio.audio_dir, dataset.audio.reference_dir):
+        if heard is None or not heard.is_dir():
+            continue
+        known |= {path for paths in find_audios(heard, is_own_folder).values() for path in paths}
     if masks is not None and masks.is_dir():
         found = find_masks(masks, beside=masks == root, left_out=is_own_folder)
         known |= {path for paths in found.values() for path in paths}
@@ -196,6 +204,7 @@ def footage_digests(dataset: DatasetSpec, memo: DigestMemo) -> dict[str, Any]:
         parts |= {f"sound {one.path.name}": one.digest for one in source.sounds}
         parts |= {f"mask {one.path.name}": one.digest for one in source.masks}
         parts |= {f"reference {one.path.name}": one.digest for one in source.references}
+        parts |= {f"audio reference {one.path.name}": one.digest for one in source.audio_references}
         files[source.relpath] = parts
     return {"folders": {option: str(folder) for option, folder in folders_of(dataset).items()}, "files": files}
 
@@ -203,6 +212,9 @@ def footage_digests(dataset: DatasetSpec, memo: DigestMemo) -> dict[str, Any]:
 def _is_beside(path: Path, dataset: DatasetSpec) -> bool:
     """True if a video in the footage's folder is a mask or a reference of another."""
     folders = {MASK_ENDING: dataset.mask_dir, REFERENCE_ENDING: reference_folder(dataset)}
+    heard = dataset.audio.reference_dir
+    if heard is not None and heard != dataset.instance_data_dir and path.is_relative_to(heard):
+        return True
     return any(
         folder is not None
         and path.is_relative_to(folder)

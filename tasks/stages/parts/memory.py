@@ -215,6 +215,7 @@ def _reference_tokens(row: Clip | Latent) -> int:
     """Of the reference and the keyframes that a clip has; 0 without."""
     if isinstance(row, Latent):
         reference = math.prod(row.reference_shape[1:]) if row.reference_shape else 0
+        reference += row.audio_reference_tokens  # a little too much: they are narrower than a video's
         return reference + (len(row.keyframes) * math.prod(row.video_shape[2:]) if row.keyframes else 0)
     keyframes = len(row.keyframes) * PixelShape(1, row.height, row.width).latent().tokens if row.keyframes else 0
     if row.reference is None:

@@ -15,7 +15,7 @@ from ltx_core.conditioning.kinds import (
     inside,
     outside,
 )
-from ltx_core.conditioning.reference import Reference
+from ltx_core.conditioning.reference import AudioReference, Reference
 from ltx_core.sampling.request import RenderRequest
 from ltx_core.shapes import AUDIO_LATENT_SECONDS
 from ltx_core.training.conditions import audio_times
@@ -59,6 +59,8 @@ def _of_audio(part: Given, request: RenderRequest, tokens: Tensor) -> Conditioni
     (condition,) = part.conditions
     if condition.kind == "audio":
         return Sound(tokens)
+    if condition.kind == "audio_reference":
+        return AudioReference(tokens, condition.strength)
     count, whole = request.audio_tokens, torch.zeros(request.audio_tokens, tokens.shape[1])
     if condition.kind == "audio_suffix":
         whole[max(count - len(tokens), 0) :] = tokens[-count:]

@@ -63,7 +63,7 @@ class Given:
         return audio_file(self.clip) if self.clip else self.file
 
     @property
-    def sound_start(self) -> float:
+    def audio_start(self) -> float:
         """Where in that file the audio begins, in seconds."""
         return next((part.start_seconds for part in self.parts if part.has("audio")), self.start_seconds)
 
@@ -118,6 +118,7 @@ def _can_have(clip: Clip, latent: Latent, conditions: Sequence[Condition]) -> bo
         leave_something(conditions, LatentShape(*latent.video_shape[1:]))
         and ("keyframe" not in kinds or bool(latent.keyframes))
         and ("reference" not in kinds or bool(latent.reference_shape))
+        and ("audio_reference" not in kinds or bool(latent.audio_reference_tokens))
         and (not any(kind.startswith("audio") for kind in kinds) or (latent.has_audio_loss and clip.audio != "silent"))
     )
 

@@ -429,7 +429,7 @@ def _given_audio(given: Given, seconds: float, run: StageRun[RenderValidationCon
     """
     path, clip = given.sound, given.clip
     assert path is not None
-    read = partial(decode_sound, path, given.sound_start, seconds, rate=SOURCE_RATE)
+    read = partial(decode_sound, path, given.audio_start, seconds, rate=SOURCE_RATE)
     sound = read() if clip is None else read_unchanged({path: clip.sound_key or clip.media_key}, run.memo, read)
     run.memo.check(path)
     if sound is None:
