@@ -14,6 +14,7 @@ that sees the future. The peak is the largest layer, plus what is carried, plus 
 convolution may copy what it takes and makes into a layout of its own: p + m more.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
@@ -305,14 +306,14 @@ def least_diffused(arguments: Mapping[str, Any]) -> LatentShape:
 
 
 def diffusion_bytes(arguments: Mapping[str, Any], shape: PixelShape, item_bytes: int) -> int:
-    """The peak of a diffusion decoder beyond its weights: the last stage on the largest tile, with the pixels that are
-    done beside it."""
-    padded = map(max, shape, least_diffused(arguments).pixels())
-    frames, height, width = map(min, padded, DIFFUSION_TILE)
-    places = frames * height * width // arguments["patch_size"] ** 2
-    channels = arguments["decoder_stage_channels"][-1]
+    """The peak of a diffusion decoder beyond its weights: the last stage on the largest tile, beside the features of the
+    whole clip that tiles are cut from and the pixels that are done."""
+    padded = [max(*edges) for edges in zip(shape, least_diffused(arguments).pixels(), strict=True)]
+    area, (features, channels) = int(arguments["patch_size"]) ** 2, arguments["decoder_stage_channels"][-2:]
+    places = math.prod(min(*edges) for edges in zip(padded, DIFFUSION_TILE, strict=True)) // area
     work = places * channels * (DIFFUSION_WIDTHS * item_bytes + ROTATION_BYTES)
-    return work + _values(shape) * (2 * FLOAT32_BYTES + item_bytes)
+    cells = math.prod(padded) // (area * math.prod(arguments["decoder_upsample_strides"][-1]))
+    return work + cells * features * item_bytes + _values(shape) * (2 * FLOAT32_BYTES + item_bytes)
 
 
 def _tile(shape: PixelShape, memory: VaeMemory) -> PixelShape:

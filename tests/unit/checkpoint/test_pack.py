@@ -18,6 +18,7 @@ from ltx_core.errors import CheckpointError, ConfigError
 from ltx_core.hub.repository import path_or_repository
 from ltx_core.io.digest import DigestMemo
 from ltx_core.text.gemma import load_text_projection
+from tests.upsampler import write_upsampler
 
 pytestmark = pytest.mark.whole
 
@@ -81,8 +82,9 @@ def test_two_transformers_need_a_flavour(pack: Path) -> None:
     assert {tensor.path.name for tensor in stored.values()} == {"ltx-2.5-22b-distilled-transformer-bf16.safetensors"}
 
 
-def test_a_lora_beside_does_not_matter(pack: Path) -> None:
+def test_a_lora_and_an_upscaler_beside_do_not_matter(pack: Path) -> None:
     save_file({"diffusion_model.a.lora_A.weight": torch.zeros(1, 1)}, pack / "lora.safetensors")
+    write_upsampler(pack / "ltx-2.5-latent-spatial-upscaler-x2-bf16-1.0.safetensors", 8)
     assert opened(pack).generation == "2.5"
 
 
