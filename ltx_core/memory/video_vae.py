@@ -306,7 +306,7 @@ def least_diffused(arguments: Mapping[str, Any]) -> LatentShape:
 
 
 def diffusion_bytes(arguments: Mapping[str, Any], shape: PixelShape, item_bytes: int) -> int:
-    """The peak of a diffusion decoder beyond its weights: the last stage on the largest tile, beside the features of the
+    """The peak of a diffusion decoder beyond its weights: the last stage on the largest tile, beside features of the
     whole clip that tiles are cut from and the pixels that are done."""
     padded = [max(*edges) for edges in zip(shape, least_diffused(arguments).pixels(), strict=True)]
     area, (features, channels) = int(arguments["patch_size"]) ** 2, arguments["decoder_stage_channels"][-2:]
