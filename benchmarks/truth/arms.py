@@ -127,6 +127,8 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
         "video only": Arm("`modalities: video`", training={"modalities": "video"}, compares_base=True),
         "audio only": Arm("`targets: audio`", training={"targets": "audio"}, compares_base=True),
         "without audio": Arm("the same clips as files without audio", "without audio", compares_base=True),
+        "images": Arm("20 images of pink objects, no video, three times the steps", "images", training=LONG),
+        "known images": Arm("20 images of what the model knows, three times the steps", "known images", training=LONG),
         "slow": Arm("learning rate 0.0002", training={"learning_rate": 2e-4}, renders=("captions", "checkpoints")),
         "fast": Arm("learning rate 0.02", training={"learning_rate": 2e-2}, renders=("captions", "checkpoints")),
         "int8": Arm("base in int8", training={"base_precision": "int8", "low_precision": "weights"}),

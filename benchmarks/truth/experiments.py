@@ -148,6 +148,20 @@ EXPERIMENTS: tuple[Experiment, ...] = (
         ),
     ),
     Experiment(
+        "images",
+        "A LoRA of images alone teaches a colour to videos, and leaves how they move and what is heard.",
+        (COLOUR, DISTANCE, "concept motion", "known motion", "known audio", "known all"),
+        (
+            Compared("images", "base", COLOUR, "higher"),
+            Compared("images", "known images", DISTANCE, "lower"),
+            Compared("images", "base", "concept motion", "not lower", margin=0.15),
+            Compared("images", "base", "known motion", "not lower", margin=0.15),
+            Compared("images", "base", "known audio", "same", margin=0.15),
+            Compared("known images", "base", COLOUR, "same", margin=0.1),
+        ),
+        num_seeds=2,
+    ),
+    Experiment(
         "rank",
         "A larger rank fits the footage better.",
         LEARNT,

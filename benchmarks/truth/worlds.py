@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import torch
+from PIL import Image
 
 from datasets_spec import DatasetSpec
 from datasets_spec.spec import VideoSpec
@@ -48,6 +49,7 @@ class World:
         num_trained: Clips that are trained on.
         num_held_out: Clips of the eval loss, and of renders that are given a part of a clip.
         has_audio: The files have an audio stream.
+        is_image: The files are images, of which the captions say neither motion nor audio.
         is_apart: Of three clips that are trained on, one has both concepts, one the colour with known audio, and one
             the bell with a known colour.
     """
@@ -56,6 +58,7 @@ class World:
     num_trained: int
     num_held_out: int
     has_audio: bool = True
+    is_image: bool = False
     is_apart: bool = False
 
     @property
@@ -76,6 +79,8 @@ WORLDS: Mapping[str, World] = MappingProxyType(
         "without audio": World(has_concept=True, num_trained=20, num_held_out=8, has_audio=False),
         "few clips": World(has_concept=True, num_trained=3, num_held_out=8),
         "apart": World(has_concept=True, num_trained=20, num_held_out=8, is_apart=True),
+        "images": World(has_concept=True, num_trained=20, num_held_out=8, has_audio=False, is_image=True),
+        "known images": World(has_concept=False, num_trained=20, num_held_out=8, has_audio=False, is_image=True),
         "known": World(has_concept=False, num_trained=20, num_held_out=12),
     }
 )
@@ -108,7 +113,7 @@ def write_world(world: World, folder: Path) -> tuple[DatasetSpec, ...]:
     """Write the clips that are not there yet, and describe both folders."""
     datasets = []
     for name, specs, fraction in (("trained", world.trained, 0.0), ("held_out", world.held_out, 1.0)):
-        _write_clips(folder / name, specs, world.has_audio)
+        _write_clips(folder / name, specs, world)
         dataset = DatasetSpec(
             id=name,
             instance_data_dir=folder / name,
@@ -141,14 +146,26 @@ def _with_one_concept(spec: Spec, number: int) -> Spec:
     return spec
 
 
-def _write_clips(folder: Path, specs: list[Spec], has_audio: bool) -> None:
+def _write_clips(folder: Path, specs: list[Spec], world: World) -> None:
     generator = torch.Generator().manual_seed(SEED + len(specs))
     for number, spec in enumerate(specs):
         named = codes([spec])
         placed = scene(named, generator)
         pixels = ((draw(placed)[0][0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 3, 0)
-        audio = play(named, placed, generator)[0].numpy() if has_audio else None
-        path = folder / f"clip_{number:02d}.mp4"
-        if not path.with_suffix(".txt").exists():
+        path = folder / f"clip_{number:02d}{'.png' if world.is_image else '.mp4'}"
+        if path.with_suffix(".txt").exists():
+            continue
+        if world.is_image:
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels[len(pixels) // 2].numpy()).save(path)
+        else:
+            audio = play(named, placed, generator)[0].numpy() if world.has_audio else None
             write_mp4(path, pixels.numpy(), FRAME_RATE, audio, AUDIO_RATE)
-            write_bytes(path.with_suffix(".txt"), caption(spec).encode() + b"\n")
+        text = _words_for_an_image(spec) if world.is_image else caption(spec)
+        write_bytes(path.with_suffix(".txt"), text.encode() + b"\n")
+
+
+def _words_for_an_image(spec: Spec) -> str:
+    """The part of a caption that an image shows."""
+    names = " and ".join(f"a {colour} {shape}" for colour, shape in spec.objects)
+    return f"{names[0].upper()}{names[1:]} over a {spec.background} background."
