@@ -159,7 +159,6 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             Compared("images", "base", "known audio", "same", margin=0.15),
             Compared("known images", "base", COLOUR, "same", margin=0.1),
         ),
-        num_seeds=2,
     ),
     Experiment(
         "rank",

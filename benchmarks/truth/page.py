@@ -101,7 +101,11 @@ def _settings(results: Results) -> list[str]:
         return ["No results are there yet.", ""]
     dates = sorted({str(result["date"]) for result in results.values()})
     devices = Counter(str(result["device"]) for result in results.values())
-    versions = next(iter(results.values()))["versions"]
+    versions: dict[str, set[str]] = {}
+    for result in results.values():
+        for name, number in result["versions"].items():
+            versions.setdefault(name, set()).add(number)
+    used = ", ".join(f"{name} {' or '.join(sorted(found))}" for name, found in versions.items())
     core_minutes = sum(float(result["cpu_seconds"]) for result in results.values()) / 60
     trainings = sum(name != "base" and not ARMS[name].is_base for name, _ in results)
     world = WORLDS["pink bell"]
@@ -111,7 +115,7 @@ def _settings(results: Results) -> list[str]:
         f"{trainings} trainings and {len(results) - trainings} sets of renders of the base, of "
         f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}, on "
         f"{', '.join(f'{device} ({count})' for device, count in devices.items())}, {core_minutes:.0f} core minutes in "
-        f"all; {', '.join(f'{name} {number}' for name, number in versions.items())}.",
+        f"all; {used}.",
         "",
         f"If a table says nothing else, a training takes {STEPS} steps of batch {TRAINING['batch_size']} at a learning "
         f"rate of {TRAINING['learning_rate']:g} (cosine) on {world.num_trained} clips of pink objects while a bell "
