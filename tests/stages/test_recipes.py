@@ -23,6 +23,7 @@ STREAMS = {
     "voice": {"audio", "cross"},
     "foley": {"audio", "cross"},
     "control": {"video"},
+    "between": {"video"},
 }
 
 
@@ -32,8 +33,9 @@ def test_a_recipe_trains(own: Bench, page: Path) -> None:
     recipe = yaml.safe_load(block)
     settings = recipe["train_lora"] | TOO_LARGE
     bench = own.set(**{f"train_lora__{name}": value for name, value in settings.items()})
-    if "reference" in recipe["datasets"][0]:
-        bench = bench.set(datasets__0__reference=recipe["datasets"][0]["reference"])
+    for name in ("reference", "keyframes"):
+        if name in recipe["datasets"][0]:
+            bench = bench.set(**{f"datasets__0__{name}": recipe["datasets"][0][name]})
     final = next(iter(bench.run("train_lora")["train_lora"].manifest))
     tensors, _ = read_tensors(bench.workspace / final.file)
     layers = {strip_prefix(name.split(".lora_")[0]) for name in tensors}
