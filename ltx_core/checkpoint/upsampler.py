@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ltx_core.checkpoint.model import Model
 from ltx_core.checkpoint.stored import Weight, grouped, tensors_of
 from ltx_core.errors import CheckpointError
 
@@ -20,15 +21,21 @@ GROUPS = 32
 """Of the group norms; widths are multiples of it."""
 
 
-def open_upsampler(path: Path) -> dict[str, Weight]:
+def open_upsampler(path: Path, model: Model | None = None) -> dict[str, Weight]:
     """The weights of a spatial upsampler, by the names that they have in diffusers' LTX2LatentUpsamplerModel; their
-    values are not read.
+    values are not read. `model`: the one whose latents it is for.
 
     Raises:
-        CheckpointError: the file is none, or changes lengths or sizes otherwise than by doubling width and height.
+        CheckpointError: the file is none, or changes lengths or sizes otherwise than by doubling width and height, or
+            is for latents of another number of channels than the model's.
     """
     weights = grouped(tensors_of(path))
-    upsampler_arguments(path, weights)
+    channels = upsampler_arguments(path, weights)["in_channels"]
+    if model is not None and (own := model.shapes("video_vae")["latents_mean"][0]) != channels:
+        raise CheckpointError(
+            f"{path} upscales latents of {channels} channels and {model.path} has {own}; give the upscaler that was "
+            "published for this model"
+        )
     return weights
 
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from ltx_core.checkpoint.model import Model
 from ltx_core.checkpoint.read import filled_with, read_weights
 from ltx_core.checkpoint.upsampler import open_upsampler, upsampler_arguments
-from ltx_core.errors import CheckpointError
 
 STATISTICS = ("latents_mean", "latents_std")
 
@@ -44,16 +43,11 @@ def load_upsampler(path: Path, model: Model, *, device: str, dtype: torch.dtype)
     Raises:
         CheckpointError: the file is none, lacks tensors, or is for latents of another number of channels.
     """
-    weights = open_upsampler(path)
+    weights = open_upsampler(path, model)
     arguments = upsampler_arguments(path, weights)
     stored = model.weights("video_vae")
     found = read_weights({name: stored[name] for name in STATISTICS}, device=device, dtype=torch.float32)
     mean, std = (found[name].view(-1, 1, 1, 1) for name in STATISTICS)
-    if len(mean) != arguments["in_channels"]:
-        raise CheckpointError(
-            f"{path} upscales latents of {arguments['in_channels']} channels and {model.path} has {len(mean)}; give "
-            "the upscaler that was published for this model"
-        )
     scale = model.arguments("video_vae").get("scaling_factor", 1.0)
     module = filled_with(lambda: LTX2LatentUpsamplerModel(**arguments), weights, f"the upsampler {path}", device, dtype)
     return Upsampler(module, mean, std / scale)

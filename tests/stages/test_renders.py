@@ -324,6 +324,11 @@ def test_renders_in_two_stages(bench: Bench, tmp_path: Path) -> None:
     assert again.summary.figures["sampled"] == again.summary.num_in
     for before, after in zip(done.manifest, again.manifest, strict=True):
         assert not torch.equal(latents_of(asked, before), latents_of(other, after))
+    other_channels = {"upsampler": str(write_upsampler(tmp_path / "other.safetensors", channels + 1))}
+    unused = bench.set(**options, render_validation__upscaling=other_channels).but(workspace=tmp_path / "new")
+    with pytest.raises(CheckpointError, match="upscaler that was published for this model"):
+        unused.run("render_validation")
+    assert not (tmp_path / "new" / "stages").exists(), "it is told before anything runs"
     upsampler.rename(tmp_path / "moved.safetensors")
     with pytest.raises(CheckpointError, match=r"upscaler\.safetensors does not exist"):
         bench.set(**options, render_validation__upscaling=tuned).run("render_validation")

@@ -68,7 +68,8 @@ def prepare_adapters(config: RenderValidationConfig, shared: Shared, progress: P
     """
     if not config.adapters and config.upscaling is None:
         return config
-    shapes = open_model(shared.model).shapes("transformer")
+    model = open_model(shared.model)
+    shapes = model.shapes("transformer")
     layers = {name.removesuffix(".weight"): shape for name, shape in shapes.items() if name.endswith(".weight")}
 
     def prepared(adapter: AdapterConfig) -> AdapterConfig:
@@ -80,7 +81,7 @@ def prepare_adapters(config: RenderValidationConfig, shared: Shared, progress: P
     upscaling = config.upscaling
     if upscaling is not None:
         path = locate_adapter(upscaling.upsampler.place(), progress)
-        open_upsampler(path)
+        open_upsampler(path, model)
         update = {"upsampler": _pinned(upscaling.upsampler, path), "adapters": tuple(map(prepared, upscaling.adapters))}
         upscaling = upscaling.model_copy(update=update)
     return config.model_copy(update={"adapters": tuple(runs), "upscaling": upscaling})
