@@ -155,9 +155,15 @@ def test_every_option_has_a_case() -> None:
 
 def test_sound_of_another_dataset(project: Path) -> None:
     """In whatever order the entries stand; its channels win, and so does the link over `auto_split`."""
-    voices = {"id": "voices", "type": "local", "dataset_type": "audio", "instance_data_dir": "voices", "probability": 0}
-    videos = ENTRY | {"s2v_datasets": ["voices"], "audio": {"auto_split": False, "channels": 2}}
-    plain = ENTRY | {"id": "plain"}
+    voices: dict[str, Any] = {
+        "id": "voices",
+        "type": "local",
+        "dataset_type": "audio",
+        "instance_data_dir": "voices",
+        "probability": 0,
+    }
+    videos: dict[str, Any] = ENTRY | {"s2v_datasets": ["voices"], "audio": {"auto_split": False, "channels": 2}}
+    plain: dict[str, Any] = ENTRY | {"id": "plain"}
     for entries in ([voices, videos, plain], [videos, plain, voices | {"audio": {"channels": 1}}]):
         first, second = load(project, *entries).datasets
         assert first.audio.audio_dir == project / "config" / "voices"
