@@ -294,6 +294,8 @@ def _request(
     given: Given | None = None,
 ) -> RenderRequest:
     mode: Mode = given.mode if given else "t2v"
+    if mode == "v2a":  # the video is there already, at full size
+        shape = {**shape, "upscaling": None}
     return RenderRequest(
         prompt=prompt,
         negative_prompt=run.shared.prompts.negative,

@@ -290,7 +290,8 @@ class _Sampler:
         vouch(job.latents)
 
     def _sampled(self, job: RenderJob) -> SampledLatents:
-        source = self.halves if self.upsampler else self.source
+        in_half = self.upsampler is not None and job.request.mode != "v2a"  # which has one stage
+        source = self.halves if in_half else self.source
         return sample(
             self.transformer,
             self.prompts[job.request.prompt] if job.request.needs_negative else _alone(self.prompts, job),
