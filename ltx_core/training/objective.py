@@ -135,8 +135,9 @@ class Objective:
         }
 
 
-def _form(clip: SampleInfo) -> tuple[str, float, bool, LatentShape | None]:
-    return clip.bucket, clip.frame_rate, clip.has_sound, clip.reference
+def _form(clip: SampleInfo) -> tuple[str, float, bool, LatentShape | None, int, int]:
+    beside = clip.reference, clip.audio_reference, len(clip.keyframes)
+    return clip.bucket, clip.frame_rate, clip.has_sound, *beside
 
 
 def _stream(noisy: NoisyStream, context: Tensor) -> Stream:
