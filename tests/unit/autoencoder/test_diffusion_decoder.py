@@ -58,7 +58,7 @@ def test_its_encoder_is_the_other_ones_and_its_decoder_diffuses(packs: dict[str,
     model = open_model(packs["pack"])
     check_model(model)
     vae, other = load_video_vae(model, **FULL), load_video_vae(open_model(packs["conv"]), **FULL)
-    pixels = torch.rand(1, 3, 17, 64, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    pixels = torch.rand(1, 3, 17, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     latents = encode_pixels(vae, pixels)
     assert torch.equal(latents, encode_pixels(other, pixels))
     packs["decoder"].set_attn_processor(NeighbourhoodProcessor())  # which is that of FlexAttention, see above
@@ -68,8 +68,6 @@ def test_its_encoder_is_the_other_ones_and_its_decoder_diffuses(packs: dict[str,
     frames = decode_video(vae, latents[0], seed=5).permute(0, 3, 1, 2)
     assert float((frames.float() / 255 - wanted[0]).abs().max()) <= 1 / 255
     assert float(wanted.std()) > 0.05
-    again = decode_pixels(vae, latents)
-    assert again.equal(decode_pixels(vae, latents))
     assert not frames.equal(decode_video(vae, latents[0], seed=6).permute(0, 3, 1, 2))
 
 

@@ -22,18 +22,16 @@ from ltx_core.sampling.request import RenderRequest, Upscaling
 from ltx_core.sampling.sampler import Prompts, initial_state, refine, sample
 from ltx_core.sampling.upscaling import load_upsampler
 from ltx_core.shapes import LatentShape
-from ltx_core.tiny.model import write_checkpoint
 from tests.forwards import watched
+from tests.layouts import GOLDEN
 from tests.upsampler import write_upsampler
 
 Make = Callable[..., RenderRequest]
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("model") / "model.safetensors"
-    write_checkpoint(path, "2.3", 0)
-    return path
+@pytest.fixture
+def checkpoint() -> Path:
+    return GOLDEN / "2.3" / "checkpoint.safetensors"
 
 
 @pytest.mark.parametrize("rational", [True, False], ids=["of 2.0", "of 2.3"])
