@@ -41,6 +41,8 @@ UNSAID_SECONDS = 0.2
 """By which audio may end before its header says, which rounds and counts a codec's delay."""
 GUESSED_DURATION = frozenset({"mpeg", "mpegts", "mpegvideo", "h264", "hevc", "m4v", "dv"})
 """Containers that state no duration; ffmpeg's guess proves nothing."""
+GUESSED_AUDIO = GUESSED_DURATION | {"aac", "ac3", "dts", "eac3", "mp3"}
+"""The same of audio alone. An MP3 may state one, but which do cannot be told."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +142,8 @@ def probe_audio(path: Path) -> MediaInfo:
             raise truncated(path, "its audio stream has headers but no data")
         begin = first_frame_seconds(path) if has_video(container) else 0.0
         seconds = _end(track) - begin
-        stated = float(stream.duration * stream.time_base) if stream.duration else 0.0
+        is_stated = stream.duration and container.format.name not in GUESSED_AUDIO
+        stated = float(stream.duration * stream.time_base) if is_stated else 0.0
         first = min((stamp for stamp, _ in track.shown() if stamp is not None), default=0) * track.time_base
         if stated - (seconds + begin - float(first)) > max(UNSAID_SECONDS, 0.01 * stated):
             raise truncated(path, f"its headers speak of {stated:.2f} s, its data ends at {_end(track):.2f} s")
