@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from datasets_spec import Caption, Clip, Manifest, Quarantined, QuarantineReason
+from datasets_spec import Caption, Clip, DatasetSpec, Manifest, Quarantined, QuarantineReason
 from ltx_core.errors import CheckpointError, OutOfMemory
 from ltx_core.hub.repository import Repository, is_repository, path_or_repository
 from ltx_core.io.digest import text_digest
@@ -162,7 +162,7 @@ class CaptionClips(Stage[CaptionConfig, Caption]):
     def observe(self, run: StageRun[CaptionConfig]) -> Observed:
         """The model, how captions are made of texts, and the texts that people wrote."""
         texts, clips = CaptionTexts(run.workspace), _without(run)
-        how = {one.id: one.captions.model_dump(mode="json", exclude={"dropout"}) for one in run.shared.datasets}
+        how = {one.id: _captions(one) for one in run.shared.datasets}
         written = texts.persons([clip.clip_id for clip in clips if not clip.is_mirrored])
         files = {texts.name(clip_id): digest for clip_id, digest in written.items()}
         return {"model": _identity(run), "captions": how, "texts": {"files": files}}
@@ -181,12 +181,14 @@ class CaptionClips(Stage[CaptionConfig, Caption]):
 
     def memory(self, run: StageRun[CaptionConfig]) -> Sequence[str]:
         """Number of clips that the model is asked about, and the memory that it takes of the GPU."""
-        config, lines = run.config, []
+        config, lines = run.config, list[str]()
         if "split" in run.inputs:
             clips = [clip for clip in _without(run) if not clip.is_mirrored]
             written = CaptionTexts(run.workspace).persons([clip.clip_id for clip in clips])
-            people = f", {len(written)} of which people wrote" if written else ""
-            lines = [f"{len(clips)} clips have no caption beside their file{people}; the others are asked of the model"]
+            lines = [
+                f"{len(clips)} clips have no caption beside their file; people wrote {len(written)} of these captions, "
+                f"and the model writes {len(clips) - len(written)}"
+            ]
         gpu_gib = None if config.device == "cpu" else planned_card(run.shared.memory)
         if gpu_gib is not None and isinstance(place := _place(config), Path):
             estimate = _memory(open_captioner(place), config)
@@ -226,10 +228,7 @@ class CaptionClips(Stage[CaptionConfig, Caption]):
             num_out=len(rows),
             computed=sum(_original(row.clip_id) in fresh for row in rows),
             unit="clips",
-            figures={
-                "by_people": sum(row.author == "person" for row in rows),
-                "cut": sum(row.is_cut for row in rows),
-            },
+            figures={"by_people": sum(row.author == "person" for row in rows), "cut": sum(row.is_cut for row in rows)},
         )
 
 
@@ -248,6 +247,11 @@ class Found(NamedTuple):
 def _without(run: StageRun[CaptionConfig]) -> list[Clip]:
     """The clips that have no caption."""
     return [clip for clip in run.inputs["split"] if not clip.caption]
+
+
+def _captions(dataset: DatasetSpec) -> dict[str, Any]:
+    """The options by which captions are made of texts, for the key."""
+    return dataset.captions.model_dump(mode="json", exclude={"dropout"}, exclude_defaults=True, by_alias=True)
 
 
 def _original(clip_id: str) -> str:

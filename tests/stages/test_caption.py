@@ -3,6 +3,9 @@
 import json
 import os
 import signal
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +13,14 @@ import pytest
 
 from datasets_spec import Caption
 from flows.config import load_config
-from flows.plan import plan
+from flows.plan import as_configured, plan
 from flows.report.summary import summarise
 from flows.selection import select
 from ltx_core.errors import CheckpointError, ConfigError, DataError, OutOfMemory
+from tasks import stage_named
+from tasks.stages.render.given import held_out
 from tests.captioner import write_captioner
+from tests.loopback_hub import COMMIT, serving, settings
 from tests.stages.bench import NUM_OTHER_TEXTS, SCENES, Bench, Results, computed, copied, set_aside
 
 pytestmark = pytest.mark.whole
@@ -52,6 +58,16 @@ def test_a_clip_without_a_caption_gets_the_models(mine: Bench) -> None:
     assert len(list(results["embed_text"].manifest)) == len(SCENES) + NUM_OTHER_TEXTS
     told = summarise(mine.config, "run", list(results.values()), 1.0)
     assert {clip.clip_id: clip.caption for clip in told.clips or ()} == captions, "the report shows them"
+
+
+def test_renders_of_held_out_clips_are_asked_for_by_the_captions_that_they_have(mine: Bench) -> None:
+    bench = mine.set(datasets__0__eval_fraction=1.0)
+    results = bench.run()
+    inputs = {name: results[name].manifest for name in ("split", "encode_latents")}
+    run = replace(as_configured(stage_named("render_validation"), bench.config), inputs=inputs)
+    captions = {clip.clip_id: clip.caption for clip, _ in held_out(run, "i2v")}
+    assert captions == {row.clip_id: row.caption for row in inputs["encode_latents"]}
+    assert captions[f"set/{NAME}"] == rows_of(results)[0].caption != ""
 
 
 def test_what_a_person_writes_wins_and_is_never_overwritten(mine: Bench) -> None:
@@ -154,12 +170,49 @@ def test_the_plan_says_what_it_will_do(mine: Bench) -> None:
         config = mine.set(caption__prompt="Say it.", **options).config
         return next(one.memory for one in plan(config, select("caption", None, force=False)))
 
-    assert planned() == ("1 clips have no caption beside their file; the others are asked of the model",)
+    (line,) = planned()
+    assert line.endswith("people wrote 0 of these captions, and the model writes 1")
     card = {"memory__device": "auto", "memory__gpu_gib": 24}
     assert planned(**card)[1].startswith("24 GiB card: the model takes about 0.0 GiB; it fits")
     assert len(planned(caption__device="cpu", **card)) == 1
     with pytest.raises(OutOfMemory, match=r"take a smaller model.*or caption\.device: cpu"):
         planned(memory__device="auto", memory__gpu_gib=0.7)
+
+
+FETCH = """
+import json, sys
+from flows.config import load_config
+from flows.plan import as_configured, downloads, plan
+from flows.selection import select
+from tasks import stage_named
+config = load_config(json.loads(sys.argv[1]), json.loads(sys.argv[2]))
+only, stage = select("caption", None, force=False), stage_named("caption")
+pending = downloads(config, only)
+reasons = [one.why for one in plan(config, only, pending)]
+folder = stage.prepare(as_configured(stage, config)).model
+print(json.dumps([sorted(file.name for file in pending), reasons, folder, len(downloads(config, only))]))
+"""
+
+
+def test_a_model_of_the_hub_is_planned_with_its_files_and_fetched_once(mine: Bench, tmp_path: Path) -> None:
+    folder = write_captioner(tmp_path / "hub" / "ann" / "talker")
+    (folder / "pytorch_model.bin").write_bytes(b"not read")
+    (folder / "consolidated.safetensors").write_bytes(b"the same weights again")
+    options = {**mine.options, "caption.model": "ann/talker"}
+    with serving(tmp_path / "hub") as endpoint:
+        done = subprocess.run(
+            [sys.executable, "-c", FETCH, json.dumps(mine.values), json.dumps(options)],
+            env=settings(endpoint, tmp_path / "home"),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    pending, reasons, fetched, left = json.loads(done.stdout)
+    assert {"config.json", "chat_template.jinja", "model.safetensors", "tokenizer.json"} <= set(pending)
+    assert not {"pytorch_model.bin", "consolidated.safetensors"} & set(pending)
+    assert reasons == ["after the download"]
+    assert (Path(fetched).name, left) == (COMMIT, 0)
 
 
 def test_off_it_is_left_out(empty: Bench) -> None:

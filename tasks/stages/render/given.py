@@ -124,7 +124,8 @@ def _can_have(clip: Clip, latent: Latent, conditions: Sequence[Condition]) -> bo
 
 
 def held_out(run: StageRun[RenderValidationConfig], mode: Mode) -> list[tuple[Clip, Latent]]:
-    """Held-out clips that can condition a mode, by key."""
+    """Held-out clips that can condition a mode, by key; with the captions of their latents, which a model may have
+    written after the clips were cut."""
     clips: dict[str, Clip] = {clip.clip_id: clip for clip in run.inputs["split"]}
     rows: list[Latent] = [row for row in run.inputs["encode_latents"] if row.split == "eval" and row.has_video]
     if mode == "s2v":
@@ -136,7 +137,8 @@ def held_out(run: StageRun[RenderValidationConfig], mode: Mode) -> list[tuple[Cl
         rows = [row for row in rows if row.video_shape[1] > given]
     if mode == "reference":
         rows = [row for row in rows if row.reference_shape]
-    return [(clips[row.clip_id], row) for row in sorted(rows, key=lambda row: row.clip_key)]
+    rows.sort(key=lambda row: row.clip_key)
+    return [(clips[row.clip_id].model_copy(update={"caption": row.caption}), row) for row in rows]
 
 
 def _part(mode: Mode, config: RenderValidationConfig, memo: DigestMemo) -> tuple[str, ...]:
