@@ -108,6 +108,9 @@ def test_killed_between_two_clips_it_goes_on_with_the_next(mine: Bench) -> None:
     results = mine.run("caption")
     assert computed(results)["caption"] == 1
     assert len(rows_of(results)) == 4
+    together = mine.set(caption__batch_size=3).run("caption", force="caption")
+    assert computed(together)["caption"] == 4
+    assert rows_of(together) == rows_of(results), "in batches as one by one"
 
 
 def _killed_at_the_third_answer(bench: Bench) -> None:
