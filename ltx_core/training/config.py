@@ -266,7 +266,7 @@ class PlainSettings(ConditionSettings, AdapterSettings):
         return self
 
     @model_validator(mode="after")
-    def _optimizer_agrees(self) -> Self:
+    def _dora_agrees_with_the_optimizer(self) -> Self:
         if self.lycoris is not None and self.lycoris.dora_wd and self.optimizer == "adamw_bf16":
             raise ValueError(
                 "optimizer is 'adamw_bf16' with lycoris.dora_wd: bfloat16 would round the weights' lengths by more "

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from flows.config import RunConfig
 from flows.generated import generated_files, options
 from flows.prefect_run import as_task
+from ltx_core.training.config import TrainSettings
 from tasks import STAGES
 from tasks.runtime.shared import Shared
 from tasks.runtime.stage import Stage
@@ -103,6 +104,31 @@ def test_entrypoint_is_a_flow_of_that_name(deployment: dict[str, Any]) -> None:
     flow = getattr(module, attribute)
     assert flow.name == deployment["name"]
     assert flow.description
+
+
+def test_no_check_of_a_section_replaces_one_that_it_inherits() -> None:
+    """A method of the same name would: pydantic runs the last one alone."""
+    replaced = [
+        f"{kind.__name__}.{name}"
+        for kind in dict.fromkeys(_sections(RunConfig))
+        for name in _own_checks(kind)
+        if any(name in _own_checks(base) for base in kind.__mro__[1:])
+    ]
+    assert not replaced
+
+
+def test_the_search_finds_checks() -> None:
+    assert "_methods_agree" in _own_checks(TrainSettings)
+
+
+def _own_checks(kind: type) -> set[str]:
+    """Validators that a class itself has."""
+    return {name for name, value in vars(kind).items() if name in _all_checks(kind) and callable(value)}
+
+
+def _all_checks(kind: type) -> set[str]:
+    found = getattr(kind, "__pydantic_decorators__", None)
+    return set() if found is None else {*found.model_validators, *found.field_validators}
 
 
 def _sections(model: type[BaseModel]) -> list[type[BaseModel]]:
