@@ -39,11 +39,14 @@ LONG: Mapping[str, Any] = MappingProxyType(
 )
 NO_TRAINING: Mapping[str, Any] = MappingProxyType({"steps": 1, "warmup_steps": 0, "eval_interval": 1})
 """The stage that renders wants a LoRA; where only the base counts, it is one of a single step."""
-Renders = Literal["captions", "long", "checkpoints", "text", "first frame", "audio", "prefix", "region"]
+Renders = Literal["captions", "long", "checkpoints", "text", "first frame", "audio", "prefix", "region", "control"]
 """`captions`: of the concept and of what is known. `long`: of objects that stay still, three times as long.
 `checkpoints`: of the concept, by every checkpoint. All others: captions of held-out clips, without and with a part of
 the clip."""
 CONCEPT = "pink bell"
+CONTROLLED: Mapping[str, Any] = MappingProxyType(
+    {"steps": 2 * STEPS, "rank": 32, "eval_interval": 2 * STEPS, "checkpoint_interval": 2 * STEPS}
+)
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,14 @@ def _conditioned(part: Renders, says: str) -> Arm:
     return Arm(says, "known", NO_TRAINING, (part,), is_base=True)
 
 
+def _controlled(world: str, says: str) -> Arm:
+    return Arm(says, world, CONTROLLED, ("control",))
+
+
+def _untrained(world: str, says: str) -> Arm:
+    return Arm(says, world, NO_TRAINING, ("control",), is_base=True)
+
+
 ROLLOUT: Mapping[str, Any] = MappingProxyType(
     {"probability": 0.5, "max_sigma_offset": 0.3, "num_model_calls": 2, "ramp_steps": 0}
 )
@@ -144,6 +155,13 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
         "first frame": _conditioned("first frame", "caption and first frame"),
         "audio": _conditioned("audio", "caption and audio"),
         "prefix": _conditioned("prefix", "caption and the first 9 frames"),
+        "no controls": Arm("rank 32, twice the steps, without controls", "known", CONTROLLED, ("text",)),
+        "controls": _controlled("controls", "the same with an eighth of the pixels along each edge as a control"),
+        "untrained controls": _untrained("controls", "no LoRA, rendered by those"),
+        "edge controls": _controlled("edge controls", "the same with edges as controls"),
+        "untrained edge controls": _untrained("edge controls", "no LoRA, rendered by edges"),
+        "gray controls": _controlled("gray controls", "the same with frames in gray as controls"),
+        "untrained gray controls": _untrained("gray controls", "no LoRA, rendered by gray frames"),
         "region": _conditioned("region", "caption and all but the middle of the frames"),
     }
 )

@@ -83,6 +83,17 @@ class Experiment:
         return tuple(dict.fromkeys([*controls, *others]))
 
 
+def _of_controls(trained: str) -> tuple[Test, ...]:
+    """Where objects are, and whether captions are followed: against a LoRA without controls, and controls without a
+    LoRA."""
+    return (
+        Compared(trained, "no controls", "place error", "lower"),
+        Compared(trained, "no controls", "caption all", "not lower", margin=0.15),
+        Compared(trained, f"untrained {trained}", "place error", "lower"),
+        Compared(trained, f"untrained {trained}", "caption all", "higher"),
+    )
+
+
 COLOUR, AUDIO, DISTANCE = "concept colour", "concept audio", "concept colour distance"
 LEARNT = (COLOUR, AUDIO, DISTANCE, "eval loss")
 EXPERIMENTS: tuple[Experiment, ...] = (
@@ -159,6 +170,18 @@ EXPERIMENTS: tuple[Experiment, ...] = (
             Compared("images", "base", "known audio", "same", margin=0.15),
             Compared("known images", "base", COLOUR, "same", margin=0.1),
         ),
+    ),
+    Experiment(
+        "controls",
+        "An IC-LoRA learns to follow its control: objects are where the control has them, which no caption says.",
+        ("place error", "caption all", "caption colour", "first frame dB"),
+        (
+            *_of_controls("edge controls"),
+            *_of_controls("gray controls"),
+            *_of_controls("controls"),
+        ),
+        page="recipes/control.md",
+        num_seeds=2,
     ),
     Experiment(
         "rank",

@@ -32,6 +32,7 @@ OPTIONS: Mapping[Renders, str] = {
     "audio": "audio_to_video_clips",
     "prefix": "extend_clips",
     "region": "inpaint_clips",
+    "control": "reference_clips",
 }
 OFF = 1e-30
 """Strength of a LoRA that is to change nothing: added to a layer's output, it is lost in float32's rounding."""

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from datasets_spec import DatasetSpec
-from datasets_spec.spec import VideoSpec
+from datasets_spec.spec import Derived, ReferenceSpec, VideoSpec
 from ltx_core.io.atomic import write_bytes
 from ltx_core.media.mp4 import write_mp4
 from ltx_core.shapes import AUDIO_RATE
@@ -52,6 +52,7 @@ class World:
         is_image: The files are images, of which the captions say neither motion nor audio.
         is_apart: Of three clips that are trained on, one has both concepts, one the colour with known audio, and one
             the bell with a known colour.
+        derive: How references are made of the clips, which an IC-LoRA follows; None: there are none.
     """
 
     has_concept: bool
@@ -60,6 +61,7 @@ class World:
     has_audio: bool = True
     is_image: bool = False
     is_apart: bool = False
+    derive: Derived | None = None
 
     @property
     def trained(self) -> list[Spec]:
@@ -82,6 +84,9 @@ WORLDS: Mapping[str, World] = MappingProxyType(
         "images": World(has_concept=True, num_trained=20, num_held_out=8, has_audio=False, is_image=True),
         "known images": World(has_concept=False, num_trained=20, num_held_out=8, has_audio=False, is_image=True),
         "known": World(has_concept=False, num_trained=20, num_held_out=12),
+        "controls": World(has_concept=False, num_trained=20, num_held_out=12, derive="low_resolution"),
+        "edge controls": World(has_concept=False, num_trained=20, num_held_out=12, derive="edges"),
+        "gray controls": World(has_concept=False, num_trained=20, num_held_out=12, derive="gray"),
     }
 )
 
@@ -122,6 +127,7 @@ def write_world(world: World, folder: Path) -> tuple[DatasetSpec, ...]:
             eval_fraction=fraction,
             repeats=10,
             video=VideoSpec(num_frames=FRAMES, frame_rate=FRAME_RATE),
+            reference=None if world.derive is None else ReferenceSpec(derive=world.derive),
         )
         datasets.append(dataset)
     return tuple(datasets)
@@ -152,14 +158,14 @@ def _write_clips(folder: Path, specs: list[Spec], world: World) -> None:
         named = codes([spec])
         placed = scene(named, generator)
         pixels = ((draw(placed)[0][0] + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 3, 0)
+        audio = play(named, placed, generator)[0].numpy() if world.has_audio else None
         path = folder / f"clip_{number:02d}{'.png' if world.is_image else '.mp4'}"
-        if path.with_suffix(".txt").exists():
+        if path.with_suffix(".txt").exists():  # after all that is drawn at random, of which the next clip has the rest
             continue
         if world.is_image:
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels[len(pixels) // 2].numpy()).save(path)
         else:
-            audio = play(named, placed, generator)[0].numpy() if world.has_audio else None
             write_mp4(path, pixels.numpy(), FRAME_RATE, audio, AUDIO_RATE)
         text = _words_for_an_image(spec) if world.is_image else caption(spec)
         write_bytes(path.with_suffix(".txt"), text.encode() + b"\n")
