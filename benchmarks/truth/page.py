@@ -71,7 +71,8 @@ def paragraph(experiment: Experiment, results: Results) -> str:
         return f"On the tiny model, this was not measured yet: {experiment.claim}"
     passed = sum(verdict.answer == "yes" for verdict in known)
     said = " ".join(f"{_sentence(verdict)}" for verdict in known)
-    link = f"[truth.md]({PAGE}#{_anchor(experiment)})"
+    up = "../" * experiment.page.count("/")
+    link = f"[truth.md]({up}{PAGE}#{_anchor(experiment)})"
     whole = "holds" if passed == len(known) else "does not hold" if not passed else "holds in part"
     return (
         f'On the tiny trained model, the claim "{experiment.claim}" {whole}: {passed} of {len(known)} comparisons came '
