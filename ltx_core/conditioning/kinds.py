@@ -72,7 +72,7 @@ class Suffix:
 def _frames_given(
     state: SampleState, latent: Tensor, strength: float, what: str, *, at_end: bool = False
 ) -> SampleState:
-    grid, (batch, total, channels) = state.grid, state.video.tokens.shape
+    grid, channels = state.grid, state.video.tokens.shape[2]
     count = latent.shape[1] if latent.ndim == 4 else 0
     if tuple(latent.shape) != (channels, count, grid.height, grid.width) or not 0 < count < max(grid.frames, 2):
         raise ShapeError(
@@ -82,11 +82,8 @@ def _frames_given(
         )
     frames = pack_video(latent[None].to(state.video.tokens))
     start = grid.tokens - frames.shape[1] if at_end else 0
-    place = torch.arange(total, device=frames.device)
-    where = ((place >= start) & (place < start + frames.shape[1])).expand(batch, -1)
-    tokens = torch.zeros_like(state.video.tokens)
-    tokens[:, start : start + frames.shape[1]] = frames
-    return replace(state, video=state.video.giving(tokens, where, strength))
+    where = torch.ones(frames.shape[1], dtype=torch.bool)
+    return replace(state, video=state.video.giving(frames, where, strength, start=start))
 
 
 @dataclass(frozen=True)
@@ -158,11 +155,7 @@ def _audio_given(state: SampleState, tokens: Tensor, where: Tensor, strength: fl
             f"audio is {list(tokens.shape)} tokens under a mask of {list(where.shape)}; this sample wants "
             f"{list(wanted)}, which is 25 a second. Cut or pad the sound to the sample's length before encoding it."
         )
-    padded = torch.zeros_like(audio.tokens)
-    padded[:, :count] = tokens.to(padded)
-    everywhere = torch.zeros(audio.tokens.shape[:2], dtype=torch.bool, device=padded.device)
-    everywhere[:, :count] = where.to(padded.device)
-    return replace(state, audio=audio.giving(padded, everywhere, strength))
+    return replace(state, audio=audio.giving(tokens[None], where, strength))
 
 
 THRESHOLD = 0.5
@@ -191,11 +184,8 @@ class Mask:
         wanted = (video.tokens.shape[2], *grid)
         if tuple(self.latent.shape) != wanted:
             raise ShapeError(f"latent under the mask is {list(self.latent.shape)}; this sample wants {list(wanted)}")
-        tokens = torch.zeros_like(video.tokens)
-        tokens[:, : grid.tokens] = pack_video(self.latent[None].to(tokens))
-        where = torch.zeros(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
-        where[:, : grid.tokens] = mask_tokens(self.given, grid).to(tokens.device)
-        return replace(state, video=video.giving(tokens, where, self.strength))
+        tokens = pack_video(self.latent[None].to(video.tokens))
+        return replace(state, video=video.giving(tokens, mask_tokens(self.given, grid), self.strength))
 
 
 def mask_tokens(given: Tensor, grid: LatentShape) -> Tensor:

@@ -53,20 +53,23 @@ class StreamState:
         """Tokens of the sample itself."""
         return self.tokens.shape[1] - (0 if self.appended is None else self.appended.shape[2])
 
-    def giving(self, tokens: Tensor, where: Tensor, strength: float = 1.0) -> "StreamState":
-        """This stream with `tokens` [B, T, C] given where `where` [B, T] is true. A token that is given already stays
-        as it is.
+    def giving(self, tokens: Tensor, where: Tensor, strength: float = 1.0, *, start: int = 0) -> "StreamState":
+        """This stream with `tokens` [1 or B, n, C], which take the places from `start` on, given where `where` [n],
+        [1, n] or [B, n] is true. A token that is given already stays as it is.
 
         Raises:
             ConfigError: the strength is not above 0 and up to 1.
         """
-        where = where & (self.strength == 0)
-        mixed = _mixed(self.tokens, tokens, strength)
+        taken = slice(start, start + tokens.shape[1])
+        given, data = torch.zeros_like(self.strength, dtype=torch.bool), torch.zeros_like(self.tokens)
+        given[:, taken], data[:, taken] = where.to(given.device), tokens.to(data)
+        given &= self.strength == 0
+        mixed = _mixed(self.tokens, data, strength)
         return replace(
             self,
-            tokens=torch.where(where[..., None], mixed, self.tokens),
-            strength=torch.where(where, strength, self.strength),
-            data=tokens if self.data is None else torch.where(where[..., None], tokens, self.data),
+            tokens=torch.where(given[..., None], mixed, self.tokens),
+            strength=torch.where(given, strength, self.strength),
+            data=data if self.data is None else torch.where(given[..., None], data, self.data),
         )
 
     def followed_by(self, tokens: Tensor, noise: Tensor, positions: Tensor, strength: float) -> "StreamState":

@@ -29,7 +29,5 @@ class WholeVideo:
                 f"latent of the given video is {list(self.latent.shape)}; this sample wants {list(wanted)}. Resize and "
                 f"cut the video to the sample's size before encoding it."
             )
-        tokens = torch.zeros_like(state.video.tokens)
-        tokens[:, : state.grid.tokens] = pack_video(self.latent[None].to(tokens))
-        where = (torch.arange(tokens.shape[1], device=tokens.device) < state.grid.tokens).expand(tokens.shape[:2])
-        return replace(state, video=state.video.giving(tokens, where))
+        tokens = pack_video(self.latent[None].to(state.video.tokens))
+        return replace(state, video=state.video.giving(tokens, torch.ones(tokens.shape[1], dtype=torch.bool)))
