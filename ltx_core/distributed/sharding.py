@@ -48,12 +48,6 @@ def shard_base(transformer: Any, ranks: Ranks, device: str) -> None:
         block.set_modules_to_backward_prefetch(blocks[max(number - AHEAD, 0) : number][::-1])
 
 
-def sharded_bytes(transformer: torch.nn.Module) -> int:
-    """Bytes of this rank's parts of weights that are cut."""
-    parts = (p.to_local() for p in transformer.parameters() if isinstance(p, DTensor))
-    return sum(part.numel() * part.element_size() for part in parts)
-
-
 def _begin(transformer: Any) -> None:
     """Let all blocks share FSDP2's streams, so that one can be gathered while another computes.
 

@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 from ltx_core.conditioning.state import SampleState, StreamState
 from ltx_core.denoiser.tokens import audio_positions, first_frame_keyframes, pack_video, video_positions
 from ltx_core.errors import DataError, ShapeError
-from ltx_core.flow_matching.path import add_noise, draw_noise, velocity_target
+from ltx_core.flow_matching import add_noise, draw_noise, velocity_target
 from ltx_core.shapes import LatentShape, audio_latent_frames
 from ltx_core.training.condition_settings import Condition
 from ltx_core.training.conditions import LONGER, conditioning
@@ -44,19 +44,8 @@ class NoisyStream:
         times = self.timesteps if self.timesteps.ndim == 2 else self.timesteps[:, None].expand(self.noisy.shape[:2])
         return times == 0
 
-    def to(self, device: torch.device | str) -> Self:
-        """The same on `device`; from pinned memory the copy runs beside what follows."""
-        return self._each(lambda tensor: _to(tensor, device))
-
-    def pinned(self) -> Self:
-        """The same in host memory that a GPU can fetch from by itself."""
-        return self._each(lambda tensor: tensor.pin_memory())
-
-    def rows(self, index: Tensor) -> Self:
-        """The samples at `index`, [N]."""
-        return self._each(lambda tensor: tensor.index_select(0, index))
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Self:
+    def each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """The same with every tensor changed."""
         found = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(self, **{name: change(tensor) for name, tensor in found.items() if tensor is not None})
 
@@ -84,29 +73,24 @@ class TrainBatch:
         return self.video.noisy.shape[:2].numel() + audio
 
     def to(self, device: torch.device | str) -> "TrainBatch":
-        """The same on `device`."""
-        audio = self.audio.to(device) if self.audio is not None else None
-        extras = {name: _to(tensor, device) for name, tensor in self.extras.items()}
-        return replace(self, video=self.video.to(device), audio=audio, extras=extras)
+        """The same on `device`; from pinned memory the copy runs beside what follows."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
 
     def rows(self, index: Tensor) -> "TrainBatch":
         """The samples at `index`, [N], which lies on the CPU, as the batch does; without measures."""
         numbers = index.tolist()
         clip_ids, captions = (tuple(texts[i] for i in numbers) for texts in (self.clip_ids, self.captions))
-        audio = self.audio.rows(index) if self.audio is not None else None
-        extras = {name: tensor.index_select(0, index) for name, tensor in self.extras.items()}
-        return TrainBatch(clip_ids, captions, self.video.rows(index), audio, self.shape, extras)
+        chosen = self._each(lambda tensor: tensor.index_select(0, index))
+        return replace(chosen, clip_ids=clip_ids, captions=captions, measures={})
 
     def pinned(self) -> "TrainBatch":
         """The same in host memory that a GPU can fetch from by itself."""
-        audio = self.audio.pinned() if self.audio is not None else None
-        extras = {name: tensor.pin_memory() for name, tensor in self.extras.items()}
-        return replace(self, video=self.video.pinned(), audio=audio, extras=extras)
+        return self._each(lambda tensor: tensor.pin_memory())
 
-
-def _to(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """On `device`; from pinned memory the copy runs beside what follows."""
-    return tensor.to(device, non_blocking=tensor.is_pinned())
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "TrainBatch":
+        audio = None if self.audio is None else self.audio.each(change)
+        extras = {name: change(tensor) for name, tensor in self.extras.items()}
+        return replace(self, video=self.video.each(change), audio=audio, extras=extras)
 
 
 DrawFor = Callable[[int, int, int], Draw]

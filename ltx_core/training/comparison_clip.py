@@ -32,9 +32,7 @@ class ComparisonClip:
     """Of the adapter-free transformer that it is given; the graph is kept for a backward."""
 
 
-def comparison_clip(
-    settings: TrainSettings, source: SampleSource, connectors: Any, *, device: str, context_length: int | None = None
-) -> ComparisonClip:
+def comparison_clip(settings: TrainSettings, source: SampleSource, connectors: Any, *, device: str) -> ComparisonClip:
     """The first sample of a run whose clip has audio to learn, if any has, at the noise level that the run draws."""
     plain = as_heard(settings, source.samples)[0].model_copy(update=PLAIN)
     samples = [sample for sample in learnable(source.samples, plain) if sample.split == "train"]
@@ -42,7 +40,7 @@ def comparison_clip(
     plan = EpochPlan(tuple(heard or samples), 1, settings.seed)
     occurrences = plan.batch(0)
     num_video = int(carries_video_loss(occurrences[0], plain))
-    contexts = ContextCache(source, connectors, context_length)
+    contexts = ContextCache(source, connectors, None)
 
     def loss(transformer: Any) -> torch.Tensor:
         objective = Objective(transformer, source, contexts, plain, device)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ltx_core.flow_matching.path import SigmaDraws, logit_normal, shifted_logit_normal, uniform
+from ltx_core.flow_matching import SigmaDraws, logit_normal, shifted_logit_normal, uniform
 from ltx_core.rng import named_generator, occurrence_generator
 from ltx_core.training.condition_settings import Condition
 from ltx_core.training.conditions import drawn_conditions, whole_stream

@@ -10,7 +10,7 @@ import torch
 
 from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.engine.runner import as_in_training
-from ltx_core.flow_matching.path import carries_loss, fixed_sigmas
+from ltx_core.flow_matching import carries_loss, fixed_sigmas
 from ltx_core.io.digest import text_digest
 from ltx_core.progress import Progress
 from ltx_core.training.condition_settings import STREAMS_GIVEN

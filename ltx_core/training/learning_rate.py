@@ -116,13 +116,22 @@ def _height(step: int, steps: int, settings: Schedule) -> float:
     """
     done, cycles = step / steps, settings.scheduler_cycles
     match settings.scheduler:
-        case "cosine":
-            return (1 + math.cos(math.pi * done)) / 2
         case "cosine_with_restarts":
             return (1 + math.cos(math.pi * (cycles * step % steps) / steps)) / 2
         case "sine":
             return (1 - math.cos(2 * math.pi * cycles * (step + 0.5) / steps)) / 2
-        case "linear" | "polynomial":
-            return (1 - done) ** settings.polynomial_power  # linear is power 1
+        case falling:
+            return fallen(falling, done, settings.polynomial_power)
+
+
+def fallen(schedule: str, done: float, power: float) -> float:
+    """Height of a schedule that falls from 1 to 0 as `done` goes from 0 to 1; 1 for one that does not."""
+    match schedule:
+        case "cosine":
+            return (1 + math.cos(math.pi * done)) / 2
+        case "linear":
+            return 1 - done
+        case "polynomial":
+            return float((1 - done) ** power)
         case _:
             return 1.0

@@ -15,10 +15,9 @@ from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.errors import Stopped
 from ltx_core.progress import Progress
 from ltx_core.rng import kept_generators
-from ltx_core.training.balance import audio_weight, averaged
 from ltx_core.training.checkpoint_writer import CheckpointWriter
 from ltx_core.training.evaluation import eval_loss
-from ltx_core.training.metrics import History
+from ltx_core.training.metrics import History, audio_weight, averaged
 from ltx_core.training.objective import Objective
 from ltx_core.training.optimizer import Optimizer
 from ltx_core.training.order import EpochPlan, SampleOccurrence

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ltx_core.io.digest import text_digest
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.groups import rate_factors
+from ltx_core.training.methods.registry import rate_factors
 
 LOW_BITS = 16
 """Bits of a float32 that a bfloat16 lacks."""

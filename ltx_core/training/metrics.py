@@ -1,12 +1,13 @@
 """Figures of a run, as rows that depend on settings and data alone; times go to the listener and are not kept."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ltx_core.training.config import TrainSettings
 from ltx_core.training.methods.registry import METHODS
 
 NUM_SIGMA_PARTS = 4
@@ -160,3 +161,36 @@ def _stream_values(method: str, modality: str, losses: Sequence[SampleLoss]) -> 
 
 def _sigma_part(sigma: float) -> int:
     return min(math.floor(sigma * NUM_SIGMA_PARTS), NUM_SIGMA_PARTS - 1)
+
+
+AVERAGE_DECAY = 0.99
+"""Of the averages, in each step that has a loss of the stream."""
+LEAST_WEIGHT, MOST_WEIGHT = 0.05, 4.0
+"""Bounds of the audio's weight."""
+
+
+def audio_weight(settings: TrainSettings, averages: Mapping[str, float | None]) -> float:
+    """Weight of the audio's loss in the next step: `audio_loss_weight`, or with `audio_loss_ratio` what brings the
+    audio's average to that fraction of the video's. It is 1 until both have been measured.
+
+    Where one stream's loss is several times the other's, it decides what layers that serve both learn, and how far the
+    clipped gradient leaves the others. The idea is that of other trainers, such as the musubi fork: averages over the
+    steps, and a weight that brings the audio's to a fraction of the video's.
+    """
+    if settings.audio_loss_ratio is None:
+        return settings.audio_loss_weight
+    video, audio = (averages.get(name) for name in AVERAGES.values())
+    if video is None or audio is None:
+        return 1.0
+    return min(max(settings.audio_loss_ratio * video / max(audio, 1e-12), LEAST_WEIGHT), MOST_WEIGHT)
+
+
+def averaged(averages: Mapping[str, float | None], losses: Iterable[SampleLoss]) -> dict[str, float | None]:
+    """The averages after a step with these losses."""
+    found, known = dict(averages), list(losses)
+    for modality, name in AVERAGES.items():
+        own = [loss.loss for loss in known if loss.modality == modality]
+        before = found.get(name)
+        if own:
+            found[name] = fmean(own) if before is None else AVERAGE_DECAY * before + (1 - AVERAGE_DECAY) * fmean(own)
+    return found

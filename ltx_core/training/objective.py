@@ -11,7 +11,7 @@ from torch import Tensor
 from ltx_core.adapters.lora_layout import BLOCKS
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.tokens import Stream
-from ltx_core.flow_matching.path import sample_losses
+from ltx_core.flow_matching import sample_losses
 from ltx_core.shapes import LatentShape
 from ltx_core.training.batch import NoisyStream, TrainBatch, collate
 from ltx_core.training.config import TrainSettings
@@ -151,7 +151,7 @@ def _stream(noisy: NoisyStream, context: Tensor) -> Stream:
     )
 
 
-VIDEO, AUDIO, OF_METHOD = "video_weight", "audio_weight", "{}_weight"
+VIDEO_WEIGHT, AUDIO_WEIGHT, METHOD_WEIGHT = "video_weight", "audio_weight", "{}_weight"
 
 
 def loss_weights(
@@ -164,17 +164,17 @@ def loss_weights(
     however it is cut into batches; one without any loss of a stream has no factor for it, and adapters that only this
     loss would reach get no gradient, where a gradient of zero would let them decay.
     """
-    weights = {VIDEO: 1 / num_video} if num_video else {}
+    weights = {VIDEO_WEIGHT: 1 / num_video} if num_video else {}
     if num_audio:
-        weights[AUDIO] = audio_weight / num_audio
-    return weights | {OF_METHOD.format(name): weight / num_video for name, weight in term_weights.items()}
+        weights[AUDIO_WEIGHT] = audio_weight / num_audio
+    return weights | {METHOD_WEIGHT.format(name): weight / num_video for name, weight in term_weights.items()}
 
 
 def total_loss(losses: BatchLosses, weights: Mapping[str, Any]) -> Tensor:
     """A batch's part of the step's loss. `weights` are as `loss_weights` gives them: numbers, or tensors that a graph
     reads."""
-    streams = {VIDEO: losses.video, AUDIO: losses.audio}
+    streams = {VIDEO_WEIGHT: losses.video, AUDIO_WEIGHT: losses.audio}
     parts = {name: loss for name, loss in streams.items() if loss is not None and name in weights}
-    parts |= {OF_METHOD.format(name): term for name, term in losses.terms.items()}
+    parts |= {METHOD_WEIGHT.format(name): term for name, term in losses.terms.items()}
     first, *others = [loss.sum() * weights[name] for name, loss in parts.items()]
     return sum(others, start=first)

@@ -283,11 +283,6 @@ def asked_options(
     )
 
 
-def is_planned(settings: TrainSettings) -> bool:
-    """True if nothing is left open."""
-    return all(getattr(settings, name) != "auto" for name in PLANNED)
-
-
 def planned(
     settings: TrainSettings,
     work: TrainingStep,

@@ -19,11 +19,10 @@ from ltx_core.engine.graphs import StepGraphs
 from ltx_core.errors import DataError
 from ltx_core.training.batch import NoisyStream, TrainBatch
 from ltx_core.training.draws import carries_audio_loss, carries_video_loss
-from ltx_core.training.groups import STREAMS, group_of
 from ltx_core.training.methods.method import BatchLosses, Step
-from ltx_core.training.methods.registry import method_of
+from ltx_core.training.methods.registry import STREAMS, group_of, method_of
 from ltx_core.training.metrics import StepRecord
-from ltx_core.training.objective import Objective, loss_weights, total_loss
+from ltx_core.training.objective import AUDIO_WEIGHT, VIDEO_WEIGHT, Objective, loss_weights, total_loss
 from ltx_core.training.optimizer import Optimizer
 from ltx_core.training.order import EpochPlan, SampleOccurrence
 from ltx_core.training.prefetch import Load
@@ -35,17 +34,8 @@ VIDEO, AUDIO, TERM, MEASURE = "video.", "audio.", "term.", "measure."
 class Backward(Protocol):
     """Adds the gradients of a batch's part of a step to those of the parameters."""
 
-    def __call__(
-        self,
-        batch: TrainBatch,
-        num_video: int,
-        num_audio: int,
-        term_weights: Mapping[str, float] = {},
-        audio_weight: float | None = None,
-    ) -> BatchLosses:
-        """Losses by sample, detached. The step's mean is over `num_video` and `num_audio` samples; `term_weights`
-        are those of the terms that methods add, and `audio_weight` that of the audio's loss, by default the
-        settings'."""
+    def __call__(self, batch: TrainBatch, weights: Mapping[str, float]) -> BatchLosses:
+        """Losses by sample, detached; `weights` are those of the step, as `loss_weights` gives them."""
         ...
 
 
@@ -55,19 +45,10 @@ class EagerBackward:
     def __init__(self, objective: Objective) -> None:
         self._objective = objective
 
-    def __call__(
-        self,
-        batch: TrainBatch,
-        num_video: int,
-        num_audio: int,
-        term_weights: Mapping[str, float] = {},
-        audio_weight: float | None = None,
-    ) -> BatchLosses:
+    def __call__(self, batch: TrainBatch, weights: Mapping[str, float]) -> BatchLosses:
         """As the protocol says."""
         losses = self._objective.losses(batch)
-        if audio_weight is None:
-            audio_weight = self._objective.settings.audio_loss_weight
-        total_loss(losses, loss_weights(num_video, num_audio, audio_weight, term_weights)).backward()
+        total_loss(losses, weights).backward()
         return losses.detach()
 
 
@@ -78,26 +59,18 @@ class GraphedBackward:
         self._objective = objective
         self._graphs = StepGraphs(self._work, parameters, block_offload(objective.transformer))
 
-    def __call__(
-        self,
-        batch: TrainBatch,
-        num_video: int,
-        num_audio: int,
-        term_weights: Mapping[str, float] = {},
-        audio_weight: float | None = None,
-    ) -> BatchLosses:
+    def __call__(self, batch: TrainBatch, weights: Mapping[str, float]) -> BatchLosses:
         """As the protocol says."""
         batch = batch.to(self._objective.device)
         contexts = self._objective.contexts(batch.captions, self._objective.device)
-        if audio_weight is None:
-            audio_weight = self._objective.settings.audio_loss_weight
-        if batch.audio is None:
-            num_audio = 0  # or such batches would have two forms, by whether others of their step have audio
-        if not batch.video.noisy.shape[1]:
-            num_video = 0
-        weights = loss_weights(num_video, num_audio, audio_weight, term_weights)
-        on_device = {name: torch.tensor(weight, device=self._objective.device) for name, weight in weights.items()}
-        found = {name: tensor.clone() for name, tensor in self._graphs(_inputs(batch, contexts) | on_device).items()}
+        absent = {AUDIO_WEIGHT} if batch.audio is None else set()
+        absent |= set() if batch.video.noisy.shape[1] else {VIDEO_WEIGHT}
+        own = {  # or such batches would have two forms, by whether others of their step have the stream
+            name: torch.tensor(weight, device=self._objective.device)
+            for name, weight in weights.items()
+            if name not in absent
+        }
+        found = {name: tensor.clone() for name, tensor in self._graphs(_inputs(batch, contexts) | own).items()}
         return BatchLosses(found["video"], found.get("audio"), _under(TERM, found), _under(MEASURE, found))
 
     def _work(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -279,12 +252,14 @@ def _backwards(
     load, backward = load or objective.train_batch, backward or EagerBackward(objective)
     num_video, num_audio = _num_losses(objective, batches)
     term_weights = {m.name: step.strengths[m.name] for m in objective.methods if m.adds_term and step.strengths[m.name]}
+    audio_weight = objective.settings.audio_loss_weight if step.audio_weight is None else step.audio_weight
+    weights = loss_weights(num_video, num_audio, audio_weight, term_weights)
     done: list[Done] = []
     for number in ranks.share(range(len(batches))):
         batch = ready = load(batches[number])
         for method in objective.methods:
             ready = method.before_forward(ready, Step(step.strengths[method.name], batches), objective)
-        losses = backward(ready, num_video, num_audio, term_weights, step.audio_weight)
+        losses = backward(ready, weights)
         done.append(Done(number, batch, losses._replace(measures={**ready.measures, **losses.measures})))
     return done
 

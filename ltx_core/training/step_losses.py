@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ltx_core.distributed.ranks import Ranks
 from ltx_core.errors import DataError
-from ltx_core.flow_matching.path import carries_loss
+from ltx_core.flow_matching import carries_loss
 from ltx_core.training.batch import NoisyStream, TrainBatch
 from ltx_core.training.methods.method import BatchLosses, TrainingMethod
 from ltx_core.training.metrics import SampleLoss

@@ -24,6 +24,7 @@ from ltx_core.errors import ConfigError, DataError, ShapeError
 from ltx_core.rng import named_generator
 from ltx_core.training.batch import TrainBatch
 from ltx_core.training.config import TrainSettings
+from ltx_core.training.learning_rate import fallen
 from ltx_core.training.methods.method import BatchLosses, Forward, KeptValues, Setup, Step, TrainingMethod
 from ltx_core.training.methods.settings import CrepaSettings
 from ltx_core.training.order import SampleOccurrence
@@ -279,17 +280,4 @@ def crepa_weight(step: int, settings: TrainSettings, similarity: float | None = 
         return crepa.weight * (step + 1) / crepa.warmup_steps
     falling = crepa.decay_steps or max(settings.steps - crepa.warmup_steps, 1)
     done = min((step - crepa.warmup_steps) / falling, 1.0)
-    return crepa.end_weight + (crepa.weight - crepa.end_weight) * _height(done, crepa)
-
-
-def _height(done: float, crepa: CrepaSettings) -> float:
-    """From 1 to 0 as `done` goes from 0 to 1."""
-    match crepa.schedule:
-        case "linear":
-            return 1 - done
-        case "cosine":
-            return (1 + math.cos(math.pi * done)) / 2
-        case "polynomial":
-            return float((1 - done) ** crepa.polynomial_power)
-        case _:
-            return 1.0
+    return crepa.end_weight + (crepa.weight - crepa.end_weight) * fallen(crepa.schedule, done, crepa.polynomial_power)

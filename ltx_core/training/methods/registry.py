@@ -1,7 +1,11 @@
-"""The registry of training methods: their classes by name, made from the fields of `settings.MethodOptions`."""
+"""The registry of training methods: their classes by name, made from the fields of `settings.MethodOptions`; and whose
+a trained parameter is, a method's or the adapter's in the layers of a stream."""
 
+from collections.abc import Iterable
 from importlib import import_module
 
+from ltx_core.adapters.lora_layout import stream_of
+from ltx_core.training.config import TrainSettings
 from ltx_core.training.methods.method import Setup, TrainingMethod
 from ltx_core.training.methods.settings import ImplementedBy, MethodOptions
 
@@ -35,3 +39,17 @@ def make_methods(setup: Setup) -> tuple[TrainingMethod, ...]:
 def method_of(parameter: str) -> str | None:
     """The method that a parameter belongs to; None for the adapter's."""
     return next((name for name in METHODS if parameter.startswith(f"{name}_")), None)
+
+
+STREAMS = ("video", "audio", "cross")
+"""Groups of an adapter's layers."""
+
+
+def group_of(parameter: str) -> str:
+    """Name of the training method that a parameter belongs to, else the stream of its layer."""
+    return method_of(parameter) or stream_of(parameter)
+
+
+def rate_factors(parameters: Iterable[str], settings: TrainSettings) -> dict[str, float]:
+    """Learning rate of each parameter relative to `learning_rate`, at every step; 1 for those of methods."""
+    return {name: settings.rate_factor(group_of(name)) for name in parameters}

@@ -8,13 +8,12 @@ many steps. Conditioning (a first frame, a prefix, clean audio) stays clean and 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from ltx_core.flow_matching.reflexflow import reflex_losses
-from ltx_core.flow_matching.rollout import on_straight_path, source_sigma, target_off_path
 from ltx_core.rng import occurrence_generator
 from ltx_core.training.batch import NoisyStream, TrainBatch
 from ltx_core.training.config import TrainSettings
@@ -260,3 +259,88 @@ class RolloutTrajectory:
 def _spread(values: Tensor, rows: Tensor, size: int, elsewhere: float = 0.0) -> Tensor:
     """Values of the samples at `rows` in a batch of `size`, `elsewhere` at the others."""
     return values.new_full((size, *values.shape[1:]), elsewhere).index_copy(0, rows, values)
+
+
+def source_sigma(sigma: Tensor, offset: Tensor) -> Tensor:
+    """Noise level [B] that a rollout to `sigma`, [B], starts from: `offset` more, but no more than is left, and 1.
+
+    No more than is left, because the error of the way is made good over what is left: it enters the velocity target
+    times offset / sigma, which at a small sigma would outweigh everything. Samplers hold to it too: of n equal steps
+    each but the last is followed by at least its own length.
+    """
+    return torch.minimum(sigma + offset, 2 * sigma).clamp(max=1)
+
+
+def on_straight_path(noisy: Tensor, velocity: Tensor, sigma: Tensor, at: Tensor) -> Tensor:
+    """The state at noise level `at` on the straight path through `noisy` at `sigma`: [B, T, C] twice, [B] twice, or
+    [B, 1 or T] where tokens differ."""
+    return noisy + _for_tokens(at - sigma) * velocity
+
+
+def target_off_path(straight: Tensor, drift: Tensor, sigma: Tensor) -> Tensor:
+    """The velocity (x - x_0) / sigma from the data x_0 to a state x that is `drift` beside the straight path.
+
+    One exact step of length sigma along it lands on the data, from wherever x is. On the straight path it is noise
+    minus data, `straight`, to the bit; beside it, noise minus data would lead to a place as far beside the data and so
+    would teach the model to keep its error. It is also the drift's rectification in Huang et al., ReflexFlow (arXiv
+    2512.04904), whose direction alone they use. [B, T, C] twice, [B] or [B, 1 or T]; where sigma is 0 nothing may have
+    drifted.
+    """
+    by = torch.where(sigma > 0, sigma, torch.ones_like(sigma))
+    return straight + drift / _for_tokens(by)
+
+
+def _for_tokens(levels: Tensor) -> Tensor:
+    return levels.reshape(*levels.shape, *(1,) * (3 - levels.ndim))
+
+
+SMALLEST_NORM = 1e-8
+
+
+class ReflexLosses(NamedTuple):
+    """The two parts, each [B]; 0 for a sample without a weighted token."""
+
+    anti_drift: Tensor
+    compensated: Tensor
+
+    def detach(self) -> "ReflexLosses":
+        """The values alone."""
+        return ReflexLosses(self.anti_drift.detach(), self.compensated.detach())
+
+
+def reflex_losses(prediction: Tensor, target: Tensor, weight: Tensor, clean: Tensor, *, alpha: float) -> ReflexLosses:
+    """Both parts of the loss of velocities [B, T, C]; `weight`, [B, T], is what a token counts, 0 where it has no loss.
+
+    ReflexFlow's loss of states that the model reached itself (Huang et al. 2025, arXiv 2512.04904). Its authors
+    withdrew that text for revision and published the method as DEFAR (arXiv 2606.28226); two parts:
+
+        anti-drift rectification ADR = || v / ||v|| - d / ||d|| ||^2 with d = x - x_0, from the data to the drifted
+        state
+        frequency compensation FC = mean over values of w (v - d / sigma)^2, w = (1 + alpha b / mean b) / (1 + alpha)
+
+    with the exposure bias b = |v - v_clean|, v_clean being predicted on the straight path; the loss of a sample is
+    beta1 ADR + beta2 FC. Norms and means are over the values of a sample that carry a loss, each as much as it counts.
+    FC is called so because its authors found b to hold the low frequencies that early denoising misses; it computes
+    none.
+
+    What differs from the trainer whose alpha and betas these are (docs/guide.md): it divides b by its sum and not its
+    mean, so that the weights of a video's million values are 1 to six digits; b keeps its sign there, so that half of
+    what is spoilt counts less; and its velocity target is the straight path's, which ADR contradicts. Here both want
+    one velocity.
+
+    `target` is the velocity (x - x_0) / sigma, whose direction is that of d. The bias is measured, not learnt from:
+    no gradient goes through it.
+    """
+    counts = weight.float()[:, :, None]
+    prediction, target = (torch.where(counts > 0, x.float(), 0.0) for x in (prediction, target))
+    said, wanted = (
+        functional.normalize((counts.sqrt() * x).flatten(1), dim=1, eps=SMALLEST_NORM) for x in (prediction, target)
+    )
+    anti_drift = (said - wanted).square().sum(dim=1)
+    total = (counts.sum(dim=(1, 2)) * prediction.shape[2]).clamp(min=SMALLEST_NORM)
+    bias = torch.where(counts > 0, prediction.detach() - clean.float(), 0.0).abs()
+    mean = (counts * bias).sum(dim=(1, 2), keepdim=True) / total[:, None, None]
+    relative = torch.where(mean > 0, bias / mean.clamp(min=SMALLEST_NORM), 1.0)
+    emphasis = counts * (1 + alpha * relative) / (1 + alpha)
+    compensated = (emphasis * (prediction - target).square()).sum(dim=(1, 2)) / total
+    return ReflexLosses(anti_drift, compensated)

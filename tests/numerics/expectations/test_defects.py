@@ -23,7 +23,7 @@ from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_trans
 from ltx_core.checkpoint.text_encoder import open_text_encoder
 from ltx_core.conditioning.kinds import Prefix, Sound, Text
 from ltx_core.errors import ShapeError
-from ltx_core.flow_matching.path import SigmaDraws, carries_loss, sample_losses, shift, shifted_logit_normal
+from ltx_core.flow_matching import SigmaDraws, carries_loss, sample_losses, shift, shifted_logit_normal
 from ltx_core.media.audio import to_channels
 from ltx_core.media.clip import frame_times
 from ltx_core.memory.video_vae import PATCH_CONV, TEMPORAL_ROLL, VaeMemory

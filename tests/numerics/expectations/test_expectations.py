@@ -14,7 +14,7 @@ from ltx_core.autoencoder.video import decode_pixels, decode_video, encode_pixel
 from ltx_core.checkpoint.keys import PREFIXES, diffusers_name
 from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_transformer, load_video_vae
 from ltx_core.denoiser.tokens import pack_video, unpack_video
-from ltx_core.flow_matching.path import sample_losses
+from ltx_core.flow_matching import sample_losses
 from ltx_core.io.safetensors import read_header
 from ltx_core.memory.video_vae import PATCH_CONV, TEMPORAL_ROLL, VaeMemory
 from ltx_core.shapes import LatentShape, PixelShape, audio_latent_frames, floor_frames

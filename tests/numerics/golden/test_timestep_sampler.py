@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from ltx_core.flow_matching.path import SigmaDraws, shift, shifted_logit_normal
+from ltx_core.flow_matching import SigmaDraws, shift, shifted_logit_normal
 
 pytestmark = pytest.mark.numerics
 

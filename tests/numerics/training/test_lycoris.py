@@ -16,6 +16,7 @@ from ltx_core.io.tensors import read_tensors
 from ltx_core.progress import Silent
 from ltx_core.training import step as backward
 from ltx_core.training.metrics import History
+from ltx_core.training.objective import loss_weights
 from ltx_core.training.run import TrainJob, prepare, train_lora
 from ltx_core.training.step import EagerBackward, GraphedBackward
 from tests.numerics.training.test_precisions import with_engine
@@ -75,7 +76,7 @@ def test_a_graph_of_a_step_does_the_same(job_of: JobOf, tmp_path: Path, monkeypa
     for way in (EagerBackward(run.objective), GraphedBackward(run.objective, [])):
         for parameter in run.parameters.values():
             parameter.grad = None
-        way(batch, 2, 2)
+        way(batch, loss_weights(2, 2))
         found.append({name: p.grad.clone() for name, p in run.parameters.items() if p.grad is not None})
     assert found[0].keys() == run.parameters.keys()
     torch.testing.assert_close(found[1], found[0])

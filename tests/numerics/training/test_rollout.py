@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from ltx_core.flow_matching.path import sample_losses
-from ltx_core.flow_matching.reflexflow import reflex_losses
+from ltx_core.flow_matching import sample_losses
 from ltx_core.io.tensors import read_tensors
 from ltx_core.progress import Silent
 from ltx_core.training import step as backward
 from ltx_core.training.batch import TrainBatch
 from ltx_core.training.loop import Run
-from ltx_core.training.methods.rollout import CHANCE, CLEAN, chosen, roll_out
+from ltx_core.training.methods.rollout import CHANCE, CLEAN, chosen, reflex_losses, roll_out
 from ltx_core.training.metrics import Metric
 from ltx_core.training.order import SampleOccurrence
 from ltx_core.training.out_of_memory import dry_run

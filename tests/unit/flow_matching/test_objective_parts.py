@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ltx_core.errors import ShapeError
-from ltx_core.flow_matching.path import add_noise, carries_loss, draw_noise, sample_losses, velocity_target
+from ltx_core.flow_matching import add_noise, carries_loss, draw_noise, sample_losses, velocity_target
 from ltx_core.rng import named_generator, occurrence_generator
 
 

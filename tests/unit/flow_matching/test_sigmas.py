@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ltx_core.flow_matching.path import (
+from ltx_core.flow_matching import (
     SMALLEST_SIGMA,
     SigmaDraws,
     fixed_sigmas,

@@ -5,9 +5,18 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from ltx_core.training.balance import DECAY, LEAST, MOST, audio_weight, averaged
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.metrics import History, SampleLoss, StepRecord, summarise
+from ltx_core.training.metrics import (
+    AVERAGE_DECAY,
+    LEAST_WEIGHT,
+    MOST_WEIGHT,
+    History,
+    SampleLoss,
+    StepRecord,
+    audio_weight,
+    averaged,
+    summarise,
+)
 
 THIRD = TrainSettings(audio_loss_ratio=1 / 3)
 
@@ -21,14 +30,17 @@ def test_the_weight_brings_the_audio_to_its_fraction() -> None:
     kept = averaged({}, losses(0.6, 1.2))
     assert audio_weight(THIRD, kept) == pytest.approx(0.6 / 3 / 1.2)
     kept = averaged(kept, losses(None, 0.2))  # a step without a loss of the video
-    assert kept == {"average_loss/video": 0.6, "average_loss/audio": pytest.approx(DECAY * 1.2 + (1 - DECAY) * 0.2)}
+    assert kept == {
+        "average_loss/video": 0.6,
+        "average_loss/audio": pytest.approx(AVERAGE_DECAY * 1.2 + (1 - AVERAGE_DECAY) * 0.2),
+    }
     assert audio_weight(TrainSettings(audio_loss_weight=0.7), kept) == 0.7, "off, it is what is set"
 
 
 def test_the_weight_is_bounded_and_one_until_both_are_measured() -> None:
     assert audio_weight(THIRD, {}) == audio_weight(THIRD, averaged({}, losses(0.5, None))) == 1
-    assert audio_weight(THIRD, averaged({}, losses(0.5, 0.0))) == MOST
-    assert audio_weight(THIRD, averaged({}, losses(0.001, 9.0))) == LEAST
+    assert audio_weight(THIRD, averaged({}, losses(0.5, 0.0))) == MOST_WEIGHT
+    assert audio_weight(THIRD, averaged({}, losses(0.001, 9.0))) == LEAST_WEIGHT
 
 
 def test_averages_and_weights_are_kept_with_a_checkpoint() -> None:

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from ltx_core.denoiser.tokens import first_frame_keyframes
 from ltx_core.errors import DataError
-from ltx_core.flow_matching.path import carries_loss, sample_losses
+from ltx_core.flow_matching import carries_loss, sample_losses
 from ltx_core.shapes import LatentShape
 from ltx_core.training.batch import TrainBatch, collate
 from ltx_core.training.config import TrainSettings

@@ -24,7 +24,7 @@ from ltx_core.conditioning.reference import Reference
 from ltx_core.conditioning.state import SampleState, StreamState
 from ltx_core.denoiser.tokens import pack_video
 from ltx_core.errors import ConfigError
-from ltx_core.flow_matching.path import carries_loss, sample_losses
+from ltx_core.flow_matching import carries_loss, sample_losses
 from ltx_core.sampling.guidance import Guidance
 from ltx_core.sampling.sampler import Prompts, Walk
 from ltx_core.shapes import LatentShape

@@ -89,7 +89,7 @@ def test_streams_with_a_rate_of_their_own_have_an_estimate_of_their_own() -> Non
 
 def test_adafactor_is_pytorchs(monkeypatch: pytest.MonkeyPatch) -> None:
     """However few values are computed at once."""
-    monkeypatch.setattr("ltx_core.training.library_optimizers.RUN_SIZE", 150)
+    monkeypatch.setattr("ltx_core.training.optimizer.RUN_SIZE", 150)
     settings = TrainSettings(optimizer="adafactor", learning_rate=0.01, steps=STEPS, weight_decay=0.01)
     found, ours = made(settings)
     learn(found, ours.step)

@@ -20,7 +20,7 @@ from ltx_core.conditioning.reference import reference_scale
 from ltx_core.denoiser.blocks import TokenRoute
 from ltx_core.denoiser.forward import HiddenStateHook
 from ltx_core.errors import CheckpointError, DataError, ShapeError
-from ltx_core.flow_matching.path import sample_losses
+from ltx_core.flow_matching import sample_losses
 from ltx_core.io.tensors import write_tensors
 from ltx_core.shapes import LatentShape, ReferenceScale
 from ltx_core.training.batch import TrainBatch, collate

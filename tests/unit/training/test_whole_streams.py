@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ltx_core.errors import ConfigError
-from ltx_core.flow_matching.path import sample_losses
+from ltx_core.flow_matching import sample_losses
 from ltx_core.shapes import LatentShape
 from ltx_core.training.batch import NoisyStream, TrainBatch, collate
 from ltx_core.training.config import TrainSettings

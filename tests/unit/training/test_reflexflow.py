@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ltx_core.flow_matching.path import sample_losses
-from ltx_core.flow_matching.reflexflow import reflex_losses
+from ltx_core.flow_matching import sample_losses
+from ltx_core.training.methods.rollout import reflex_losses
 
 Parts = tuple[Tensor, Tensor, Tensor, Tensor]
 

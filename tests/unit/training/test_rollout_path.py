@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from ltx_core.flow_matching.path import add_noise, velocity_target
-from ltx_core.flow_matching.rollout import on_straight_path, source_sigma, target_off_path
+from ltx_core.flow_matching import add_noise, velocity_target
+from ltx_core.training.methods.rollout import on_straight_path, source_sigma, target_off_path
 
 SIGMA = torch.tensor([0.001, 0.2, 0.5, 0.97, 1.0, 0.0])
 

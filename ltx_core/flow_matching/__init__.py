@@ -1,1 +1,0 @@
-"""The training objective: noise levels, noisy latents, velocity targets, masked losses."""
