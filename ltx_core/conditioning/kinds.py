@@ -39,16 +39,16 @@ class Prefix:
     latent: Tensor
     """[C, n, H, W], normalised as `encode_video` gives it; n from 1 to one less than the sample's frames."""
     strength: float = 1.0
-    """Above 0. At 1 the frames are known and stay as they are; below it they are kept in part (`StreamState`)."""
+    """Above 0. At 1 the frames are clean and stay as they are; below it they are kept in part (`StreamState`)."""
 
     def apply(self, state: SampleState) -> SampleState:
-        """The state with the tokens of the first n latent frames given.
+        """The state conditioned on the tokens of the first n latent frames.
 
         Raises:
-            ShapeError: the frames are not as large as the sample, or leave nothing to make.
+            ShapeError: the frames are not as large as the sample, or leave nothing to generate.
             ConfigError: the strength is not above 0 and up to 1.
         """
-        return _frames_given(state, self.latent, self.strength, "first frame")
+        return _conditioned_on_frames(state, self.latent, self.strength, "first frame")
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,15 @@ class Suffix:
     """As `Prefix.strength`."""
 
     def apply(self, state: SampleState) -> SampleState:
-        """The state with the tokens of the last n latent frames given.
+        """The state conditioned on the tokens of the last n latent frames.
 
         Raises:
             ShapeError, ConfigError: as for `Prefix`.
         """
-        return _frames_given(state, self.latent, self.strength, "last frames", at_end=True)
+        return _conditioned_on_frames(state, self.latent, self.strength, "last frames", at_end=True)
 
 
-def _frames_given(
+def _conditioned_on_frames(
     state: SampleState, latent: Tensor, strength: float, what: str, *, at_end: bool = False
 ) -> SampleState:
     grid, channels = state.grid, state.video.tokens.shape[2]
@@ -83,7 +83,7 @@ def _frames_given(
     frames = pack_video(latent[None].to(state.video.tokens))
     start = grid.tokens - frames.shape[1] if at_end else 0
     where = torch.ones(frames.shape[1], dtype=torch.bool)
-    return replace(state, video=state.video.giving(frames, where, strength, start=start))
+    return replace(state, video=state.video.conditioned(frames, where, strength, start=start))
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class FirstFrame:
     """As `Prefix.strength`."""
 
     def apply(self, state: SampleState) -> SampleState:
-        """The state with the tokens of latent frame 0 given.
+        """The state conditioned on the tokens of latent frame 0.
 
         Raises:
             ShapeError: the frame is not as large as the sample.
@@ -115,39 +115,39 @@ class Sound:
     """[A, D], normalised and packed as `encode_audio` gives them."""
 
     def apply(self, state: SampleState) -> SampleState:
-        """The state with every audio token known.
+        """The state conditioned on every audio token.
 
         Raises:
             ShapeError: the audio is not as long as the sample.
         """
-        return _audio_given(state, self.tokens, torch.ones(len(self.tokens), dtype=torch.bool))
+        return _conditioned_on_audio(state, self.tokens, torch.ones(len(self.tokens), dtype=torch.bool))
 
 
 @dataclass(frozen=True)
 class AudioMask:
-    """The sample's audio, of which some times are given: its beginning, its end, or all but a span."""
+    """The sample's audio, of which some times are conditioning: its beginning, its end, or all but a span."""
 
     tokens: Tensor
-    """As `Sound.tokens`; anything where nothing is given."""
-    given: Tensor
-    """[A]; above 0.5 where the audio is given, the rest is made."""
+    """As `Sound.tokens`; anything where there is no conditioning."""
+    where: Tensor
+    """[A]; above 0.5 where the audio is conditioning, the rest is generated."""
     strength: float = 1.0
     """As `Prefix.strength`."""
 
     def apply(self, state: SampleState) -> SampleState:
-        """The state with the audio tokens of these times given.
+        """The state conditioned on the audio tokens of these times.
 
         Raises:
-            ShapeError: the audio or the mask is not as long as the sample, or nothing is left to make.
+            ShapeError: the audio or the mask is not as long as the sample, or nothing is left to generate.
             ConfigError: the strength is not above 0 and up to 1.
         """
-        where = self.given > THRESHOLD
+        where = self.where > THRESHOLD
         if bool(where.all()):
-            raise ShapeError("the mask gives all of the audio; leave a time at 0.5 or below for the model to make")
-        return _audio_given(state, self.tokens, where, self.strength)
+            raise ShapeError("the mask keeps all of the audio; leave a time at 0.5 or below for the model to generate")
+        return _conditioned_on_audio(state, self.tokens, where, self.strength)
 
 
-def _audio_given(state: SampleState, tokens: Tensor, where: Tensor, strength: float = 1.0) -> SampleState:
+def _conditioned_on_audio(state: SampleState, tokens: Tensor, where: Tensor, strength: float = 1.0) -> SampleState:
     audio, count = state.audio, state.audio.num_own
     wanted = (count, audio.tokens.shape[2])
     if tuple(tokens.shape) != wanted or tuple(where.shape) != (count,):
@@ -155,29 +155,29 @@ def _audio_given(state: SampleState, tokens: Tensor, where: Tensor, strength: fl
             f"audio is {list(tokens.shape)} tokens under a mask of {list(where.shape)}; this sample wants "
             f"{list(wanted)}, which is 25 a second. Cut or pad the sound to the sample's length before encoding it."
         )
-    return replace(state, audio=audio.giving(tokens[None], where, strength))
+    return replace(state, audio=audio.conditioned(tokens[None], where, strength))
 
 
 THRESHOLD = 0.5
-"""Above it a place is given. Source: Lightricks' trainer."""
+"""Above it a place is conditioning. Source: Lightricks' trainer."""
 
 
 @dataclass(frozen=True)
 class Mask:
-    """A latent of the sample's size of which some places are given."""
+    """A latent of the sample's size of which some places are conditioning."""
 
     latent: Tensor
     """[C, F, H, W], normalised as `encode_video` gives it."""
-    given: Tensor
-    """[F, H, W]; above 0.5 where the latent is given, the rest is made."""
+    where: Tensor
+    """[F, H, W]; above 0.5 where the latent is conditioning, the rest is generated."""
     strength: float = 1.0
     """As `Prefix.strength`."""
 
     def apply(self, state: SampleState) -> SampleState:
-        """The state with the tokens of these places given.
+        """The state conditioned on the tokens of these places.
 
         Raises:
-            ShapeError: latent or mask is not as large as the sample, or nothing is left to make.
+            ShapeError: latent or mask is not as large as the sample, or nothing is left to generate.
             ConfigError: the strength is not above 0 and up to 1.
         """
         video, grid = state.video, state.grid
@@ -185,28 +185,28 @@ class Mask:
         if tuple(self.latent.shape) != wanted:
             raise ShapeError(f"latent under the mask is {list(self.latent.shape)}; this sample wants {list(wanted)}")
         tokens = pack_video(self.latent[None].to(video.tokens))
-        return replace(state, video=video.giving(tokens, mask_tokens(self.given, grid), self.strength))
+        return replace(state, video=video.conditioned(tokens, mask_tokens(self.where, grid), self.strength))
 
 
-def mask_tokens(given: Tensor, grid: LatentShape) -> Tensor:
+def mask_tokens(mask: Tensor, grid: LatentShape) -> Tensor:
     """Tokens under a mask [F, H, W]: bool [T].
 
     Raises:
         ShapeError: the mask is not as large as the grid, or covers all of it.
     """
-    if tuple(given.shape) != tuple(grid):
-        raise ShapeError(f"mask is {list(given.shape)}; {list(grid)} latent frames, rows and columns are wanted")
-    where = (given > THRESHOLD).flatten()
+    if tuple(mask.shape) != tuple(grid):
+        raise ShapeError(f"mask is {list(mask.shape)}; {list(grid)} latent frames, rows and columns are wanted")
+    where = (mask > THRESHOLD).flatten()
     if bool(where.all()):
-        raise ShapeError("the mask gives every place; leave one at 0.5 or below for the model to make")
+        raise ShapeError("the mask keeps every place; leave one at 0.5 or below for the model to generate")
     return where
 
 
 def kept_places(kept: Tensor, grid: LatentShape) -> Tensor:
     """A mask of pixels [rows, columns] as one of latent places [F, H, W], the same in every frame.
 
-    A place is given only if every one of its 32x32 pixels is above `THRESHOLD`: of a place that is partly to be made
-    anew, the given latent would still show what was there.
+    A place is conditioning only if every one of its 32x32 pixels is above `THRESHOLD`: of a place that is partly to be
+    generated, the latent would still show what was there.
 
     Raises:
         ShapeError: the mask is not as large as the sample's pixels.
@@ -219,7 +219,7 @@ def kept_places(kept: Tensor, grid: LatentShape) -> Tensor:
 
 
 def outside(region: tuple[float, float, float, float], grid: LatentShape) -> Tensor:
-    """Places [F, H, W] outside a region are given, those that it touches are made anew.
+    """Places [F, H, W] outside a region are conditioning, those that it touches are generated.
 
     Args:
         region: left, top, right, bottom as fractions of the video.
@@ -233,7 +233,7 @@ def outside(region: tuple[float, float, float, float], grid: LatentShape) -> Ten
 
 
 def inside(region: tuple[float, float, float, float], grid: LatentShape) -> Tensor:
-    """Places [F, H, W] that lie in a region as a whole are given, all others are made.
+    """Places [F, H, W] that lie in a region as a whole are conditioning, all others are generated.
 
     Args:
         region: left, top, right, bottom as fractions of the video.

@@ -1,4 +1,4 @@
-"""The state of a sample: tokens of each stream, which of them are given and how firmly, and the text they follow.
+"""The state of a sample: tokens of each stream, the strength of the conditioning on each, and the text they follow.
 
 Sampling walks such a state from noise to data, and training noises the clips of a batch by it: what a kind of
 conditioning does is written once.
@@ -21,17 +21,17 @@ Modality = Literal["video", "audio"]
 class StreamState:
     """One stream, video or audio.
 
-    A token that is given with strength s starts as (1 - s) noise + s data, is shown to the model at (1 - s) times the
-    noise level, and every prediction of it is pulled to the data by s. At 1 it is known: it is at timestep 0 and never
+    A conditioning token of strength s starts as (1 - s) noise + s data, is shown to the model at (1 - s) times the
+    noise level, and every prediction of it is pulled to the data by s. At 1 it is clean: it is at timestep 0 and never
     changes. Source: Lightricks' inference, whose denoise mask is 1 - s.
     """
 
     tokens: Tensor
     """[B, T, C] fp32: noise at first, data at the end."""
     strength: Tensor
-    """[B, T] in [0, 1]; 0 where nothing is given."""
+    """[B, T] in [0, 1]; 0 where there is no conditioning."""
     data: Tensor | None = None
-    """[B, T, C]: what is given; anything where the strength is 0. None where nothing is."""
+    """[B, T, C]: what conditioning tokens show; anything where the strength is 0. None without conditioning."""
     context: Tensor | None = None
     """[B, S, D] text context, once a text is applied."""
     appended: Tensor | None = None
@@ -40,12 +40,12 @@ class StreamState:
 
     @classmethod
     def noise(cls, tokens: Tensor) -> "StreamState":
-        """A stream of which nothing is given."""
+        """A stream without conditioning."""
         return cls(tokens.contiguous(), torch.zeros(tokens.shape[:2], device=tokens.device))
 
     @property
     def clean(self) -> Tensor:
-        """[B, T] bool: tokens that are known."""
+        """[B, T] bool: conditioning tokens of strength 1."""
         return self.strength == 1
 
     @property
@@ -53,30 +53,30 @@ class StreamState:
         """Tokens of the sample itself."""
         return self.tokens.shape[1] - (0 if self.appended is None else self.appended.shape[2])
 
-    def giving(self, tokens: Tensor, where: Tensor, strength: float = 1.0, *, start: int = 0) -> "StreamState":
-        """This stream with `tokens` [1 or B, n, C], which take the places from `start` on, given where `where` [n],
-        [1, n] or [B, n] is true. A token that is given already stays as it is.
+    def conditioned(self, tokens: Tensor, where: Tensor, strength: float = 1.0, *, start: int = 0) -> "StreamState":
+        """This stream conditioned on `tokens` [1 or B, n, C], which take the places from `start` on, where `where`
+        [n], [1, n] or [B, n] is true. A conditioning token that is there already stays as it is.
 
         Raises:
             ConfigError: the strength is not above 0 and up to 1.
         """
         taken = slice(start, start + tokens.shape[1])
-        given, data = torch.zeros_like(self.strength, dtype=torch.bool), torch.zeros_like(self.tokens)
-        given[:, taken], data[:, taken] = where.to(given.device), tokens.to(data)
-        given &= self.strength == 0
+        new, data = torch.zeros_like(self.strength, dtype=torch.bool), torch.zeros_like(self.tokens)
+        new[:, taken], data[:, taken] = where.to(new.device), tokens.to(data)
+        new &= self.strength == 0
         mixed = _mixed(self.tokens, data, strength)
         return replace(
             self,
-            tokens=torch.where(given[..., None], mixed, self.tokens),
-            strength=torch.where(given, strength, self.strength),
-            data=data if self.data is None else torch.where(given[..., None], data, self.data),
+            tokens=torch.where(new[..., None], mixed, self.tokens),
+            strength=torch.where(new, strength, self.strength),
+            data=data if self.data is None else torch.where(new[..., None], data, self.data),
         )
 
     def followed_by(self, tokens: Tensor, noise: Tensor, positions: Tensor, strength: float) -> "StreamState":
         """This stream with `tokens` [1 or B, R, C] beside it at `positions` [1, 3 or 1, R, 2]; noise has their shape.
 
         Raises:
-            ConfigError: as for `giving`.
+            ConfigError: as for `conditioned`.
         """
         batch = len(self.tokens)
         tokens = tokens.to(self.tokens).expand(batch, -1, -1)
@@ -91,11 +91,11 @@ class StreamState:
         )
 
     def pulled(self, x0: Tensor) -> Tensor:
-        """A prediction [B, T, C] moved towards what is given by the strength."""
+        """A prediction [B, T, C] moved towards what the conditioning shows, by its strength."""
         if self.data is None:
             return x0
-        share = self.strength[..., None]
-        return torch.where(share > 0, (1 - share) * x0 + share * self.data, x0)
+        strength = self.strength[..., None]
+        return torch.where(strength > 0, (1 - strength) * x0 + strength * self.data, x0)
 
     def to(self, device: torch.device) -> "StreamState":
         """This stream on a device; the context stays where it is."""
@@ -112,7 +112,7 @@ def _mixed(noise: Tensor, tokens: Tensor, strength: float) -> Tensor:
 
 
 def no_noise(_place: str, shape: Sequence[int]) -> Tensor:
-    """Zeros, where all that is appended is known."""
+    """Zeros, where all that is appended is clean."""
     return torch.zeros(tuple(shape))
 
 
@@ -130,7 +130,7 @@ class SampleState:
         """The state with `tokens` [1, R, C] after those of a stream, at positions of their own.
 
         Raises:
-            ConfigError: as for `StreamState.giving`.
+            ConfigError: as for `StreamState.conditioned`.
         """
         stream: StreamState = getattr(self, modality)
         place = f"{modality}/{stream.tokens.shape[1]}"

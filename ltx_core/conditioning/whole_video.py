@@ -1,4 +1,4 @@
-"""A whole video that is given, of which the model makes the audio."""
+"""Conditioning on a whole video, for which the model generates the audio."""
 
 from dataclasses import dataclass, replace
 
@@ -18,7 +18,7 @@ class WholeVideo:
     """[C, F, H, W], normalised as `encode_video` gives it."""
 
     def apply(self, state: SampleState) -> SampleState:
-        """The state with every video token known.
+        """The state conditioned on every video token.
 
         Raises:
             ShapeError: the video is not as large or as long as the sample.
@@ -26,8 +26,8 @@ class WholeVideo:
         wanted = (state.video.tokens.shape[2], *state.grid)
         if tuple(self.latent.shape) != wanted:
             raise ShapeError(
-                f"latent of the given video is {list(self.latent.shape)}; this sample wants {list(wanted)}. Resize and "
-                f"cut the video to the sample's size before encoding it."
+                f"latent of the video to condition on is {list(self.latent.shape)}; this sample wants {list(wanted)}. "
+                f"Resize and cut the video to the sample's size before encoding it."
             )
         tokens = pack_video(self.latent[None].to(state.video.tokens))
-        return replace(state, video=state.video.giving(tokens, torch.ones(tokens.shape[1], dtype=torch.bool)))
+        return replace(state, video=state.video.conditioned(tokens, torch.ones(tokens.shape[1], dtype=torch.bool)))

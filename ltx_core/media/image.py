@@ -1,7 +1,7 @@
 """An image as a video codec leaves it.
 
 The models are trained on frames of compressed video, and an image that is sharper than those may stand still in a
-render. Lightricks' inference therefore compresses a given image as one frame of H.264 before it is encoded.
+render. Lightricks' inference therefore compresses an image as one frame of H.264 before it is encoded.
 """
 
 import io

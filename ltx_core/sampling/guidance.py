@@ -90,7 +90,7 @@ class Official:
     num_steps: int
     guidance: Guidance
     image_crf: int
-    """H.264 constant rate factor that a given picture is compressed at."""
+    """H.264 constant rate factor that an image is compressed at before it conditions a render."""
 
 
 def official(generation: str, model_version: str, num_blocks: int = PUBLISHED_BLOCKS) -> Official:

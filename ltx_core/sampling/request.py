@@ -68,11 +68,11 @@ class RenderRequest:
     num_steps: int = 30
     guidance: Guidance = field(default_factory=Guidance)
     mode: Mode = "t2v"
-    """`t2v`: text alone; `t2a` likewise, and audio alone is made. Given are: in `i2v` the first frame, in `s2v` the
-    audio track, in `v2a` the video, in `extend` the first frames, in `inpaint` places of the video, in `reference`
-    a video to follow."""
+    """`t2v`: text alone; `t2a` likewise, and audio alone is made. The conditioning is in `i2v` the first frame, in
+    `s2v` the audio track, in `v2a` the video, in `extend` the first frames, in `inpaint` places of the video, in
+    `reference` a video to follow."""
     conditioning_key: str | None = None
-    """Digest of what is given beside the text; with, and only with, a mode other than these two."""
+    """Digest of the conditioning beside the text; with, and only with, a mode other than these two."""
     schedule: ScheduleName = "dev"
     upscaling: Upscaling | None = None
     """Sample at half the width and height first. None: at full size at once."""

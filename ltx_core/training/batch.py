@@ -32,15 +32,15 @@ class NoisyStream:
     sigma: Tensor
     """[B]"""
     timesteps: Tensor
-    """[B], or [B, T] where some tokens are given."""
+    """[B], or [B, T] where some tokens are conditioning."""
     positions: Tensor
     """As the denoiser's `Stream` wants them."""
     keyframes: Tensor | None = None
     """[B, T, 1] single-frame marks; video only."""
 
     @property
-    def given(self) -> Tensor:
-        """Tokens that the model is told are clean: bool [B, T]. Of a stream that is given whole, sigma is 0."""
+    def clean(self) -> Tensor:
+        """Tokens at timestep 0: bool [B, T]. Of a stream that is clean as a whole, sigma is 0 too."""
         times = self.timesteps if self.timesteps.ndim == 2 else self.timesteps[:, None].expand(self.noisy.shape[:2])
         return times == 0
 
@@ -131,7 +131,9 @@ def collate(
         _check_audio(samples, loaded, (num_audio, audio_channels))
     longer = [condition for condition in draws[0].conditions if condition.kind in LONGER]
     clips = [
-        _Clip(sample, tensors, shape, heard, draw).given([c for c in draw.conditions if c.kind not in LONGER] + longer)
+        _Clip(sample, tensors, shape, heard, draw).conditioned(
+            [c for c in draw.conditions if c.kind not in LONGER] + longer
+        )
         for sample, tensors, draw in zip(samples, loaded, draws, strict=True)
     ]
     video = _noised(
@@ -156,7 +158,7 @@ def _without_video(loaded: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class _Part:
-    """One stream of one clip: its data and noise, what is given of it, and how much each token counts."""
+    """One stream of one clip: its data and noise, its conditioning, and how much each token counts."""
 
     data: Tensor
     """[1, T, C]"""
@@ -169,7 +171,8 @@ class _Part:
 
     @property
     def weight(self) -> Tensor:
-        """[1, T + R]: what counts of the clip's own tokens, less where they are given; 0 of those beside them."""
+        """[1, T + R]: what counts of the clip's own tokens, less where they are conditioning; 0 of those beside
+        them."""
         own = self.counted.shape[1]
         return pad(self.counted * (1 - self.state.strength[:, :own]), (0, self.state.strength.shape[1] - own))
 
@@ -189,9 +192,9 @@ class _Clip:
         self.audio = _Part(audio, noise, StreamState.noise(noise), _heard(sample, audio.shape[1])[None])
         self._generators = {"video": draw.video_noise, "audio": draw.audio_noise}
 
-    def given(self, conditions: Iterable[Condition]) -> Self:
-        """The clip with these conditions, but for those that would leave nothing to learn of what is not given whole:
-        every sample carries a loss.
+    def conditioned(self, conditions: Iterable[Condition]) -> Self:
+        """The clip with these conditions, but for those that would leave nothing to learn of a stream that is not clean
+        whole: every sample carries a loss.
 
         Raises:
             DataError: a stored tensor does not fit the clip.
@@ -229,7 +232,7 @@ class _Clip:
 def _noised(
     parts: Sequence[_Part], sigmas: Sequence[float], positions: Tensor, keyframes: Tensor | None = None
 ) -> NoisyStream:
-    """One stream of a batch at its noise levels, each token at its own. A stream that is given as a whole is at sigma
+    """One stream of a batch at its noise levels, each token at its own. A stream that is clean as a whole is at sigma
     0, as in sampling: clean tokens, and a gate that knows it."""
     tensors = zip(*((part.data, part.noise, part.state.strength) for part in parts), strict=True)
     data, noise, strength = map(torch.cat, tensors)
@@ -241,8 +244,8 @@ def _noised(
     noisy, target = add_noise(data, noise, timesteps[:, :own] if by_token else timesteps), velocity_target(data, noise)
     appended = strength.shape[1] - own
     if appended:
-        start, given = (torch.cat([x[:, own:] for x in tensors]) for tensors in _beside(parts))
-        noisy = torch.cat([noisy, given + sigma[:, None, None] * (start - given)], dim=1)
+        start, shown = (torch.cat([x[:, own:] for x in tensors]) for tensors in _beside(parts))
+        noisy = torch.cat([noisy, shown + sigma[:, None, None] * (start - shown)], dim=1)
         places = parts[0].state.appended
         assert places is not None  # since there are such tokens
         positions = torch.cat([positions, places.expand(len(parts), -1, -1, -1)], dim=2)
@@ -258,7 +261,7 @@ def _noised(
 
 
 def _beside(parts: Sequence[_Part]) -> tuple[list[Tensor], list[Tensor]]:
-    """Tokens at sigma 1, and what is given of them."""
+    """Tokens at sigma 1, and what their conditioning shows."""
     states = [part.state for part in parts]
     return [state.tokens for state in states], [state.data for state in states if state.data is not None]
 

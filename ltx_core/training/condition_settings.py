@@ -1,4 +1,4 @@
-"""Options for what samples are given beside noise. pydantic only, as for all of training's options."""
+"""Options for the conditioning of samples. pydantic only, as for all of training's options."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
@@ -10,7 +10,7 @@ DEFAULT_SECONDS = 1.0
 CENTRE = (0.25, 0.25, 0.75, 0.75)
 Edge = Annotated[float, Field(ge=0, le=1)]
 Region = tuple[Edge, Edge, Edge, Edge]
-STREAMS_GIVEN = ("audio_conditioning_probability", "video_conditioning_probability")
+WHOLE_STREAMS = ("audio_conditioning_probability", "video_conditioning_probability")
 """Options that make one whole stream of a sample clean."""
 EXTENTS: dict[str, tuple[str, ...]] = {
     "first_frame": (),
@@ -23,12 +23,12 @@ EXTENTS: dict[str, tuple[str, ...]] = {
     "audio_suffix": ("seconds",),
     "audio_inpaint": ("seconds",),
 }
-"""Kinds of conditions that have a probability and a strength, and what else says how much each gives."""
+"""Kinds of conditions that have a probability and a strength, and what else says how much each keeps."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """One that a sample is given."""
+    """One that a sample has."""
 
     kind: str
     """As in `EXTENTS`, or `audio` or `video` for all of it, `reference` or `audio_reference`."""
@@ -73,7 +73,7 @@ def _strength(what: str) -> Any:
 
 class ConditionSettings(BaseModel):
     """Conditions of samples. Each is drawn by itself, so that a sample may have several; a first frame and a prefix
-    exclude each other, and audio that is given as a whole leaves no part of it to give."""
+    exclude each other, and audio that is clean as a whole leaves no part of it to condition on."""
 
     first_frame_probability: float = Field(
         default=0.0, ge=0, le=1, description="Probability that a sample has a clean first frame, as in image-to-video."
@@ -182,11 +182,11 @@ class ConditionSettings(BaseModel):
                         f"{name} is {value} with {kind}_probability 0, which gives no {kind.replace('_', ' ')}; raise "
                         f"{kind}_probability or leave it out"
                     )
-        shares = {name: getattr(self, name) for name in STREAMS_GIVEN}
-        if sum(shares.values()) > 1:
-            named = " and ".join(f"{name} {share}" for name, share in shares.items())
+        whole = {name: getattr(self, name) for name in WHOLE_STREAMS}
+        if sum(whole.values()) > 1:
+            named = " and ".join(f"{name} {value}" for name, value in whole.items())
             raise ValueError(
-                f"{named} make {sum(shares.values()):g}; one stream of a sample is always generated, so "
+                f"{named} make {sum(whole.values()):g}; one stream of a sample is always generated, so "
                 f"lower them to 1 in all"
             )
         check_region(self.outpaint_region, "outpaint_region")
@@ -194,15 +194,16 @@ class ConditionSettings(BaseModel):
 
     @staticmethod
     def probabilities() -> tuple[str, ...]:
-        """Names of the options with which what is in a clip itself is given; without any, nothing of it is."""
-        return *STREAMS_GIVEN, *(f"{kind}_probability" for kind in EXTENTS)
+        """Names of the options that condition samples on what is in a clip itself; without any, nothing of it is
+        clean."""
+        return *WHOLE_STREAMS, *(f"{kind}_probability" for kind in EXTENTS)
 
     def probability(self, kind: str) -> float:
-        """That a sample is given a kind of `EXTENTS`."""
+        """That a sample has a kind of `EXTENTS`."""
         return float(getattr(self, f"{kind}_probability"))
 
     def strength(self, kind: str) -> float:
-        """With which a kind of `EXTENTS` is given."""
+        """The strength of a kind of `EXTENTS`."""
         return float(getattr(self, f"{kind}_strength"))
 
     @staticmethod
@@ -225,6 +226,6 @@ class ConditionSettings(BaseModel):
         return {name: value for name in names if (value := getattr(self, name))}
 
     @property
-    def gives_by_token(self) -> bool:
+    def conditions_by_token(self) -> bool:
         """True if samples may have tokens of a stream at several noise levels."""
         return any(self.probability(kind) for kind in EXTENTS)

@@ -1,8 +1,8 @@
-"""Conditions of samples: which are drawn, and what they give of a clip's stored tensors.
+"""Conditions of samples: which are drawn, and which part of a clip's stored tensors each keeps.
 
-They are the kinds of `ltx_core/conditioning` that renders are given too. Each is drawn by itself, so that a sample may
-have several. Exceptions: a first frame and a prefix share one number, because a prefix holds the first frame; a stream
-that is given as a whole leaves no part of it to give, and the other is learnt; and an image has no other frames to
+They are the kinds of `ltx_core/conditioning` that renders have too. Each is drawn by itself, so that a sample may have
+several. Exceptions: a first frame and a prefix share one number, because a prefix holds the first frame; a stream that
+is clean as a whole leaves no part of it to condition on, and the other is learnt; and an image has no other frames to
 learn from its first.
 """
 
@@ -73,7 +73,7 @@ def _is_seen(sample: SampleInfo, settings: TrainSettings) -> bool:
 
 
 def whole_stream(sample: SampleInfo, settings: TrainSettings, chance: Chance) -> Literal["neither", "audio", "video"]:
-    """The stream of a sample that is given as a whole. Without audio to learn it is never the video, or nothing would
+    """The stream of a sample that is clean as a whole. Without audio to learn it is never the video, or nothing would
     be left to learn. Of audio alone it is the video, of which there is nothing."""
     if not _is_seen(sample, settings):
         return "video"
@@ -104,7 +104,7 @@ def conditioning(
     frame_rate: float,
     given_frames: int,
 ) -> Conditioning | None:
-    """The part of a clip that a condition gives; None where it would leave nothing to make.
+    """The conditioning on a part of a clip; None where it would leave nothing to generate.
 
     Args:
         condition: one that was drawn.
@@ -112,7 +112,7 @@ def conditioning(
         grid: of the clip's latent.
         keyframes: numbers of the clip's frames that are stored as images.
         frame_rate: of the clip.
-        given_frames: latent frames that earlier conditions give at the beginning; one of all stays to be made.
+        given_frames: latent frames that earlier conditions keep at the beginning; one of all is generated.
     """
     if condition.kind == "audio":
         return Sound(tensors["audio"])
@@ -121,8 +121,8 @@ def conditioning(
     if condition.kind in LONGER:
         return _beside(condition, tensors, keyframes, frame_rate)
     if condition.kind.startswith("audio"):
-        given = audio_times(condition, len(tensors["audio"]))
-        return None if bool(given.all()) else AudioMask(tensors["audio"], given, condition.strength)
+        where = audio_times(condition, len(tensors["audio"]))
+        return None if bool(where.all()) else AudioMask(tensors["audio"], where, condition.strength)
     return _within(condition, tensors, grid, given_frames)
 
 
@@ -155,27 +155,27 @@ def _within(
             return Prefix(video[:, : min(condition.frames, grid.frames - 1)], strength)
 
 
-def _masked(video: Tensor, given: Tensor, strength: float) -> Mask | None:
-    return None if bool((given > THRESHOLD).all()) else Mask(video, given, strength)
+def _masked(video: Tensor, where: Tensor, strength: float) -> Mask | None:
+    return None if bool((where > THRESHOLD).all()) else Mask(video, where, strength)
 
 
 def audio_times(condition: Condition, count: int) -> Tensor:
-    """Audio latent frames that are given, [A]."""
+    """Audio latent frames that are conditioning, [A]."""
     place = torch.arange(count)
     match condition.kind:
         case "audio_prefix":
-            given = place < condition.frames
+            where = place < condition.frames
         case "audio_suffix":
-            given = place >= count - condition.frames
+            where = place >= count - condition.frames
         case _:
             length = min(condition.frames, count)
             start = int(condition.start * (count - length + 1))
-            given = (place < start) | (place >= start + length)
-    return given.float()
+            where = (place < start) | (place >= start + length)
+    return where.float()
 
 
 def fewest_learnt(settings: TrainSettings, grid: LatentShape) -> int:
-    """Video tokens that are not given where the settings give as many as they may.
+    """Video tokens that are learnt with the longest conditioning that the settings allow.
 
     Raises:
         ConfigError: masks of clips decide it.
@@ -183,7 +183,7 @@ def fewest_learnt(settings: TrainSettings, grid: LatentShape) -> int:
     if settings.inpaint_probability:
         raise ConfigError(
             f"inpaint_probability is {settings.inpaint_probability} with routes, which set as many tokens aside in "
-            f"every sample, and each mask gives others; leave one of them out"
+            f"every sample, and each mask keeps others; leave one of them out"
         )
     before = settings.prefix_latent_frames if settings.prefix_probability else int(settings.first_frame_probability > 0)
     after = settings.suffix_latent_frames if settings.suffix_probability else 0

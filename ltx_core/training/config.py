@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from ltx_core.io.digest import text_digest
 from ltx_core.training.adapter_settings import AdapterSettings
-from ltx_core.training.condition_settings import STREAMS_GIVEN, ConditionSettings
+from ltx_core.training.condition_settings import WHOLE_STREAMS, ConditionSettings
 from ltx_core.training.methods.settings import MethodOptions
 from ltx_core.training.sample_settings import SampleSettings
 
@@ -242,7 +242,7 @@ class PlainSettings(ConditionSettings, AdapterSettings):
                 f"audio_loss_ratio is {self.audio_loss_ratio:g} and audio_loss_weight {self.audio_loss_weight:g}, "
                 f"which it would replace; give one of them"
             )
-        always = [name for name in STREAMS_GIVEN if getattr(self, name) == 1]
+        always = [name for name in WHOLE_STREAMS if getattr(self, name) == 1]
         if self.modalities != "audio+video" or always:
             why = f"{always[0]} 1" if always else f"modalities {self.modalities!r}"
             raise ValueError(f"audio_loss_ratio is set but {why} leaves one loss; leave it out")

@@ -67,12 +67,12 @@ def _sigma(draws: SigmaDraws, num_tokens: int, settings: TrainSettings) -> float
 
 
 def carries_audio_loss(occurrence: SampleOccurrence, settings: TrainSettings) -> bool:
-    """True if this occurrence's sound is trained on: the clip has some that is, and it is not given as a whole."""
+    """True if this occurrence's audio is trained on: the clip has some that is, and it is not clean as a whole."""
     return occurrence.sample.has_audio_loss and _whole(occurrence, settings) != "audio"
 
 
 def carries_video_loss(occurrence: SampleOccurrence, settings: TrainSettings) -> bool:
-    """True if this occurrence's video is trained on: it is not given as a whole."""
+    """True if this occurrence's video is trained on: it is not clean as a whole."""
     return _whole(occurrence, settings) != "video"
 
 
@@ -83,7 +83,7 @@ def _whole(occurrence: SampleOccurrence, settings: TrainSettings) -> str:
 def eval_draw(sample: SampleInfo, sigma: float, settings: TrainSettings) -> Draw:
     """The draw of one held-out clip at one noise level: the same at every eval, for the base and for the LoRA.
 
-    What is given is drawn from the same probabilities as in training, so that what is measured is what is trained; the
+    Conditioning is drawn from the same probabilities as in training, so that what is measured is what is trained; the
     caption is never dropped, and the streams share a noise level, as in sampling.
     """
 

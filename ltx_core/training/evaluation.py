@@ -13,14 +13,14 @@ from ltx_core.engine.runner import as_in_training
 from ltx_core.flow_matching import carries_loss, fixed_sigmas
 from ltx_core.io.digest import text_digest
 from ltx_core.progress import Progress
-from ltx_core.training.condition_settings import STREAMS_GIVEN
+from ltx_core.training.condition_settings import WHOLE_STREAMS
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import eval_draw
 from ltx_core.training.objective import Objective
 from ltx_core.training.samples import SampleInfo
 
 BESIDE = ("audio", "reference", "audio_reference")
-"""Kinds of conditions that are beside what is given of the video's own frames, or of nothing."""
+"""Kinds of conditions that are named after those of the video's own frames, or after nothing."""
 NAMES = {"audio": "sound"}
 """Names that figures had before conditions had theirs."""
 COLUMNS = 4
@@ -33,11 +33,11 @@ class EvalLoss(NamedTuple):
     total: float
     """The loss that is trained: the video's, and the audio's times its weight."""
     video: float | None
-    """None where the whole video is always given."""
+    """None where the whole video is always clean."""
     audio: float | None
-    """None where no sound carries a loss: none is there, it is silent, or it is given."""
+    """None where no audio carries a loss: none is there, it is silent, or it is clean."""
     modes: dict[str, float]
-    """Of each stream, by what is given: `video/first_frame`, `audio/nothing`; empty if nothing ever is."""
+    """Of each stream, by the conditioning: `video/first_frame`, `audio/nothing`; empty if nothing ever is."""
 
     def values(self) -> dict[str, float]:
         """As logged."""
@@ -130,5 +130,5 @@ def _summed_up(found: torch.Tensor, modes: Sequence[str], settings: TrainSetting
     means = {name: fmean(values) for name, values in sorted(parts.items()) if values}
     video_mean, audio_mean = means.pop("video", None), means.pop("audio", None)
     total = (video_mean or 0.0) + settings.audio_loss_weight * (audio_mean or 0.0)
-    given = settings.gives_by_token or any(getattr(settings, name) for name in STREAMS_GIVEN)
-    return EvalLoss(total, video_mean, audio_mean, means if given or len(set(modes)) > 1 else {})
+    by_mode = settings.conditions_by_token or any(getattr(settings, name) for name in WHOLE_STREAMS)
+    return EvalLoss(total, video_mean, audio_mean, means if by_mode or len(set(modes)) > 1 else {})

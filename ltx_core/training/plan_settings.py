@@ -216,7 +216,7 @@ def batch_shape(settings: TrainSettings, bucket: Bucket) -> BatchShape:
         video_tokens=bucket.shape.floored().latent().tokens + bucket.reference_tokens if seen else 1,
         audio_tokens=audio_latent_frames(bucket.shape.frames / bucket.frame_rate) if sound else 1,
         text_tokens=TEXT_TOKENS,
-        by_token=bool(settings.gives_by_token or bucket.reference_tokens),
+        by_token=bool(settings.conditions_by_token or bucket.reference_tokens),
     )
 
 

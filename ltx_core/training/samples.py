@@ -58,7 +58,7 @@ class SampleInfo:
 
     @property
     def is_one_frame(self) -> bool:
-        """True of an image: if its frame were given, nothing would be left to learn."""
+        """True of an image: if its frame were clean, nothing would be left to learn."""
         return self.bucket.endswith("@1")
 
 

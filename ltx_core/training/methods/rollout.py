@@ -216,8 +216,8 @@ class RolloutTrajectory:
 
     @property
     def share(self) -> Tensor:
-        """[B, 1 or T]: the noise level of a token as a part of its sample's; 0 of what is known, between 0 and 1 of
-        what is given in part."""
+        """[B, 1 or T]: the noise level of a token as a part of its sample's; 0 of clean tokens, between 0 and 1 of
+        conditioning at a strength below 1."""
         sigma, times = self.stream.sigma[:, None], self.stream.timesteps.view(len(self.source), -1)
         return torch.where(sigma > 0, times / sigma.clamp(min=torch.finfo(sigma.dtype).tiny), 0.0)
 
@@ -225,7 +225,7 @@ class RolloutTrajectory:
         """The tokens at the source, on the straight path; conditioning tokens as they are."""
         x = self.stream
         now, then = (self.share * level[:, None] for level in (x.sigma, self.source))
-        return torch.where(x.given[:, :, None], x.noisy, on_straight_path(x.noisy, x.target, now, then))
+        return torch.where(x.clean[:, :, None], x.noisy, on_straight_path(x.noisy, x.target, now, then))
 
     def at(self, tokens: Tensor, done: float) -> NoisyStream:
         """The stream as the model sees it on the way."""
@@ -236,7 +236,7 @@ class RolloutTrajectory:
     def step(self, tokens: Tensor, velocity: Tensor, done: float, then: float) -> Tensor:
         """Euler's step from the fraction `done` to `then`, in float32."""
         length = (self.share * (self.level(then) - self.level(done))[:, None])[:, :, None]
-        return torch.where(self.stream.given[:, :, None], tokens, tokens + length * velocity.float())
+        return torch.where(self.stream.clean[:, :, None], tokens, tokens + length * velocity.float())
 
     def arrived(self, tokens: Tensor) -> NoisyStream:
         """The stream where the model brought it, and the velocity from there to the data."""
@@ -247,7 +247,7 @@ class RolloutTrajectory:
     def measures(self, tokens: Tensor, rows: Tensor, size: int) -> dict[str, Tensor]:
         """`offset` and `drift` [size] of a batch whose samples at `rows` arrived with `tokens`; NaN of the others, and
         of samples without a way to go."""
-        moving = ~self.stream.given[:, :, None]
+        moving = ~self.stream.clean[:, :, None]
         count = (moving.sum(dim=(1, 2)) * tokens.shape[2]).clamp(min=1)
         drift = ((tokens - self.stream.noisy).square() * moving).sum(dim=(1, 2)) / count
         offset = self.source - self.stream.sigma

@@ -58,16 +58,16 @@ def tokens_kept(
 ) -> tuple[Tensor, ...]:
     """For each route the tokens that it computes, [B, K], ascending; drawn anew for every occurrence and route.
 
-    Tokens that are known, such as a first frame or a prefix, are always kept: all others take their bearings from them.
-    Of a video that is known as a whole, none is more than another.
+    Clean tokens, such as a first frame or a prefix, are always kept: all others take their bearings from them.
+    Of a video that is clean as a whole, none is more than another.
     """
-    given, own = batch.video.given, batch.shape.tokens
-    given[:, :own] &= ~given.all(dim=1, keepdim=True)
+    clean, own = batch.video.clean, batch.shape.tokens
+    clean[:, :own] &= ~clean.all(dim=1, keepdim=True)
     return tuple(
         torch.stack(
             [
                 _kept(
-                    given[i],
+                    clean[i],
                     num_set_aside(batch.shape, route.ratio, settings),
                     occurrence_generator(
                         settings.seed, occurrence.number, occurrence.sample.clip_id, f"route/{number}"
@@ -83,18 +83,18 @@ def tokens_kept(
 def num_set_aside(shape: LatentShape, ratio: float, settings: TrainSettings) -> int:
     """The number of video tokens that skip a route: `ratio` of those that are learnt with the longest conditioning.
 
-    So it is one number for a shape, whatever this occurrence is given and whoever shares its batch: batches may be cut
-    otherwise with equal gradients, and a CUDA graph serves them all. One token to be learnt always stays.
+    So it is one number for a shape, whatever conditioning this occurrence has and whoever shares its batch: batches may
+    be cut otherwise with equal gradients, and a CUDA graph serves them all. One token to be learnt always stays.
     """
     learnt = fewest_learnt(settings, shape)
     return min(round(learnt * ratio), learnt - 1)
 
 
-def _kept(given: Tensor, num_aside: int, generator: torch.Generator) -> Tensor:
-    """All tokens, [T], but `num_aside` random ones that are not given: [K]."""
-    learnt = (~given).nonzero().flatten()
+def _kept(clean: Tensor, num_aside: int, generator: torch.Generator) -> Tensor:
+    """All tokens, [T], but `num_aside` random ones that are not clean: [K]."""
+    learnt = (~clean).nonzero().flatten()
     if len(learnt) < num_aside:
-        raise ShapeError(f"a route sets {num_aside} tokens aside and only {len(learnt)} are not given; give fewer")
-    keep = torch.ones_like(given)
+        raise ShapeError(f"a route sets {num_aside} tokens aside and only {len(learnt)} are not clean; give fewer")
+    keep = torch.ones_like(clean)
     keep[learnt[torch.randperm(len(learnt), generator=generator)[:num_aside]]] = False
     return keep.nonzero().flatten()

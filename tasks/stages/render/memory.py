@@ -174,7 +174,7 @@ def compiling_pays(jobs: "Sequence[RenderJob]") -> tuple[bool, str]:
 
 
 def _is_by_token(request: RenderRequest) -> bool:
-    """True if some video tokens are known and others are not."""
+    """True if some video tokens are conditioning and others are not."""
     return request.mode not in ("t2v", "s2v", "v2a")
 
 

@@ -119,9 +119,9 @@ def test_what_is_given_stays_bit_for_bit(job_of: JobOf, tmp_path: Path) -> None:
     for before, after in ((batch.video, rolled.video), (batch.audio, rolled.audio)):
         assert before is not None
         assert after is not None
-        assert before.given.any()
-        assert after.noisy[before.given].equal(before.noisy[before.given])
-    assert not rolled.video.noisy[~batch.video.given].equal(batch.video.noisy[~batch.video.given])
+        assert before.clean.any()
+        assert after.noisy[before.clean].equal(before.noisy[before.clean])
+    assert not rolled.video.noisy[~batch.video.clean].equal(batch.video.noisy[~batch.video.clean])
 
 
 def test_all_of_a_step_is_rolled_out_by_the_weights_it_begins_with(job_of: JobOf, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def test_mask_and_sound_join() -> None:
         (FirstFrame(latent(2)), r"\[C, 1, H, W\] is wanted"),
         (Mask(latent(2), torch.zeros(GRID)), "latent under the mask"),
         (Mask(latent(), torch.zeros(2, 2, 2)), "mask is"),
-        (Mask(latent(), torch.ones(GRID)), "gives every place"),
+        (Mask(latent(), torch.ones(GRID)), "keeps every place"),
     ],
 )
 def test_what_does_not_fit_is_named(kind: Conditioning, message: str) -> None:

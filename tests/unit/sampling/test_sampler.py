@@ -181,7 +181,7 @@ def test_a_known_video_stays_as_given_at_sigma_zero(
     assert all(call["audio_sigma"].all() for call in seen)
     other = sample(transformer, prompts, request, Silent(), conditionings=[WholeVideo(-latent)])
     assert not torch.allclose(other.audio, latents.audio, atol=1e-4), "the audio follows the video"
-    with pytest.raises(ShapeError, match="given video is"):
+    with pytest.raises(ShapeError, match="latent of the video to condition on is"):
         sample(transformer, prompts, request, Silent(), conditionings=[WholeVideo(latent[:, :1])])
 
 

@@ -204,7 +204,7 @@ def test_a_clips_mask_is_the_weight_of_its_tokens(long_source: Any) -> None:
     assert torch.equal(masked.timesteps, plain.timesteps)
     given = batch_of(long_source, TrainSettings(first_frame_probability=1.0)).video
     assert given.weight.tolist() == [[0.0, 0.0, 0.25, 1.0, 0.0, 0.0, 1.0, 0.5]]
-    assert given.given.tolist() == [[True] * 2 + [False] * 6]
+    assert given.clean.tolist() == [[True] * 2 + [False] * 6]
     by_token = (plain.target - plain.noisy).square().mean(dim=2)[0]
     loss = sample_losses(masked.noisy, masked.target, masked.weight)[0]
     torch.testing.assert_close(loss, (by_token * mask.flatten()).sum() / mask.sum())
@@ -218,7 +218,7 @@ def test_an_occurrence_is_not_given_all_that_its_mask_counts(clip: Clip, source_
     batch = batch_of(source, TrainSettings(first_frame_probability=1.0)).video
     assert carries_loss(batch.weight).all()
     assert batch.weight.tolist() == [mask.tolist(), [0.0, 0.0, 1.0, 1.0]]
-    assert batch.given.tolist() == [[False] * 4, [True, True, False, False]]
+    assert batch.clean.tolist() == [[False] * 4, [True, True, False, False]]
     free = batch_of(source, TrainSettings()).video
     assert torch.equal(batch.noisy[0], free.noisy[0])
     alone = source_of(source.samples[:1])

@@ -214,11 +214,11 @@ def test_conditions_that_would_leave_nothing_to_learn_are_left_out(clip: Clip, s
     batch = batch_of(source, settings)
     assert batch.audio is not None
     assert batch.video.weight.tolist() == [[1.0, 1.0, 0.0, 0.0]]  # the first frame is all that the mask counts
-    assert batch.video.given.tolist() == [[False, False, True, True]]
+    assert batch.video.clean.tolist() == [[False, False, True, True]]
     assert carries_loss(batch.audio.weight).all()
-    assert not batch.audio.given.any()  # a second is longer than the clip
+    assert not batch.audio.clean.any()  # a second is longer than the clip
     both = TrainSettings(prefix_probability=1, suffix_probability=1)
-    assert batch_of(source_of([clip("a")]), both).video.given.tolist() == [[True, True, False, False]]
+    assert batch_of(source_of([clip("a")]), both).video.clean.tolist() == [[True, True, False, False]]
 
 
 def test_keyframes_are_given_to_a_batch_or_not(clip: Clip, source_of: Any) -> None:

@@ -152,14 +152,14 @@ def test_what_is_given_stays_as_it_is_and_is_told_to_be_clean(clip: Clip, source
     batch = batch_of(objective)
     rolled = roll_out(objective, batch, 1.0)
     for before, after in zip(streams(batch), streams(rolled), strict=True):
-        given = before.given
+        given = before.clean
         assert given.any()
         assert after.noisy[given].equal(before.noisy[given])
         assert not after.noisy[~given].equal(before.noisy[~given]) or not (~given).any()
         assert after.weight.equal(before.weight)
     for asked in objective.asked:
-        assert asked.video.timesteps[batch.video.given].eq(0).all()
-        assert asked.video.timesteps[~batch.video.given].gt(0).all()
+        assert asked.video.timesteps[batch.video.clean].eq(0).all()
+        assert asked.video.timesteps[~batch.video.clean].gt(0).all()
         assert asked.audio is not None
         assert asked.audio.sigma.eq(0).all()
 
