@@ -3,7 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -212,27 +212,6 @@ def decode_pixels(vae: AutoencoderKLLTX2Video, latents: Tensor, *, memory: VaeMe
             pixels[start : start + size, :, done : done + piece.shape[2]] = piece
             done += piece.shape[2]
     return pixels
-
-
-@dataclass(frozen=True)
-class TilingError:
-    """The change that tiling makes."""
-
-    latents: Difference
-    pixels: Difference
-
-    def __str__(self) -> str:
-        return f"latents off by {self.latents}; pixels in [-1, 1] off by {self.pixels}"
-
-
-def tiling_error(vae: AutoencoderKLLTX2Video, pixels: Tensor, memory: VaeMemory) -> TilingError:
-    """Return how far `memory`'s tiles are from no tiles, on these pixels [B, 3, F, H, W] there and on their latents
-    back."""
-    untiled = replace(memory, tile=None)
-    right = encode_pixels(vae, pixels, memory=untiled)
-    latents = difference(encode_pixels(vae, pixels, memory=memory), right)
-    decoded = (decode_pixels(vae, right, memory=kind) for kind in (memory, untiled))
-    return TilingError(latents, difference(*decoded))
 
 
 def _means(

@@ -125,19 +125,8 @@ FRAGMENTS: dict[str, Fragments] = {
 }
 
 
-def from_original_keys(component: str, tensors: Mapping[str, T]) -> dict[str, T]:
-    """One component's tensors of a combined file, under the names of its diffusers module.
-
-    Names of other components and the unused statistics are left out; the values are passed through, tensors or not.
-
-    Raises:
-        CheckpointError: there is no such component.
-    """
-    return {diffusers_name(component, name): value for name, value in tensors.items() if belongs_to(component, name)}
-
-
 def to_original_keys(component: str, tensors: Mapping[str, T]) -> dict[str, T]:
-    """A diffusers module's tensors under Lightricks' names; the inverse of `from_original_keys`.
+    """A diffusers module's tensors under Lightricks' names; the inverse of `diffusers_name`.
 
     The text projections of diffusers' LTX2TextConnectors are a component of their own here, `text_projection`.
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token
@@ -22,18 +21,6 @@ PASSING = (408, 409, 425, 429)
 """Statuses besides 5xx that pass by themselves."""
 
 
-@dataclass(frozen=True)
-class Uploaded:
-    """The result of an upload."""
-
-    repository: str
-    """Full name, `owner/name`."""
-    commit: str
-    """The commit that has the files; the newest one if it had all of them already."""
-    page: str
-    """Address of the repository."""
-
-
 def may_upload() -> bool:
     """Return whether a token is known here; the hub alone knows what it allows."""
     return get_token() is not None
@@ -44,8 +31,9 @@ def page_of(repository: str) -> str:
     return f"{constants.ENDPOINT}/{repository}"
 
 
-def upload(repository: str, files: Sequence[tuple[str, Path]], *, private: bool, message: str) -> Uploaded:
-    """Make the repository if it is not there, and commit the files; those that it has already are not sent again.
+def upload(repository: str, files: Sequence[tuple[str, Path]], *, private: bool, message: str) -> tuple[str, str]:
+    """Make the repository if it is not there, and commit the files; those that it has already are not sent again. Gives
+    the repository's full name, `owner/name`, and the commit that has the files: the newest one if it had all of them.
 
     Args:
         repository: `owner/name`, or a name alone for the account's own.
@@ -62,7 +50,7 @@ def upload(repository: str, files: Sequence[tuple[str, Path]], *, private: bool,
         made = api.create_repo(repository, private=private, exist_ok=True)
         operations = [CommitOperationAdd(name, file) for name, file in files]
         commit = api.create_commit(made.repo_id, operations, commit_message=message)
-    return Uploaded(made.repo_id, commit.oid, page_of(made.repo_id))
+    return made.repo_id, commit.oid
 
 
 @contextmanager

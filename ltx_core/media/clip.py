@@ -1,6 +1,6 @@
 """A clip: its identity, its frames, its audio, which may come from a file of its own, and its mask."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -102,11 +102,9 @@ def frame_times(clip: Clip) -> list[float]:
     return [clip.start_seconds + n / clip.frame_rate + clip.phase_seconds for n in range(clip.num_frames)]
 
 
-def clip_frames(clip: Clip, check: Callable[[], None] | None = None) -> npt.NDArray[np.uint8]:
+def clip_frames(clip: Clip) -> npt.NDArray[np.uint8]:
     """The clip's pixels: uint8 [F, H, W, 3] RGB, at its own rate, scaled to cover its size, the middle kept; of audio
     alone, a picture of it.
-
-    `check` is called at every frame and may raise, to break off.
 
     Raises:
         MediaError: the file cannot be read or decoded any more.
@@ -123,8 +121,6 @@ def clip_frames(clip: Clip, check: Callable[[], None] | None = None) -> npt.NDAr
         ground=clip.ground,
     )
     for n, frame in enumerate(covering):
-        if check is not None:
-            check()
         shown = middle(frame, bucket)
         frames[n] = shown[:, ::-1] if clip.is_mirrored else shown
     return frames

@@ -69,10 +69,6 @@ class Footage:
         return float(self.frame_steps[-1] / self.frame_rate)
 
     @property
-    def mean_frame_rate(self) -> float:
-        return self.num_frames / self.seconds
-
-    @property
     def coded_size(self) -> tuple[int, int]:
         """Width and height of the stored frames, before rotation."""
         return (self.height, self.width) if self.rotation else (self.width, self.height)

@@ -99,8 +99,8 @@ class Publish(Stage[PublishConfig, Published]):
         files = _files(run)
         repository, commit = str(config.repository), None
         if not config.dry_run:
-            done = upload(repository, files, private=config.private, message=f"LoRA {file_digest(files[0][1])}")
-            repository, commit = done.repository, done.commit
+            message = f"LoRA {file_digest(files[0][1])}"
+            repository, commit = upload(repository, files, private=config.private, message=message)
         rows = [_row(name, file, repository, commit) for name, file in files]
         verb = "would be uploaded" if config.dry_run else "uploaded"
         for row, (_, file) in zip(rows, files, strict=True):

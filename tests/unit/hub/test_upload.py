@@ -21,7 +21,7 @@ from ltx_core.hub.upload import upload
 answers = {}
 for repository in json.loads(sys.argv[1]):
     try:
-        answers[repository] = upload(repository, [("a.md", Path(sys.argv[2]))], private=True, message="a").repository
+        answers[repository] = upload(repository, [("a.md", Path(sys.argv[2]))], private=True, message="a")[0]
     except LtxError as error:
         answers[repository] = f"{type(error).__name__}: {error}"
 print(json.dumps(answers))
