@@ -11,7 +11,7 @@ from flows.config import DEFAULT_CONFIG
 from ltx_core.io.atomic import write_bytes
 
 if TYPE_CHECKING:
-    from ltx_core.tiny.write import Miniature
+    from ltx_core.tiny.model import Miniature
 
 
 TRAINED_HEADER = """\

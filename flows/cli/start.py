@@ -20,7 +20,7 @@ from ltx_core.errors import ConfigError
 from ltx_core.io.atomic import write_bytes
 
 if TYPE_CHECKING:
-    from ltx_core.tiny.write import Miniature
+    from ltx_core.tiny.model import Miniature
 
 QUESTIONS = {
     "footage": ("folder with the footage", None),
@@ -38,7 +38,7 @@ def miniature(
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="Seed of the random weights.")] = 0,
 ) -> None:
     """Write a toy LTX-2 of the real architecture, a corpus of media files, and a configuration."""
-    from ltx_core.tiny.write import write_miniature
+    from ltx_core.tiny.model import write_miniature
 
     made = write_miniature(folder, generation=generation, seed=seed)
     _say(made, write_config(folder, made))

@@ -25,7 +25,7 @@ from ltx_core.media.detect_interlacing import look_at
 from ltx_core.media.errors import MediaError
 from ltx_core.media.find import is_image
 from ltx_core.media.frames import CYCLE, KEPT
-from ltx_core.media.image_frames import TOLERANCE, image_info
+from ltx_core.media.image import TOLERANCE, image_info
 from ltx_core.media.missing_frames import lost_picture
 from ltx_core.media.packets import BACK_SECONDS, UNSTAMPED, Packets, Track
 from ltx_core.media.reading import is_loose, packets_of

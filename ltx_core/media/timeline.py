@@ -14,7 +14,7 @@ from ltx_core.media.container import decode_errors, open_media, video_stream
 from ltx_core.media.display import ColorTags, TimedFrame, alpha_decoder, color_tags, display_of, tag
 from ltx_core.media.errors import MediaError
 from ltx_core.media.find import is_image
-from ltx_core.media.image_frames import image_frames
+from ltx_core.media.image import image_frames
 from ltx_core.media.reading import is_loose, key_seconds, listed_packets, packets_of
 
 SEEK_FROM_SECONDS = 3.0

@@ -21,9 +21,10 @@ from transformers import (
 
 from ltx_core.checkpoint.text_encoder import ASSET_PREFIX, TOKENIZER_TENSOR
 from ltx_core.io.atomic import write_bytes
+from ltx_core.io.tensors import write_tensors
 from ltx_core.tiny.corpus import DECLARED
 from ltx_core.tiny.header import GEMMA_VERSION, TEXT_LAYERS, TEXT_WIDTH
-from ltx_core.tiny.weights import draw, save_tensors, seeded
+from ltx_core.tiny.weights import draw, seeded
 
 SPECIAL_TOKENS = ("<pad>", "<eos>", "<bos>", "<unk>", "<mask>")
 IMAGE_TOKENS = {
@@ -107,28 +108,13 @@ def write_gemma(folder: Path, seed: int, tokenizer: GemmaTokenizer | None = None
         ("processor_config.json", PROCESSOR),
     ):
         write_bytes(folder / name, json.dumps(content, indent=1, sort_keys=True).encode() + b"\n")
-    save_tensors(folder / "model.safetensors", published_tensors(model), {"format": "pt"})
+    write_tensors(folder / "model.safetensors", published_tensors(model), {"format": "pt"})
     return folder
 
 
 def build_gemma(tokenizer: GemmaTokenizer, seed: int) -> Gemma3ForConditionalGeneration:
     """The model; its hidden states are `TEXT_WIDTH` wide and `TEXT_LAYERS` + 1 many."""
-    text = Gemma3TextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=TEXT_WIDTH,
-        intermediate_size=2 * TEXT_WIDTH,
-        num_hidden_layers=TEXT_LAYERS,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        query_pre_attn_scalar=8,
-        sliding_window=16,
-        layer_types=["sliding_attention"] * (TEXT_LAYERS - 1) + ["full_attention"],
-        max_position_embeddings=2 * MAX_TOKENS,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
+    text = Gemma3TextConfig(**_sizes(tokenizer), query_pre_attn_scalar=8)
     vision = SiglipVisionConfig(
         hidden_size=16,
         intermediate_size=32,
@@ -151,6 +137,25 @@ def build_gemma(tokenizer: GemmaTokenizer, seed: int) -> Gemma3ForConditionalGen
         model = Gemma3ForConditionalGeneration(config).eval()
         draw(model.model)  # without the output layer, which shares the embedding's weights
     return model
+
+
+def _sizes(tokenizer: GemmaTokenizer) -> dict[str, Any]:
+    """Arguments of both text models: sliding layers, and a full one at the end."""
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": TEXT_WIDTH,
+        "intermediate_size": 2 * TEXT_WIDTH,
+        "num_hidden_layers": TEXT_LAYERS,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "sliding_window": 16,
+        "layer_types": ["sliding_attention"] * (TEXT_LAYERS - 1) + ["full_attention"],
+        "max_position_embeddings": 2 * MAX_TOKENS,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
 
 
 def published_tensors(model: Gemma3ForConditionalGeneration) -> dict[str, Tensor]:
@@ -184,29 +189,14 @@ def write_packed_gemma(path: Path, projection: Mapping[str, Tensor], seed: int) 
         "audio_config": None,
     }
     metadata = {"gemma_config": json.dumps(described, sort_keys=True), "format": "pt"}
-    save_tensors(path, {**weights, **projection, **_assets(tokenizer)}, metadata)
+    write_tensors(path, {**weights, **projection, **_assets(tokenizer)}, metadata)
     return path
 
 
 def text_config(tokenizer: GemmaTokenizer) -> Gemma4UnifiedTextConfig:
     """Sliding layers and a full one, whose keys are its values and whose heads are of another width, as in the 12B."""
     return Gemma4UnifiedTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=TEXT_WIDTH,
-        intermediate_size=2 * TEXT_WIDTH,
-        num_hidden_layers=TEXT_LAYERS,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        num_global_key_value_heads=1,
-        global_head_dim=16,
-        attention_k_eq_v=True,
-        sliding_window=16,
-        layer_types=["sliding_attention"] * (TEXT_LAYERS - 1) + ["full_attention"],
-        max_position_embeddings=2 * MAX_TOKENS,
-        pad_token_id=tokenizer.pad_token_id,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        **_sizes(tokenizer), num_global_key_value_heads=1, global_head_dim=16, attention_k_eq_v=True
     )
 
 

@@ -1,4 +1,5 @@
-"""The tiny checkpoint in Lightricks' layouts: diffusers' own classes at toy widths, random weights, set levels.
+"""The miniature: footage, and the tiny checkpoint in Lightricks' layouts, which has diffusers' own classes at toy
+widths, random weights, and set levels.
 
 A released model's latents have mean 0 and spread 1 for real footage once normalised, and its decoders answer with
 video and audio of ordinary range. Here both are measured on a few of the corpus' own scenes and sounds, in float64
@@ -7,6 +8,7 @@ so that no rounding of sums shows in the stored bfloat16.
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +29,15 @@ from ltx_core.checkpoint.architecture import (
     vocoder_arguments,
 )
 from ltx_core.checkpoint.keys import PREFIXES, UNUSED, to_original_keys
+from ltx_core.io.tensors import write_tensors
+from ltx_core.progress import SILENT, Progress, stop_if_asked
 from ltx_core.tiny import header
-from ltx_core.tiny.gemma import write_packed_gemma
+from ltx_core.tiny.footage import write_audio, write_footage, write_image
+from ltx_core.tiny.gemma import write_gemma, write_packed_gemma
 from ltx_core.tiny.header import VIDEO_CHANNELS, Generation, config, metadata
 from ltx_core.tiny.scenes import draw as draw_scene
 from ltx_core.tiny.sounds import play
-from ltx_core.tiny.weights import draw, save_tensors, seeded
+from ltx_core.tiny.weights import draw, seeded
 
 ALIKE = 0.97
 """Correlation of the weights of neighbouring pixels in the video decoder."""
@@ -224,7 +229,7 @@ def write_checkpoint(path: Path, generation: Generation, seed: int) -> Path:
     Raises:
         StorageError: the disk is full or read-only.
     """
-    save_tensors(path, checkpoint_tensors(generation, seed), metadata(generation))
+    write_tensors(path, checkpoint_tensors(generation, seed), metadata(generation))
     return path
 
 
@@ -243,9 +248,9 @@ def write_pack(folder: Path, seed: int) -> Path:
 
     video = {name.removeprefix(PREFIXES["video_vae"]): t for name, t in starting_with(PREFIXES["video_vae"]).items()}
     sound = starting_with(PREFIXES["audio_vae"], PREFIXES["vocoder"])
-    save_tensors(folder / TRANSFORMER, starting_with(PREFIXES["transformer"]), metadata("2.5", "transformer"))
-    save_tensors(folder / VIDEO_VAE, video, metadata("2.5", "vae"))
-    save_tensors(folder / AUDIO_VAE, sound, metadata("2.5", "audio_vae", "vocoder"))
+    write_tensors(folder / TRANSFORMER, starting_with(PREFIXES["transformer"]), metadata("2.5", "transformer"))
+    write_tensors(folder / VIDEO_VAE, video, metadata("2.5", "vae"))
+    write_tensors(folder / AUDIO_VAE, sound, metadata("2.5", "audio_vae", "vocoder"))
     return write_packed_gemma(folder / TEXT_ENCODER, starting_with(PREFIXES["text_projection"]), seed)
 
 
@@ -262,3 +267,55 @@ def checkpoint_tensors(generation: Generation, seed: int) -> dict[str, Tensor]:
     for name in UNUSED["video_vae"]:
         tensors[PREFIXES["video_vae"] + name] = torch.ones(VIDEO_CHANNELS)
     return {name: tensor.to(torch.bfloat16) for name, tensor in tensors.items()}
+
+
+CHECKPOINT_NAME = "ltx-2-miniature.safetensors"
+
+
+@dataclass(frozen=True)
+class Miniature:
+    """Where everything lies."""
+
+    checkpoint: Path
+    """The combined checkpoint or, of 2.5, the folder of the pack."""
+    text_encoder: Path
+    """Folder of the toy Gemma 3 or, of 2.5, the pack's file."""
+    footage: Path
+    """Folder of media files with captions beside them."""
+    picture: Path | None = None
+    """Image that image to video starts from."""
+    sound: Path | None = None
+    """Audio that audio to video follows."""
+
+
+def write_miniature(
+    folder: Path, *, generation: Generation = "2.0", seed: int = 0, progress: Progress = SILENT
+) -> Miniature:
+    """Write model, text encoder and footage below `folder`, replacing what has their names.
+
+    Args:
+        generation: whose topology the model has.
+        seed: of the weights; the footage is always the same.
+
+    Raises:
+        StorageError: the disk is full or read-only.
+        Stopped: asked to stop; the files written so far are whole.
+    """
+    checkpoint, text_encoder = write_model(folder / "model", generation, seed)
+    stop_if_asked(progress, "writing the miniature")
+    footage = folder / "footage"
+    write_footage(footage, progress=progress)
+    given = folder / "given"
+    picture, sound = write_image(given / "face.png"), write_audio(given / "birds.wav")
+    return Miniature(checkpoint, text_encoder, footage, picture, sound)
+
+
+def write_model(folder: Path, generation: Generation, seed: int = 0) -> tuple[Path, Path]:
+    """Write model and text encoder in the layout that the generation is published in; the paths of both.
+
+    Raises:
+        StorageError: the disk is full or read-only.
+    """
+    if generation == "2.5":
+        return folder, write_pack(folder, seed)
+    return write_checkpoint(folder / CHECKPOINT_NAME, generation, seed), write_gemma(folder / "gemma", seed)

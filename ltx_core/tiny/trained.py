@@ -15,6 +15,7 @@ from ltx_core.io.atomic import atomic_path, find_whole, write_bytes
 from ltx_core.media.mp4 import write_mp4
 from ltx_core.progress import SILENT, Progress, stop_if_asked
 from ltx_core.shapes import AUDIO_RATE
+from ltx_core.tiny.model import Miniature
 from ltx_core.tiny.world import (
     AUDIO,
     COLOURS,
@@ -30,7 +31,6 @@ from ltx_core.tiny.world import (
     scene,
     seen,
 )
-from ltx_core.tiny.write import Miniature
 
 WEIGHTS = Path(__file__).with_name("checkpoint")
 CHECKPOINT_NAME = "tiny-ltx2.safetensors"

@@ -148,7 +148,7 @@ def _stages_on(config: Path) -> list[str]:
 def _write(folder: Path) -> None:
     """The miniature with few files and few steps."""
     from flows.tiny_config import write_config
-    from ltx_core.tiny.write import write_miniature
+    from ltx_core.tiny.model import write_miniature
 
     made = write_miniature(folder, generation="2.0", seed=0)
     path = write_config(folder, made)

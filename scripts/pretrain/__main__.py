@@ -14,9 +14,10 @@ from torch import nn
 from ltx_core.autoencoder.audio import encode_mel, log_mel, mel_config
 from ltx_core.autoencoder.video import encode_pixels
 from ltx_core.checkpoint.keys import PREFIXES, UNUSED, to_original_keys
+from ltx_core.io.tensors import write_tensors
 from ltx_core.tiny import header
 from ltx_core.tiny.model import build_modules
-from ltx_core.tiny.weights import save_tensors, seeded
+from ltx_core.tiny.weights import seeded
 from ltx_core.tiny.world import caption
 from scripts.pretrain import autoencoders, sizes
 from scripts.pretrain.batches import Clips, in_batches, known
@@ -205,7 +206,7 @@ class Pretraining:
             tensors[PREFIXES["video_vae"] + name] = torch.ones(sizes.LATENT_CHANNELS)
         path = self.folder / CHECKPOINT
         rounded = {name: tensor.to(torch.bfloat16).cpu() for name, tensor in tensors.items()}
-        save_tensors(path, rounded, header.metadata_of(self.config, sizes.GENERATION))
+        write_tensors(path, rounded, header.metadata_of(self.config, sizes.GENERATION))
         return path
 
     def score(self) -> dict[str, float]:

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ltx_core.tiny.weights import save_tensors
+from ltx_core.io.tensors import write_tensors
 
 AVERAGED_STEPS = 1000
 """The average forgets over as many steps."""
@@ -105,7 +105,7 @@ class Training:
                 state = self.optimizer.state[parameter]
                 tensors |= {f"{name}.{i}": state[name].reshape(-1) for name in ("exp_avg", "exp_avg_sq", "step")}
         cpu = {name: tensor.detach().float().cpu() for name, tensor in tensors.items()}
-        save_tensors(path, cpu, {"state": json.dumps({"step": self.step})})
+        write_tensors(path, cpu, {"state": json.dumps({"step": self.step})})
 
     @torch.no_grad()
     def load(self, path: Path, step: int) -> None:

@@ -16,8 +16,7 @@ from ltx_core.io.digest import file_digest
 from ltx_core.tiny.corpus import DECLARED
 from ltx_core.tiny.footage import write_footage
 from ltx_core.tiny.gemma import write_gemma
-from ltx_core.tiny.model import write_checkpoint
-from ltx_core.tiny.write import CHECKPOINT_NAME, Miniature
+from ltx_core.tiny.model import CHECKPOINT_NAME, Miniature, write_checkpoint
 from tasks import STAGES, stage_named
 from tests.stages.bench import perform
 

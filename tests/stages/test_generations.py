@@ -18,7 +18,7 @@ WriteOnce = Callable[[str, Callable[[Path], object]], Path]
 @pytest.mark.parametrize("generation", get_args(Generation))
 def test_footage_to_a_registered_lora(generation: Generation, own: Bench, written_once: WriteOnce) -> None:
     def write(folder: Path) -> None:
-        from ltx_core.tiny.write import write_model
+        from ltx_core.tiny.model import write_model
 
         write_model(folder, generation)
 

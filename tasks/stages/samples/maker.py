@@ -15,9 +15,8 @@ from ltx_core.conditioning.reference import Reference
 from ltx_core.distributed.ranks import Ranks
 from ltx_core.errors import DataError
 from ltx_core.io.digest import is_vouched
-from ltx_core.media.broken import broken
 from ltx_core.media.errors import MediaError
-from ltx_core.media.measure import loudness_db, motion, sharpness
+from ltx_core.media.measure import broken, loudness_db, motion, sharpness
 from ltx_core.media.mp4 import RENDER_THREADS, write_mp4
 from ltx_core.media.workers import Leaving, Window, default_workers, run_ahead
 from ltx_core.progress import Progress, Silent, stop_if_asked

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ltx_core.progress import Silent
-from ltx_core.tiny.write import Miniature, write_miniature
+from ltx_core.tiny.model import Miniature, write_miniature
 
 Told = list[tuple[int, int, str]]
 WriteOnce = Callable[[str, Callable[[Path], object]], Path]

@@ -20,17 +20,16 @@ from ltx_core.checkpoint.text_encoder import open_text_encoder
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.tokens import Stream, audio_positions, first_frame_keyframes, pack_video, video_positions
 from ltx_core.io.safetensors import read_header
+from ltx_core.io.tensors import write_tensors
 from ltx_core.shapes import LatentShape
 from ltx_core.text.contexts import text_contexts
 from ltx_core.text.gemma import embed_text, load_gemma, load_text_projection
 from ltx_core.tiny.corpus import DECLARED
 from ltx_core.tiny.gemma import write_gemma
 from ltx_core.tiny.header import Generation, config
-from ltx_core.tiny.model import TRANSFORMER, write_checkpoint
+from ltx_core.tiny.model import TRANSFORMER, Miniature, write_checkpoint, write_model
 from ltx_core.tiny.scenes import draw
 from ltx_core.tiny.sounds import play
-from ltx_core.tiny.weights import save_tensors
-from ltx_core.tiny.write import Miniature, write_model
 
 CPU: dict[str, Any] = {"device": "cpu", "dtype": torch.float32}
 
@@ -203,6 +202,6 @@ def test_different_captions_have_different_contexts(written: Written) -> None:
 
 def test_saved_tensors_read_back(tmp_path: Path) -> None:
     tensors = {"b": torch.arange(6, dtype=torch.float32).view(2, 3), "a": torch.ones(3, dtype=torch.bfloat16)}
-    save_tensors(tmp_path / "x.safetensors", tensors, {"z": "1", "a": "2"})
+    write_tensors(tmp_path / "x.safetensors", tensors, {"z": "1", "a": "2"})
     back = load_file(tmp_path / "x.safetensors")
     assert all(torch.equal(back[name], tensor) for name, tensor in tensors.items())

@@ -6,7 +6,7 @@ from ltx_core.media.audio import decode_sound
 from ltx_core.media.image import read_picture
 from ltx_core.media.measure import loudness_db
 from ltx_core.tiny.corpus import DECLARED
-from ltx_core.tiny.write import Miniature
+from ltx_core.tiny.model import Miniature
 
 
 def test_writes_all_three_parts_and_says_how_far_it_is(miniature: Miniature, progress_seen: Any) -> None:

@@ -13,8 +13,8 @@ from diffusers.pipelines.ltx2 import LTX2VideoDiffusionDecodePipeline
 from ltx_core.autoencoder.neighbourhood import NeighbourhoodProcessor
 from ltx_core.autoencoder.video import decode_pixels, decode_video, encode_pixels
 from ltx_core.checkpoint.complete import check_model
-from ltx_core.checkpoint.expected.diffusion_decoder import diffusion_decoder
 from ltx_core.checkpoint.expected.tree import flat
+from ltx_core.checkpoint.expected.video_vae import diffusion_decoder
 from ltx_core.checkpoint.load import load_video_vae
 from ltx_core.checkpoint.source import open_model
 from ltx_core.errors import CheckpointError

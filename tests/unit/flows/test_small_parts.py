@@ -24,7 +24,7 @@ from flows.server.processes import dead_runs, forget, has_children, recorded_pro
 from flows.tiny_config import write_config
 from ltx_core.errors import ConfigError
 from ltx_core.process import ProcessRecord
-from ltx_core.tiny.write import Miniature
+from ltx_core.tiny.model import Miniature
 from tasks import STAGES
 from tasks.tracking.mlflow import flatten
 from tests.unit.flows.conftest import Write

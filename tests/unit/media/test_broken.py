@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from ltx_core.media.broken import broken
+from ltx_core.media.measure import broken
 from ltx_core.tiny.scenes import SCENES, draw
 
 Pixels = npt.NDArray[np.uint8]
