@@ -112,7 +112,7 @@ def _values(folder: Path, made: "Miniature") -> dict[str, Any]:
                 "A red ball rolls from left to right over a dark floor while a low tone hums.",
                 "Coloured bars turn slowly around the centre, a soft hiss in the background.",
             ],
-            **_given(folder, made),
+            **_conditioned_prompts(folder, made),
         },
         "memory": {"cpu_threads": 1},
         "embed_text": {"dtype": "fp32", "shard_max_samples": 4},
@@ -145,13 +145,13 @@ def _values(folder: Path, made: "Miniature") -> dict[str, Any]:
     }
 
 
-def _given(folder: Path, made: "Miniature") -> dict[str, Any]:
+def _conditioned_prompts(folder: Path, made: "Miniature") -> dict[str, Any]:
     """Renders from a picture and from a sound, if the miniature has them."""
-    given: dict[str, Any] = {}
+    prompts: dict[str, Any] = {}
     if made.picture is not None:
         prompt = "A face looks ahead and talks, in front of a plain wall."
-        given["images"] = [{"image": os.path.relpath(made.picture, folder), "prompt": prompt}]
+        prompts["images"] = [{"image": os.path.relpath(made.picture, folder), "prompt": prompt}]
     if made.sound is not None:
         prompt = "Birds sing in a tree while its leaves move."
-        given["audio"] = [{"audio": os.path.relpath(made.sound, folder), "prompt": prompt}]
-    return given
+        prompts["audio"] = [{"audio": os.path.relpath(made.sound, folder), "prompt": prompt}]
+    return prompts

@@ -14,7 +14,7 @@ from ltx_core.media.measure import loudness_db, motion
 from ltx_core.media.probe import probe_media
 from ltx_core.tiny.world import AUDIO
 from scripts.score_tiny import JUDGED, scores
-from scripts.verify_given import check, pictures, sounds
+from scripts.verify_conditioning import audio_tracks, check, first_frames
 from tasks import stage_named
 from tasks.runtime.execute import read_quarantine
 from tasks.stages.render.jobs import final_checkpoint
@@ -31,8 +31,8 @@ def main() -> int:
     config = load_config(folder / "ltx2-lora.yaml", {})
     rows = list(required_manifest(stage_named("render_validation"), config.place()))
     clips = {clip.clip_id: clip for clip in required_manifest(stage_named("split"), config.place())}
-    given = [*pictures(config, rows, clips), *sounds(config, rows, clips)]
-    found = [*videos(config), *given, lora(config), quarantine(config), *pages(config), tracked(config)]
+    conditioned = [*first_frames(config, rows, clips), *audio_tracks(config, rows, clips)]
+    found = [*videos(config), *conditioned, lora(config), quarantine(config), *pages(config), tracked(config)]
     for line in [*found, *learnt(config)]:
         sys.stdout.write(f"  {line}\n")
     return 0

@@ -22,9 +22,9 @@ from tasks.stages.render.adapters import (
     pending_adapters,
     prepare_adapters,
 )
+from tasks.stages.render.conditioning import conditioning_files
 from tasks.stages.render.config import RenderValidationConfig, SamplingConfig
 from tasks.stages.render.finishing import finished_rows
-from tasks.stages.render.given import given_files
 from tasks.stages.render.jobs import final_checkpoint, plan_jobs
 from tasks.stages.render.memory import memory_lines, one_stage_clips
 from tasks.stages.render.own_files import check_files, small_frames
@@ -83,7 +83,9 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
     def observe(self, run: StageRun[RenderValidationConfig]) -> Observed:
         """All weights, the prompts, and files of one's own: adapters, images, audio, a mask."""
         config, prompts, memo = run.config, run.shared.prompts, run.memo
-        files = [[given.key, entry.prompt, entry.seed] for given, entry in given_files(config, run.shared, memo)]
+        files = [
+            [source.key, entry.prompt, entry.seed] for source, entry in conditioning_files(config, run.shared, memo)
+        ]
         return _weights(run) | {
             "prompts": {"validation": prompts.validation, "negative": prompts.negative, "files": files},
             "adapters": observed_adapters(config, memo),

@@ -18,7 +18,7 @@ from flows.report.summary import summarise
 from flows.selection import select
 from ltx_core.errors import CheckpointError, ConfigError, DataError, OutOfMemory
 from tasks import stage_named
-from tasks.stages.render.given import held_out
+from tasks.stages.render.conditioning import held_out
 from tests.captioner import write_captioner
 from tests.loopback_hub import COMMIT, serving, settings
 from tests.stages.bench import NUM_OTHER_TEXTS, SCENES, Bench, Results, computed, copied, set_aside

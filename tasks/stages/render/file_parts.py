@@ -19,20 +19,20 @@ from ltx_core.conditioning.reference import AudioReference, Reference
 from ltx_core.sampling.request import RenderRequest
 from ltx_core.shapes import AUDIO_LATENT_SECONDS
 from ltx_core.training.conditions import audio_times
-from tasks.stages.render.given import Given
+from tasks.stages.render.conditioning import ConditioningSource
 
 EDGES = ("audio_prefix", "audio_suffix")
 
 
-def audio_seconds(given: Given, request: RenderRequest) -> float:
+def audio_seconds(source: ConditioningSource, request: RenderRequest) -> float:
     """Length of the audio that is read of a file: all of the render's, or that of its part."""
-    for condition in given.conditions:
+    for condition in source.conditions:
         if condition.kind in EDGES:
             return min(condition.frames * AUDIO_LATENT_SECONDS, request.seconds)
     return request.seconds
 
 
-def of_file_part(part: Given, request: RenderRequest, latent: Tensor) -> Conditioning:
+def of_file_part(part: ConditioningSource, request: RenderRequest, latent: Tensor) -> Conditioning:
     """The conditioning by a part of a composed render; `latent` is that of its file, video or audio.
 
     Raises:
@@ -55,7 +55,7 @@ def of_file_part(part: Given, request: RenderRequest, latent: Tensor) -> Conditi
     return FirstFrame(latent, strength) if kind == "first_frame" else Prefix(latent, strength)
 
 
-def _of_audio(part: Given, request: RenderRequest, tokens: Tensor) -> Conditioning:
+def _of_audio(part: ConditioningSource, request: RenderRequest, tokens: Tensor) -> Conditioning:
     (condition,) = part.conditions
     if condition.kind == "audio":
         return Sound(tokens)

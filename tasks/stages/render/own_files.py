@@ -33,10 +33,10 @@ def check_files(config: RenderValidationConfig, shared: Shared) -> None:
         _check_control(one.reference, one.start_seconds, seconds, "references")
     for part in (part for entry in shared.prompts.composed for part in entry.conditions):
         _check_part(part, seconds, config.frame_rate)
-    for given in shared.prompts.videos:
-        if not is_video(given.video):
-            raise DataError(f"{given.video} is no video; give a video file to prompts.videos")
-        _check_control(given.video, given.start_seconds, seconds, "videos")
+    for kept in shared.prompts.videos:
+        if not is_video(kept.video):
+            raise DataError(f"{kept.video} is no video; give a video file to prompts.videos")
+        _check_control(kept.video, kept.start_seconds, seconds, "videos")
 
 
 def _check_part(part: FileConditionConfig, seconds: float, frame_rate: float) -> None:

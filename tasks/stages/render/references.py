@@ -1,5 +1,5 @@
-"""Videos that renders are given: the pixels that their latents are made of, and files of control videos for the
-gallery. No torch."""
+"""Videos that renders are conditioned on: the pixels that their latents are made of, and files of control videos for
+the gallery. No torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +14,8 @@ from ltx_core.media.workers import read_unchanged
 from ltx_core.progress import stop_if_asked
 from ltx_core.sampling.request import RenderRequest
 from tasks.runtime.stage import StageRun
+from tasks.stages.render.conditioning import ConditioningSource
 from tasks.stages.render.config import RenderValidationConfig
-from tasks.stages.render.given import Given
 from tasks.stages.render.jobs import RenderJob
 
 FOLDER = "controls"
@@ -24,9 +24,9 @@ SOUND_RATE = 48_000
 """Of a file that has none."""
 
 
-def control_frames(control: Given, request: RenderRequest) -> Pixels:
-    """The frames of a control file, or of a given video, at the times of the render's: uint8 [F, H, W, 3], smaller by
-    `control.scale`.
+def control_frames(control: ConditioningSource, request: RenderRequest) -> Pixels:
+    """The frames of a control file, or of a video that is kept, at the times of the render's: uint8 [F, H, W, 3],
+    smaller by `control.scale`.
 
     Raises:
         MediaError: the file cannot be decoded, or is shorter than the render.
@@ -40,18 +40,18 @@ def control_frames(control: Given, request: RenderRequest) -> Pixels:
     return derived_reference(read_reference(control.file, times, (request.width, request.height)), control.derive, size)
 
 
-def given_frames(given: Given, request: RenderRequest, run: StageRun[RenderValidationConfig]) -> Pixels:
+def given_frames(source: ConditioningSource, request: RenderRequest, run: StageRun[RenderValidationConfig]) -> Pixels:
     """The frames of a whole video that a render keeps: uint8 [F, H, W, 3].
 
     Raises:
         MediaError: it cannot be decoded any more.
         ChangedError: it is another than the one that names the render.
     """
-    clip = given.clip
+    clip = source.clip
     if clip is not None:
         return read_unchanged({Path(clip.path): clip.media_key}, run.memo, lambda: clip_frames(clip))
-    frames = control_frames(given, request)
-    run.memo.check(_file(given))
+    frames = control_frames(source, request)
+    run.memo.check(_file(source))
     return frames
 
 
@@ -82,7 +82,7 @@ def write_controls(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConf
     return found
 
 
-def _frames(control: Given, request: RenderRequest, run: StageRun[RenderValidationConfig]) -> Pixels:
+def _frames(control: ConditioningSource, request: RenderRequest, run: StageRun[RenderValidationConfig]) -> Pixels:
     clip = control.clip
     if clip is None:
         frames = control_frames(control, request)
@@ -93,6 +93,6 @@ def _frames(control: Given, request: RenderRequest, run: StageRun[RenderValidati
     return made
 
 
-def _file(control: Given) -> Path:
+def _file(control: ConditioningSource) -> Path:
     assert control.file is not None  # what is no clip is a file
     return control.file

@@ -260,7 +260,7 @@ def _middle(run: StageRun[RenderValidationConfig], row: Render) -> np.ndarray:
 
 
 def _settings(row: Render, run: StageRun[RenderValidationConfig]) -> dict[str, str | int | float | None]:
-    given = {
+    conditioning = {
         "i2v": "first frame of",
         "s2v": "audio of",
         "v2a": "audio for",
@@ -271,7 +271,7 @@ def _settings(row: Render, run: StageRun[RenderValidationConfig]) -> dict[str, s
     }.get(row.mode)
     source = row.clip_id or Path(row.given_file or "").name
     return {
-        "mode": f"{row.mode}: {given} {source}" if given else row.mode,
+        "mode": f"{row.mode}: {conditioning} {source}" if conditioning else row.mode,
         "size": f"{row.width}x{row.height}",
         "frames": row.num_frames,
         "frames per second": row.frame_rate,

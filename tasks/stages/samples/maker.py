@@ -169,11 +169,11 @@ def _sampled(
     """The sample's latents; None on a rank that has no part in it. `followed`: the clip whose reference it follows."""
     if ranks.is_first or objective.sharded:
         pairs = not objective.device.startswith("cuda")  # on a GPU memory is planned for one pass at a time
-        given = []
+        references = []
         if followed is not None:
-            given = [Reference(objective.source.load(followed)["reference"].float(), request.frame_rate)]
+            references = [Reference(objective.source.load(followed)["reference"].float(), request.frame_rate)]
         prompts = _prompts(request, objective)
-        return sample(objective.transformer, prompts, request, together, conditionings=given, together=pairs)
+        return sample(objective.transformer, prompts, request, together, conditionings=references, together=pairs)
     for _ in range(request.num_steps):
         stop_if_asked(together, "waiting for samples")
     return None

@@ -55,15 +55,21 @@ def followed_requests(
     found = []
     for row in sorted(held, key=lambda row: row.clip_key)[: settings.samples.reference_clips]:
         bucket = bucket_of(row.bucket, row.frame_rate, 1)
-        given: dict[str, Any] = {"mode": "reference", "conditioning_key": row.latent_key}
+        followed: dict[str, Any] = {"mode": "reference", "conditioning_key": row.latent_key}
         for seed in settings.samples.seeds:
-            request = _request(settings.samples, shared, row.caption, seed, bucket.shape, row.frame_rate, **given)
+            request = _request(settings.samples, shared, row.caption, seed, bucket.shape, row.frame_rate, **followed)
             found.append((request, row.clip_id))
     return tuple(found)
 
 
 def _request(
-    samples: SampleSettings, shared: Shared, prompt: str, seed: int, shape: PixelShape, frame_rate: float, **given: Any
+    samples: SampleSettings,
+    shared: Shared,
+    prompt: str,
+    seed: int,
+    shape: PixelShape,
+    frame_rate: float,
+    **followed: Any,
 ) -> RenderRequest:
     return RenderRequest(
         prompt=prompt,
@@ -76,7 +82,7 @@ def _request(
         num_steps=samples.num_steps,
         schedule=samples.schedule,
         guidance=_guidance(samples),
-        **given,
+        **followed,
     )
 
 
