@@ -1,4 +1,4 @@
-"""Names of options: in which section a name is, and the names that options had in earlier releases.
+"""Sections of options, and names: in which section a name is, and the names that options had in earlier releases.
 
 An option that is renamed keeps its earlier name as `serialization_alias`, in its `Field`. That is all there is to
 declare. Until `OLD_NAMES_END` the earlier name is understood and warned of. Whatever becomes part of a key or of a
@@ -7,12 +7,21 @@ LoRA's header is dumped with `by_alias=True` and so keeps the earlier name for g
 
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Union, get_args, get_origin
+from typing import Any, ClassVar, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 OLD_NAMES_END = "0.2"
 """The first release that no longer understands earlier names."""
+
+
+class ConfigModel(BaseModel):
+    """Base of every configuration section: frozen, and strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+    LOCATIONS: ClassVar[tuple[str, ...]] = ()
+    """Options that are a path or a repository on the hub."""
 
 
 class NamedTwice(ValueError):

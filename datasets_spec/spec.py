@@ -3,20 +3,16 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from datasets_spec.options import ConfigModel
 
 FrameRate = Annotated[float, Field(gt=0, le=240)]
 FrameCount = Annotated[int, Field(ge=1)]
 Resolution = Annotated[float, Field(gt=0)]
 
 
-class SpecModel(BaseModel):
-    """Base of the dataset options: frozen, and strict about names."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class VideoSpec(SpecModel):
+class VideoSpec(ConfigModel):
     """Options for taking frames from a video. The VAE takes 8k+1 frames; other counts are floored with a warning."""
 
     num_frames: FrameCount | Annotated[tuple[FrameCount, ...], Field(min_length=1, max_length=16)] = Field(
@@ -94,7 +90,7 @@ class VideoSpec(SpecModel):
         return self
 
 
-class AudioSpec(SpecModel):
+class AudioSpec(ConfigModel):
     """Options for taking audio from a video. The audio VAE takes 16 kHz stereo."""
 
     auto_split: bool = Field(default=True, description="Use the audio of the same seconds as each clip's frames.")
@@ -141,7 +137,7 @@ Derived = Literal["edges", "gray", "low_resolution"]
 """Reference videos that are made of the clips themselves."""
 
 
-class ReferenceSpec(SpecModel):
+class ReferenceSpec(ConfigModel):
     """Options for reference videos, which an IC-LoRA learns to follow. Give `reference_dir` or `derive`."""
 
     reference_dir: Path | None = Field(
@@ -191,7 +187,7 @@ TRIGGER_MARKER = "[trigger]"
 """Stands in captions for the trigger word of their dataset."""
 
 
-class CaptionSpec(SpecModel):
+class CaptionSpec(ConfigModel):
     """Options for making captions of what is written."""
 
     trigger: str | None = Field(
@@ -262,7 +258,7 @@ OF_FRAMES = (
 """Options without effect on a dataset of audio."""
 
 
-class DatasetSpec(SpecModel):
+class DatasetSpec(ConfigModel):
     """One folder of footage."""
 
     id: str = Field(

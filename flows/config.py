@@ -14,15 +14,14 @@ from typing import Any, Self, TypeVar
 
 from pydantic import BaseModel, Field, SecretStr, ValidationError, model_validator
 
-from datasets_spec.options import OLD_NAMES_END, NamedTwice, present_path, with_present_names
+from datasets_spec.options import OLD_NAMES_END, ConfigModel, NamedTwice, present_path, with_present_names
 from flows.documents import check_values, exists, explain, read_document
-from flows.prompt_library import with_library, with_negative
 from flows.simpletuner.read import is_guide, translate
 from ltx_core.errors import ConfigError
 from ltx_core.hub.repository import absolute_location
+from ltx_core.sampling.guidance import NEGATIVE_PROMPT as RELEASED_NEGATIVE_PROMPT
 from ltx_core.training.config import TrainSettings
-from tasks.runtime.config_model import ConfigModel
-from tasks.runtime.shared import Shared
+from tasks.runtime.shared import NEGATIVE_PROMPT, PromptConfig, Shared
 from tasks.runtime.workspace import Workspace
 from tasks.stages.caption import CaptionConfig
 from tasks.stages.embed_frames import EmbedFramesConfig
@@ -31,7 +30,7 @@ from tasks.stages.encode_latents import EncodeLatentsConfig
 from tasks.stages.probe import ProbeConfig
 from tasks.stages.publish import PublishConfig
 from tasks.stages.register import RegisterConfig
-from tasks.stages.render.config import RenderValidationConfig
+from tasks.stages.render.config import RenderValidationConfig, SamplingConfig
 from tasks.stages.split import SplitConfig
 from tasks.tracking.address import WHOLE, hide_secrets
 
@@ -319,3 +318,29 @@ def _refuse_address(path: P) -> P:
     raise ConfigError(
         f"{hide_secrets(str(path))} is an address, and a path or a repository on the hub is wanted; download it first"
     )
+
+
+def with_library(prompts: PromptConfig) -> PromptConfig:
+    """The prompts with those of the file after them, each once, and no file.
+
+    Raises:
+        ConfigError: the file is not there, or is no JSON object of prompts by name.
+    """
+    if prompts.library is None:
+        return prompts
+    found = [prompt for prompt in _prompts_in(prompts.library) if prompt not in prompts.validation]
+    return prompts.model_copy(update={"validation": (*prompts.validation, *dict.fromkeys(found)), "library": None})
+
+
+def with_negative(prompts: PromptConfig, sampling: SamplingConfig) -> PromptConfig:
+    """The prompts with the negative one that goes with official guidance, where that is asked for and none is given."""
+    if sampling.guidance != "official" or prompts.negative != NEGATIVE_PROMPT:
+        return prompts
+    return prompts.model_copy(update={"negative": RELEASED_NEGATIVE_PROMPT})
+
+
+def _prompts_in(path: Path) -> list[str]:
+    entries = read_document(path, "prompts.library")
+    if not isinstance(entries, dict) or not all(isinstance(text, str) and text.strip() for text in entries.values()):
+        raise ConfigError(f'prompts.library {path} is wanted to hold prompts by name, as in {{"dog": "A dog runs."}}')
+    return list(entries.values())

@@ -19,9 +19,8 @@ from pydantic import SecretStr, WrapValidator
 
 from flows.config import DEFAULT_CONFIG, RunConfig, config_warnings, load_config
 from flows.generated import flow_attribute
-from flows.plan import downloads, plan
+from flows.plan import Selection, downloads, plan, select
 from flows.prefect_run import explained, run_in_flow
-from flows.selection import Selection, select
 from ltx_core.errors import ConfigError
 from tasks import STAGES
 from tasks.runtime.stage import Stage

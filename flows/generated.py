@@ -1,6 +1,6 @@
 """Files that are made from declarations: docs, project files, and Prefect's deployments."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, get_args, get_origin
 
 import typer
@@ -10,7 +10,7 @@ from pydantic_core import PydanticUndefined
 
 from datasets_spec.options import section
 from flows.config import RunConfig
-from flows.simpletuner.page import guide_page
+from flows.simpletuner.table import Row, table, tips
 from tasks import STAGES
 from tasks.runtime.stage import Stage
 
@@ -149,3 +149,39 @@ def commands_page() -> str:
             )
             parts += [f"## {command.name}", "", "```", loaded.get_help(context).strip(), "```", ""]
     return "\n".join(parts).rstrip() + "\n"
+
+
+GUIDE_INTRODUCTION = """\
+# The guide, row by row
+
+What SimpleTuner's quickstart for LTX-2 names, and what it is here. Its `config.json` and `multidatabackend.json` are
+read as they are: `ltx2-lora plan config.json` says what is done differently, `ltx2-lora train config.json` trains,
+`ltx2-lora configure --guide config.json` writes the same as our YAML. Options may have leading dashes. One that is not
+in these tables is refused with the nearest name. What is not built yet is refused where it is switched on.
+
+Where a row names a test of behaviour, that its value gets there is held by
+`tests/unit/flows/simpletuner/test_options.py` and `test_datasets.py` beside it. Made by `ltx2-lora docs` from the
+tables in `flows/simpletuner/`; a test compares.
+"""
+
+
+def guide_page() -> str:
+    """The page."""
+    parts = [GUIDE_INTRODUCTION]
+    for title, rows in tips().items():
+        parts.append(_guide_table(title, "guide", ((tip.what, tip) for tip in rows)))
+    for title, options in table("options").sections.items():
+        named = ((f"`{option.key}`", option) for option in options)
+        parts.append(_guide_table(f"Options: {title[0].lower()}{title[1:]}", "option", named))
+    of_datasets = table("datasets").options.items()
+    parts.append(_guide_table("Options of a dataset", "option", ((f"`{key}`", option) for key, option in of_datasets)))
+    return "\n".join(parts)
+
+
+def _guide_table(title: str, first: str, rows: Iterable[tuple[str, Row]]) -> str:
+    lines = [f"## {title}", "", f"| {first} | here | what differs and why | tested by |", "|---|---|---|---|"]
+    for name, row in rows:
+        path, _, function = row.test.partition("::")
+        cells = (name, row.does, row.differs, f"`{path.removeprefix('tests/')}` {function.replace('_', ' ')}")
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines) + "\n"

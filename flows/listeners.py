@@ -4,7 +4,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
@@ -110,7 +109,7 @@ class WeightsLines(Silent):
             self._console.print(f"weights: {READING}: {total} {unit}", highlight=False, markup=False, soft_wrap=True)
 
 
-class TerminalBars:
+class TerminalBars(Listener):
     """Rich bars, one a stage, with losses, pace and time left. Use as a context manager."""
 
     def __init__(self, console: Console) -> None:
@@ -159,11 +158,8 @@ class TerminalBars:
         """Print the line above the bars."""
         self._bars.console.print(f"[dim]{stage}:[/dim] {escape(message)}", highlight=False)
 
-    def shown(self, stage: str, page: Path) -> None:
-        """A note says so."""
 
-
-class TerminalLines:
+class TerminalLines(Listener):
     """Lines where nobody sees bars: each start and note, and how it goes every half minute. A context manager."""
 
     def __init__(self, console: Console, seconds: float = LINE_SECONDS) -> None:
@@ -197,9 +193,6 @@ class TerminalLines:
     def noted(self, stage: str, message: str) -> None:
         """Print it."""
         self._console.print(f"{stage}: {message}", highlight=False, markup=False, soft_wrap=True)
-
-    def shown(self, stage: str, page: Path) -> None:
-        """A note says so."""
 
     def _tell_now_and_then(self) -> None:
         while not self._over.wait(self._seconds):

@@ -34,13 +34,12 @@ from prefect.states import Cancelled, Completed, Crashed, Failed
 
 from flows.config import RunConfig
 from flows.listeners import StagePace
+from flows.plan import Selection
 from flows.report.record import PAGE
 from flows.report.summary import QUARANTINE_HEADERS, STAGE_HEADERS, FinishedRun, quarantine_rows, stage_rows
 from flows.run import Around, run_address, run_tracked, terminal
-from flows.selection import Selection
-from flows.server.answers import api_url
 from flows.server.processes import dead_runs, forget, recorded_process
-from flows.server.services import UI_VARIABLE, up_record
+from flows.server.services import UI_VARIABLE, api_url, up_record
 from flows.signals import Ended
 from ltx_core.errors import ConfigError, LtxError, Stopped, TransientError
 from ltx_core.io.atomic import find_whole
@@ -106,7 +105,7 @@ ARTIFACT_INTERVAL_SECONDS = 2.0
 """Prefect's server takes about 12 ms an update; more often would load it for nothing."""
 
 
-class PrefectProgress:
+class PrefectProgress(Listener):
     """A progress artifact for each stage, updated in place: counts, losses, pace and time left, or what the stage last
     noted, such as what it waits for. Notes go into the run's log too. A server that is gone ends no stage: it is told
     nothing more."""
@@ -145,9 +144,6 @@ class PrefectProgress:
         """Into the flow run's log, and onto the artifact, if the stage has begun."""
         get_run_logger().info("%s: %s", stage, message)
         self._update(stage, message)
-
-    def shown(self, stage: str, page: Path) -> None:
-        """MLflow has the page."""
 
     def _update(self, stage: str, description: str) -> None:
         share = 100.0 * self._pace.done / max(self._pace.total, 1)

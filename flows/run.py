@@ -18,11 +18,10 @@ from rich.console import Console
 from datasets_spec import Manifest
 from flows.config import RunConfig
 from flows.listeners import READING, OfWeights, TerminalBars, TerminalLines
-from flows.plan import prepare, required_manifest
+from flows.plan import Selection, inputs_of, prepare, required_manifest
 from flows.report.page import write_record, write_report
 from flows.report.summary import FinishedRun, summarise, terminal_rows
 from flows.run_tracking import Tracked, tracked_settings
-from flows.selection import Selection, inputs_of
 from flows.server.services import UI_VARIABLE
 from ltx_core.errors import Stopped
 from ltx_core.progress import SILENT, Progress

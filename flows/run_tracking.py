@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from datasets_spec.manifest import rows_digest
+from datasets_spec.options import ConfigModel
 from flows.config import RunConfig
 from flows.report.record import flat_settings, record_before, run_label
 from flows.report.summary import FinishedRun
@@ -22,8 +23,8 @@ from flows.wandb_mirror import WandbMirror, start_mirror
 from ltx_core.errors import ConfigError, DamagedError
 from ltx_core.io.atomic import find_whole
 from ltx_core.io.json_file import read_json
-from tasks.runtime.config_model import ConfigModel
 from tasks.runtime.launch import StageResult
+from tasks.runtime.messages import Listener
 from tasks.runtime.stage import StageRun
 from tasks.stages.register import RUN_ID_VARIABLE, Register
 from tasks.stages.train_lora import TrainLora
@@ -73,7 +74,7 @@ LINK_FILE = "mlflow.json"
 """In a stage's folder: which MLflow run built it."""
 
 
-class Tracked:
+class Tracked(Listener):
     """The parent run of one flow run. A listener too: it logs what stages measure.
 
     MLflow must answer at the start. From then on its trouble, and W&B's, is told and ends nothing.
@@ -130,17 +131,11 @@ class Tracked:
         if stage == Register.name and (run_id := self.child.run_id(BEGUN_SECONDS)):
             os.environ[RUN_ID_VARIABLE] = run_id  # its child process logs into this run
 
-    def advanced(self, stage: str, done: int, total: int, unit: str) -> None:
-        """Progress is not kept."""
-
     def measured(self, stage: str, step: int, values: Mapping[str, float]) -> None:
         """Buffer, and log every few seconds: one call a value would cost more than the step."""
         self._points += [(name, value, step) for name, value in values.items()]
         if time.monotonic() - self._flushed_at >= FLUSH_SECONDS:
             self._flush()
-
-    def noted(self, stage: str, message: str) -> None:
-        """Notes are in the stage's log."""
 
     def shown(self, stage: str, page: Path) -> None:
         """Put the page into the stage's run, over an earlier one: it is seen while the stage goes on."""

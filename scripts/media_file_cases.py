@@ -38,8 +38,8 @@ from media_makers import (
 )
 
 from flows.config import load_config
+from flows.plan import Selection
 from flows.run import run_stages
-from flows.selection import Selection
 from tasks import STAGES
 from tasks.runtime.execute import execute, read_quarantine
 from tasks.runtime.launch import reuse_or_build

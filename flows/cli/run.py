@@ -20,12 +20,11 @@ from flows.cli.arguments import (
 )
 from flows.config import DEFAULT_CONFIG, RunConfig, config_warnings
 from flows.listeners import WeightsLines
-from flows.plan import PlannedStage, check_here, downloads
+from flows.plan import PlannedStage, check_here, downloads, select
 from flows.plan import plan as planned_stages
 from flows.report.record import PAGE, RECORD
 from flows.run import run_here
-from flows.selection import select
-from flows.server.answers import server_answers
+from flows.server.services import server_answers
 from ltx_core.errors import ConfigError
 from ltx_core.io.atomic import find_whole
 from ltx_core.io.json_file import read_json

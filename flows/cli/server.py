@@ -12,8 +12,7 @@ from rich.console import Console
 from flows.cli.arguments import path_argument, path_option, read_config
 from flows.config import DEFAULT_CONFIG
 from flows.generated import FOOTAGE_EVENT
-from flows.server.answers import require_server
-from flows.server.services import end_leftovers, forget_up, up_record
+from flows.server.services import end_leftovers, forget_up, require_server, up_record
 from ltx_core.errors import ConfigError
 
 WAIT_SECONDS = 60.0

@@ -22,7 +22,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from flows.server.answers import LOOPBACK
+from flows.server.services import LOOPBACK
 
 ANYWHERE = "*"
 

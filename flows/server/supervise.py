@@ -21,15 +21,18 @@ from flows.config import config_warnings, load_config
 from flows.flows import CONFIG_VARIABLE
 from flows.generated import STORE, prefect_yaml
 from flows.prefect_run import crash_dead_runs
-from flows.server.answers import LOOPBACK, answers, api_url, prefect_answers
 from flows.server.processes import end_dead_runs
 from flows.server.services import (
+    LOOPBACK,
     UI_VARIABLE,
     Service,
+    answers,
+    api_url,
     end_leftovers,
     forget_up,
     home,
     only_up,
+    prefect_answers,
     record_up,
     require_free,
     start,

@@ -6,7 +6,9 @@ Papers: LyCORIS, "Navigating Text-To-Image Customization" (Yeh et al., ICLR 2024
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from datasets_spec.options import ConfigModel
 
 Algorithm = Literal["lora", "loha", "lokr"]
 SYNONYMS = {"locon": "lora"}
@@ -35,10 +37,8 @@ def _known(name: Any) -> Any:
     return known
 
 
-class ClassOptions(BaseModel):
+class ClassOptions(ConfigModel):
     """Options for the layers inside one class of module."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     algo: Algorithm | None = Field(default=None, description="`lora` (also called `locon`), `loha` or `lokr`.")
     dim: Rank | None = Field(default=None, description="Replaces `linear_dim`.")
@@ -48,10 +48,8 @@ class ClassOptions(BaseModel):
     _algo = field_validator("algo", mode="before")(_known)
 
 
-class Preset(BaseModel):
+class Preset(ConfigModel):
     """The layers that are changed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     target_module: tuple[ClassName, ...] = Field(
         default=("Attention",),
@@ -64,10 +62,8 @@ class Preset(BaseModel):
     )
 
 
-class LycorisSettings(BaseModel):
+class LycorisSettings(ConfigModel):
     """A LyCORIS adapter in place of the plain LoRA."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     algo: Algorithm = Field(default="lora", description="`lora` (also called `locon`), `loha` or `lokr`.")
     multiplier: float = Field(

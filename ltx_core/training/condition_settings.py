@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
+
+from datasets_spec.options import ConfigModel
 
 DEFAULT_FRAMES = 2
 DEFAULT_SECONDS = 1.0
@@ -71,7 +73,7 @@ def _strength(what: str) -> Any:
     )
 
 
-class ConditionSettings(BaseModel):
+class ConditionSettings(ConfigModel):
     """Conditions of samples. Each is drawn by itself, so that a sample may have several; a first frame and a prefix
     exclude each other, and audio that is clean as a whole leaves no part of it to condition on."""
 

@@ -3,7 +3,9 @@
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from datasets_spec.options import ConfigModel
 
 Scheduler = Literal[
     "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "sine"
@@ -13,10 +15,8 @@ CYCLIC = ("cosine_with_restarts", "sine")
 DEFAULT_STEPS = 2000
 
 
-class Schedule(BaseModel):
+class Schedule(ConfigModel):
     """Steps, and the learning rate over them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     steps: int = Field(default=DEFAULT_STEPS, ge=1, le=1_000_000, description="Optimizer steps.")
     epochs: int | None = Field(

@@ -2,22 +2,21 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from datasets_spec.options import ConfigModel
 from ltx_core.shapes import floor_frames
 
 Edge = Annotated[int, Field(ge=64, le=4096, multiple_of=32)]
 DISTILLED_STEPS = 8
 
 
-class SampleSettings(BaseModel):
+class SampleSettings(ConfigModel):
     """Renders of a few prompts at fixed steps, with equal noise, by the weights that are being trained.
 
     The default interval costs about a twentieth of a run's time: two prompts of 12 sampling steps are 48 forwards,
     which take as long as 15 to 25 training steps of the same size.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     every_steps: int = Field(
         default=500,

@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, TypeVar
 
 from ltx_core.errors import DamagedError
 from ltx_core.io.atomic import find_whole
 from ltx_core.io.digest import voucher
 from ltx_core.io.json_file import read_json
 from ltx_core.io.lock import try_folder_lock
-from tasks import STAGES
+from tasks import STAGES, stage_named
 from tasks.runtime.stage import Stage
 from tasks.runtime.workspace import QUANTISED_FILE, STORE_FILE, Workspace
 
@@ -31,6 +31,9 @@ FOLDERS = tuple(f"{PurePath(stage.items).parent}/" for stage in STAGES if stage.
 """Folders of the store whose items are large; those in JSON stay."""
 PARTIAL = (".partial-", ".partial")
 """Beginnings and endings of the names of partial files."""
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,8 @@ Find = Callable[[], Iterator[Garbage]]
 
 def _places(workspace: Workspace, keep_runs: int, before: float) -> Iterator[tuple[Path, Find]]:
     """Folders whose locks guard what may be garbage, each with a search that looks anew what is in use."""
-    for stage in STAGES:
-        for folder in find_whole(workspace.root / "stages" / stage.name, "*/"):
-            yield folder, partial(_stage, workspace, keep_runs, before, stage, folder)
+    for stage, folder in _stage_folders(workspace):
+        yield folder, partial(_stage, workspace, keep_runs, before, stage, folder)
     for pattern in FOLDERS:
         for folder in find_whole(workspace.pool, pattern):
             yield folder, partial(_pooled, workspace, keep_runs, before, folder)
@@ -128,7 +130,7 @@ def _keep_for_unfinished(stage: Stage[Any, Any], folder: Path, kept: _Kept, work
     """The inputs and results so far of a stage that is at work, or was killed and may go on."""
     inputs: Mapping[str, Any] = (_json(folder / "identity.json") or {}).get("inputs", {})
     for name, digest in inputs.items():
-        makes = next(one for one in STAGES if one.name == name)
+        makes = stage_named(name)
         for made in find_whole(workspace.root / "stages" / name, "*/"):
             if makes.manifest(made).exists() and (name in stage.reads or _digest(makes, made) in (digest, None)):
                 kept.keys.add((name, made.name))
@@ -192,33 +194,27 @@ def _partials(workspace: Workspace) -> Iterator[Garbage]:
 
 def _kept_keys(workspace: Workspace, keep_runs: int) -> set[tuple[str, str]]:
     records = sorted(find_whole(workspace.runs, "*/run.json"), key=lambda path: path.stat().st_mtime)
-    kept = {(stage.name, key) for stage in STAGES if (key := _latest(workspace, stage))}
+    kept = {(stage.name, key) for stage in STAGES if (key := _or_none(partial(workspace.latest, stage.name)))}
     for record in records[len(records) - keep_runs :] if keep_runs else []:
         kept |= set((_json(record) or {}).get("stages", {}).items())
     return kept
 
 
-def _latest(workspace: Workspace, stage: Stage[Any, Any]) -> str | None:
+def _json(path: Path) -> dict[str, Any] | None:
+    """A small file of ours; None without one that can be read."""
+    return _or_none(lambda: read_json(path))
+
+
+def _or_none(read: Callable[[], T]) -> T | None:
     try:
-        return workspace.latest(stage.name)
+        return read()
     except DamagedError:
         return None
 
 
 def _digest(stage: Stage[Any, Any], folder: Path) -> str | None:
     """Of the manifest; None if it is damaged, and then nobody knows whose it is."""
-    try:
-        return stage.manifest(folder).digest
-    except DamagedError:
-        return None
-
-
-def _json(path: Path) -> dict[str, Any] | None:
-    """A small file of ours; None without one that can be read."""
-    try:
-        return read_json(path)
-    except DamagedError:
-        return None
+    return _or_none(lambda: stage.manifest(folder).digest)
 
 
 def _size(folder: Path) -> int:

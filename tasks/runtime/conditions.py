@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from datasets_spec.options import ConfigModel
 from datasets_spec.spec import Derived
 from ltx_core.shapes import LatentShape, audio_latent_frames
 from ltx_core.training.condition_settings import CENTRE, Condition, Region, check_region
-from tasks.runtime.config_model import ConfigModel
 
 Kind = Literal[
     "first_frame",
@@ -77,16 +77,21 @@ class ConditionConfig(ConfigModel):
         return Condition(self.kind, self.strength, frames, region, start=0.5)
 
 
-class ComposedClips(ConfigModel):
-    """Renders of held-out clips of which all of these are kept."""
+class _Composed(ConfigModel):
+    """Several conditions at once."""
 
     conditions: tuple[ConditionConfig, ...] = Field(min_length=1, description="All of them at once.")
-    clips: int = Field(default=1, ge=1, le=100, description="Number of held-out clips.")
 
     @model_validator(mode="after")
-    def _go_together(self) -> "ComposedClips":
+    def _go_together(self) -> Self:
         check_together([one.kind for one in self.conditions])
         return self
+
+
+class ComposedClips(_Composed):
+    """Renders of held-out clips of which all of these are kept."""
+
+    clips: int = Field(default=1, ge=1, le=100, description="Number of held-out clips.")
 
 
 class FileConditionConfig(ConditionConfig):
@@ -112,17 +117,12 @@ class FileConditionConfig(ConditionConfig):
         return self
 
 
-class ComposedPrompt(ConfigModel):
+class ComposedPrompt(_Composed):
     """A render that keeps parts of several files."""
 
     conditions: tuple[FileConditionConfig, ...] = Field(min_length=1, description="All of them at once.")
     prompt: str = Field(min_length=1, description="Description of what is seen and heard.")
     seed: int | None = Field(default=None, ge=0, description="Seed. Default: the seeds of all renders.")
-
-    @model_validator(mode="after")
-    def _go_together(self) -> "ComposedPrompt":
-        check_together([one.kind for one in self.conditions])
-        return self
 
 
 def check_together(kinds: Sequence[str]) -> None:

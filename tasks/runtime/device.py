@@ -134,7 +134,8 @@ def _wait(visible: Sequence[str], wanted: int, progress: Progress) -> dict[str, 
         handles = _free_ones(visible, wanted or len(visible))
         if len(handles) >= least:
             return handles
-        _free(handles)  # all at once or none: two that wait for each other's would wait for ever
+        for handle in handles.values():  # all at once or none: two that wait for each other's would wait for ever
+            os.close(handle)
         return None
 
     number = f"{least} GPUs" if least > 1 else "a GPU"
@@ -182,11 +183,6 @@ def _opened(file: Path) -> int:
         return handle
     except PermissionError:  # made by another user of a version that wrote nothing
         return os.open(file, flags | os.O_RDONLY)
-
-
-def _free(handles: dict[str, int]) -> None:
-    for handle in handles.values():
-        os.close(handle)
 
 
 @contextmanager

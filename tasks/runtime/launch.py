@@ -119,10 +119,15 @@ def _end(child: StageProcess) -> None:
 
 
 def _error(name: str, kind: str, message: str, log: Path) -> Exception:
-    known = getattr(errors, kind, None)
-    if isinstance(known, type) and issubclass(known, errors.LtxError):
+    if (known := error_named(kind)) is not None:
         return known(message)
     return StageDied(f"{name} failed with {kind}: {message}. End of {log}:\n{_tail(log)}")
+
+
+def error_named(kind: str) -> type[errors.LtxError] | None:
+    """The class of an error that another process named; None for a defect."""
+    known = getattr(errors, kind, None)
+    return known if isinstance(known, type) and issubclass(known, errors.LtxError) else None
 
 
 def _tail(log: Path) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any
 
 from datasets_spec import Manifest
 from ltx_core.io.atomic import find_whole, is_leftover, owner_mark, remove_leftovers
@@ -80,8 +80,9 @@ def clear_leftovers(run: StageRun[Any]) -> None:
         remove_leftovers(folder)
 
 
-class Listener(Protocol):
-    """Whoever wants to know how a stage is going: a terminal, a Prefect artifact, an MLflow run."""
+class Listener:
+    """Whoever wants to know how a stage is going, such as a terminal, a Prefect artifact or an MLflow run. This one
+    hears nothing."""
 
     def started(self, stage: str, why: str) -> None:
         """The stage's child is about to start."""
@@ -99,7 +100,7 @@ class Listener(Protocol):
         """A page to look at is there, or is there anew, while the stage goes on."""
 
 
-class Everyone:
+class Everyone(Listener):
     """Passes each event to several listeners, in order."""
 
     def __init__(self, *listeners: Listener) -> None:

@@ -18,15 +18,16 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ltx_core import errors
 from ltx_core.process import oom_kills
+from ltx_core.progress import Silent
 from tasks.runtime.child import serve
-from tasks.runtime.launch import silent_death
+from tasks.runtime.launch import error_named, silent_death
 from tasks.runtime.messages import Reporter, read_request
 
 PATIENCE_SECONDS = 10.0
@@ -64,8 +65,7 @@ class Follower:
             return silent_death(
                 f"rank {self.rank}", code, self.oom_before, "the stage's", "The stage's log has its output"
             )
-        known = getattr(errors, self.said["kind"], None)
-        kind = known if isinstance(known, type) and issubclass(known, errors.LtxError) else RuntimeError
+        kind = error_named(self.said["kind"]) or RuntimeError
         return kind(f"on rank {self.rank}: {self.said['message']}")
 
 
@@ -139,29 +139,20 @@ def _free_port() -> int:
         return int(server.getsockname()[1])
 
 
-class FollowerProgress:
-    """Progress that nobody listens to; asked to stop as its reporter is."""
+class FollowerProgress(Silent):
+    """Progress of which the first rank tells; asked to stop as its reporter is."""
 
     def __init__(self, reporter: Reporter) -> None:
         self.reporter = reporter
 
     @property
-    def stopping(self) -> bool:
+    def stopping(self) -> bool:  # type: ignore[override]  # Silent never stops; this one asks
         """True if this process was asked to stop; the ranks stop together."""
         return self.reporter.stopping
-
-    def advance(self, done: int, total: int, unit: str) -> None:
-        """The first rank says it."""
-
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """The first rank says it."""
 
     def note(self, message: str) -> None:
         """Keep it in the log: it may differ from what the first rank says."""
         sys.stderr.write(f"rank {os.environ['RANK']}: {message}\n")
-
-    def show(self, page: Path) -> None:
-        """The first rank draws it."""
 
 
 def follow(request: Path, reporter: Reporter) -> None:

@@ -6,10 +6,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from datasets_spec import DatasetSpec
+from datasets_spec.options import ConfigModel
 from datasets_spec.spec import TRIGGER_MARKER, Derived
 from ltx_core.checkpoint.flavours import published
 from tasks.runtime.conditions import ComposedPrompt
-from tasks.runtime.config_model import ConfigModel
 from tasks.tracking.address import Address
 
 NEGATIVE_PROMPT = "worst quality, inconsistent motion, blurry, jittery, distorted"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 from pydantic import Field, model_validator
 
 from datasets_spec import Caption, Clip, DatasetSpec, Manifest, Quarantined, QuarantineReason
+from datasets_spec.options import ConfigModel
 from ltx_core.errors import CheckpointError, OutOfMemory
 from ltx_core.hub.repository import Repository, is_repository, path_or_repository
 from ltx_core.io.digest import text_digest
@@ -30,7 +31,6 @@ from ltx_core.vision.captioning import (
     text_of,
     view_key,
 )
-from tasks.runtime.config_model import ConfigModel
 from tasks.runtime.device import loading, planned_card
 from tasks.runtime.stage import DECODING, Observed, Outcome, Sections, Stage, StageRun
 from tasks.stages.parts.caption_texts import CaptionTexts

@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from datasets_spec import Clip, DatasetSpec, Media, Quarantined, QuarantineReason
+from datasets_spec.options import ConfigModel
 from datasets_spec.rows import is_still
 from ltx_core.io.digest import changed, text_digest
 from ltx_core.io.regular import one_line, shown_name
@@ -19,7 +20,6 @@ from ltx_core.media.find import OTHER_IMAGES, is_image
 from ltx_core.media.probe import MediaInfo, probe_audio, probe_media
 from ltx_core.progress import stop_if_asked
 from ltx_core.store.json_items import ItemStore
-from tasks.runtime.config_model import ConfigModel
 from tasks.runtime.stage import DECODING, Observed, Outcome, Stage, StageRun
 from tasks.stages.parts.file_reading import FileJob, get_or_read, read_file
 from tasks.stages.parts.footage_files import (

@@ -8,12 +8,12 @@ import yaml
 from pydantic import Field
 
 from datasets_spec import Published, Render
+from datasets_spec.options import ConfigModel
 from ltx_core.adapters.lycoris_layout import is_lycoris_file
 from ltx_core.hub.repository import is_repository
 from ltx_core.io.atomic import write_bytes
 from ltx_core.io.digest import file_digest
 from ltx_core.io.safetensors import read_header
-from tasks.runtime.config_model import ConfigModel
 from tasks.runtime.shared import ModelConfig
 from tasks.runtime.stage import Observed, Outcome, Sections, Stage, StageRun
 from tasks.stages.render.jobs import final_checkpoint

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from datasets_spec import Checkpoint, Registered, Render
+from datasets_spec.options import ConfigModel
 from ltx_core.errors import DamagedError
 from ltx_core.io.atomic import write_bytes
 from ltx_core.io.json_file import read_json
-from tasks.runtime.config_model import ConfigModel
 from tasks.runtime.stage import Observed, Outcome, Stage, StageRun
 from tasks.stages.render.jobs import best_checkpoint, final_checkpoint
 from tasks.tracking.experiment import run_route

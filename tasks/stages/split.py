@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from datasets_spec import AudioSpec, Clip, DatasetSpec, Media, Quarantined
+from datasets_spec.options import ConfigModel
 from datasets_spec.rows import AudioKind
 from ltx_core.io.digest import text_digest
 from ltx_core.media.clip import Heard, clip_files, clip_seconds, heard, mirrored, some_frames, with_audio
@@ -25,7 +26,6 @@ from ltx_core.progress import stop_if_asked
 from ltx_core.report.contact_sheet import SheetRow, contact_sheet
 from ltx_core.shapes import floor_frames
 from ltx_core.store.json_items import ItemStore
-from tasks.runtime.config_model import ConfigModel
 from tasks.runtime.shared import Shared
 from tasks.runtime.stage import DECODING, Observed, Outcome, Stage, StageRun
 from tasks.stages.parts.file_reading import FileJob, get_or_read, read_file, read_files

@@ -31,8 +31,7 @@ from prefect.states import Cancelling
 
 from flows import NO_TELEMETRY
 from flows.generated import STORE, deployment_names
-from flows.server.answers import answers
-from flows.server.services import Service, start, wait_until
+from flows.server.services import Service, answers, start, wait_until
 from tasks.runtime.fork_server import NAME
 from tests.connections import watched
 

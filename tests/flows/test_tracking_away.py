@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from flows.server.answers import answers
+from flows.server.services import answers
 from tests.flows.holding import FEW, holding, release
 from tests.flows.lab import Lab, free_port, wait_for
 from tests.flows.terminal import Ended, Terminal, ended

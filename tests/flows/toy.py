@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from flows.config import load_config
+from flows.plan import Selection
 from flows.run import run_stages
-from flows.selection import Selection
 from flows.tiny_config import write_config
 from ltx_core.io.digest import file_digest
 from ltx_core.tiny.corpus import DECLARED

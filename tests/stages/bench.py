@@ -11,8 +11,8 @@ from typing import Any
 
 from datasets_spec import Quarantined
 from flows.config import RunConfig, load_config
+from flows.plan import Selection
 from flows.run import run_stages
-from flows.selection import Selection
 from ltx_core.progress import SILENT, Progress, Silent
 from ltx_core.tiny.corpus import Footage, aac
 from ltx_core.tiny.footage import write_footage

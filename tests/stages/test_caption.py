@@ -13,9 +13,8 @@ import pytest
 
 from datasets_spec import Caption
 from flows.config import load_config
-from flows.plan import as_configured, plan
+from flows.plan import as_configured, plan, select
 from flows.report.summary import summarise
-from flows.selection import select
 from ltx_core.errors import CheckpointError, ConfigError, DataError, OutOfMemory
 from tasks import stage_named
 from tasks.stages.render.conditioning import held_out
@@ -186,7 +185,7 @@ FETCH = """
 import json, sys
 from flows.config import load_config
 from flows.plan import as_configured, downloads, plan
-from flows.selection import select
+from flows.plan import select
 from tasks import stage_named
 config = load_config(json.loads(sys.argv[1]), json.loads(sys.argv[2]))
 only, stage = select("caption", None, force=False), stage_named("caption")

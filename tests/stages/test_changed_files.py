@@ -11,8 +11,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from datasets_spec import QuarantineReason
+from flows.plan import Selection
 from flows.run import run_stages
-from flows.selection import Selection
 from ltx_core.errors import ChangedError
 from ltx_core.io.atomic import find_whole
 from tasks import STAGES, stage_named

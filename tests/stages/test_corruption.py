@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from flows.cli.app import main
+from flows.plan import select
 from flows.run import run_stages
-from flows.selection import select
 from ltx_core.errors import DamagedError, LtxError
 from ltx_core.progress import SILENT
 from scripts.corrupt import corrupt

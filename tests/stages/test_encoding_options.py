@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from datasets_spec import Latent
+from flows.plan import select
 from flows.run import run_stages
-from flows.selection import select
 from ltx_core.autoencoder import video
 from ltx_core.store.tensor_items import ShardReader
 from tests.stages.bench import SCENES, Bench, Results, set_aside

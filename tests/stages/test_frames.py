@@ -11,9 +11,8 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from datasets_spec import Clip, Frames
-from flows.plan import as_configured, plan
+from flows.plan import as_configured, plan, select
 from flows.run import run_stages
-from flows.selection import select
 from ltx_core.errors import CheckpointError, ConfigError, DataError
 from ltx_core.media.clip import clip_frames
 from ltx_core.store.tensor_items import ShardReader

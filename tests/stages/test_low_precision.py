@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from flows.plan import plan
-from flows.selection import Selection
+from flows.plan import Selection, plan
 from ltx_core.engine.precision_choice import Comparison
 from ltx_core.io.digest import file_digest
 from ltx_core.io.json_file import read_json, write_json

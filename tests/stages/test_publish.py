@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from flows.plan import as_configured, plan
-from flows.selection import select
+from flows.plan import as_configured, plan, select
 from ltx_core.errors import ConfigError
 from tasks import stage_named
 from tests.loopback_hub import COMMIT, digest, files, serving, settings
@@ -24,7 +23,7 @@ RUN = """
 import json, os, sys
 from pathlib import Path
 from flows.run import run_stages
-from flows.selection import select
+from flows.plan import select
 from ltx_core.errors import LtxError
 from tests.stages.bench import Bench
 

@@ -8,8 +8,7 @@ import pytest
 
 from datasets_spec import Latent
 from flows.config import load_config
-from flows.plan import plan
-from flows.selection import select
+from flows.plan import plan, select
 from ltx_core.adapters.lora_layout import stream_of
 from ltx_core.errors import ConfigError
 from ltx_core.io.tensors import read_tensors

@@ -142,7 +142,7 @@ HUB = """
 import json, os, sys
 from pathlib import Path
 from flows.plan import downloads, plan
-from flows.selection import select
+from flows.plan import select
 from ltx_core.progress import Silent
 from tasks.runtime.weights import open_model, prepare_weights
 from tests.stages.bench import Bench

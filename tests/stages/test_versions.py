@@ -12,8 +12,7 @@ import pytest
 
 import tasks as tasks_module
 from flows import run as pipeline_module
-from flows.plan import plan
-from flows.selection import Selection
+from flows.plan import Selection, plan
 from ltx_core.io.atomic import find_whole
 from tasks import STAGES, stage_named
 from tasks.runtime.stage import DECODING, SUBJECTS, Stage, Subject

@@ -8,8 +8,8 @@ import yaml
 
 from flows import run
 from flows.cli.app import main
+from flows.plan import select
 from flows.run_tracking import Tracked
-from flows.selection import select
 from ltx_core.io import digest
 from tests.stages.bench import Bench
 from tests.stages.test_child import Listener

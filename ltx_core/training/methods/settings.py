@@ -11,18 +11,17 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
+from datasets_spec.options import ConfigModel
 from ltx_core.errors import ConfigError
 from ltx_core.memory.training import MethodMemory
 
 DEFAULT_POWER = 2.0
 
 
-class CrepaSettings(BaseModel):
+class CrepaSettings(ConfigModel):
     """Cross-frame representation alignment (Hwang et al. 2025, arXiv 2506.09229). In training alone."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     block_index: int = Field(
         default=8, ge=0, description="Block after which the hidden states of the video are used, counted from 0."
@@ -122,7 +121,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 REFLEXFLOW_DEFAULTS = {"reflexflow_alpha": 1.0, "reflexflow_beta1": 10.0, "reflexflow_beta2": 1.0}
 
 
-class RolloutSettings(BaseModel):
+class RolloutSettings(ConfigModel):
     """Rollouts: training on states that the model reached itself.
 
     In plain training a noisy clip lies on the straight path between clip and noise; in sampling it is the result of the
@@ -130,8 +129,6 @@ class RolloutSettings(BaseModel):
     the path and lets the model go, without gradients, to the noise level that is trained on. Scheduled sampling: Bengio
     et al. 2015 (arXiv 1506.03099); for denoising, Ren et al., Multi-Step Denoising Scheduled Sampling (AAAI 2024).
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     probability: Share = Field(
         default=0.5, description="Fraction of samples that are rolled out. With a ramp, the fraction at its end."
@@ -234,10 +231,8 @@ class RolloutSettings(BaseModel):
         )
 
 
-class Route(BaseModel):
+class Route(ConfigModel):
     """One route, under the names that TREAD's users know. In training alone: sampling runs all tokens."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     selection_ratio: float = Field(
         gt=0, lt=1, description="Fraction of the video tokens with a loss that skip the blocks of the route."
@@ -313,11 +308,9 @@ def _is_off(method: BaseModel | None) -> bool:
     return method is None
 
 
-class MethodOptions(BaseModel):
+class MethodOptions(ConfigModel):
     """The declaration of all training methods: one field for each, in the order in which their hooks run. At its
     default the method is off."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     dropout: Annotated[float, ImplementedBy("dropout.Dropout")] = Field(
         default=0.0,

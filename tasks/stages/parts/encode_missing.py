@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 from pydantic import Field
 
 from datasets_spec import Clip, Frames, Latent, Quarantined, QuarantineReason
+from datasets_spec.options import ConfigModel
 from ltx_core.io.json_file import write_json
 from ltx_core.io.lock import folder_lock
 from ltx_core.media.errors import MediaError
 from ltx_core.progress import stop_if_asked
 from ltx_core.store.shards import Entry, ShardLimits, ShardWriter, mended_index
-from tasks.runtime.config_model import ConfigModel
 from tasks.runtime.device import loading
 from tasks.runtime.stage import Outcome, StageRun
 from tasks.runtime.workspace import STORE_FILE

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from datasets_spec.options import ConfigModel
 from ltx_core.adapters.locate import HubAdapter, hub_adapter
 from ltx_core.errors import ConfigError, ShapeError
 from ltx_core.sampling.guidance import Guidance, Official, StreamGuidance, official
@@ -13,7 +14,6 @@ from ltx_core.sampling.request import check_halves, check_sigmas
 from ltx_core.sampling.schedule import UPSCALED_SIGMAS, check_steps
 from ltx_core.training.condition_settings import CENTRE, Region, check_region
 from tasks.runtime.conditions import ComposedClips
-from tasks.runtime.config_model import ConfigModel
 from tasks.runtime.shared import ModelConfig, Shared
 from tasks.runtime.weights import open_model
 

@@ -8,8 +8,7 @@ from rich.console import Console
 
 from flows.cli.run import plan_table
 from flows.config import RunConfig, load_config
-from flows.plan import PlannedStage, downloads, latest_manifest, plan, required_manifest
-from flows.selection import select
+from flows.plan import PlannedStage, downloads, latest_manifest, plan, required_manifest, select
 from ltx_core.errors import CheckpointError, ConfigError, DataError, LtxError
 from ltx_core.tiny.gemma import write_gemma
 from ltx_core.tiny.model import write_checkpoint

@@ -8,8 +8,7 @@ import pytest
 
 from flows.config import load_config
 from flows.configure import Answers, annotated
-from flows.plan import PlannedStage, plan
-from flows.selection import select
+from flows.plan import PlannedStage, plan, select
 from ltx_core.errors import OutOfMemory
 from ltx_core.memory.plan import GIB
 from ltx_core.shapes import PixelShape

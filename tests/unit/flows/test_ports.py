@@ -17,8 +17,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from flows.server import services
-from flows.server.answers import prefect_answers
-from flows.server.services import end_leftovers, require_free, up_record
+from flows.server.services import end_leftovers, prefect_answers, require_free, up_record
 from flows.server.supervise import own_server
 from ltx_core.errors import ConfigError
 from tests.flows.lab import PROGRAMS, REPOSITORY, free_port

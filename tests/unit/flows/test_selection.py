@@ -2,7 +2,7 @@
 
 import pytest
 
-from flows.selection import select
+from flows.plan import select
 from ltx_core.errors import ConfigError
 from tasks import STAGES
 

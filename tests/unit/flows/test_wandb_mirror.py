@@ -10,8 +10,7 @@ import pytest
 
 import flows.wandb_mirror
 from flows.config import load_config
-from flows.plan import prepare
-from flows.selection import select
+from flows.plan import prepare, select
 from flows.wandb_mirror import NO_HOST
 from ltx_core.errors import ConfigError
 from tests.unit.flows.conftest import Write

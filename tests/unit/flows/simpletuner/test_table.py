@@ -8,11 +8,10 @@ import pytest
 
 from flows.config import RunConfig
 from flows.documents import parse_yaml
-from flows.generated import options
+from flows.generated import guide_page, options
 from flows.simpletuner import table as tables
 from flows.simpletuner.draft import PARSERS
 from flows.simpletuner.handlers import HANDLERS
-from flows.simpletuner.page import guide_page
 from flows.simpletuner.table import Option, Row, Tip, table, tips
 from tests.repo.test_glossary import WORDS, count, plain
 from tests.unit.flows.simpletuner.conftest import PRINTED, Load, printed
