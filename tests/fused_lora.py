@@ -1,12 +1,14 @@
-"""A LoRA added to the weights themselves, as Lightricks' inference does: the reference that tests compare with."""
+"""A LoRA as a file, and added to the weights themselves, as Lightricks' inference does: what tests compare with."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 
-from ltx_core.adapters.lora_files import Lora
+from ltx_core.adapters.lora_files import Lora, check_tensors, export_tensors
 from ltx_core.adapters.lora_layout import check_fits
 from ltx_core.errors import CheckpointError
+from ltx_core.io.tensors import write_tensors
 
 
 def fuse_lora(weights: Mapping[str, torch.Tensor], lora: Lora, strength: float = 1.0) -> dict[str, torch.Tensor]:
@@ -29,3 +31,10 @@ def fuse_lora(weights: Mapping[str, torch.Tensor], lora: Lora, strength: float =
         up, down = (half.to(weight.device, weight.dtype) for half in (pair.up, pair.down))
         fused[module + suffix] = weight + (up * (strength * pair.scale)) @ down
     return fused
+
+
+def save_lora(path: Path, transformer: torch.nn.Module, provenance: Mapping[str, str]) -> None:
+    """Write the LoRA of a transformer as a run does, unless it is broken or does nothing."""
+    tensors = export_tensors(transformer)
+    check_tensors(tensors)
+    write_tensors(path, tensors, {"format": "pt", **provenance})

@@ -1,6 +1,7 @@
 """LoRA on the transformer: which layers it changes, how it starts, and how it is taken out of the way."""
 
 import math
+import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from ltx_core.engine.dropout import KeyedDropout
 from ltx_core.engine.projection import AddedLora
 from ltx_core.errors import ConfigError
 from ltx_core.rng import named_generator
+
+OF_ADAPTER = re.compile(r"\.(lora_|modules_by_name\.)")
+"""Found in the names of an adapter's own layers, peft's or the LyCORIS library's."""
 
 
 def target_modules(
@@ -39,13 +43,19 @@ def target_modules(
 
 
 def linear_layers(transformer: torch.nn.Module) -> list[str]:
-    """Names of linear layers, as they were before any adapter wrapped them."""
-    names = {
-        name.removesuffix(".base_layer")
-        for name, module in transformer.named_modules()
-        if isinstance(module, torch.nn.Linear) and ".lora_" not in name
+    """Names of linear layers, as they were before any adapter wrapped them, sorted."""
+    return list(linear_shapes(transformer))
+
+
+def linear_shapes(transformer: torch.nn.Module) -> dict[str, tuple[int, ...]]:
+    """[out, in] of these layers by their names, sorted."""
+    layers = ((name, module) for name, module in transformer.named_modules() if isinstance(module, torch.nn.Linear))
+    found = {
+        name.replace(".base_layer", ""): (layer.out_features, layer.in_features)
+        for name, layer in layers
+        if not OF_ADAPTER.search(name)
     }
-    return sorted(names)
+    return dict(sorted(found.items()))
 
 
 ADAPTER = "default"

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ltx_core.adapters.lora import ADAPTER, add_lora, lora_layers
+from ltx_core.adapters.lora import ADAPTER, add_lora, linear_shapes, lora_layers
 from ltx_core.adapters.lora_layout import (
     DOWN,
     PREFIX,
@@ -26,7 +26,7 @@ from ltx_core.adapters.lora_layout import (
     parts,
 )
 from ltx_core.errors import CheckpointError
-from ltx_core.io.tensors import not_finite, read_tensors, write_tensors
+from ltx_core.io.tensors import not_finite, read_tensors
 
 
 @dataclass(frozen=True)
@@ -128,32 +128,25 @@ def export_tensors(transformer: torch.nn.Module, adapter: str = ADAPTER) -> dict
     return tensors
 
 
-def save_lora(path: Path, transformer: torch.nn.Module, provenance: Mapping[str, str], adapter: str = ADAPTER) -> None:
-    """Write the adapter. Its bytes are a function of the weights and `provenance`, which becomes header strings.
+def check_tensors(
+    tensors: Mapping[str, torch.Tensor], zero_at_start: str | tuple[str, ...] = UP, named: str = "lora_B"
+) -> None:
+    """Refuse an adapter that is broken or does nothing.
+
+    `zero_at_start` are the endings of the tensors that are zero until something is learnt, which messages call `named`.
 
     Raises:
-        CheckpointError: a weight is NaN or infinite, or every B is zero; nothing is written.
-        StorageError: the disk is full or read-only.
-    """
-    tensors = export_tensors(transformer, adapter)
-    check_tensors(tensors)
-    write_tensors(path, tensors, {"format": "pt", **provenance})
-
-
-def check_tensors(tensors: Mapping[str, torch.Tensor]) -> None:
-    """Refuse a LoRA that is broken or does nothing.
-
-    Raises:
-        CheckpointError: a weight is NaN or infinite, or every B is zero.
+        CheckpointError: a weight is NaN or infinite, or every one of those is zero still.
     """
     if broken := [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]:
         raise CheckpointError(
-            f"{len(broken)} of {len(tensors)} LoRA tensors hold NaN or infinity, the first is {broken[0]}; finite "
-            f"weights are wanted. Train again with a lower learning_rate or max_grad_norm."
+            f"{len(broken)} of {len(tensors)} tensors of the adapter hold NaN or infinity, the first is {broken[0]}; "
+            f"finite weights are wanted. Train again with a lower learning_rate or max_grad_norm."
         )
-    if not any(bool(tensor.any()) for name, tensor in tensors.items() if name.endswith(UP)):
+    if not any(bool(tensor.any()) for name, tensor in tensors.items() if name.endswith(zero_at_start)):
         raise CheckpointError(
-            "every lora_B is zero: the LoRA would change nothing. Train for more steps or with a higher learning_rate."
+            f"every {named} is zero: the adapter would change nothing. Train for more steps or with a higher "
+            f"learning_rate."
         )
 
 
@@ -169,7 +162,7 @@ def load_lora(
         CheckpointError: the file is not understood, or changes a layer that the transformer does not have.
     """
     lora = read_lora(path)
-    check_fits(path, lora.shapes, _shapes(transformer))
+    check_fits(path, lora.shapes, linear_shapes(transformer))
     ranks = {module: pair.rank for module, pair in lora.pairs.items()}
     rank = max(ranks.values())
     add_lora(transformer, sorted(ranks), rank=rank, alpha=strength * rank, seed=None, adapter=adapter, ranks=ranks)
@@ -182,9 +175,3 @@ def load_lora(
             weight = (stored.to(device).float() * scale).to(dtype or torch.float32)
             half.weight = torch.nn.Parameter(weight, requires_grad=half.weight.requires_grad)
     return lora.metadata
-
-
-def _shapes(transformer: torch.nn.Module) -> dict[str, tuple[int, ...]]:
-    """Shapes of the layers that an adapter can change, by module; those under an adapter by their own name."""
-    weights = ((name, getattr(module, "weight", None)) for name, module in transformer.named_modules())
-    return {name: tuple(w.shape) for name, w in weights if isinstance(w, torch.Tensor) and w.ndim == 2}

@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from ltx_core.adapters.lora import ADAPTER
+from ltx_core.adapters.lora import ADAPTER, linear_shapes
+from ltx_core.adapters.lora_files import check_tensors
 from ltx_core.adapters.lora_layout import PREFIX, original_name
 from ltx_core.adapters.lycoris import (
     LycorisLayer,
@@ -89,24 +90,6 @@ def _stored(
     return stored
 
 
-def check_lycoris(tensors: Mapping[str, torch.Tensor]) -> None:
-    """Refuse an adapter that is broken or does nothing.
-
-    Raises:
-        CheckpointError: a weight is NaN or infinite, or everything that starts at zero is there still.
-    """
-    if broken := [name for name, tensor in tensors.items() if not bool(torch.isfinite(tensor).all())]:
-        raise CheckpointError(
-            f"{len(broken)} of {len(tensors)} LyCORIS tensors hold NaN or infinity, the first is {broken[0]}; finite "
-            f"weights are wanted. Train again with a lower learning_rate or max_grad_norm."
-        )
-    if not any(bool(tensor.any()) for name, tensor in tensors.items() if name.endswith(STARTS_AT_ZERO)):
-        raise CheckpointError(
-            "every factor that starts at zero is zero: the adapter would change nothing. Train for more steps or with "
-            "a higher learning_rate."
-        )
-
-
 def load_lycoris(
     path: Path, transformer: Any, *, adapter: str, strength: float = 1.0, dtype: torch.dtype | None = None
 ) -> dict[str, str]:
@@ -118,7 +101,7 @@ def load_lycoris(
         CheckpointError: the file is not understood, or changes a layer that the transformer does not have.
     """
     tensors, metadata = read_tensors(path)
-    shapes = _linear_shapes(transformer)
+    shapes = linear_shapes(transformer)
     found = lycoris_parts(path, tensors, shapes)
     layers = {}
     for module, parts in found.items():
@@ -143,22 +126,6 @@ def _is_audio(tensor: torch.Tensor) -> bool:
     return tensor.is_floating_point() and bool(torch.isfinite(tensor).all())
 
 
-def _linear_shapes(transformer: torch.nn.Module) -> dict[str, tuple[int, ...]]:
-    """[out, in] of the linear layers, by the names that they have without adapters."""
-    layers = ((n, m) for n, m in transformer.named_modules() if isinstance(m, torch.nn.Linear) and ".lora_" not in n)
-    found: dict[str, tuple[int, ...]] = {}
-    for name, layer in layers:
-        if "modules_by_name" not in name:
-            found[_outermost(name)] = (layer.out_features, layer.in_features)
-    return found
-
-
-def _outermost(name: str) -> str:
-    while name.endswith(".base_layer"):
-        name = name.removesuffix(".base_layer")
-    return name
-
-
 class TrainedLycoris:
     """Modules of the library beside frozen layers. See `ltx_core.adapters.trained.TrainedAdapter`."""
 
@@ -181,7 +148,7 @@ class TrainedLycoris:
 
     def check(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """As the protocol says."""
-        check_lycoris(tensors)
+        check_tensors(tensors, STARTS_AT_ZERO, "factor that starts at zero")
 
     @contextmanager
     def replaced_by(self, path: Path) -> Iterator[None]:

@@ -7,7 +7,6 @@ attention does not know an order but that of the positions, so both are the same
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from ltx_core.conditioning.state import SampleState
@@ -35,20 +34,14 @@ def reference_scale(video: LatentShape, reference: LatentShape) -> ReferenceScal
     return ReferenceScale(space, time)
 
 
-def reference_positions(
-    reference: LatentShape,
-    scale: ReferenceScale,
-    frame_rate: float,
-    batch: int = 1,
-    device: torch.device | str = "cpu",
-) -> Tensor:
-    """Bounds of a reference's tokens as `video_positions` gives them, [B, 3, T, 2].
+def reference_positions(reference: LatentShape, scale: ReferenceScale, frame_rate: float) -> Tensor:
+    """Bounds of a reference's tokens as `video_positions` gives them, [1, 3, T, 2].
 
     Each place is `scale.space` times as large, so that they lie all over the video's frame. Of `frame_rate`, the
     video's, the reference has one frame for `scale.time`; all are moved (time - 1) frames of the video earlier, but not
     before 0, so that the reference ends with the video. Source: Lightricks' trainer.
     """
-    positions = video_positions(reference, frame_rate / scale.time, batch, device)
+    positions = video_positions(reference, frame_rate / scale.time)
     if scale.time > 1:
         positions[:, 0] = (positions[:, 0] - (scale.time - 1) / frame_rate).clamp(min=0)
     positions[:, 1:] *= scale.space

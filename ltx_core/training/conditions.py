@@ -12,8 +12,18 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ltx_core.conditioning.keyframes import Keyframes
-from ltx_core.conditioning.kinds import THRESHOLD, AudioMask, Conditioning, Mask, Prefix, Sound, Suffix, inside, outside
+from ltx_core.conditioning.kinds import (
+    THRESHOLD,
+    AudioMask,
+    Conditioning,
+    Keyframes,
+    Mask,
+    Prefix,
+    Sound,
+    Suffix,
+    inside,
+    outside,
+)
 from ltx_core.conditioning.reference import AudioReference, Reference
 from ltx_core.conditioning.whole_video import WholeVideo
 from ltx_core.errors import ConfigError

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from ltx_core.conditioning.keyframes import Keyframes
 from ltx_core.conditioning.kinds import (
     AudioMask,
     Conditioning,
     FirstFrame,
+    Keyframes,
     Mask,
     Prefix,
     Sound,

@@ -11,10 +11,10 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from transformers import AutoTokenizer, Gemma3ForConditionalGeneration
 
 from ltx_core.adapters.lora import add_lora, lora_parameters, target_modules
-from ltx_core.adapters.lora_files import save_lora
 from ltx_core.checkpoint.layouts import open_combined
 from ltx_core.checkpoint.load import load_transformer
 from ltx_core.media.probe import probe_media
+from tests.fused_lora import save_lora
 from tests.layouts import GOLDEN, write_diffusers
 
 pytestmark = pytest.mark.numerics

@@ -18,8 +18,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from ltx_core.conditioning.keyframes import Keyframes
-from ltx_core.conditioning.kinds import FirstFrame, Suffix, Text
+from ltx_core.conditioning.kinds import FirstFrame, Keyframes, Suffix, Text
 from ltx_core.conditioning.reference import Reference
 from ltx_core.conditioning.state import SampleState, StreamState
 from ltx_core.denoiser.tokens import pack_video

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from ltx_core.adapters.lora import add_lora, lora_layers, lora_parameters, target_modules
-from ltx_core.adapters.lora_files import export_tensors, load_lora, save_lora
+from ltx_core.adapters.lora_files import export_tensors, load_lora
 from ltx_core.adapters.lora_layout import stream_of
 from ltx_core.adapters.trained import check_export
 from ltx_core.errors import CheckpointError
@@ -19,6 +19,7 @@ from ltx_core.io.digest import file_digest
 from ltx_core.io.tensors import read_tensors, write_tensors
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.run import put_on
+from tests.fused_lora import save_lora
 
 pytestmark = pytest.mark.whole
 

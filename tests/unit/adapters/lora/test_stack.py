@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from ltx_core.adapters.lora import add_lora, lora_layers, target_modules
-from ltx_core.adapters.lora_files import read_lora, save_lora
+from ltx_core.adapters.lora_files import read_lora
 from ltx_core.adapters.lora_layout import Adapter
 from ltx_core.adapters.trained import stacked
 from ltx_core.errors import CheckpointError, ConfigError
 from ltx_core.io.digest import file_digest
 from ltx_core.io.tensors import write_tensors
-from tests.fused_lora import fuse_lora
+from tests.fused_lora import fuse_lora, save_lora
 
 pytestmark = pytest.mark.whole
 

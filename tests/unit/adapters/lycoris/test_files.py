@@ -9,15 +9,15 @@ import torch
 from lycoris import create_lycoris_from_weights
 
 from ltx_core.adapters.lora import add_lora, lora_parameters
-from ltx_core.adapters.lora_files import save_lora
 from ltx_core.adapters.lora_layout import Adapter, original_name
 from ltx_core.adapters.lycoris import adapted_layers, remove_lycoris
-from ltx_core.adapters.lycoris_files import TrainedLycoris, check_lycoris, library_tensors, load_lycoris
+from ltx_core.adapters.lycoris_files import TrainedLycoris, library_tensors, load_lycoris
 from ltx_core.adapters.lycoris_layout import NORM_OF_FROZEN, check_adapter
 from ltx_core.adapters.trained import check_export, stacked
 from ltx_core.errors import CheckpointError
 from ltx_core.io.digest import file_digest
 from ltx_core.io.tensors import read_tensors, write_tensors
+from tests.fused_lora import save_lora
 from tests.unit.adapters.lycoris.conftest import every_kind, pretend_training, put_on
 
 pytestmark = pytest.mark.whole
@@ -154,12 +154,12 @@ def test_last_check_passes_what_was_written_and_refuses_another(
 
 def test_broken_or_idle_ones_are_refused(build: Build, trained: Trained) -> None:
     with pytest.raises(CheckpointError, match="would change nothing"):
-        check_lycoris(put_on(build(), {"algo": "lokr", "factor": 4}).exported())
-    tensors = trained({"algo": "loha"}).exported()
-    check_lycoris(tensors)
+        (idle := put_on(build(), {"algo": "lokr", "factor": 4})).check(idle.exported())
+    adapter = trained({"algo": "loha"})
+    adapter.check(tensors := adapter.exported())
     tensors[QUERY + "hada_w1_a"][0, 0] = torch.nan
     with pytest.raises(CheckpointError, match="NaN or infinity"):
-        check_lycoris(tensors)
+        adapter.check(tensors)
 
 
 @pytest.mark.parametrize(
