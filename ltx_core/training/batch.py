@@ -16,7 +16,7 @@ from ltx_core.shapes import LatentShape, audio_latent_frames
 from ltx_core.training.condition_settings import Condition
 from ltx_core.training.conditions import LONGER, conditioning
 from ltx_core.training.draws import Draw
-from ltx_core.training.samples import SampleInfo, SampleSource
+from ltx_core.training.samples import ClipInfo, SampleSource
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ ExtrasFor = Callable[[TrainBatch, Sequence[Mapping[str, Tensor]]], Mapping[str, 
 
 
 def collate(
-    samples: Sequence[SampleInfo],
+    clips: Sequence[ClipInfo],
     source: SampleSource,
     draw_for: DrawFor,
     *,
@@ -119,34 +119,34 @@ def collate(
         DataError: a latent is not finite or does not have the shape that its clip has; names the clip. The batch mixes
             clips with and without audio, or with and without references.
     """
-    loaded = [_float(sample, source.load(sample.clip_id)) for sample in samples]
+    loaded = [_float(clip, source.load(clip.clip_id)) for clip in clips]
     if not with_video:
         loaded = [_without_video(tensors) for tensors in loaded]
-    shape = _common_shape(samples, loaded)
-    num_audio = audio_latent_frames(shape.pixels().frames / samples[0].frame_rate)
-    draws = [draw_for(i, shape.tokens, num_audio) for i in range(len(samples))]
-    _check_appended(samples, loaded)
-    heard = audio_channels is not None and _have_audio(samples, loaded)
+    shape = _common_shape(clips, loaded)
+    num_audio = audio_latent_frames(shape.pixels().frames / clips[0].frame_rate)
+    draws = [draw_for(i, shape.tokens, num_audio) for i in range(len(clips))]
+    _check_appended(clips, loaded)
+    heard = audio_channels is not None and _have_audio(clips, loaded)
     if heard and audio_channels is not None:
-        _check_audio(samples, loaded, (num_audio, audio_channels))
+        _check_audio(clips, loaded, (num_audio, audio_channels))
     longer = [condition for condition in draws[0].conditions if condition.kind in LONGER]
-    clips = [
-        _Clip(sample, tensors, shape, heard, draw).conditioned(
+    conditioned = [
+        _Clip(clip, tensors, shape, heard, draw).conditioned(
             [c for c in draw.conditions if c.kind not in LONGER] + longer
         )
-        for sample, tensors, draw in zip(samples, loaded, draws, strict=True)
+        for clip, tensors, draw in zip(clips, loaded, draws, strict=True)
     ]
     video = _noised(
-        [clip.video for clip in clips],
+        [clip.video for clip in conditioned],
         [draw.video_sigma for draw in draws],
-        video_positions(shape, samples[0].frame_rate, len(draws)),
+        video_positions(shape, clips[0].frame_rate, len(draws)),
         keyframes=first_frame_keyframes(shape, len(draws)),
     )
     audio = None
     if heard:
         sigmas = [draw.audio_sigma for draw in draws]
-        audio = _noised([clip.audio for clip in clips], sigmas, audio_positions(num_audio, len(draws)))
-    clip_ids, captions = tuple(s.clip_id for s in samples), tuple(d.caption for d in draws)
+        audio = _noised([clip.audio for clip in conditioned], sigmas, audio_positions(num_audio, len(draws)))
+    clip_ids, captions = tuple(clip.clip_id for clip in clips), tuple(d.caption for d in draws)
     batch = TrainBatch(clip_ids, captions, video, audio, shape)
     return replace(batch, extras=extras_for(batch, loaded))
 
@@ -180,16 +180,14 @@ class _Part:
 class _Clip:
     """A clip on the way into a batch."""
 
-    def __init__(
-        self, sample: SampleInfo, tensors: dict[str, Tensor], shape: LatentShape, heard: bool, draw: Draw
-    ) -> None:
-        self.sample, self.tensors, self.shape = sample, tensors, shape
+    def __init__(self, clip: ClipInfo, tensors: dict[str, Tensor], shape: LatentShape, heard: bool, draw: Draw) -> None:
+        self.info, self.tensors, self.shape = clip, tensors, shape
         data = pack_video(tensors["video"][None])
         noise = draw_noise(tuple(data.shape[1:]), draw.video_noise)[None]
-        self.video = _Part(data, noise, StreamState.noise(noise), _counted(sample, tensors, shape)[None])
+        self.video = _Part(data, noise, StreamState.noise(noise), _counted(clip, tensors, shape)[None])
         audio = tensors["audio"][None] if heard else data.new_zeros(1, 0, 1)
         noise = draw_noise(tuple(audio.shape[1:]), draw.audio_noise)[None]
-        self.audio = _Part(audio, noise, StreamState.noise(noise), _heard(sample, audio.shape[1])[None])
+        self.audio = _Part(audio, noise, StreamState.noise(noise), _heard(clip, audio.shape[1])[None])
         self._generators = {"video": draw.video_noise, "audio": draw.audio_noise}
 
     def conditioned(self, conditions: Iterable[Condition]) -> Self:
@@ -206,8 +204,8 @@ class _Clip:
                 condition,
                 self.tensors,
                 self.shape,
-                keyframes=self.sample.keyframes,
-                frame_rate=self.sample.frame_rate,
+                keyframes=self.info.keyframes,
+                frame_rate=self.info.frame_rate,
                 given_frames=frames,
             )
             if kind is None:
@@ -215,7 +213,7 @@ class _Clip:
             try:
                 after = kind.apply(state)
             except ShapeError as error:
-                raise DataError(f"clip {self.sample.clip_id}: {error}; encode it again with --force") from error
+                raise DataError(f"clip {self.info.clip_id}: {error}; encode it again with --force") from error
             video, audio = replace(self.video, state=after.video), replace(self.audio, state=after.audio)
             streams = ((self.video, video), (self.audio, audio))
             is_left = all(bool(new.weight.any()) or not bool(old.weight.any()) for old, new in streams)
@@ -266,55 +264,53 @@ def _beside(parts: Sequence[_Part]) -> tuple[list[Tensor], list[Tensor]]:
     return [state.tokens for state in states], [state.data for state in states if state.data is not None]
 
 
-def _check_appended(samples: Sequence[SampleInfo], loaded: Sequence[dict[str, Tensor]]) -> None:
+def _check_appended(clips: Sequence[ClipInfo], loaded: Sequence[dict[str, Tensor]]) -> None:
     """See that all clips of a batch have references and keyframes of one shape, or none."""
     names = ("reference", "audio_reference", "keyframes")
     shapes = {tuple(x[name].shape if name in x else None for name in names) for x in loaded}
     if len(shapes) > 1:
         raise DataError(
             f"a batch mixes clips with references or keyframes of several shapes, or with and without them: "
-            f"{', '.join(sample.clip_id for sample in samples)}; encode them again with --force"
+            f"{', '.join(clip.clip_id for clip in clips)}; encode them again with --force"
         )
 
 
-def _counted(sample: SampleInfo, loaded: dict[str, Tensor], shape: LatentShape) -> Tensor:
+def _counted(clip: ClipInfo, loaded: dict[str, Tensor], shape: LatentShape) -> Tensor:
     """[T] in [0, 1]: a clip's mask, or 1 everywhere."""
     if "mask" not in loaded:
         return torch.ones(shape.tokens)
     mask = loaded["mask"]
     if tuple(mask.shape) != tuple(shape):
-        raise DataError(
-            f"clip {sample.clip_id} has a mask {list(mask.shape)}; {list(shape)} is wanted; encode it again"
-        )
+        raise DataError(f"clip {clip.clip_id} has a mask {list(mask.shape)}; {list(shape)} is wanted; encode it again")
     return mask.flatten()
 
 
-def _heard(sample: SampleInfo, count: int) -> Tensor:
+def _heard(clip: ClipInfo, count: int) -> Tensor:
     """[A], 1 where the audio is learnt."""
-    weight = torch.full((count,), float(sample.has_audio_loss))
-    weight[[place for place in sample.absent_sound if place < count]] = 0.0
+    weight = torch.full((count,), float(clip.has_audio_loss))
+    weight[[place for place in clip.absent_sound if place < count]] = 0.0
     return weight
 
 
-def _common_shape(samples: Sequence[SampleInfo], loaded: Sequence[dict[str, Tensor]]) -> LatentShape:
-    shapes = {tuple(x["video"].shape): s.clip_id for s, x in zip(samples, loaded, strict=True)}
-    rates = {s.frame_rate for s in samples}
+def _common_shape(clips: Sequence[ClipInfo], loaded: Sequence[dict[str, Tensor]]) -> LatentShape:
+    shapes = {tuple(x["video"].shape): clip.clip_id for clip, x in zip(clips, loaded, strict=True)}
+    rates = {clip.frame_rate for clip in clips}
     if len(shapes) > 1 or len(rates) > 1:
         raise DataError(
             f"a batch mixes video latents {shapes} at {sorted(rates)} frames a second; clips of bucket "
-            f"{samples[0].bucket} must agree. Encode them again with --force."
+            f"{clips[0].bucket} must agree. Encode them again with --force."
         )
     _, frames, height, width = next(iter(shapes))
     return LatentShape(frames, height, width)
 
 
-def _have_audio(samples: Sequence[SampleInfo], loaded: Sequence[dict[str, Tensor]]) -> bool:
+def _have_audio(clips: Sequence[ClipInfo], loaded: Sequence[dict[str, Tensor]]) -> bool:
     """True if these clips have sound: all of them, or none."""
-    for sample, tensors in zip(samples, loaded, strict=True):
-        if sample.has_audio_loss and "audio" not in tensors:
-            raise DataError(f"clip {sample.clip_id} is to be trained on audio and has none stored; encode it again")
-    without = [sample.clip_id for sample, tensors in zip(samples, loaded, strict=True) if "audio" not in tensors]
-    if without and len(without) < len(samples):
+    for clip, tensors in zip(clips, loaded, strict=True):
+        if clip.has_audio_loss and "audio" not in tensors:
+            raise DataError(f"clip {clip.clip_id} is to be trained on audio and has none stored; encode it again")
+    without = [clip.clip_id for clip, tensors in zip(clips, loaded, strict=True) if "audio" not in tensors]
+    if without and len(without) < len(clips):
         raise DataError(
             f"a batch mixes clips with audio and clips without ({', '.join(without)}), and a forward runs the audio "
             f"stream for all of them or for none; encode them again with --force"
@@ -322,23 +318,23 @@ def _have_audio(samples: Sequence[SampleInfo], loaded: Sequence[dict[str, Tensor
     return not without
 
 
-def _check_audio(samples: Sequence[SampleInfo], loaded: Sequence[dict[str, Tensor]], wanted: tuple[int, int]) -> None:
-    for sample, tensors in zip(samples, loaded, strict=True):
+def _check_audio(clips: Sequence[ClipInfo], loaded: Sequence[dict[str, Tensor]], wanted: tuple[int, int]) -> None:
+    for clip, tensors in zip(clips, loaded, strict=True):
         if tuple(tensors["audio"].shape) != wanted:
             raise DataError(
-                f"clip {sample.clip_id} has audio latents {list(tensors['audio'].shape)}; {list(wanted)} is wanted for "
-                f"bucket {sample.bucket} at {sample.frame_rate} frames a second. Encode it again."
+                f"clip {clip.clip_id} has audio latents {list(tensors['audio'].shape)}; {list(wanted)} is wanted for "
+                f"bucket {clip.bucket} at {clip.frame_rate} frames a second. Encode it again."
             )
 
 
-def _float(sample: SampleInfo, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _float(clip: ClipInfo, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors of a clip in float32, what methods bring as it is."""
     names = ("video", "audio", "mask", "reference", "audio_reference", "keyframes")
-    return {name: _finite(sample, x) if name in names else x for name, x in tensors.items()}
+    return {name: _finite(clip, x) if name in names else x for name, x in tensors.items()}
 
 
-def _finite(sample: SampleInfo, latent: Tensor) -> Tensor:
+def _finite(clip: ClipInfo, latent: Tensor) -> Tensor:
     latent = latent.float()
     if not bool(torch.isfinite(latent).all()):
-        raise DataError(f"clip {sample.clip_id} has a latent with NaN or infinity; encode it again, or leave it out")
+        raise DataError(f"clip {clip.clip_id} has a latent with NaN or infinity; encode it again, or leave it out")
     return latent

@@ -35,9 +35,9 @@ class ComparisonClip:
 def comparison_clip(settings: TrainSettings, source: SampleSource, connectors: Any, *, device: str) -> ComparisonClip:
     """The first sample of a run whose clip has audio to learn, if any has, at the noise level that the run draws."""
     plain = as_heard(settings, source.samples)[0].model_copy(update=PLAIN)
-    samples = [sample for sample in learnable(source.samples, plain) if sample.split == "train"]
-    heard = [sample for sample in samples if sample.has_audio_loss]
-    plan = EpochPlan(tuple(heard or samples), 1, settings.seed)
+    clips = [clip for clip in learnable(source.samples, plain) if clip.split == "train"]
+    heard = [clip for clip in clips if clip.has_audio_loss]
+    plan = EpochPlan(tuple(heard or clips), 1, settings.seed)
     occurrences = plan.batch(0)
     num_video = int(carries_video_loss(occurrences[0], plain))
     contexts = ContextCache(source, connectors, None)

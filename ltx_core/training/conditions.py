@@ -30,7 +30,7 @@ from ltx_core.errors import ConfigError
 from ltx_core.shapes import LatentShape, audio_latent_frames
 from ltx_core.training.condition_settings import Condition
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.samples import SampleInfo
+from ltx_core.training.samples import ClipInfo
 
 Chance = Callable[[str], float]
 """(purpose) -> a number in [0, 1), another for every purpose."""
@@ -38,31 +38,31 @@ LONGER = ("keyframe", "reference", "audio_reference")
 """Kinds that append tokens; all samples of a batch are equally long, so its first sample decides."""
 
 
-def drawn_conditions(sample: SampleInfo, settings: TrainSettings, chance: Chance) -> tuple[Condition, ...]:
+def drawn_conditions(clip: ClipInfo, settings: TrainSettings, chance: Chance) -> tuple[Condition, ...]:
     """Those of one sample, in the order in which they are applied."""
-    match whole_stream(sample, settings, chance):
+    match whole_stream(clip, settings, chance):
         case "video":
-            found = [Condition("video"), *_of_audio(sample, settings, chance)]
-        case "audio" if sample.has_sound:
-            found = [*_of_video(sample, settings, chance), Condition("audio")]
+            found = [Condition("video"), *_of_audio(clip, settings, chance)]
+        case "audio" if clip.has_sound:
+            found = [*_of_video(clip, settings, chance), Condition("audio")]
         case _:
-            found = [*_of_video(sample, settings, chance), *_of_audio(sample, settings, chance)]
+            found = [*_of_video(clip, settings, chance), *_of_audio(clip, settings, chance)]
     runs = {
-        "reference": _is_seen(sample, settings),
-        "audio_reference": settings.modalities != "video" and sample.has_sound,
+        "reference": _is_seen(clip, settings),
+        "audio_reference": settings.modalities != "video" and clip.has_sound,
     }
-    references = [name for name, runs_it in runs.items() if runs_it and getattr(sample, name)]
+    references = [name for name, runs_it in runs.items() if runs_it and getattr(clip, name)]
     if references and chance("reference_dropout") >= settings.reference_dropout:
         found += [Condition(name, settings.reference_strength) for name in references]
     return tuple(found)
 
 
-def _of_video(sample: SampleInfo, settings: TrainSettings, chance: Chance) -> Iterator[Condition]:
+def _of_video(clip: ClipInfo, settings: TrainSettings, chance: Chance) -> Iterator[Condition]:
     def drawn(kind: str) -> bool:
         probability = settings.probability(kind)
         return probability > 0 and chance(kind) < probability
 
-    if not sample.is_one_frame:
+    if not clip.is_one_frame:
         number = chance("first_frame")
         if number < settings.first_frame_probability:
             yield Condition("first_frame", settings.first_frame_strength, 1)
@@ -72,30 +72,30 @@ def _of_video(sample: SampleInfo, settings: TrainSettings, chance: Chance) -> It
             yield Condition("suffix", settings.suffix_strength, settings.suffix_latent_frames)
     if drawn("outpaint"):
         yield Condition("outpaint", settings.outpaint_strength, region=settings.outpaint_region)
-    if sample.has_mask and drawn("inpaint"):
+    if clip.has_mask and drawn("inpaint"):
         yield Condition("inpaint", settings.inpaint_strength)
-    if sample.keyframes and drawn("keyframe"):
+    if clip.keyframes and drawn("keyframe"):
         yield Condition("keyframe", settings.keyframe_strength)
 
 
-def _is_seen(sample: SampleInfo, settings: TrainSettings) -> bool:
-    return settings.modalities != "audio" and sample.has_video
+def _is_seen(clip: ClipInfo, settings: TrainSettings) -> bool:
+    return settings.modalities != "audio" and clip.has_video
 
 
-def whole_stream(sample: SampleInfo, settings: TrainSettings, chance: Chance) -> Literal["neither", "audio", "video"]:
+def whole_stream(clip: ClipInfo, settings: TrainSettings, chance: Chance) -> Literal["neither", "audio", "video"]:
     """The stream of a sample that is clean as a whole. Without audio to learn it is never the video, or nothing would
     be left to learn. Of audio alone it is the video, of which there is nothing."""
-    if not _is_seen(sample, settings):
+    if not _is_seen(clip, settings):
         return "video"
     number = chance("audio_given")
     if number < settings.audio_conditioning_probability:
         return "audio"
     both = settings.audio_conditioning_probability + settings.video_conditioning_probability
-    return "video" if number < both and sample.has_audio_loss else "neither"
+    return "video" if number < both and clip.has_audio_loss else "neither"
 
 
-def _of_audio(sample: SampleInfo, settings: TrainSettings, chance: Chance) -> Iterator[Condition]:
-    if not sample.has_sound:
+def _of_audio(clip: ClipInfo, settings: TrainSettings, chance: Chance) -> Iterator[Condition]:
+    if not clip.has_sound:
         return
     for kind in ("audio_prefix", "audio_suffix", "audio_inpaint"):
         probability = settings.probability(kind)

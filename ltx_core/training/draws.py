@@ -10,7 +10,7 @@ from ltx_core.training.condition_settings import Condition
 from ltx_core.training.conditions import drawn_conditions, whole_stream
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.order import SampleOccurrence
-from ltx_core.training.samples import SampleInfo
+from ltx_core.training.samples import ClipInfo
 
 NO_CAPTION = ""
 
@@ -37,10 +37,10 @@ def train_draw(occurrence: SampleOccurrence, settings: TrainSettings, video_toke
 
     Each kind of condition has its own number in [0, 1), so that none moves another, nor noise, sigmas and captions.
     """
-    sample = occurrence.sample
+    clip = occurrence.sample
 
     def generator(purpose: str) -> torch.Generator:
-        return occurrence_generator(settings.seed, occurrence.number, sample.clip_id, purpose)
+        return occurrence_generator(settings.seed, occurrence.number, clip.clip_id, purpose)
 
     def sigma(modality: str, num_tokens: int) -> float:
         return _sigma(SigmaDraws.draw(generator(f"sigma/{modality}")), num_tokens, settings)
@@ -52,7 +52,7 @@ def train_draw(occurrence: SampleOccurrence, settings: TrainSettings, video_toke
         audio_sigma=sigma("audio", audio_tokens) if settings.independent_sigmas or not video_tokens else video_sigma,
         video_noise=generator("noise/video"),
         audio_noise=generator("noise/audio"),
-        conditions=drawn_conditions(sample, settings, lambda purpose: _chance(occurrence, settings, purpose)),
+        conditions=drawn_conditions(clip, settings, lambda purpose: _chance(occurrence, settings, purpose)),
     )
 
 
@@ -80,7 +80,7 @@ def _whole(occurrence: SampleOccurrence, settings: TrainSettings) -> str:
     return whole_stream(occurrence.sample, settings, lambda purpose: _chance(occurrence, settings, purpose))
 
 
-def eval_draw(sample: SampleInfo, sigma: float, settings: TrainSettings) -> Draw:
+def eval_draw(clip: ClipInfo, sigma: float, settings: TrainSettings) -> Draw:
     """The draw of one held-out clip at one noise level: the same at every eval, for the base and for the LoRA.
 
     Conditioning is drawn from the same probabilities as in training, so that what is measured is what is trained; the
@@ -88,18 +88,18 @@ def eval_draw(sample: SampleInfo, sigma: float, settings: TrainSettings) -> Draw
     """
 
     def generator(purpose: str) -> torch.Generator:
-        return named_generator("eval", settings.seed, sample.clip_id, repr(sigma), purpose)
+        return named_generator("eval", settings.seed, clip.clip_id, repr(sigma), purpose)
 
     def chance(purpose: str) -> float:
         return torch.rand((), generator=generator(purpose)).item()
 
     return Draw(
-        caption=sample.caption,
+        caption=clip.caption,
         video_sigma=sigma,
         audio_sigma=sigma,
         video_noise=generator("noise/video"),
         audio_noise=generator("noise/audio"),
-        conditions=drawn_conditions(sample, settings, chance),
+        conditions=drawn_conditions(clip, settings, chance),
     )
 
 
@@ -111,11 +111,11 @@ def _chance(occurrence: SampleOccurrence, settings: TrainSettings, purpose: str)
 
 def _caption(occurrence: SampleOccurrence, settings: TrainSettings) -> str:
     """One of the clip's captions, or none; each of several is as likely."""
-    sample = occurrence.sample
-    share = settings.caption_dropout if sample.caption_dropout is None else sample.caption_dropout
+    clip = occurrence.sample
+    share = settings.caption_dropout if clip.caption_dropout is None else clip.caption_dropout
     if _chance(occurrence, settings, "caption_dropout") < share:
         return NO_CAPTION
-    captions = (sample.caption, *sample.variants)
+    captions = (clip.caption, *clip.variants)
     if len(captions) == 1:
-        return sample.caption
+        return clip.caption
     return captions[int(_chance(occurrence, settings, "caption") * len(captions))]

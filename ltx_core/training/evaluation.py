@@ -17,7 +17,7 @@ from ltx_core.training.condition_settings import WHOLE_STREAMS
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import eval_draw
 from ltx_core.training.objective import Objective
-from ltx_core.training.samples import SampleInfo
+from ltx_core.training.samples import ClipInfo
 
 BESIDE = ("audio", "reference", "audio_reference")
 """Kinds of conditions that are named after those of the video's own frames, or after nothing."""
@@ -46,9 +46,9 @@ class EvalLoss(NamedTuple):
         return {"eval/loss": self.total, **measured, **{f"eval/loss_{name}": x for name, x in self.modes.items()}}
 
 
-def eval_clips(samples: Sequence[SampleInfo], limit: int, seed: int) -> tuple[SampleInfo, ...]:
+def eval_clips(clips: Sequence[ClipInfo], limit: int, seed: int) -> tuple[ClipInfo, ...]:
     """At most `limit` held-out clips, chosen by hash so that neither order nor new training clips change them."""
-    held_out = [sample for sample in samples if sample.split == "eval"]
+    held_out = [clip for clip in clips if clip.split == "eval"]
     chosen = sorted(held_out, key=lambda s: text_digest("eval", str(seed), s.clip_id))[:limit]
     return tuple(sorted(chosen, key=lambda s: s.clip_id))
 
@@ -56,7 +56,7 @@ def eval_clips(samples: Sequence[SampleInfo], limit: int, seed: int) -> tuple[Sa
 @torch.no_grad()
 def eval_loss(
     objective: Objective,
-    clips: Sequence[SampleInfo],
+    clips: Sequence[ClipInfo],
     progress: Progress,
     ranks: Ranks = ALONE,
     *,
@@ -94,7 +94,7 @@ def eval_loss(
     return _summed_up(ranks.sum(found), [_mode(*forward, objective) for forward in forwards], objective.settings)
 
 
-def _losses(objective: Objective, clip: SampleInfo, sigma: float) -> torch.Tensor:
+def _losses(objective: Objective, clip: ClipInfo, sigma: float) -> torch.Tensor:
     """[COLUMNS] of one clip at one noise level."""
     batch = objective.eval_batch(clip, sigma)
     losses = objective.losses(batch)
@@ -107,7 +107,7 @@ def _losses(objective: Objective, clip: SampleInfo, sigma: float) -> torch.Tenso
     return torch.tensor(row, dtype=torch.float64)
 
 
-def _mode(clip: SampleInfo, sigma: float, objective: Objective) -> str:
+def _mode(clip: ClipInfo, sigma: float, objective: Objective) -> str:
     """Name of the conditioning of a clip at a noise level."""
     if objective.settings.modalities == "audio" or not clip.has_video:
         return "alone"

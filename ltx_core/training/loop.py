@@ -24,7 +24,7 @@ from ltx_core.training.order import EpochPlan, SampleOccurrence
 from ltx_core.training.out_of_memory import dry_run, out_of_memory_errors, peak_mebibytes
 from ltx_core.training.plan_settings import checkpoint_bytes
 from ltx_core.training.prefetch import Feed, prefetched
-from ltx_core.training.samples import SampleInfo
+from ltx_core.training.samples import ClipInfo
 from ltx_core.training.state import TrainState, lora_metadata, prune
 from ltx_core.training.step import Backward, OptimizerStep, step_batches, take_step
 
@@ -84,7 +84,7 @@ class Run:
     objective: Objective
     backward: Backward
     plan: EpochPlan
-    held_out: tuple[SampleInfo, ...]
+    held_out: tuple[ClipInfo, ...]
     adapter: TrainedAdapter
     parameters: dict[str, torch.nn.Parameter]
     """All that is trained: the adapter, and what only training needs."""

@@ -38,17 +38,17 @@ ABSENT: dict[str, tuple[Literal["video", "audio"], tuple[str, ...], tuple[str, .
 """By the absent stream: the one that is trained, presets that nothing would train, and settings without meaning."""
 
 
-def as_heard(settings: TrainSettings, samples: Iterable[Heard]) -> AsHeard:
+def as_heard(settings: TrainSettings, clips: Iterable[Heard]) -> AsHeard:
     """The same settings, or with `modalities: video` if no clip of the train split has sound, or with
     `modalities: audio` if none has video.
 
     Raises:
         ConfigError: the settings ask for the layers of what is absent by name, or for it alone.
     """
-    trained = [sample for sample in samples if sample.split == "train"]
-    if not any(sample.has_sound for sample in trained):
+    trained = [clip for clip in clips if clip.split == "train"]
+    if not any(clip.has_sound for clip in trained):
         return _without("audio", settings)
-    if not any(sample.has_video for sample in trained):
+    if not any(clip.has_video for clip in trained):
         return _without("video", settings)
     return AsHeard(settings)
 

@@ -19,7 +19,7 @@ from ltx_core.training.context_cache import ContextCache
 from ltx_core.training.draws import eval_draw, train_draw
 from ltx_core.training.methods.method import BatchLosses, Forward, TrainingMethod
 from ltx_core.training.order import SampleOccurrence
-from ltx_core.training.samples import SampleInfo, SampleSource
+from ltx_core.training.samples import ClipInfo, SampleSource
 
 Contexts = tuple[Tensor, Tensor]
 """[B, S, D] of the video's and of the audio's text."""
@@ -68,21 +68,21 @@ class Objective:
             extras_for=extras,
         )
 
-    def eval_batch(self, sample: SampleInfo, sigma: float) -> TrainBatch:
+    def eval_batch(self, clip: ClipInfo, sigma: float) -> TrainBatch:
         """One clip at one noise level, the same whenever asked for; no method has a part in it."""
         return collate(
-            [sample],
+            [clip],
             self.source,
-            lambda *_: eval_draw(sample, sigma, self.settings),
+            lambda *_: eval_draw(clip, sigma, self.settings),
             audio_channels=self.audio_channels,
             with_video=self.settings.modalities != "audio",
         )
 
-    def runs_as_in_training(self, clips: Iterable[SampleInfo]) -> bool:
+    def runs_as_in_training(self, clips: Iterable[ClipInfo]) -> bool:
         """True if the transformer, its adapter on, takes one of these clips in the form of a batch of training, so that
         what training compiles serves it too: batches of one, buckets that are trained on, no method that changes the
         blocks, and nothing trained before them, which decides whether their inputs want gradients."""
-        known = {_form(sample) for sample in self.source.samples if sample.split == "train"}
+        known = {_form(clip) for clip in self.source.samples if clip.split == "train"}
         changed = any(method.changes_blocks for method in self.methods)
         trained = (name for name, parameter in self.transformer.named_parameters() if parameter.requires_grad)
         inside = all(name.startswith(BLOCKS) for name in trained)
@@ -135,7 +135,7 @@ class Objective:
         }
 
 
-def _form(clip: SampleInfo) -> tuple[str, float, bool, LatentShape | None, int, int]:
+def _form(clip: ClipInfo) -> tuple[str, float, bool, LatentShape | None, int, int]:
     beside = clip.reference, clip.audio_reference, len(clip.keyframes)
     return clip.bucket, clip.frame_rate, clip.has_sound, *beside
 

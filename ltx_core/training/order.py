@@ -1,4 +1,4 @@
-"""The order of training. A batch follows from the samples, the seed and its number alone, so resuming is exact."""
+"""The order of training. A batch follows from the clips, the seed and its number alone, so resuming is exact."""
 
 import math
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from pydantic import ValidationError
 from ltx_core.errors import ConfigError, DataError
 from ltx_core.io.digest import text_digest
 from ltx_core.training.config import TrainSettings
-from ltx_core.training.samples import SampleInfo
+from ltx_core.training.samples import ClipInfo
 
 
 class SampleOccurrence(NamedTuple):
     """One use of a clip in training. `number` counts those of the clip over the whole run, and names all randomness of
     this one."""
 
-    sample: SampleInfo
+    sample: ClipInfo
     number: int
 
 
@@ -34,12 +34,12 @@ class EpochPlan:
     """The batches of a run, numbered from 0 without end.
 
     An epoch has every clip `repeats` times. A batch holds clips of one bucket and one frame rate, so that video and
-    audio lengths agree, and with `by_audio` clips that have sound or clips that have none, because a forward runs the
-    sound's stream for all of them or for none; likewise clips that have references of one shape, or that have none. A
+    audio lengths agree, and with `by_audio` clips that have audio or clips that have none, because a forward runs the
+    audio's stream for all of them or for none; likewise clips that have references of one shape, or that have none. A
     bucket's last batch may be short; no clip is dropped to fill it or repeated beyond its count.
     """
 
-    samples: tuple[SampleInfo, ...]
+    samples: tuple[ClipInfo, ...]
     batch_size: int
     seed: int
     by_audio: bool = True
@@ -64,24 +64,24 @@ class EpochPlan:
         return _epoch(self, epoch)
 
     @cached_property
-    def groups(self) -> dict[tuple[str, ...], tuple[SampleInfo, ...]]:
-        """Samples that may share a batch, by what names their kind, independent of the order they come in."""
-        found: dict[tuple[str, ...], list[SampleInfo]] = {}
-        for sample in sorted(self.samples, key=lambda s: s.clip_id):
-            found.setdefault(self._kind(sample), []).append(sample)
+    def groups(self) -> dict[tuple[str, ...], tuple[ClipInfo, ...]]:
+        """Clips that may share a batch, by what names their kind, independent of the order they come in."""
+        found: dict[tuple[str, ...], list[ClipInfo]] = {}
+        for clip in sorted(self.samples, key=lambda s: s.clip_id):
+            found.setdefault(self._kind(clip), []).append(clip)
         return {key: tuple(found[key]) for key in sorted(found)}
 
-    def _kind(self, sample: SampleInfo) -> tuple[str, ...]:
-        """With sound it is named as before there were others, so that the order of such clips stays what it was."""
-        without = self.by_audio and not sample.has_sound
+    def _kind(self, clip: ClipInfo) -> tuple[str, ...]:
+        """With audio it is named as before there were others, so that the order of such clips stays what it was."""
+        without = self.by_audio and not clip.has_sound
         more = ["without sound"] if without else []
-        if sample.reference is not None:
-            more.append(f"reference {tuple(sample.reference)}")
-        if sample.audio_reference:
-            more.append(f"audio reference {sample.audio_reference}")
-        if sample.keyframes:
-            more.append(f"keyframes {sample.keyframes}")
-        return sample.bucket, str(sample.frame_rate), *more
+        if clip.reference is not None:
+            more.append(f"reference {tuple(clip.reference)}")
+        if clip.audio_reference:
+            more.append(f"audio reference {clip.audio_reference}")
+        if clip.keyframes:
+            more.append(f"keyframes {clip.keyframes}")
+        return clip.bucket, str(clip.frame_rate), *more
 
 
 @lru_cache(maxsize=4)
@@ -98,23 +98,23 @@ def _epoch(plan: EpochPlan, epoch: int) -> tuple[tuple[SampleOccurrence, ...], .
     return tuple(batch for _, batch in sorted(batches, key=lambda item: item[0]))
 
 
-def learnable(samples: Sequence[SampleInfo], settings: TrainSettings) -> list[SampleInfo]:
-    """Those of the samples that have a loss: of video that is computed, or of audio."""
+def learnable(clips: Sequence[ClipInfo], settings: TrainSettings) -> list[ClipInfo]:
+    """Those of the clips that have a loss: of video that is computed, or of audio."""
     video, audio = settings.modalities != "audio", settings.modalities != "video"
-    return [sample for sample in samples if (video and sample.has_video) or (audio and sample.has_audio_loss)]
+    return [clip for clip in clips if (video and clip.has_video) or (audio and clip.has_audio_loss)]
 
 
-def epoch_plan(settings: TrainSettings, samples: Sequence[SampleInfo]) -> EpochPlan:
-    """The batches of a run, of those samples that are trained on.
+def epoch_plan(settings: TrainSettings, clips: Sequence[ClipInfo]) -> EpochPlan:
+    """The batches of a run, of those clips that are trained on.
 
     Raises:
         DataError: there is none.
     """
-    trained = tuple(sample for sample in learnable(samples, settings) if sample.split == "train")
+    trained = tuple(clip for clip in learnable(clips, settings) if clip.split == "train")
     return EpochPlan(trained, settings.batch_size, settings.seed, by_audio=settings.modalities != "video")
 
 
-def in_steps(settings: TrainSettings, samples: Sequence[SampleInfo]) -> TrainSettings:
+def in_steps(settings: TrainSettings, clips: Sequence[ClipInfo]) -> TrainSettings:
     """The same settings with `steps` in the place of `epochs`, so that both give the same run.
 
     An epoch has every clip of the train split `repeats` times; the last step may begin another.
@@ -125,7 +125,7 @@ def in_steps(settings: TrainSettings, samples: Sequence[SampleInfo]) -> TrainSet
     """
     if settings.epochs is None:
         return settings
-    plan = epoch_plan(settings, samples)
+    plan = epoch_plan(settings, clips)
     batches = settings.epochs * plan.batches_per_epoch
     steps = math.ceil(batches / settings.gradient_accumulation_steps)
     try:

@@ -18,7 +18,7 @@ NO_VIDEO = "0x0@"
 
 
 @dataclass(frozen=True)
-class SampleInfo:
+class ClipInfo:
     """All that is known of a clip without reading its tensors."""
 
     clip_id: str
@@ -62,11 +62,15 @@ class SampleInfo:
         return self.bucket.endswith("@1")
 
 
+SampleInfo = ClipInfo
+"""Its earlier name, for the modules that are not renamed yet."""
+
+
 class SampleSource(Protocol):
     """The encoded clips and captions of one run. The same clip always gives the same tensors."""
 
     @property
-    def samples(self) -> Sequence[SampleInfo]:
+    def samples(self) -> Sequence[ClipInfo]:
         """Every clip, both splits."""
 
     def load(self, clip_id: str) -> dict[str, Tensor]:
@@ -93,7 +97,7 @@ class StoreSource:
 
     def load(self, clip_id: str) -> dict[str, Tensor]:
         """`video` [C, F, H, W] and, for a clip with sound, `audio` [A, D]; with frames' features, `features`
-        [F, H, W, D']. A sample may hold more sound than its row says: one that was encoded as silence, and is absence.
+        [F, H, W, D']. An item may hold more audio than its row says: one that was encoded as silence, and is absence.
 
         Raises:
             DataError: the shard is gone or damaged.
@@ -118,8 +122,8 @@ class StoreSource:
         return stored_features(self._reader.read(row.shard, row.offset, row.size, row.sha256))
 
 
-def _info(row: Latent) -> SampleInfo:
-    return SampleInfo(
+def _info(row: Latent) -> ClipInfo:
+    return ClipInfo(
         clip_id=row.clip_id,
         bucket=row.bucket,
         split=row.split,

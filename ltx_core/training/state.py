@@ -24,24 +24,24 @@ from ltx_core.progress import Progress
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.metrics import History
 from ltx_core.training.order import Position
-from ltx_core.training.samples import SampleInfo
+from ltx_core.training.samples import ClipInfo
 
-USUAL = {field.name: field.default for field in fields(SampleInfo) if field.default is not MISSING}
+USUAL = {field.name: field.default for field in fields(ClipInfo) if field.default is not MISSING}
 """The values that most clips have, by field."""
 
 
-def config_digest(settings: TrainSettings, samples: Sequence[SampleInfo], provenance: Mapping[str, str]) -> str:
+def config_digest(settings: TrainSettings, clips: Sequence[ClipInfo], provenance: Mapping[str, str]) -> str:
     """Names everything that decides the LoRA: settings, data, and what `provenance` says of the base."""
-    data = sorted((_named(sample, settings) for sample in samples), key=lambda sample: str(sample["clip_id"]))
+    data = sorted((_named(clip, settings) for clip in clips), key=lambda clip: str(clip["clip_id"]))
     return text_digest(
         settings.digest(), json.dumps(data, sort_keys=True), json.dumps(dict(provenance), sort_keys=True)
     )
 
 
-def _named(sample: SampleInfo, settings: TrainSettings) -> dict[str, Any]:
+def _named(clip: ClipInfo, settings: TrainSettings) -> dict[str, Any]:
     """All that decides what a clip teaches. That it has sound, and all of it, is not said, so that such runs keep their
     names; where only video is trained it says nothing."""
-    known = asdict(sample) | (USUAL if settings.modalities == "video" else {})
+    known = asdict(clip) | (USUAL if settings.modalities == "video" else {})
     return {name: value for name, value in known.items() if name not in USUAL or value != USUAL[name]}
 
 

@@ -216,7 +216,7 @@ def _identity(run: StageRun[EmbedFramesConfig]) -> str:
 
 
 def _embed(
-    run: StageRun[EmbedFramesConfig], missing: Mapping[str, Clip], _known: Mapping[str, Entry], refused: Refused
+    run: StageRun[EmbedFramesConfig], missing: Mapping[str, Clip], _stored: Mapping[str, Entry], refused: Refused
 ) -> Generator[EncodedItem, None, None]:
     with loading():
         from ltx_core.vision.dinov2 import embed_clips

@@ -82,7 +82,7 @@ class EmbedText(Stage[EmbedTextConfig, Text]):
         captions = {caption for clip in captioned(run.inputs) for caption in clip.captions}
         texts = sorted(captions | prompt_texts(run.shared.prompts))
         keys = {text: text_digest(encoder, text) for text in texts}
-        samples = encode_missing(
+        stored = encode_missing(
             run,
             run.workspace.pool / "text" / encoder[:16],
             {key: text for text, key in keys.items()},
@@ -90,12 +90,12 @@ class EmbedText(Stage[EmbedTextConfig, Text]):
             total=len(texts),
             unit="texts",
         )
-        rows = [_row(text, samples.entries[keys[text]], run) for text in texts]
+        rows = [_row(text, stored.entries[keys[text]], run) for text in texts]
         return Outcome(
             rows=rows,
             num_in=len(texts),
             num_out=len(rows),
-            computed=samples.computed,
+            computed=stored.computed,
             unit="texts",
             figures={"tokens": sum(row.num_tokens for row in rows)},
         )
@@ -118,7 +118,7 @@ def prompt_texts(prompts: PromptConfig) -> set[str]:
 
 
 def _embed(
-    run: StageRun[EmbedTextConfig], missing: Mapping[str, str], _known: Mapping[str, Entry], _refused: Refused
+    run: StageRun[EmbedTextConfig], missing: Mapping[str, str], _stored: Mapping[str, Entry], _refused: Refused
 ) -> Generator[EncodedItem, None, None]:
     with loading():
         from ltx_core.store.features import store_features

@@ -109,7 +109,7 @@ class EncodeLatents(Stage[EncodeLatentsConfig, Latent]):
         return (f"{gpu_gib:g} GiB card: {line}",)
 
     def run(self, run: StageRun[EncodeLatentsConfig]) -> Outcome:
-        """A sample of each clip."""
+        """The latents of each clip."""
         config = run.config
         tiles = [f"tiles of {config.tile_size} over {config.tile_overlap}"] if config.tile_size else []
         vaes = text_digest(*_vaes(run).values(), config.dtype, run.version, *tiles)
@@ -125,19 +125,19 @@ def _vaes(run: StageRun[EncodeLatentsConfig]) -> dict[str, str]:
 
 
 def _encode(
-    run: StageRun[EncodeLatentsConfig], missing: Mapping[str, Clip], known: Mapping[str, Entry], refused: Refused
+    run: StageRun[EncodeLatentsConfig], missing: Mapping[str, Clip], stored: Mapping[str, Entry], refused: Refused
 ) -> Generator[EncodedItem, None, None]:
-    """Latents of clips; those that differ in audio alone from one that is known get its video's."""
+    """Latents of clips; those that differ in audio alone from one that is stored get its video's."""
     with loading():
         from tasks.stages.parts.clip_encoder import encode_unseen, info, is_finite, with_other_audio_rows
 
     clips = dict(missing)
     alone = [(key, clip, None) for key, clip in by_shape(missing) if not clip.has_video]
     missing = {key: clip for key, clip in missing.items() if clip.has_video}
-    pictures = {entry.info["picture"]: entry for entry in known.values() if "picture" in entry.info}
+    videos = {entry.info["picture"]: entry for entry in stored.values() if "picture" in entry.info}
     ordered = by_shape(missing)
-    seen = [(key, clip, pictures[video_key(clip)]) for key, clip in ordered if video_key(clip) in pictures]
-    unseen = [(key, clip) for key, clip in ordered if video_key(clip) not in pictures]
+    seen = [(key, clip, videos[video_key(clip)]) for key, clip in ordered if video_key(clip) in videos]
+    unseen = [(key, clip) for key, clip in ordered if video_key(clip) not in videos]
     with (
         closing(with_other_audio_rows([*alone, *seen], run, refused)) as again,
         closing(encode_unseen(unseen, run, refused)) as anew,
@@ -150,7 +150,7 @@ def _encode(
 
 
 def _fits(clip: Clip, entry: Entry) -> bool:
-    """True if a stored sample is as training wants it; a version that counted otherwise cut sounds at odd
+    """True if a stored item is as training wants it; a version that counted otherwise cut audio at odd
     frame rates one token short."""
     wanted = audio_latent_frames(clip_seconds(clip)) if clip.has_sound else 0
     return not wanted or bool(entry.info["audio_tokens"] == wanted)

@@ -81,7 +81,7 @@ def test_the_picture_of_a_known_clip_is_not_encoded_again(own: Bench, sounds: Pa
     write_audio(sounds / f"{SCENES[0]}.wav", tone=700.0)
     again = bench.but()
     results = again.run()
-    assert [note for note in again.progress.told if "1 clips have known video and other audio or another mask" in note]
+    assert [note for note in again.progress.told if "1 clips have stored video and other audio or another mask" in note]
     assert not [note for note in again.progress.told if note.startswith("video VAE")]
     elsewhere = bench.but(workspace=tmp_path / "elsewhere")
     anew = samples(elsewhere, elsewhere.run())

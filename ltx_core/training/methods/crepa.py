@@ -63,7 +63,7 @@ class Crepa(TrainingMethod):
         Raises:
             ConfigError: the clip has no features, or another is audio alone.
         """
-        if mute := [sample.clip_id for sample in setup.samples if not sample.has_video]:
+        if mute := [clip.clip_id for clip in setup.samples if not clip.has_video]:
             raise ConfigError(f"crepa is set and {mute[0]} is audio alone, which has no frames; leave it out")
         first = setup.samples[0].clip_id
         features = setup.source.load(first).get("features")

@@ -29,7 +29,7 @@ from ltx_core.denoiser.forward import HiddenStateHook
 from ltx_core.training.batch import NoisyStream, TrainBatch
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.order import SampleOccurrence
-from ltx_core.training.samples import SampleInfo, SampleSource
+from ltx_core.training.samples import ClipInfo, SampleSource
 
 if TYPE_CHECKING:
     from ltx_core.training.objective import Objective
@@ -44,7 +44,7 @@ class Setup(NamedTuple):
     settings: TrainSettings
     transformer: Any
     source: SampleSource
-    samples: Sequence[SampleInfo]
+    samples: Sequence[ClipInfo]
     """The clips that are trained on."""
     adapter: Mapping[str, torch.nn.Parameter]
     """The trained weights of the adapter."""

@@ -111,7 +111,7 @@ def clip_encoder(clips: Sequence[Clip], run: StageRun[EncodeLatentsConfig]) -> C
     return ClipEncoder(
         device=vae.device,
         video=video,
-        audio=lambda sound: encode_audio(audio_vae, sound, mel),
+        audio=lambda waveform: encode_audio(audio_vae, waveform, mel),
         batch_size=lambda shape: _batch_size(shape, vae.device, run),
     )
 
@@ -188,22 +188,22 @@ def _compiled_shapes(
 def with_other_audio_rows(
     clips: Sequence[tuple[str, Clip, Entry | None]], run: StageRun[EncodeLatentsConfig], refused: dict[str, MediaError]
 ) -> Generator[tuple[str, dict[str, Tensor]], None, None]:
-    """Each (key, clip) with the video latent of an earlier sample of the same picture, which its own would equal; of
+    """Each (key, clip) with the video latent of a stored item of the same frames, which its own would equal; of
     audio alone, with one that has no places.
 
     What cannot be decoded goes to `refused`, by key.
     """
     if not clips:
         return
-    if known := sum(entry is not None for _, _, entry in clips):
-        run.progress.note(f"{known} clips have known video and other audio or another mask: only these are encoded")
+    if stored := sum(entry is not None for _, _, entry in clips):
+        run.progress.note(f"{stored} clips have stored video and other audio or another mask: only these are encoded")
     checkpoint, device = run.model, prepare_device(run.shared.memory)
     audio_vae, mel = load_audio_vae(checkpoint, device=device, dtype=torch.float32), mel_config(checkpoint.config)
     run.memo.check()
     reader, channels = ShardReader(run.workspace.root), int(checkpoint.arguments("video_vae")["latent_channels"])
     for key, clip, entry in clips:
         try:
-            sound, mask, followed = read_file(run, "decoding audio", clip_files(clip), beside_images, clip)
+            audio, mask, followed = read_file(run, "decoding audio", clip_files(clip), beside_images, clip)
         except MediaError as error:
             refused[key] = error
             continue
@@ -213,9 +213,9 @@ def with_other_audio_rows(
         else:
             before = reader.read(run.workspace.relative(entry.shard), entry.offset, entry.size, entry.sha256)
             made = {name: before[name].clone() for name in ("video", "reference", "keyframes") if name in before}
-        for name, samples in (("audio", sound), ("audio_reference", followed)):
-            if samples is not None:
-                made[name] = encode_audio(audio_vae, torch.from_numpy(samples).to(device), mel).float().cpu()
+        for name, heard in (("audio", audio), ("audio_reference", followed)):
+            if heard is not None:
+                made[name] = encode_audio(audio_vae, torch.from_numpy(heard).to(device), mel).float().cpu()
         if mask is not None:
             made["mask"] = torch.from_numpy(mask)
         yield key, made

@@ -59,7 +59,8 @@ Refused = dict[str, MediaError]
 
 @dataclass(frozen=True)
 class EncodedItem:
-    """One item's sample: `tensors` gives it, called on the writer's thread; `info` is what rows say of it."""
+    """An item of the store: `tensors` gives what it holds, called on the writer's thread; `info` is what rows say of
+    it."""
 
     key: str
     tensors: Callable[[], Mapping[str, Any]]
@@ -67,12 +68,12 @@ class EncodedItem:
 
 
 Encode = Callable[[Mapping[str, Item], Mapping[str, Entry], Refused], Generator[EncodedItem, None, None]]
-"""`encode(missing, known, refused)`: samples of the missing items, given what is known; those that cannot be encoded go
-to `refused` instead."""
+"""`encode(missing, stored, refused)`: encodes the missing items, and may read those that are stored; those that cannot
+be encoded go to `refused` instead."""
 
 
 @dataclass(frozen=True)
-class Samples:
+class StoredItems:
     """The items in the store of those asked for, how many of them were encoded now, and those that could not be."""
 
     entries: Mapping[str, Entry]
@@ -89,17 +90,17 @@ def encode_missing(
     total: int,
     unit: str,
     fits: Callable[[Item, Entry], bool] = lambda _item, _entry: True,
-) -> Samples:
+) -> StoredItems:
     """Encode what `folder`, of the store, lacks of `items`, by key; all of them if the run is forced.
 
     Args:
-        run: The stage's run, which is told how far it is.
+        run: The stage's run, whose progress is reported.
         folder: Where the shards lie, and those that are written go; one process at a time.
-        items: What is wanted, by the key of its sample.
+        items: What is wanted, by the key of its item.
         encode: See `Encode`.
-        total: Of how many items `run` is told; several may have one key.
+        total: Items that `run` reports progress of; several may have one key.
         unit: What people call an item, in the plural.
-        fits: Whether a sample that is there is the one that is wanted.
+        fits: Whether an item that is stored is the one that is wanted.
 
     Raises:
         Stopped: the run was asked to stop; what was encoded is kept.
@@ -108,15 +109,15 @@ def encode_missing(
     note_folder(run, folder)
     with folder_lock(folder, run.progress):
         index = mended_index(folder, run.memo, run.progress, f"its {unit} are encoded again")
-        known = {} if run.force else dict(index.entries)
-        missing = {key: item for key, item in items.items() if key not in known or not fits(item, known[key])}
+        stored = {} if run.force else dict(index.entries)
+        missing = {key: item for key, item in items.items() if key not in stored or not fits(item, stored[key])}
         refused: Refused = {}
         if not missing:
-            return Samples(known, 0, refused)
-        encoded = encode(missing, known, refused)
+            return StoredItems(stored, 0, refused)
+        encoded = encode(missing, stored, refused)
         made = _write(run, folder, encoded, refused, done=total - len(missing), total=total, unit=unit)
-        fitting = {key: entry for key, entry in known.items() if key not in missing}
-        return Samples(fitting | made, len(made), refused)
+        fitting = {key: entry for key, entry in stored.items() if key not in missing}
+        return StoredItems(fitting | made, len(made), refused)
 
 
 def _write(
@@ -135,13 +136,13 @@ def _write(
     with (
         ShardWriter(folder, run.config.limits()) as writer,
         BackgroundWriter(writer) as store,
-        closing(encoded) as samples,
+        closing(encoded) as found,
     ):
-        for stored, sample in enumerate(samples, start=1):
+        for count, item in enumerate(found, start=1):
             stop_if_asked(run.progress, f"encoding {unit}")
-            store.add(sample.key, sample.tensors, sample.info)
-            run.progress.advance(done + stored + len(refused), total, unit)
-        if refused:  # those after the last sample are told of too
+            store.add(item.key, item.tensors, item.info)
+            run.progress.advance(done + count + len(refused), total, unit)
+        if refused:  # those after the last item count too
             run.progress.advance(total, total, unit)
     return writer.committed
 
@@ -156,29 +157,29 @@ def encode_missing_clips(
     *,
     fits: Callable[[Clip, Entry], bool] = lambda _clip, _entry: True,
 ) -> Outcome:
-    """`encode_missing` for a stage that makes a sample of every clip, and what comes of it.
+    """`encode_missing` for a stage that makes an item of every clip, and what comes of it.
 
     Args:
-        keys: Of samples, by clip id; clips of equal content have one.
-        row: Of a clip and its sample.
+        keys: Of items, by clip id; clips of equal content have one.
+        row: Of a clip and its item.
     """
     items = {keys[clip.clip_id]: clip for clip in reversed(clips)}
-    samples = encode_missing(run, folder, items, encode, total=len(clips), unit="clips", fits=fits)
-    entries, refused = samples.entries, samples.refused
+    stored = encode_missing(run, folder, items, encode, total=len(clips), unit="clips", fits=fits)
+    entries, refused = stored.entries, stored.refused
     rows = [row(clip, entries[key]) for clip in clips if (key := keys[clip.clip_id]) in entries]
     return Outcome(
         rows=rows,
         quarantined=[verdict(clip, refused[key]) for clip in clips if (key := keys[clip.clip_id]) in refused],
         num_in=len(clips),
         num_out=len(rows),
-        computed=samples.computed,
+        computed=stored.computed,
         unit="clips",
         figures={"mib": sum(row.size for row in rows) / 2**20},
     )
 
 
 def stored_at(entry: Entry, run: StageRun[Any]) -> dict[str, Any]:
-    """Where a sample lies, for its row."""
+    """Where an item lies, for its row."""
     shard = run.workspace.relative(entry.shard)
     return {"sha256": entry.sha256, "shard": shard, "offset": entry.offset, "size": entry.size}
 

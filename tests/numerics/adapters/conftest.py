@@ -20,7 +20,7 @@ from torch import Tensor
 from ltx_core.shapes import LatentShape, audio_latent_frames
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.run import TrainJob
-from ltx_core.training.samples import SampleInfo
+from ltx_core.training.samples import ClipInfo
 from tests.tiny_transformer import build, build_connectors
 
 CHANNELS, AUDIO_CHANNELS, TEXT, AUDIO_TEXT, REGISTERS, MELS = 16, 16, 32, 16, 8, 16
@@ -78,8 +78,8 @@ class TwoClips:
     """A sample source without a disk."""
 
     @property
-    def samples(self) -> list[SampleInfo]:
-        return [SampleInfo(name, "64x32@9", "train", 1, FRAME_RATE, True, f"caption {name}") for name in "ab"]
+    def samples(self) -> list[ClipInfo]:
+        return [ClipInfo(name, "64x32@9", "train", 1, FRAME_RATE, True, f"caption {name}") for name in "ab"]
 
     def load(self, clip_id: str) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(ord(clip_id))

@@ -20,7 +20,7 @@ from ltx_core.training.context_cache import ContextCache
 from ltx_core.training.methods.method import Setup
 from ltx_core.training.methods.registry import make_methods
 from ltx_core.training.objective import Objective
-from ltx_core.training.samples import SampleInfo
+from ltx_core.training.samples import ClipInfo
 from tests.forwards import watched
 
 GOLDEN = Path(__file__).parents[2] / "golden"
@@ -43,7 +43,7 @@ def transformer_of(generation: str) -> Any:
 class MemorySource:
     """Clips without a disk; those named `silent...` have silence, which is not learnt."""
 
-    samples: list[SampleInfo] = field(default_factory=list)
+    samples: list[ClipInfo] = field(default_factory=list)
 
     def load(self, clip_id: str) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(sum(clip_id.encode()))
@@ -62,9 +62,9 @@ class MemorySource:
 
 
 @pytest.fixture
-def clip() -> Callable[[str], SampleInfo]:
-    def make(clip_id: str) -> SampleInfo:
-        return SampleInfo(clip_id, "64x32@9", "train", 1, FRAME_RATE, not clip_id.startswith("silent"), "a caption")
+def clip() -> Callable[[str], ClipInfo]:
+    def make(clip_id: str) -> ClipInfo:
+        return ClipInfo(clip_id, "64x32@9", "train", 1, FRAME_RATE, not clip_id.startswith("silent"), "a caption")
 
     return make
 
@@ -81,7 +81,7 @@ def transformer() -> Any:
 
 
 @pytest.fixture
-def objective_of(clip: Callable[[str], SampleInfo]) -> Callable[..., Objective]:
+def objective_of(clip: Callable[[str], ClipInfo]) -> Callable[..., Objective]:
     """An objective on the named clips; keyword arguments are settings. `adapted`: layers with a LoRA, B not zero."""
 
     def make(*clips: str, adapted: Sequence[str] = (), **changes: Any) -> Objective:

@@ -22,7 +22,7 @@ from ltx_core.training.loop import Run, train
 from ltx_core.training.methods.method import Forward
 from ltx_core.training.metrics import History
 from ltx_core.training.run import TrainJob, prepare
-from ltx_core.training.samples import SampleInfo
+from ltx_core.training.samples import ClipInfo
 from tests.numerics.training.conftest import CHANNELS, REGISTERS, TEXT, build_connectors, build_transformer
 
 pytestmark = [pytest.mark.numerics, pytest.mark.extra]
@@ -35,7 +35,7 @@ NAMES = tuple("abcdef")
 class Drifting:
     """Clips in which a pattern drifts, and features of their frames."""
 
-    samples: Sequence[SampleInfo]
+    samples: Sequence[ClipInfo]
 
     def load(self, clip_id: str) -> dict[str, Tensor]:
         generator = torch.Generator().manual_seed(ord(clip_id))
@@ -58,7 +58,7 @@ def features_of(video: Tensor) -> Tensor:
 
 def trained(folder: Path, seed: int, crepa: dict[str, Any] | None) -> Run:
     """A run that took all its steps."""
-    samples = [SampleInfo(name, BUCKET, "train", 1, RATE, False, name) for name in NAMES]
+    samples = [ClipInfo(name, BUCKET, "train", 1, RATE, False, name) for name in NAMES]
     settings = TrainSettings(
         seed=seed,
         steps=STEPS,

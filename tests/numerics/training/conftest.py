@@ -13,7 +13,7 @@ from torch import Tensor
 from ltx_core.shapes import PixelShape, audio_latent_frames
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.run import TrainJob
-from ltx_core.training.samples import SampleInfo
+from ltx_core.training.samples import ClipInfo
 from tests import tiny_transformer
 from tests.tiny_transformer import build
 
@@ -42,7 +42,7 @@ class MemorySource:
     """Clips that share a direction, so that a LoRA has something to learn; `silent...` clips have silence, which is
     not learnt, and `mute...` clips no sound."""
 
-    samples: list[SampleInfo]
+    samples: list[ClipInfo]
     video_scale: dict[str, float] = field(default_factory=dict)
     """Factor on the latents of a clip, to break one."""
     texts: dict[str, Tensor] | None = None
@@ -87,10 +87,10 @@ class WithFeatures:
         return {**loaded, "features": mixed.half()}
 
 
-def make_clip(clip_id: str, bucket: str = SMALL, split: Any = "train") -> SampleInfo:
+def make_clip(clip_id: str, bucket: str = SMALL, split: Any = "train") -> ClipInfo:
     learnt = not clip_id.startswith(("silent", "mute"))
     has_sound = not clip_id.startswith("mute")
-    return SampleInfo(clip_id, bucket, split, 1, FRAME_RATE, learnt, f"caption {clip_id}", has_sound)
+    return ClipInfo(clip_id, bucket, split, 1, FRAME_RATE, learnt, f"caption {clip_id}", has_sound)
 
 
 DEFAULT_CLIPS = (
@@ -128,13 +128,13 @@ def _one_thread() -> Any:
 
 
 @pytest.fixture
-def clip() -> Callable[..., SampleInfo]:
+def clip() -> Callable[..., ClipInfo]:
     return make_clip
 
 
 @pytest.fixture
 def source_of() -> Callable[..., MemorySource]:
-    def make(clips: list[SampleInfo] | None = None, **changes: Any) -> MemorySource:
+    def make(clips: list[ClipInfo] | None = None, **changes: Any) -> MemorySource:
         return MemorySource(list(clips or DEFAULT_CLIPS), **changes)
 
     return make

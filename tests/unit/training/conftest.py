@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ltx_core.training.samples import SampleInfo
+from ltx_core.training.samples import ClipInfo
 
 CHANNELS, AUDIO_CHANNELS = 4, 8
 FRAME_RATE = 24.0
@@ -19,7 +19,7 @@ NUM_AUDIO = 9
 class MemorySource:
     """A sample source without a disk; clips named `silent...` have silence, which is not learnt, and `mute...` none."""
 
-    samples: list[SampleInfo]
+    samples: list[ClipInfo]
     changed: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
     def load(self, clip_id: str) -> dict[str, Tensor]:
@@ -37,8 +37,8 @@ class MemorySource:
 
 
 @pytest.fixture
-def clip() -> Callable[..., SampleInfo]:
-    def make(clip_id: str, **changes: object) -> SampleInfo:
+def clip() -> Callable[..., ClipInfo]:
+    def make(clip_id: str, **changes: object) -> ClipInfo:
         fields: dict[str, object] = {
             "bucket": "64x32@9",
             "split": "train",
@@ -48,11 +48,11 @@ def clip() -> Callable[..., SampleInfo]:
             "caption": f"caption of {clip_id}",
             "has_sound": not clip_id.startswith("mute"),
         }
-        return SampleInfo(clip_id=clip_id, **{**fields, **changes})  # type: ignore[arg-type]  # changes are any field's
+        return ClipInfo(clip_id=clip_id, **{**fields, **changes})  # type: ignore[arg-type]  # changes are any field's
 
     return make
 
 
 @pytest.fixture
-def source_of() -> Callable[[list[SampleInfo]], MemorySource]:
+def source_of() -> Callable[[list[ClipInfo]], MemorySource]:
     return MemorySource

@@ -14,10 +14,10 @@ from ltx_core.training.batch import TrainBatch, collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import eval_draw, train_draw
 from ltx_core.training.order import SampleOccurrence
-from ltx_core.training.samples import SampleInfo
+from ltx_core.training.samples import ClipInfo
 from ltx_core.training.state import config_digest
 
-Clip = Callable[..., SampleInfo]
+Clip = Callable[..., ClipInfo]
 AUDIO_CHANNELS, NUM_AUDIO, TOKENS = 8, 9, 4
 
 

@@ -17,9 +17,9 @@ from ltx_core.training.batch import TrainBatch, collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import Draw, carries_audio_loss, eval_draw, train_draw
 from ltx_core.training.order import SampleOccurrence
-from ltx_core.training.samples import SampleInfo
+from ltx_core.training.samples import ClipInfo
 
-Clip = Callable[..., SampleInfo]
+Clip = Callable[..., ClipInfo]
 AUDIO_CHANNELS = 8
 
 

@@ -34,9 +34,9 @@ from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import Draw, eval_draw, train_draw
 from ltx_core.training.modalities import as_heard
 from ltx_core.training.order import SampleOccurrence
-from ltx_core.training.samples import SampleInfo
+from ltx_core.training.samples import ClipInfo
 
-Clip = Callable[..., SampleInfo]
+Clip = Callable[..., ClipInfo]
 GOLDEN = Path(__file__).parents[2] / "golden"
 CASES = json.loads((GOLDEN / "conditions.json").read_text())
 STATES = {case["name"]: case for case in json.loads((GOLDEN / "condition_states.json").read_text())}
@@ -146,7 +146,7 @@ def test_sampling_starts_as_lightricks_inference_does(name: str) -> None:
 ALL = {f"{kind}_probability": 0.5 for kind in EXTENTS}
 
 
-def drawn_of(sample: SampleInfo, settings: TrainSettings, count: int) -> list[Draw]:
+def drawn_of(sample: ClipInfo, settings: TrainSettings, count: int) -> list[Draw]:
     return [train_draw(SampleOccurrence(sample, number), settings, 4, 9) for number in range(count)]
 
 

@@ -5,11 +5,11 @@ import pytest
 from ltx_core.errors import ConfigError, DataError
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.order import in_steps
-from ltx_core.training.samples import SampleInfo
+from ltx_core.training.samples import ClipInfo
 
 
-def clips(*repeats: int, split: str = "train") -> list[SampleInfo]:
-    return [SampleInfo(f"{split}{i}", "a", split, times, 24.0, True, "") for i, times in enumerate(repeats)]
+def clips(*repeats: int, split: str = "train") -> list[ClipInfo]:
+    return [ClipInfo(f"{split}{i}", "a", split, times, 24.0, True, "") for i, times in enumerate(repeats)]
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 
 from ltx_core.errors import DataError
 from ltx_core.training.order import EpochPlan, Position, SampleOccurrence
-from ltx_core.training.samples import SampleInfo
+from ltx_core.training.samples import ClipInfo
 from ltx_core.training.step import step_batches
 
-Clips = Callable[..., SampleInfo]
+Clips = Callable[..., ClipInfo]
 
 
-def sample(number: int, bucket: str, repeats: int, frame_rate: float = 24.0) -> SampleInfo:
-    return SampleInfo(f"clip{number}", bucket, "train", repeats, frame_rate, True, "")
+def sample(number: int, bucket: str, repeats: int, frame_rate: float = 24.0) -> ClipInfo:
+    return ClipInfo(f"clip{number}", bucket, "train", repeats, frame_rate, True, "")
 
 
 @given(

@@ -31,9 +31,9 @@ from ltx_core.training.methods.method import BatchLosses, Forward
 from ltx_core.training.methods.settings import BlockRoute
 from ltx_core.training.methods.tread import num_set_aside, tokens_kept
 from ltx_core.training.order import EpochPlan, SampleOccurrence
-from ltx_core.training.samples import SampleInfo
+from ltx_core.training.samples import ClipInfo
 
-Clip = Callable[..., SampleInfo]
+Clip = Callable[..., ClipInfo]
 CASES = json.loads((Path(__file__).parents[2] / "golden" / "reference_conditioning.json").read_text())
 SMALL = LatentShape(2, 1, 2)
 

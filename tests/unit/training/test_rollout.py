@@ -16,9 +16,9 @@ from ltx_core.training.methods.rollout import CHANCE, CLEAN, ROLLED_OUT, SOURCE,
 from ltx_core.training.methods.rollout import roll_out as roll_out_by
 from ltx_core.training.objective import Objective
 from ltx_core.training.order import SampleOccurrence
-from ltx_core.training.samples import SampleInfo
+from ltx_core.training.samples import ClipInfo
 
-Clip = Callable[..., SampleInfo]
+Clip = Callable[..., ClipInfo]
 Velocities = tuple[Tensor, Tensor | None]
 ALWAYS: dict[str, Any] = {"probability": 1.0, "max_sigma_offset": 0.3, "num_model_calls": 3}
 

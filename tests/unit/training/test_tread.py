@@ -17,9 +17,9 @@ from ltx_core.training.methods.settings import Route, block_routes
 from ltx_core.training.methods.tread import num_set_aside, tokens_kept
 from ltx_core.training.order import SampleOccurrence
 from ltx_core.training.plan_settings import engine_options
-from ltx_core.training.samples import SampleInfo
+from ltx_core.training.samples import ClipInfo
 
-Clip = Callable[..., SampleInfo]
+Clip = Callable[..., ClipInfo]
 GUIDE = {"selection_ratio": 0.5, "start_layer_idx": 2, "end_layer_idx": -2}
 FRAMES, PER_FRAME = 4, 6
 
@@ -29,7 +29,7 @@ def route(first: int, last: int, ratio: float = 0.5) -> Route:
 
 
 def kept_of(
-    source_of: Any, clips: list[SampleInfo], occurrence: int = 0, **changes: Any
+    source_of: Any, clips: list[ClipInfo], occurrence: int = 0, **changes: Any
 ) -> tuple[tuple[torch.Tensor, ...], TrainBatch]:
     """The tokens kept of a batch, and the batch; its clips have 4 latent frames of 6 tokens."""
     settings = TrainSettings(**{"tread_routes": [GUIDE], **changes})

@@ -28,9 +28,9 @@ from ltx_core.training.modalities import as_heard
 from ltx_core.training.objective import loss_weights, total_loss
 from ltx_core.training.order import SampleOccurrence, epoch_plan
 from ltx_core.training.plan_settings import batch_shape, bucket_of, largest_first
-from ltx_core.training.samples import SampleInfo
+from ltx_core.training.samples import ClipInfo
 
-Clip = Callable[..., SampleInfo]
+Clip = Callable[..., ClipInfo]
 CASES = {
     case["name"]: case
     for case in json.loads((Path(__file__).parents[2] / "golden" / "whole_stream_conditioning.json").read_text())
