@@ -14,7 +14,7 @@ from ltx_core.checkpoint.model import SECTIONS, Model
 from ltx_core.checkpoint.stored import StoredTensor, tensors_of
 from ltx_core.checkpoint.text_encoder import shards
 from ltx_core.errors import CheckpointError
-from ltx_core.io.json_file import parse_object
+from ltx_core.io.json_file import model_config, parse_object
 from ltx_core.io.safetensors import SafetensorsHeader, read_header
 
 PACKED_TEXT_ENCODER = "gemma_config"
@@ -247,11 +247,7 @@ def open_diffusers(path: Path, *, components: Sequence[str] = COMPONENTS) -> Mod
 
 
 def _config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    try:
-        config = parse_object(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); download the folder again") from error
+    config = model_config(folder / "config.json", "download the folder again")
     found = config.get("_class_name")
     if found not in CLASSES[folder.name]:
         raise CheckpointError(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ltx_core.checkpoint.stored import StoredTensor, tensors_digest, tensors_of
 from ltx_core.errors import CheckpointError
 from ltx_core.io.digest import WEIGHTS, DigestMemo, text_digest
-from ltx_core.io.json_file import parse_object
+from ltx_core.io.json_file import model_config, parse_object
 from ltx_core.io.safetensors import read_header
 
 TOKENIZER_FILES = (
@@ -99,10 +99,7 @@ class StoredTextEncoder:
         `memo` is saved."""
         if (files := self.folder) is not None:
             parts = {"text_encoder": (files.config, *files.weights), "tokenizer": files.tokenizer}
-            return {
-                part: text_digest(*(word for path in paths for word in (path.name, memo.of_weights(path))))
-                for part, paths in parts.items()
-            }
+            return {part: memo.of_model(paths) for part, paths in parts.items()}
         weights, tokenizer = (
             memo.get(
                 self.path,
@@ -123,10 +120,7 @@ def open_text_encoder(path: Path) -> StoredTextEncoder:
     if path.is_file():
         return _packed(path)
     files = text_encoder_files(path)
-    try:
-        config = parse_object(files.config.read_bytes())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{files.config} cannot be read ({error}); download it again") from error
+    config = model_config(files.config, "download it again")
     tensors = tensors_of(*(file for file in files.weights if file.suffix == ".safetensors"))
     return StoredTextEncoder(path, _checked(path, config), _language_model(tensors), folder=files)
 

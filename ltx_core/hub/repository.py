@@ -5,9 +5,13 @@ fifth of a second.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from ltx_core.errors import CheckpointError
+from ltx_core.progress import Progress
 
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
 """An owner and a name, as the hub has them; a relative path may look the same."""
@@ -68,3 +72,43 @@ def path_or_repository(location: str, revision: str | None = None, *, here_only:
     """The path that `location` is, if something is there or it can be no repository; else the repository."""
     path = Path(location).expanduser()
     return Repository(location, revision, None, here_only) if not path.exists() and is_repository(location) else path
+
+
+def model_place(option: str, location: str, revision: str | None, wanted: str) -> Path | Repository:
+    """The folder of a model here, or the repository that has it. `wanted` says for people what the option may name.
+
+    Raises:
+        CheckpointError: the location leads nowhere.
+    """
+    place = path_or_repository(location, revision)
+    if isinstance(place, Path) and not place.exists():
+        raise CheckpointError(f"{option} {location} is not there; set it to {wanted}")
+    return place
+
+
+def pending_of_model(
+    place: Path | Repository, allow: Sequence[str], ignore: Sequence[str] = ()
+) -> tuple[PendingFile, ...]:
+    """Return the files that `fetched_model` would download.
+
+    Raises:
+        CheckpointError, TransientError: there is no such repository, or it cannot be asked.
+    """
+    if isinstance(place, Path):
+        return ()
+    from ltx_core.hub.fetch import pending_folder
+
+    return pending_folder(place, allow, ignore)
+
+
+def fetched_model(place: Path | Repository, allow: Sequence[str], ignore: Sequence[str], progress: Progress) -> Path:
+    """The folder of a model on this machine, downloaded if need be: files that match `allow` and not `ignore`.
+
+    Raises:
+        CheckpointError, TransientError, StorageError: it is not there, or cannot be fetched.
+    """
+    if isinstance(place, Path):
+        return place
+    from ltx_core.hub.fetch import fetch_folder, reporting_bar
+
+    return fetch_folder(place, allow, ignore, reporting_bar(progress))

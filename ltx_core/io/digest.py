@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import cycle
@@ -190,6 +190,14 @@ class DigestMemo:
             OSError, ChangedError: as for `get`.
         """
         return self.get(path, WEIGHTS, partial(weights_digest, path, progress=self.progress))
+
+    def of_model(self, paths: Iterable[Path]) -> str:
+        """One digest of the files that a model is read from, by their names and contents.
+
+        Raises:
+            OSError, ChangedError: as for `get`.
+        """
+        return text_digest(*(part for path in paths for part in (path.name, self.of_weights(path))))
 
     def check(self, *paths: Path) -> None:
         """See that every watched file whose digest was given, or only those of `paths`, is still the file it was.

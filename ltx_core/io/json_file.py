@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets_spec.errors import damaged
+from ltx_core.errors import CheckpointError
 from ltx_core.io.atomic import write_bytes
 
 SEAL = "sha256"
@@ -38,6 +39,18 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"it holds {type(value).__name__}, and an object is wanted")
     return value
+
+
+def model_config(path: Path, advice: str) -> dict[str, Any]:
+    """The object in a file that describes a model.
+
+    Raises:
+        CheckpointError: it cannot be read, or holds no object; says so, and the advice.
+    """
+    try:
+        return parse_object(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); {advice}") from error
 
 
 def json_bytes(path: Path, value: Mapping[str, Any], *, indent: int | None = None) -> bytes:

@@ -17,8 +17,8 @@ from datasets_spec import Clip
 from ltx_core.checkpoint.stored import tensors_of
 from ltx_core.errors import CheckpointError
 from ltx_core.io.atomic import find_whole
-from ltx_core.io.digest import DigestMemo, text_digest
-from ltx_core.io.json_file import parse_object
+from ltx_core.io.digest import DigestMemo
+from ltx_core.io.json_file import model_config
 from ltx_core.media.clip import clip_audio, clip_seconds, image_key, keyed, some_frames
 from ltx_core.memory.plan import Estimate
 from ltx_core.vision.folder import weight_files
@@ -106,17 +106,15 @@ def captioner_identity(folder: Path, memo: DigestMemo) -> str:
     """Digest of every file that decides its answers, by content."""
     read = {path for pattern in FILES for path in find_whole(folder, pattern)}
     read -= {path for path in read if path.match(IGNORED[1])}
-    return text_digest(*(part for path in sorted(read) for part in (path.name, memo.of_weights(path))))
+    return memo.of_model(sorted(read))
 
 
 def _object(path: Path) -> dict[str, Any]:
-    try:
-        return parse_object(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read ({error}); a transformers folder of a model of images and text is wanted, with "
-            f"config.json, its processor, a chat template and weights in safetensors"
-        ) from error
+    return model_config(
+        path,
+        "a transformers folder of a model of images and text is wanted, with config.json, its processor, a chat "
+        "template and weights in safetensors",
+    )
 
 
 def _has_template(folder: Path) -> bool:

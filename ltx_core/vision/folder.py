@@ -8,16 +8,18 @@ from typing import Any
 from ltx_core.checkpoint.stored import StoredTensor, tensors_of
 from ltx_core.checkpoint.text_encoder import shards
 from ltx_core.errors import CheckpointError, ConfigError
-from ltx_core.hub.repository import PendingFile, Repository, is_repository
+from ltx_core.hub.repository import PendingFile, fetched_model, path_or_repository, pending_of_model
 from ltx_core.io.atomic import find_whole
-from ltx_core.io.digest import DigestMemo, text_digest
-from ltx_core.io.json_file import parse_object
+from ltx_core.io.digest import DigestMemo
+from ltx_core.io.json_file import model_config
 from ltx_core.io.safetensors import read_header
 from ltx_core.progress import Progress
 
 MODEL_TYPE = "dinov2"
 FILES = ("config.json", "*.safetensors", "*.safetensors.index.json")
 """Files of a repository that are downloaded."""
+BELOW = ("*/*",)
+"""Folders of a repository are left."""
 BODY = "dinov2."
 """The prefix of the encoder's tensors in a classifier's file."""
 HEAD = "classifier."
@@ -57,13 +59,11 @@ def open_encoder(folder: Path) -> StoredEncoder:
         CheckpointError: files are missing or damaged, or it is another kind of model.
     """
     config_file = folder / "config.json"
-    try:
-        config = parse_object(config_file.read_bytes())
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{config_file} cannot be read ({error}); a transformers folder of DINOv2 with config.json and "
-            f"model.safetensors is wanted, such as a download of facebook/dinov2-giant"
-        ) from error
+    config = model_config(
+        config_file,
+        "a transformers folder of DINOv2 with config.json and model.safetensors is wanted, such as a download of "
+        "facebook/dinov2-giant",
+    )
     if config.get("model_type") != MODEL_TYPE:
         raise CheckpointError(f"{folder} holds a {config.get('model_type')} model; {MODEL_TYPE} is wanted")
     weights = weight_files(folder)
@@ -84,11 +84,6 @@ def check_image_size(encoder: StoredEncoder, image_size: int) -> None:
             f"image_size {image_size} is no multiple of the encoder's patches of {patch} pixels; set "
             f"{image_size // patch * patch or patch} or {(image_size // patch + 1) * patch}"
         )
-
-
-def encoder_identity(encoder: StoredEncoder, memo: DigestMemo) -> str:
-    """Digest of config and weights, by content; unchanged files are read once as long as `memo` is saved."""
-    return text_digest(*(part for path in encoder.files for part in (path.name, memo.of_weights(path))))
 
 
 def weight_files(folder: Path) -> tuple[Path, ...]:
@@ -120,8 +115,8 @@ def check_clip(location: str) -> None:
     Raises:
         CheckpointError: it is not, or the location leads nowhere.
     """
-    if Path(location).exists() or not is_repository(location):
-        _checked(Path(location))
+    if isinstance(place := path_or_repository(location), Path):
+        _checked(place)
 
 
 def pending_clip(location: str) -> tuple[PendingFile, ...]:
@@ -130,12 +125,8 @@ def pending_clip(location: str) -> tuple[PendingFile, ...]:
     Raises:
         CheckpointError, TransientError: it is not there, here or on the hub.
     """
-    if Path(location).exists() or not is_repository(location):
-        _checked(Path(location))
-        return ()
-    from ltx_core.hub.fetch import pending_folder
-
-    return pending_folder(Repository(location), ALLOW, ["*/*"])
+    check_clip(location)
+    return pending_of_model(path_or_repository(location), ALLOW, BELOW)
 
 
 def locate_clip(location: str, progress: Progress) -> Path:
@@ -145,17 +136,12 @@ def locate_clip(location: str, progress: Progress) -> Path:
         CheckpointError: no CLIP model is there, or its weights are pickled only.
         TransientError: the network or the hub failed.
     """
-    if Path(location).exists() or not is_repository(location):
-        return _checked(Path(location))
-    from ltx_core.hub.fetch import fetch_folder, reporting_bar
-
-    return _checked(fetch_folder(Repository(location), ALLOW, ["*/*"], reporting_bar(progress)))
+    return _checked(fetched_model(path_or_repository(location), ALLOW, BELOW, progress))
 
 
 def clip_identity(folder: Path, memo: DigestMemo) -> str:
     """Digest of every file that is read of the folder."""
-    read = sorted(path for pattern in ALLOW for path in find_whole(folder, pattern))
-    return text_digest(*(part for path in read for part in (path.name, memo.of_weights(path))))
+    return memo.of_model(sorted(path for pattern in ALLOW for path in find_whole(folder, pattern)))
 
 
 def _checked(folder: Path) -> Path:
@@ -173,10 +159,7 @@ def _checked(folder: Path) -> Path:
             f"folder or a repository with {WEIGHTS} such as openai/clip-vit-large-patch14 (not pickled weights)"
         )
     read_header(folder / WEIGHTS)
-    try:
-        kind = parse_object((folder / "config.json").read_bytes()).get("model_type")
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / 'config.json'} cannot be read ({error}); download it again") from error
+    kind = model_config(folder / "config.json", "download it again").get("model_type")
     if kind != "clip":
         raise CheckpointError(f"{folder} is a model of type {kind!r}; a CLIP model is wanted")
     return folder

@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 
 from datasets_spec import Caption, Clip, DatasetSpec, Manifest, Quarantined, QuarantineReason
 from datasets_spec.options import ConfigModel
-from ltx_core.errors import CheckpointError, OutOfMemory
-from ltx_core.hub.repository import Repository, is_repository, path_or_repository
+from ltx_core.errors import OutOfMemory
+from ltx_core.hub.repository import Repository, fetched_model, model_place, pending_of_model
 from ltx_core.io.digest import text_digest
 from ltx_core.media.captions import captions_of, check_trigger
 from ltx_core.media.clip import MIRRORED, clip_files
@@ -143,21 +143,13 @@ class CaptionClips(Stage[CaptionConfig, Caption]):
 
     def downloads(self, run: StageRun[CaptionConfig]) -> "Sequence[PendingFile]":
         """The model, if it is not here."""
-        if isinstance(place := _place(run.config), Path):
-            return ()
-        from ltx_core.hub.fetch import pending_folder
-
-        return pending_folder(place, FILES, IGNORED)
+        return pending_of_model(_place(run.config), FILES, IGNORED)
 
     def prepare(self, run: StageRun[CaptionConfig]) -> CaptionConfig:
         """Download the model and see that it can be asked; afterwards it is named by its folder."""
-        place = _place(run.config)
-        if isinstance(place, Repository):
-            from ltx_core.hub.fetch import fetch_folder, reporting_bar
-
-            place = fetch_folder(place, FILES, IGNORED, reporting_bar(run.progress))
-        open_captioner(place)
-        return run.config.model_copy(update={"model": str(place), "revision": None})
+        folder = fetched_model(_place(run.config), FILES, IGNORED, run.progress)
+        open_captioner(folder)
+        return run.config.model_copy(update={"model": str(folder), "revision": None})
 
     def observe(self, run: StageRun[CaptionConfig]) -> Observed:
         """The model, how captions are made of texts, and the texts that people wrote."""
@@ -260,13 +252,8 @@ def _original(clip_id: str) -> str:
 
 
 def _place(config: CaptionConfig) -> Path | Repository:
-    location = str(config.model)
-    if not Path(location).expanduser().exists() and not is_repository(location):
-        raise CheckpointError(
-            f"caption.model {location} is not there; set it to a transformers folder of a model of images and text, or "
-            f"to a repository on the hub"
-        )
-    return path_or_repository(location, config.revision)
+    wanted = "a transformers folder of a model of images and text, or to a repository on the hub"
+    return model_place("caption.model", str(config.model), config.revision, wanted)
 
 
 def _identity(run: StageRun[CaptionConfig]) -> str:

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from datasets_spec import Clip, Frames
-from ltx_core.errors import CheckpointError
-from ltx_core.hub.repository import is_repository
+from ltx_core.hub.repository import Repository, fetched_model, model_place, pending_of_model
 from ltx_core.io.digest import text_digest
 from ltx_core.media.clip import image_key, latent_clip
 from ltx_core.memory.encoders import frame_encoder_memory
 from ltx_core.memory.plan import GIB
-from ltx_core.progress import Progress
 from ltx_core.store.shards import Entry
-from ltx_core.vision.folder import FILES, StoredEncoder, check_image_size, encoder_identity, open_encoder
+from ltx_core.vision.folder import BELOW, FILES, StoredEncoder, check_image_size, open_encoder
 from tasks.runtime.device import loading, planned_card
 from tasks.runtime.stage import DECODING, Observed, Outcome, Sections, Stage, StageRun
 from tasks.stages.parts.encode_missing import (
@@ -31,81 +29,7 @@ from tasks.stages.parts.encode_missing import (
 )
 
 if TYPE_CHECKING:
-    from ltx_core.hub.repository import PendingFile, Repository
-
-
-BELOW = ["*/*"]
-"""Folders of a repository are left."""
-
-
-def check_encoder(location: str, image_size: int) -> None:
-    """See, without the network, that an encoder which lies here is one and takes pictures of that size.
-
-    Raises:
-        CheckpointError: it does not, or the location leads nowhere.
-        ConfigError: the size is no multiple of its patches.
-    """
-    if _folder(location).exists():
-        check_image_size(opened_encoder(location), image_size)
-    else:
-        _check_repository(location)
-
-
-def pending_encoder(location: str, revision: str | None) -> "tuple[PendingFile, ...]":
-    """Return the files that `fetch_encoder` would download.
-
-    Raises:
-        CheckpointError, TransientError: there is no such folder or repository.
-    """
-    if _folder(location).exists():
-        return ()
-    from ltx_core.hub.fetch import pending_folder
-
-    return pending_folder(_repository(location, revision), FILES, BELOW)
-
-
-def fetch_encoder(location: str, revision: str | None, image_size: int, progress: Progress) -> Path:
-    """The encoder's folder on this machine, downloaded if need be, and seen to take pictures of that size.
-
-    Raises:
-        CheckpointError, TransientError, StorageError: it is not there, cannot be fetched, or is another kind of model.
-        ConfigError: the size is no multiple of its patches.
-    """
-    folder = _folder(location)
-    if not folder.exists():
-        from ltx_core.hub.fetch import fetch_folder, reporting_bar
-
-        folder = fetch_folder(_repository(location, revision), FILES, BELOW, reporting_bar(progress))
-    check_image_size(open_encoder(folder), image_size)
-    return folder
-
-
-def opened_encoder(location: str) -> StoredEncoder:
-    """Return the encoder that `fetch_encoder` has found, by its folder.
-
-    Raises:
-        CheckpointError: it is gone.
-    """
-    return open_encoder(_folder(location))
-
-
-def _folder(location: str) -> Path:
-    return Path(location).expanduser()
-
-
-def _repository(location: str, revision: str | None) -> "Repository":
-    from ltx_core.hub.repository import Repository
-
-    _check_repository(location)
-    return Repository(location, revision)
-
-
-def _check_repository(location: str) -> None:
-    if not is_repository(location):
-        raise CheckpointError(
-            f"embed_frames.encoder {location} is not there; set it to a transformers folder of DINOv2, or to a "
-            f"repository on the hub such as facebook/dinov2-giant"
-        )
+    from ltx_core.hub.repository import PendingFile
 
 
 DECIDES = ("encoder", "revision", "image_size", "dtype")
@@ -171,17 +95,18 @@ class EmbedFrames(Stage[EmbedFramesConfig, Frames]):
         Raises:
             LtxError: it is not, or the location leads nowhere.
         """
-        check_encoder(run.config.encoder, run.config.image_size)
+        if isinstance(place := encoder_place(run.config), Path):
+            check_image_size(open_encoder(place), run.config.image_size)
 
     def downloads(self, run: StageRun[EmbedFramesConfig]) -> "Sequence[PendingFile]":
         """The encoder, if it is not here."""
-        return pending_encoder(run.config.encoder, run.config.revision)
+        return pending_of_model(encoder_place(run.config), FILES, BELOW)
 
     def prepare(self, run: StageRun[EmbedFramesConfig]) -> EmbedFramesConfig:
         """Download the encoder and see that it is one; afterwards it is named by its folder."""
-        config = run.config
-        folder = fetch_encoder(config.encoder, config.revision, config.image_size, run.progress)
-        return config.model_copy(update={"encoder": str(folder), "revision": None})
+        folder = fetched_model(encoder_place(run.config), FILES, BELOW, run.progress)
+        check_image_size(open_encoder(folder), run.config.image_size)
+        return run.config.model_copy(update={"encoder": str(folder), "revision": None})
 
     def observe(self, run: StageRun[EmbedFramesConfig]) -> Observed:
         """The encoder."""
@@ -192,7 +117,7 @@ class EmbedFrames(Stage[EmbedFramesConfig, Frames]):
         config, gpu_gib = run.config, planned_card(run.shared.memory)
         if gpu_gib is None:
             return ()
-        encoder = opened_encoder(config.encoder)
+        encoder = _opened(config)
         item_bytes = 4 if config.dtype == "fp32" else 2
         tokens = config.frames_at_once * ((config.image_size // encoder.patch_size) ** 2 + 1)
         memory = frame_encoder_memory(encoder.num_weights, encoder.width, num_tokens=tokens, item_bytes=item_bytes)
@@ -209,8 +134,23 @@ class EmbedFrames(Stage[EmbedFramesConfig, Frames]):
         return encode_missing_clips(run, folder, keys, clips, partial(_embed, run), partial(_row, run=run))
 
 
+def encoder_place(config: EmbedFramesConfig) -> Path | Repository:
+    """The encoder's folder, or the repository that has it.
+
+    Raises:
+        CheckpointError: the location leads nowhere.
+    """
+    wanted = "a transformers folder of DINOv2, or to a repository on the hub such as facebook/dinov2-giant"
+    return model_place("embed_frames.encoder", config.encoder, config.revision, wanted)
+
+
+def _opened(config: EmbedFramesConfig) -> StoredEncoder:
+    """The encoder in the folder that `prepare` has found."""
+    return open_encoder(Path(config.encoder).expanduser())
+
+
 def _identity(run: StageRun[EmbedFramesConfig]) -> str:
-    found = encoder_identity(opened_encoder(run.config.encoder), run.memo)
+    found = run.memo.of_model(_opened(run.config).files)
     run.memo.save()
     return found
 
@@ -237,7 +177,7 @@ def _loaded(run: StageRun[EmbedFramesConfig]) -> Any:
         from tasks.runtime.device import prepare_device, torch_dtype
 
     encoder = load_frame_encoder(
-        opened_encoder(run.config.encoder),
+        _opened(run.config),
         image_size=run.config.image_size,
         frames_at_once=run.config.frames_at_once,
         device=prepare_device(run.shared.memory),

@@ -157,13 +157,16 @@ FETCH = """
 import json, sys
 from ltx_core.errors import LtxError
 from ltx_core.progress import SILENT
-from tasks.stages.embed_frames import fetch_encoder, pending_encoder
-pending = pending_encoder(sys.argv[1], None)
-folder = fetch_encoder(sys.argv[1], None, 28, SILENT)
+from ltx_core.hub.repository import fetched_model, pending_of_model
+from ltx_core.vision.folder import BELOW, FILES
+from tasks.stages.embed_frames import EmbedFramesConfig, encoder_place
+place = encoder_place(EmbedFramesConfig(encoder=sys.argv[1]))
+pending = pending_of_model(place, FILES, BELOW)
+folder = fetched_model(place, FILES, BELOW, SILENT)
 print(json.dumps({
     "pending": {file.name: file.size for file in pending},
     "folder": str(folder),
-    "after": len(pending_encoder(sys.argv[1], None)),
+    "after": len(pending_of_model(place, FILES, BELOW)),
 }))
 """
 

@@ -10,7 +10,7 @@ from transformers import Dinov2ForImageClassification
 
 from ltx_core.errors import CheckpointError, ConfigError
 from ltx_core.io.digest import DigestMemo
-from ltx_core.vision.folder import check_image_size, encoder_identity, open_encoder
+from ltx_core.vision.folder import check_image_size, open_encoder
 from tests.vision import WIDTH, write_dinov2
 
 
@@ -58,5 +58,5 @@ def test_sizes_that_are_no_whole_patches_are_told(size: int, near: str, folder: 
 
 def test_the_identity_is_that_of_the_bytes(folder: Path, tmp_path: Path) -> None:
     same, other = write_dinov2(tmp_path / "same"), write_dinov2(tmp_path / "other", layer_norm_eps=1e-5)
-    names = [encoder_identity(open_encoder(f), DigestMemo(tmp_path / "memo")) for f in (folder, same, other)]
+    names = [DigestMemo(tmp_path / "memo").of_model(open_encoder(f).files) for f in (folder, same, other)]
     assert names[0] == names[1] != names[2]
