@@ -10,14 +10,11 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from scripts.chaos.corruptions import corrupt_once
-from scripts.chaos.disks import fill_once, small_disk
+from scripts.chaos.disturb import collect_once, corrupt_once, fill_once, kill_once
 from scripts.chaos.footage import Footage, replace_once
-from scripts.chaos.garbage import collect_once
 from scripts.chaos.ground import Ground, existing_ground, make_ground
-from scripts.chaos.kills import kill_once
+from scripts.chaos.page import Case, Tally, table
 from scripts.chaos.services import disturb_services
-from scripts.chaos.verdict import Case, Tally, table
 
 CASES = "cases.jsonl"
 """In the folder: a line for each case, from which `scripts.chaos.page` makes the page of the docs."""
@@ -47,15 +44,10 @@ def _kinds(args: argparse.Namespace, ground: Ground) -> list[tuple[str, int, Cal
         ("killed", args.kills, lambda chance: kill_once(ground, chance, stages)),
         ("service killed under a run", args.services, lambda chance: disturb_services(ground, chance, stages)),
         ("footage replaced during a run", args.replacements, lambda chance: replace_once(footage, chance)),
-        ("disk full during a run", args.disks, lambda chance: _on_small_disk(ground, chance, stages)),
+        ("disk full during a run", args.disks, lambda chance: fill_once(ground, chance, stages)),
         ("10 files damaged", args.corruptions, lambda chance: corrupt_once(ground, chance)),
         ("gc --yes during a run", args.collections, lambda chance: collect_once(ground, chance, stages)),
     ]
-
-
-def _on_small_disk(ground: Ground, chance: random.Random, stages: tuple[str, ...]) -> Case:
-    with small_disk(ground):
-        return fill_once(ground, chance, stages)
 
 
 def _tally(folder: Path, kind: str, seeds: list[str], disturb: Callable[[random.Random], Case]) -> Tally:

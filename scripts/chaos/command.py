@@ -52,6 +52,11 @@ class Ended:
             return f"first stage after {self.first_stage:.1f} s"
         return ""
 
+    @property
+    def failure(self) -> str:
+        """`problem`, or what it said when it failed."""
+        return self.problem or (f"exit code {self.code}: {self.output[-600:]}" if self.code else "")
+
 
 class Command:
     """`ltx2-lora WORDS` in a terminal of its own (`terminal=True`) or with its output in a pipe."""

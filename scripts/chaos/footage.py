@@ -4,9 +4,9 @@ import os
 import random
 import shutil
 
-from scripts.chaos.command import Command, last_line, run_and_wait
+from scripts.chaos.command import last_line, run_and_wait
 from scripts.chaos.ground import FOOTAGE, Ground, contents_of, empty
-from scripts.chaos.verdict import Case
+from scripts.chaos.page import Case
 
 READERS = ("probe", "split", "embed_text", "encode_latents")
 WAYS = ("other file", "same size and time", "caption", "cut short", "gone for a moment")
@@ -74,10 +74,7 @@ def replace_once(footage: Footage | None, chance: random.Random) -> Case:
     assert footage is not None
     ground, stage = footage.ground, chance.choice(READERS)
     way, name = chance.choice(WAYS), chance.choice(FOOTAGE)
-    delay = chance.uniform(0.0, 0.9) * ground.seconds[stage]
-    ground.restore(stage)
-    command = Command("run", ground.config, "--only", stage)
-    command.watch(lambda: command.process.poll() is not None, delay)
+    command, delay = ground.begun(chance, stage, most=0.9)
     footage.replace(way, name)
     disturbed = command.wait()
     between = contents_of(ground.workspace)
@@ -91,8 +88,8 @@ def replace_once(footage: Footage | None, chance: random.Random) -> Case:
     for before in READERS[: READERS.index(stage) + 1]:
         again = run_and_wait("run", ground.config, "--only", before)
         first = max(first, again.first_stage)
-        if again.problem or again.code:
-            return Case(what, f"{before} again: {again.problem or again.output[-600:]}", first)
+        if again.failure:
+            return Case(what, f"{before} again: {again.failure}", first)
     return Case(what, ground.differences(stage) or _wrong(between, ground.contents | footage.known, way), first)
 
 

@@ -3,9 +3,10 @@
 import hashlib
 import json
 import os
+import random
 import shutil
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import yaml
 
 from flows.config import load_config
 from flows.plan import required_manifest
-from scripts.chaos.command import run_and_wait
+from scripts.chaos.command import Command, run_and_wait
+from scripts.chaos.page import Case
 from tasks import STAGES, stage_named
 from tasks.runtime.workspace import Workspace
 
@@ -57,6 +59,20 @@ class Ground:
         """Put the workspace back to what it was before `stage`."""
         empty(self.workspace.root)
         shutil.copytree(self.before(stage), self.workspace.root, dirs_exist_ok=True)
+
+    def begun(self, chance: random.Random, stage: str, *, most: float, terminal: bool = False) -> tuple[Command, float]:
+        """A run of one stage that is at work, at a random moment of its usual time, which it may take `most` times; and
+        the moment."""
+        delay = chance.uniform(0.0, most) * self.seconds[stage]
+        self.restore(stage)
+        command = Command("run", self.config, "--only", stage, terminal=terminal)
+        command.watch(lambda: command.process.poll() is not None, delay)
+        return command, delay
+
+    def again(self, stage: str, what: str, problem: str = "", environment: Mapping[str, str] | None = None) -> Case:
+        """The run after a disturbance, which must end in the undisturbed bytes; `problem`: of the disturbed one."""
+        ended = run_and_wait("run", self.config, "--only", stage, environment=environment)
+        return Case(what, problem or ended.failure or self.differences(stage), ended.first_stage)
 
     def differences(self, last: str | None = None, *, known: dict[str, str] | None = None) -> str:
         """What is not as in the undisturbed run, up to and with the stage `last`; an empty string where all is.

@@ -1,12 +1,12 @@
-"""Make docs/chaos.md of one or more lists of cases: `python -m scripts.chaos.page CASES.jsonl ... > docs/chaos.md`."""
+"""What came of each disturbance, and a table of all: `python -m scripts.chaos.page CASES.jsonl ... > docs/chaos.md`."""
 
 import datetime
 import json
 import sys
 from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
-
-from scripts.chaos.verdict import Case, Tally, table
 
 INTRODUCTION = """\
 # Chaos: what was done to runs, and what the next run made of it
@@ -22,6 +22,51 @@ The seed of a case repeats it. A few cases with fixed seeds are part of `make te
 Wrong cases stay in the table. For each of them the fault was corrected and a test was added. Then the same kind of
 disturbance was run again, on the commits that the list below names after the commit of the wrong case.
 """
+
+
+@dataclass(frozen=True)
+class Case:
+    """One disturbance.
+
+    Attributes:
+        what: What was done, with its random choices.
+        problem: What was wrong afterwards; empty where nothing was.
+        first_stage: Seconds until the next run's first stage.
+        message: The one line in which the next run ended, where that was right too.
+    """
+
+    what: str
+    problem: str
+    first_stage: float = 0.0
+    message: str = ""
+
+
+@dataclass
+class Tally:
+    """All disturbances of one kind."""
+
+    kind: str
+    cases: list[Case] = field(default_factory=list)
+
+    @property
+    def wrong(self) -> list[Case]:
+        return [case for case in self.cases if case.problem]
+
+
+HEADER = "| disturbance | how often | then the undisturbed bytes | then one message | wrong | slowest first stage, s |"
+
+
+def table(tallies: Iterable[Tally]) -> list[str]:
+    """Markdown rows, one a kind."""
+    lines = [HEADER, "|---|---|---|---|---|---|"]
+    for tally in tallies:
+        messages = sum(bool(case.message) and not case.problem for case in tally.cases)
+        slowest = max((case.first_stage for case in tally.cases), default=0.0)
+        right = len(tally.cases) - len(tally.wrong) - messages
+        lines.append(
+            f"| {tally.kind} | {len(tally.cases)} | {right} | {messages} | {len(tally.wrong)} | {slowest:.1f} |"
+        )
+    return lines
 
 
 def main() -> int:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import psutil
 
-from scripts.chaos.command import Command, kill_tree, run_and_wait, tree, words_of
+from scripts.chaos.command import Command, kill_tree, tree, words_of
 from scripts.chaos.ground import Ground
-from scripts.chaos.verdict import Case
+from scripts.chaos.page import Case
 
 VICTIMS = {"server": "flows.server.api_server", "worker": "worker start", "mlflow": "mlflow ui"}
 """Services by what their command line holds."""
@@ -34,10 +34,7 @@ def disturb_services(ground: Ground, chance: random.Random, stages: tuple[str, .
         _deployment_run(ground, stage, environment)
         time.sleep(delay)
         _kill(up, way, environment)
-        again = run_and_wait("run", ground.config, "--only", stage, environment=environment)
-    what = f"{way} in {stage} after {delay:.1f} s"
-    problem = again.problem or (f"exit code {again.code}: {again.output[-600:]}" if again.code else "")
-    return Case(what, problem or ground.differences(stage), again.first_stage)
+        return ground.again(stage, f"{way} in {stage} after {delay:.1f} s", environment=environment)
 
 
 @contextmanager

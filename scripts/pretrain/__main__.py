@@ -21,7 +21,6 @@ from ltx_core.tiny.weights import seeded
 from ltx_core.tiny.world import caption
 from scripts.pretrain import autoencoders, sizes
 from scripts.pretrain.batches import Clips, in_batches, known
-from scripts.pretrain.convolutions import by_images
 from scripts.pretrain.denoiser import Cache, Geometry, Learner, denoiser_losses, make_cache
 from scripts.pretrain.score import load_written, measure, psnr, render
 from scripts.pretrain.text import Text
@@ -91,7 +90,7 @@ class Pretraining:
         with seeded(SEED):
             self.modules = build_modules(self.config)
             autoencoders.start_video(self.modules["video_vae"])
-            by_images(self.modules["video_vae"])
+            autoencoders.by_images(self.modules["video_vae"])
             autoencoders.start_audio(self.modules["audio_vae"])
             start_vocoder(self.modules["vocoder"])
         for module in self.modules.values():

@@ -1,4 +1,4 @@
-"""Losses of the video VAE and of the audio VAE."""
+"""The video VAE and the audio VAE: how they start, their losses, and faster convolutions."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -125,3 +125,28 @@ def _posterior(moments: Tensor, generator: torch.Generator) -> tuple[Tensor, Ten
 
 def _bfloat16(device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda", cache_enabled=False)
+
+
+def by_images(module: nn.Module) -> None:
+    """From now on every 3x3x3 convolution in `module` lays its three frames side by side, as channels of one
+    image, whose convolutions cuDNN computes several times faster at few channels."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv3d) and layer.kernel_size == (3, 3, 3) and layer.padding_mode == "zeros":
+            if layer.padding != (0, 1, 1) or layer.stride != (1, 1, 1) or layer.groups != 1:
+                raise ValueError(f"{layer} is no convolution of the video VAE")
+            layer.forward = _Images(layer)  # type: ignore[method-assign]
+
+
+class _Images:
+    def __init__(self, layer: nn.Conv3d) -> None:
+        self.layer = layer
+
+    def __call__(self, video: Tensor) -> Tensor:
+        """[B, C, F + 2, H, W] to [B, D, F, H, W], channels last in memory."""
+        weight, bias = self.layer.weight, self.layer.bias
+        frames = video.shape[2] - 2
+        moved = video.permute(0, 2, 3, 4, 1)
+        beside = torch.cat([moved[:, i : i + frames] for i in range(3)], dim=-1).flatten(0, 1)
+        kernel = weight.permute(0, 2, 1, 3, 4).flatten(1, 2).contiguous(memory_format=torch.channels_last)
+        images = functional.conv2d(beside.permute(0, 3, 1, 2), kernel, bias, padding=1)
+        return images.unflatten(0, (len(video), frames)).permute(0, 2, 1, 3, 4)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from scripts.chaos.garbage import collect_once
+from scripts.chaos.disturb import collect_once, kill_once
 from scripts.chaos.ground import Ground, make_ground
-from scripts.chaos.kills import kill_once
-from scripts.chaos.verdict import Case, Tally, table
+from scripts.chaos.page import Case, Tally, table
 
 pytestmark = [pytest.mark.extra, pytest.mark.timeout(600)]
 STAGES = ("probe", "split")
