@@ -26,7 +26,7 @@ from tasks.runtime.workspace import Workspace
 from tasks.stages.caption import CaptionConfig
 from tasks.stages.embed_frames import EmbedFramesConfig
 from tasks.stages.embed_text import EmbedTextConfig
-from tasks.stages.encode_latents import EncodeLatentsConfig
+from tasks.stages.parts.encode_missing import EncodeLatentsConfig
 from tasks.stages.probe import ProbeConfig
 from tasks.stages.publish import PublishConfig
 from tasks.stages.register import RegisterConfig

@@ -20,7 +20,7 @@ from tasks.runtime.stage import StageRun
 from tasks.runtime.workspace import Workspace
 from tasks.stages.embed_frames import EmbedFramesConfig
 from tasks.stages.embed_text import EmbedTextConfig
-from tasks.stages.encode_latents import EncodeLatentsConfig
+from tasks.stages.parts.encode_missing import EncodeLatentsConfig
 from tasks.stages.probe import ProbeConfig
 from tasks.stages.render.config import RenderValidationConfig
 from tasks.stages.split import SplitConfig

@@ -16,6 +16,7 @@ from ltx_core.io.digest import text_digest
 from ltx_core.media.captions import captions_of, check_trigger
 from ltx_core.media.clip import MIRRORED, clip_files
 from ltx_core.media.errors import MediaError
+from ltx_core.media.quality import quarantined_clip
 from ltx_core.memory.plan import GIB, Estimate, usable_bytes
 from ltx_core.progress import stop_if_asked
 from ltx_core.store.json_items import ItemStore
@@ -34,7 +35,7 @@ from ltx_core.vision.captioning import (
 from tasks.runtime.device import loading, planned_card
 from tasks.runtime.stage import DECODING, Observed, Outcome, Sections, Stage, StageRun
 from tasks.stages.parts.caption_texts import CaptionTexts
-from tasks.stages.parts.encode_missing import by_shape, verdict
+from tasks.stages.parts.encode_missing import by_shape
 from tasks.stages.parts.file_reading import FileJob, read_files
 from tasks.stages.split import says_a_side
 
@@ -202,7 +203,7 @@ class CaptionClips(Stage[CaptionConfig, Caption]):
             try:
                 row = _row(clip, found, texts, run)
             except MediaError as error:
-                quarantined.append(verdict(clip, error))
+                quarantined.append(quarantined_clip(clip, error.reason, str(error)))
                 continue
             if clip.is_mirrored and says_a_side((row.caption, *row.variants)):
                 sided += 1

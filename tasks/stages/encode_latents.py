@@ -4,9 +4,6 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import chain
-from typing import Annotated, Literal, Self
-
-from pydantic import Field, model_validator
 
 from datasets_spec import Clip, Latent
 from ltx_core.io.digest import text_digest
@@ -21,6 +18,7 @@ from tasks.stages.parts.caption_texts import captioned
 from tasks.stages.parts.encode_missing import (
     ClipShardConfig,
     EncodedItem,
+    EncodeLatentsConfig,
     Refused,
     by_shape,
     encode_missing_clips,
@@ -28,46 +26,6 @@ from tasks.stages.parts.encode_missing import (
     stored_at,
 )
 from tasks.stages.parts.memory import encoding_line, known_buckets, vae_options
-
-
-class EncodeLatentsConfig(ClipShardConfig):
-    """Options for encoding clips."""
-
-    dtype: str = Field(
-        default="bf16",
-        pattern="^(bf16|fp32)$",
-        description="Precision of the video VAE. The audio VAE always uses fp32.",
-    )
-    tile_size: int | None = Field(
-        default=None,
-        ge=64,
-        le=4096,
-        multiple_of=32,
-        description="Edge of square tiles in pixels, for frames that are too large for the device. Tiles change the "
-        "latents, because a tile does not see its neighbours. Try `memory.vae_chunk_frames` first: it "
-        "saves more memory and does not change results.",
-    )
-    tile_overlap: int = Field(
-        default=64, ge=32, le=1024, multiple_of=32, description="Smallest overlap of neighbouring tiles, in pixels."
-    )
-    batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
-        default="auto",
-        description="Clips of equal shape that are encoded at once; results are equal up to rounding. `auto`: "
-        "several if they are small.",
-    )
-    compile: Literal["auto"] | bool = Field(
-        default="auto",
-        description="Compile the encoder; this changes latents only by rounding. `auto`: on a GPU, for shapes with "
-        "so many remaining clips (about 600 of 121x512x768) that it saves more time than it costs.",
-    )
-
-    @model_validator(mode="after")
-    def _tiles_are_larger(self) -> Self:
-        if self.tile_size is not None and self.tile_overlap >= self.tile_size:
-            raise ValueError(
-                f"tiles of {self.tile_size} pixels cannot overlap by {self.tile_overlap}; make tile_size larger"
-            )
-        return self
 
 
 class EncodeLatents(Stage[EncodeLatentsConfig, Latent]):

@@ -2,11 +2,8 @@
 
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from functools import partial
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
@@ -18,18 +15,15 @@ from ltx_core.autoencoder.video import compiled_encoder, encode_pixels, shapes_t
 from ltx_core.checkpoint.load import load_audio_vae, load_video_vae
 from ltx_core.media.clip import WholeClip, beside_images, clip_files, clip_seconds, whole_clip
 from ltx_core.media.errors import MediaError
-from ltx_core.media.workers import Leaving, Window, default_workers, limits_of, read_apart, read_unchanged, run_ahead
 from ltx_core.memory.plan import free_bytes, plan
 from ltx_core.memory.video_vae import VaeMemory, VaeWork, auto_batch_size
-from ltx_core.progress import stop_if_asked
 from ltx_core.shapes import PixelShape
 from ltx_core.store.shards import Entry
 from ltx_core.store.tensor_items import ShardReader
 from tasks.runtime.device import prepare_device, torch_dtype
 from tasks.runtime.stage import StageRun
-from tasks.stages.encode_latents import EncodeLatentsConfig
-from tasks.stages.parts.encode_missing import ClipShardConfig
-from tasks.stages.parts.file_reading import read_file
+from tasks.stages.parts.encode_missing import ClipShardConfig, EncodeLatentsConfig
+from tasks.stages.parts.file_reading import FileJob, read_file, read_files
 from tasks.stages.parts.memory import vae_options
 
 AUDIO_BYTES = 2 * 4 * 16_000
@@ -49,41 +43,29 @@ def decoded_clips(
     Raises:
         Stopped: the stage was asked to stop.
     """
-    config, seconds = run.config, run.shared.limits.file_seconds
-    workers = config.decode_workers or default_workers()
-
-    def read(item: tuple[str, Clip], leaving: Leaving) -> Decoded:
-        key, clip = item
-        limits = limits_of(Path(clip.path), seconds, min(workers, len(clips)))
-        apart = partial(read_apart, limits, leaving.check, decode, clip)
-        whole: WholeClip = read_unchanged(clip_files(clip), run.memo, apart)
-        reference = None if whole.reference is None else torch.from_numpy(whole.reference)
-        beside = _tensor(whole.sound), _tensor(whole.weights), reference, tuple(clip.keyframes)
-        return Decoded(key, torch.from_numpy(whole.frames), *beside, _tensor(whole.audio_reference))
-
-    window = Window(workers, config.decode_ahead_mib * MIB)
-    ahead = run_ahead(
-        clips,
-        read,
-        size=_num_bytes,
-        window=window,
-        check=lambda: stop_if_asked(run.progress, "decoding clips"),
-        apart=MediaError,
+    config = run.config
+    found = read_files(
+        [FileJob(key, clip_files(clip), decode, (clip,)) for key, clip in clips],
+        run,
+        "decoding clips",
+        workers=config.decode_workers,
+        max_bytes=config.decode_ahead_mib * MIB,
+        size=lambda job: _num_bytes(*job.arguments),
     )
-    with closing(ahead) as results:
-        for (key, _), result in results:
-            if isinstance(result, MediaError):
-                refused[key] = result
-            else:
-                yield result
+    with closing(found) as results:
+        for (_, clip), (key, whole) in zip(clips, results, strict=True):
+            if isinstance(whole, MediaError):
+                refused[key] = whole
+                continue
+            frames, sound, mask, reference, audio_reference = map(_tensor, whole)
+            yield Decoded(key, frames, sound, mask, reference, tuple(clip.keyframes), audio_reference)
 
 
-def _tensor(array: npt.NDArray[np.float32] | None) -> torch.Tensor | None:
+def _tensor(array: npt.NDArray[Any] | None) -> Any:
     return None if array is None else torch.from_numpy(array)
 
 
-def _num_bytes(item: tuple[str, Clip]) -> int:
-    _, clip = item
+def _num_bytes(clip: Clip) -> int:
     pixels = sum(shape.frames * shape.height * shape.width for shape in _shapes(clip))
     return 3 * pixels + round(AUDIO_BYTES * clip_seconds(clip))
 

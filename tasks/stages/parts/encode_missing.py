@@ -4,15 +4,16 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from datasets_spec import Clip, Frames, Latent, Quarantined, QuarantineReason
+from datasets_spec import Clip, Frames, Latent, QuarantineReason
 from datasets_spec.options import ConfigModel
 from ltx_core.io.json_file import write_json
 from ltx_core.io.lock import folder_lock
 from ltx_core.media.errors import MediaError
+from ltx_core.media.quality import quarantined_clip
 from ltx_core.progress import stop_if_asked
 from ltx_core.store.shards import Entry, ShardLimits, ShardWriter, mended_index
 from tasks.runtime.device import loading
@@ -50,6 +51,46 @@ class ClipShardConfig(ShardConfig):
     decode_ahead_mib: int = Field(
         default=4096, ge=64, le=2**20, description="Host memory for decoded clips that wait to be encoded."
     )
+
+
+class EncodeLatentsConfig(ClipShardConfig):
+    """Options for encoding clips."""
+
+    dtype: str = Field(
+        default="bf16",
+        pattern="^(bf16|fp32)$",
+        description="Precision of the video VAE. The audio VAE always uses fp32.",
+    )
+    tile_size: int | None = Field(
+        default=None,
+        ge=64,
+        le=4096,
+        multiple_of=32,
+        description="Edge of square tiles in pixels, for frames that are too large for the device. Tiles change the "
+        "latents, because a tile does not see its neighbours. Try `memory.vae_chunk_frames` first: it "
+        "saves more memory and does not change results.",
+    )
+    tile_overlap: int = Field(
+        default=64, ge=32, le=1024, multiple_of=32, description="Smallest overlap of neighbouring tiles, in pixels."
+    )
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1, le=64)] = Field(
+        default="auto",
+        description="Clips of equal shape that are encoded at once; results are equal up to rounding. `auto`: "
+        "several if they are small.",
+    )
+    compile: Literal["auto"] | bool = Field(
+        default="auto",
+        description="Compile the encoder; this changes latents only by rounding. `auto`: on a GPU, for shapes with "
+        "so many remaining clips (about 600 of 121x512x768) that it saves more time than it costs.",
+    )
+
+    @model_validator(mode="after")
+    def _tiles_are_larger(self) -> Self:
+        if self.tile_size is not None and self.tile_overlap >= self.tile_size:
+            raise ValueError(
+                f"tiles of {self.tile_size} pixels cannot overlap by {self.tile_overlap}; make tile_size larger"
+            )
+        return self
 
 
 Item = TypeVar("Item")
@@ -169,7 +210,11 @@ def encode_missing_clips(
     rows = [row(clip, entries[key]) for clip in clips if (key := keys[clip.clip_id]) in entries]
     return Outcome(
         rows=rows,
-        quarantined=[verdict(clip, refused[key]) for clip in clips if (key := keys[clip.clip_id]) in refused],
+        quarantined=[
+            quarantined_clip(clip, error.reason, str(error))
+            for clip in clips
+            if (error := refused.get(keys[clip.clip_id])) is not None
+        ],
         num_in=len(clips),
         num_out=len(rows),
         computed=stored.computed,
@@ -192,9 +237,3 @@ def non_finite(what: str) -> MediaError:
 def by_shape(missing: Mapping[str, Clip]) -> list[tuple[str, Clip]]:
     """Keys and clips, those of equal shape together."""
     return sorted(missing.items(), key=lambda pair: (pair[1].bucket, pair[1].clip_id))
-
-
-def verdict(clip: Clip, error: MediaError) -> Quarantined:
-    """Why a clip is quarantined."""
-    source = clip.media_id.partition("/")[2]
-    return Quarantined(item=clip.clip_id, source=source, reason=error.reason, detail=str(error), path=clip.path)

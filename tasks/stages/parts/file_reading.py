@@ -21,9 +21,6 @@ from ltx_core.progress import stop_if_asked
 from ltx_core.store.json_items import ItemStore
 from tasks.runtime.stage import StageRun
 
-NO_LIMIT = 2**62
-"""Of bytes that wait: what is read of a file here is small."""
-
 
 class FileJob(NamedTuple):
     """One file to read: `function(*arguments)`, a function of a module that imports no torch."""
@@ -37,14 +34,25 @@ class FileJob(NamedTuple):
     """True if a result says something bad of the file, see `read_unchanged`."""
 
 
-def read_files(jobs: Sequence[FileJob], run: StageRun[Any], doing: str) -> Generator[tuple[str, Any], None, None]:
+def read_files(
+    jobs: Sequence[FileJob],
+    run: StageRun[Any],
+    doing: str,
+    *,
+    workers: int | None = None,
+    max_bytes: int = 0,
+    size: Callable[[FileJob], int] = lambda _job: 0,
+) -> Generator[tuple[str, Any], None, None]:
     """(key, result) of each job in order, of the bytes that it names; the result of a file that cannot be used, or that
     changed, is the MediaError.
+
+    `workers`: default one for each core. `max_bytes`: of results that wait, of which `size` says how large they are;
+    by default they count for nothing.
 
     Raises:
         Stopped: the stage was asked to stop.
     """
-    workers = default_workers()
+    workers = workers or default_workers()
 
     def read(job: FileJob, leaving: Leaving) -> Any:
         limits = limits_of(next(iter(job.files)), run.shared.limits.file_seconds, min(workers, len(jobs)))
@@ -54,8 +62,8 @@ def read_files(jobs: Sequence[FileJob], run: StageRun[Any], doing: str) -> Gener
     results = run_ahead(
         jobs,
         read,
-        size=lambda _job: 0,
-        window=Window(workers, NO_LIMIT),
+        size=size,
+        window=Window(workers, max_bytes),
         check=lambda: stop_if_asked(run.progress, doing),
         apart=MediaError,
     )
