@@ -226,25 +226,13 @@ SHAPE_TOLERANCE = 0.02
 """By which the sides' ratio of a mask may differ from its video's: beyond, both would be cropped differently."""
 
 
-def check_mask(path: Path, size: Size) -> None:
-    """See that a mask can be read and has the shape of its video, which is displayed at `size` (width, height).
+def check_shape(path: Path, size: Size, what: str, reason: QuarantineReason) -> None:
+    """See that a mask or a reference can be read and has the shape of its video, which is displayed at `size` (width,
+    height). `what` it is, for messages.
 
     Raises:
-        MediaError: BAD_MASK, it has another shape or is no image; or why the video cannot be read.
+        MediaError: `reason`, it has another shape or is no image; or why the video cannot be read.
     """
-    _check_beside(path, size, "mask", QuarantineReason.BAD_MASK)
-
-
-def check_reference(path: Path, size: Size) -> None:
-    """See that a reference can be read and has the shape of its video, which is displayed at `size` (width, height).
-
-    Raises:
-        MediaError: BAD_REFERENCE, it has another shape or is no image; or why the video cannot be read.
-    """
-    _check_beside(path, size, "reference", QuarantineReason.BAD_REFERENCE)
-
-
-def _check_beside(path: Path, size: Size, what: str, reason: QuarantineReason) -> None:
     if is_video(path):
         info = probe_media(path)
         width, height = info.width, info.height

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from ltx_core.errors import DataError
 
@@ -26,7 +27,25 @@ AUDIO_SUFFIXES = frozenset({".aac", ".flac", ".m4a", ".mka", ".mp3", ".oga", ".o
 
 BESIDE_SUFFIXES = VIDEO_SUFFIXES | {".jpeg", ".jpg", ".png", ".webp"}
 """Suffixes of masks and references, lower case."""
-MASK_ENDING, REFERENCE_ENDING = "_mask", "_reference"
+
+
+class Kind(NamedTuple):
+    """Files that belong to files of footage, by their names."""
+
+    option: str
+    """Names their folder."""
+    plural: str
+    suffixes: frozenset[str]
+    ending: str = ""
+    """NAME and this is such a file of the file NAME wherever it lies; without, NAME itself in a folder of theirs."""
+
+
+BESIDE = {
+    "sound": Kind("audio.audio_dir", "audio files", AUDIO_SUFFIXES),
+    "audio reference": Kind("audio.reference_dir", "audio files", AUDIO_SUFFIXES),
+    "mask": Kind("mask_dir", "masks", BESIDE_SUFFIXES, "_mask"),
+    "reference": Kind("reference.reference_dir", "references", BESIDE_SUFFIXES, "_reference"),
+}
 
 LeftOut = Callable[[Path], bool]
 """True if a folder is nobody's footage, with all it holds."""
@@ -57,53 +76,22 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
-def find_audios(root: Path, left_out: LeftOut = nothing) -> dict[str, list[Path]]:
-    """Every audio file under `root`, as `find_media` finds videos, by its relative path without the suffix.
+def find_beside(root: Path, kind: Kind, *, among: bool = False, left_out: LeftOut = nothing) -> dict[str, list[Path]]:
+    """Every file of a kind under `root`, as `find_media` finds videos, by the relative path of its file of footage
+    without the suffix: NAME and the kind's ending and, unless they lie `among` the footage, NAME alone too.
 
     Raises:
         DataError: `root` is not a folder.
     """
     if not root.is_dir():
-        raise DataError(
-            f"{root} is not a folder; audio files are searched in one. Correct `audio.audio_dir` or "
-            f"`audio.reference_dir`."
-        )
+        raise DataError(f"{root} is not a folder; {kind.plural} are searched in one. Correct `{kind.option}`.")
     found: dict[str, list[Path]] = {}
-    for path in _files(root, AUDIO_SUFFIXES, left_out):
-        found.setdefault(path.relative_to(root).with_suffix("").as_posix(), []).append(path)
-    return found
-
-
-def find_masks(root: Path, *, beside: bool, left_out: LeftOut = nothing) -> dict[str, list[Path]]:
-    """Every mask under `root` by the relative path of its video without the suffix: NAME_mask.* and, unless they lie
-    `beside` the videos, NAME.* too.
-
-    Raises:
-        DataError: `root` is not a folder.
-    """
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder; masks are searched in one. Correct `mask_dir`.")
-    return _find_beside(root, MASK_ENDING, beside=beside, left_out=left_out)
-
-
-def find_references(root: Path, *, beside: bool, left_out: LeftOut = nothing) -> dict[str, list[Path]]:
-    """Every reference under `root`, as `find_masks` finds masks: NAME_reference.* or NAME.*.
-
-    Raises:
-        DataError: `root` is not a folder.
-    """
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder; references are searched in one. Correct `reference.reference_dir`.")
-    return _find_beside(root, REFERENCE_ENDING, beside=beside, left_out=left_out)
-
-
-def _find_beside(root: Path, ending: str, *, beside: bool, left_out: LeftOut) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
-    for path in _files(root, BESIDE_SUFFIXES, left_out):
+    for path in _files(root, kind.suffixes, left_out):
         name = path.relative_to(root).with_suffix("").as_posix()
-        is_named = name.lower().endswith(ending)
-        if is_named or not beside:
-            found.setdefault(name[: -len(ending)] if is_named else name, []).append(path)
+        if name.lower().endswith(kind.ending):
+            found.setdefault(name[: len(name) - len(kind.ending)], []).append(path)
+        elif not among:
+            found.setdefault(name, []).append(path)
     return found
 
 

@@ -1,5 +1,6 @@
 """A file to clips: cut at scene changes, then in windows; judge each clip's video and audio."""
 
+import hashlib
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,12 +15,11 @@ from datasets_spec.quarantine import Quarantined, QuarantineReason
 from datasets_spec.rows import Clip, Media
 from datasets_spec.spec import DatasetSpec
 from ltx_core.media.buckets import Size, fit_size, is_too_small, least_wasteful, measured_size
-from ltx_core.media.clip import clip_id, clip_seconds, heard, keyed
+from ltx_core.media.clip import clip_audio, clip_id, clip_seconds, heard, keyed
 from ltx_core.media.errors import MediaError
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.measure import SILENCE_DB, frame_luma, is_same, laplacian_variance, perceptual_hash
 from ltx_core.media.quality import QualityThresholds, eval_split, judged, quarantined_clip
-from ltx_core.media.split_audio import split_audio
 from ltx_core.media.windows import (
     ONE_FRAME,
     Lengths,
@@ -117,8 +117,7 @@ BLACK_LUMA = 0.03
 Floats = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Figures:
+class Figures(NamedTuple):
     """The columns of `datasets_spec.Clip` that are about a clip's frames, under the same names."""
 
     sharpness: float
@@ -126,6 +125,10 @@ class Figures:
     black_fraction: float
     frozen_fraction: float
     perceptual_hash: str
+
+
+UNSEEN = Figures(0.0, 0.0, 0.0, 0.0, "0" * 16)
+"""Of audio alone."""
 
 
 @dataclass(frozen=True)
@@ -234,7 +237,7 @@ def plan_of(media: Media, spec: DatasetSpec) -> Plan | Quarantined:
     taken = sampling(media, spec.video)
     total = whole_frames(media.duration_seconds, taken.rate)
     lengths = ONE_FRAME if media.is_image else clip_lengths(spec.video)
-    bucket = least_wasteful(media.width, media.height, spec.resolutions, spec.resolution_type, spec.downscale_factor)
+    bucket = _bucket(spec, media.width, media.height)
     fault = _unwanted(media, spec) or _fault(media, spec, total, lengths, bucket)
     return fault or Plan(taken, total, lengths, bucket)
 
@@ -259,7 +262,7 @@ def split_media(media: Media, spec: DatasetSpec, thresholds: QualityThresholds) 
         return [], [plan]
     taken, total, lengths, _ = plan
     if spec.dataset_type == "audio":
-        return split_audio(media, spec, taken, total, lengths), []
+        return [_audio_clip(media, spec, taken, window) for window in scene_windows(0, total, lengths)], []
     rate = taken.rate
     try:
         analysis = analyse(Path(media.path), total, taken)
@@ -273,7 +276,8 @@ def split_media(media: Media, spec: DatasetSpec, thresholds: QualityThresholds) 
         longest = max(end - start for start, end in scenes)
         found = f"{total} frames at {rate:g} frames per second in {len(scenes)} scenes, the longest of {longest}"
         return [], [_too_short(media, found, lengths)]
-    clips = [_clip(media, spec, analysis, window) for window in windows]
+    sizes = (_bucket(spec, *analysis.sizes[window.start]) for window in windows)
+    clips = [_clip(media, spec, taken, w, size, analysis.figures(w)) for w, size in zip(windows, sizes, strict=True)]
     kept, refused = judged(clips, thresholds)
     small = [clip for clip in kept if is_too_small(*analysis.sizes[round(clip.start_seconds * rate)], _size(clip))]
     refused += [quarantined_clip(clip, QuarantineReason.TOO_SMALL, _smaller(clip)) for clip in small]
@@ -356,17 +360,14 @@ def _set_aside(media: Media, reason: QuarantineReason, detail: str) -> Quarantin
     return Quarantined(item=media.media_id, source=media.relpath, reason=reason, detail=detail, path=media.path)
 
 
-def _clip(media: Media, spec: DatasetSpec, analysis: Analysis, window: Window) -> Clip:
-    """The clip, its size that of the frames in it, and nothing heard of it yet."""
-    taken = sampling(media, spec.video)
-    rate = taken.rate
-    bucket = least_wasteful(
-        *analysis.sizes[window.start], spec.resolutions, spec.resolution_type, spec.downscale_factor
-    )
-    start = window.start / rate
-    channels = spec.audio.channels if spec.audio.auto_split and not media.is_image else 0
-    figures = analysis.figures(window)
-    width, height = bucket
+def _bucket(spec: DatasetSpec, width: int, height: int) -> Size:
+    """The size that frames of a displayed size are trained at."""
+    return least_wasteful(width, height, spec.resolutions, spec.resolution_type, spec.downscale_factor)
+
+
+def _clip(media: Media, spec: DatasetSpec, taken: Sampling, window: Window, size: Size, figures: Figures) -> Clip:
+    """The clip, nothing heard of it yet."""
+    start, (width, height) = window.start / taken.rate, size
     made = Clip(
         clip_id=clip_id(media.media_id, start),
         clip_key="",
@@ -376,26 +377,47 @@ def _clip(media: Media, spec: DatasetSpec, analysis: Analysis, window: Window) -
         path=media.path,
         caption=media.caption,
         start_seconds=start,
-        frame_rate=rate,
+        frame_rate=taken.rate,
         phase_seconds=taken.phase_seconds,
-        scan=media.scan,
+        scan=taken.scan,
         ground=taken.ground,
         num_frames=window.num_frames,
         width=width,
         height=height,
         bucket=f"{width}x{height}@{window.num_frames}",
         audio="none",
-        audio_channels=channels,
+        audio_channels=spec.audio.channels if spec.audio.auto_split and not media.is_image else 0,
         split=eval_split(media.media_key, spec.eval_fraction),
         repeats=spec.repeats,
-        sharpness=figures.sharpness,
-        motion=figures.motion,
-        black_fraction=figures.black_fraction,
-        frozen_fraction=figures.frozen_fraction,
         loudness_db=SILENCE_DB,
-        perceptual_hash=figures.perceptual_hash,
+        **figures._asdict(),
     )
     return made.model_copy(update={"clip_key": keyed(made, spec.crop)})
+
+
+def _audio_clip(media: Media, spec: DatasetSpec, taken: Sampling, window: Window) -> Clip:
+    """A clip of audio alone: of as many frames as a video of its length would have, and no place in them."""
+    made = _listened(_clip(media, spec, taken, window, (0, 0), UNSEEN), media)
+    samples = clip_audio(made) if made.has_sound else None
+    if samples is None:
+        return made
+    content = (samples * 2**15).round().astype("<i2").tobytes()  # equal of copies without loss
+    return made.model_copy(update={"perceptual_hash": hashlib.sha256(content).hexdigest()[:16]})
+
+
+def audible(clips: Sequence[Clip], spec: DatasetSpec) -> tuple[list[Clip], list[Quarantined]]:
+    """Clips of audio that teach something, and why others do not."""
+    kept, refused = [], []
+    for clip in clips:
+        if clip.audio in ("voiced", "other") or (clip.audio == "silent" and spec.audio.silence == "train"):
+            kept.append(clip)
+            continue
+        reason = QuarantineReason.DECODE_ERROR if clip.audio == "broken" else QuarantineReason.NO_SOUND
+        what = {"broken": "cannot be decoded", "silent": "is silent"}.get(clip.audio, "has no audio")
+        detail = f"{clip.clip_id} {what}, and audio is all that is trained of it. Cut the span out of the file"
+        more = ", or set audio.silence: train." if clip.audio == "silent" else "."
+        refused.append(quarantined_clip(clip, reason, detail + more))
+    return kept, refused
 
 
 def _listened(clip: Clip, media: Media) -> Clip:

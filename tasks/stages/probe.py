@@ -14,7 +14,7 @@ from ltx_core.io.digest import changed, text_digest
 from ltx_core.io.regular import one_line, shown_name
 from ltx_core.media.audio import has_sound
 from ltx_core.media.captions import caption_file, check_trigger, read_captions
-from ltx_core.media.clip import check_mask, check_reference, keyed
+from ltx_core.media.clip import check_shape, keyed
 from ltx_core.media.errors import MediaError
 from ltx_core.media.find import OTHER_IMAGES, is_image
 from ltx_core.media.probe import MediaInfo, probe_audio, probe_media
@@ -30,6 +30,7 @@ from tasks.stages.parts.footage_files import (
     caption_digest,
     find_files,
     find_sources,
+    folders_beside,
     folders_of,
     footage_digests,
     ignored_files,
@@ -305,124 +306,82 @@ def renamed(one: Quarantined, row: Media) -> Quarantined:
 
 
 def files_beside(source: Source, info: MediaInfo, store: ItemStore, run: StageRun[Any]) -> dict[str, str]:
-    """The columns of the video's row that are about them.
+    """The columns of the file's row that are about what lies beside it.
 
     Raises:
         MediaError: NO_SOUND, BAD_MASK, NO_REFERENCE or BAD_REFERENCE, one is missing, ambiguous or not what it should
             be; or it cannot be read.
     """
-    beside = (_audio, _mask, _reference, _audio_reference)
-    return {name: value for look in beside for name, value in look(source, info, store, run).items()}
+    columns: dict[str, str] = {}
+    for kind, files in source.beside.items():
+        if kind == "sound" and is_still(info.container, info.num_frames):
+            continue
+        if (file := _only(source, kind, files)) is None:
+            continue
+        if file.digest in (UNREADABLE, CHANGING):
+            raise not_read(file.path, file.digest)
+        if kind in ("sound", "audio reference"):
+            _see_audio(kind, file, store, run)
+        else:
+            _see_shape(kind, file, (info.width, info.height), store, run)
+        column = kind.replace(" ", "_")
+        columns |= {f"{column}_key": file.digest, f"{column}_path": str(file.path)}
+    return columns
 
 
-def _audio(source: Source, info: MediaInfo, store: ItemStore, run: StageRun[Any]) -> dict[str, str]:
-    """The columns of the row that are about the audio file that the dataset has for this video; nothing if it has
-    no such folder, and of an image.
+REASONS = {
+    "sound": QuarantineReason.NO_SOUND,
+    "audio reference": QuarantineReason.BAD_REFERENCE,
+    "mask": QuarantineReason.BAD_MASK,
+    "reference": QuarantineReason.BAD_REFERENCE,
+}
+
+
+def _only(source: Source, kind: str, files: Sequence[FileBeside]) -> FileBeside | None:
+    """The one of these files that belongs to a file of footage; None where it has none and needs none.
 
     Raises:
-        MediaError: NO_SOUND, there is none though one is wanted, or several, or no audio in it; or it cannot be read.
+        MediaError: there are several, or none though one is wanted.
     """
-    audio = source.dataset.audio
-    if audio.audio_dir is None or is_still(info.container, info.num_frames):
-        return {}
-    if not source.sounds and audio.missing_audio == "without":
-        return {}
-    names = ", ".join(one.path.name for one in source.sounds)
-    if len(source.sounds) != 1:
-        raise MediaError(
-            QuarantineReason.NO_SOUND,
-            f"{source.relpath} has {names or 'no audio file of its name'} in {audio.audio_dir}; one is wanted, such as "
-            f"{PurePosixPath(source.relpath).with_suffix('.wav')}. Put it there, or set audio.missing_audio: without.",
-        )
-    path, digest = source.sounds[0]
-    file = _readable(source.sounds[0])
+    if len(files) == 1:
+        return files[0]
+    dataset, reason, names = source.dataset, REASONS[kind], ", ".join(one.path.name for one in files)
+    if kind == "sound":
+        absent, missing, option, suffix = "audio file", dataset.audio.missing_audio, "audio.missing_audio", ".wav"
+    elif kind == "reference" and dataset.reference is not None:
+        absent, missing, option = "reference", dataset.reference.missing_reference, "reference.missing_reference"
+        suffix, reason = ".mp4", reason if files else QuarantineReason.NO_REFERENCE
+    elif files:
+        raise MediaError(reason, f"{source.relpath} has several {kind}s, {names}; keep one of them")
+    else:
+        return None
+    if not files and missing == "without":
+        return None
+    raise MediaError(
+        reason,
+        f"{source.relpath} has {names or f'no {absent} of its name'} in {folders_beside(dataset)[kind]}; one is "
+        f"wanted, such as {PurePosixPath(source.relpath).with_suffix(suffix)}. Put it there, or set {option}: without.",
+    )
+
+
+def _see_audio(kind: str, file: FileBeside, store: ItemStore, run: StageRun[Any]) -> None:
+    """See that there is audio in a file; once for its bytes."""
+    path, digest = file
 
     def look() -> dict[str, bool]:
-        if not read_file(run, "probing audio files", file, has_sound, path, is_doubtful=operator.not_):
-            raise MediaError(QuarantineReason.NO_SOUND, f"{path} holds no audio; put an audio file there")
+        if not read_file(run, "probing audio files", {path: digest}, has_sound, path, is_doubtful=operator.not_):
+            raise MediaError(REASONS[kind], f"{path} holds no audio; put an audio file there")
         return {"has_sound": True}
 
-    store.get_or_compute(text_digest("sound", digest, run.version), look)
-    return {"sound_key": digest, "sound_path": str(path)}
+    store.get_or_compute(text_digest(kind, digest, run.version), look)
 
 
-def _audio_reference(source: Source, _: MediaInfo, store: ItemStore, run: StageRun[Any]) -> dict[str, str]:
-    """The columns of the row that are about the audio that this file's audio follows; nothing where there is none.
-
-    Raises:
-        MediaError: BAD_REFERENCE, there are several, or there is no audio in it; or it cannot be read.
-    """
-    if not source.audio_references:
-        return {}
-    if len(source.audio_references) > 1:
-        names = ", ".join(one.path.name for one in source.audio_references)
-        raise MediaError(
-            QuarantineReason.BAD_REFERENCE, f"{source.relpath} has several audio references, {names}; keep one of them"
-        )
-    ((path, digest),) = source.audio_references
-    file = _readable(source.audio_references[0])
+def _see_shape(kind: str, file: FileBeside, size: tuple[int, int], store: ItemStore, run: StageRun[Any]) -> None:
+    """See that a mask or a reference has the shape of its video; once for its bytes and that shape."""
+    path, digest = file
 
     def look() -> dict[str, bool]:
-        if not read_file(run, "probing audio files", file, has_sound, path, is_doubtful=operator.not_):
-            raise MediaError(QuarantineReason.BAD_REFERENCE, f"{path} holds no audio; put an audio file there")
-        return {"has_sound": True}
-
-    store.get_or_compute(text_digest("audio reference", digest, run.version), look)
-    return {"audio_reference_key": digest, "audio_reference_path": str(path)}
-
-
-def _mask(source: Source, info: MediaInfo, store: ItemStore, run: StageRun[Any]) -> dict[str, str]:
-    if not source.masks:
-        return {}
-    if len(source.masks) > 1:
-        names = ", ".join(one.path.name for one in source.masks)
-        raise MediaError(QuarantineReason.BAD_MASK, f"{source.relpath} has several masks, {names}; keep one of them")
-    (mask,) = source.masks
-    file = _readable(mask)
-    size = (info.width, info.height)
-
-    def look() -> dict[str, bool]:
-        read_file(run, "probing masks", file, check_mask, mask.path, size)
+        read_file(run, f"probing {kind}s", {path: digest}, check_shape, path, size, kind, REASONS[kind])
         return {"fits": True}
 
-    store.get_or_compute(text_digest("mask", mask.digest, mask.path.suffix.lower(), repr(size), run.version), look)
-    return {"mask_key": mask.digest, "mask_path": str(mask.path)}
-
-
-def _reference(source: Source, info: MediaInfo, store: ItemStore, run: StageRun[Any]) -> dict[str, str]:
-    """Return the fields of the row that name the reference that the dataset has for this video; none if it has no such
-    folder.
-
-    Raises:
-        MediaError: NO_REFERENCE or BAD_REFERENCE, there is none though one is wanted, or several, or it has another
-            shape; or it cannot be read.
-    """
-    spec = source.dataset.reference
-    if spec is None or spec.reference_dir is None or (not source.references and spec.missing_reference == "without"):
-        return {}
-    if len(source.references) != 1:
-        names = ", ".join(one.path.name for one in source.references)
-        reason = QuarantineReason.BAD_REFERENCE if names else QuarantineReason.NO_REFERENCE
-        raise MediaError(
-            reason,
-            f"{source.relpath} has {names or 'no reference of its name'} in {spec.reference_dir}; one is wanted, such "
-            f"as {PurePosixPath(source.relpath).with_suffix('.mp4')}. Put it there, or set "
-            f"reference.missing_reference: without.",
-        )
-    (reference,) = source.references
-    file, size = _readable(reference), (info.width, info.height)
-
-    def look() -> dict[str, bool]:
-        read_file(run, "probing references", file, check_reference, reference.path, size)
-        return {"fits": True}
-
-    suffix = reference.path.suffix.lower()
-    store.get_or_compute(text_digest("reference", reference.digest, suffix, repr(size), run.version), look)
-    return {"reference_key": reference.digest, "reference_path": str(reference.path)}
-
-
-def _readable(file: FileBeside) -> Mapping[Path, str]:
-    """The file and its digest, for who is going to read it."""
-    if file.digest in (UNREADABLE, CHANGING):
-        raise not_read(file.path, file.digest)
-    return {file.path: file.digest}
+    store.get_or_compute(text_digest(kind, digest, path.suffix.lower(), repr(size), run.version), look)

@@ -19,8 +19,7 @@ from ltx_core.media.clip import Heard, clip_files, clip_seconds, heard, mirrored
 from ltx_core.media.errors import MediaError
 from ltx_core.media.forecast import forecast_lines
 from ltx_core.media.quality import QualityThresholds, assign_splits, mark_duplicates, weighted_repeats
-from ltx_core.media.split import split_media
-from ltx_core.media.split_audio import audible
+from ltx_core.media.split import audible, split_media
 from ltx_core.media.windows import CHANGED_FRAMES, resampled
 from ltx_core.progress import stop_if_asked
 from ltx_core.report.contact_sheet import SheetRow, contact_sheet

@@ -1,8 +1,8 @@
 """The contents of the footage folders: the part of the world that `probe` observes."""
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,15 +12,7 @@ from ltx_core.io.digest import DigestMemo, file_digest
 from ltx_core.io.regular import is_plain_name, open_regular, shown_name
 from ltx_core.media.captions import caption_file
 from ltx_core.media.errors import MediaError
-from ltx_core.media.find import (
-    MASK_ENDING,
-    REFERENCE_ENDING,
-    find_audios,
-    find_masks,
-    find_media,
-    find_others,
-    find_references,
-)
+from ltx_core.media.find import BESIDE, find_beside, find_media, find_others
 from tasks.runtime.workspace import is_own_folder, workspace_around
 
 UNREADABLE, CHANGING = "unreadable", "changing"
@@ -28,7 +20,7 @@ UNREADABLE, CHANGING = "unreadable", "changing"
 
 
 class FileBeside(NamedTuple):
-    """A sound, a mask or a reference that belongs to a video."""
+    """A file that belongs to a file of footage."""
 
     path: Path
     digest: str
@@ -43,30 +35,16 @@ class Source:
     relpath: str
     media_digest: str
     caption_digest: str
-    sounds: tuple[FileBeside, ...] = ()
-    """Those of the dataset's `audio_dir` that bear its name; one is wanted, if there is such a folder."""
-    masks: tuple[FileBeside, ...] = ()
-    """Those of its `mask_dir`; one at most is wanted."""
-    references: tuple[FileBeside, ...] = ()
-    """Those of its `reference_dir`; one is wanted, if there is such a folder."""
-    audio_references: tuple[FileBeside, ...] = ()
-    """Those of its `audio.reference_dir`; one at most is wanted."""
+    beside: Mapping[str, tuple[FileBeside, ...]] = field(default_factory=dict)
+    """Of each kind that the dataset has a folder of, those that bear its name; one is wanted, or one at most."""
 
 
-class Found(NamedTuple):
-    """Files of a dataset, none of which was opened."""
-
-    media: list[Path]
-    """In order of the relative path."""
-    sounds: dict[str, list[Path]]
-    """By the name of the video."""
-    masks: dict[str, list[Path]]
-    references: dict[str, list[Path]]
-    audio_references: dict[str, list[Path]]
+Beside = dict[str, dict[str, list[Path]]]
+"""Files beside those of footage, by kind and by the name of their file; none of them was opened."""
 
 
-def find_files(dataset: DatasetSpec) -> Found:
-    """Return the contents of a dataset's folders.
+def find_files(dataset: DatasetSpec) -> tuple[list[Path], Beside]:
+    """Return the contents of a dataset's folders: media in order of the relative path, and what lies beside them.
 
     Raises:
         DataError: a folder is missing, or lies in a workspace, or there is no media.
@@ -94,21 +72,22 @@ def find_files(dataset: DatasetSpec) -> Found:
             f"dataset {dataset.id!r}: no media files under {root}; put videos (.mp4, .mov, .webm, .mkv) or images "
             f"(.png, .jpg, .webp) there, or set instance_data_dir to the folder that holds them"
         )
-    sounds = {} if dataset.audio.audio_dir is None else find_audios(dataset.audio.audio_dir, is_own_folder)
-    masks = (
-        {}
-        if dataset.mask_dir is None
-        else find_masks(dataset.mask_dir, beside=dataset.mask_dir == root, left_out=is_own_folder)
-    )
-    paired = reference_folder(dataset)
-    references = {} if paired is None else find_references(paired, beside=paired == root, left_out=is_own_folder)
-    heard = dataset.audio.reference_dir
-    return Found(found, sounds, masks, references, {} if heard is None else find_audios(heard, is_own_folder))
+    return found, {kind: _beside(dataset, kind, folder) for kind, folder in folders_beside(dataset).items()}
 
 
-def reference_folder(dataset: DatasetSpec) -> Path | None:
-    """The folder of a dataset's references, if they are files."""
-    return None if dataset.reference is None else dataset.reference.reference_dir
+def folders_beside(dataset: DatasetSpec) -> dict[str, Path]:
+    """The folder of each kind of files beside the footage that a dataset has one for."""
+    folders = {
+        "sound": dataset.audio.audio_dir,
+        "mask": dataset.mask_dir,
+        "reference": None if dataset.reference is None else dataset.reference.reference_dir,
+        "audio reference": dataset.audio.reference_dir,
+    }
+    return {kind: folder for kind, folder in folders.items() if folder is not None}
+
+
+def _beside(dataset: DatasetSpec, kind: str, folder: Path) -> dict[str, list[Path]]:
+    return find_beside(folder, BESIDE[kind], among=folder == dataset.instance_data_dir, left_out=is_own_folder)
 
 
 def media_files(dataset: DatasetSpec) -> list[Path]:
@@ -130,7 +109,7 @@ def find_sources(dataset: DatasetSpec, memo: DigestMemo) -> Iterator[Source]:
         DataError: as for `find_files`.
     """
     root = dataset.instance_data_dir
-    found, sounds, masks, references, audio_references = find_files(dataset)
+    found, beside = find_files(dataset)
     for path in found:
         relpath = path.relative_to(root)
         name = relpath.with_suffix("").as_posix()
@@ -143,23 +122,17 @@ def find_sources(dataset: DatasetSpec, memo: DigestMemo) -> Iterator[Source]:
             relpath.as_posix(),
             _digest(path, memo),
             caption_digest(dataset, path),
-            sounds=tuple(FileBeside(one, _digest(one, memo)) for one in sounds.get(name, ())),
-            masks=tuple(FileBeside(one, _digest(one, memo)) for one in masks.get(name, ())),
-            references=tuple(FileBeside(one, _digest(one, memo)) for one in references.get(name, ())),
-            audio_references=tuple(FileBeside(one, _digest(one, memo)) for one in audio_references.get(name, ())),
+            {
+                kind: tuple(FileBeside(one, _digest(one, memo)) for one in files.get(name, ()))
+                for kind, files in beside.items()
+            },
         )
 
 
 def folders_of(dataset: DatasetSpec) -> dict[str, Path]:
     """Every folder that a dataset is searched for in, by its option."""
-    named = {
-        "instance_data_dir": dataset.instance_data_dir,
-        "audio.audio_dir": dataset.audio.audio_dir,
-        "audio.reference_dir": dataset.audio.reference_dir,
-        "mask_dir": dataset.mask_dir,
-        "reference.reference_dir": reference_folder(dataset),
-    }
-    return {option: folder for option, folder in named.items() if folder is not None}
+    beside = {BESIDE[kind].option: folder for kind, folder in folders_beside(dataset).items()}
+    return {"instance_data_dir": dataset.instance_data_dir} | beside
 
 
 def workspaces_in(folder: Path) -> list[Path]:
@@ -180,18 +153,9 @@ def ignored_files(dataset: DatasetSpec) -> dict[str, list[Path]]:
     known = set(_all_media(dataset))
     if dataset.caption_strategy == "textfile":
         known |= {caption_file(path) for path in known}
-    masks = dataset.mask_dir
-    for heard in (dataset.audio.audio_dir, dataset.audio.reference_dir):
-        if heard is None or not heard.is_dir():
-            continue
-        known |= {path for paths in find_audios(heard, is_own_folder).values() for path in paths}
-    if masks is not None and masks.is_dir():
-        found = find_masks(masks, beside=masks == root, left_out=is_own_folder)
-        known |= {path for paths in found.values() for path in paths}
-    references = reference_folder(dataset)
-    if references is not None and references.is_dir():
-        found = find_references(references, beside=references == root, left_out=is_own_folder)
-        known |= {path for paths in found.values() for path in paths}
+    for kind, folder in folders_beside(dataset).items():
+        if folder.is_dir():
+            known |= {path for paths in _beside(dataset, kind, folder).values() for path in paths}
     return find_others(root, known, is_own_folder)
 
 
@@ -201,25 +165,19 @@ def footage_digests(dataset: DatasetSpec, memo: DigestMemo) -> dict[str, Any]:
     files = {}
     for source in find_sources(dataset, memo):
         parts = {"media": source.media_digest, "caption": source.caption_digest}
-        parts |= {f"sound {one.path.name}": one.digest for one in source.sounds}
-        parts |= {f"mask {one.path.name}": one.digest for one in source.masks}
-        parts |= {f"reference {one.path.name}": one.digest for one in source.references}
-        parts |= {f"audio reference {one.path.name}": one.digest for one in source.audio_references}
+        for kind, beside in source.beside.items():
+            parts |= {f"{kind} {one.path.name}": one.digest for one in beside}
         files[source.relpath] = parts
     return {"folders": {option: str(folder) for option, folder in folders_of(dataset).items()}, "files": files}
 
 
 def _is_beside(path: Path, dataset: DatasetSpec) -> bool:
-    """True if a video in the footage's folder is a mask or a reference of another."""
-    folders = {MASK_ENDING: dataset.mask_dir, REFERENCE_ENDING: reference_folder(dataset)}
-    heard = dataset.audio.reference_dir
-    if heard is not None and heard != dataset.instance_data_dir and path.is_relative_to(heard):
-        return True
+    """True if a video in the footage's folder is a mask or a reference of another, or is heard beside another."""
+    root, ending = dataset.instance_data_dir, path.stem.lower().endswith
     return any(
-        folder is not None
-        and path.is_relative_to(folder)
-        and (folder != dataset.instance_data_dir or path.stem.lower().endswith(ending))
-        for ending, folder in folders.items()
+        path.is_relative_to(folder) and (folder != root or (BESIDE[kind].ending and ending(BESIDE[kind].ending)))
+        for kind, folder in folders_beside(dataset).items()
+        if kind != "sound"
     )
 
 

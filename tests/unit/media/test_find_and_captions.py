@@ -6,7 +6,7 @@ from datasets_spec import DatasetSpec, QuarantineReason
 from ltx_core.errors import DataError
 from ltx_core.media.captions import read_captions
 from ltx_core.media.errors import MediaError
-from ltx_core.media.find import find_audios, find_media
+from ltx_core.media.find import BESIDE, find_beside, find_media
 from tasks.runtime.shared import Shared
 from tasks.runtime.stage import StageRun
 from tasks.runtime.workspace import Workspace
@@ -166,7 +166,7 @@ def test_sounds_are_found_by_the_name_of_their_video(tmp_path: Path) -> None:
     for name in ("a.WAV", "deep/b.flac", "deep/b.mp3", "c.mp4", "c.txt", ".d.wav"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    found = {name: [path.name for path in paths] for name, paths in find_audios(tmp_path).items()}
+    found = {name: [path.name for path in paths] for name, paths in find_beside(tmp_path, BESIDE["sound"]).items()}
     assert found == {"a": ["a.WAV"], "deep/b": ["b.flac", "b.mp3"]}
     with pytest.raises(DataError, match=r"audio\.audio_dir"):
-        find_audios(tmp_path / "nowhere")
+        find_beside(tmp_path / "nowhere", BESIDE["sound"])

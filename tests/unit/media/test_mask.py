@@ -9,13 +9,14 @@ import pytest
 from PIL import Image
 
 from datasets_spec import Clip, QuarantineReason
-from ltx_core.media.clip import cells, check_mask, mask_weights, over_time
+from ltx_core.media.clip import cells, check_shape, mask_weights, over_time
 from ltx_core.media.errors import MediaError
-from ltx_core.media.find import find_masks
+from ltx_core.media.find import BESIDE, find_beside
 
 ClipOf = Callable[..., Clip]
 WriteVideo = Callable[..., Path]
 Pixels = npt.NDArray[np.uint8]
+AS_MASK = ("mask", QuarantineReason.BAD_MASK)
 
 
 def picture(path: Path, white: npt.NDArray[np.bool_]) -> Path:
@@ -67,13 +68,13 @@ def test_cells_and_times_are_means() -> None:
 
 def test_the_shape_of_the_video_is_wanted(tmp_path: Path, write_video: WriteVideo) -> None:
     path = picture(tmp_path / "a.png", np.ones((40, 60), dtype=bool))
-    check_mask(path, (1920, 1280))
+    check_shape(path, (1920, 1280), *AS_MASK)
     with pytest.raises(MediaError, match=r"60x40 and its video 1920x1080; the same shape is wanted"):
-        check_mask(path, (1920, 1080))
+        check_shape(path, (1920, 1080), *AS_MASK)
     (tmp_path / "broken.png").write_bytes(b"no picture")
     with pytest.raises(MediaError, match="is no image"):
-        check_mask(tmp_path / "broken.png", (64, 64))
-    check_mask(write_video("v.mp4", [np.zeros((48, 64, 3), dtype=np.uint8)] * 9), (640, 480))
+        check_shape(tmp_path / "broken.png", (64, 64), *AS_MASK)
+    check_shape(write_video("v.mp4", [np.zeros((48, 64, 3), dtype=np.uint8)] * 9), (640, 480), *AS_MASK)
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
@@ -86,7 +87,7 @@ def test_a_damaged_picture_is_a_bad_mask(clip: ClipOf, tmp_path: Path, suffix: s
     assert caught.value.reason is QuarantineReason.BAD_MASK
     if suffix == "png":  # all of it is read for its EXIF
         with pytest.raises(MediaError, match="damaged image") as early:
-            check_mask(path, (64, 64))
+            check_shape(path, (64, 64), *AS_MASK)
         assert early.value.reason is QuarantineReason.BAD_MASK
     path.unlink()
     with pytest.raises(MediaError, match="there is no image") as gone:
@@ -100,7 +101,10 @@ def test_masks_are_found_by_the_name_of_their_video(tmp_path: Path) -> None:
         (tmp_path / name).touch()
 
     def found(beside: bool) -> dict[str, list[str]]:
-        return {name: [path.name for path in paths] for name, paths in find_masks(tmp_path, beside=beside).items()}
+        return {
+            name: [path.name for path in paths]
+            for name, paths in find_beside(tmp_path, BESIDE["mask"], among=beside).items()
+        }
 
     assert found(beside=True) == {"a": ["a_mask.png"], "deep/b": ["b_mask.MP4"]}
     assert found(beside=False) == {"a": ["a.mp4", "a_mask.png"], "deep/b": ["b.mp4", "b_mask.MP4"], "c": ["c.png"]}

@@ -12,7 +12,7 @@ from ltx_core.io.digest import file_digest
 from ltx_core.io.regular import is_plain_name, one_line, open_regular, shown_name
 from ltx_core.media.captions import caption_file, read_captions
 from ltx_core.media.errors import MediaError
-from ltx_core.media.find import find_masks
+from ltx_core.media.find import BESIDE, find_beside
 from ltx_core.media.probe import probe_media
 
 Make = Callable[[Path], None]
@@ -76,7 +76,7 @@ def test_suffixes_in_any_case(tmp_path: Path, suffix: str) -> None:
     assert read_captions(tmp_path / "a.MP4", beside(tmp_path)) == ("A dog.",)
     assert caption_file(tmp_path / "b.mp4") == tmp_path / "b.txt"
     (tmp_path / f"a_MASK{suffix}").with_suffix(".PNG").touch()
-    assert list(find_masks(tmp_path, beside=True)) == ["a"]
+    assert list(find_beside(tmp_path, BESIDE["mask"], among=True)) == ["a"]
 
 
 def test_names_that_are_not_utf8(tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ import numpy.typing as npt
 import pytest
 
 from datasets_spec import Clip, QuarantineReason
-from ltx_core.media.clip import check_reference, clip_reference, image_key, keyed, video_key, whole_clip
+from ltx_core.media.clip import check_shape, clip_reference, image_key, keyed, video_key, whole_clip
 from ltx_core.media.errors import MediaError
-from ltx_core.media.find import find_references
+from ltx_core.media.find import BESIDE, find_beside
 from ltx_core.media.reference import derived_reference
 
 ClipOf = Callable[..., Clip]
@@ -100,14 +100,14 @@ def test_keys_say_what_a_reference_is_made_of(clip: ClipOf) -> None:
 
 def test_references_of_another_shape_are_refused(write_video: WriteVideo) -> None:
     path = write_video("r.mp4", list(halves(9)))
-    check_reference(path, (640, 640))
+    check_shape(path, (640, 640), "reference", QuarantineReason.BAD_REFERENCE)
     with pytest.raises(MediaError, match="same shape") as caught:
-        check_reference(path, (640, 480))
+        check_shape(path, (640, 480), "reference", QuarantineReason.BAD_REFERENCE)
     assert caught.value.reason is QuarantineReason.BAD_REFERENCE
 
 
 def test_names_are_found_as_those_of_masks(tmp_path: Path) -> None:
     for name in ("a.mp4", "a_reference.mp4", "b_Reference.PNG", "c.txt"):
         (tmp_path / name).touch()
-    assert sorted(find_references(tmp_path, beside=True)) == ["a", "b"]
-    assert [path.name for path in find_references(tmp_path, beside=False)["a"]] == ["a.mp4", "a_reference.mp4"]
+    assert sorted(find_beside(tmp_path, BESIDE["reference"], among=True)) == ["a", "b"]
+    assert [path.name for path in find_beside(tmp_path, BESIDE["reference"])["a"]] == ["a.mp4", "a_reference.mp4"]
