@@ -8,7 +8,7 @@ import av
 import pytest
 
 from tasks.runtime.stage import Stage
-from tasks.stages.parts import clip_encoder, file_reading
+from tasks.stages.parts import file_reading
 
 
 class MediaOpeners:
@@ -27,8 +27,8 @@ class MediaOpeners:
             return str(version(stage))
 
         self._patch.setattr(av, "open", self._noted(av.open))
-        for module in (file_reading, clip_encoder):  # worker processes open files for these
-            self._patch.setattr(module, "read_apart", self._noted(module.read_apart))
+        read_apart = self._noted(file_reading.read_apart)  # worker processes open files for it
+        self._patch.setattr(file_reading, "read_apart", read_apart)
         self._patch.setattr(Stage, "full_version", property(asked))
         return self
 
