@@ -23,7 +23,7 @@ class QuarantineReason(StrEnum):
     TOO_SMALL = "too_small"
     NO_CAPTION = "no_caption"
     BAD_CAPTION = "bad_caption"
-    NO_SOUND = "no_sound"
+    NO_AUDIO = "no_sound"
     BAD_MASK = "bad_mask"
     NO_REFERENCE = "no_reference"
     BAD_REFERENCE = "bad_reference"

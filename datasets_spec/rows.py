@@ -288,7 +288,7 @@ class Latent(Record):
 
     @property
     def has_sound(self) -> bool:
-        """True if sound is stored; without, the clip is trained as a picture alone."""
+        """True if audio is stored; without, the clip is trained as video alone."""
         return self.audio_tokens > 0
 
 

@@ -122,7 +122,7 @@ class AudioSpec(ConfigModel):
     )
 
     @model_validator(mode="after")
-    def _sound_is_taken(self) -> "AudioSpec":
+    def _audio_is_taken(self) -> "AudioSpec":
         for name in ("audio_dir", "reference_dir"):
             if (folder := getattr(self, name)) is not None and not self.auto_split:
                 raise ValueError(f"auto_split is off, and {name} {folder} would not be read; leave one of them out")
@@ -339,7 +339,7 @@ class DatasetSpec(ConfigModel):
         "is the last frame. For `train_lora.keyframe_probability`.",
     )
     video: VideoSpec = Field(default=VideoSpec(), description="Frames.")
-    audio: AudioSpec = Field(default=AudioSpec(), description="Sound.")
+    audio: AudioSpec = Field(default=AudioSpec(), description="Audio.")
 
     @property
     def downscale_factor(self) -> int:

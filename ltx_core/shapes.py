@@ -104,7 +104,7 @@ def audio_latent_frames(seconds: float) -> int:
 
 
 def audio_samples(seconds: float, rate: int = AUDIO_RATE) -> int:
-    """Samples that a sound of `seconds` is cut to: the nearest number with as many audio latent frames as `seconds`.
+    """Samples that audio of `seconds` is cut to: the nearest number with as many audio latent frames as `seconds`.
 
     281 frames at 47.952 a second are 146.5007 latent frames, and their nearest number of samples at 16 kHz is 146.5,
     which rounds to the other side; one sample more is 147 again, as training and sampling count by the seconds.

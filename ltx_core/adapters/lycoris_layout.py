@@ -126,7 +126,7 @@ def most_in_a_block(values: Mapping[str, int]) -> tuple[int, int]:
             place = (stream_of(name) == "audio", name.split(".")[1])
             blocks[place] = blocks.get(place, 0) + number
     video, audio = (
-        max((n for (heard, _), n in blocks.items() if heard is sound), default=0) for sound in (False, True)
+        max((n for (of_audio, _), n in blocks.items() if of_audio is wanted), default=0) for wanted in (False, True)
     )
     return video, audio
 

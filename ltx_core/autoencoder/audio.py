@@ -48,7 +48,7 @@ def mel_config(config: Mapping[str, Any]) -> MelConfig:
     )
 
 
-def log_mel(sound: torch.Tensor, config: MelConfig) -> torch.Tensor:
+def log_mel(waveform: torch.Tensor, config: MelConfig) -> torch.Tensor:
     """Audio [B, channels, N] in [-1, 1] to log-mel [B, channels, N // hop + 1, M], in float32.
 
     Magnitude (not power) of a centred Hann STFT padded by reflection, Slaney mel scale with Slaney normalisation,
@@ -57,22 +57,22 @@ def log_mel(sound: torch.Tensor, config: MelConfig) -> torch.Tensor:
     Raises:
         ShapeError: fewer samples than half a window, which cannot be padded by reflection.
     """
-    if sound.ndim != 3 or sound.shape[-1] <= config.fft_size // 2:
+    if waveform.ndim != 3 or waveform.shape[-1] <= config.fft_size // 2:
         raise ShapeError(
-            f"audio is {list(sound.shape)}; [B, channels, N] with more than {config.fft_size // 2} samples is wanted"
+            f"audio is {list(waveform.shape)}; [B, channels, N] with more than {config.fft_size // 2} samples is wanted"
         )
-    waves = sound.float().flatten(0, 1)
+    waves = waveform.float().flatten(0, 1)
     spectrum = torch.stft(
         waves,
         n_fft=config.fft_size,
         hop_length=config.hop,
-        window=torch.hann_window(config.fft_size, device=sound.device),
+        window=torch.hann_window(config.fft_size, device=waveform.device),
         center=True,
         pad_mode="reflect",
         return_complex=True,
     )
-    mel = _filters_on(sound.device, config) @ spectrum.abs()
-    return mel.clamp(min=FLOOR).log().transpose(1, 2).unflatten(0, sound.shape[:2])
+    mel = _filters_on(waveform.device, config) @ spectrum.abs()
+    return mel.clamp(min=FLOOR).log().transpose(1, 2).unflatten(0, waveform.shape[:2])
 
 
 @cache
@@ -102,8 +102,8 @@ def mel_filters(config: MelConfig) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(bank.T, dtype=np.float32))
 
 
-def encode_audio(audio_vae: AutoencoderKLLTX2Audio, sound: torch.Tensor, mel: MelConfig) -> torch.Tensor:
-    """Stereo sound [2, N] at the VAE's rate to normalised tokens [A, C], float32.
+def encode_audio(audio_vae: AutoencoderKLLTX2Audio, waveform: torch.Tensor, mel: MelConfig) -> torch.Tensor:
+    """Stereo audio [2, N] at the VAE's rate to normalised tokens [A, C], float32.
 
     The VAE gives one token more than Lightricks' inference counts for most lengths; the last ones are dropped, so that
     training sees the lengths that sampling asks for.
@@ -111,10 +111,10 @@ def encode_audio(audio_vae: AutoencoderKLLTX2Audio, sound: torch.Tensor, mel: Me
     Raises:
         ShapeError: the audio is not stereo, or shorter than half a window.
     """
-    if sound.ndim != 2 or sound.shape[0] != 2:
-        raise ShapeError(f"audio is {list(sound.shape)}; [2, N] is wanted. Duplicate a mono channel.")
-    spectrogram = log_mel(sound[None].to(audio_vae.device), mel)
-    wanted = audio_latent_frames(sound.shape[1] / mel.sample_rate)
+    if waveform.ndim != 2 or waveform.shape[0] != 2:
+        raise ShapeError(f"audio is {list(waveform.shape)}; [2, N] is wanted. Duplicate a mono channel.")
+    spectrogram = log_mel(waveform[None].to(audio_vae.device), mel)
+    wanted = audio_latent_frames(waveform.shape[1] / mel.sample_rate)
     return encode_mel(audio_vae, spectrogram)[0, :wanted]
 
 
@@ -122,8 +122,8 @@ def decode_audio(
     audio_vae: AutoencoderKLLTX2Audio, vocoder: LTX2Vocoder | LTX2VocoderWithBWE, tokens: torch.Tensor
 ) -> tuple[torch.Tensor, int]:
     """Normalised tokens [A, C] to audio [2, N], float32 in [-1, 1], and its samples a second."""
-    sound = vocode(vocoder, decode_mel(audio_vae, tokens[None]))[0]
-    return sound, int(vocoder.config.output_sampling_rate)
+    waveform = vocode(vocoder, decode_mel(audio_vae, tokens[None]))[0]
+    return waveform, int(vocoder.config.output_sampling_rate)
 
 
 @torch.no_grad()
@@ -145,5 +145,5 @@ def decode_mel(audio_vae: AutoencoderKLLTX2Audio, tokens: torch.Tensor) -> torch
 @torch.no_grad()
 def vocode(vocoder: LTX2Vocoder | LTX2VocoderWithBWE, spectrogram: torch.Tensor) -> torch.Tensor:
     """Log-mel [B, 2, T, M] to audio [B, 2, N], float32."""
-    sound: torch.Tensor = vocoder(spectrogram.to(vocoder.device, vocoder.dtype))
-    return sound.float()
+    waveform: torch.Tensor = vocoder(spectrogram.to(vocoder.device, vocoder.dtype))
+    return waveform.float()

@@ -17,7 +17,7 @@ class Decoded(NamedTuple):
     key: str
     frames: Tensor
     """uint8 [F, H, W, 3]."""
-    sound: Tensor | None
+    audio: Tensor | None
     """float32 [2, N]."""
     mask: Tensor | None = None
     """float32 [F', H', W'] in [0, 1]: how much each latent place counts in training."""
@@ -84,9 +84,9 @@ def encode_clips(clips: Iterable[Decoded], encoder: ClipEncoder) -> Iterator[tup
             images = encode_images(batch, size)
             made |= {(place, "keyframes"): images[place] for place in range(len(batch))}
         for place, clip in enumerate(batch):
-            for name, samples in (("audio", clip.sound), ("audio_reference", clip.audio_reference)):
-                if samples is not None:
-                    made[place, name] = encoder.audio(to_device(samples, encoder.device)).float()
+            for name, waveform in (("audio", clip.audio), ("audio_reference", clip.audio_reference)):
+                if waveform is not None:
+                    made[place, name] = encoder.audio(to_device(waveform, encoder.device)).float()
         return to_host(made)
 
     for batch, made in one_behind(_batches(clips, encoder.batch_size), launch):

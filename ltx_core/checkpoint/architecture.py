@@ -166,7 +166,7 @@ def vocoder_arguments(config: Config) -> dict[str, Any]:
     """Arguments of LTX2Vocoder (2.0) or, where there is a bandwidth extension, of LTX2VocoderWithBWE.
 
     The first stage of the latter ends in a clamp to [-1, 1] in Lightricks' inference; diffusers' own conversion leaves
-    it out, which is audible on loud sound.
+    it out, which is audible where it is loud.
     """
     section = wanted(config, "vocoder")
     mel = mel_section(config)

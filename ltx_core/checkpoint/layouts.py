@@ -210,7 +210,7 @@ CLASSES = {
 }
 STEM = "diffusion_pytorch_model"
 PROJECTIONS = ("text_proj_in.", "video_text_proj_in.", "audio_text_proj_in.")
-SOUND = {"fft_size": 1024, "lowest_hertz": 0, "highest_hertz": 8000}
+SPECTROGRAM = {"fft_size": 1024, "lowest_hertz": 0, "highest_hertz": 8000}
 """The way in which every released model turns audio into mel bins; a folder's configs do not say."""
 
 
@@ -303,11 +303,11 @@ def _described(configs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         config["audio_vae"] = {
             "preprocessing": {
                 "audio": {"sampling_rate": audio["sample_rate"]},
-                "stft": {"hop_length": audio["mel_hop_length"], "filter_length": SOUND["fft_size"]},
+                "stft": {"hop_length": audio["mel_hop_length"], "filter_length": SPECTROGRAM["fft_size"]},
                 "mel": {
                     "n_mel_channels": audio["mel_bins"],
-                    "mel_fmin": SOUND["lowest_hertz"],
-                    "mel_fmax": SOUND["highest_hertz"],
+                    "mel_fmin": SPECTROGRAM["lowest_hertz"],
+                    "mel_fmax": SPECTROGRAM["highest_hertz"],
                 },
             }
         }

@@ -91,7 +91,7 @@ def load_audio_vae(checkpoint: Model, *, device: str, dtype: torch.dtype) -> Aut
 
 
 def load_vocoder(checkpoint: Model, *, device: str, dtype: torch.dtype) -> LTX2Vocoder | LTX2VocoderWithBWE:
-    """The vocoder, from log-mel to sound; 2.3 and later with bandwidth extension.
+    """The vocoder, from log-mel to audio; 2.3 and later with bandwidth extension.
 
     Raises:
         CheckpointError: as for `load_transformer`.

@@ -53,7 +53,7 @@ class Model:
     model_version: str
     config: dict[str, Any]
     """Lightricks' config: transformer, vae, audio_vae, vocoder. Of a diffusers folder only what its modules' own
-    configs cannot say: how sound becomes the audio VAE's input, and the text features' norm."""
+    configs cannot say: how audio becomes the audio VAE's input, and the text features' norm."""
     stored: Mapping[str, Mapping[str, StoredTensor]]
     """Each component's tensors by the names of their layout, scales of quantised weights included."""
     text_encoder: Path | None = None

@@ -93,16 +93,16 @@ MANY_PIECES = 6
 ROUNDING_SECONDS = 0.002
 """A run whose first piece lies within this of all pieces' mean begins at its own time."""
 
-Sound = npt.NDArray[np.float32]
+Waveform = npt.NDArray[np.float32]
 Seconds = npt.NDArray[np.float64]
 
 
 class Piece(NamedTuple):
-    """Stereo sound [2, n] at `rate` with the time that its container gives it, in seconds."""
+    """Stereo audio [2, n] at `rate` with the time that its container gives it, in seconds."""
 
     time: float
     rate: int
-    sound: Sound
+    waveform: Waveform
 
 
 class AudioSpan(NamedTuple):
@@ -110,7 +110,7 @@ class AudioSpan(NamedTuple):
 
     start: float
     rate: int
-    sound: Sound
+    waveform: Waveform
 
 
 def unbroken(pieces: Iterable[Piece]) -> Iterator[AudioSpan]:
@@ -120,23 +120,23 @@ def unbroken(pieces: Iterable[Piece]) -> Iterator[AudioSpan]:
 
 
 def _runs(pieces: Sequence[Piece], rate: int) -> Iterator[AudioSpan]:
-    lengths = [piece.sound.shape[1] for piece in pieces]
+    lengths = [piece.waveform.shape[1] for piece in pieces]
     counted = np.cumsum([0, *lengths[:-1]]) / rate
     late = np.array([piece.time for piece in pieces]) - counted
     for begin, end in pairwise([0, *gaps(late, counted), len(pieces)]):
-        sound = np.concatenate([piece.sound for piece in pieces[begin:end]], axis=1)
-        yield _placed(sound, rate, late[begin:end], counted[begin:end])
+        waveform = np.concatenate([piece.waveform for piece in pieces[begin:end]], axis=1)
+        yield _placed(waveform, rate, late[begin:end], counted[begin:end])
 
 
-def _placed(sound: Sound, rate: int, late: Seconds, counted: Seconds) -> AudioSpan:
+def _placed(waveform: Waveform, rate: int, late: Seconds, counted: Seconds) -> AudioSpan:
     """A run where its times lie about the count: on their mean, or on a line if they slide."""
     seconds = float(counted[-1] - counted[0])
     if seconds > SLIDING_SECONDS:
         slope, start = np.polyfit(counted - counted[0], late, 1)
         if abs(slope) * seconds > max(LEAST_SLIDE_SECONDS, 2 * float(late.std())):
-            return AudioSpan(float(start + counted[0]), round(rate / (1 + slope)), sound)
+            return AudioSpan(float(start + counted[0]), round(rate / (1 + slope)), waveform)
     own, usual = float(late[0]), float(late.mean())
-    return AudioSpan((own if abs(own - usual) <= ROUNDING_SECONDS else usual) + float(counted[0]), rate, sound)
+    return AudioSpan((own if abs(own - usual) <= ROUNDING_SECONDS else usual) + float(counted[0]), rate, waveform)
 
 
 def gaps(late: Seconds, counted: Seconds) -> list[int]:
@@ -179,7 +179,7 @@ PREROLL_SECONDS = 1.0
 SEEK_FROM_SECONDS = 5.0
 UNSTATED_PADDING = {("avi", "mp3float"): 1105, ("avi", "mp3"): 1105, ("avi", "aac"): 1024}
 """Samples by which decoded audio is late in containers that do not say so: what every encoder of it puts before the
-sound, at least (of MP3, 576 by LAME and its like and 529 by any decoder)."""
+audio, at least (of MP3, 576 by LAME and its like and 529 by any decoder)."""
 
 
 class Span(NamedTuple):
@@ -189,8 +189,8 @@ class Span(NamedTuple):
     end: float
 
 
-def decode_sound(path: Path, start_seconds: float, seconds: float, *, rate: int = AUDIO_RATE) -> Sound | None:
-    """The sound of a span: float32 [2, audio_samples(seconds, rate)] in about [-1, 1]; None without an audio stream.
+def decode_audio(path: Path, start_seconds: float, seconds: float, *, rate: int = AUDIO_RATE) -> Waveform | None:
+    """The audio of a span: float32 [2, audio_samples(seconds, rate)] in about [-1, 1]; None without an audio stream.
 
     Zero of the clock is the first video frame; in a file of audio alone, the container's. Where the file has no audio
     (the stream starts later, ends earlier, has a gap) there is silence. Any layout is mixed to stereo as
@@ -203,13 +203,17 @@ def decode_sound(path: Path, start_seconds: float, seconds: float, *, rate: int 
     return None if found is None else found[0]
 
 
+decode_sound = decode_audio
+"""Its earlier name, for the modules that are not renamed yet."""
+
+
 def audio_and_gaps(
     path: Path, start_seconds: float, seconds: float, *, rate: int = AUDIO_RATE
-) -> tuple[Sound, list[Span]] | None:
-    """As `decode_sound`, and where in it the file has no audio, in order, counted from the span's start.
+) -> tuple[Waveform, list[Span]] | None:
+    """As `decode_audio`, and where in it the file has no audio, in order, counted from the span's start.
 
     Raises:
-        MediaError: as `decode_sound` says.
+        MediaError: as `decode_audio` says.
     """
     with open_media(path) as container:
         stream = preferred_audio(container)
@@ -226,7 +230,7 @@ def audio_and_gaps(
     return out, [Span(*map(float, pair)) for pair in edges.reshape(-1, 2)]
 
 
-def has_sound(path: Path) -> bool:
+def has_audio(path: Path) -> bool:
     """Return whether the file has an audio stream; nothing is decoded.
 
     Raises:
@@ -236,16 +240,16 @@ def has_sound(path: Path) -> bool:
         return bool(container.streams.audio)
 
 
-def to_channels(sound: Sound, channels: int) -> Sound:
+def to_channels(waveform: Waveform, channels: int) -> Waveform:
     """Stereo [2, N] as wanted: 2, itself; 1, the mean of both channels in both, for the audio VAE takes two.
 
     Raises:
         ValueError: `channels` is neither 1 nor 2.
     """
     if channels == 2:
-        return sound
+        return waveform
     if channels == 1:
-        return np.repeat(sound.mean(axis=0, keepdims=True, dtype=np.float32), 2, axis=0)
+        return np.repeat(waveform.mean(axis=0, keepdims=True, dtype=np.float32), 2, axis=0)
     raise ValueError(f"channels is {channels}; 1 (down-mixed, then duplicated) or 2 is wanted")
 
 
@@ -310,7 +314,7 @@ def _pieces(frames: Iterable[Any], begin: float, seconds: float, path: Path) -> 
         end = time + frame.samples / frame.sample_rate
 
 
-def _stereo(frame: Any, path: Path) -> Sound:
+def _stereo(frame: Any, path: Path) -> Waveform:
     """One decoded frame, of any sample format and layout, as stereo [2, n]."""
     names = [channel.name for channel in frame.layout.channels]
     samples = frame.to_ndarray()
@@ -329,20 +333,21 @@ def _stereo(frame: Any, path: Path) -> Sound:
     return matrix @ samples.astype(np.float32)
 
 
-def _resampled(run: AudioSpan, rate: int) -> Sound:
+def _resampled(run: AudioSpan, rate: int) -> Waveform:
     """The run at `rate`; its first sample stays where it was in time."""
     if run.rate == rate:
-        return run.sound
+        return run.waveform
     resampler = av.AudioResampler(format="fltp", layout="stereo", rate=rate)
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(run.sound), format="fltp", layout="stereo")
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(run.waveform), format="fltp", layout="stereo")
     frame.sample_rate = run.rate
     return np.concatenate([f.to_ndarray() for f in (*resampler.resample(frame), *resampler.resample(None))], axis=1)
 
 
-def _place(out: Sound, sound: Sound, position: int) -> slice:
-    """Write `sound` into `out` from sample `position`, which may lie outside on either side; gives what was written."""
-    first, last = max(position, 0), min(position + sound.shape[1], out.shape[1])
+def _place(out: Waveform, waveform: Waveform, position: int) -> slice:
+    """Write `waveform` into `out` from sample `position`, which may lie outside on either side; gives what was
+    written."""
+    first, last = max(position, 0), min(position + waveform.shape[1], out.shape[1])
     if first >= last:
         return slice(0, 0)
-    out[:, first:last] = sound[:, first - position : last - position]
+    out[:, first:last] = waveform[:, first - position : last - position]
     return slice(first, last)

@@ -11,7 +11,7 @@ from datasets_spec.quarantine import QuarantineReason
 from datasets_spec.rows import AudioKind, Clip
 from ltx_core.errors import DataError, ShapeError
 from ltx_core.io.digest import text_digest
-from ltx_core.media.audio import Span, audio_and_gaps, decode_sound, to_channels
+from ltx_core.media.audio import Span, audio_and_gaps, decode_audio, to_channels
 from ltx_core.media.buckets import Size, cover_size, middle
 from ltx_core.media.errors import MediaError
 from ltx_core.media.find import is_video
@@ -140,10 +140,10 @@ def clip_audio(clip: Clip) -> npt.NDArray[np.float32] | None:
     """
     if clip.audio_channels == 0:
         return None
-    sound = decode_sound(audio_file(clip), clip.start_seconds, clip_seconds(clip))
-    if sound is None:
+    waveform = decode_audio(audio_file(clip), clip.start_seconds, clip_seconds(clip))
+    if waveform is None:
         return None
-    mixed = to_channels(sound, clip.audio_channels)
+    mixed = to_channels(waveform, clip.audio_channels)
     return np.ascontiguousarray(mixed[::-1]) if clip.is_mirrored else mixed
 
 
@@ -156,10 +156,10 @@ def clip_audio_reference(clip: Clip) -> npt.NDArray[np.float32] | None:
     if clip.audio_reference_path is None or not clip.has_sound:
         return None
     path = Path(clip.audio_reference_path)
-    samples = decode_sound(path, clip.start_seconds, clip_seconds(clip))
-    if samples is None:
+    waveform = decode_audio(path, clip.start_seconds, clip_seconds(clip))
+    if waveform is None:
         raise MediaError(QuarantineReason.BAD_REFERENCE, f"{path} holds no audio; put an audio file there")
-    mixed = to_channels(samples, clip.audio_channels)
+    mixed = to_channels(waveform, clip.audio_channels)
     return np.ascontiguousarray(mixed[::-1]) if clip.is_mirrored else mixed
 
 
@@ -195,15 +195,15 @@ def heard(path: Path, start_seconds: float, seconds: float, channels: int) -> He
         return Heard("broken", SILENCE_DB)  # the frames are still good; the clip's row says what its audio is
     if found is None:
         return Heard("none", SILENCE_DB)
-    sound, gaps = to_channels(found[0], channels), found[1]
+    waveform, gaps = to_channels(found[0], channels), found[1]
     absent = absent_latent_frames(gaps, seconds)
     if len(absent) == audio_latent_frames(seconds):
         return Heard("none", SILENCE_DB)  # all of the span lies before, after or between what there is
-    return Heard(audio_kind(sound), loudness_db(sound), absent)
+    return Heard(audio_kind(waveform), loudness_db(waveform), absent)
 
 
 def absent_latent_frames(gaps: Sequence[Span], seconds: float) -> tuple[int, ...]:
-    """Audio latent frames of a sound of `seconds` that overlap a gap of at least `MISSING_SECONDS`.
+    """Audio latent frames of audio of `seconds` that overlap a gap of at least `MISSING_SECONDS`.
 
     The first stands for a hundredth of a second and each later one for the four that follow, as positions count them.
     """
@@ -214,10 +214,10 @@ def absent_latent_frames(gaps: Sequence[Span], seconds: float) -> tuple[int, ...
     return tuple(n for n, (start, end) in enumerate(spans) if any(g.start < end and start < g.end for g in long))
 
 
-def with_audio(clip: Clip, sound: Heard, *, path: str, key: str, channels: int) -> Clip:
+def with_audio(clip: Clip, audio: Heard, *, path: str, key: str, channels: int) -> Clip:
     """The clip with the audio of the same seconds of another file, `key` of whose bytes; as `heard` there."""
     changes = {"sound_path": path, "sound_key": key, "audio_channels": channels}
-    made = clip.model_copy(update=changes | sound.of_clip())
+    made = clip.model_copy(update=changes | audio.of_clip())
     return made.model_copy(update={"clip_key": keyed(made)})
 
 
@@ -298,7 +298,7 @@ class WholeClip(NamedTuple):
     pixels of a reference or None, and samples of an audio reference or None."""
 
     frames: npt.NDArray[np.uint8]
-    sound: Floats | None
+    audio: Floats | None
     weights: Floats | None
     reference: npt.NDArray[np.uint8] | None = None
     audio_reference: Floats | None = None
@@ -335,7 +335,7 @@ def clip_reference(clip: Clip, frames: npt.NDArray[np.uint8] | None = None) -> n
 
 
 def beside_images(clip: Clip) -> tuple[Floats | None, Floats | None, Floats | None]:
-    """The sound, the mask's weights and the audio reference of a `WholeClip`.
+    """The audio, the mask's weights and the audio reference of a `WholeClip`.
 
     Raises:
         MediaError: one of their files cannot be read or decoded.

@@ -37,11 +37,11 @@ def motion(frames: Pixels) -> float:
     return float(np.mean([np.abs(frame_luma(after) - frame_luma(before)).mean() for before, after in pairwise(frames)]))
 
 
-def loudness_db(sound: npt.NDArray[np.float32] | None) -> float:
+def loudness_db(waveform: npt.NDArray[np.float32] | None) -> float:
     """RMS level of audio [2, N] in dB of full scale; `SILENCE_DB` for none, and never below."""
-    if sound is None or sound.size == 0:
+    if waveform is None or waveform.size == 0:
         return SILENCE_DB
-    power = float(np.mean(np.square(sound, dtype=np.float64)))
+    power = float(np.mean(np.square(waveform, dtype=np.float64)))
     return max(10 * math.log10(power), SILENCE_DB) if power > 0 else SILENCE_DB
 
 
@@ -78,7 +78,7 @@ def is_same(before: Pixels, after: Pixels) -> bool:
 
 SILENT_RMS_DB = -60.0
 SILENT_PEAK = 0.01
-"""-40 dBFS: a click in a quiet span is a sound."""
+"""-40 dBFS: a click in a quiet span is audio."""
 WINDOW, HOP = 512, 256
 """32 ms windows every 16 ms: two periods of the lowest voice."""
 PITCH_LAGS = (AUDIO_RATE // 400, AUDIO_RATE // 70)
@@ -94,18 +94,18 @@ MIN_PITCH_SPREAD = 0.03
 Floats = npt.NDArray[np.float32]
 
 
-def audio_kind(sound: Floats | None) -> AudioKind:
+def audio_kind(waveform: Floats | None) -> AudioKind:
     """The kind of 16 kHz stereo audio [2, N]: `none` for None, else `silent`, `voiced` or `other`.
 
     `silent`: RMS under -60 dBFS and no peak over -40 dBFS. `voiced`: among the windows that are not quiet, at least a
     quarter are periodic at the pitch of a voice; the pitch moves; and at least a fifth of all windows have under half
     the mean energy, as speech has with its pauses and most music has not (Scheirer and Slaney, ICASSP 1997).
     """
-    if sound is None:
+    if waveform is None:
         return "none"
-    if loudness_db(sound) < SILENT_RMS_DB and (sound.size == 0 or float(np.abs(sound).max()) < SILENT_PEAK):
+    if loudness_db(waveform) < SILENT_RMS_DB and (waveform.size == 0 or float(np.abs(waveform).max()) < SILENT_PEAK):
         return "silent"
-    return "voiced" if _is_voiced(sound.mean(axis=0)) else "other"
+    return "voiced" if _is_voiced(waveform.mean(axis=0)) else "other"
 
 
 def _is_voiced(mono: Floats) -> bool:

@@ -31,27 +31,29 @@ def write_mp4(
     path: Path,
     frames: npt.NDArray[np.uint8],
     frame_rate: float,
-    sound: npt.NDArray[np.float32] | None,
-    sound_rate: int,
+    waveform: npt.NDArray[np.float32] | None,
+    audio_rate: int,
     *,
     threads: int = 1,
 ) -> None:
-    """Write uint8 [F, H, W, 3] RGB and float32 [2, N] sound, or None, as H.264 yuv420p and AAC, both from time 0.
+    """Write uint8 [F, H, W, 3] RGB and float32 [2, N] audio, or None, as H.264 yuv420p and AAC, both from time 0.
 
-    Sound past the last frame's end is cut. `sound_rate` is a rate AAC has: 16000, 24000, 48000 among them. Appears
+    Audio past the last frame's end is cut. `audio_rate` is a rate AAC has: 16000, 24000, 48000 among them. Appears
     whole or not at all. x264 gives other bytes with another number of `threads`, and the same ones with the same.
 
     Raises:
         ShapeError: frames or audio are not of these shapes, or an edge is odd, which yuv420p cannot hold.
         StorageError: the disk is full or cannot be written.
     """
-    _check_shapes(frames, sound)
+    _check_shapes(frames, waveform)
     rate = Fraction(frame_rate).limit_denominator(1001)
     with atomic_path(path) as partial, av.open(str(partial), "w", options=MUXER_OPTIONS) as container:
         video = _video_stream(container, frames, rate, threads)
-        audio = None if sound is None else _audio_stream(container, sound_rate)
+        audio = None if waveform is None else _audio_stream(container, audio_rate)
         pieces = (
-            iter(()) if sound is None else _sound_frames(sound[:, : round(len(frames) / rate * sound_rate)], sound_rate)
+            iter(())
+            if waveform is None
+            else _audio_frames(waveform[:, : round(len(frames) / rate * audio_rate)], audio_rate)
         )
         converter = VideoReformatter()
         for n, pixels in enumerate(frames):
@@ -63,14 +65,14 @@ def write_mp4(
                 container.mux(packet)
 
 
-def _check_shapes(frames: npt.NDArray[np.uint8], sound: npt.NDArray[np.float32] | None) -> None:
+def _check_shapes(frames: npt.NDArray[np.uint8], waveform: npt.NDArray[np.float32] | None) -> None:
     is_rgb = frames.ndim == 4 and frames.shape[-1] == 3 and frames.dtype == np.uint8
     if not is_rgb or 0 in frames.shape or frames.shape[1] % 2 or frames.shape[2] % 2:
         raise ShapeError(
             f"frames are {frames.dtype} {list(frames.shape)}; uint8 [F, H, W, 3] with even H and W is wanted"
         )
-    if sound is not None and (sound.ndim != 2 or sound.shape[0] != 2):
-        raise ShapeError(f"audio is {list(sound.shape)}; [2, N] is wanted. Duplicate a single channel.")
+    if waveform is not None and (waveform.ndim != 2 or waveform.shape[0] != 2):
+        raise ShapeError(f"audio is {list(waveform.shape)}; [2, N] is wanted. Duplicate a single channel.")
 
 
 def _video_stream(container: Any, frames: npt.NDArray[np.uint8], rate: Fraction, threads: int) -> Any:
@@ -85,8 +87,8 @@ def _video_stream(container: Any, frames: npt.NDArray[np.uint8], rate: Fraction,
     return stream
 
 
-def _audio_stream(container: Any, sound_rate: int) -> Any:
-    stream = container.add_stream("aac", rate=sound_rate, layout="stereo")
+def _audio_stream(container: Any, audio_rate: int) -> Any:
+    stream = container.add_stream("aac", rate=audio_rate, layout="stereo")
     stream.bit_rate = AAC_BIT_RATE
     stream.codec_context.flags |= Flags.bitexact
     return stream
@@ -104,11 +106,11 @@ def _video_frame(pixels: npt.NDArray[np.uint8], n: int, rate: Fraction, converte
     return frame
 
 
-def _sound_frames(sound: npt.NDArray[np.float32], sound_rate: int) -> Iterator[Any]:
-    for start in range(0, sound.shape[1], AAC_FRAME):
-        samples = np.ascontiguousarray(sound[:, start : start + AAC_FRAME], dtype=np.float32)
+def _audio_frames(waveform: npt.NDArray[np.float32], audio_rate: int) -> Iterator[Any]:
+    for start in range(0, waveform.shape[1], AAC_FRAME):
+        samples = np.ascontiguousarray(waveform[:, start : start + AAC_FRAME], dtype=np.float32)
         frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="stereo")
-        frame.sample_rate, frame.pts, frame.time_base = sound_rate, start, Fraction(1, sound_rate)
+        frame.sample_rate, frame.pts, frame.time_base = audio_rate, start, Fraction(1, audio_rate)
         yield frame
 
 

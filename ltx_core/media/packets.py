@@ -122,7 +122,7 @@ def read_packets(container: Any) -> Packets:
 
 
 BACK_SECONDS = 0.25
-"""Decoding times never run backwards in one recording; rounding and guessed times of unstamped sound do by less."""
+"""Decoding times never run backwards in one recording; rounding and guessed times of unstamped audio do by less."""
 AHEAD_SECONDS = 10.0
 """As ffmpeg's own `dts_delta_threshold`: lost packets and slow slides leave shorter gaps."""
 ROUNDING_SECONDS = 0.002

@@ -130,12 +130,12 @@ def probe_audio(path: Path) -> MediaInfo:
     """Read every packet of `path` and say what its audio is; whether it has a video does not matter.
 
     Raises:
-        MediaError: EMPTY_FILE, UNREADABLE, NOT_MEDIA, NO_SOUND, TRUNCATED or DECODE_ERROR.
+        MediaError: EMPTY_FILE, UNREADABLE, NOT_MEDIA, NO_AUDIO, TRUNCATED or DECODE_ERROR.
     """
     with open_media(path) as container, decode_errors(path, "audio"):
         stream = audio_stream(container, path)
         if stream is None:
-            raise MediaError(QuarantineReason.NO_SOUND, f"{path} holds no audio; put audio there, or remove it")
+            raise MediaError(QuarantineReason.NO_AUDIO, f"{path} holds no audio; put audio there, or remove it")
         packets = packets_of(path)
         track = packets.tracks[stream.index]
         if not len(track):
@@ -148,7 +148,7 @@ def probe_audio(path: Path) -> MediaInfo:
         if stated - (seconds + begin - float(first)) > max(UNSAID_SECONDS, 0.01 * stated):
             raise truncated(path, f"its headers speak of {stated:.2f} s, its data ends at {_end(track):.2f} s")
         if seconds <= 0:
-            raise MediaError(QuarantineReason.NO_SOUND, f"{path} has no audio beside its video; remove it")
+            raise MediaError(QuarantineReason.NO_AUDIO, f"{path} has no audio beside its video; remove it")
         decoder = stream.codec_context
         return MediaInfo(
             container=container.format.name,

@@ -61,10 +61,10 @@ def decode(
     *,
     memory: VaeMemory = WHOLE,
 ) -> tuple[Tensor, Tensor, int]:
-    """Frames uint8 [F, H, W, 3], sound float32 [2, N], and the audio's samples per second, all on the CPU.
+    """Frames uint8 [F, H, W, 3], audio float32 [2, N], and the audio's samples per second, all on the CPU.
 
-    The sound is exactly as long as the video: N = round(frames / frame_rate * rate). A latents give
-    4 A - 3 mel frames of 10 ms, so the vocoder's sound is 10 to 50 ms short, and is followed by silence.
+    The audio is exactly as long as the video: N = round(frames / frame_rate * rate). A latents give
+    4 A - 3 mel frames of 10 ms, so the vocoder's audio is 10 to 50 ms short, and is followed by silence.
 
     Raises:
         ShapeError: the latents are not those of this request.
@@ -82,8 +82,8 @@ def _decoded_audio(
     latents: SampledLatents,
     request: RenderRequest,
 ) -> tuple[Tensor, int]:
-    sound, rate = decode_audio(audio_vae, vocoder, latents.audio)
-    return fit_audio(sound.float().cpu(), round(request.seconds * rate)), rate
+    waveform, rate = decode_audio(audio_vae, vocoder, latents.audio)
+    return fit_audio(waveform.float().cpu(), round(request.seconds * rate)), rate
 
 
 class Decoders:
@@ -124,7 +124,7 @@ class Decoders:
             return decode(self._vae, self._audio_vae, self._vocoder, latents, request, memory=self._plans[shape])
 
     def decode_audio(self, latents: SampledLatents, request: RenderRequest) -> tuple[Tensor, int]:
-        """The sound alone, and its samples per second, as the function `decode` gives them."""
+        """The audio alone, and its samples per second, as the function `decode` gives them."""
         with torch.no_grad():
             return _decoded_audio(self._audio_vae, self._vocoder, latents, request)
 
@@ -135,7 +135,7 @@ class Decoders:
         self._plans.clear()
 
 
-def fit_audio(sound: Tensor, num_samples: int) -> Tensor:
+def fit_audio(waveform: Tensor, num_samples: int) -> Tensor:
     """[2, N] cut or followed by silence to [2, `num_samples`]."""
-    missing = max(num_samples - sound.shape[-1], 0)
-    return torch.nn.functional.pad(sound, (0, missing))[..., :num_samples].contiguous()
+    missing = max(num_samples - waveform.shape[-1], 0)
+    return torch.nn.functional.pad(waveform, (0, missing))[..., :num_samples].contiguous()

@@ -59,7 +59,7 @@ class TrainBatch:
     """As drawn: dropped ones are empty."""
     video: NoisyStream
     audio: NoisyStream | None
-    """None if only video is trained, and of clips without sound."""
+    """None if only video is trained, and of clips without audio."""
     shape: LatentShape
     """Of the video latents."""
     extras: Mapping[str, Tensor] = field(default_factory=dict)
@@ -110,9 +110,9 @@ def collate(
 ) -> TrainBatch:
     """Load, draw and noise the clips of one batch.
 
-    Clips without sound make a batch without an audio stream: the forward then isolates the picture, as Lightricks'
-    inference without sound does, and nothing stands in for what is not there. Likewise, audio alone makes a batch whose
-    video has no token. `audio_channels` is the width of an audio token, or None to leave sound out; without
+    Clips without audio make a batch without an audio stream: the forward then isolates the video, as Lightricks'
+    inference without audio does, and nothing stands in for what is not there. Likewise, audio alone makes a batch whose
+    video has no token. `audio_channels` is the width of an audio token, or None to leave audio out; without
     `with_video` the video is. `extras_for` gives what training methods bring.
 
     Raises:
@@ -305,7 +305,7 @@ def _common_shape(clips: Sequence[ClipInfo], loaded: Sequence[dict[str, Tensor]]
 
 
 def _have_audio(clips: Sequence[ClipInfo], loaded: Sequence[dict[str, Tensor]]) -> bool:
-    """True if these clips have sound: all of them, or none."""
+    """True if these clips have audio: all of them, or none."""
     for clip, tensors in zip(clips, loaded, strict=True):
         if clip.has_audio_loss and "audio" not in tensors:
             raise DataError(f"clip {clip.clip_id} is to be trained on audio and has none stored; encode it again")

@@ -39,7 +39,7 @@ ABSENT: dict[str, tuple[Literal["video", "audio"], tuple[str, ...], tuple[str, .
 
 
 def as_heard(settings: TrainSettings, clips: Iterable[Heard]) -> AsHeard:
-    """The same settings, or with `modalities: video` if no clip of the train split has sound, or with
+    """The same settings, or with `modalities: video` if no clip of the train split has audio, or with
     `modalities: audio` if none has video.
 
     Raises:

@@ -45,7 +45,7 @@ class Objective:
         return int(self.transformer.config.audio_in_channels)
 
     def hears(self, occurrences: Sequence[SampleOccurrence]) -> bool:
-        """True if the batch of these occurrences runs a stream of sound."""
+        """True if the batch of these occurrences runs an audio stream."""
         return self.settings.modalities != "video" and any(occurrence.sample.has_sound for occurrence in occurrences)
 
     def sees(self, occurrences: Sequence[SampleOccurrence]) -> bool:

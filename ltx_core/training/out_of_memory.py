@@ -77,7 +77,7 @@ def _hungriest(settings: TrainSettings) -> TrainSettings:
 
 
 def largest_batch(objective: Objective, plan: EpochPlan) -> tuple[SampleOccurrence, ...]:
-    """The batch of an epoch with the most tokens, those of sound included where it runs."""
+    """The batch of an epoch with the most tokens, those of audio included where it runs."""
     fullest: dict[tuple[str, bool], tuple[SampleOccurrence, ...]] = {}
     for batch in plan.epoch(0):
         kind = (batch[0].sample.bucket, objective.hears(batch))
@@ -89,5 +89,5 @@ def largest_batch(objective: Objective, plan: EpochPlan) -> tuple[SampleOccurren
 def _num_tokens(objective: Objective, batch: Sequence[SampleOccurrence]) -> int:
     """Of one clip of the batch."""
     stored = objective.source.load(batch[0].sample.clip_id)
-    sound = len(stored["audio"]) if objective.hears(batch) else 0
-    return (int(stored["video"].shape[1:].numel()) if objective.sees(batch) else 0) + sound
+    audio = len(stored["audio"]) if objective.hears(batch) else 0
+    return (int(stored["video"].shape[1:].numel()) if objective.sees(batch) else 0) + audio

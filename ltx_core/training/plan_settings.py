@@ -208,13 +208,13 @@ def bucket_of(name: str, frame_rate: float, occurrences: int, reference_tokens: 
 
 
 def batch_shape(settings: TrainSettings, bucket: Bucket) -> BatchShape:
-    """The largest batch of a bucket. Without sound, one token stands in for it, and without video likewise."""
-    sound = settings.modalities != "video"
+    """The largest batch of a bucket. Without audio, one token stands in for it, and without video likewise."""
+    hears = settings.modalities != "video"
     seen = settings.modalities != "audio" and bucket.shape.height > 0
     return BatchShape(
         size=min(settings.batch_size, bucket.occurrences),
         video_tokens=bucket.shape.floored().latent().tokens + bucket.reference_tokens if seen else 1,
-        audio_tokens=audio_latent_frames(bucket.shape.frames / bucket.frame_rate) if sound else 1,
+        audio_tokens=audio_latent_frames(bucket.shape.frames / bucket.frame_rate) if hears else 1,
         text_tokens=TEXT_TOKENS,
         by_token=bool(settings.conditions_by_token or bucket.reference_tokens),
     )

@@ -30,12 +30,12 @@ class ClipInfo:
     frame_rate: float
     """Frames per second after resampling."""
     has_audio_loss: bool
-    """True if its sound is trained on; silence and absence are not."""
+    """True if its audio is trained on; silence and absence are not."""
     caption: str
     has_sound: bool = True
-    """True if sound is stored with it, silence too; without, it is trained as a picture alone."""
+    """True if audio is stored with it, silence too; without, it is trained as video alone."""
     absent_sound: tuple[int, ...] = ()
-    """Audio latent frames at which its sound is missing; they carry no loss."""
+    """Audio latent frames at which its audio is missing; they carry no loss."""
 
     variants: tuple[str, ...] = ()
     """Further captions; each occurrence draws one of all."""
@@ -74,7 +74,7 @@ class SampleSource(Protocol):
         """Every clip, both splits."""
 
     def load(self, clip_id: str) -> dict[str, Tensor]:
-        """`video` [C, F, H, W] and, for a clip with sound, `audio` [A, D]: normalised latents; of a clip with a
+        """`video` [C, F, H, W] and, for a clip with audio, `audio` [A, D]: normalised latents; of a clip with a
         reference, `reference` [C, F', H', W'], with an audio reference, `audio_reference` [R, D], and with keyframes,
         `keyframes` [C, K, H, W]. With CREPA, of clips that are trained on, `features` [F, H, W, D'] of the frames that
         latent frames stand for."""
@@ -96,7 +96,7 @@ class StoreSource:
         self.samples = [_info(row) for row in self._latents.values()]
 
     def load(self, clip_id: str) -> dict[str, Tensor]:
-        """`video` [C, F, H, W] and, for a clip with sound, `audio` [A, D]; with frames' features, `features`
+        """`video` [C, F, H, W] and, for a clip with audio, `audio` [A, D]; with frames' features, `features`
         [F, H, W, D']. An item may hold more audio than its row says: one that was encoded as silence, and is absence.
 
         Raises:

@@ -39,7 +39,7 @@ def config_digest(settings: TrainSettings, clips: Sequence[ClipInfo], provenance
 
 
 def _named(clip: ClipInfo, settings: TrainSettings) -> dict[str, Any]:
-    """All that decides what a clip teaches. That it has sound, and all of it, is not said, so that such runs keep their
+    """All that decides what a clip teaches. That it has audio, and all of it, is not said, so that such runs keep their
     names; where only video is trained it says nothing."""
     known = asdict(clip) | (USUAL if settings.modalities == "video" else {})
     return {name: value for name, value in known.items() if name not in USUAL or value != USUAL[name]}

@@ -95,12 +95,12 @@ class Captioner:
 
     def _request(self, view: ClipView, as_video: bool) -> str:
         seen = [{"type": "video"}] if as_video else [{"type": "image"}] * len(view.frames)
-        sound = [] if view.audio is None else [{"type": "audio"}]
+        audio = [] if view.audio is None else [{"type": "audio"}]
         text = {"type": "text", "text": self.manner.prompt or default_prompt(view)}
         template = str(self.processor.chat_template)
         quiet = {THINKING: False} if THINKING in template else {}
         written: str = self.processor.apply_chat_template(
-            [{"role": "user", "content": [*seen, *sound, text]}], add_generation_prompt=True, tokenize=False, **quiet
+            [{"role": "user", "content": [*seen, *audio, text]}], add_generation_prompt=True, tokenize=False, **quiet
         )
         return written
 

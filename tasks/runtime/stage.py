@@ -47,7 +47,7 @@ class Subject:
 
 
 DECODING = Subject("decoding", 3)
-"""Files of footage, sounds, masks and pictures to frames, samples and times: ltx_core/media."""
+"""Files of video, audio, masks and images to frames, samples and times: ltx_core/media."""
 AUTOENCODERS = Subject("autoencoders", 1)
 """Frames and audio to latents and back: ltx_core/autoencoder."""
 TRANSFORMER = Subject("transformer", 2)

@@ -131,7 +131,7 @@ def _row(name: str, file: Path, repository: str, commit: str | None) -> Publishe
 def shown_renders(rows: Iterable[Render], most: int) -> list[Render]:
     """The LoRA's renders that were made from text alone, those without other adapters first.
 
-    Others begin with pictures or sounds of the footage, which are not ours to show.
+    Others begin with frames or audio of the footage, which are not ours to show.
     """
     own = [row for row in rows if row.variant == "candidate" and row.mode in ("t2v", "t2a")]
     return sorted(own, key=lambda row: (row.adapters, row.prompt, row.seed))[:most]

@@ -226,7 +226,7 @@ def _refused(row: Media, error: MediaError) -> Quarantined:
 
 
 def _settings(spec: DatasetSpec, fields: set[str]) -> dict[str, Any]:
-    """Options of a dataset as keys have them: without where sounds lie, and without a least size that is none."""
+    """Options of a dataset as keys have them: without where audio files lie, and without a least size that is none."""
     extra = {"minimum_image_size"} if spec.minimum_image_size else set()
     extra |= {"dataset_type"} if spec.dataset_type != "video" else set()
     fields = {name for name in fields if name not in USES or getattr(spec, name) != USES[name]}
@@ -354,11 +354,11 @@ def _picked(clip: Clip) -> list[int]:
 
 
 def _label(clip: Clip, usual_rate: float) -> str:
-    sound = (
+    heard_as = (
         f"{clip.audio} {clip.loudness_db:.0f} dB" if clip.audio not in ("none", "broken") else f"audio: {clip.audio}"
     )
     changed = resampled(usual_rate, clip.frame_rate, clip_seconds(clip)) if clip.phase_seconds == 0 else ""
     more = f"  (and {len(clip.variants)} variants)" if clip.variants else ""
     rate = "one frame" if clip.num_frames == 1 else f"{clip.frame_rate:g} fps" + (f" ({changed})" if changed else "")
     caption = clip.caption or NO_CAPTION_YET
-    return f"{clip.clip_id}  {clip.bucket}  {rate}  {sound}  motion {clip.motion:.3f}  |  {caption}{more}"
+    return f"{clip.clip_id}  {clip.bucket}  {rate}  {heard_as}  motion {clip.motion:.3f}  |  {caption}{more}"

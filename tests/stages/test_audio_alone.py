@@ -89,7 +89,7 @@ def test_files_of_audio_train_the_layers_of_the_audio(own: Bench, sounds: Path) 
         "empty.mp3": QuarantineReason.EMPTY_FILE,
     }
     assert {(row.source, row.reason) for row in set_aside(results["split"])} == {
-        ("quiet.wav", QuarantineReason.NO_SOUND)
+        ("quiet.wav", QuarantineReason.NO_AUDIO)
     }
     clips = list(results["split"].manifest)
     assert {clip.media_id.partition("/")[2] for clip in clips} == {*FORMATS, "ball.mp4"}

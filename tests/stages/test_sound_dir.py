@@ -134,7 +134,7 @@ def test_a_video_without_its_sound_is_set_aside_or_trained_without(own: Bench, s
     bench = with_sounds(own, sounds).set(limits__max_quarantined_fraction=0.5)
     results = bench.run()
     (aside,) = set_aside(results["probe"])
-    assert (aside.source, aside.reason) == (f"{SCENES[3]}.mp4", QuarantineReason.NO_SOUND)
+    assert (aside.source, aside.reason) == (f"{SCENES[3]}.mp4", QuarantineReason.NO_AUDIO)
     assert f"such as {SCENES[3]}.wav" in aside.detail
     without = with_sounds(own, sounds, missing_audio="without").run()
     (row,) = [row for row in without["encode_latents"].manifest if SCENES[3] in row.clip_id]

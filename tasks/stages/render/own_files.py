@@ -14,19 +14,19 @@ from tasks.stages.render.config import RenderValidationConfig
 
 
 def check_files(config: RenderValidationConfig, shared: Shared) -> None:
-    """See that every picture opens and every sound is one; nothing is decoded.
+    """See that every picture opens and every audio file is one; nothing is decoded.
 
     Raises:
         DataError: one is not; names it.
     """
-    from ltx_core.media.audio import has_sound
+    from ltx_core.media.audio import has_audio
     from ltx_core.media.image import picture_size
 
     images = [entry.image for entry in shared.prompts.images]
     for path in [*images, *([config.inpaint_mask] if config.inpaint_mask else [])]:
         picture_size(path)
     for entry in shared.prompts.audio:
-        if not has_sound(entry.audio):
+        if not has_audio(entry.audio):
             raise DataError(f"{entry.audio} has no audio; give an audio file or a video with audio to prompts.audio")
     seconds = floor_frames(config.num_frames) / config.frame_rate
     for one in shared.prompts.references:
@@ -40,13 +40,13 @@ def check_files(config: RenderValidationConfig, shared: Shared) -> None:
 
 
 def _check_part(part: FileConditionConfig, seconds: float, frame_rate: float) -> None:
-    from ltx_core.media.audio import has_sound
+    from ltx_core.media.audio import has_audio
     from ltx_core.media.image import picture_size
 
     if part.kind in ("first_frame", "keyframe"):
         picture_size(part.file)
     elif part.kind.startswith("audio"):
-        if not has_sound(part.file):
+        if not has_audio(part.file):
             raise DataError(f"{part.file} has no audio; give a file with audio to prompts.composed")
     else:
         more = {"prefix": -TIME_STRIDE + 1, "suffix": 1}.get(part.kind)

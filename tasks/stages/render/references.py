@@ -20,7 +20,7 @@ from tasks.stages.render.jobs import RenderJob
 
 FOLDER = "controls"
 """In the stage's folder."""
-SOUND_RATE = 48_000
+AUDIO_RATE = 48_000
 """Of a file that has none."""
 
 
@@ -77,7 +77,7 @@ def write_controls(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConf
             numbers = reference_numbers(job.request.num_frames, control.scale.time)
             shown = np.searchsorted(numbers, np.arange(job.request.num_frames), side="right") - 1  # until the next one
             frames = _frames(control, job.request, run)[shown]
-            write_mp4(path, frames, job.request.frame_rate, None, SOUND_RATE, threads=RENDER_THREADS)
+            write_mp4(path, frames, job.request.frame_rate, None, AUDIO_RATE, threads=RENDER_THREADS)
         found[job.key] = run.workspace.relative(path)
     return found
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from datasets_spec import Checkpoint, Render
 from ltx_core.io.digest import DigestMemo, file_digest, text_digest
-from ltx_core.media.audio import decode_sound
+from ltx_core.media.audio import decode_audio
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.measure import SILENCE_DB, loudness_db, motion, sharpness
 from ltx_core.media.probe import probe_media
@@ -41,7 +41,7 @@ def measured_row(job: RenderJob, reference: Path, file: str, sha256: str) -> Ren
     request, info = job.request, probe_media(job.video)
     rate, numbers = job.request.frame_rate, range(job.request.num_frames)
     frames = np.stack(list(_frames(job.video, rate, numbers)))
-    sound = decode_sound(job.video, 0.0, request.seconds, rate=info.audio_rate)
+    waveform = decode_audio(job.video, 0.0, request.seconds, rate=info.audio_rate)
     difference = 0.0 if reference == job.video else _difference(frames, _frames(reference, rate, numbers))
     parts = job.conditioning.single if job.conditioning else ()
     return Render(
@@ -62,7 +62,7 @@ def measured_row(job: RenderJob, reference: Path, file: str, sha256: str) -> Ren
         audio_rate=info.audio_rate,
         sharpness=sharpness(frames),
         motion=motion(frames),
-        loudness_db=loudness_db(sound),
+        loudness_db=loudness_db(waveform),
         difference_from_base=difference,
         sha256=sha256,
         file=file,

@@ -53,9 +53,9 @@ def test_latents_are_those_of_each_clip_alone(size: int, each_vae: Any) -> None:
         alone = encode_video(each_vae, clip_.frames)
         assert tensors["video"].dtype == torch.bfloat16
         torch.testing.assert_close(tensors["video"].float(), alone, atol=2e-2, rtol=1e-2)
-        assert ("audio" in tensors) == (clip_.sound is not None)
-        if clip_.sound is not None:
-            assert tensors["audio"].equal(clip_.sound[:, :5].T)
+        assert ("audio" in tensors) == (clip_.audio is not None)
+        if clip_.audio is not None:
+            assert tensors["audio"].equal(clip_.audio[:, :5].T)
 
 
 def test_latents_are_the_same_bits_in_any_company(each_vae: Any) -> None:

@@ -47,4 +47,4 @@ def test_a_file_without_audio_is_none(tmp_path: Path) -> None:
         container.mux(stream.encode(None))
     with pytest.raises(MediaError) as error:
         probe_audio(tmp_path / "mute.mp4")
-    assert error.value.reason is QuarantineReason.NO_SOUND
+    assert error.value.reason is QuarantineReason.NO_AUDIO

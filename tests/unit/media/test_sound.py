@@ -6,7 +6,7 @@ import numpy.typing as npt
 import pytest
 
 from datasets_spec import QuarantineReason
-from ltx_core.media.audio import decode_sound, has_sound, stereo_matrix, to_channels
+from ltx_core.media.audio import decode_audio, has_audio, stereo_matrix, to_channels
 from ltx_core.media.errors import MediaError
 from ltx_core.media.frames import decode_frames
 
@@ -41,18 +41,18 @@ def test_flash_and_beep_coincide(write_video: WriteVideo, plain: Plain, name: st
     path = write_video(name, pictures, sound=sound, sound_start=late)
     frames = list(decode_frames(path, [n / 25 for n in range(50)]))
     flash = next(n for n, frame in enumerate(frames) if frame.mean() > 128) / 25
-    heard = decode_sound(path, 0.0, 2.0)
+    heard = decode_audio(path, 0.0, 2.0)
     assert heard is not None
     assert flash == 1.0
     assert abs(onset(heard) - flash) < 1 / 50
-    part = decode_sound(path, 0.9, 0.5)
+    part = decode_audio(path, 0.9, 0.5)
     assert part is not None
     assert abs(onset(part) - 0.1) < 1 / 50
 
 
 def test_sound_before_the_first_frame_is_cut(write_video: WriteVideo, plain: Plain) -> None:
     path = write_video("early.mkv", [plain(20)] * 25, stamps=[0.5 + n / 25 for n in range(25)], sound=beep(1.5, 0.9))
-    heard = decode_sound(path, 0.0, 1.0)
+    heard = decode_audio(path, 0.0, 1.0)
     assert heard is not None
     assert abs(onset(heard) - 0.4) < 1 / 50
 
@@ -60,7 +60,7 @@ def test_sound_before_the_first_frame_is_cut(write_video: WriteVideo, plain: Pla
 @pytest.mark.parametrize("codec", ["aac", "pcm_s16le"])
 def test_seeking_keeps_the_clock(write_video: WriteVideo, plain: Plain, codec: str) -> None:
     path = write_video("long.mov", [plain(20)] * 200, rate=10, sound=beep(20, 14.25), sound_codec=codec)
-    heard = decode_sound(path, 14.0, 1.0)
+    heard = decode_audio(path, 14.0, 1.0)
     assert heard is not None
     assert abs(onset(heard) - 0.25) < 0.002
 
@@ -69,7 +69,7 @@ def test_spans_join_up(write_video: WriteVideo, plain: Plain) -> None:
     time = np.arange(96_000) / 48_000
     sound = np.tile((0.4 * np.sin(2 * np.pi * 300 * time)).astype(np.float32), (2, 1))
     path = write_video("a.mov", [plain(20)] * 50, sound=sound, sound_codec="pcm_s16le")
-    whole, first, second = (decode_sound(path, *span) for span in ((0.0, 1.6), (0.0, 0.8), (0.8, 0.8)))
+    whole, first, second = (decode_audio(path, *span) for span in ((0.0, 1.6), (0.0, 0.8), (0.8, 0.8)))
     assert whole is not None
     assert first is not None
     assert second is not None
@@ -80,17 +80,17 @@ def test_spans_join_up(write_video: WriteVideo, plain: Plain) -> None:
 def test_length_is_exact_and_missing_sound_is_silence(write_video: WriteVideo, plain: Plain) -> None:
     path = write_video("a.mp4", [plain(20)] * 50, sound=beep(0.5, 0.1))
     for seconds in (121 / 24, 0.3333, 9 / 25):
-        heard = decode_sound(path, 0.0, seconds)
+        heard = decode_audio(path, 0.0, seconds)
         assert heard is not None
         assert heard.shape == (2, round(seconds * 16_000))
         assert heard.dtype == np.float32
-    tail = decode_sound(path, 1.0, 0.5)
+    tail = decode_audio(path, 1.0, 0.5)
     assert tail is not None
     assert not tail.any()
 
 
 def test_no_stream_is_none(write_video: WriteVideo, plain: Plain) -> None:
-    assert decode_sound(write_video("mute.mp4", [plain(20)] * 5), 0.0, 0.2) is None
+    assert decode_audio(write_video("mute.mp4", [plain(20)] * 5), 0.0, 0.2) is None
 
 
 @pytest.mark.parametrize(("rate", "pitch"), [(48_000, 440), (44_100, 1000), (22_050, 700)])
@@ -98,10 +98,10 @@ def test_resampling_keeps_pitch_and_level(write_video: WriteVideo, plain: Plain,
     time = np.arange(rate) / rate
     sound = np.tile((0.5 * np.sin(2 * np.pi * pitch * time)).astype(np.float32), (2, 1))
     path = write_video("a.mov", [plain(20)] * 25, sound=sound, sound_rate=rate, sound_codec="pcm_s16le")
-    heard = decode_sound(path, 0.2, 0.5)
+    heard = decode_audio(path, 0.2, 0.5)
     assert heard is not None
     assert tone_level(heard, pitch) == pytest.approx([0.5, 0.5], abs=0.02)
-    end = decode_sound(path, 0.9, 0.1)
+    end = decode_audio(path, 0.9, 0.1)
     assert end is not None
     assert np.abs(end[:, -8:]).max() > 0.1
 
@@ -112,7 +112,7 @@ def test_surround_is_mixed_by_the_standard_weights(write_video: WriteVideo, plai
     pitches = {"FL": 400, "FR": 600, "FC": 800, "LFE": 60, "BL": 1000, "BR": 1200}
     sound = np.stack([0.5 * np.sin(2 * np.pi * p * time) for p in pitches.values()]).astype(np.float32)
     path = write_video("a.mov", [plain(20)] * 25, sound=sound, sound_codec="pcm_s16le", layout="5.1")
-    heard = decode_sound(path, 0.2, 0.5)
+    heard = decode_audio(path, 0.2, 0.5)
     assert heard is not None
     side, half = 0.5 / 2.41421, 0.5 * 0.70711 / 2.41421
     wanted = {"FL": (side, 0), "FR": (0, side), "FC": (half, half), "LFE": (0, 0), "BL": (half, 0), "BR": (0, half)}
@@ -124,7 +124,7 @@ def test_mono_is_in_both_channels_at_its_level(write_video: WriteVideo, plain: P
     time = np.arange(48_000) / 48_000
     sound = (0.5 * np.sin(2 * np.pi * 500 * time)).astype(np.float32)[None]
     path = write_video("a.mp4", [plain(20)] * 25, sound=sound, layout="mono")
-    heard = decode_sound(path, 0.2, 0.5)
+    heard = decode_audio(path, 0.2, 0.5)
     assert heard is not None
     assert np.array_equal(heard[0], heard[1])
     assert tone_level(heard, 500) == pytest.approx([0.5, 0.5], abs=0.03)
@@ -156,19 +156,19 @@ def test_files_of_sound_alone(tmp_path: Path, name: str, codec: str) -> None:
         for piece in [*resampler.resample(frame), *resampler.resample(None)]:
             container.mux(stream.encode(piece))
         container.mux(stream.encode(None))
-    assert has_sound(path)
+    assert has_audio(path)
     for start in (0.0, 0.25):
-        sound = decode_sound(path, start, 1.0)
+        sound = decode_audio(path, start, 1.0)
         assert sound is not None
         assert sound.shape == (2, 16_000)
         assert onset(sound) == pytest.approx(0.5 - start, abs=0.03 if codec == "mp3" else 0.01)
 
 
 def test_whether_there_is_sound(write_video: WriteVideo, plain: Plain, tmp_path: Path) -> None:
-    assert has_sound(write_video("a.mp4", [plain(20)] * 9, sound=beep(1, 0.5)))
-    assert not has_sound(write_video("b.mp4", [plain(20)] * 9))
+    assert has_audio(write_video("a.mp4", [plain(20)] * 9, sound=beep(1, 0.5)))
+    assert not has_audio(write_video("b.mp4", [plain(20)] * 9))
     with pytest.raises(MediaError, match="cannot be read"):
-        has_sound(tmp_path / "absent.wav")
+        has_audio(tmp_path / "absent.wav")
 
 
 def test_channels() -> None:
@@ -182,7 +182,7 @@ def test_channels() -> None:
 def test_broken_sound_is_recognised(write_video: WriteVideo, plain: Plain) -> None:
     path = break_sound(write_video("a.mp4", [plain(20)] * 50, sound=beep(2, 0.5)))
     with pytest.raises(MediaError, match="audio") as caught:
-        decode_sound(path, 0.0, 1.0)
+        decode_audio(path, 0.0, 1.0)
     assert caught.value.reason is QuarantineReason.DECODE_ERROR
     assert len(list(decode_frames(path, [0.0, 1.0]))) == 2
 
