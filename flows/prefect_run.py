@@ -49,8 +49,8 @@ from tasks.runtime.messages import Everyone, Listener
 from tasks.runtime.stage import Stage, StageRun
 from tasks.tracking.mlflow import TrackedRun
 
-PICTURE_EDGE = 1000
-"""Longest edge in pixels of a picture kept inside Prefect's database."""
+IMAGE_EDGE = 1000
+"""Longest edge in pixels of an image kept inside Prefect's database."""
 
 
 def publish(summary: FinishedRun, run: TrackedRun, config: RunConfig) -> None:
@@ -79,11 +79,11 @@ def publish(summary: FinishedRun, run: TrackedRun, config: RunConfig) -> None:
         link=run_address(config, run), link_text="MLflow run", key="mlflow-run", description="Curves and settings."
     )
     for result in summary.results:
-        for picture in find_whole(result.run.out, "*.png"):
+        for path in find_whole(result.run.out, "*.png"):
             create_image_artifact(
-                image_url=_data_uri(picture),
-                key=f"picture-{picture.stem}".lower().replace("_", "-").replace(".", "-"),
-                description=f"{result.summary.stage}: {picture.name}",
+                image_url=_data_uri(path),
+                key=f"picture-{path.stem}".lower().replace("_", "-").replace(".", "-"),
+                description=f"{result.summary.stage}: {path.name}",
             )
 
 
@@ -92,11 +92,11 @@ def _plain(headers: Sequence[str], rows: Sequence[Sequence[Cell]]) -> list[dict[
     return [dict(zip(headers, row, strict=True)) for row in plain]
 
 
-def _data_uri(picture: Path) -> str:
-    """The picture itself, scaled down: it is seen whether or not MLflow's server runs."""
+def _data_uri(path: Path) -> str:
+    """The image itself, scaled down: it is seen whether or not MLflow's server runs."""
     out = io.BytesIO()
-    with Image.open(picture) as image:
-        image.thumbnail((PICTURE_EDGE, PICTURE_EDGE))
+    with Image.open(path) as image:
+        image.thumbnail((IMAGE_EDGE, IMAGE_EDGE))
         image.convert("RGB").save(out, "JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
 

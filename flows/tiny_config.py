@@ -146,12 +146,12 @@ def _values(folder: Path, made: "Miniature") -> dict[str, Any]:
 
 
 def _conditioned_prompts(folder: Path, made: "Miniature") -> dict[str, Any]:
-    """Renders from a picture and from a sound, if the miniature has them."""
+    """Renders from an image and from audio, if the miniature has them."""
     prompts: dict[str, Any] = {}
-    if made.picture is not None:
+    if made.image is not None:
         prompt = "A face looks ahead and talks, in front of a plain wall."
-        prompts["images"] = [{"image": os.path.relpath(made.picture, folder), "prompt": prompt}]
-    if made.sound is not None:
+        prompts["images"] = [{"image": os.path.relpath(made.image, folder), "prompt": prompt}]
+    if made.audio is not None:
         prompt = "Birds sing in a tree while its leaves move."
-        prompts["audio"] = [{"audio": os.path.relpath(made.sound, folder), "prompt": prompt}]
+        prompts["audio"] = [{"audio": os.path.relpath(made.audio, folder), "prompt": prompt}]
     return prompts

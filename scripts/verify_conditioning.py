@@ -13,7 +13,7 @@ from ltx_core.checkpoint.load import load_video_vae
 from ltx_core.media.audio import decode_sound
 from ltx_core.media.clip import audio_file, clip_frames
 from ltx_core.media.frames import decode_frames
-from ltx_core.media.image import read_picture
+from ltx_core.media.image import read_image
 from ltx_core.sampling.decoding import load_latents
 from tasks.runtime.weights import open_model
 from tasks.stages.render.config import image_crf
@@ -89,4 +89,4 @@ def _kept_frame(config: RunConfig, row: Render, clips: Mapping[str, Clip]) -> np
     if row.clip_id:
         return clip_frames(clips[row.clip_id])[0]
     crf = image_crf(config.render_validation, config.shared())
-    return read_picture(Path(str(row.given_file)), (row.width, row.height), crf=crf)
+    return read_image(Path(str(row.given_file)), (row.width, row.height), crf=crf)

@@ -16,7 +16,7 @@ from ltx_core.media.buckets import Size, cover_size, middle
 from ltx_core.media.errors import MediaError
 from ltx_core.media.find import is_video
 from ltx_core.media.frames import decode_frames
-from ltx_core.media.image import picture_size
+from ltx_core.media.image import image_size
 from ltx_core.media.measure import SILENCE_DB, audio_kind, loudness_db
 from ltx_core.media.probe import probe_media
 from ltx_core.media.reference import derived_reference, read_reference, still_image
@@ -104,13 +104,13 @@ def frame_times(clip: Clip) -> list[float]:
 
 def clip_frames(clip: Clip) -> npt.NDArray[np.uint8]:
     """The clip's pixels: uint8 [F, H, W, 3] RGB, at its own rate, scaled to cover its size, the middle kept; of audio
-    alone, a picture of it.
+    alone, its spectrogram.
 
     Raises:
         MediaError: the file cannot be read or decoded any more.
     """
     if not clip.has_video:
-        return np.repeat(_pictured(clip)[None], clip.num_frames, axis=0)
+        return np.repeat(_spectrogram_frame(clip)[None], clip.num_frames, axis=0)
     bucket = (clip.width, clip.height)
     frames = np.empty((clip.num_frames, clip.height, clip.width, 3), dtype=np.uint8)
     covering = decode_frames(
@@ -126,7 +126,7 @@ def clip_frames(clip: Clip) -> npt.NDArray[np.uint8]:
     return frames
 
 
-def _pictured(clip: Clip) -> npt.NDArray[np.uint8]:
+def _spectrogram_frame(clip: Clip) -> npt.NDArray[np.uint8]:
     audio = clip_audio(clip)
     return spectrogram(np.zeros((2, 1), dtype=np.float32) if audio is None else audio, *PICTURED)
 
@@ -238,7 +238,7 @@ def check_shape(path: Path, size: Size, what: str, reason: QuarantineReason) -> 
         width, height = info.width, info.height
     else:
         try:
-            width, height = picture_size(path)
+            width, height = image_size(path)
         except DataError as error:
             raise MediaError(reason, str(error)) from error
     if abs(width * size[1] - height * size[0]) > SHAPE_TOLERANCE * width * size[1]:

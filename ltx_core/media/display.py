@@ -204,13 +204,13 @@ GROUNDS: dict[Ground, int] = {"black": 0, "white": 255}
 """Levels of all channels."""
 
 
-def laid_on(picture: Pixels, opaque: Pixels, ground: Ground = "black") -> Pixels:
+def laid_on(pixels: Pixels, opaque: Pixels, ground: Ground = "black") -> Pixels:
     """A frame [H, W, 3] or [H, W] whose colours are not multiplied by its opacity [H, W] yet, laid on a ground."""
     if bool((opaque == OPAQUE).all()):
-        return picture
-    share = opaque if picture.ndim == 2 else opaque[..., None]
-    below = np.uint16(GROUNDS[ground]) * (OPAQUE - share.astype(np.uint16))
-    return np.asarray((picture.astype(np.uint16) * share + below + OPAQUE // 2) // OPAQUE, dtype=np.uint8)
+        return pixels
+    alpha = opaque if pixels.ndim == 2 else opaque[..., None]
+    below = np.uint16(GROUNDS[ground]) * (OPAQUE - alpha.astype(np.uint16))
+    return np.asarray((pixels.astype(np.uint16) * alpha + below + OPAQUE // 2) // OPAQUE, dtype=np.uint8)
 
 
 UNSPECIFIED_COLORS = (0, 2, 3)
@@ -236,15 +236,15 @@ class Display:
             return 270 if self.flip_y else 90
         return 180 if self.flip_x and self.flip_y else 0
 
-    def turn(self, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    def turn(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """A frame [H, W, ...] as stored, turned for display."""
         if self.transposed:
-            picture = picture.swapaxes(0, 1)
+            pixels = pixels.swapaxes(0, 1)
         if self.flip_x:
-            picture = picture[:, ::-1]
+            pixels = pixels[:, ::-1]
         if self.flip_y:
-            picture = picture[::-1]
-        return np.ascontiguousarray(picture)
+            pixels = pixels[::-1]
+        return np.ascontiguousarray(pixels)
 
 
 class TimedFrame(NamedTuple):
@@ -272,7 +272,7 @@ def display_of(frame: Any, sample_aspect_ratio: Any) -> Display:
     return Display(width, height, flip_x=a < 0, flip_y=d < 0)
 
 
-def picture(
+def as_displayed(
     frame: Any,
     display: Display,
     size: tuple[int, int],

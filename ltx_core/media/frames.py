@@ -16,7 +16,7 @@ from av.video.reformatter import VideoReformatter
 
 from datasets_spec.rows import Ground, Scan
 from ltx_core.media.container import open_media, truncated, video_stream
-from ltx_core.media.display import TimedFrame, picture
+from ltx_core.media.display import TimedFrame, as_displayed
 from ltx_core.media.timeline import timed_frames
 
 Resize = Callable[[int, int], tuple[int, int]]
@@ -51,10 +51,10 @@ def decode_frames(
     if not times:
         return
     scaler = VideoReformatter()
-    for timed, count in _on_screen(whole_pictures(path, max(times[0], 0.0), scan, ground), times, path):
+    for timed, count in _on_screen(whole_frames(path, max(times[0], 0.0), scan, ground), times, path):
         displayed = (timed.display.width, timed.display.height)
         size = displayed if resize is None else resize(*displayed)
-        shown = picture(timed.frame, timed.display, size, scaler=scaler, luma=luma, ground=ground)
+        shown = as_displayed(timed.frame, timed.display, size, scaler=scaler, luma=luma, ground=ground)
         for _ in range(count):
             yield shown
 
@@ -123,7 +123,7 @@ class Filter:
                 return made
 
 
-def whole_pictures(path: Path, start_seconds: float, scan: Scan, ground: Ground = "black") -> Iterator[TimedFrame]:
+def whole_frames(path: Path, start_seconds: float, scan: Scan, ground: Ground = "black") -> Iterator[TimedFrame]:
     """`timed_frames` of a file that is scanned so; frames of a progressive file are untouched.
 
     Interlaced: each frame's first field, the lines between made from its neighbours (`bwdif`), so that the number of

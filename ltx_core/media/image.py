@@ -37,7 +37,7 @@ SMALLEST = 2
 """Pixels of an edge, which 4:2:0 needs."""
 
 
-def recompressed(picture: npt.NDArray[np.uint8], crf: int) -> npt.NDArray[np.uint8]:
+def recompressed(pixels: npt.NDArray[np.uint8], crf: int) -> npt.NDArray[np.uint8]:
     """The image after H.264 at a constant rate factor, equal for equal images on one build of x264.
 
     Args:
@@ -47,11 +47,11 @@ def recompressed(picture: npt.NDArray[np.uint8], crf: int) -> npt.NDArray[np.uin
     Raises:
         DataError: x264 cannot take an image of that size.
     """
-    height, width = (edge // 2 * 2 for edge in picture.shape[:2])
+    height, width = (edge // 2 * 2 for edge in pixels.shape[:2])
     if crf == 0 or min(height, width) < SMALLEST:
-        return picture
+        return pixels
     try:
-        return _decoded(_encoded(np.ascontiguousarray(picture[:height, :width]), crf))
+        return _decoded(_encoded(np.ascontiguousarray(pixels[:height, :width]), crf))
     except av.FFmpegError as error:
         raise DataError(
             f"an image of {width}x{height} cannot be compressed by H.264 ({error}); make it smaller, or set "
@@ -59,14 +59,14 @@ def recompressed(picture: npt.NDArray[np.uint8], crf: int) -> npt.NDArray[np.uin
         ) from error
 
 
-def _encoded(picture: npt.NDArray[np.uint8], crf: int) -> list[Any]:
+def _encoded(pixels: npt.NDArray[np.uint8], crf: int) -> list[Any]:
     encoder: Any = av.CodecContext.create("libx264", "w")
-    encoder.height, encoder.width = picture.shape[:2]
+    encoder.height, encoder.width = pixels.shape[:2]
     encoder.pix_fmt, encoder.framerate, encoder.time_base = "yuv420p", Fraction(1), Fraction(1)
     encoder.options = {"crf": str(crf), "preset": PRESET}
     encoder.thread_count = 1  # other numbers of threads give other bytes
     encoder.flags |= Flags.bitexact
-    frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p", threads=1)
+    frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(format="yuv420p", threads=1)
     frame.pts = 0
     return [*encoder.encode(frame), *encoder.encode(None)]
 
@@ -98,7 +98,7 @@ DAMAGE = (
 LATTICE = np.stack(np.meshgrid(*[np.arange(0, 256, 51, dtype=np.uint8)] * 3, indexing="ij"), axis=-1).reshape(6, 36, 3)
 
 
-def read_picture(path: Path, size: Size, *, crf: int = 0) -> npt.NDArray[np.uint8]:
+def read_image(path: Path, size: Size, *, crf: int = 0) -> npt.NDArray[np.uint8]:
     """The image, its EXIF orientation followed and transparency on black: uint8 [H, W, 3] RGB of `size` (W, H).
 
     Colours are sRGB's: an ICC profile of others is followed, and 16 bits become 8. With a `crf` it is compressed at its
@@ -114,7 +114,11 @@ def read_picture(path: Path, size: Size, *, crf: int = 0) -> npt.NDArray[np.uint
     return np.ascontiguousarray(middle(np.asarray(scaled.to_ndarray(), dtype=np.uint8), size))
 
 
-def picture_size(path: Path) -> Size:
+read_picture = read_image
+"""Its earlier name, for the modules that are not renamed yet."""
+
+
+def image_size(path: Path) -> Size:
     """Width and height as displayed, in pixels; only the file's start is read where the format has its EXIF there.
 
     Raises:

@@ -172,18 +172,18 @@ class _Segments:
         if seconds is None:
             numbers.append(numbers[-1] if numbers else max(len(self.newest) - 1, 0))
         else:
-            is_key_picture = track.kind == "video" and bool(track.keys[n])
-            numbers.append(self._number_of(seconds, index, is_key_picture))
+            is_key_frame = track.kind == "video" and bool(track.keys[n])
+            numbers.append(self._number_of(seconds, index, is_key_frame))
             self.newest[numbers[-1]] = max(seconds, self.newest[numbers[-1]])
             self._last[index], self._due[index] = seconds, seconds + float(track.durations[n] * track.time_base)
         self._began.setdefault(index, position)
         self._seen[index] = position
 
-    def _number_of(self, seconds: float, index: int, is_key_picture: bool) -> int:
+    def _number_of(self, seconds: float, index: int, is_key_frame: bool) -> int:
         if not self.newest:
             self._open(seconds)
         own = self.numbers[index][-1] if self.numbers[index] else len(self.newest) - 1
-        if index not in self._due or (own == len(self.newest) - 1 and self._goes_on(seconds, index, is_key_picture)):
+        if index not in self._due or (own == len(self.newest) - 1 and self._goes_on(seconds, index, is_key_frame)):
             return own
         if own < len(self.newest) - 1 and self._is_tail(seconds, index):
             return own
@@ -195,8 +195,8 @@ class _Segments:
         self._move_beginners(index)
         return len(self.newest) - 1
 
-    def _goes_on(self, seconds: float, index: int, is_key_picture: bool) -> bool:
-        if is_key_picture and seconds < self._last[index] - ROUNDING_SECONDS:
+    def _goes_on(self, seconds: float, index: int, is_key_frame: bool) -> bool:
+        if is_key_frame and seconds < self._last[index] - ROUNDING_SECONDS:
             return False
         return -BACK_SECONDS <= seconds - self._due[index] <= AHEAD_SECONDS
 

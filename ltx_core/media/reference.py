@@ -14,7 +14,7 @@ from ltx_core.media.buckets import Size, cover_size, middle
 from ltx_core.media.errors import MediaError
 from ltx_core.media.find import is_video
 from ltx_core.media.frames import Filter, decode_frames
-from ltx_core.media.image import read_picture
+from ltx_core.media.image import read_image
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -65,6 +65,6 @@ def still_image(path: Path, size: Size, reason: QuarantineReason) -> Pixels:
         MediaError: of this reason, the image is damaged or gone.
     """
     try:
-        return read_picture(path, size)
+        return read_image(path, size)
     except DataError as error:
         raise MediaError(reason, str(error)) from error

@@ -1,4 +1,4 @@
-"""A picture of audio, for people to look at where a video would have frames."""
+"""An image of audio, for people to look at where a video would have frames."""
 
 import numpy as np
 import numpy.typing as npt

@@ -30,7 +30,7 @@ def timed_frames(path: Path, start_seconds: float = 0.0, ground: Ground = "black
     Where the file's clock jumps, as it does in joined recordings, it is continued: see `clock`.
 
     An image file is read from its first frame on, wherever the wanted one is, and is laid on `ground`; of a video, that
-    is left to `picture`.
+    is left to `as_displayed`.
 
     Raises:
         MediaError: the file cannot be opened or decoded; see `open_media`, `video_stream`, `image_frames`.

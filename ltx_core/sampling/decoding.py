@@ -112,8 +112,8 @@ class Decoders:
         """
         if request.mode == "t2a":
             audio, rate = self.decode_audio(latents, request)
-            picture = torch.from_numpy(spectrogram(audio.numpy(), request.width, request.height))
-            return picture.expand(request.num_frames, -1, -1, -1), audio, rate
+            shown = torch.from_numpy(spectrogram(audio.numpy(), request.width, request.height))
+            return shown.expand(request.num_frames, -1, -1, -1), audio, rate
         shape = PixelShape(request.num_frames, request.height, request.width)
         if shape not in self._plans:
             work = VaeWork.of(self._vae, shape, decodes=True, asked=self._asked)

@@ -76,8 +76,8 @@ def video_frames(footage: Footage, stream: Any) -> Iterator[Timed]:
     steps = footage.frame_steps
     for begin, end in itertools.pairwise(steps):
         time = float(begin / footage.frame_rate)
-        picture = draw(footage.scene, time, footage.seconds, (footage.width, footage.height))
-        stored = np.ascontiguousarray(np.rot90(picture, footage.rotation // 90))  # anticlockwise
+        drawn = draw(footage.scene, time, footage.seconds, (footage.width, footage.height))
+        stored = np.ascontiguousarray(np.rot90(drawn, footage.rotation // 90))  # anticlockwise
         frame = av.VideoFrame.from_ndarray(stored, format="rgb24")
         frame.pts, frame.duration, frame.time_base = begin, end - begin, 1 / footage.frame_rate
         yield time, stream, frame
@@ -94,8 +94,8 @@ def audio_chunks(footage: Footage, audio: Audio, stream: Any) -> Iterator[Timed]
         yield begin / audio.rate, stream, frame
 
 
-IMAGE, PICTURE_SIZE = "talking_face", (200, 150)
-SOUND, AUDIO_SECONDS, SOUND_RATE = "birds", 2.0, 48_000
+IMAGE, IMAGE_SIZE = "talking_face", (200, 150)
+AUDIO, AUDIO_SECONDS, AUDIO_RATE = "birds", 2.0, 48_000
 
 
 def write_image(path: Path) -> Path:
@@ -105,7 +105,7 @@ def write_image(path: Path) -> Path:
         StorageError: the disk is full or read-only.
     """
     with atomic_path(path) as partial:
-        Image.fromarray(draw(IMAGE, 0.3, 1.0, PICTURE_SIZE)).save(partial, format="PNG")
+        Image.fromarray(draw(IMAGE, 0.3, 1.0, IMAGE_SIZE)).save(partial, format="PNG")
     return path
 
 
@@ -115,11 +115,11 @@ def write_audio(path: Path) -> Path:
     Raises:
         StorageError: the disk is full or read-only.
     """
-    samples = np.round(play(SOUND, AUDIO_SECONDS, SOUND_RATE) * 32767).astype("<i2")
+    samples = np.round(play(AUDIO, AUDIO_SECONDS, AUDIO_RATE) * 32767).astype("<i2")
     with atomic_path(path) as partial, wave.open(str(partial), "wb") as file:
         file.setnchannels(2)
         file.setsampwidth(2)
-        file.setframerate(SOUND_RATE)
+        file.setframerate(AUDIO_RATE)
         file.writeframes(samples.T.tobytes())
     return path
 

@@ -84,7 +84,7 @@ def smooth(decoder: Any) -> None:
     """Let values that are unfolded into neighbouring pixels be much alike, as a trained decoder's are.
 
     Each upsampling step, and the last layer with its 4x4 patches, makes a block of neighbours from the channels of one
-    place. With weights drawn apart for each neighbour every picture would be noise of single pixels. 2.0 also adds the
+    place. With weights drawn apart for each neighbour every frame would be noise of single pixels. 2.0 also adds the
     channels themselves, unfolded; the learned part is made to outweigh them.
     """
     for block in decoder.up_blocks:
@@ -282,9 +282,9 @@ class Miniature:
     """Folder of the toy Gemma 3 or, of 2.5, the pack's file."""
     footage: Path
     """Folder of media files with captions beside them."""
-    picture: Path | None = None
+    image: Path | None = None
     """Image that image to video starts from."""
-    sound: Path | None = None
+    audio: Path | None = None
     """Audio that audio to video follows."""
 
 
@@ -305,9 +305,9 @@ def write_miniature(
     stop_if_asked(progress, "writing the miniature")
     footage = folder / "footage"
     write_footage(footage, progress=progress)
-    given = folder / "given"
-    picture, sound = write_image(given / "face.png"), write_audio(given / "birds.wav")
-    return Miniature(checkpoint, text_encoder, footage, picture, sound)
+    prompts = folder / "given"
+    image, audio = write_image(prompts / "face.png"), write_audio(prompts / "birds.wav")
+    return Miniature(checkpoint, text_encoder, footage, image, audio)
 
 
 def write_model(folder: Path, generation: Generation, seed: int = 0) -> tuple[Path, Path]:

@@ -1,6 +1,6 @@
 """Frames of the miniature footage: small moving scenes, drawn frame by frame from the time alone.
 
-A picture is float32 [H, W, 3], RGB in [0, 1]. Lengths are in picture heights: y runs from 0 at the top to 1 at the
+A frame is float32 [H, W, 3], RGB in [0, 1]. Lengths are in frame heights: y runs from 0 at the top to 1 at the
 bottom, x from 0 to the aspect ratio, so that a scene fits every frame size.
 """
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ltx_core.tiny import sounds as events
 
-Picture = NDArray[np.float32]
+Frame = NDArray[np.float32]
 Mask = NDArray[np.float32]
 """[H, W], 0 outside a shape, 1 inside."""
 Color = tuple[float, float, float]
@@ -37,8 +37,8 @@ def view_of(width: int, height: int) -> View:
     return View((columns + 0.5) / height, (rows + 0.5) / height, width / height, 1 / height)
 
 
-def gradient(view: View, top: Color, bottom: Color) -> Picture:
-    """A picture that changes from one colour at the top to another at the bottom."""
+def gradient(view: View, top: Color, bottom: Color) -> Frame:
+    """A frame that changes from one colour at the top to another at the bottom."""
     share = view.y[:, :1, None]
     column = np.asarray((1 - share) * np.array(top) + share * np.array(bottom), dtype=np.float32)
     return np.broadcast_to(column, (*view.y.shape, 3))
@@ -71,18 +71,18 @@ def below(view: View, line: Mask | float) -> Mask:
     return soft(view, line - view.y)
 
 
-def paint(picture: Picture, mask: Mask, color: Color, opacity: float = 1.0) -> Picture:
-    """Lay a colour over `picture` where `mask` says; a new picture."""
-    painted = picture.copy()
+def paint(frame: Frame, mask: Mask, color: Color, opacity: float = 1.0) -> Frame:
+    """Lay a colour over `frame` where `mask` says; a new frame."""
+    painted = frame.copy()
     rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
-    if len(rows):  # most shapes are small: the rest of the picture stays as it is
+    if len(rows):  # most shapes are small: the rest of the frame stays as it is
         part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
         painted[part] += (mask[part] * opacity)[..., None] * (np.array(color, dtype=np.float32) - painted[part])
     return painted
 
 
 GRAIN = 0.02
-"""Height of the fixed noise laid over every frame, so that flat areas have texture as camera pictures have."""
+"""Height of the fixed noise laid over every frame, so that flat areas have texture as those of cameras have."""
 
 
 @dataclass(frozen=True)
@@ -99,37 +99,37 @@ class Moment:
         return self.time / self.seconds
 
 
-Scene = Callable[[Moment], Picture]
+Scene = Callable[[Moment], Frame]
 
 
 def draw(scene: str, time: float, seconds: float, size: tuple[int, int]) -> NDArray[np.uint8]:
     """The frame of `scene` at `time`, `size` (width, height) in pixels: uint8 [H, W, 3], RGB."""
     width, height = size
-    picture = SCENES[scene](Moment(view_of(width, height), time, seconds))
-    return np.clip((picture + grain_of(width, height)) * 255 + 0.5, 0, 255).astype(np.uint8)
+    frame = SCENES[scene](Moment(view_of(width, height), time, seconds))
+    return np.clip((frame + grain_of(width, height)) * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
 @lru_cache(maxsize=32)
-def grain_of(width: int, height: int) -> Picture:
+def grain_of(width: int, height: int) -> Frame:
     """The noise laid over every frame of a size, [H, W, 1]."""
     noise = np.random.default_rng(width * 10_000 + height).uniform(-GRAIN, GRAIN, (height, width, 1))
     return np.asarray(noise, dtype=np.float32)
 
 
-def rolling_ball(now: Moment) -> Picture:
+def rolling_ball(now: Moment) -> Frame:
     """A red ball rolls from the left edge to the right over a dark floor with two joints."""
     view = now.view
-    picture = paint(gradient(view, (0.16, 0.17, 0.22), (0.1, 0.1, 0.13)), below(view, 0.78), (0.07, 0.05, 0.05))
+    frame = paint(gradient(view, (0.16, 0.17, 0.22), (0.1, 0.1, 0.13)), below(view, 0.78), (0.07, 0.05, 0.05))
     for third in (1, 2):
-        picture = paint(picture, bar(view, view.aspect * third / 3, 0.9, (0.015, 0.24)), (0.25, 0.2, 0.18))
+        frame = paint(frame, bar(view, view.aspect * third / 3, 0.9, (0.015, 0.24)), (0.25, 0.2, 0.18))
     radius = 0.16
     x = -radius + (view.aspect + 2 * radius) * now.share
-    picture = paint(picture, disc(view, x, 0.78 - radius, radius), (0.85, 0.12, 0.1))
+    frame = paint(frame, disc(view, x, 0.78 - radius, radius), (0.85, 0.12, 0.1))
     angle = x / radius
-    return paint(picture, bar(view, x, 0.78 - radius, (radius * 1.7, 0.04), angle), (0.98, 0.85, 0.75))
+    return paint(frame, bar(view, x, 0.78 - radius, (radius * 1.7, 0.04), angle), (0.98, 0.85, 0.75))
 
 
-def bouncing_ball(now: Moment) -> Picture:
+def bouncing_ball(now: Moment) -> Frame:
     """An orange ball bounces in place; its shadow shrinks as it rises."""
     view, radius = now.view, 0.11
     phase = now.time / events.BOUNCE_PERIOD_SECONDS % 1
@@ -141,52 +141,50 @@ def bouncing_ball(now: Moment) -> Picture:
     return paint(ball, ring(view, x, 0.85 - radius - height, radius * 0.55, 0.02), (0.35, 0.15, 0.02))
 
 
-def turning_bar(now: Moment) -> Picture:
+def turning_bar(now: Moment) -> Frame:
     """A blue bar turns clockwise in a ring."""
     view = now.view
     angle = 2 * np.pi * now.time / events.TURN_PERIOD_SECONDS
     x, y = view.aspect / 2, 0.5
-    picture = paint(
-        gradient(view, (0.93, 0.93, 0.9), (0.8, 0.82, 0.85)), ring(view, x, y, 0.44, 0.03), (0.3, 0.3, 0.35)
-    )
-    picture = paint(picture, bar(view, x, y, (0.8, 0.12), angle), (0.1, 0.25, 0.75))
+    frame = paint(gradient(view, (0.93, 0.93, 0.9), (0.8, 0.82, 0.85)), ring(view, x, y, 0.44, 0.03), (0.3, 0.3, 0.35))
+    frame = paint(frame, bar(view, x, y, (0.8, 0.12), angle), (0.1, 0.25, 0.75))
     tip = (x + 0.34 * np.cos(angle), y + 0.34 * np.sin(angle))
-    return paint(picture, disc(view, *tip, 0.05), (0.95, 0.9, 0.2))
+    return paint(frame, disc(view, *tip, 0.05), (0.95, 0.9, 0.2))
 
 
-def rising_bubbles(now: Moment) -> Picture:
+def rising_bubbles(now: Moment) -> Frame:
     """Bubbles leave the floor one by one and rise through water."""
     view = now.view
-    picture = gradient(view, (0.1, 0.5, 0.62), (0.02, 0.16, 0.32))
+    frame = gradient(view, (0.1, 0.5, 0.62), (0.02, 0.16, 0.32))
     for i, start in enumerate(events.BUBBLE_STARTS):
         age = now.time - start
         if age < 0:
             continue
         x = view.aspect * (0.2 + 0.6 * (i * 0.37 % 1)) + 0.03 * np.sin(9 * age + i)
         y, radius = 1.05 - 0.6 * age, 0.05 + 0.012 * (i % 3)
-        picture = paint(picture, disc(view, x, y, radius), (0.55, 0.85, 0.92), 0.5)
-        picture = paint(picture, ring(view, x, y, radius, 0.012), (0.85, 0.97, 1.0))
-    return picture
+        frame = paint(frame, disc(view, x, y, radius), (0.55, 0.85, 0.92), 0.5)
+        frame = paint(frame, ring(view, x, y, radius, 0.012), (0.85, 0.97, 1.0))
+    return frame
 
 
-def passing_hills(now: Moment) -> Picture:
+def passing_hills(now: Moment) -> Frame:
     """The camera pans to the right: near hills pass faster than far ones."""
     view = now.view
-    picture = gradient(view, (0.55, 0.75, 0.92), (0.9, 0.9, 0.8))
+    frame = gradient(view, (0.55, 0.75, 0.92), (0.9, 0.9, 0.8))
     for speed, base, color in (
         (0.15, 0.5, (0.5, 0.6, 0.62)),
         (0.4, 0.65, (0.3, 0.48, 0.3)),
         (0.9, 0.8, (0.16, 0.3, 0.12)),
     ):
         place = view.x + speed * now.time
-        picture = paint(picture, below(view, base + 0.08 * np.sin(5 * place / base) + 0.03 * np.sin(13 * place)), color)
+        frame = paint(frame, below(view, base + 0.08 * np.sin(5 * place / base) + 0.03 * np.sin(13 * place)), color)
     for i in range(12):
         x = i * 0.7 - 0.9 * now.time
-        picture = paint(picture, bar(view, x, 0.8, (0.03, 0.4)), (0.25, 0.16, 0.1))
-    return picture
+        frame = paint(frame, bar(view, x, 0.8, (0.03, 0.4)), (0.25, 0.16, 0.1))
+    return frame
 
 
-def zooming_tunnel(now: Moment) -> Picture:
+def zooming_tunnel(now: Moment) -> Frame:
     """Rings grow outwards, as seen from something that flies into a tunnel."""
     view = now.view
     far = np.hypot(view.x - view.aspect / 2, view.y - 0.5) + 0.02
@@ -195,126 +193,126 @@ def zooming_tunnel(now: Moment) -> Picture:
     return np.asarray(color * np.clip(far * 3, 0, 1)[..., None], dtype=np.float32)
 
 
-def talking_face(now: Moment) -> Picture:
+def talking_face(now: Moment) -> Frame:
     """A face whose mouth opens with every syllable of the voice."""
     view = now.view
     x, opening = view.aspect / 2, float(events.mouth_opening(np.array([now.time]))[0])
-    picture = paint(gradient(view, (0.25, 0.4, 0.35), (0.16, 0.26, 0.26)), disc(view, x, 0.5, 0.38), (0.93, 0.76, 0.6))
+    frame = paint(gradient(view, (0.25, 0.4, 0.35), (0.16, 0.26, 0.26)), disc(view, x, 0.5, 0.38), (0.93, 0.76, 0.6))
     for side in (-1, 1):
-        picture = paint(picture, disc(view, x + side * 0.14, 0.4, 0.055), (1.0, 1.0, 1.0))
-        picture = paint(picture, disc(view, x + side * 0.14, 0.4, 0.028), (0.15, 0.2, 0.35))
-    picture = paint(picture, bar(view, x, 0.68, (0.26, 0.03 + 0.15 * opening)), (0.5, 0.1, 0.12))
-    return paint(picture, bar(view, x, 0.52, (0.03, 0.1)), (0.8, 0.6, 0.46))
+        frame = paint(frame, disc(view, x + side * 0.14, 0.4, 0.055), (1.0, 1.0, 1.0))
+        frame = paint(frame, disc(view, x + side * 0.14, 0.4, 0.028), (0.15, 0.2, 0.35))
+    frame = paint(frame, bar(view, x, 0.68, (0.26, 0.03 + 0.15 * opening)), (0.5, 0.1, 0.12))
+    return paint(frame, bar(view, x, 0.52, (0.03, 0.1)), (0.8, 0.6, 0.46))
 
 
-def swinging_pendulum(now: Moment) -> Picture:
+def swinging_pendulum(now: Moment) -> Frame:
     """A pendulum swings, at rest for an instant on either side."""
     view = now.view
     angle = 0.7 * np.sin(2 * np.pi * now.time / events.SWING_PERIOD_SECONDS)
     x, length = view.aspect / 2, 0.68
     end = (x + length * np.sin(angle), 0.1 + length * np.cos(angle))
     middle = ((x + end[0]) / 2, (0.1 + end[1]) / 2)
-    picture = paint(
+    frame = paint(
         gradient(view, (0.36, 0.26, 0.2), (0.22, 0.15, 0.12)), bar(view, x, 0.1, (0.5, 0.04)), (0.1, 0.07, 0.05)
     )
-    picture = paint(picture, bar(view, *middle, (length, 0.02), np.pi / 2 - angle), (0.75, 0.7, 0.6))
-    return paint(picture, disc(view, *end, 0.1), (0.9, 0.75, 0.25))
+    frame = paint(frame, bar(view, *middle, (length, 0.02), np.pi / 2 - angle), (0.75, 0.7, 0.6))
+    return paint(frame, disc(view, *end, 0.1), (0.9, 0.75, 0.25))
 
 
-def falling_rain(now: Moment) -> Picture:
+def falling_rain(now: Moment) -> Frame:
     """Drops fall straight down, faster than the frame is high."""
     view = now.view
-    picture = paint(gradient(view, (0.3, 0.34, 0.4), (0.42, 0.45, 0.48)), below(view, 0.88), (0.2, 0.24, 0.26))
+    frame = paint(gradient(view, (0.3, 0.34, 0.4), (0.42, 0.45, 0.48)), below(view, 0.88), (0.2, 0.24, 0.26))
     for i in range(28):
         x = view.aspect * (i * 0.618 % 1)
         y = (i * 0.377 + 1.7 * now.time) % 1.1 - 0.05
-        picture = paint(picture, bar(view, x, y, (0.012, 0.11)), (0.8, 0.87, 0.95), 0.8)
-    return picture
+        frame = paint(frame, bar(view, x, y, (0.012, 0.11)), (0.8, 0.87, 0.95), 0.8)
+    return frame
 
 
-def sinking_sun(now: Moment) -> Picture:
+def sinking_sun(now: Moment) -> Frame:
     """The sun sets behind a moving sea and the sky darkens."""
     view, share = now.view, now.share
     top = (0.25 * (1 - share) + 0.1, 0.3 * (1 - share) + 0.06, 0.6 - 0.3 * share)
-    picture = gradient(view, top, (0.98, 0.6 - 0.25 * share, 0.25))
-    picture = paint(picture, disc(view, view.aspect * 0.5, 0.3 + 0.5 * share, 0.15), (1.0, 0.9, 0.55))
-    return paint(picture, below(view, 0.72 + 0.006 * np.sin(30 * view.x + 6 * now.time)), (0.1, 0.14, 0.28))
+    frame = gradient(view, top, (0.98, 0.6 - 0.25 * share, 0.25))
+    frame = paint(frame, disc(view, view.aspect * 0.5, 0.3 + 0.5 * share, 0.15), (1.0, 0.9, 0.55))
+    return paint(frame, below(view, 0.72 + 0.006 * np.sin(30 * view.x + 6 * now.time)), (0.1, 0.14, 0.28))
 
 
-def crossing_squares(now: Moment) -> Picture:
+def crossing_squares(now: Moment) -> Frame:
     """One square goes right, another left below it."""
     view, way = now.view, now.view.aspect * now.share
-    picture = gradient(view, (0.9, 0.88, 0.82), (0.82, 0.8, 0.76))
-    picture = paint(picture, bar(view, way, 0.36, (0.3, 0.3)), (0.1, 0.55, 0.35))
-    return paint(picture, bar(view, view.aspect - way, 0.62, (0.3, 0.3)), (0.75, 0.15, 0.5))
+    frame = gradient(view, (0.9, 0.88, 0.82), (0.82, 0.8, 0.76))
+    frame = paint(frame, bar(view, way, 0.36, (0.3, 0.3)), (0.1, 0.55, 0.35))
+    return paint(frame, bar(view, view.aspect - way, 0.62, (0.3, 0.3)), (0.75, 0.15, 0.5))
 
 
-def drifting_clouds(now: Moment) -> Picture:
+def drifting_clouds(now: Moment) -> Frame:
     """Clouds drift to the right."""
     view = now.view
-    picture = gradient(view, (0.22, 0.45, 0.82), (0.68, 0.84, 0.96))
+    frame = gradient(view, (0.22, 0.45, 0.82), (0.68, 0.84, 0.96))
     for i in range(4):
         x = (i * 0.55 + 0.35 * now.time) % (view.aspect + 0.6) - 0.3
         y = 0.2 + 0.17 * i
         for dx, radius in ((-0.13, 0.07), (0.0, 0.11), (0.13, 0.08)):
-            picture = paint(picture, disc(view, x + dx, y, radius), (0.97, 0.98, 1.0))
-    return picture
+            frame = paint(frame, disc(view, x + dx, y, radius), (0.97, 0.98, 1.0))
+    return frame
 
 
-def flying_kite(now: Moment) -> Picture:
+def flying_kite(now: Moment) -> Frame:
     """A kite on a string sways; up is up, so a wrong rotation shows."""
     view = now.view
     x = view.aspect * (0.5 + 0.25 * np.sin(3 * now.time))
     y = 0.28 + 0.06 * np.cos(5 * now.time)
-    picture = paint(gradient(view, (0.5, 0.75, 0.95), (0.85, 0.93, 0.98)), below(view, 0.86), (0.35, 0.55, 0.2))
+    frame = paint(gradient(view, (0.5, 0.75, 0.95), (0.85, 0.93, 0.98)), below(view, 0.86), (0.35, 0.55, 0.2))
     way = np.arctan2(0.86 - y, view.aspect * 0.2 - x)
     length = float(np.hypot(0.86 - y, view.aspect * 0.2 - x))
     middle = ((x + view.aspect * 0.2) / 2, (y + 0.86) / 2)
-    picture = paint(picture, bar(view, *middle, (length, 0.008), way), (0.2, 0.2, 0.2))
-    return paint(picture, bar(view, x, y, (0.18, 0.18), np.pi / 4 + 0.3 * np.sin(3 * now.time)), (0.9, 0.2, 0.15))
+    frame = paint(frame, bar(view, *middle, (length, 0.008), way), (0.2, 0.2, 0.2))
+    return paint(frame, bar(view, x, y, (0.18, 0.18), np.pi / 4 + 0.3 * np.sin(3 * now.time)), (0.9, 0.2, 0.15))
 
 
-def waving_curtain(now: Moment) -> Picture:
+def waving_curtain(now: Moment) -> Frame:
     """A curtain waves at the left of a window."""
     view, middle = now.view, now.view.aspect / 2
-    picture = paint(
+    frame = paint(
         gradient(view, (0.55, 0.45, 0.36), (0.4, 0.32, 0.26)), bar(view, middle, 0.48, (0.8, 0.72)), (0.7, 0.88, 0.98)
     )
-    picture = paint(picture, bar(view, middle, 0.48, (0.03, 0.72)), (0.95, 0.93, 0.88))
+    frame = paint(frame, bar(view, middle, 0.48, (0.03, 0.72)), (0.95, 0.93, 0.88))
     edge = middle - 0.12 + 0.1 * np.sin(6 * view.y + 5 * now.time)
     folds = 0.06 * np.sin(40 * view.x + 10 * np.sin(3 * view.y + 4 * now.time))
     curtain = (view.x < edge).astype(np.float32) * below(view, 0.08)
-    return paint(picture, curtain, (0.86, 0.4, 0.38)) + (curtain * folds)[..., None].astype(np.float32)
+    return paint(frame, curtain, (0.86, 0.4, 0.38)) + (curtain * folds)[..., None].astype(np.float32)
 
 
-def turning_lighthouse(now: Moment) -> Picture:
+def turning_lighthouse(now: Moment) -> Frame:
     """A beam turns clockwise in the night."""
     view, x = now.view, now.view.aspect * 0.5
     angle = 2 * np.pi * now.time / events.TURN_PERIOD_SECONDS
     bearing = np.arctan2(view.y - 0.3, view.x - x)
     beam = np.clip(1 - np.abs((bearing - angle + np.pi) % (2 * np.pi) - np.pi) / 0.35, 0, 1).astype(np.float32)
-    picture = paint(gradient(view, (0.03, 0.04, 0.1), (0.1, 0.12, 0.2)), beam, (0.98, 0.94, 0.7), 0.8)
-    picture = paint(picture, below(view, 0.82 + 0.02 * np.sin(12 * view.x + 3 * now.time)), (0.04, 0.1, 0.16))
-    picture = paint(picture, bar(view, x, 0.62, (0.12, 0.55)), (0.85, 0.82, 0.8))
-    return paint(picture, disc(view, x, 0.3, 0.07), (1.0, 0.98, 0.85))
+    frame = paint(gradient(view, (0.03, 0.04, 0.1), (0.1, 0.12, 0.2)), beam, (0.98, 0.94, 0.7), 0.8)
+    frame = paint(frame, below(view, 0.82 + 0.02 * np.sin(12 * view.x + 3 * now.time)), (0.04, 0.1, 0.16))
+    frame = paint(frame, bar(view, x, 0.62, (0.12, 0.55)), (0.85, 0.82, 0.8))
+    return paint(frame, disc(view, x, 0.3, 0.07), (1.0, 0.98, 0.85))
 
 
-def passing_train(now: Moment) -> Picture:
+def passing_train(now: Moment) -> Frame:
     """A train of three cars passes from right to left."""
     view = now.view
-    picture = paint(gradient(view, (0.7, 0.74, 0.78), (0.8, 0.78, 0.7)), below(view, 0.82), (0.36, 0.33, 0.3))
+    frame = paint(gradient(view, (0.7, 0.74, 0.78), (0.8, 0.78, 0.7)), below(view, 0.82), (0.36, 0.33, 0.3))
     front = view.aspect - (view.aspect + 1.2) * now.share
     for car in range(3):
         x = front + 0.32 + 0.66 * car
-        picture = paint(picture, bar(view, x, 0.6, (0.6, 0.32)), (0.12, 0.4, 0.25))
+        frame = paint(frame, bar(view, x, 0.6, (0.6, 0.32)), (0.12, 0.4, 0.25))
         for side in (-0.18, 0.02, 0.2):
-            picture = paint(picture, bar(view, x + side, 0.54, (0.12, 0.1)), (0.95, 0.9, 0.6))
+            frame = paint(frame, bar(view, x + side, 0.54, (0.12, 0.1)), (0.95, 0.9, 0.6))
         for side in (-0.18, 0.18):
-            picture = paint(picture, disc(view, x + side, 0.78, 0.06), (0.1, 0.1, 0.1))
-    return picture
+            frame = paint(frame, disc(view, x + side, 0.78, 0.06), (0.1, 0.1, 0.1))
+    return frame
 
 
-def blinking_firefly(now: Moment) -> Picture:
+def blinking_firefly(now: Moment) -> Frame:
     """A small light wanders and fades in and out."""
     view = now.view
     x = view.aspect * (0.5 + 0.35 * np.sin(2.2 * now.time))
@@ -325,7 +323,7 @@ def blinking_firefly(now: Moment) -> Picture:
     )
 
 
-def four_scenes(now: Moment) -> Picture:
+def four_scenes(now: Moment) -> Frame:
     """Four scenes, a quarter of the time each, with hard cuts between."""
     quarter = now.seconds / 4
     index = min(int(now.time / quarter + 1e-6), 3)

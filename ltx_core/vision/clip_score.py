@@ -17,7 +17,7 @@ SCALE = 100.0
 
 @dataclass(frozen=True)
 class ClipScorer:
-    """A CLIP model with what prepares text and pictures for it."""
+    """A CLIP model with what prepares text and images for it."""
 
     model: CLIPModel
     tokenizer: Any
@@ -45,7 +45,7 @@ def load_clip(folder: Path, device: str) -> ClipScorer:
 
 
 def clip_score(scorer: ClipScorer, frames: npt.NDArray[np.uint8], prompt: str) -> float:
-    """Mean over frames of 100 max(cos(picture, text), 0), from 0 to 100; fitting text has some 25 to 35.
+    """Mean over frames of 100 max(cos(image, text), 0), from 0 to 100; fitting text has some 25 to 35.
 
     Hessel et al. 2021, "CLIPScore", with w = 100 as torchmetrics has it; their own w = 2.5 is this divided by 40. The
     mean over frames is CLIPSIM of Wu et al. 2021, "GODIVA".

@@ -73,7 +73,7 @@ def open_encoder(folder: Path) -> StoredEncoder:
 
 
 def check_image_size(encoder: StoredEncoder, image_size: int) -> None:
-    """See that pictures of this edge are whole patches.
+    """See that images of this edge are whole patches.
 
     Raises:
         ConfigError: they are not.

@@ -46,7 +46,7 @@ class ModelConfig(ConfigModel):
 
 
 class ImagePrompt(ConfigModel):
-    """Image to video from a picture of one's own."""
+    """Image to video from an image of one's own."""
 
     image: Path = Field(
         serialization_alias="picture",

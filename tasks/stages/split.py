@@ -348,7 +348,7 @@ def draw_contact_sheets(clips: Sequence[Clip], rates: Mapping[str, float], run: 
 
 
 def _picked(clip: Clip) -> list[int]:
-    if not clip.has_video:  # one picture says all
+    if not clip.has_video:  # one image says all
         return [0]
     return sorted({round(i * (clip.num_frames - 1) / (THUMBNAILS - 1)) for i in range(THUMBNAILS)})
 

@@ -14,17 +14,17 @@ from tasks.stages.render.config import RenderValidationConfig
 
 
 def check_files(config: RenderValidationConfig, shared: Shared) -> None:
-    """See that every picture opens and every audio file is one; nothing is decoded.
+    """See that every image opens and every audio file is one; nothing is decoded.
 
     Raises:
         DataError: one is not; names it.
     """
     from ltx_core.media.audio import has_audio
-    from ltx_core.media.image import picture_size
+    from ltx_core.media.image import image_size
 
     images = [entry.image for entry in shared.prompts.images]
     for path in [*images, *([config.inpaint_mask] if config.inpaint_mask else [])]:
-        picture_size(path)
+        image_size(path)
     for entry in shared.prompts.audio:
         if not has_audio(entry.audio):
             raise DataError(f"{entry.audio} has no audio; give an audio file or a video with audio to prompts.audio")
@@ -41,10 +41,10 @@ def check_files(config: RenderValidationConfig, shared: Shared) -> None:
 
 def _check_part(part: FileConditionConfig, seconds: float, frame_rate: float) -> None:
     from ltx_core.media.audio import has_audio
-    from ltx_core.media.image import picture_size
+    from ltx_core.media.image import image_size
 
     if part.kind in ("first_frame", "keyframe"):
-        picture_size(part.file)
+        image_size(part.file)
     elif part.kind.startswith("audio"):
         if not has_audio(part.file):
             raise DataError(f"{part.file} has no audio; give a file with audio to prompts.composed")
@@ -56,11 +56,11 @@ def _check_part(part: FileConditionConfig, seconds: float, frame_rate: float) ->
 
 def _check_control(path: Path, start: float, seconds: float, option: str) -> None:
     from ltx_core.media.frames import HOLD_SECONDS
-    from ltx_core.media.image import picture_size
+    from ltx_core.media.image import image_size
     from ltx_core.media.probe import probe_media
 
     if not is_video(path):
-        picture_size(path)
+        image_size(path)
         return
     found = probe_media(path).duration_seconds
     if start + seconds > found + HOLD_SECONDS:
@@ -71,11 +71,11 @@ def _check_control(path: Path, start: float, seconds: float, option: str) -> Non
 
 
 def small_frames(config: RenderValidationConfig, shared: Shared) -> Iterator[str]:
-    """A warning for each picture that would be enlarged more than twice."""
-    from ltx_core.media.image import picture_size
+    """A warning for each image that would be enlarged more than twice."""
+    from ltx_core.media.image import image_size
 
     for entry in shared.prompts.images:
-        if entry.image.is_file() and is_too_small(*(size := picture_size(entry.image)), (config.width, config.height)):
+        if entry.image.is_file() and is_too_small(*(size := image_size(entry.image)), (config.width, config.height)):
             yield (
                 f"prompts.images {entry.image.name} is {size[0]}x{size[1]} and enlarged to cover {config.width}x"
                 f"{config.height}: the render starts blurred"

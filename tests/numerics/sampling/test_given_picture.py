@@ -19,7 +19,7 @@ from ltx_core.checkpoint.layouts import open_combined
 from ltx_core.checkpoint.load import load_transformer, load_video_vae
 from ltx_core.conditioning.kinds import FirstFrame, Text
 from ltx_core.media.frames import decode_frames
-from ltx_core.media.image import read_picture
+from ltx_core.media.image import read_image
 from ltx_core.media.mp4 import write_mp4
 from ltx_core.progress import Silent
 from ltx_core.sampling.request import RenderRequest
@@ -72,7 +72,7 @@ def vae(pictures: list[Path]) -> Any:
 
 def seen(path: Path) -> Tensor:
     """The picture as a render of `SIZE` starts from it."""
-    return torch.from_numpy(read_picture(path, SIZE))
+    return torch.from_numpy(read_image(path, SIZE))
 
 
 def rendered(vae: Any, latent: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from ltx_core.errors import DataError
 from ltx_core.media.display import SCALING, check_mappable, color_kind, to_bt709
 from ltx_core.media.errors import MediaError
 from ltx_core.media.frames import decode_frames
-from ltx_core.media.image import read_picture
+from ltx_core.media.image import read_image
 
 WriteVideo = Callable[..., Path]
 
@@ -150,30 +150,30 @@ def test_profiles_of_pictures_are_followed(tmp_path: Path) -> None:
     pixels = np.full((64, 64, 3), (180, 60, 60), dtype=np.uint8)
     path = tmp_path / "a.png"
     Image.fromarray(pixels).save(path, icc_profile=profile_of(P3, 2.2))
-    red, green, _ = read_picture(path, (64, 64))[32, 32].tolist()
+    red, green, _ = read_image(path, (64, 64))[32, 32].tolist()
     assert red > 190
     assert green < 50
     Image.fromarray(pixels).save(path, icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    assert np.array_equal(read_picture(path, (64, 64)), pixels), "sRGB is left as it is"
+    assert np.array_equal(read_image(path, (64, 64)), pixels), "sRGB is left as it is"
     Image.fromarray(pixels).save(path, icc_profile=b"no profile at all")
     with pytest.raises(DataError, match=r"a\.png"):
-        read_picture(path, (64, 64))
+        read_image(path, (64, 64))
 
 
 def test_opacity_is_kept_where_a_profile_is_followed(tmp_path: Path) -> None:
     pixels = np.full((64, 64, 4), (180, 60, 60, 255), dtype=np.uint8)
     pixels[:, :32, 3] = 0
     Image.fromarray(pixels).save(tmp_path / "a.png", icc_profile=profile_of(P3, 2.2))
-    shown = read_picture(tmp_path / "a.png", (64, 64))
+    shown = read_image(tmp_path / "a.png", (64, 64))
     assert not shown[:, :31].any()
     assert shown[32, 48, 0] > 190
 
 
 def test_print_colours_and_16_bits(tmp_path: Path) -> None:
     Image.new("CMYK", (64, 64), (0, 255, 255, 0)).save(tmp_path / "a.jpg")
-    red, green, blue = read_picture(tmp_path / "a.jpg", (64, 64))[32, 32].tolist()
+    red, green, blue = read_image(tmp_path / "a.jpg", (64, 64))[32, 32].tolist()
     assert red > 230
     assert max(green, blue) < 40
     gray = np.tile(np.arange(64, dtype=np.uint16) * 1024, (64, 1))
     Image.fromarray(gray).save(tmp_path / "b.png")
-    assert read_picture(tmp_path / "b.png", (64, 64))[10, :, 0].tolist() == [4 * n for n in range(64)]
+    assert read_image(tmp_path / "b.png", (64, 64))[10, :, 0].tolist() == [4 * n for n in range(64)]

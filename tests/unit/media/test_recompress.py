@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from ltx_core.errors import DataError
-from ltx_core.media.image import read_picture, recompressed
+from ltx_core.media.image import read_image, recompressed
 
 
 def textured(height: int = 96, width: int = 128) -> np.ndarray:
@@ -54,5 +54,5 @@ def test_files_are_compressed_at_their_own_size(tmp_path: Path) -> None:
     Image.fromarray(textured()).save(path := tmp_path / "a.png")
     Image.fromarray(recompressed(textured(), 33)).save(done := tmp_path / "b.png")
     size = (64, 32)
-    assert np.array_equal(read_picture(path, size, crf=33), read_picture(done, size))
-    assert not np.array_equal(read_picture(path, size, crf=33), read_picture(path, size))
+    assert np.array_equal(read_image(path, size, crf=33), read_image(done, size))
+    assert not np.array_equal(read_image(path, size, crf=33), read_image(path, size))
