@@ -40,7 +40,7 @@ def entry() -> NoReturn:
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):  # nobody reads it any more, or its disk is full, of which the command told
+        with suppress(OSError):  # nobody reads it any more, or its disk is full, which the command has reported
             stream.flush()
     os._exit(code)
 

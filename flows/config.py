@@ -308,7 +308,7 @@ def _possible(path: Path | str) -> Iterator[None]:
 
 
 def _refuse_address(path: P) -> P:
-    """The path, unless it is an address, whose account or signature would be told wherever the path is.
+    """The path, unless it is an address, whose account or signature would be shown wherever the path is.
 
     Raises:
         ConfigError: it is.

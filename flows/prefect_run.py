@@ -107,7 +107,7 @@ ARTIFACT_INTERVAL_SECONDS = 2.0
 
 class PrefectProgress(Listener):
     """A progress artifact for each stage, updated in place: counts, losses, pace and time left, or what the stage last
-    noted, such as what it waits for. Notes go into the run's log too. A server that is gone ends no stage: it is told
+    noted, such as what it waits for. Notes go into the run's log too. A server that is gone ends no stage: it gets
     nothing more."""
 
     def __init__(self, lost: Callable[[str], None]) -> None:
@@ -146,10 +146,10 @@ class PrefectProgress(Listener):
         self._update(stage, message)
 
     def _update(self, stage: str, description: str) -> None:
-        share = 100.0 * self._pace.done / max(self._pace.total, 1)
+        percent = 100.0 * self._pace.done / max(self._pace.total, 1)
         if stage in self._artifact and not self._gone:
             with self._unless_gone():
-                update_progress_artifact(self._artifact[stage], progress=share, description=description)
+                update_progress_artifact(self._artifact[stage], progress=percent, description=description)
 
     @contextmanager
     def _unless_gone(self) -> Iterator[None]:

@@ -77,7 +77,7 @@ LINK_FILE = "mlflow.json"
 class Tracked(Listener):
     """The parent run of one flow run. A listener too: it logs what stages measure.
 
-    MLflow must answer at the start. From then on its trouble, and W&B's, is told and ends nothing.
+    MLflow must answer at the start. From then on its trouble, and W&B's, is reported and ends nothing.
     """
 
     def __init__(self, config: RunConfig, *, key: str, name: str, say: Say) -> None:

@@ -1,4 +1,5 @@
-"""A command whose terminal closes or that is told to end: signals end it as ctrl-C does; output outlasts its reader."""
+"""A command whose terminal closes or that is asked to end: signals end it as ctrl-C does; output outlasts its
+reader."""
 
 import os
 import signal

@@ -29,7 +29,8 @@ FINISH_SECONDS = 60.0
 
 
 class WandbMirror:
-    """One run of W&B, open until `end`. W&B's trouble is told once, and is nobody else's: the run goes on without."""
+    """One run of W&B, open until `end`. W&B's trouble is reported once, and is nobody else's: the run goes on
+    without."""
 
     def __init__(self, run: "Run", say: Callable[[str], None]) -> None:
         self._run = run

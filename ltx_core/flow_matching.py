@@ -16,8 +16,8 @@ BASE_TOKENS, MAX_TOKENS = 1024, 4096
 LOW_QUANTILE, HIGH_QUANTILE = -2.5758, 3.0902
 """Standard normal quantiles at 0.5 % and 99.9 %, which the stretch maps onto 0 and 1."""
 SMALLEST_SIGMA = 1e-3
-UNIFORM_SHARE = 0.1
-"""Share of draws that are uniform instead, so that no noise level is left out."""
+UNIFORM_FRACTION = 0.1
+"""Fraction of draws that are uniform instead, so that no noise level is left out."""
 
 
 class SigmaDraws(NamedTuple):
@@ -28,7 +28,7 @@ class SigmaDraws(NamedTuple):
     uniform: torch.Tensor
     """In [0, 1): the noise level where the draw is uniform."""
     choice: torch.Tensor
-    """In [0, 1): below `UNIFORM_SHARE` the draw is uniform."""
+    """In [0, 1): below `UNIFORM_FRACTION` the draw is uniform."""
 
     @classmethod
     def draw(cls, generator: torch.Generator, count: int = 1) -> "SigmaDraws":
@@ -54,7 +54,7 @@ def shifted_logit_normal(draws: SigmaDraws, num_tokens: int) -> torch.Tensor:
     low, high = (1 / (1 + math.exp(-(mean + quantile))) for quantile in (LOW_QUANTILE, HIGH_QUANTILE))
     stretched = (torch.sigmoid(draws.normal + mean) - low) / (high - low)
     reflected = torch.where(stretched < SMALLEST_SIGMA, 2 * SMALLEST_SIGMA - stretched, stretched).clamp(0, 1)
-    return torch.where(draws.choice < UNIFORM_SHARE, uniform(draws), reflected).float()
+    return torch.where(draws.choice < UNIFORM_FRACTION, uniform(draws), reflected).float()
 
 
 def uniform(draws: SigmaDraws) -> torch.Tensor:

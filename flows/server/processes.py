@@ -1,4 +1,5 @@
-"""Records of the process that runs a flow run, so that a run whose process is gone can be told from one that works."""
+"""Records of the process that runs a flow run, so that a run whose process is gone can be distinguished from one that
+works."""
 
 import json
 import os

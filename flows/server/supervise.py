@@ -47,7 +47,7 @@ from tasks.tracking.mlflow import answering, tracking_uri
 
 def set_up(console: Console) -> None:
     """Make the work pool, and settle what earlier workers left."""
-    asyncio.run(_make_pool())
+    asyncio.run(_make_work_pool())
     with get_client(sync_client=True) as client:
         tell_crashed(client, console)
 
@@ -67,7 +67,7 @@ FORMER_GPU_LIMIT = "gpu"
 tasks/runtime/device.py are all that holds one, and nothing asks for this."""
 
 
-async def _make_pool() -> None:
+async def _make_work_pool() -> None:
     async with get_client() as client:
         await client.create_work_pool(WorkPoolCreate(name=STORE, type="process"), overwrite=True)
         with suppress(ObjectNotFound):
@@ -252,7 +252,7 @@ def _watch(services: list[Service], console: Console) -> None:
 
 
 def _end_all(services: list[Service], console: Console) -> None:
-    """Worker first, so that its runs are cancelled while the server can still be told."""
+    """Worker first, so that its runs are cancelled while the server still listens."""
     os.environ["PREFECT_PLUGINS_ENABLED"] = "0"
     for service in reversed(services):
         service.end()

@@ -267,7 +267,7 @@ def _stem(where: str) -> str:
 
 
 def _add_runs(draft: Draft, runs: list[Any]) -> None:
-    """The guide's fast recipe is told from its steps, guidance and file, and gets the schedule it is made for."""
+    """The guide's fast recipe is recognised by its steps, guidance and file, and gets the schedule it is made for."""
     fast = draft.get("render_validation.num_steps") == DISTILLED_STEPS and draft.get("render_validation.video_cfg") == 1
     for run in runs:
         known = draft.get("render_validation.adapters") or []

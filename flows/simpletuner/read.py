@@ -254,7 +254,7 @@ def _over(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _prompt_in_its_place(dataset: dict[str, Any], draft: Draft) -> dict[str, Any]:
-    """SimpleTuner reads `instance_prompt` with `instanceprompt`, and puts it in front of captions if it is told to;
+    """SimpleTuner reads `instance_prompt` with `instanceprompt`, and puts it in front of captions if it is asked to;
     beside captions alone it is idle."""
     where, captions = f"dataset {dataset.get('id')}", dict(dataset.get("captions", {}))
     prompt, in_front = dataset.get("instance_prompt"), captions.pop("trigger_place", None) == "front"

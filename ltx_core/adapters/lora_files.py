@@ -102,13 +102,13 @@ def _pair(path: Path, module: str, found: Mapping[Role, torch.Tensor], header: A
 
 def _scale(path: Path, module: str, alpha: torch.Tensor | None, header: AdapterHeader | None, rank: int) -> float:
     named = None if alpha is None else _alpha(path, module, alpha) / rank
-    told = None if header is None else header.scale(module, rank)
-    if named is not None and told is not None and not math.isclose(named, told, rel_tol=1e-3):
+    stated = None if header is None else header.scale(module, rank)
+    if named is not None and stated is not None and not math.isclose(named, stated, rel_tol=1e-3):
         raise CheckpointError(
-            f"{path} scales {module} by {named:g} in its alpha tensor and by {told:g} in its lora_adapter_metadata "
+            f"{path} scales {module} by {named:g} in its alpha tensor and by {stated:g} in its lora_adapter_metadata "
             f"header; remove one"
         )
-    return next((scale for scale in (named, told) if scale is not None), 1.0)
+    return next((scale for scale in (named, stated) if scale is not None), 1.0)
 
 
 def _alpha(path: Path, module: str, alpha: torch.Tensor) -> float:

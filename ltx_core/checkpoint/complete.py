@@ -38,7 +38,7 @@ def check_model(model: Model) -> None:
         component: "; ".join(_problems(model.weights(component), _wanted(model, component)))
         for component in model.stored
     }
-    if found := [f"the {component} in {model.path} {told}" for component, told in problems.items() if told]:
+    if found := [f"the {component} in {model.path} {problem}" for component, problem in problems.items() if problem]:
         raise _incomplete("; ".join(found))
 
 
@@ -153,7 +153,7 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:NAMED]) + more
 
 
-def _incomplete(told: str) -> CheckpointError:
+def _incomplete(problem: str) -> CheckpointError:
     return CheckpointError(
-        f"{told} (names in the module). Give the files as they were published, or download them again."
+        f"{problem} (names in the module). Give the files as they were published, or download them again."
     )

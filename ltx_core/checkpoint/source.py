@@ -39,7 +39,7 @@ def open_model(place: Place, flavour: str | None = None, *, components: Sequence
 def locate(place: Place, flavour: str | None = None, progress: Progress | None = None) -> tuple[Path, ...]:
     """The file or folder on this machine, or the files of a pack; downloaded if the place is on the hub.
 
-    `progress`: who is told of a download; default a bar of the hub's client.
+    `progress`: reports a download; default a bar of the hub's client.
 
     Raises:
         CheckpointError, ConfigError, TransientError, StorageError: as for `open_model`.

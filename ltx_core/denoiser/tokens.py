@@ -14,7 +14,7 @@ from ltx_core.shapes import AUDIO_RATE, AUDIO_STRIDE, MEL_HOP, SPACE_STRIDE, TIM
 class Stream:
     """One modality of a batch. Letters as in ltx_core/shapes.py; T counts this stream's tokens.
 
-    `sigma` is the sample's noise level; `timesteps` is what each token is told, 0 for clean tokens. Where no token
+    `sigma` is the sample's noise level; `timesteps` is that of each token, 0 for clean tokens. Where no token
     differs give [B], which costs one modulation vector a sample and not one a token.
     """
 

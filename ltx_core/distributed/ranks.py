@@ -62,7 +62,7 @@ class Ranks:
         """True if this one writes and reports."""
         return self.rank == 0
 
-    def share(self, items: Sequence[Item]) -> Sequence[Item]:
+    def part(self, items: Sequence[Item]) -> Sequence[Item]:
         """Those of `items` that are this rank's to do: the first, and then every `size`-th."""
         return items[self.rank :: self.size]
 

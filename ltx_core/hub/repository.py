@@ -54,7 +54,7 @@ def absolute_location(location: str, base: Path) -> str:
     """The absolute path that `location` is, seen from `base`; or itself, if it can only be a repository.
 
     What exists here is a path. What does not is a repository if it looks like one, is no file's name, and its first
-    part is no folder here: so a misspelt path below an existing folder is told as such.
+    part is no folder here: so a misspelt path below an existing folder is reported as such.
     """
     path = base / Path(location).expanduser()
     if not path.exists() and is_repository(location) and not (base / location.partition("/")[0]).is_dir():

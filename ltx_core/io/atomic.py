@@ -142,7 +142,7 @@ def remove_partials(folder: Path) -> int:
 
 
 def is_full_disk(error: OSError) -> bool:
-    """Return whether it says that a disk, or the user's share of it, is full."""
+    """Return whether it says that a disk, or the user's quota, is full."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 

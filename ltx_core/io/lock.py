@@ -86,7 +86,7 @@ T = TypeVar("T")
 @contextmanager
 def folder_lock(folder: Path, progress: Progress, doing: str | None = None) -> Iterator[None]:
     """Hold `folder` for this process alone, waiting for whoever holds it, who is named. `doing` is what others who wait
-    are told of this process; its command line if None.
+    read of this process; its command line if None.
 
     Raises:
         Stopped: asked to stop while waiting.
@@ -156,12 +156,12 @@ def wait_for(attempt: Callable[[], T | None], why: Callable[[], str], progress: 
     Raises:
         Stopped: asked to stop meanwhile.
     """
-    began, told = time.monotonic(), ""
+    began, noted = time.monotonic(), ""
     while (got := attempt()) is None:
         if progress.stopping:
             raise Stopped(f"stopped while {why()}")
-        if time.monotonic() - began >= PATIENCE_SECONDS and (reason := why()) != told:
+        if time.monotonic() - began >= PATIENCE_SECONDS and (reason := why()) != noted:
             progress.note(reason)
-            told = reason
+            noted = reason
         time.sleep(POLL_SECONDS)
     return got

@@ -135,7 +135,7 @@ LATE_STREAMS = frozenset({"flv", "mpegts", "mpeg"})
 DEEP_OPTIONS = {"probesize": str(64 * 2**20), "analyzeduration": str(10**10)}
 """Bytes and microseconds within which frames or audio are searched that were not at the beginning."""
 DECODER_THREADS = 0
-"""Of a video decoder; 0: one a core. Changes no frame. A worker among several sets its share."""
+"""Of a video decoder; 0: one a core. Changes no frame. A worker among several sets its own number."""
 HICCUPS = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR, errno.EAGAIN)
 """Errors of a network file system after which a second try may help."""
 

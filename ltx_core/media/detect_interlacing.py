@@ -25,16 +25,16 @@ from ltx_core.media.errors import MediaError
 from ltx_core.media.frames import Filter
 from ltx_core.media.timeline import timed_frames
 
-INTERLACED_SHARE, FLAGGED_SHARE = 0.2, 0.05
+INTERLACED_FRACTION, FLAGGED_FRACTION = 0.2, 0.05
 """Of the frames that were looked at: in files that say nothing, and in those flagged as interlaced."""
 OTHER_PARITY = 0.2
-"""At most this share of the interlaced frames may have the other field first."""
+"""At most this fraction of the interlaced frames may have the other field first."""
 MISFIT = 0.9
 """A frame's fields are of different times if they fit each other no better than this times as badly as they fit their
 neighbours. Measured: 0.97 to 1.05 of interlaced footage, up to 0.87 of progressive, noise included."""
 MOVING_LEVELS = 12
 """By how much of 255 a pixel must change from frame to frame to count as moving."""
-REPEATED_SHARE = 0.08
+REPEATED_FRACTION = 0.08
 """Of all frames, with a repeated top field, and with a repeated bottom field: telecine has a fifth of each."""
 COLUMNS = 480
 """About how many columns of a frame are compared; lines are all kept."""
@@ -61,13 +61,13 @@ class Tally:
         """Return what the file is; `may_be_film`: whether its rate is that of telecined film."""
         parity = max(PARITIES, key=lambda name: self.interlaced[name])
         count = self.interlaced[parity]
-        share = FLAGGED_SHARE if self.flagged * 2 > self.frames else INTERLACED_SHARE
+        least = FLAGGED_FRACTION if self.flagged * 2 > self.frames else INTERLACED_FRACTION
         is_mixed = sum(self.interlaced.values()) - count > OTHER_PARITY * count
-        if count < max(share * self.frames, 2) or is_mixed:
+        if count < max(least * self.frames, 2) or is_mixed:
             return "progressive"
         # Film's whole frames stand between its mixed ones, and idet takes them for interlaced; repetitions tell.
         repeats = min(self.repeated["top"], self.repeated["bottom"])
-        if may_be_film and repeats >= REPEATED_SHARE * self.frames:
+        if may_be_film and repeats >= REPEATED_FRACTION * self.frames:
             return "telecined_tff" if parity == "tff" else "telecined_bff"
         if self.fit_inside < MISFIT * self.fit_outside:
             return "progressive"

@@ -86,8 +86,8 @@ PITCH_LAGS = (AUDIO_RATE // 400, AUDIO_RATE // 70)
 VOICED_PERIODICITY = 0.5
 VOICED_CROSSINGS = 0.25
 """Periodic, and with fewer sign changes a sample than a hiss."""
-MIN_VOICED_SHARE = 0.25
-MIN_PAUSE_SHARE = 0.2
+MIN_VOICED_FRACTION = 0.25
+MIN_PAUSE_FRACTION = 0.2
 MIN_PITCH_SPREAD = 0.03
 """Octaves between the quartiles of a pitch that is spoken. A steady tone has about none, wherever it begins."""
 
@@ -120,7 +120,7 @@ def _is_voiced(mono: Floats) -> bool:
     crossings = (np.signbit(windows[active][:, 1:]) != np.signbit(windows[active][:, :-1])).mean(axis=1)
     voiced = (periodicity > VOICED_PERIODICITY) & (crossings < VOICED_CROSSINGS)
     pauses = float((energy < energy.mean() / 2).mean())
-    if float(voiced.mean()) < MIN_VOICED_SHARE or pauses < MIN_PAUSE_SHARE:
+    if float(voiced.mean()) < MIN_VOICED_FRACTION or pauses < MIN_PAUSE_FRACTION:
         return False
     low, high = np.quantile(np.log2(pitch[voiced]), (0.25, 0.75))
     return float(high - low) > MIN_PITCH_SPREAD

@@ -35,14 +35,14 @@ from ltx_core.shapes import NOMINAL_RATE
 
 HIDDEN_FRAME_CODECS = frozenset({"vp8"})
 """Codecs whose packets may hold frames that are never shown, so that counting packets counts too many."""
-UNREAD_BYTES, UNREAD_SHARE = 2**16, 0.05
+UNREAD_BYTES, UNREAD_FRACTION = 2**16, 0.05
 """More than both at the end of a Flash file, after its last packet, is another recording."""
 UNSAID_SECONDS = 0.2
 """By which audio may end before its header says, which rounds and counts a codec's delay."""
 GUESSED_DURATION = frozenset({"mpeg", "mpegts", "mpegvideo", "h264", "hevc", "m4v", "dv"})
 """Containers that state no duration; ffmpeg's guess proves nothing."""
 GUESSED_AUDIO = GUESSED_DURATION | {"aac", "ac3", "dts", "eac3", "mp3"}
-"""The same of audio alone. An MP3 may state one, but which do cannot be told."""
+"""The same of audio alone. An MP3 may state one, but which do cannot be seen."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +226,7 @@ def _check_single(container: Any, packets: Packets, path: Path) -> None:
     begins = [track for track in packets.tracks.values() if not is_loose(container) and _starts_again(track)]
     size = path.stat().st_size
     read = max(max(map(add, track.places, track.sizes), default=0) for track in packets.tracks.values())
-    is_unread = container.format.name == "flv" and size - read > max(UNREAD_BYTES, UNREAD_SHARE * size)
+    is_unread = container.format.name == "flv" and size - read > max(UNREAD_BYTES, UNREAD_FRACTION * size)
     if begins or is_unread or num_indexes(path) > 1:
         found = "its times start again" if begins else f"{size - read} of its {size} bytes are never reached"
         raise MediaError(

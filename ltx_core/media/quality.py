@@ -40,8 +40,8 @@ def _fault(clip: Clip, thresholds: QualityThresholds) -> QuarantineReason | None
 
 
 def _refused(clips: Sequence[Clip], reason: QuarantineReason, thresholds: QualityThresholds) -> Quarantined:
-    shares = [getattr(clip, f"{reason.value}_fraction") for clip in clips]
-    found, limit = sum(shares) / len(shares), getattr(thresholds, f"max_{reason.value}_fraction")
+    fractions = [getattr(clip, f"{reason.value}_fraction") for clip in clips]
+    found, limit = sum(fractions) / len(fractions), getattr(thresholds, f"max_{reason.value}_fraction")
     span = f"{clips[0].start_seconds:.2f} s to {clips[-1].start_seconds + clip_seconds(clips[-1]):.2f} s"
     return quarantined_clip(
         clips[0],
@@ -58,7 +58,7 @@ def quarantined_clip(clip: Clip, reason: QuarantineReason, detail: str) -> Quara
 
 
 RELATIVE = 0.05
-"""Share by which sharpness and motion of two encodings of one thing may differ."""
+"""Fraction by which sharpness and motion of two encodings of one thing may differ."""
 ABSOLUTE = 5e-4
 """The same, for figures near zero."""
 LOUDNESS_DB = 1.5

@@ -88,14 +88,14 @@ class ChangeMeter:
 
 
 def _signature(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Mean luma of each cell and the square roots of the luma histogram's shares, one vector."""
+    """Mean luma of each cell and the square roots of the luma histogram's fractions, one vector."""
     luma = frame_luma(frame)
     rows, columns = (_edges(edge, cells) for edge, cells in zip(luma.shape, THUMBNAIL, strict=True))
     sums = np.add.reduceat(np.add.reduceat(luma, rows[:-1], axis=0), columns[:-1], axis=1)
     counts = np.outer(np.diff(rows), np.diff(columns))
     levels = np.minimum(luma * HISTOGRAM_BINS, HISTOGRAM_BINS - 1).astype(np.intp)
-    shares = np.bincount(levels.ravel(), minlength=HISTOGRAM_BINS) / luma.size
-    return np.concatenate([(sums / counts).ravel(), np.sqrt(shares)]).astype(np.float32)
+    fractions = np.bincount(levels.ravel(), minlength=HISTOGRAM_BINS) / luma.size
+    return np.concatenate([(sums / counts).ravel(), np.sqrt(fractions)]).astype(np.float32)
 
 
 def _edges(length: int, cells: int) -> npt.NDArray[np.intp]:

@@ -24,7 +24,7 @@ CAMERA_RATES = tuple(
 ) + tuple(Fraction(rate) for rate in ("60", "90", "100", "120000/1001", "120", "240000/1001", "240"))
 HIGHEST_RATE = 30.0
 """Clips have at most this many frames a second: LTX-2 was trained at 24 to 30 (50 and more are halved)."""
-ALIKE, REGULAR_SHARE = 0.1, 0.9
+ALIKE, REGULAR_FRACTION = 0.1, 0.9
 """By how much of it intervals differ from the median at most to be like it, and how many must be."""
 CHANGED_FRAMES = 0.5
 """Fewer than this are repeated or dropped where a rate is only rounded."""
@@ -43,7 +43,7 @@ def usual_rate(shown: Sequence[float], tolerance: float, stated: Sequence[Fracti
         return float(known[0]) if known else 25.0
     middle = median(steps)
     alike = [step for step in steps if abs(step - middle) <= ALIKE * middle + 2 * tolerance]
-    is_regular = len(alike) >= REGULAR_SHARE * len(steps)
+    is_regular = len(alike) >= REGULAR_FRACTION * len(steps)
     used = alike if is_regular else [step for step in steps if step <= PAUSE * middle]
     measured, jitter = 1 / fmean(used), 2 * tolerance + (0.0 if is_regular else max(used) - min(used))
     error = measured * (jitter / fmean(used) / len(used) + 1e-5)
@@ -95,7 +95,7 @@ def resampled(usual: float, wanted: float, seconds: float) -> str:
 
 
 WHOLE_FRAME = 0.1
-"""A frame counts if all but this share of it is there: container times are rounded."""
+"""A frame counts if all but this fraction of it is there: container times are rounded."""
 
 
 class Window(NamedTuple):

@@ -98,7 +98,7 @@ class Decoders:
         asked: VaeOptions,
         note: Callable[[str], None],
     ) -> None:
-        """`asked` are the options for the video VAE's memory; `note` is told of each plan."""
+        """`asked` are the options for the video VAE's memory; `note` gets a line for each plan."""
         self._vae, self._audio_vae, self._vocoder = vae, audio_vae, vocoder
         self._asked, self._note = asked, note
         self._plans: dict[PixelShape, VaeMemory] = {}

@@ -15,10 +15,10 @@ class ItemStore:
     def __init__(self, folder: Path, progress: Progress = SILENT) -> None:
         self.folder = folder
         self.progress = progress
-        """Is told of a damaged item."""
+        """Has a note of each damaged item."""
 
     def get(self, key: str) -> Any | None:
-        """The value, or None if there is none; a damaged one is told of and counts as none, so that it is made anew."""
+        """The value, or None if there is none; a damaged one is noted and counts as none, so that it is made anew."""
         path = self._path(key)
         if not path.exists():
             return None

@@ -37,7 +37,7 @@ class ShardReader:
     two of them check the same item.
 
     Shards are read and never mapped: a mapped file that is cut short, or that its disk cannot give, ends the process
-    with SIGBUS where an error can be told.
+    with SIGBUS where an error can be raised.
     """
 
     def __init__(self, root: Path) -> None:

@@ -39,8 +39,8 @@ def view_of(width: int, height: int) -> View:
 
 def gradient(view: View, top: Color, bottom: Color) -> Frame:
     """A frame that changes from one colour at the top to another at the bottom."""
-    share = view.y[:, :1, None]
-    column = np.asarray((1 - share) * np.array(top) + share * np.array(bottom), dtype=np.float32)
+    height = view.y[:, :1, None]
+    column = np.asarray((1 - height) * np.array(top) + height * np.array(bottom), dtype=np.float32)
     return np.broadcast_to(column, (*view.y.shape, 3))
 
 
@@ -94,7 +94,7 @@ class Moment:
     seconds: float
 
     @property
-    def share(self) -> float:
+    def progress(self) -> float:
         """The part of the scene that has passed, 0 to 1."""
         return self.time / self.seconds
 
@@ -123,7 +123,7 @@ def rolling_ball(now: Moment) -> Frame:
     for third in (1, 2):
         frame = paint(frame, bar(view, view.aspect * third / 3, 0.9, (0.015, 0.24)), (0.25, 0.2, 0.18))
     radius = 0.16
-    x = -radius + (view.aspect + 2 * radius) * now.share
+    x = -radius + (view.aspect + 2 * radius) * now.progress
     frame = paint(frame, disc(view, x, 0.78 - radius, radius), (0.85, 0.12, 0.1))
     angle = x / radius
     return paint(frame, bar(view, x, 0.78 - radius, (radius * 1.7, 0.04), angle), (0.98, 0.85, 0.75))
@@ -232,16 +232,16 @@ def falling_rain(now: Moment) -> Frame:
 
 def sinking_sun(now: Moment) -> Frame:
     """The sun sets behind a moving sea and the sky darkens."""
-    view, share = now.view, now.share
-    top = (0.25 * (1 - share) + 0.1, 0.3 * (1 - share) + 0.06, 0.6 - 0.3 * share)
-    frame = gradient(view, top, (0.98, 0.6 - 0.25 * share, 0.25))
-    frame = paint(frame, disc(view, view.aspect * 0.5, 0.3 + 0.5 * share, 0.15), (1.0, 0.9, 0.55))
+    view, done = now.view, now.progress
+    top = (0.25 * (1 - done) + 0.1, 0.3 * (1 - done) + 0.06, 0.6 - 0.3 * done)
+    frame = gradient(view, top, (0.98, 0.6 - 0.25 * done, 0.25))
+    frame = paint(frame, disc(view, view.aspect * 0.5, 0.3 + 0.5 * done, 0.15), (1.0, 0.9, 0.55))
     return paint(frame, below(view, 0.72 + 0.006 * np.sin(30 * view.x + 6 * now.time)), (0.1, 0.14, 0.28))
 
 
 def crossing_squares(now: Moment) -> Frame:
     """One square goes right, another left below it."""
-    view, way = now.view, now.view.aspect * now.share
+    view, way = now.view, now.view.aspect * now.progress
     frame = gradient(view, (0.9, 0.88, 0.82), (0.82, 0.8, 0.76))
     frame = paint(frame, bar(view, way, 0.36, (0.3, 0.3)), (0.1, 0.55, 0.35))
     return paint(frame, bar(view, view.aspect - way, 0.62, (0.3, 0.3)), (0.75, 0.15, 0.5))
@@ -301,7 +301,7 @@ def passing_train(now: Moment) -> Frame:
     """A train of three cars passes from right to left."""
     view = now.view
     frame = paint(gradient(view, (0.7, 0.74, 0.78), (0.8, 0.78, 0.7)), below(view, 0.82), (0.36, 0.33, 0.3))
-    front = view.aspect - (view.aspect + 1.2) * now.share
+    front = view.aspect - (view.aspect + 1.2) * now.progress
     for car in range(3):
         x = front + 0.32 + 0.66 * car
         frame = paint(frame, bar(view, x, 0.6, (0.6, 0.32)), (0.12, 0.4, 0.25))

@@ -11,7 +11,7 @@ from ltx_core.training.condition_settings import WHOLE_STREAMS, ConditionSetting
 from ltx_core.training.methods.settings import MethodOptions
 from ltx_core.training.sample_settings import SampleSettings
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 HOW_BLOCKS_RUN = frozenset(
     {
         "activation_checkpointing",
@@ -136,13 +136,13 @@ class PlainSettings(ConditionSettings, AdapterSettings):
         description="With 8-bit products: also compute the gradients through them in 8 bits; otherwise in `dtype`, "
         "which is slower.",
     )
-    activation_checkpointing: Literal["auto"] | Share = Field(
+    activation_checkpointing: Literal["auto"] | Fraction = Field(
         serialization_alias="recompute",
         default="auto",
         description="Fraction of the blocks with activation checkpointing: less memory, more time. `auto`: the "
         "smallest fraction that fits on the GPU (or in `memory.gpu_gib`), 0 on the CPU.",
     )
-    activation_budget: Literal["auto"] | Share = Field(
+    activation_budget: Literal["auto"] | Fraction = Field(
         default="auto",
         description="Inside compiled blocks: fraction of the activations that is kept for the backward pass. 0.99 "
         "recomputes only what is cheap; attention is never recomputed. `auto`: the largest fraction that "

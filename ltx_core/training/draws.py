@@ -112,8 +112,8 @@ def _chance(occurrence: SampleOccurrence, settings: TrainSettings, purpose: str)
 def _caption(occurrence: SampleOccurrence, settings: TrainSettings) -> str:
     """One of the clip's captions, or none; each of several is as likely."""
     clip = occurrence.sample
-    share = settings.caption_dropout if clip.caption_dropout is None else clip.caption_dropout
-    if _chance(occurrence, settings, "caption_dropout") < share:
+    probability = settings.caption_dropout if clip.caption_dropout is None else clip.caption_dropout
+    if _chance(occurrence, settings, "caption_dropout") < probability:
         return NO_CAPTION
     captions = (clip.caption, *clip.variants)
     if len(captions) == 1:

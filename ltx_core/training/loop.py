@@ -160,7 +160,7 @@ def own_batches(run: Run, start: int) -> Iterator[tuple[SampleOccurrence, ...]]:
     """The batches that this rank will train on, in order."""
     settings = run.objective.settings
     for step in range(start, settings.steps):
-        yield from run.ranks.share(step_batches(run.plan, step, settings.gradient_accumulation_steps))
+        yield from run.ranks.part(step_batches(run.plan, step, settings.gradient_accumulation_steps))
 
 
 def save(run: Run, writer: CheckpointWriter, step: int) -> None:
@@ -239,7 +239,7 @@ def _render(run: Run, writer: CheckpointWriter, step: int) -> None:
 
 
 def _step(run: Run, step: int, feed: Feed, watch: Stopwatch) -> None:
-    """One optimizer step and what is told of it."""
+    """One optimizer step and what is reported of it."""
     settings = run.objective.settings
     batches = step_batches(run.plan, step, settings.gradient_accumulation_steps)
     strengths = {method.name: method.strength(step, run.history.kept_values) for method in run.objective.methods}

@@ -28,9 +28,9 @@ class Load(Protocol):
 class Feed:
     """Gives the batches of known samples in their order; a batch is a function of its samples, whoever makes it."""
 
-    def __init__(self, load: Load, orders: Iterable[Occurrences], pool: ThreadPoolExecutor, depth: int) -> None:
+    def __init__(self, load: Load, orders: Iterable[Occurrences], threads: ThreadPoolExecutor, depth: int) -> None:
         self.load = load
-        self.pool = pool
+        self.threads = threads
         self.wait_seconds = 0.0
         """Time that the step has spent here, waiting."""
         self._orders = iter(orders)
@@ -57,7 +57,7 @@ class Feed:
     def _order_one(self) -> None:
         occurrences = next(self._orders, None)
         if occurrences is not None:
-            self._ahead.append((occurrences, self.pool.submit(self.load, occurrences)))
+            self._ahead.append((occurrences, self.threads.submit(self.load, occurrences)))
 
 
 @contextmanager
@@ -75,8 +75,8 @@ def prefetched(load: Load, orders: Iterable[Occurrences], device: str, depth: in
         batch = load(occurrences)
         return batch.pinned() if on_gpu else batch
 
-    pool = ThreadPoolExecutor(THREADS, thread_name_prefix="batches", initializer=start)
+    threads = ThreadPoolExecutor(THREADS, thread_name_prefix="batches", initializer=start)
     try:
-        yield Feed(ready, orders, pool, depth)
+        yield Feed(ready, orders, threads, depth)
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        threads.shutdown(wait=True, cancel_futures=True)

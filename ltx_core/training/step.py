@@ -158,13 +158,13 @@ def update(
     step: int,
     max_grad_norm: float,
     clip_ids: Sequence[str],
-    share: float = 1.0,
+    fraction: float = 1.0,
 ) -> dict[str, float]:
     """Clip the gradients, take the optimizer step, drop the gradients. Gives the norms before clipping.
 
-    The adapters are clipped by their joint norm, methods' own parameters by theirs. `share`: the clips of the step as a
-    fraction of those of a full one. What is left of a step's mean after clipping counts so much, so that every clip
-    weighs alike, whatever batch it falls into.
+    The adapters are clipped by their joint norm, methods' own parameters by theirs. `fraction`: the clips of the step
+    as a fraction of those of a full one. What is left of a step's mean after clipping counts so much, so that every
+    clip weighs alike, whatever batch it falls into.
 
     Raises:
         DataError: a gradient is not finite; names the clips of the step. No weight has been changed.
@@ -180,7 +180,7 @@ def update(
         if parameter.grad is not None:
             clipped.setdefault(method_of(name) or "all", []).append(parameter.grad)
     for group, gradients in clipped.items():
-        shrink = (max_grad_norm / (joint.values[joint.names.index(group)] + 1e-6)).clamp(max=1.0) * share
+        shrink = (max_grad_norm / (joint.values[joint.names.index(group)] + 1e-6)).clamp(max=1.0) * fraction
         for piece in pieces(gradients):
             piece.mul_(shrink)
     optimizer.step(step)
@@ -255,7 +255,7 @@ def _backwards(
     audio_weight = objective.settings.audio_loss_weight if step.audio_weight is None else step.audio_weight
     weights = loss_weights(num_video, num_audio, audio_weight, term_weights)
     done: list[Done] = []
-    for number in ranks.share(range(len(batches))):
+    for number in ranks.part(range(len(batches))):
         batch = ready = load(batches[number])
         for method in objective.methods:
             ready = method.before_forward(ready, Step(step.strengths[method.name], batches), objective)
@@ -305,7 +305,7 @@ def take_step(
         step=step.number,
         max_grad_norm=objective.settings.max_grad_norm,
         clip_ids=[occurrence.sample.clip_id for batch in batches for occurrence in batch],
-        share=sum(len(batch) for batch in batches) / (objective.settings.batch_size * len(batches)),
+        fraction=sum(len(batch) for batch in batches) / (objective.settings.batch_size * len(batches)),
     )
     rate = objective.settings.learning_rate_at(step.number)
     weight = None if objective.settings.audio_loss_ratio is None else step.audio_weight

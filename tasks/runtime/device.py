@@ -101,7 +101,7 @@ def held_gpus(wanted: int, doing: str, progress: Progress) -> Iterator[Held]:
     """Hold so many GPUs for this process alone, waiting for them; `ALL` are those that are free, at least one.
 
     Inside, `CUDA_VISIBLE_DEVICES` names them and no others. Where there are none, nothing is held or changed.
-    `doing` is what others are told who wait for them.
+    `doing` is what others read who wait for them.
 
     Raises:
         ConfigError: more are wanted than this process may use.

@@ -91,8 +91,8 @@ def check_quarantine(summary: Summary, limit: float) -> None:
     Raises:
         DataError: more than `limit` of the items are quarantined, or all are.
     """
-    share = summary.num_quarantined / summary.num_in if summary.num_in else 0.0
-    if share > limit or (summary.num_in and not summary.num_out):
+    fraction = summary.num_quarantined / summary.num_in if summary.num_in else 0.0
+    if fraction > limit or (summary.num_in and not summary.num_out):
         reasons = ", ".join(f"{count} {reason}" for reason, count in summary.quarantined_by_reason.items())
         raise DataError(
             f"{summary.stage} quarantined {summary.num_quarantined} of {summary.num_in} {summary.unit} ({reasons}); "

@@ -192,7 +192,7 @@ T = TypeVar("T")
 def with_retries(
     attempt: Callable[[], T], say: Callable[[str], None], sleep: Callable[[float], None] = time.sleep
 ) -> T:
-    """Return what `attempt` gives, tried again after each `TransientError`; `say` is told why and when.
+    """Return what `attempt` gives, tried again after each `TransientError`; `say` gets why and when.
 
     Raises:
         LtxError: any other error at once, and a `TransientError` of the last attempt.

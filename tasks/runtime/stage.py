@@ -112,7 +112,7 @@ class StageRun(Generic[ConfigT_co]):
             planned.
         workspace: Where inputs, store and output lie.
         force: Compute anew, whatever is there.
-        progress: Is told how far the body is, and says when it must stop. Where no body runs, it gets the pace of
+        progress: Reports how far the body is, and says when it must stop. Where no body runs, it gets the pace of
             reading weights for their digest.
         decision: The name of the output and why it is made; None until `tasks.runtime.decide` was asked.
         later: The stages that come after it in the same run.

@@ -58,7 +58,7 @@ def without_secrets(address: str) -> str:
     """An address without `user:password@`, and without the values of its query; anything else as it is.
 
     Passwords that should have been encoded may hold `/` and `@`: all up to the last `@` before the query goes. Where
-    one follows the `?`, nobody can tell what is whose, and only the scheme is told.
+    one follows the `?`, nobody can tell what is whose, and only the scheme is shown.
     """
     scheme, there, rest = address.partition("://")
     if not there:
@@ -73,7 +73,7 @@ def without_secrets(address: str) -> str:
 
 
 def hide_secrets(text: str) -> str:
-    """A text of someone else, such as a library's error, in which addresses are told without their secrets."""
+    """A text of someone else, such as a library's error, in which addresses are shown without their secrets."""
     return IN_TEXT.sub(lambda found: _in_text(found[0]), text)
 
 

@@ -1,8 +1,8 @@
 """`tracking/<run>.jsonl` in the workspace: what MLflow has not taken yet, an entry a line, each with its checksum.
 
-What cannot be told is kept in the workspace (`tasks.tracking.log`), and told when MLflow takes it again: in this run,
-else at the start of a later one. Being told twice changes nothing: runs are found by their key, and MLflow keeps equal
-values once.
+What cannot be logged is kept in the workspace (`tasks.tracking.log`), and logged when MLflow takes it again: in this
+run, else at the start of a later one. Being logged twice changes nothing: runs are found by their key, and MLflow keeps
+equal values once.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Entry:
-    """One thing to be told of one run."""
+    """One thing to be logged of one run."""
 
     run: str
     """The run's key."""
@@ -73,7 +73,7 @@ class Kept:
         """Let go of it."""
         if delete:
             self.path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # of what waits to be written, which is told of when it is added
+        with contextlib.suppress(OSError):  # of what waits to be written, which is reported when it is added
             self.file.close()
 
     def _write(self, values: Iterable[Any]) -> None:
@@ -150,7 +150,7 @@ class TrackingLog:
         self.tell(entry)
 
     def add(self, entry: Entry) -> None:
-        """Tell it when those before it are told."""
+        """Tell it when those before it are logged."""
         with self._changed:
             self._waiting.append(entry)
             if entry.kind == "begin":
@@ -160,7 +160,7 @@ class TrackingLog:
             self._changed.notify_all()
 
     def run_id(self, key: str, patience: float = 0.0) -> str | None:
-        """MLflow's name of a run, once it is told; None if MLflow is away, or slower than `patience` seconds."""
+        """MLflow's name of a run, once it is logged; None if MLflow is away, or slower than `patience` seconds."""
         with self._changed:
             self._changed.wait_for(lambda: key in self._ids or self._away, patience)
             return self._ids.get(key)
@@ -197,14 +197,14 @@ class TrackingLog:
                 elif self._lost(error):
                     return
             else:
-                self._told(entry)
+                self._logged(entry)
 
     def _next(self) -> Entry | None:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closing)
             return self._waiting[0] if self._waiting else None
 
-    def _told(self, entry: Entry) -> None:
+    def _logged(self, entry: Entry) -> None:
         with self._changed:
             self._waiting.popleft()
             back, self._away = self._away, False
@@ -217,7 +217,7 @@ class TrackingLog:
 
     def _refuse(self, entry: Entry, error: LtxError) -> None:
         self.say(f"MLflow refused {entry.kind} of a run, and goes without: {error}")
-        self._told(entry)
+        self._logged(entry)
 
     def _lost(self, error: LtxError) -> bool:
         """Keep on disk what waits, and wait a little; whether to give up, since all else has ended."""
@@ -291,7 +291,7 @@ def _tell_run(run: TrackedRun, entry: Entry, ids: Mapping[str, str]) -> None:
 
 @dataclass(frozen=True)
 class LoggedRun:
-    """One MLflow run, told by a log."""
+    """One MLflow run, logged through the log."""
 
     log: TrackingLog
     key: str
@@ -313,7 +313,7 @@ class LoggedRun:
         self._add("runs", dict(tags))
 
     def artifacts(self, files: Iterable[Path], folder: str | None = None) -> None:
-        """Files, which are copied into the run when it is told."""
+        """Files, which are copied into the run when it is logged."""
         self._add("artifacts", {"files": [str(file) for file in files], "folder": folder})
 
     def name(self, name: str) -> None:

@@ -67,7 +67,7 @@ def connect(config: TrackingConfig, workspace: Workspace) -> "tuple[MlflowClient
     with tracking_errors(config, workspace):
         from mlflow import MlflowClient
 
-        for library in ("mlflow", "urllib3.connectionpool"):  # what goes wrong is raised, and told once, by us
+        for library in ("mlflow", "urllib3.connectionpool"):  # what goes wrong is raised, and reported once, by us
             logging.getLogger(library).setLevel(logging.CRITICAL)
         if config.uri is None:
             _make_database(workspace.root.resolve() / DATABASE)
@@ -80,7 +80,7 @@ def connect(config: TrackingConfig, workspace: Workspace) -> "tuple[MlflowClient
 
 
 def answering(config: TrackingConfig, workspace: Workspace) -> "tuple[MlflowClient, str]":
-    """`connect`, once something answers at the configured address: who waits for a run to begin is told soon.
+    """`connect`, once something answers at the configured address: who waits for a run to begin hears of it soon.
 
     Raises:
         TransientError: nothing answers within PROBE_SECONDS; and as for `connect`.
@@ -171,7 +171,7 @@ def _account(uri: Address) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """One MLflow run, told at once."""
+    """One MLflow run, logged at once."""
 
     client: "MlflowClient"
     experiment: str

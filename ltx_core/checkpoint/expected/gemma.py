@@ -81,16 +81,16 @@ def gemma4(arguments: Mapping[str, Any]) -> Tree:
             if sizes.per_layer_config is None
             else sizes.per_layer_config.get(str(place), {})
         )
-        shares = place >= sizes.num_hidden_layers - sizes.num_kv_shared_layers
+        is_shared = place >= sizes.num_hidden_layers - sizes.num_kv_shared_layers
         attention = _attention(
             sizes.hidden_size,
             sizes.num_attention_heads,
-            0 if shares else own.get("num_key_value_heads", sizes.num_key_value_heads),
+            0 if is_shared else own.get("num_key_value_heads", sizes.num_key_value_heads),
             own.get("head_dim", sizes.head_dim),
             bias=sizes.attention_bias,
             values=not (sizes.attention_k_eq_v and kind != SLIDING),
         )
-        width = sizes.intermediate_size * (2 if sizes.use_double_wide_mlp and shares else 1)
+        width = sizes.intermediate_size * (2 if sizes.use_double_wide_mlp and is_shared else 1)
         feed_forward = _feed_forward(sizes.hidden_size, width)
         layers.append({"self_attn": attention, "mlp": feed_forward, "layer_scalar": (1,), **_norms(sizes.hidden_size)})
     return _model(sizes.vocab_size, sizes.hidden_size, layers)

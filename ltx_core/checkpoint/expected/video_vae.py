@@ -148,7 +148,7 @@ def decoder(arguments: Mapping[str, Any]) -> Network:
     pixels' end to the latent's.
 
     Raises:
-        CheckpointError: a change of resolution that is not known here, or a decoder that is told a timestep.
+        CheckpointError: a change of resolution that is not known here, or a decoder that takes a timestep.
     """
     sizes = known(DecoderSizes, arguments)
     if sizes.timestep_conditioning:

@@ -215,7 +215,7 @@ class RolloutTrajectory:
         return torch.lerp(self.source, self.stream.sigma, done)
 
     @property
-    def share(self) -> Tensor:
+    def relative_level(self) -> Tensor:
         """[B, 1 or T]: the noise level of a token as a part of its sample's; 0 of clean tokens, between 0 and 1 of
         conditioning at a strength below 1."""
         sigma, times = self.stream.sigma[:, None], self.stream.timesteps.view(len(self.source), -1)
@@ -224,18 +224,18 @@ class RolloutTrajectory:
     def start(self) -> Tensor:
         """The tokens at the source, on the straight path; conditioning tokens as they are."""
         x = self.stream
-        now, then = (self.share * level[:, None] for level in (x.sigma, self.source))
+        now, then = (self.relative_level * level[:, None] for level in (x.sigma, self.source))
         return torch.where(x.clean[:, :, None], x.noisy, on_straight_path(x.noisy, x.target, now, then))
 
     def at(self, tokens: Tensor, done: float) -> NoisyStream:
         """The stream as the model sees it on the way."""
         level = self.level(done)
-        times = level if self.stream.timesteps.ndim == 1 else level[:, None] * self.share
+        times = level if self.stream.timesteps.ndim == 1 else level[:, None] * self.relative_level
         return replace(self.stream, noisy=tokens, sigma=level, timesteps=times)
 
     def step(self, tokens: Tensor, velocity: Tensor, done: float, then: float) -> Tensor:
         """Euler's step from the fraction `done` to `then`, in float32."""
-        length = (self.share * (self.level(then) - self.level(done))[:, None])[:, :, None]
+        length = (self.relative_level * (self.level(then) - self.level(done))[:, None])[:, :, None]
         return torch.where(self.stream.clean[:, :, None], tokens, tokens + length * velocity.float())
 
     def arrived(self, tokens: Tensor) -> NoisyStream:

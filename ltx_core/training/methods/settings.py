@@ -117,7 +117,7 @@ def num_projected(width: int, features: int) -> int:
     return 2 * width + (width + 1) * features
 
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 REFLEXFLOW_DEFAULTS = {"reflexflow_alpha": 1.0, "reflexflow_beta1": 10.0, "reflexflow_beta2": 1.0}
 
 
@@ -130,10 +130,10 @@ class RolloutSettings(ConfigModel):
     et al. 2015 (arXiv 1506.03099); for denoising, Ren et al., Multi-Step Denoising Scheduled Sampling (AAAI 2024).
     """
 
-    probability: Share = Field(
+    probability: Fraction = Field(
         default=0.5, description="Fraction of samples that are rolled out. With a ramp, the fraction at its end."
     )
-    start_probability: Share = Field(default=0.0, description="Fraction before the ramp and at its beginning.")
+    start_probability: Fraction = Field(default=0.0, description="Fraction before the ramp and at its beginning.")
     ramp_start_step: int = Field(
         default=0, ge=0, description="Step at which the fraction begins to rise from `start_probability`."
     )
@@ -260,7 +260,7 @@ class BlockRoute(NamedTuple):
     last: int
     """Both included, counted from 0."""
     ratio: float
-    """Share of the tokens to be learnt that skip them."""
+    """Fraction of the tokens to be learnt that skip them."""
 
 
 def block_routes(routes: Sequence[Route], num_blocks: int) -> tuple[BlockRoute, ...]:

@@ -85,7 +85,7 @@ def get_or_read(
     the keys of those that were read.
 
     The result of a file that cannot be used is the MediaError. It is not kept, since the next look may go otherwise.
-    `total`: of how many files the run is told; several may have one key.
+    `total`: the files that the run reports progress of; several may have one key.
 
     Raises:
         Stopped: the stage was asked to stop; what was read is kept.
