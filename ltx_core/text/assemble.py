@@ -85,7 +85,7 @@ class Int8Linear(torch.nn.Module):
 
     def __init__(self, linear: torch.nn.Linear) -> None:
         super().__init__()
-        values, scale = quantise_rows(linear.weight.data)
+        values, scale = int8_rows(linear.weight.data)
         self.register_buffer("weight", values)
         self.register_buffer("scale", scale)
         self.bias = linear.bias
@@ -96,7 +96,7 @@ class Int8Linear(torch.nn.Module):
         return product if self.bias is None else product + self.bias
 
 
-def quantise_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
+def int8_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     """[N, K] to int8 [N, K] and scales [N] in the weight's dtype, in which they are exact: a row is values times scale.
 
     The largest error of a value is half a scale, and a scale is a row's largest value over 127, a little more for its
@@ -108,8 +108,8 @@ def quantise_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     return values.to(torch.int8), scale
 
 
-def quantise_linears(layer: Any) -> int:
-    """Replace every linear layer in a module; says how many."""
+def hold_in_int8(layer: Any) -> int:
+    """Replace every linear layer in a module by an `Int8Linear`; says how many."""
     replaced = 0
     for parent in list(layer.modules()):
         for name, child in list(parent.named_children()):
@@ -117,6 +117,10 @@ def quantise_linears(layer: Any) -> int:
                 setattr(parent, name, Int8Linear(child))
                 replaced += 1
     return replaced
+
+
+quantise_linears = hold_in_int8
+"""Its earlier name, for the modules that are not renamed yet."""
 
 
 COMPILE_SECONDS = 7.0

@@ -24,7 +24,7 @@ from ltx_core.checkpoint.read import filled
 from ltx_core.checkpoint.stored import grouped
 from ltx_core.checkpoint.text_encoder import StoredTextEncoder
 from ltx_core.errors import CheckpointError
-from ltx_core.text.assemble import LayerOffload, assemble, quantise_linears
+from ltx_core.text.assemble import LayerOffload, assemble, hold_in_int8
 from ltx_core.text.packing import PACK_TOKENS, Pack, pack_captions
 from ltx_core.transfer import Arriving, one_behind, to_device, to_host
 
@@ -119,7 +119,7 @@ def load_gemma(
 
     def finish(layer: torch.nn.Module) -> None:
         if int8:
-            quantise_linears(layer)
+            hold_in_int8(layer)
         if layers_offload is not None:
             layers_offload.adopt(layer)
 

@@ -26,7 +26,7 @@ from tasks.stages.render.conditioning import conditioning_files
 from tasks.stages.render.config import RenderValidationConfig, SamplingConfig
 from tasks.stages.render.finishing import finished_rows
 from tasks.stages.render.jobs import final_checkpoint, plan_jobs
-from tasks.stages.render.memory import memory_lines, one_stage_clips
+from tasks.stages.render.memory import one_stage_clips, render_memory_lines
 from tasks.stages.render.own_files import check_files, small_frames
 from tasks.stages.render.references import write_controls
 from tasks.stages.render.results import (
@@ -96,7 +96,7 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
 
     def memory(self, run: StageRun[RenderValidationConfig]) -> Sequence[str]:
         """Memory that both phases take of the GPU that is planned for."""
-        return memory_lines(run.config, run.shared, run.inputs)
+        return render_memory_lines(run.config, run.shared, run.inputs)
 
     def warnings(self, run: StageRun[RenderValidationConfig]) -> Sequence[str]:
         """Guidance of each run, numbers of frames that the VAE does not have, other frame rates than the footage's,

@@ -36,7 +36,7 @@ OFFLOAD = "offload"
 """In the stage's folder: files of blocks that are offloaded from disk."""
 
 
-def memory_lines(config: RenderValidationConfig, shared: Shared, inputs: Inputs) -> Sequence[str]:
+def render_memory_lines(config: RenderValidationConfig, shared: Shared, inputs: Inputs) -> Sequence[str]:
     """For people: the predicted peaks of both phases on the card that is planned for.
 
     Raises:
@@ -50,9 +50,11 @@ def memory_lines(config: RenderValidationConfig, shared: Shared, inputs: Inputs)
     item_bytes = ITEM_BYTES[config.dtype]
     in_one = config.upscaling is None or any(not has_halves(shape.width, shape.height) for shape, _ in shapes)
     scale = _reference_scale(config, shared)
-    clips_known = (config.image_to_video_clips, config.extend_clips, config.inpaint_clips, config.composed)
-    known = (*clips_known, prompts.images, prompts.composed, scale)
-    batches = [_batch(shape, rate, by_token=any(known), reference=_tokens(shape, scale)) for shape, rate in shapes]
+    of_clips = (config.image_to_video_clips, config.extend_clips, config.inpaint_clips, config.composed)
+    conditioned = (*of_clips, prompts.images, prompts.composed, scale)
+    batches = [
+        _batch(shape, rate, by_token=any(conditioned), reference=_tokens(shape, scale)) for shape, rate in shapes
+    ]
     sampling = Sampling(
         _sizes(shared),
         max(batches, key=lambda batch: batch.video_tokens),

@@ -8,7 +8,7 @@ import torch
 
 from ltx_core.checkpoint.text_encoder import open_text_encoder
 from ltx_core.memory.encoders import text_encoder_memory
-from ltx_core.text.assemble import Int8Linear, LayerOffload, offload_layers, quantise_rows
+from ltx_core.text.assemble import Int8Linear, LayerOffload, int8_rows, offload_layers
 from ltx_core.text.gemma import TextEncoder, load_gemma
 from ltx_core.text.packing import pack_captions
 
@@ -55,7 +55,7 @@ def test_a_row_is_its_values_times_its_scale(dtype: torch.dtype) -> None:
     torch.manual_seed(0)
     weight = (torch.randn(64, 96) * torch.logspace(-6, 3, 64)[:, None]).to(dtype)
     weight[3] = 0
-    values, scale = quantise_rows(weight)
+    values, scale = int8_rows(weight)
     assert values.dtype == torch.int8
     assert scale.dtype == dtype
     back = values.double() * scale.double()[:, None]
