@@ -186,7 +186,7 @@ def no_prompts(draft: Draft, key: str, on: bool) -> None:
         return
     draft.set("prompts.validation", [])
     draft.values.get("prompts", {}).pop("library", None)
-    for kind in ("image", "sound"):
+    for kind in ("image", "audio"):
         draft.set(f"render_validation.{kind}_to_video_clips", 0)
     draft.warn(key, "prompts are left out and nothing is rendered; the eval loss on held-out clips is measured still")
 

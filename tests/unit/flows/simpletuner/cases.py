@@ -172,6 +172,10 @@ GOES: list[tuple[Options, Options]] = [
     ({"validation_using_datasets": False}, {"render_validation.image_to_video_clips": 0}),
     ({"eval_dataset_id": "my-video-dataset"}, {"datasets.0.eval_fraction": 0.1}),
     ({"validation_disable": True, "validation_prompt": "It moves."}, {"prompts.validation": ()}),
+    (
+        {"validation_disable": True, "validation_using_datasets": True},
+        {"render_validation.image_to_video_clips": 0, "render_validation.audio_to_video_clips": 0},
+    ),
     ({"validation_disable": False, "validation_prompt": "It moves."}, {"prompts.validation": ("It moves.",)}),
     ({"validation_adapter_path": DISTILLED}, {"render_validation.adapters.0.schedule": None}),
     (
