@@ -108,7 +108,7 @@ class FirstFrame:
 
 
 @dataclass(frozen=True)
-class Sound:
+class WholeAudio:
     """All audio tokens of the sample. The whole stream is then at sigma 0."""
 
     tokens: Tensor
@@ -123,12 +123,16 @@ class Sound:
         return _conditioned_on_audio(state, self.tokens, torch.ones(len(self.tokens), dtype=torch.bool))
 
 
+Sound = WholeAudio
+"""Its earlier name, for the modules that are not renamed yet."""
+
+
 @dataclass(frozen=True)
 class AudioMask:
     """The sample's audio, of which some times are conditioning: its beginning, its end, or all but a span."""
 
     tokens: Tensor
-    """As `Sound.tokens`; anything where there is no conditioning."""
+    """As `WholeAudio.tokens`; anything where there is no conditioning."""
     where: Tensor
     """[A]; above 0.5 where the audio is conditioning, the rest is generated."""
     strength: float = 1.0
@@ -153,7 +157,7 @@ def _conditioned_on_audio(state: SampleState, tokens: Tensor, where: Tensor, str
     if tuple(tokens.shape) != wanted or tuple(where.shape) != (count,):
         raise ShapeError(
             f"audio is {list(tokens.shape)} tokens under a mask of {list(where.shape)}; this sample wants "
-            f"{list(wanted)}, which is 25 a second. Cut or pad the sound to the sample's length before encoding it."
+            f"{list(wanted)}, which is 25 a second. Cut or pad the audio to the sample's length before encoding it."
         )
     return replace(state, audio=audio.conditioned(tokens[None], where, strength))
 
@@ -296,13 +300,13 @@ def inside(region: tuple[float, float, float, float], grid: LatentShape) -> Tens
 
 
 OfVideo = FirstFrame | Prefix | Suffix | Mask | WholeVideo | Keyframes | Reference
-Conditioning = Text | OfVideo | Sound | AudioMask | AudioReference
+Conditioning = Text | OfVideo | WholeAudio | AudioMask | AudioReference
 
 MODES: dict[str, tuple[type, ...]] = {
     "t2v": (),
     "t2a": (),
     "i2v": (FirstFrame,),
-    "s2v": (Sound,),
+    "s2v": (WholeAudio,),
     "v2a": (WholeVideo,),
     "extend": (Prefix,),
     "inpaint": (Mask,),

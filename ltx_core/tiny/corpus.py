@@ -21,12 +21,12 @@ class Audio:
     """`mono`, `stereo` or `5.1`."""
     rate: int
     """Samples per second."""
-    sound: str
+    name: str
     """Name in `sounds.AUDIO_BY_NAME`."""
 
     @property
     def is_silent(self) -> bool:
-        return self.sound == "silence"
+        return self.name == "silence"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,14 +74,14 @@ class Footage:
         return (self.height, self.width) if self.rotation else (self.width, self.height)
 
 
-def aac(sound: str, layout: str = "stereo", rate: int = 44_100) -> Audio:
+def aac(name: str, layout: str = "stereo", rate: int = 44_100) -> Audio:
     """An AAC stream."""
-    return Audio("aac", layout, rate, sound)
+    return Audio("aac", layout, rate, name)
 
 
-def opus(sound: str, layout: str = "stereo") -> Audio:
+def opus(name: str, layout: str = "stereo") -> Audio:
     """An Opus stream; Opus is always 48 kHz."""
-    return Audio("opus", layout, 48_000, sound)
+    return Audio("opus", layout, 48_000, name)
 
 
 ROLLING = (

@@ -84,8 +84,8 @@ def video_frames(footage: Footage, stream: Any) -> Iterator[Timed]:
 
 
 def audio_chunks(footage: Footage, audio: Audio, stream: Any) -> Iterator[Timed]:
-    """The sound of the whole file in pieces of `CHUNK_SECONDS`."""
-    samples = spread(play(audio.sound, footage.seconds, audio.rate), audio.layout)
+    """The audio of the whole file in pieces of `CHUNK_SECONDS`."""
+    samples = spread(play(audio.name, footage.seconds, audio.rate), audio.layout)
     length = round(CHUNK_SECONDS * audio.rate)
     for begin in range(0, samples.shape[1], length):
         chunk = np.ascontiguousarray(samples[:, begin : begin + length])

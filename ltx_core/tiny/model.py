@@ -149,8 +149,8 @@ def calibrate_video(vae: Any) -> None:
 def calibrate_audio(vae: Any, config: Mapping[str, Any]) -> Tensor:
     """Latent statistics over a few sounds, then decoded spectrograms of the sounds' own mean and spread: these."""
     mel = mel_config(config)
-    sounds = [torch.from_numpy(play(sound, SECONDS, mel.sample_rate)) for sound in AUDIO_BY_NAME]
-    heard = log_mel(torch.stack(sounds), mel).double()
+    waveforms = [torch.from_numpy(play(name, SECONDS, mel.sample_rate)) for name in AUDIO_BY_NAME]
+    heard = log_mel(torch.stack(waveforms), mel).double()
     tokens = set_statistics(vae, encode_mel(vae, heard), (0, 1))
     last = vae.decoder.conv_out.conv
     decoded = outputs_of(last, lambda: decode_mel(vae, tokens))
@@ -247,10 +247,10 @@ def write_pack(folder: Path, seed: int) -> Path:
         return {name: tensor for name, tensor in tensors.items() if name.startswith(prefixes)}
 
     video = {name.removeprefix(PREFIXES["video_vae"]): t for name, t in starting_with(PREFIXES["video_vae"]).items()}
-    sound = starting_with(PREFIXES["audio_vae"], PREFIXES["vocoder"])
+    audio = starting_with(PREFIXES["audio_vae"], PREFIXES["vocoder"])
     write_tensors(folder / TRANSFORMER, starting_with(PREFIXES["transformer"]), metadata("2.5", "transformer"))
     write_tensors(folder / VIDEO_VAE, video, metadata("2.5", "vae"))
-    write_tensors(folder / AUDIO_VAE, sound, metadata("2.5", "audio_vae", "vocoder"))
+    write_tensors(folder / AUDIO_VAE, audio, metadata("2.5", "audio_vae", "vocoder"))
     return write_packed_gemma(folder / TEXT_ENCODER, starting_with(PREFIXES["text_projection"]), seed)
 
 

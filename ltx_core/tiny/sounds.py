@@ -65,27 +65,27 @@ LAYOUTS = {"mono": 1, "stereo": 2, "5.1": 6}
 """Channels of the layouts that the footage uses."""
 
 
-def play(sound: str, seconds: float, rate: int) -> Stereo:
-    """The whole sound of a clip of `seconds` at `rate` samples per second: float32 [2, round(seconds * rate)].
+def play(name: str, seconds: float, rate: int) -> Stereo:
+    """The audio of a whole clip of `seconds` at `rate` samples per second: float32 [2, round(seconds * rate)].
 
     Args:
-        sound: a name in `AUDIO_BY_NAME`.
+        name: one of `AUDIO_BY_NAME`.
     """
     times = np.arange(round(seconds * rate)) / rate
-    return np.clip(AUDIO_BY_NAME[sound](times, seconds), -1, 1).astype(np.float32)
+    return np.clip(AUDIO_BY_NAME[name](times, seconds), -1, 1).astype(np.float32)
 
 
-def spread(sound: Stereo, layout: str) -> NDArray[np.float32]:
-    """The same sound over the channels of `layout`: float32 [channels, N], in ffmpeg's channel order.
+def spread(stereo: Stereo, layout: str) -> NDArray[np.float32]:
+    """The same audio over the channels of `layout`: float32 [channels, N], in ffmpeg's channel order.
 
     Raises:
         ConfigError: `layout` is none of `LAYOUTS`.
     """
-    left, right = sound
+    left, right = stereo
     if layout == "mono":
         return ((left + right) / 2)[None]
     if layout == "stereo":
-        return sound
+        return stereo
     if layout == "5.1":
         centre, low = (left + right) / 2, np.zeros_like(left)
         return np.stack([left, right, centre, low, 0.4 * left, 0.4 * right])
@@ -226,13 +226,13 @@ def four_sounds(times: Wave, seconds: float) -> Wave:
     """Four sounds, a quarter of the time each."""
     quarter = seconds / 4
     parts = np.array_split(times, 4)
-    sounds = (hum_and_clicks, birds, blubs, whirr)
-    return np.concatenate([sound(part - part[0], quarter) for sound, part in zip(sounds, parts, strict=True)], axis=1)
+    makers = (hum_and_clicks, birds, blubs, whirr)
+    return np.concatenate([make(part - part[0], quarter) for make, part in zip(makers, parts, strict=True)], axis=1)
 
 
 AUDIO_BY_NAME: dict[str, Callable[[Wave, float], Wave]] = {
-    sound.__name__: sound
-    for sound in (
+    make.__name__: make
+    for make in (
         hum_and_clicks,
         thuds,
         whirr,

@@ -19,8 +19,8 @@ from ltx_core.conditioning.kinds import (
     Keyframes,
     Mask,
     Prefix,
-    Sound,
     Suffix,
+    WholeAudio,
     inside,
     outside,
 )
@@ -125,7 +125,7 @@ def conditioning(
         given_frames: latent frames that earlier conditions keep at the beginning; one of all is generated.
     """
     if condition.kind == "audio":
-        return Sound(tensors["audio"])
+        return WholeAudio(tensors["audio"])
     if condition.kind == "video":
         return WholeVideo(tensors["video"])
     if condition.kind in LONGER:

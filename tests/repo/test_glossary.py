@@ -42,7 +42,12 @@ WORDS = {
     # tokens that a TREAD route sets aside
     "set aside": Word(r"(?i)\bset(?:s|ting)?(?: \w+){0,3} aside\b", r"(?i)\bsets? [^.]{0,30}tokens aside\b"),
     "picture": Word(r"(?i)\bpictures?\b"),
-    "sound": Word(r"(?i)\bsound(?:s|less)?\b"),
+    # of the tiny model's world, such as a bell
+    "sound": Word(
+        r"(?i)\bsound(?:s|less)?\b",
+        r"(?i)\b(?:synthetic|scenes and|few|the|four) sounds\b|\btiny\.sounds\b|\bsounds\.AUDIO BY NAME"
+        r"|\b(?:a|every) sound (?:is float32|that it has never heard|by its name)",
+    ),
     "streamed blocks": Word(r"(?i)\bstreamed\b"),
     # files that are read piece by piece
     "streaming": Word(r"(?i)\bstreaming\b", r"(?i)\bstreaming reader\b"),
@@ -89,7 +94,7 @@ REMAINING: dict[str, int] = {
     "notice": 13,
     "set aside": 10,
     "picture": 26,
-    "sound": 83,
+    "sound": 35,
     "streaming": 1,
     "given": 43,
     "known": 3,

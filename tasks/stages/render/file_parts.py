@@ -10,8 +10,8 @@ from ltx_core.conditioning.kinds import (
     Keyframes,
     Mask,
     Prefix,
-    Sound,
     Suffix,
+    WholeAudio,
     inside,
     outside,
 )
@@ -58,7 +58,7 @@ def of_file_part(part: ConditioningSource, request: RenderRequest, latent: Tenso
 def _of_audio(part: ConditioningSource, request: RenderRequest, tokens: Tensor) -> Conditioning:
     (condition,) = part.conditions
     if condition.kind == "audio":
-        return Sound(tokens)
+        return WholeAudio(tokens)
     if condition.kind == "audio_reference":
         return AudioReference(tokens, condition.strength)
     count, whole = request.audio_tokens, torch.zeros(request.audio_tokens, tokens.shape[1])

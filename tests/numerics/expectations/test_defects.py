@@ -21,7 +21,7 @@ from ltx_core.autoencoder.video import encode_pixels, encode_video
 from ltx_core.checkpoint.keys import diffusers_name
 from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_transformer, load_video_vae
 from ltx_core.checkpoint.text_encoder import open_text_encoder
-from ltx_core.conditioning.kinds import Prefix, Sound, Text
+from ltx_core.conditioning.kinds import Prefix, Text, WholeAudio
 from ltx_core.errors import ShapeError
 from ltx_core.flow_matching import SigmaDraws, carries_loss, sample_losses, shift, shifted_logit_normal
 from ltx_core.media.audio import to_channels
@@ -183,7 +183,7 @@ def test_d12_given_sound_is_the_condition_in_training_and_sampling(
     objective = objective_of("a", audio_conditioning_probability=1.0)
     (trained,) = seen_by(transformer, lambda: objective.predict(objective.train_batch(first_occurrence(objective))))
     sound = objective.source.load("a")["audio"]
-    state = Sound(sound).apply(initial_state(0, SHAPE, 8, len(sound), 32))
+    state = WholeAudio(sound).apply(initial_state(0, SHAPE, 8, len(sound), 32))
     (sampled,) = seen_by(transformer, lambda: walk_of(transformer).step(state, 0.75, 0.5))
     for seen in (trained, sampled):
         assert torch.equal(seen["audio_hidden_states"][0], sound)

@@ -8,7 +8,7 @@ from ltx_core.conditioning.kinds import (
     FirstFrame,
     Mask,
     Prefix,
-    Sound,
+    WholeAudio,
     kept_places,
     mask_tokens,
     outside,
@@ -66,7 +66,7 @@ def test_mask_and_sound_join() -> None:
     sound = torch.ones(NUM_AUDIO, AUDIO_CHANNELS)
     given = torch.zeros(GRID)
     given[0] = 1
-    state = Sound(sound).apply(Mask(latent(), given).apply(start()))
+    state = WholeAudio(sound).apply(Mask(latent(), given).apply(start()))
     assert state.audio.clean.all()
     assert state.audio.tokens[0].equal(sound)
     assert state.video.clean[0].equal(torch.arange(12) < 4)

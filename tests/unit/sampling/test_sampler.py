@@ -9,7 +9,7 @@ from diffusers import LTX2VideoTransformer3DModel
 from peft import LoraConfig
 from safetensors.torch import save_file
 
-from ltx_core.conditioning.kinds import FirstFrame, Sound
+from ltx_core.conditioning.kinds import FirstFrame, WholeAudio
 from ltx_core.conditioning.whole_video import WholeVideo
 from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.tokens import pack_video
@@ -163,7 +163,7 @@ def test_known_sound_stays_as_given_at_sigma_zero(
     tokens = torch.randn(9, 8, generator=torch.Generator().manual_seed(5))
     request = request_of(mode="s2v", conditioning_key="x")
     with watched(transformer) as seen:
-        latents = sample(transformer, prompts, request, Silent(), conditionings=[Sound(tokens)])
+        latents = sample(transformer, prompts, request, Silent(), conditionings=[WholeAudio(tokens)])
     assert torch.equal(latents.audio, tokens)
     assert all(not call["audio_sigma"].any() and not call["audio_timestep"].any() for call in seen)
     assert all(call["sigma"].all() for call in seen)
@@ -229,7 +229,7 @@ def test_refuses_conditionings_that_do_not_fit(
     with pytest.raises(ShapeError, match="first frame latent"):
         sample(transformer, prompts, image, Silent(), conditionings=[frame])
     with pytest.raises(ShapeError, match="audio is"):
-        sample(transformer, prompts, sound, Silent(), conditionings=[Sound(torch.zeros(10, 8))])
+        sample(transformer, prompts, sound, Silent(), conditionings=[WholeAudio(torch.zeros(10, 8))])
 
 
 def test_refuses_negative_text_that_is_missing_or_unused(
