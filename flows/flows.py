@@ -57,13 +57,13 @@ def _has_secret(value: Any) -> bool:
     return isinstance(value, str) and without_secrets(value) != value
 
 
-def _refuse_secrets(given: Mapping[str, Any]) -> None:
+def _refuse_secrets(parameters: Mapping[str, Any]) -> None:
     """The parameters that a server gives a flow are kept by the server.
 
     Raises:
         ConfigError: there is an account among it.
     """
-    if _has_secret(given.get("tracking")) or _has_secret(given.get("tracking.uri")):
+    if _has_secret(parameters.get("tracking")) or _has_secret(parameters.get("tracking.uri")):
         raise ConfigError(
             "tracking.uri has an account, and Prefect keeps a run's parameters for all to read: set it in the "
             "configuration file, or leave the account to MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"

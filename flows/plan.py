@@ -85,7 +85,7 @@ class PlannedStage:
     key: str | None
     will_run: bool
     why: str
-    notices: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     """Settings that its configuration allows and likely does not mean."""
     memory: tuple[str, ...] = ()
     """Lines on the GPU memory that it needs, and how it stays within the limit."""
@@ -163,7 +163,7 @@ def plan(
         run = replace(as_configured(stage, config), shared=shared, inputs=done)
         readable = planned.will_run and (bool(sections) or not _is_pending(stage, config))
         memory = stage.memory(run) if readable else ()
-        yield replace(planned, notices=tuple(stage.warnings(run)), memory=tuple(memory))
+        yield replace(planned, warnings=tuple(stage.warnings(run)), memory=tuple(memory))
 
 
 def _decided(

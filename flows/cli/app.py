@@ -137,9 +137,9 @@ def application() -> TyperGroup:
 
 def import_given(words: Sequence[str]) -> None:
     """Import what the given command needs, which takes a second; nothing for `--help` alone."""
-    given = next((word for word in words if not word.startswith("-")), None)
+    named = next((word for word in words if not word.startswith("-")), None)
     for command in COMMANDS:
-        if command.name == given:
+        if command.name == named:
             command.function()
 
 

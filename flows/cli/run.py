@@ -58,7 +58,7 @@ def plan(
         for line in stage.memory:
             console.print(f"{stage.stage.name}: {line}", highlight=False, markup=False)
     print_warnings(console, config_warnings(config, read_overrides(overrides)))
-    print_warnings(console, (notice for stage in planned for notice in stage.notices))
+    print_warnings(console, (warning for stage in planned for warning in stage.warnings))
 
 
 def download_table(pending: "Sequence[PendingFile]") -> Table:
@@ -103,7 +103,7 @@ def run(
     if read.tracking.uri is not None:
         answering(read.tracking, read.place())  # an error now, not when footage has been read and weights downloaded
     planned = list(planned_stages(read, selection, downloads(read, selection), WeightsLines(console)))
-    print_warnings(console, (notice for stage in planned for notice in stage.notices))
+    print_warnings(console, (warning for stage in planned for warning in stage.warnings))
     if not any(stage.will_run for stage in planned):
         for stage in planned:
             read.place().set_latest(stage.stage.name, str(stage.key))

@@ -186,12 +186,12 @@ def _converted(path: Path) -> str:
     Raises:
         ConfigError: it cannot be read, or is no file of the guide.
     """
-    notices = guide_warnings(path)
-    if not notices:
+    warnings = guide_warnings(path)
+    if not warnings:
         raise ConfigError(f"{path} has none of the guide's options; give its config.json")
     values = load_config(path, {}).model_dump(mode="json", exclude_defaults=True)
     lines = [f"# Made by `ltx2-lora configure --guide {path.name}`. What differs from that file:"]
-    lines += [f"# - {notice}" for notice in notices]
+    lines += [f"# - {warning}" for warning in warnings]
     return "\n".join(lines) + "\n" + yaml.safe_dump(values, sort_keys=False, width=120, allow_unicode=True)
 
 

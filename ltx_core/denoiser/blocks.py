@@ -74,7 +74,7 @@ class TokenRoute:
         return Hidden(before.video.scatter(1, index, after.video), after.audio)
 
     def call(self, call: BlockCall) -> BlockCall:
-        """Return what the route's blocks are given: that of the kept tokens, in the order of `kept`."""
+        """Return what the route's blocks get: that of the kept tokens, in the order of `kept`."""
         arguments = dict(call.arguments)
         for name in MODULATION:
             if arguments[name].shape[1] > 1:

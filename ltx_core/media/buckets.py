@@ -70,7 +70,7 @@ def fit_size(width: int, height: int, longest: int) -> Size:
 
 
 def measured_size(width: int, height: int, resolution_type: str) -> float:
-    """Return how large a source is, as a least size is given: megapixels for `area`, else pixels of the shorter
+    """Return how large a source is, in the unit of a least size: megapixels for `area`, else pixels of the shorter
     edge."""
     return width * height / 1e6 if resolution_type == "area" else float(min(width, height))
 

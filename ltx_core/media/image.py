@@ -195,8 +195,8 @@ def _srgb() -> ImageCms.ImageCmsProfile:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
-def _converted(image: Image.Image, given: ImageCms.ImageCmsProfile, wanted: ImageCms.ImageCmsProfile) -> Image.Image:
-    made = ImageCms.profileToProfile(image, given, wanted, ImageCms.Intent.RELATIVE_COLORIMETRIC, outputMode="RGB")
+def _converted(image: Image.Image, embedded: ImageCms.ImageCmsProfile, wanted: ImageCms.ImageCmsProfile) -> Image.Image:
+    made = ImageCms.profileToProfile(image, embedded, wanted, ImageCms.Intent.RELATIVE_COLORIMETRIC, outputMode="RGB")
     if made is None:
         raise ValueError("its ICC profile gave no image")
     return made

@@ -269,7 +269,7 @@ def split_media(media: Media, spec: DatasetSpec, thresholds: QualityThresholds) 
     except MediaError as error:
         if error.reason.may_pass:
             raise
-        return [], [_set_aside(media, error.reason, str(error))]
+        return [], [_quarantined(media, error.reason, str(error))]
     scenes = analysis.scenes()
     windows = [window for start, end in scenes for window in scene_windows(start, end, lengths)]
     if not windows:
@@ -307,7 +307,9 @@ def _unwanted(media: Media, spec: DatasetSpec) -> Quarantined | None:
         reason, found, option = QuarantineReason.TRANSPARENT, "partly transparent", "video.alpha: black"
     else:
         return None
-    return _set_aside(media, reason, f"{media.media_id} is {found}, which is not wanted. Convert it, or set {option}.")
+    return _quarantined(
+        media, reason, f"{media.media_id} is {found}, which is not wanted. Convert it, or set {option}."
+    )
 
 
 def _fault(media: Media, spec: DatasetSpec, total: int, lengths: Lengths, bucket: Size) -> Quarantined | None:
@@ -318,14 +320,14 @@ def _fault(media: Media, spec: DatasetSpec, total: int, lengths: Lengths, bucket
     size, least = measured_size(media.width, media.height, spec.resolution_type), spec.minimum_image_size
     if size < least:
         unit = "megapixels" if spec.resolution_type == "area" else "pixels at its shorter edge"
-        return _set_aside(
+        return _quarantined(
             media,
             QuarantineReason.TOO_SMALL,
             f"{media.media_id} is {media.width}x{media.height}, {size:g} {unit}, and minimum_image_size is {least:g}. "
             f"Lower it, or use larger footage.",
         )
     if is_too_small(media.width, media.height, bucket):
-        return _set_aside(
+        return _quarantined(
             media,
             QuarantineReason.TOO_SMALL,
             f"{media.media_id} is {media.width}x{media.height}, which is under half of the {bucket[0]}x{bucket[1]} it "
@@ -337,7 +339,7 @@ def _fault(media: Media, spec: DatasetSpec, total: int, lengths: Lengths, bucket
 def _length_fault(media: Media, spec: DatasetSpec, rate: float, total: int, lengths: Lengths) -> Quarantined | None:
     limit = spec.video.max_frames
     if limit is not None and total > limit:
-        return _set_aside(
+        return _quarantined(
             media,
             QuarantineReason.TOO_LONG,
             f"{media.media_id} has {total} frames at {rate:g} frames per second, at most {limit} are wanted. Cut it, "
@@ -353,10 +355,10 @@ def _too_short(media: Media, found: str, lengths: Lengths) -> Quarantined:
         f"{media.media_id} has {found}; {lengths.needed} in one scene are wanted. Lower num_frames or min_frames, or "
         f"use longer footage."
     )
-    return _set_aside(media, QuarantineReason.TOO_SHORT, detail)
+    return _quarantined(media, QuarantineReason.TOO_SHORT, detail)
 
 
-def _set_aside(media: Media, reason: QuarantineReason, detail: str) -> Quarantined:
+def _quarantined(media: Media, reason: QuarantineReason, detail: str) -> Quarantined:
     return Quarantined(item=media.media_id, source=media.relpath, reason=reason, detail=detail, path=media.path)
 
 

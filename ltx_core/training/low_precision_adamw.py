@@ -1,4 +1,4 @@
-"""Rounding up or down by chance, so that what is too small for one step is not lost over many.
+"""Rounding up or down at random, so that what is too small for one step is not lost over many.
 
 PyTorch has no such optimizer. torchao's compiles one function for each parameter shape and launches it once for each of
 the 2,304 matrices of a LoRA on all attention, and rounds with the global generator, so a resumed run would differ. Here
@@ -50,7 +50,7 @@ class MomentStore(Protocol):
         """Float32 values of a part."""
 
     def write(self, part: slice, values: Tensor, generator: torch.Generator) -> None:
-        """Store a part, rounding by chance."""
+        """Store a part, with stochastic rounding."""
 
     def tensors(self, part: slice) -> dict[str, Tensor]:
         """The tensors that are stored of a part, by the endings of their names."""
@@ -72,7 +72,7 @@ class Bf16Moment:
         return self.values[part].float()
 
     def write(self, part: slice, values: Tensor, generator: torch.Generator) -> None:
-        """Store a part, rounding by chance: a decay of 0.999 moves a value by less than bfloat16 resolves."""
+        """Store a part, with stochastic rounding: a decay of 0.999 moves a value by less than bfloat16 resolves."""
         self.values[part] = stochastic_bf16(values, generator)
 
     def tensors(self, part: slice) -> dict[str, Tensor]:
@@ -87,7 +87,7 @@ class Bf16Moment:
 class BlockwiseMoment:
     """A byte a value: an index into a fixed table of numbers in [-1, 1], times the largest value of its block.
 
-    Source of table and blocks: Dettmers et al., arXiv 2110.02861. Ours rounds by chance between the two nearest
+    Source of table and blocks: Dettmers et al., arXiv 2110.02861. Ours rounds stochastically between the two nearest
     entries, where theirs takes the nearest and so loses changes below half a step of the table.
     """
 
@@ -104,7 +104,7 @@ class BlockwiseMoment:
         return (self.table[self.codes[part].int()].view(-1, BLOCK) * self.scales[_blocks(part), None]).view(-1)
 
     def write(self, part: slice, values: Tensor, generator: torch.Generator) -> None:
-        """Store a part, rounding by chance.
+        """Store a part, with stochastic rounding.
 
         A second moment above zero never becomes zero: the step would divide by it.
         """
@@ -316,7 +316,7 @@ def _end_to_end(places: tuple[Place, ...], tensors: list[Tensor]) -> Tensor:
 
 
 def _hand_back(places: tuple[Place, ...], weights: Tensor, generator: torch.Generator) -> None:
-    """Write the updated weights to their parameters, rounding by chance where those are bfloat16."""
+    """Write the updated weights to their parameters, with stochastic rounding where those are bfloat16."""
     if places[0].parameter.dtype == torch.bfloat16:
         weights = stochastic_bf16(weights, generator)
     start = places[0].part.start

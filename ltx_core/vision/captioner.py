@@ -45,7 +45,7 @@ class Captioner:
 
     @property
     def takes_video(self) -> bool:
-        """True if several frames are given as a video, with their times; else they are given as images."""
+        """True if several frames are shown as a video, with their times; else they are shown as images."""
         return getattr(self.processor, "video_processor", None) is not None
 
     @property
@@ -81,14 +81,14 @@ class Captioner:
     def _inputs(self, views: Sequence[ClipView]) -> Any:
         """Tensors of a batch, padded on the left, where an answer is to go on from its request."""
         as_video = self.takes_video and len(views[0].frames) > 1
-        given: dict[str, Any] = {"videos" if as_video else "images": [self._shown(view, as_video) for view in views]}
+        shown: dict[str, Any] = {"videos" if as_video else "images": [self._shown(view, as_video) for view in views]}
         if as_video:
-            given |= {"do_sample_frames": False, "video_metadata": [_metadata(view) for view in views]}
+            shown |= {"do_sample_frames": False, "video_metadata": [_metadata(view) for view in views]}
         if views[0].audio is not None:
-            given |= {"audio": [view.audio for view in views], "sampling_rate": AUDIO_RATE}
+            shown |= {"audio": [view.audio for view in views], "sampling_rate": AUDIO_RATE}
         texts = [self._request(view, as_video) for view in views]
         self.processor.tokenizer.padding_side = "left"
-        return self.processor(text=texts, padding=True, return_tensors="pt", **given)
+        return self.processor(text=texts, padding=True, return_tensors="pt", **shown)
 
     def _shown(self, view: ClipView, as_video: bool) -> Any:
         return view.frames if as_video else list(view.frames)

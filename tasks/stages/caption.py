@@ -60,7 +60,7 @@ class CaptionConfig(ConfigModel):
         default=None,
         min_length=1,
         description="The request to the model. Default: one that asks for a paragraph on what is seen and how it "
-        "moves, and on what is heard if the model is given audio.",
+        "moves, and on what is heard if the model gets audio.",
     )
     frames: int = Field(
         default=8, ge=1, le=256, description="Frames of a clip that the model sees, at equal distances."

@@ -13,7 +13,7 @@ Sizes = TypeVar("Sizes")
 
 
 def known(kind: type[Sizes], arguments: Mapping[str, Any]) -> Sizes:
-    """Those of a class's arguments that decide shapes; others are left out, and what is not given has its default."""
+    """Those of a class's arguments that decide shapes; others are left out, and what is left out has its default."""
     names = {field.name for field in fields(kind)}  # type: ignore[arg-type] # dataclasses, which no type says
     return kind(**{name: value for name, value in arguments.items() if name in names})
 

@@ -68,7 +68,7 @@ def tokens_kept(
             [
                 _kept(
                     clean[i],
-                    num_set_aside(batch.shape, route.ratio, settings),
+                    num_skipping(batch.shape, route.ratio, settings),
                     occurrence_generator(
                         settings.seed, occurrence.number, occurrence.sample.clip_id, f"route/{number}"
                     ),
@@ -80,7 +80,7 @@ def tokens_kept(
     )
 
 
-def num_set_aside(shape: LatentShape, ratio: float, settings: TrainSettings) -> int:
+def num_skipping(shape: LatentShape, ratio: float, settings: TrainSettings) -> int:
     """The number of video tokens that skip a route: `ratio` of those that are learnt with the longest conditioning.
 
     So it is one number for a shape, whatever conditioning this occurrence has and whoever shares its batch: batches may
@@ -90,11 +90,11 @@ def num_set_aside(shape: LatentShape, ratio: float, settings: TrainSettings) -> 
     return min(round(learnt * ratio), learnt - 1)
 
 
-def _kept(clean: Tensor, num_aside: int, generator: torch.Generator) -> Tensor:
-    """All tokens, [T], but `num_aside` random ones that are not clean: [K]."""
+def _kept(clean: Tensor, num_skipped: int, generator: torch.Generator) -> Tensor:
+    """All tokens, [T], but `num_skipped` random ones that are not clean: [K]."""
     learnt = (~clean).nonzero().flatten()
-    if len(learnt) < num_aside:
-        raise ShapeError(f"a route sets {num_aside} tokens aside and only {len(learnt)} are not clean; give fewer")
+    if len(learnt) < num_skipped:
+        raise ShapeError(f"a route sets {num_skipped} tokens aside and only {len(learnt)} are not clean; give fewer")
     keep = torch.ones_like(clean)
-    keep[learnt[torch.randperm(len(learnt), generator=generator)[:num_aside]]] = False
+    keep[learnt[torch.randperm(len(learnt), generator=generator)[:num_skipped]]] = False
     return keep.nonzero().flatten()

@@ -53,9 +53,9 @@ def test_missing_weights_are_told_before_anything_is_planned(write: Write) -> No
 
 def test_what_is_likely_not_meant_is_told(config: RunConfig, write: Write, weights: dict[str, str]) -> None:
     selection = select(None, None, force=False)
-    assert not any(stage.notices for stage in plan(config, selection))
+    assert not any(stage.warnings for stage in plan(config, selection))
     odd = load_config(write(model=weights, render_validation={"video_cfg": 9}), {})
-    told = {stage.stage.name: stage.notices for stage in plan(odd, selection) if stage.notices}
+    told = {stage.stage.name: stage.warnings for stage in plan(odd, selection) if stage.warnings}
     assert list(told) == ["render_validation"]
     assert "video_cfg is 9; outside 2 to 6" in told["render_validation"][0]
 

@@ -29,7 +29,7 @@ from ltx_core.training.draws import eval_draw, train_draw
 from ltx_core.training.methods.crepa import FEATURES, Crepa, make_projector
 from ltx_core.training.methods.method import BatchLosses, Forward
 from ltx_core.training.methods.settings import BlockRoute
-from ltx_core.training.methods.tread import num_set_aside, tokens_kept
+from ltx_core.training.methods.tread import num_skipping, tokens_kept
 from ltx_core.training.order import EpochPlan, SampleOccurrence
 from ltx_core.training.samples import ClipInfo
 
@@ -132,7 +132,7 @@ def test_a_route_keeps_every_token_of_a_reference(clip: Clip, source_of: Any) ->
     settings = TrainSettings()
     batch = batch_of(source, settings)
     (kept,) = tokens_kept([BlockRoute(0, 1, 0.5)], [SampleOccurrence(source.samples[0], 0)], batch, settings)
-    assert kept.shape[1] == 2 * SMALL.tokens - num_set_aside(batch.shape, 0.5, settings)
+    assert kept.shape[1] == 2 * SMALL.tokens - num_skipping(batch.shape, 0.5, settings)
     assert kept[0, -SMALL.tokens :].tolist() == list(range(SMALL.tokens, 2 * SMALL.tokens))
 
 

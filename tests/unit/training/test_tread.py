@@ -14,7 +14,7 @@ from ltx_core.training.batch import TrainBatch, collate
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import train_draw
 from ltx_core.training.methods.settings import Route, block_routes
-from ltx_core.training.methods.tread import num_set_aside, tokens_kept
+from ltx_core.training.methods.tread import num_skipping, tokens_kept
 from ltx_core.training.order import SampleOccurrence
 from ltx_core.training.plan_settings import engine_options
 from ltx_core.training.samples import ClipInfo
@@ -136,7 +136,7 @@ def test_how_many_are_kept_does_not_depend_on_what_an_occurrence_is_given(clip: 
     ],
 )
 def test_number_of_tokens_set_aside(changes: dict[str, Any], ratio: float, wanted: int) -> None:
-    assert num_set_aside(LatentShape(FRAMES, 2, 3), ratio, TrainSettings(**changes)) == wanted
+    assert num_skipping(LatentShape(FRAMES, 2, 3), ratio, TrainSettings(**changes)) == wanted
 
 
 def test_more_given_tokens_than_the_settings_allow_is_an_error(clip: Clip, source_of: Any) -> None:

@@ -23,7 +23,7 @@ from ltx_core.training.config import TrainSettings
 from ltx_core.training.draws import carries_audio_loss, carries_video_loss, eval_draw, train_draw
 from ltx_core.training.methods.method import BatchLosses
 from ltx_core.training.methods.settings import BlockRoute
-from ltx_core.training.methods.tread import num_set_aside, tokens_kept
+from ltx_core.training.methods.tread import num_skipping, tokens_kept
 from ltx_core.training.modalities import as_heard
 from ltx_core.training.objective import loss_weights, total_loss
 from ltx_core.training.order import SampleOccurrence, epoch_plan
@@ -118,7 +118,7 @@ def test_a_route_sets_as_many_tokens_of_a_given_video_aside(clip: Clip, source_o
     occurrence = SampleOccurrence(source.samples[0], 0)
     batch = collate(source.samples, source, lambda _, t, a: train_draw(occurrence, FOLEY, t, a), audio_channels=8)
     (kept,) = tokens_kept([BlockRoute(0, 1, 0.5)], [occurrence], batch, FOLEY)
-    assert kept.shape[1] == 8 - num_set_aside(batch.shape, 0.5, FOLEY) == 6
+    assert kept.shape[1] == 8 - num_skipping(batch.shape, 0.5, FOLEY) == 6
     assert kept[0, -4:].tolist() == [4, 5, 6, 7]
 
 
