@@ -414,7 +414,7 @@ def audible(clips: Sequence[Clip], spec: DatasetSpec) -> tuple[list[Clip], list[
         if clip.audio in ("voiced", "other") or (clip.audio == "silent" and spec.audio.silence == "train"):
             kept.append(clip)
             continue
-        reason = QuarantineReason.DECODE_ERROR if clip.audio == "broken" else QuarantineReason.NO_SOUND
+        reason = QuarantineReason.DECODE_ERROR if clip.audio == "broken" else QuarantineReason.NO_AUDIO
         what = {"broken": "cannot be decoded", "silent": "is silent"}.get(clip.audio, "has no audio")
         detail = f"{clip.clip_id} {what}, and audio is all that is trained of it. Cut the span out of the file"
         more = ", or set audio.silence: train." if clip.audio == "silent" else "."

@@ -70,7 +70,7 @@ class EmbedFramesConfig(ClipShardConfig):
 
 
 class EmbedFrames(Stage[EmbedFramesConfig, Frames]):
-    """Embeds what the store lacks. Clips of equal pictures share features; held-out clips need none."""
+    """Embeds what the store lacks. Clips of equal frames share features; held-out clips need none."""
 
     name = "embed_frames"
     items = "frames/*/*.tar"

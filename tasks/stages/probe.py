@@ -12,7 +12,7 @@ from datasets_spec.options import ConfigModel
 from datasets_spec.rows import is_still
 from ltx_core.io.digest import changed, text_digest
 from ltx_core.io.regular import one_line, shown_name
-from ltx_core.media.audio import has_sound
+from ltx_core.media.audio import has_audio
 from ltx_core.media.captions import caption_file, check_trigger, read_captions
 from ltx_core.media.clip import check_shape, keyed
 from ltx_core.media.errors import MediaError
@@ -309,7 +309,7 @@ def files_beside(source: Source, info: MediaInfo, store: ItemStore, run: StageRu
     """The columns of the file's row that are about what lies beside it.
 
     Raises:
-        MediaError: NO_SOUND, BAD_MASK, NO_REFERENCE or BAD_REFERENCE, one is missing, ambiguous or not what it should
+        MediaError: NO_AUDIO, BAD_MASK, NO_REFERENCE or BAD_REFERENCE, one is missing, ambiguous or not what it should
             be; or it cannot be read.
     """
     columns: dict[str, str] = {}
@@ -330,7 +330,7 @@ def files_beside(source: Source, info: MediaInfo, store: ItemStore, run: StageRu
 
 
 REASONS = {
-    "sound": QuarantineReason.NO_SOUND,
+    "sound": QuarantineReason.NO_AUDIO,
     "audio reference": QuarantineReason.BAD_REFERENCE,
     "mask": QuarantineReason.BAD_MASK,
     "reference": QuarantineReason.BAD_REFERENCE,
@@ -369,7 +369,7 @@ def _see_audio(kind: str, file: FileBeside, store: ItemStore, run: StageRun[Any]
     path, digest = file
 
     def look() -> dict[str, bool]:
-        if not read_file(run, "probing audio files", {path: digest}, has_sound, path, is_doubtful=operator.not_):
+        if not read_file(run, "probing audio files", {path: digest}, has_audio, path, is_doubtful=operator.not_):
             raise MediaError(REASONS[kind], f"{path} holds no audio; put an audio file there")
         return {"has_sound": True}
 

@@ -13,7 +13,7 @@ import torch
 from datasets_spec import QuarantineReason
 from ltx_core.adapters.lora_layout import stream_of, strip_prefix
 from ltx_core.io.tensors import read_tensors
-from ltx_core.media.audio import decode_sound
+from ltx_core.media.audio import decode_audio
 from ltx_core.media.clip import clip_audio, clip_frames
 from ltx_core.media.probe import probe_media
 from ltx_core.sampling.decoding import load_latents
@@ -122,7 +122,7 @@ def test_files_of_audio_train_the_layers_of_the_audio(own: Bench, sounds: Path) 
     latents = [load_latents((bench.workspace / row.file).with_suffix(".safetensors")) for row in renders]
     assert all(one.video.numel() == 0 for one in latents)
     assert not torch.equal(latents[0].audio, latents[1].audio)
-    assert decode_sound(bench.workspace / renders[0].file, 0.0, 0.3) is not None
+    assert decode_audio(bench.workspace / renders[0].file, 0.0, 0.3) is not None
 
     again = bench.but().run("train_lora")
     assert not any(result.built for result in again.values())

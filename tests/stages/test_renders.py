@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from datasets_spec import Render
 from ltx_core.checkpoint.layouts import open_combined
 from ltx_core.errors import CheckpointError, ConfigError, DataError
-from ltx_core.media.audio import decode_sound
+from ltx_core.media.audio import decode_audio
 from ltx_core.media.clip import clip_frames
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.image import recompressed
@@ -153,7 +153,7 @@ def test_pictures_and_sounds_of_ones_own(bench: Bench, tmp_path: Path) -> None:
     assert (rows["i2v"].given_file, rows["i2v"].seed) == (str(picture), 0)
     assert (rows["s2v"].given_file, rows["s2v"].seed, rows["s2v"].given_start_seconds) == (str(sound), 42, 0.04)
     heard, given = (
-        decode_sound(path, start, rows["s2v"].num_frames / rows["s2v"].frame_rate, rate=48_000)
+        decode_audio(path, start, rows["s2v"].num_frames / rows["s2v"].frame_rate, rate=48_000)
         for path, start in ((bench.workspace / rows["s2v"].file, 0.0), (sound, 0.04))
     )
     assert heard is not None

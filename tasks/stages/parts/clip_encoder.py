@@ -57,8 +57,8 @@ def decoded_clips(
             if isinstance(whole, MediaError):
                 refused[key] = whole
                 continue
-            frames, sound, mask, reference, audio_reference = map(_tensor, whole)
-            yield Decoded(key, frames, sound, mask, reference, tuple(clip.keyframes), audio_reference)
+            frames, audio, mask, reference, audio_reference = map(_tensor, whole)
+            yield Decoded(key, frames, audio, mask, reference, tuple(clip.keyframes), audio_reference)
 
 
 def _tensor(array: npt.NDArray[Any] | None) -> Any:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from datasets_spec import QuarantineReason
-from ltx_core.media.audio import decode_sound
+from ltx_core.media.audio import decode_audio
 from ltx_core.media.container import open_media, video_stream
 from ltx_core.media.errors import MediaError
 from ltx_core.media.frames import decode_frames
@@ -33,7 +33,7 @@ def clicks(seconds: float, first: int = 0, rate: int = 48_000) -> npt.NDArray[np
 
 def heard(path: Path, start: float, seconds: float) -> list[tuple[int, float]]:
     """(number, seconds from `start`) of the clicks that begin in a span; near to 20 ms."""
-    sound = decode_sound(path, start, seconds)
+    sound = decode_audio(path, start, seconds)
     assert sound is not None
     found, last = [], -1.0
     for at in np.flatnonzero(np.abs(sound[0]) > 0.1):

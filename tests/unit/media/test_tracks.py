@@ -12,7 +12,7 @@ import pytest
 from av.stream import Disposition
 
 from datasets_spec import QuarantineReason
-from ltx_core.media.audio import decode_sound
+from ltx_core.media.audio import decode_audio
 from ltx_core.media.errors import MediaError
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.probe import probe_media
@@ -53,7 +53,7 @@ def test_the_default_tracks_are_taken(tmp_path: Path, number: Number, default: i
     info = probe_media(path)
     assert info.num_frames == 25
     assert [read(frame) for frame in decode_frames(path, [0.0, 0.4])] == ([7, 7] if default == 0 else [0, 10])
-    sound = decode_sound(path, 0.0, 1.0)
+    sound = decode_audio(path, 0.0, 1.0)
     assert sound is not None
     assert int(np.abs(np.fft.rfft(sound[0])).argmax()) == (500, 1000)[default]
 
@@ -75,7 +75,7 @@ def test_frames_before_the_first_stamp_keep_their_times(write_video: WriteVideo,
     more: dict[str, Any] = {"sound": sound, "sound_start": -0.4, "sound_codec": "pcm_s16le", "options": options}
     path = write_video("a.mkv", [show(n) for n in range(50)], stamps=stamps, **more)
     assert [read(frame) for frame in decode_frames(path, [n / 25 for n in range(50)])] == list(range(50))
-    heard = decode_sound(path, 0.0, 2.0)
+    heard = decode_audio(path, 0.0, 2.0)
     assert heard is not None
     assert int(np.argmax(np.abs(heard[0]) > 0.2)) == pytest.approx(16_000, abs=100)
 

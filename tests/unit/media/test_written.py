@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from ltx_core.errors import ShapeError
-from ltx_core.media.audio import decode_sound
+from ltx_core.media.audio import decode_audio
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.mp4 import RENDER_THREADS, write_mp4
 from ltx_core.media.probe import probe_media
@@ -35,7 +35,7 @@ def test_what_is_written_is_read(tmp_path: Path, number: Number, frame_rate: flo
     assert info.frame_rate == pytest.approx(frame_rate, rel=1e-4)
     assert (info.audio_codec, info.audio_channels, info.audio_rate) == ("aac", 2, sound_rate)
     assert [read(f) for f in decode_frames(path, [n / frame_rate for n in range(33)])] == list(range(33))
-    heard = decode_sound(path, 0, 33 / frame_rate)
+    heard = decode_audio(path, 0, 33 / frame_rate)
     assert heard is not None
     assert abs(np.argmax(np.abs(heard[0]) > 0.1) / 16_000 - 0.4) < 0.01
     with av.open(str(path)) as container:
