@@ -132,10 +132,10 @@ def rows_digest(workspace: Workspace, stage: str) -> str:
 def contents_of(workspace: Workspace) -> dict[str, str]:
     """Digest of every stored item: members of shards by pool and name, renders, and LoRAs that stages ended with."""
     found = {}
-    for pool in sorted(workspace.pool.glob("*/*/")):
+    for pool in sorted(workspace.store.glob("*/*/")):
         for shard in sorted(pool.glob("[!.]*.tar")):
             found |= {f"{workspace.relative(pool)}/{name}": digest for name, digest in _members(shard)}
-    files = [*workspace.pool.glob("*/[!.]*"), *workspace.root.glob("stages/*/*/*.safetensors")]
+    files = [*workspace.store.glob("*/[!.]*"), *workspace.root.glob("stages/*/*/*.safetensors")]
     for file in files:
         if file.suffix in CONTENT_SUFFIXES:
             found[workspace.relative(file)] = hashlib.sha256(file.read_bytes()).hexdigest()

@@ -86,7 +86,7 @@ def _places(workspace: Workspace, keep_runs: int, before: float) -> Iterator[tup
     for stage, folder in _stage_folders(workspace):
         yield folder, partial(_stage, workspace, keep_runs, before, stage, folder)
     for pattern in FOLDERS:
-        for folder in find_whole(workspace.pool, pattern):
+        for folder in find_whole(workspace.store, pattern):
             yield folder, partial(_pooled, workspace, keep_runs, before, folder)
     for folder in find_whole(workspace.quantised, "*/"):
         yield folder, partial(_quantised, workspace, keep_runs, before, folder)

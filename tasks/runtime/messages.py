@@ -76,7 +76,7 @@ def clear_leftovers(run: StageRun[Any]) -> None:
     for path in find_whole(stage / REQUESTS, "*.json"):
         if is_leftover(path, path.name.partition("-")[2]):
             path.unlink(missing_ok=True)
-    for folder in (stage, place.pool, place.runs):
+    for folder in (stage, place.store, place.runs):
         remove_leftovers(folder)
 
 

@@ -33,19 +33,24 @@ class Workspace:
     root: Path
 
     @property
-    def pool(self) -> Path:
+    def store(self) -> Path:
         """Results of items, by content key, shared by all runs."""
         return self.root / "pool"
 
     @property
+    def pool(self) -> Path:
+        """The earlier name of the store, for the modules that are not renamed yet."""
+        return self.store
+
+    @property
     def quantised(self) -> Path:
         """8-bit weights of transformers, a folder for each transformer and precision."""
-        return self.pool / "quantised"
+        return self.store / "quantised"
 
     @property
     def compared(self) -> Path:
         """Comparisons of 8 bits with full precision, a small file for each transformer and precision; never garbage."""
-        return self.pool / "low_precision"
+        return self.store / "low_precision"
 
     @property
     def captions(self) -> Path:
@@ -93,7 +98,7 @@ class Workspace:
     def digest_memo(self, progress: Progress = SILENT) -> DigestMemo:
         """Digests of footage and weights, remembered by path, size and modification time. `progress` gets the
         pace of reading weights."""
-        return DigestMemo(self.pool / "media.parquet", progress)
+        return DigestMemo(self.store / "media.parquet", progress)
 
     def relative(self, path: Path) -> str:
         """`path` inside the workspace, as rows store it."""

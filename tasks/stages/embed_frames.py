@@ -130,7 +130,7 @@ class EmbedFrames(Stage[EmbedFramesConfig, Frames]):
         encoder = text_digest(_identity(run), str(run.config.image_size), run.config.dtype, run.version)
         clips: list[Clip] = [clip for clip in run.inputs["split"] if clip.split == "train"]
         keys = {clip.clip_id: text_digest(encoder, image_key(clip)) for clip in clips}
-        folder = run.workspace.pool / "frames" / encoder[:16]
+        folder = run.workspace.store / "frames" / encoder[:16]
         return encode_missing_clips(run, folder, keys, clips, partial(_embed, run), partial(_row, run=run))
 
 

@@ -84,7 +84,7 @@ class EmbedText(Stage[EmbedTextConfig, Text]):
         keys = {text: text_digest(encoder, text) for text in texts}
         stored = encode_missing(
             run,
-            run.workspace.pool / "text" / encoder[:16],
+            run.workspace.store / "text" / encoder[:16],
             {key: text for text, key in keys.items()},
             partial(_embed, run),
             total=len(texts),

@@ -73,7 +73,7 @@ class EncodeLatents(Stage[EncodeLatentsConfig, Latent]):
         vaes = text_digest(*_vaes(run).values(), config.dtype, run.version, *tiles)
         clips = captioned(run.inputs)
         keys = {clip.clip_id: text_digest(vaes, clip.clip_key) for clip in clips}
-        folder = run.workspace.pool / "latents" / vaes[:16]
+        folder = run.workspace.store / "latents" / vaes[:16]
         return encode_missing_clips(run, folder, keys, clips, partial(_encode, run), partial(_row, run=run), fits=_fits)
 
 

@@ -102,7 +102,7 @@ class Probe(Stage[ProbeConfig, Media]):
 
     def run(self, run: StageRun[ProbeConfig]) -> Outcome:
         """A verdict for each file; of its bytes, the store may know what it is."""
-        store = ItemStore(run.workspace.pool / "probe", run.progress)
+        store = ItemStore(run.workspace.store / "probe", run.progress)
         sources = [source for dataset in run.shared.datasets for source in find_sources(dataset, run.memo)]
         run.memo.save()
         looks, fresh = _look_at(sources, store, run)

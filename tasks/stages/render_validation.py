@@ -122,7 +122,7 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
 
         checkpoint = final_checkpoint(run.inputs["train_lora"])
         jobs = plan_jobs(run, checkpoint, _weights(run))
-        renders = run.workspace.pool / "renders"
+        renders = run.workspace.store / "renders"
         note_folder(run, renders)
         with folder_lock(renders, run.progress):  # by now a collection knows that they are in use
             missing = [job for job in jobs if run.force or not is_vouched(job.video)]

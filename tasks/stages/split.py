@@ -103,7 +103,7 @@ class Split(Stage[SplitConfig, Clip]):
         fresh: set[str] = set()
         for line in _resampling(run):
             run.progress.note(line)
-        cuts = _cut_files(media, run, ItemStore(run.workspace.pool / "split", run.progress))
+        cuts = _cut_files(media, run, ItemStore(run.workspace.store / "split", run.progress))
         for row, cut in zip(media, cuts, strict=True):
             stop_if_asked(run.progress, "splitting")
             try:
@@ -303,7 +303,7 @@ def with_other_audio(clips: Sequence[Clip], media: Media, run: StageRun[SplitCon
     Raises:
         MediaError: the audio file changed or went away since it was probed.
     """
-    store = ItemStore(run.workspace.pool / "heard", run.progress)
+    store = ItemStore(run.workspace.store / "heard", run.progress)
     channels = run.shared.dataset(media.dataset).audio.channels
     path, sound_key = Path(str(media.sound_path)), str(media.sound_key)
     made: list[Clip] = []

@@ -97,7 +97,7 @@ REMAINING: dict[str, int] = {
     "streaming": 1,
     "given": 35,
     "known": 3,
-    "pool": 22,
+    "pool": 9,
     "share": 15,
     "Run": 2,
 }

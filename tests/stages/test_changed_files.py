@@ -339,7 +339,7 @@ def write_other(source: Path, target: Path) -> None:
 
 def pooled(bench: Bench) -> set[str]:
     """Every item of the pool."""
-    pool = bench.place.pool
+    pool = bench.place.store
     return {path.relative_to(pool).as_posix() for path in find_whole(pool, "**/*") if path.suffix in KINDS}
 
 

@@ -231,7 +231,7 @@ def test_what_killed_runs_left_goes_at_the_next_run_of_the_stage(execution: Stag
         request = other.submit(write_request, execution).result()
     killed = subprocess.run([sys.executable, "-c", LEAVING, request], cwd=ROOT, check=False)
     assert killed.returncode == -signal.SIGKILL
-    stage, pool = execution.out.parent, execution.workspace.pool
+    stage, pool = execution.out.parent, execution.workspace.store
     left = [*stage.rglob(".partial-*"), *pool.rglob(".partial-*"), *(stage / "requests").glob("*.json")]
     assert len(left) == 5  # with the request of this process, which lives
     launch(execution, Listener())
@@ -367,7 +367,7 @@ from tasks.runtime.messages import read_request, write_request
 run = read_request(Path(sys.argv[1]))
 write_request(run)
 folder = run.out
-with atomic_path(folder.parent / "latest.json") as one, atomic_path(run.workspace.pool / "split/a.json") as two:
+with atomic_path(folder.parent / "latest.json") as one, atomic_path(run.workspace.store / "split/a.json") as two:
     one.write_text("{")
     two.write_text("{")
     with atomic_folder(folder / "checkpoints" / "step-1") as three:

@@ -119,7 +119,7 @@ def test_what_was_used_within_a_day_stays(bench: Bench) -> None:
 
 def test_a_folder_that_is_held_is_left(bench: Bench) -> None:
     bench.set(encode_latents__dtype="bf16").run("encode_latents")
-    shards = find_whole(bench.place.pool, "latents/*/*.tar")
+    shards = find_whole(bench.place.store, "latents/*/*.tar")
     garbage = [path for path in shards if path.relative_to(bench.workspace).as_posix() in listed(bench)]
     assert garbage
     with folder_lock(garbage[0].parent, SILENT):
@@ -130,8 +130,8 @@ def test_a_folder_that_is_held_is_left(bench: Bench) -> None:
 
 
 def test_partial_files_go_when_they_are_a_day_old(bench: Bench) -> None:
-    folder = next(iter(find_whole(bench.place.pool, "latents/*/")))
-    for place in (folder / ".partial-1.tar", bench.place.pool / "renders" / ".partial-1-2-a.mp4"):
+    folder = next(iter(find_whole(bench.place.store, "latents/*/")))
+    for place in (folder / ".partial-1.tar", bench.place.store / "renders" / ".partial-1-2-a.mp4"):
         place.write_bytes(b"half")
         list(delete_garbage(bench.place, 0, 0.0))
         assert place.exists(), "it may be at work"

@@ -112,7 +112,9 @@ def test_an_ic_lora_is_trained_and_follows_control_videos(own: Bench, tmp_path: 
     assert sum(row.clip_id is not None for row in rows) == 2
     sizes = {(row.given_file, probe_media(bench.workspace / row.control).width) for row in rows if row.control}
     assert sizes == {(str(controls[0]), 64), (str(controls[1]), 64), (None, 32)}
-    latents = [read_tensors(bench.place.pool / "renders" / f"{row.render_key}.safetensors")[0]["video"] for row in rows]
+    latents = [
+        read_tensors(bench.place.store / "renders" / f"{row.render_key}.safetensors")[0]["video"] for row in rows
+    ]
     assert {tuple(one.shape[1:]) for one in latents} == {(2, 2, 4), (2, 2, 2)}
     own_file = [one for row, one in zip(rows, latents, strict=True) if row.given_file and row.variant == "candidate"]
     assert not torch.allclose(*own_file, atol=1e-4), "another control gives another render"

@@ -118,4 +118,4 @@ def test_a_workspace_of_the_last_release_is_computed_anew_and_the_plan_says_why(
 def items(bench: Bench, stage: str) -> list[Path]:
     """What the store holds of a stage's items."""
     pattern = stage_named(stage).items
-    return find_whole(bench.place.pool, pattern) if pattern else []
+    return find_whole(bench.place.store, pattern) if pattern else []

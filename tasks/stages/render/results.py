@@ -92,7 +92,7 @@ def clip_scores(jobs: Sequence[RenderJob], run: StageRun[RenderValidationConfig]
         return {}
     from ltx_core.vision.clip_score import clip_score
 
-    folder, store = Path(run.config.clip_model), ItemStore(run.workspace.pool / "clip_scores", run.progress)
+    folder, store = Path(run.config.clip_model), ItemStore(run.workspace.store / "clip_scores", run.progress)
     judge = text_digest(clip_identity(folder, run.memo), run.version, str(NUM_FRAMES))
     scores: dict[str, float] = {}
     scorer = cache(partial(_loaded, folder, run))
