@@ -76,18 +76,9 @@ def transformer_arguments(config: Config) -> dict[str, Any]:
 
 
 def _widths(section: Config) -> dict[str, Any]:
-    names = {
-        "num_layers": "num_layers",
-        "num_attention_heads": "num_attention_heads",
-        "attention_head_dim": "attention_head_dim",
-        "cross_attention_dim": "cross_attention_dim",
-        "audio_num_attention_heads": "audio_num_attention_heads",
-        "audio_attention_head_dim": "audio_attention_head_dim",
-        "audio_cross_attention_dim": "audio_cross_attention_dim",
-        "caption_channels": "caption_channels",
-        "in_channels": "in_channels",
-    }
-    widths = {argument: wanted(section, key) for argument, key in names.items()}
+    heads = ("num_attention_heads", "attention_head_dim", "cross_attention_dim")
+    names = ("num_layers", *heads, *(f"audio_{name}" for name in heads), "caption_channels", "in_channels")
+    widths = {name: wanted(section, name) for name in names}
     widths["out_channels"] = section.get("out_channels", widths["in_channels"])
     widths["audio_in_channels"] = section.get("audio_in_channels", 128)
     widths["audio_out_channels"] = section.get("audio_out_channels", widths["audio_in_channels"])

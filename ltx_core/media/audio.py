@@ -10,7 +10,7 @@ wobble, are of a clock that goes at another rate: the samples are taken to be at
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, groupby, pairwise
+from itertools import groupby, pairwise
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from datasets_spec.quarantine import QuarantineReason
-from ltx_core.media.container import audio_stream, decode_errors, has_video, open_media, preferred_audio
+from ltx_core.media.container import audio_stream, decode_errors, has_video, open_media, preferred_audio, sought
 from ltx_core.media.errors import MediaError
 from ltx_core.media.reading import is_loose, listed_packets
 from ltx_core.media.timeline import first_frame_seconds
@@ -292,15 +292,8 @@ def _listed(container: Any, stream: Any, path: Path, seconds: float | None = Non
 
 def _seek(container: Any, stream: Any, seconds: float) -> Iterator[Any] | None:
     """Frames from container time `seconds` or before; None if the container led elsewhere."""
-    try:
-        container.seek(int(seconds / stream.time_base), stream=stream)
-        frames = container.decode(stream)
-        first = next(frames, None)
-    except av.FFmpegError:
-        return None  # not seekable; the caller decodes from the start, where true damage shows again
-    if first is None or first.pts is None or float(first.pts * first.time_base) > seconds + PREROLL_SECONDS / 2:
-        return None
-    return chain([first], frames)
+    latest = seconds + PREROLL_SECONDS / 2
+    return sought(container, stream, seconds, lambda first: float(first.pts * first.time_base) > latest)
 
 
 def _pieces(frames: Iterable[Any], begin: float, seconds: float, path: Path) -> Iterator[Piece]:

@@ -140,7 +140,12 @@ def clip_audio(clip: Clip) -> npt.NDArray[np.float32] | None:
     """
     if clip.audio_channels == 0:
         return None
-    waveform = decode_audio(audio_file(clip), clip.start_seconds, clip_seconds(clip))
+    return _waveform(clip, audio_file(clip))
+
+
+def _waveform(clip: Clip, path: Path) -> npt.NDArray[np.float32] | None:
+    """The audio of a file in the seconds of the clip, as the clip has its own."""
+    waveform = decode_audio(path, clip.start_seconds, clip_seconds(clip))
     if waveform is None:
         return None
     mixed = to_channels(waveform, clip.audio_channels)
@@ -156,11 +161,10 @@ def clip_audio_reference(clip: Clip) -> npt.NDArray[np.float32] | None:
     if clip.audio_reference_path is None or not clip.has_sound:
         return None
     path = Path(clip.audio_reference_path)
-    waveform = decode_audio(path, clip.start_seconds, clip_seconds(clip))
+    waveform = _waveform(clip, path)
     if waveform is None:
         raise MediaError(QuarantineReason.BAD_REFERENCE, f"{path} holds no audio; put an audio file there")
-    mixed = to_channels(waveform, clip.audio_channels)
-    return np.ascontiguousarray(mixed[::-1]) if clip.is_mirrored else mixed
+    return waveform
 
 
 MISSING_SECONDS = 0.04

@@ -1,8 +1,9 @@
 """Open a container, choose its streams, see whether it ends early; ffmpeg's errors become ones with a reason."""
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -84,40 +85,39 @@ def _ebml_size(head: bytes) -> tuple[int | None, int]:
 def num_indexes(path: Path) -> int:
     """Return how many films an MP4 or QuickTime file holds one after another: its `moov` boxes that are no repetition
     for fragments; 0 of other files."""
-    size, position, kinds = path.stat().st_size, 0, []
     with open_regular(path) as file:
-        while position + 8 <= size:
-            file.seek(position)
-            head = file.read(16)
-            length, kind = int.from_bytes(head[:4], "big"), head[4:8]
-            if kind not in ISO_BOXES:
-                break
-            kinds.append(kind)
-            length = int.from_bytes(head[8:16], "big") if length == 1 else length or size
-            position += max(length, 8)
+        kinds = [kind for _, kind, _ in _boxes(file, path.stat().st_size)]
     return 1 if b"moof" in kinds else kinds.count(b"moov")
 
 
-def _missing_boxes(file: BinaryIO, size: int) -> str | None:
-    """Walk the outermost boxes: each must lie inside the file, and one must be the index, `moov`."""
-    position, has_index = 0, False
+def _boxes(file: BinaryIO, size: int) -> Iterator[tuple[int, bytes, int]]:
+    """Place, kind and stated length of the outermost boxes, one after another; 0 is up to the end of the file."""
+    position = 0
     while position + 8 <= size:
         file.seek(position)
         head = file.read(16)
         length, kind = int.from_bytes(head[:4], "big"), head[4:8]
         if kind not in ISO_BOXES:
-            break  # trailing bytes of some other kind are harmless
-        has_index = has_index or kind == b"moov"
+            return  # trailing bytes of some other kind are harmless
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
-        if length == 0:  # the last box, up to the end of the file
-            break
+        yield position, kind, length
+        position += max(length or size, 8)
+
+
+def _missing_boxes(file: BinaryIO, size: int) -> str | None:
+    """Each outermost box must lie inside the file, and one must be the index, `moov`."""
+    end, has_index = 0, False
+    for position, kind, length in _boxes(file, size):
+        has_index = has_index or kind == b"moov"
+        if length == 0:
+            return None
         if length < 8:
             return f"box {kind.decode()} at byte {position} has no valid length"
-        position += length
-    if position > size:
-        return _short(position, size)
-    return None if has_index or position + 8 <= size else "there is no index (moov box), which is written last"
+        end = position + length
+    if end > size:
+        return _short(end, size)
+    return None if has_index or end + 8 <= size else "there is no index (moov box), which is written last"
 
 
 def _short(stated: int, size: int) -> str | None:
@@ -215,6 +215,18 @@ def truncated(path: Path, what: str) -> MediaError:
     return MediaError(
         QuarantineReason.TRUNCATED, f"{path} is cut off: {what}; the whole file is wanted. Copy or record it again."
     )
+
+
+def sought(container: Any, stream: Any, seconds: float, is_late: Callable[[Any], bool]) -> Iterator[Any] | None:
+    """Decoded frames from a seek to container time `seconds`; None if that led nowhere, or to a frame that has no time
+    or `is_late`. The caller then decodes from the start, where true damage shows again."""
+    try:
+        container.seek(int(seconds / stream.time_base), stream=stream)
+        frames = container.decode(stream)
+        first = next(frames, None)
+    except av.FFmpegError:
+        return None  # not seekable
+    return None if first is None or first.pts is None or is_late(first) else chain([first], frames)
 
 
 @contextmanager

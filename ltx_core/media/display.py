@@ -301,31 +301,26 @@ def _plain(frame: Any, size: tuple[int, int], scaler: VideoReformatter, *, luma:
     """A frame as it is stored, scaled to `size`, in RGB or luma."""
     is_hd = frame.width >= 1280 or frame.height > 576
     colors = (Colorspace.ITU709 if is_hd else Colorspace.ITU601) if frame.colorspace in UNSPECIFIED_COLORS else None
-    scaled = scaler.reformat(
-        frame,
-        width=size[0],
-        height=size[1],
-        format="gray" if luma else "rgb24",
-        src_colorspace=colors,
-        interpolation=SCALING,
-        dst_color_range=ColorRange.JPEG,
-        threads=1,
-    )
-    return np.asarray(scaled.to_ndarray(), dtype=np.uint8)
+    return np.asarray(_scaled(frame, size, scaler, "gray" if luma else "rgb24", colors), dtype=np.uint8)
 
 
 def _mapped(frame: Any, size: tuple[int, int], scaler: VideoReformatter, *, luma: bool) -> npt.NDArray[np.uint8]:
     """A frame of more than BT.709's colours, as `_plain` gives others."""
     untagged = frame.colorspace in UNSPECIFIED_COLORS and not frame.format.is_rgb
+    colors = Colorspace(BT2020_MATRIX) if untagged else None
+    shown = to_bt709(np.asarray(_scaled(frame, size, scaler, "rgb48le", colors), dtype=np.uint16), frame)
+    return np.asarray(np.rint(shown @ REC709_LUMA), dtype=np.uint8) if luma else shown
+
+
+def _scaled(frame: Any, size: tuple[int, int], scaler: VideoReformatter, kind: str, colors: Colorspace | None) -> Any:
     scaled = scaler.reformat(
         frame,
         width=size[0],
         height=size[1],
-        format="rgb48le",
-        src_colorspace=Colorspace(BT2020_MATRIX) if untagged else None,
+        format=kind,
+        src_colorspace=colors,
         interpolation=SCALING,
         dst_color_range=ColorRange.JPEG,
         threads=1,
     )
-    shown = to_bt709(np.asarray(scaled.to_ndarray(), dtype=np.uint16), frame)
-    return np.asarray(np.rint(shown @ REC709_LUMA), dtype=np.uint8) if luma else shown
+    return scaled.to_ndarray()

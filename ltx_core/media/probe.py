@@ -59,12 +59,12 @@ class MediaInfo:
     frame_rate: float
     is_variable_rate: bool
     usual_rate: float
-    scan: Scan
-    colors: Colors
-    has_alpha: bool
-    audio_codec: str | None
-    audio_channels: int
-    audio_rate: int
+    scan: Scan = "progressive"
+    colors: Colors = "sdr"
+    has_alpha: bool = False
+    audio_codec: str | None = None
+    audio_channels: int = 0
+    audio_rate: int = 0
 
 
 @dataclass(frozen=True)
@@ -161,9 +161,6 @@ def probe_audio(path: Path) -> MediaInfo:
             frame_rate=NOMINAL_RATE,
             is_variable_rate=False,
             usual_rate=NOMINAL_RATE,
-            scan="progressive",
-            colors="sdr",
-            has_alpha=False,
             audio_codec=stream.codec.canonical_name,
             audio_channels=decoder.channels,
             audio_rate=decoder.sample_rate,
@@ -184,12 +181,7 @@ def _image(path: Path) -> MediaInfo:
         frame_rate=len(found.shown) / times.duration,
         is_variable_rate=times.is_variable,
         usual_rate=usual_rate(times.shown, times.tolerance, [Fraction(1)]),  # of a single frame
-        scan="progressive",
-        colors="sdr",
         has_alpha=found.has_alpha,
-        audio_codec=None,
-        audio_channels=0,
-        audio_rate=0,
     )
 
 

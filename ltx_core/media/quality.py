@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from datasets_spec.quarantine import Quarantined, QuarantineReason
-from datasets_spec.rows import Clip, Split
+from datasets_spec.rows import Clip, Media
 from ltx_core.io.digest import text_digest
 from ltx_core.media.clip import clip_seconds
 
@@ -55,6 +55,11 @@ def quarantined_clip(clip: Clip, reason: QuarantineReason, detail: str) -> Quara
     """A clip's row among the items quarantined."""
     source = clip.media_id.removeprefix(f"{clip.dataset}/")
     return Quarantined(item=clip.clip_id, source=source, reason=reason, detail=detail, path=clip.path)
+
+
+def quarantined_file(media: Media, reason: QuarantineReason, detail: str) -> Quarantined:
+    """The same of a whole file."""
+    return Quarantined(item=media.media_id, source=media.relpath, reason=reason, detail=detail, path=media.path)
 
 
 RELATIVE = 0.05
@@ -105,19 +110,15 @@ MIN_SOURCES = 4
 """From this many files on, one is held out even if chance picked none."""
 
 
-def eval_split(media_key: str, fraction: float) -> Split:
-    """The side of a file, by its bytes alone; `fraction` of all files, in the long run, is held out."""
-    return "eval" if _draw(media_key) < fraction else "train"
-
-
 def assign_splits(clips: Sequence[Clip], fraction: float) -> list[Clip]:
-    """The clips in their order, each with the side of its source file.
+    """The clips in their order, each with the side of its source file, which its bytes alone decide: `fraction` of all
+    files, in the long run, is held out.
 
     All clips of a file, and files of equal bytes, are on one side. With a fraction over 0 and at least `MIN_SOURCES`
     different files, at least one is held out; below 1, at least one is trained on.
     """
     keys = sorted({clip.media_key for clip in clips}, key=lambda key: (_draw(key), key))
-    held_out = {key for key in keys if eval_split(key, fraction) == "eval"}
+    held_out = {key for key in keys if _draw(key) < fraction}
     if fraction > 0 and not held_out and len(keys) >= MIN_SOURCES:
         held_out = {keys[0]}
     if keys and len(held_out) == len(keys) and fraction < 1:

@@ -19,7 +19,7 @@ from ltx_core.media.clip import clip_audio, clip_id, clip_seconds, heard, keyed
 from ltx_core.media.errors import MediaError
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.measure import SILENCE_DB, frame_luma, is_same, laplacian_variance, perceptual_hash
-from ltx_core.media.quality import QualityThresholds, eval_split, judged, quarantined_clip
+from ltx_core.media.quality import QualityThresholds, judged, quarantined_clip, quarantined_file
 from ltx_core.media.windows import (
     ONE_FRAME,
     Lengths,
@@ -252,7 +252,7 @@ def _plan_of_audio(media: Media, spec: DatasetSpec) -> Plan | Quarantined:
 def split_media(media: Media, spec: DatasetSpec, thresholds: QualityThresholds) -> tuple[list[Clip], list[Quarantined]]:
     """The clips of one file, in order of time, and what is quarantined: the file itself, or single clips.
 
-    No clip crosses a scene cut. The side (`train` or `eval`) is by hash alone; `assign_splits` sees all files.
+    No clip crosses a scene cut. Which clips are held out is for `assign_splits`, which sees all files.
 
     Raises:
         MediaError: the file changed or went away while it was read.
@@ -269,7 +269,7 @@ def split_media(media: Media, spec: DatasetSpec, thresholds: QualityThresholds) 
     except MediaError as error:
         if error.reason.may_pass:
             raise
-        return [], [_quarantined(media, error.reason, str(error))]
+        return [], [quarantined_file(media, error.reason, str(error))]
     scenes = analysis.scenes()
     windows = [window for start, end in scenes for window in scene_windows(start, end, lengths)]
     if not windows:
@@ -307,7 +307,7 @@ def _unwanted(media: Media, spec: DatasetSpec) -> Quarantined | None:
         reason, found, option = QuarantineReason.TRANSPARENT, "partly transparent", "video.alpha: black"
     else:
         return None
-    return _quarantined(
+    return quarantined_file(
         media, reason, f"{media.media_id} is {found}, which is not wanted. Convert it, or set {option}."
     )
 
@@ -320,14 +320,14 @@ def _fault(media: Media, spec: DatasetSpec, total: int, lengths: Lengths, bucket
     size, least = measured_size(media.width, media.height, spec.resolution_type), spec.minimum_image_size
     if size < least:
         unit = "megapixels" if spec.resolution_type == "area" else "pixels at its shorter edge"
-        return _quarantined(
+        return quarantined_file(
             media,
             QuarantineReason.TOO_SMALL,
             f"{media.media_id} is {media.width}x{media.height}, {size:g} {unit}, and minimum_image_size is {least:g}. "
             f"Lower it, or use larger footage.",
         )
     if is_too_small(media.width, media.height, bucket):
-        return _quarantined(
+        return quarantined_file(
             media,
             QuarantineReason.TOO_SMALL,
             f"{media.media_id} is {media.width}x{media.height}, which is under half of the {bucket[0]}x{bucket[1]} it "
@@ -339,7 +339,7 @@ def _fault(media: Media, spec: DatasetSpec, total: int, lengths: Lengths, bucket
 def _length_fault(media: Media, spec: DatasetSpec, rate: float, total: int, lengths: Lengths) -> Quarantined | None:
     limit = spec.video.max_frames
     if limit is not None and total > limit:
-        return _quarantined(
+        return quarantined_file(
             media,
             QuarantineReason.TOO_LONG,
             f"{media.media_id} has {total} frames at {rate:g} frames per second, at most {limit} are wanted. Cut it, "
@@ -355,11 +355,7 @@ def _too_short(media: Media, found: str, lengths: Lengths) -> Quarantined:
         f"{media.media_id} has {found}; {lengths.needed} in one scene are wanted. Lower num_frames or min_frames, or "
         f"use longer footage."
     )
-    return _quarantined(media, QuarantineReason.TOO_SHORT, detail)
-
-
-def _quarantined(media: Media, reason: QuarantineReason, detail: str) -> Quarantined:
-    return Quarantined(item=media.media_id, source=media.relpath, reason=reason, detail=detail, path=media.path)
+    return quarantined_file(media, QuarantineReason.TOO_SHORT, detail)
 
 
 def _bucket(spec: DatasetSpec, width: int, height: int) -> Size:
@@ -389,7 +385,7 @@ def _clip(media: Media, spec: DatasetSpec, taken: Sampling, window: Window, size
         bucket=f"{width}x{height}@{window.num_frames}",
         audio="none",
         audio_channels=spec.audio.channels if spec.audio.auto_split and not media.is_image else 0,
-        split=eval_split(media.media_key, spec.eval_fraction),
+        split="train",
         repeats=spec.repeats,
         loudness_db=SILENCE_DB,
         **figures._asdict(),

@@ -6,11 +6,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import av
-
 from datasets_spec.quarantine import QuarantineReason
 from datasets_spec.rows import Ground
-from ltx_core.media.container import decode_errors, open_media, video_stream
+from ltx_core.media.container import decode_errors, open_media, sought, video_stream
 from ltx_core.media.display import ColorTags, TimedFrame, alpha_decoder, color_tags, display_of, tag
 from ltx_core.media.errors import MediaError
 from ltx_core.media.find import is_image
@@ -153,15 +151,12 @@ def _seek(
     container: Any, stream: Any, path: Path, origin: float, start_seconds: float, margin: float
 ) -> Iterator[TimedFrame] | None:
     """Frames from a keyframe before `start_seconds`; None if the container led elsewhere."""
-    try:
-        container.seek(int((origin + start_seconds - margin) / stream.time_base), stream=stream)
-        frames = container.decode(stream)
-        first = next(frames, None)
-    except av.FFmpegError:
-        return None  # not seekable; the caller decodes from the start, where true damage shows again
-    if first is None or first.pts is None or float(first.pts * stream.time_base) - origin > start_seconds:
-        return None
-    return _timed(chain([first], frames), stream, path, origin)
+
+    def is_late(first: Any) -> bool:
+        return float(first.pts * stream.time_base) - origin > start_seconds
+
+    frames = sought(container, stream, origin + start_seconds - margin, is_late)
+    return None if frames is None else _timed(frames, stream, path, origin)
 
 
 def _timed(frames: Iterable[Any], stream: Any, path: Path, origin: float) -> Iterator[TimedFrame]:

@@ -131,25 +131,6 @@ class ClipPreview:
     """Its bucket, whether it is held out, what is heard."""
 
 
-def gallery(
-    path: Path, title: str, facts: Mapping[str, Cell], rows: Sequence[PromptRow], sections: Sequence[Section] = ()
-) -> None:
-    """Write a page of renders side by side.
-
-    Args:
-        path: the HTML file.
-        title: what was rendered.
-        facts: of the run, shown above all.
-        rows: one for each prompt.
-        sections: shown between the facts and the renders, such as the eval loss curve.
-
-    Raises:
-        DataError: a video does not exist.
-        StorageError: the disk is full or read-only.
-    """
-    run_report(path, title, facts, [*sections, Section("Renders", renders(rows, path))])
-
-
 def renders(rows: Sequence[PromptRow], page: Path, *, small: bool = False) -> Markup:
     """Renders side by side, a row for each prompt, whose videos play in step.
 

@@ -21,14 +21,8 @@ from torch import Tensor, nn
 
 from ltx_core.autoencoder.audio import MelConfig, decode_mel, encode_mel, log_mel, mel_config, mel_filters
 from ltx_core.autoencoder.video import decode_pixels, encode_pixels
-from ltx_core.checkpoint.architecture import (
-    audio_vae_arguments,
-    connector_arguments,
-    transformer_arguments,
-    video_vae_arguments,
-    vocoder_arguments,
-)
 from ltx_core.checkpoint.keys import PREFIXES, UNUSED, to_original_keys
+from ltx_core.checkpoint.model import ARGUMENTS
 from ltx_core.io.tensors import write_tensors
 from ltx_core.progress import SILENT, Progress, stop_if_asked
 from ltx_core.tiny import header
@@ -48,15 +42,16 @@ OUTWEIGHING = 20.0
 def build_modules(config: Mapping[str, Any]) -> dict[str, Any]:
     """Every component by its name in `checkpoint.keys.COMPONENTS`; weights come from torch's random state."""
     vocoder = LTX2VocoderWithBWE if "bwe" in config["vocoder"] else LTX2Vocoder
+    arguments = {name: made(config) for name, made in ARGUMENTS.items()}
     modules = {
-        "transformer": LTX2VideoTransformer3DModel(**transformer_arguments(config)),
+        "transformer": LTX2VideoTransformer3DModel(**arguments["transformer"]),
         "connectors": nn.ModuleDict(
-            {name: LTX2ConnectorTransformer1d(**kw) for name, kw in connector_arguments(config).items()}
+            {name: LTX2ConnectorTransformer1d(**kw) for name, kw in arguments["connectors"].items()}
         ),
         "text_projection": build_text_projection(config),
-        "video_vae": AutoencoderKLLTX2Video(**video_vae_arguments(config)),
-        "audio_vae": AutoencoderKLLTX2Audio(**audio_vae_arguments(config)),
-        "vocoder": vocoder(**vocoder_arguments(config)),
+        "video_vae": AutoencoderKLLTX2Video(**arguments["video_vae"]),
+        "audio_vae": AutoencoderKLLTX2Audio(**arguments["audio_vae"]),
+        "vocoder": vocoder(**arguments["vocoder"]),
     }
     for module in modules.values():
         draw(module)

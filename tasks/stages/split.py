@@ -18,7 +18,7 @@ from ltx_core.io.digest import text_digest
 from ltx_core.media.clip import Heard, clip_files, clip_seconds, heard, mirrored, some_frames, with_audio
 from ltx_core.media.errors import MediaError
 from ltx_core.media.forecast import forecast_lines
-from ltx_core.media.quality import QualityThresholds, assign_splits, mark_duplicates, weighted_repeats
+from ltx_core.media.quality import QualityThresholds, assign_splits, mark_duplicates, quarantined_file, weighted_repeats
 from ltx_core.media.split import audible, split_media
 from ltx_core.media.windows import CHANGED_FRAMES, resampled
 from ltx_core.progress import stop_if_asked
@@ -109,7 +109,7 @@ class Split(Stage[SplitConfig, Clip]):
             try:
                 found, refused, is_new = _clips_of(row, cut, run)
             except MediaError as error:  # its audio is another by now, or away
-                found, refused, is_new = [], [_refused(row, error)], False
+                found, refused, is_new = [], [quarantined_file(row, error.reason, str(error))], False
             clips += found
             quarantined += refused
             fresh |= {clip.clip_id for clip in found} if is_new else set()
@@ -180,7 +180,7 @@ def _cut_files(media: Sequence[Media], run: StageRun[SplitConfig], store: ItemSt
     found, fresh = get_or_read(list(jobs.values()), run, store, "splitting", as_kept, total=len(media))
     for key, result in found.items():
         if isinstance(result, MediaError):
-            found[key] = as_kept(([], [_refused(jobs[key].arguments[0], result)]))
+            found[key] = as_kept(([], [quarantined_file(jobs[key].arguments[0], result.reason, str(result))]))
     return [Cut(found[key], key in fresh) for key in keys]
 
 
@@ -219,10 +219,6 @@ def _is_doubtful(made: tuple[list[Clip], list[Quarantined]]) -> bool:
     """True if anything bad is said of a file."""
     clips, refused = made
     return bool(refused) or any(clip.audio == "broken" for clip in clips)
-
-
-def _refused(row: Media, error: MediaError) -> Quarantined:
-    return Quarantined(item=row.media_id, source=row.relpath, reason=error.reason, detail=str(error), path=row.path)
 
 
 def _settings(spec: DatasetSpec, fields: set[str]) -> dict[str, Any]:

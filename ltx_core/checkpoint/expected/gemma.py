@@ -43,17 +43,11 @@ def gemma3(arguments: Mapping[str, Any]) -> Tree:
 
 
 @dataclass(frozen=True)
-class Gemma4Sizes:
+class Gemma4Sizes(Gemma3Sizes):
     """The arguments that decide the shapes of Gemma4UnifiedTextModel; named and defaulted as its config."""
 
     vocab_size: int = 262_144
-    hidden_size: int = 2304
-    intermediate_size: int = 9216
     num_hidden_layers: int = 30
-    num_attention_heads: int = 8
-    num_key_value_heads: int = 4
-    head_dim: int = 256
-    attention_bias: bool = False
     layer_types: Sequence[str] | None = None
     attention_k_eq_v: bool = False
     num_kv_shared_layers: int = 0

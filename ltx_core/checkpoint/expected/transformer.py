@@ -81,7 +81,7 @@ def transformer(arguments: Mapping[str, Any]) -> Tree:
             f"the transformer's activation is {sizes.activation_fn!r}; one of {', '.join(ACTIVATIONS)} is wanted, as "
             "LTX-2 has. Give a checkpoint as Lightricks published it."
         )
-    video, audio = _streams(sizes)
+    video, audio = _stream(sizes, ""), _stream(sizes, "audio_")
     tree: dict[str, Any] = {
         "av_cross_attn_video_a2v_gate": _modulation(video.width, 1),
         "av_cross_attn_audio_v2a_gate": _modulation(audio.width, 1),
@@ -105,28 +105,22 @@ def transformer(arguments: Mapping[str, Any]) -> Tree:
     return tree
 
 
-def _streams(sizes: TransformerSizes) -> tuple[_Stream, _Stream]:
-    video = _Stream(
-        inputs=sizes.in_channels,
-        outputs=sizes.out_channels or sizes.in_channels,
-        heads=sizes.num_attention_heads,
-        head_width=sizes.attention_head_dim,
-        context=sizes.cross_attention_dim,
-        gated=sizes.gated_attn,
-        modulated=sizes.cross_attn_mod,
-        feed_forward_bias=sizes.ff_bias,
+def _stream(sizes: TransformerSizes, prefix: str) -> _Stream:
+    """Of the arguments whose names begin so."""
+
+    def own(name: str) -> Any:
+        return getattr(sizes, prefix + name)
+
+    return _Stream(
+        inputs=own("in_channels"),
+        outputs=own("out_channels") or own("in_channels"),
+        heads=own("num_attention_heads"),
+        head_width=own("attention_head_dim"),
+        context=own("cross_attention_dim"),
+        gated=own("gated_attn"),
+        modulated=own("cross_attn_mod"),
+        feed_forward_bias=own("ff_bias"),
     )
-    audio = _Stream(
-        inputs=sizes.audio_in_channels,
-        outputs=sizes.audio_out_channels or sizes.audio_in_channels,
-        heads=sizes.audio_num_attention_heads,
-        head_width=sizes.audio_attention_head_dim,
-        context=sizes.audio_cross_attention_dim,
-        gated=sizes.audio_gated_attn,
-        modulated=sizes.audio_cross_attn_mod,
-        feed_forward_bias=sizes.audio_ff_bias,
-    )
-    return video, audio
 
 
 def _block(video: _Stream, audio: _Stream, sizes: TransformerSizes) -> Tree:

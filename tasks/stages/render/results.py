@@ -20,7 +20,7 @@ from ltx_core.media.probe import probe_media
 from ltx_core.media.workers import default_workers
 from ltx_core.progress import Progress, stop_if_asked
 from ltx_core.report.contact_sheet import SheetRow, contact_sheet
-from ltx_core.report.page import Cell, Figures, PromptRow, Section, VariantRender, gallery
+from ltx_core.report.page import Cell, Figures, PromptRow, Section, VariantRender, renders, run_report
 from ltx_core.store.json_items import ItemStore
 from ltx_core.vision.folder import clip_identity, locate_clip, pending_clip
 from tasks.runtime.conditions import described
@@ -161,7 +161,8 @@ def draw_gallery(rows: Sequence[Render], run: StageRun[RenderValidationConfig], 
         "eval loss of the base": checkpoint.base_eval_loss,
     }
     page = run.out / "gallery.html"
-    gallery(page, "Validation renders", facts, prompts, sections=_samples(page, run))
+    sections = [*_samples(page, run), Section("Renders", renders(prompts, page))]
+    run_report(page, "Validation renders", facts, sections)
     sheet = [
         SheetRow(
             f"{row.prompt}  ({str(row.settings['mode']).partition(':')[0]}, seed {row.seed})",

@@ -1,13 +1,13 @@
 """Real mp4s, small."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
-from ltx_core.report.page import Figures, PromptRow, VariantRender
+from ltx_core.report.page import Cell, Figures, PromptRow, Section, VariantRender, renders, run_report
 
 FIGURES = Figures(sharpness=0.01, motion=0.02, loudness_db=-20.0)
 
@@ -15,6 +15,13 @@ FIGURES = Figures(sharpness=0.01, motion=0.02, loudness_db=-20.0)
 def grey(level: int) -> np.ndarray:
     """Frames uint8 [3, 32, 64, 3] of one level."""
     return np.full((3, 32, 64, 3), level, np.uint8)
+
+
+def gallery(
+    path: Path, title: str, facts: Mapping[str, Cell], rows: Sequence[PromptRow], sections: Sequence[Section] = ()
+) -> None:
+    """A page of renders, as `render_validation` writes it."""
+    run_report(path, title, facts, [*sections, Section("Renders", renders(rows, path))])
 
 
 @pytest.fixture

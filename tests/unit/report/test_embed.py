@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ltx_core.report.embed import self_contained
-from ltx_core.report.page import Link, PromptRow, Section, gallery, link_to, table
+from ltx_core.report.page import Link, PromptRow, Section, link_to, table
+from tests.unit.report.conftest import gallery
 from tests.unit.report.test_page import Reader
 
 

@@ -20,12 +20,12 @@ from ltx_core.report.page import (
     PromptRow,
     Section,
     VariantRender,
-    gallery,
     readable,
     renders,
     run_report,
     table,
 )
+from tests.unit.report.conftest import gallery
 
 NASTY = "<script>alert(1)</script> & \"quoted\" 'single'"
 PARTS = ["#empty", "#curve", "#renders"]
