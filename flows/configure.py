@@ -78,26 +78,8 @@ GEMMA = "google/gemma-3-12b-it-qat-q4_0-unquantized"
 """LTX-2's text encoder; LTX-2.5 brings its own."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Answers:
-    """Answers to the questions of `configure`."""
-
-    footage: Path
-    gpu_gib: float
-    goal: str
-    flavour: str = "dev"
-    checkpoint: str | None = None
-    text_encoder: str | None = None
-
-
-def annotated(answers: Answers) -> str:
-    """The configuration as text; its paths are relative to its file, or absolute."""
-    goal, fits = GOALS[answers.goal], fit(answers.gpu_gib)
-    flavour = FLAVOURS[answers.flavour]
-    encoder = answers.text_encoder or (None if flavour.generation == "2.5" else GEMMA)
-    encoder_line = f"  text_encoder: {_text(encoder)}   # a folder, or a repository\n" if encoder else ""
-    return f"""\
-# Made by `ltx2-lora configure` for {answers.gpu_gib:g} GiB of GPU memory; goal: {answers.goal}, {goal.meaning}.
+TEMPLATE = """\
+# Made by `ltx2-lora configure` for {gpu_gib:g} GiB of GPU memory; goal: {goal}, {asked.meaning}.
 # docs/config.md lists every option. Next: ltx2-lora plan THIS_FILE, then ltx2-lora run THIS_FILE.
 # Paths are relative to this file.
 
@@ -105,47 +87,73 @@ workspace: workspace   # results, caches and tracking
 
 datasets:
   - id: footage
-    instance_data_dir: {_text(str(answers.footage))}   # videos, each with a caption of the same name, .txt
+    instance_data_dir: {footage}   # videos, each with a caption of the same name, .txt
     caption_strategy: textfile   # or filename; or instanceprompt with instance_prompt
     resolution: {fits.resolution}   # edge of a square of equal area; lower it first if memory runs out
     video:
-      num_frames: {goal.num_frames}   # 8k+1; fewer take less memory and time
+      num_frames: {asked.num_frames}   # 8k+1; fewer take less memory and time
       frame_rate: native   # that of each file, up to 30; a number resamples to it
     audio:
       auto_split: true   # train audio as well
     repeats: 1   # samples of each clip in an epoch
 
 model:
-  checkpoint: {_text(answers.checkpoint or flavour.repository)}   # a repository, a .safetensors file, or a folder
-  flavour: {_text(answers.flavour)}
+  checkpoint: {checkpoint}   # a repository, a .safetensors file, or a folder
+  flavour: {flavour}
 {encoder_line}
 prompts:
   validation:   # rendered with the base model and with the LoRA; say what moves, and what can be heard
-    - {_text(goal.prompt)}
+    - {prompt}
 
 train_lora:
-  steps: {goal.steps}
-  rank: {goal.rank}
+  steps: {asked.steps}
+  rank: {asked.rank}
   learning_rate: 1.0e-4
   batch_size: 1
   optimizer: adamw_bf16   # needs the least memory; adamw keeps 32 bits
-  # for {answers.gpu_gib:g} GiB: {fits.why}
+  # for {gpu_gib:g} GiB: {fits.why}
   base_precision: {fits.base_precision}   # native or int8; fp8 from Hopper on
   offloaded_blocks: auto   # block offload: as many of 48 blocks as necessary; `plan` says how many
   activation_checkpointing: auto   # activation checkpointing in as few blocks as possible
 
 memory:
-  gpu_gib: {answers.gpu_gib:g}   # memory to plan for; without it, the free memory is used
+  gpu_gib: {gpu_gib:g}   # memory to plan for; without it, the free memory is used
 
 render_validation:
   width: 768
   height: 512
-  num_frames: {goal.num_frames}
+  num_frames: {asked.num_frames}
   frame_rate: 25   # the rate of most footage
   num_steps: 30
   video_cfg: 3.0   # guidance; 2 to 6
   base_precision: {fits.base_precision}   # as in training; native is more exact, and slower if it does not fit
 """
+
+
+def annotated(
+    footage: Path,
+    gpu_gib: float,
+    goal: str,
+    *,
+    flavour: str = "dev",
+    checkpoint: str | None = None,
+    text_encoder: str | None = None,
+) -> str:
+    """The configuration as text; its paths are relative to its file, or absolute."""
+    asked, fits, model = GOALS[goal], fit(gpu_gib), FLAVOURS[flavour]
+    encoder = text_encoder or (None if model.generation == "2.5" else GEMMA)
+    encoder_line = f"  text_encoder: {_text(encoder)}   # a folder, or a repository\n" if encoder else ""
+    return TEMPLATE.format(
+        asked=asked,
+        fits=fits,
+        goal=goal,
+        gpu_gib=gpu_gib,
+        footage=_text(str(footage)),
+        checkpoint=_text(checkpoint or model.repository),
+        flavour=_text(flavour),
+        encoder_line=encoder_line,
+        prompt=_text(asked.prompt),
+    )
 
 
 def write_new(path: Path, text: str) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from flows.cli.arguments import one_of, path_argument, path_option
 from flows.config import DEFAULT_CONFIG, guide_warnings, load_config
-from flows.configure import GOALS, Answers, annotated, write_new
+from flows.configure import GOALS, annotated, write_new
 from flows.generated import generated_files
 from flows.tiny_config import write_config, write_trained_config
 from ltx_core.checkpoint.flavours import FLAVOURS
@@ -104,14 +104,12 @@ def configure(
     else:
         answers = _answered({"footage": footage, "gpu_gib": gpu_gib, "goal": goal}, console)
         text = annotated(
-            Answers(
-                footage=_seen_from(answers["footage"], output),
-                gpu_gib=answers["gpu_gib"],
-                goal=answers["goal"],
-                flavour=flavour,
-                checkpoint=_location(checkpoint, output),
-                text_encoder=_location(text_encoder, output),
-            )
+            _seen_from(answers["footage"], output),
+            answers["gpu_gib"],
+            answers["goal"],
+            flavour=flavour,
+            checkpoint=_location(checkpoint, output),
+            text_encoder=_location(text_encoder, output),
         )
     write_new(output, text)
     console.print(f"wrote {output}")

@@ -22,24 +22,17 @@ DIFFUSERS_NAME = "pytorch_lora_weights.safetensors"
 class HubAdapter:
     """An adapter on the Hugging Face hub."""
 
-    repository: str
+    repository: Repository
     file: str = DIFFUSERS_NAME
-    revision: str | None = None
-    """Branch, tag or commit; default main."""
-    cache: Path | None = None
-    """Where downloads are kept; default the cache of all Hugging Face tools."""
-    here_only: bool = False
-    """Take what was downloaded before and ask nobody."""
-
-    def source(self) -> Repository:
-        """The repository as the hub's client is asked for it."""
-        return Repository(self.repository, self.revision, self.cache, self.here_only)
 
 
-def hub_adapter(text: str, revision: str | None = None) -> HubAdapter | None:
+def hub_adapter(text: str, revision: str | None = None, *, here_only: bool = False) -> HubAdapter | None:
     """`owner/name:weights.safetensors`, or `owner/name` for a file of diffusers' name; None for any other text."""
     found = ON_HUB.fullmatch(text)
-    return None if found is None else HubAdapter(found["repository"], found["file"] or DIFFUSERS_NAME, revision)
+    if found is None:
+        return None
+    repository = Repository(found["repository"], revision, here_only=here_only)
+    return HubAdapter(repository, found["file"] or DIFFUSERS_NAME)
 
 
 def locate_adapter(where: Path | HubAdapter, progress: Progress = SILENT) -> Path:
@@ -55,7 +48,7 @@ def locate_adapter(where: Path | HubAdapter, progress: Progress = SILENT) -> Pat
     if isinstance(where, HubAdapter):
         from ltx_core.hub.fetch import fetch_files, reporting_bar
 
-        (path,) = fetch_files(where.source(), [where.file], reporting_bar(progress))
+        (path,) = fetch_files(where.repository, [where.file], reporting_bar(progress))
         return path
     return _in_folder(where) if where.is_dir() else _file(where)
 
@@ -69,7 +62,7 @@ def pending_adapter(where: Path | HubAdapter) -> tuple[PendingFile, ...]:
     if isinstance(where, HubAdapter):
         from ltx_core.hub.fetch import pending_files
 
-        return pending_files(where.source(), [where.file])
+        return pending_files(where.repository, [where.file])
     locate_adapter(where)
     return ()
 

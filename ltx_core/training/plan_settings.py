@@ -269,20 +269,6 @@ def of_bucket(work: TrainingStep, settings: TrainSettings, bucket: Bucket) -> Tr
     return replace(work, batch=batch_shape(settings, bucket))
 
 
-def asked_options(
-    settings: TrainSettings, num_blocks: int, *, sharded: bool = False, layers: LayerChoice | None = None
-) -> EngineOptions:
-    """The options of a GPU, with nothing recomputed or offloaded where the settings leave that open."""
-    return engine_options(
-        _closed(settings, EngineOptions()),
-        device="cuda",
-        num_blocks=num_blocks,
-        folder=Path("offload"),
-        sharded=sharded,
-        layers=layers,
-    )
-
-
 def planned(
     settings: TrainSettings,
     work: TrainingStep,
@@ -305,9 +291,17 @@ def planned(
         settings = settings.model_copy(update={"activation_budget": bare.activation_budget})
     sharded = work.training.shards > 1
     open_ones = {name for name in PLANNED if getattr(settings, name) == "auto"}
+    asked = engine_options(  # nothing recomputed or offloaded where the settings leave that open
+        _closed(settings, EngineOptions()),
+        device="cuda",
+        num_blocks=work.sizes.num_blocks,
+        folder=Path("offload"),
+        sharded=sharded,
+        layers=layers,
+    )
     step = replace(
         work,
-        asked=asked_options(settings, work.sizes.num_blocks, sharded=sharded, layers=layers),
+        asked=asked,
         open=frozenset(open_ones - {"activation_offload", "offloaded_blocks"} if sharded else open_ones),
         host_bytes=host_bytes,
     )

@@ -20,10 +20,9 @@ from ltx_core.tiny.model import build_modules
 from ltx_core.tiny.weights import seeded
 from ltx_core.tiny.world import caption
 from scripts.pretrain import autoencoders, sizes
-from scripts.pretrain.batches import Clips, in_batches, known
+from scripts.pretrain.batches import Clips, Text, in_batches, known
 from scripts.pretrain.denoiser import Cache, Geometry, Learner, denoiser_losses, make_cache
 from scripts.pretrain.score import load_written, measure, psnr, render
-from scripts.pretrain.text import Text
 from scripts.pretrain.training import Settings, Training, stored_step
 from scripts.pretrain.vocoder import hear, start_vocoder, vocoder_losses
 

@@ -17,9 +17,8 @@ from ltx_core.denoiser.forward import denoise
 from ltx_core.denoiser.tokens import unpack_video
 from ltx_core.sampling.schedule import dev_sigmas
 from ltx_core.tiny.world import AUDIO, Spec
-from scripts.pretrain.batches import in_batches
+from scripts.pretrain.batches import Text, in_batches
 from scripts.pretrain.denoiser import Geometry, Learner
-from scripts.pretrain.text import Text
 from tests import detectors
 
 Rendered = tuple[Tensor, Tensor]

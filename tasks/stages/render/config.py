@@ -1,6 +1,5 @@
 """Options for sampling a render, which a validation run sets once for all renders and may replace for some."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -150,9 +149,9 @@ class WeightsConfig(ConfigModel):
         """Where the file is to be found; `here_only`: among what was downloaded before."""
         if self.path is not None:
             return self.path
-        found = hub_adapter(str(self.hub), self.revision)
+        found = hub_adapter(str(self.hub), self.revision, here_only=here_only)
         assert found is not None  # _one_place has seen to it
-        return replace(found, here_only=here_only)
+        return found
 
 
 class AdapterConfig(WeightsConfig):

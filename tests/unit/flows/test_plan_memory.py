@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flows.config import load_config
-from flows.configure import Answers, annotated
+from flows.configure import annotated
 from flows.plan import PlannedStage, plan, select
 from ltx_core.errors import OutOfMemory
 from ltx_core.memory.plan import GIB
@@ -175,8 +175,7 @@ def test_the_page_of_the_first_lora_says_what_the_plan_says(
     monkeypatch.setattr("tasks.stages.parts.memory.available_bytes", lambda: 64 * GIB)
     (tmp_path / "footage").mkdir()
     (tmp_path / "footage" / "a.mp4").write_bytes(b"not looked into")
-    answers = Answers(footage=tmp_path / "footage", gpu_gib=CARDS[card], goal="subject", **weights)
-    (tmp_path / "a.yaml").write_text(annotated(answers))
+    (tmp_path / "a.yaml").write_text(annotated(tmp_path / "footage", CARDS[card], "subject", **weights))
     config = load_config(tmp_path / "a.yaml", {"train_lora.samples.every_steps": 0})  # as the page says
     stages = plan(config, select("train_lora", None, force=False))
     why, bucket, *_ = next(found for found in stages if found.stage.name == "train_lora").memory

@@ -10,6 +10,7 @@ from flows.config import RunConfig, load_config
 from flows.plan import as_configured
 from ltx_core.adapters.locate import HubAdapter
 from ltx_core.errors import ConfigError
+from ltx_core.hub.repository import Repository
 from ltx_core.sampling import guidance as official
 from tasks.runtime.shared import NEGATIVE_PROMPT
 from tasks.stages.render_validation import RenderValidation
@@ -30,7 +31,7 @@ def test_one_adapter_is_a_text(write: Write, tmp_path: Path) -> None:
     first, second = config.render_validation.adapters
     repository, _, file = DISTILLED.partition(":")
     assert first.name == "ltx-2-19b-distilled-lora-384"
-    assert first.adapters[0].place() == HubAdapter(repository, file)
+    assert first.adapters[0].place() == HubAdapter(Repository(repository), file)
     assert second.adapters[0].place() == tmp_path / "loras" / "mine.safetensors", "relative to the configuration"
     assert (second.name, second.adapters[0].strength) == ("mine", 1.0)
 
@@ -54,7 +55,7 @@ def test_runs_of_several_adapters(write: Write) -> None:
     assert fast.over(config).streams().passes() == ("conditional",)
     assert camera.over(config).num_steps == config.num_steps == 30
     assert [adapter.strength for adapter in camera.adapters] == [1.0, 0.5]
-    assert camera.adapters[0].place() == HubAdapter("Lightricks/camera", "dolly-in.safetensors", "v1")
+    assert camera.adapters[0].place() == HubAdapter(Repository("Lightricks/camera", "v1"), "dolly-in.safetensors")
 
 
 @pytest.mark.parametrize(

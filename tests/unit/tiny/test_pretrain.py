@@ -9,7 +9,7 @@ import torch
 
 from ltx_core.io.digest import file_digest
 from ltx_core.tiny.trained import WEIGHTS
-from scripts.pretrain.text import Text
+from scripts.pretrain.batches import Text
 
 REPOSITORY = Path(__file__).parents[3]
 

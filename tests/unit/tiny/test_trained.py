@@ -22,10 +22,9 @@ from ltx_core.tiny.trained import (
 )
 from ltx_core.tiny.world import AUDIO, Spec, caption, codes, play, scene, seen
 from scripts.pretrain import sizes
-from scripts.pretrain.batches import known
+from scripts.pretrain.batches import Text, known
 from scripts.pretrain.denoiser import Learner
 from scripts.pretrain.score import load_written, measure, psnr, render
-from scripts.pretrain.text import Text
 from tests import detectors
 
 MOST_BYTES = 16.5e6

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from ltx_core.adapters.locate import DIFFUSERS_NAME, HubAdapter, hub_adapter, locate_adapter
 from ltx_core.adapters.lora_layout import check_fits, header_shapes
 from ltx_core.errors import CheckpointError
+from ltx_core.hub.repository import Repository
 from tests.loopback_hub import COMMIT, serving, settings
 
 MODULE = "diffusion_model.transformer_blocks.0.attn1.to_q"
@@ -28,10 +29,10 @@ def write_pair(path: Path, rank: int = 2, out: int = 6, into: int = 4, module: s
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        (DISTILLED, HubAdapter(*DISTILLED.split(":"))),
-        ("owner/name:loras/a.safetensors", HubAdapter("owner/name", "loras/a.safetensors")),
-        ("owner/name", HubAdapter("owner/name", DIFFUSERS_NAME)),
-        ("loras/mine.safetensors", HubAdapter("loras/mine.safetensors", DIFFUSERS_NAME)),
+        (DISTILLED, HubAdapter(Repository(DISTILLED.split(":", maxsplit=1)[0]), DISTILLED.split(":")[1])),
+        ("owner/name:loras/a.safetensors", HubAdapter(Repository("owner/name"), "loras/a.safetensors")),
+        ("owner/name", HubAdapter(Repository("owner/name"), DIFFUSERS_NAME)),
+        ("loras/mine.safetensors", HubAdapter(Repository("loras/mine.safetensors"), DIFFUSERS_NAME)),
         ("/absolute/file.safetensors", None),
         ("owner/name:weights.bin", None),
         ("C:\\loras\\a.safetensors", None),
@@ -58,7 +59,6 @@ def test_files_and_folders(tmp_path: Path) -> None:
 
 ASK = """
 import json, sys
-from dataclasses import replace
 from ltx_core.errors import LtxError
 from ltx_core.adapters.locate import hub_adapter, locate_adapter, pending_adapter
 from ltx_core.progress import Silent
@@ -73,7 +73,7 @@ for text in sys.argv[1:]:
         place = hub_adapter(text)
         waiting = [file.name for file in pending_adapter(place)]
         answers[text] = str(locate_adapter(place, Told()))
-        assert not pending_adapter(place) and locate_adapter(replace(place, here_only=True))
+        assert not pending_adapter(place) and locate_adapter(hub_adapter(text, here_only=True))
         answers["pending"] = waiting
     except LtxError as error:
         answers[text] = f"{type(error).__name__}: {error}"

@@ -8,7 +8,7 @@ import yaml
 
 from flows.cli.app import main
 from flows.config import load_config
-from flows.configure import FITS, GOALS, Answers, annotated
+from flows.configure import FITS, GOALS, annotated
 
 FLAGS = ["--footage", "footage", "--gpu-gib", "24", "--goal", "style"]
 
@@ -85,8 +85,7 @@ def test_no_file_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize("gpu_gib", [16, 24, 40, 80])
 @pytest.mark.parametrize("flavour", ["dev", "2.5-dev"])
 def test_whatever_is_answered_loads(tmp_path: Path, goal: str, gpu_gib: float, flavour: str) -> None:
-    answers = Answers(footage=Path('it\'s: "mine" # ä'), gpu_gib=gpu_gib, goal=goal, flavour=flavour)
-    (tmp_path / "run.yaml").write_text(annotated(answers))
+    (tmp_path / "run.yaml").write_text(annotated(Path('it\'s: "mine" # ä'), gpu_gib, goal, flavour=flavour))
     config = load_config(tmp_path / "run.yaml", {})
     assert config.datasets[0].instance_data_dir.name == 'it\'s: "mine" # ä'
     assert (config.model.text_encoder is None) == (flavour == "2.5-dev")
@@ -95,7 +94,7 @@ def test_whatever_is_answered_loads(tmp_path: Path, goal: str, gpu_gib: float, f
 
 def test_less_memory_asks_for_less() -> None:
     assert [fit.gib for fit in FITS] == sorted((fit.gib for fit in FITS), reverse=True)
-    made = [yaml.safe_load(annotated(Answers(footage=Path("f"), gpu_gib=g, goal="try"))) for g in (80, 40, 24, 16)]
+    made = [yaml.safe_load(annotated(Path("f"), g, "try")) for g in (80, 40, 24, 16)]
     assert [m["train_lora"]["base_precision"] for m in made] == ["native", "int8", "int8", "int8"]
     assert [m["datasets"][0]["resolution"] for m in made] == [768, 512, 512, 480]
     assert {m["train_lora"]["offloaded_blocks"] for m in made} == {"auto"}, "the memory plan chooses"
