@@ -1,9 +1,9 @@
-"""Pictures of H.264 that a file lacks, which decoders make up from others and do not report.
+"""Frames of H.264 that a file lacks, which decoders make up from others and do not report.
 
-The rule (ITU-R H.264, 7.4.3, `frame_num`). Every picture bears the number after that of the last one before it, in the
-order they are decoded, that others refer to; the two fields of a picture bear one number. Where numbers are left out
-and the file's times have a hole as well, something was lost. A hole alone is no loss, for cameras leave pictures out;
-a number alone is an encoder's whim. At a key picture, where recordings may be joined, numbers begin anew.
+The rule (ITU-R H.264, 7.4.3, `frame_num`). Every frame bears the number after that of the last one before it, in the
+order they are decoded, that others refer to; two fields that are stored apart bear that of their frame. Where numbers
+are left out and the file's times have a hole as well, something was lost. A hole alone is no loss, for cameras leave
+frames out; a number alone is an encoder's whim. At a key frame, where recordings may be joined, numbers begin anew.
 """
 
 from collections.abc import Iterator
@@ -17,9 +17,9 @@ from ltx_core.media.packets import Track
 HOLE = 1.5
 """An interval of more than so many usual ones is a hole."""
 REORDERED = 16
-"""At most so many pictures lie between where one is stored and where it is shown: H.264 holds no more back."""
+"""At most so many frames lie between where one is stored and where it is shown: H.264 holds no more back."""
 SLICE, IDR_SLICE, PARAMETERS = 1, 5, 7
-"""Kinds of units (table 7-1): a slice, one of a picture that refers to none before it, a sequence parameter set."""
+"""Kinds of units (table 7-1): a slice, one of a frame that refers to none before it, a sequence parameter set."""
 HIGH_PROFILES = frozenset({44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244})
 """Those whose parameter sets say which chroma they have."""
 START = b"\0\0\1"
@@ -38,7 +38,7 @@ class Numbering(NamedTuple):
 
 
 class Number(NamedTuple):
-    """Of one picture."""
+    """Of one frame, or one of its fields."""
 
     value: int
     is_referred_to: bool
@@ -51,8 +51,8 @@ class Number(NamedTuple):
         return step == 1 or (step == 0 and self.is_field) or self.numbering.may_have_gaps
 
 
-def lost_picture(container: Any, stream: Any, track: Track) -> float | None:
-    """Container time in seconds about which a picture is missing; None if none is, or the codec does not tell.
+def lost_frame(container: Any, stream: Any, track: Track) -> float | None:
+    """Container time in seconds about which a frame is missing; None if none is, or the codec does not tell.
 
     Reads the container, which is at its beginning, if the times of `track`, the stream's packets, have holes.
 
@@ -75,7 +75,7 @@ def lost_picture(container: Any, stream: Any, track: Track) -> float | None:
 
 
 def _holes(track: Track) -> list[tuple[int, int]]:
-    """When nothing is shown though something should be, each widened by as much as pictures may be reordered."""
+    """When nothing is shown though something should be, each widened by as much as frames may be reordered."""
     stamps = sorted(stamp for stamp, _ in track.shown() if stamp is not None)
     usual = median([later - earlier for earlier, later in pairwise(stamps)] or [0])
     room = round(REORDERED * usual)
@@ -87,7 +87,7 @@ def _is_in(spans: list[tuple[int, int]], stamp: int | None) -> bool:
 
 
 class _Numbers:
-    """Reads the numbers of pictures from packets, by the parameter set met last."""
+    """Reads the numbers of frames from packets, by the parameter set met last."""
 
     def __init__(self, stream: Any) -> None:
         header = bytes(stream.codec_context.extradata or b"")
@@ -98,7 +98,7 @@ class _Numbers:
             self._note(unit)
 
     def of(self, packet: bytes) -> Number | None:
-        """That of the picture in a packet; None if there is none, or no parameter set yet."""
+        """That of the frame in a packet; None if there is none, or no parameter set yet."""
         for unit in _units(packet, self._length_bytes):
             self._note(unit)
             if unit[0] & 31 in (SLICE, IDR_SLICE):

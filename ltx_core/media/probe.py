@@ -26,7 +26,7 @@ from ltx_core.media.errors import MediaError
 from ltx_core.media.find import is_image
 from ltx_core.media.frames import CYCLE, KEPT
 from ltx_core.media.image import TOLERANCE, image_info
-from ltx_core.media.missing_frames import lost_picture
+from ltx_core.media.missing_frames import lost_frame
 from ltx_core.media.packets import BACK_SECONDS, UNSTAMPED, Packets, Track
 from ltx_core.media.reading import is_loose, packets_of
 from ltx_core.media.timeline import clock_tolerance, first_frame_seconds, frame_step, timed_frames
@@ -235,7 +235,7 @@ def _check_unbroken(container: Any, stream: Any, packets: Packets, path: Path) -
         MediaError: DECODE_ERROR.
     """
     track = packets.tracks[stream.index]
-    if (lost := lost_picture(container, stream, track)) is not None:
+    if (lost := lost_frame(container, stream, track)) is not None:
         begin = min(stamp for stamp, _ in track.shown() if stamp is not None)
         raise MediaError(
             QuarantineReason.DECODE_ERROR,

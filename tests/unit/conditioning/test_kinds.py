@@ -31,19 +31,19 @@ def latent(frames: int = GRID.frames) -> torch.Tensor:
     return torch.randn(CHANNELS, frames, 2, 2, generator=torch.Generator().manual_seed(1))
 
 
-def check(conditioned: SampleState, given: torch.Tensor, known: torch.Tensor) -> None:
-    """`known` [T] tokens are those of `given` [T, C], the others are the noise they were."""
+def check(conditioned: SampleState, kept: torch.Tensor, clean: torch.Tensor) -> None:
+    """`clean` [T] tokens are those of `kept` [T, C], the others are the noise they were."""
     before = start()
-    assert conditioned.video.clean[0].equal(known)
-    assert conditioned.video.tokens[0, known].equal(given[known])
-    assert conditioned.video.tokens[0, ~known].equal(before.video.tokens[0, ~known])
+    assert conditioned.video.clean[0].equal(clean)
+    assert conditioned.video.tokens[0, clean].equal(kept[clean])
+    assert conditioned.video.tokens[0, ~clean].equal(before.video.tokens[0, ~clean])
     assert conditioned.audio is before.audio or conditioned.audio.tokens.equal(before.audio.tokens)
 
 
 def test_prefix_gives_its_frames_and_nothing_else() -> None:
-    given = latent(2)
-    whole = pack_video(torch.cat([given, torch.zeros(CHANNELS, 1, 2, 2)], dim=1)[None])[0]
-    check(Prefix(given).apply(start()), whole, torch.arange(12) < 8)
+    kept = latent(2)
+    whole = pack_video(torch.cat([kept, torch.zeros(CHANNELS, 1, 2, 2)], dim=1)[None])[0]
+    check(Prefix(kept).apply(start()), whole, torch.arange(12) < 8)
 
 
 def test_first_frame_is_a_prefix_of_one() -> None:
@@ -55,18 +55,18 @@ def test_first_frame_is_a_prefix_of_one() -> None:
 
 
 def test_mask_gives_what_is_above_one_half() -> None:
-    given = torch.zeros(GRID)
-    given[0, 1, 0], given[2, 0, 1], given[1, 0, 0] = 1.0, 0.51, 0.5
-    known = torch.zeros(12, dtype=torch.bool)
-    known[[2, 9]] = True  # frame, row, column: width fastest
-    check(Mask(latent(), given).apply(start()), pack_video(latent()[None])[0], known)
+    kept = torch.zeros(GRID)
+    kept[0, 1, 0], kept[2, 0, 1], kept[1, 0, 0] = 1.0, 0.51, 0.5
+    clean = torch.zeros(12, dtype=torch.bool)
+    clean[[2, 9]] = True  # frame, row, column: width fastest
+    check(Mask(latent(), kept).apply(start()), pack_video(latent()[None])[0], clean)
 
 
 def test_mask_and_sound_join() -> None:
     sound = torch.ones(NUM_AUDIO, AUDIO_CHANNELS)
-    given = torch.zeros(GRID)
-    given[0] = 1
-    state = WholeAudio(sound).apply(Mask(latent(), given).apply(start()))
+    kept = torch.zeros(GRID)
+    kept[0] = 1
+    state = WholeAudio(sound).apply(Mask(latent(), kept).apply(start()))
     assert state.audio.clean.all()
     assert state.audio.tokens[0].equal(sound)
     assert state.video.clean[0].equal(torch.arange(12) < 4)
@@ -90,8 +90,8 @@ def test_what_does_not_fit_is_named(kind: Conditioning, message: str) -> None:
 
 
 def test_mask_is_in_the_order_of_tokens() -> None:
-    given = torch.rand(GRID, generator=torch.Generator().manual_seed(2))
-    assert mask_tokens(given, GRID).equal(pack_video(given[None, None])[0, :, 0] > 0.5)
+    kept = torch.rand(GRID, generator=torch.Generator().manual_seed(2))
+    assert mask_tokens(kept, GRID).equal(pack_video(kept[None, None])[0, :, 0] > 0.5)
 
 
 def test_a_place_is_kept_only_if_all_its_pixels_are() -> None:
