@@ -207,6 +207,15 @@ class Clip(Record):
         """True if there is audio to encode: silence is, what is broken is not."""
         return self.audio in ("voiced", "other", "silent")
 
+    @property
+    def is_heard(self) -> bool:
+        """True if there is something to hear in its audio."""
+        return self.audio in ("voiced", "other")
+
+    def teaches_audio(self, silence: str) -> bool:
+        """True if its audio is trained on, in a dataset with this value of `audio.silence`."""
+        return self.is_heard or (self.audio == "silent" and silence == "train")
+
 
 class Caption(Record):
     """The caption of a clip whose file has none."""

@@ -221,7 +221,7 @@ def _dataset_rows(config: RunConfig, rows: Sequence[Clip]) -> list[list[Cell]]:
     for dataset in config.datasets:
         own = [clip for clip in rows if clip.dataset == dataset.id]
         files = len({clip.media_id for clip in own})
-        with_audio = sum(clip.audio in ("voiced", "other") for clip in own)
+        with_audio = sum(clip.is_heard for clip in own)
         shown.append([dataset.id, str(dataset.instance_data_dir), files, *_counts(own), with_audio])
     return shown
 

@@ -295,8 +295,12 @@ def decoder_stages(decoder: Any, chunk_frames: int) -> list[Stage]:
             frames *= layer.stride[0]
             stages.append(Stage(UpsampleCarry(layer, causal=causal).step, frames))
         stages += _resnets(block, frames, causal=causal)
-    patch = decoder.patch_size
-    return [*stages, Stage(_then(OutputCarry(decoder, causal=causal).step, lambda out: _unpatched(out, patch)), frames)]
+    patch = (1, decoder.patch_size, decoder.patch_size)
+
+    def unpatched(out: Tensor) -> Tensor:
+        return unfold(out.transpose(3, 4), patch).transpose(3, 4)
+
+    return [*stages, Stage(_then(OutputCarry(decoder, causal=causal).step, unpatched), frames)]
 
 
 def _resnets(block: Any, most_frames: int, *, causal: bool) -> list[Stage]:
@@ -311,10 +315,6 @@ def _patched(encoder: Any) -> Step:
         return conv.step(fold(frames.transpose(3, 4), (1, patch, patch)).transpose(3, 4), last)
 
     return step
-
-
-def _unpatched(frames: Tensor, patch: int) -> Tensor:
-    return unfold(frames.transpose(3, 4), (1, patch, patch)).transpose(3, 4)
 
 
 def _then(step: Step, change: Callable[[Tensor], Tensor]) -> Step:

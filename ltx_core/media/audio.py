@@ -105,21 +105,13 @@ class Piece(NamedTuple):
     waveform: Waveform
 
 
-class AudioSpan(NamedTuple):
-    """Unbroken stereo audio [2, n] at `rate`, from `start` seconds on."""
-
-    start: float
-    rate: int
-    waveform: Waveform
-
-
-def unbroken(pieces: Iterable[Piece]) -> Iterator[AudioSpan]:
-    """Join pieces to runs."""
+def unbroken(pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """Join pieces to unbroken ones."""
     for rate, alike in groupby(pieces, key=attrgetter("rate")):
         yield from _runs(list(alike), rate)
 
 
-def _runs(pieces: Sequence[Piece], rate: int) -> Iterator[AudioSpan]:
+def _runs(pieces: Sequence[Piece], rate: int) -> Iterator[Piece]:
     lengths = [piece.waveform.shape[1] for piece in pieces]
     counted = np.cumsum([0, *lengths[:-1]]) / rate
     late = np.array([piece.time for piece in pieces]) - counted
@@ -128,15 +120,15 @@ def _runs(pieces: Sequence[Piece], rate: int) -> Iterator[AudioSpan]:
         yield _placed(waveform, rate, late[begin:end], counted[begin:end])
 
 
-def _placed(waveform: Waveform, rate: int, late: Seconds, counted: Seconds) -> AudioSpan:
+def _placed(waveform: Waveform, rate: int, late: Seconds, counted: Seconds) -> Piece:
     """A run where its times lie about the count: on their mean, or on a line if they slide."""
     seconds = float(counted[-1] - counted[0])
     if seconds > SLIDING_SECONDS:
         slope, start = np.polyfit(counted - counted[0], late, 1)
         if abs(slope) * seconds > max(LEAST_SLIDE_SECONDS, 2 * float(late.std())):
-            return AudioSpan(float(start + counted[0]), round(rate / (1 + slope)), waveform)
+            return Piece(float(start + counted[0]), round(rate / (1 + slope)), waveform)
     own, usual = float(late[0]), float(late.mean())
-    return AudioSpan((own if abs(own - usual) <= ROUNDING_SECONDS else usual) + float(counted[0]), rate, waveform)
+    return Piece((own if abs(own - usual) <= ROUNDING_SECONDS else usual) + float(counted[0]), rate, waveform)
 
 
 def gaps(late: Seconds, counted: Seconds) -> list[int]:
@@ -144,7 +136,8 @@ def gaps(late: Seconds, counted: Seconds) -> list[int]:
     the count of samples, `counted`, which begins at 0; both in seconds."""
     found = [0]
     for n in range(1, len(late)):
-        before = _even(late[max(found[-1], _first_within(counted, n)) : n], from_end=True)
+        first = int(np.searchsorted(counted, counted[n] - WINDOW_SECONDS - 1e-9))
+        before = _even(late[max(found[-1], first) : n], from_end=True)
         if abs(late[n] - np.median(before)) <= GAP_SECONDS:
             continue
         after = _even(late[n : int(np.searchsorted(counted, counted[n] + WINDOW_SECONDS))], from_end=False)
@@ -161,10 +154,6 @@ def _is_gap(before: Seconds, own: float, after: Seconds) -> bool:
         return False
     is_clean = float(np.ptp(before)) <= GAP_SECONDS and float(np.ptp(after)) <= GAP_SECONDS
     return is_clean or min(len(before), len(after)) >= MANY_PIECES
-
-
-def _first_within(counted: Seconds, n: int) -> int:
-    return int(np.searchsorted(counted, counted[n] - WINDOW_SECONDS - 1e-9))
 
 
 def _even(late: Seconds, *, from_end: bool) -> Seconds:
@@ -225,7 +214,7 @@ def audio_and_gaps(
     is_gap = np.ones(out.shape[1], dtype=bool)
     begin += padding
     for run in unbroken(_pieces(_audio_frames(path, begin), begin, seconds + PREROLL_SECONDS, path)):
-        is_gap[_place(out, _resampled(run, rate), round(run.start * rate))] = False
+        is_gap[_place(out, _resampled(run, rate), round(run.time * rate))] = False
     edges = np.flatnonzero(np.diff(is_gap, prepend=False, append=False)) / rate
     return out, [Span(*map(float, pair)) for pair in edges.reshape(-1, 2)]
 
@@ -326,7 +315,7 @@ def _stereo(frame: Any, path: Path) -> Waveform:
     return matrix @ samples.astype(np.float32)
 
 
-def _resampled(run: AudioSpan, rate: int) -> Waveform:
+def _resampled(run: Piece, rate: int) -> Waveform:
     """The run at `rate`; its first sample stays where it was in time."""
     if run.rate == rate:
         return run.waveform

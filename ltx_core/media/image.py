@@ -178,7 +178,8 @@ def _in_srgb(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
     if profile is None or image.mode not in ("RGB", "RGBA", "CMYK"):
         return image.convert("RGB") if image.mode in ("CMYK", "LAB", "HSV", "YCbCr") else image
-    given, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), _srgb()
+    given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
     if image.mode == "CMYK":
         return _converted(image, given, srgb)
     lattice = Image.fromarray(LATTICE)
@@ -189,10 +190,6 @@ def _in_srgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGBA":
         converted.putalpha(image.getchannel("A"))
     return converted
-
-
-def _srgb() -> ImageCms.ImageCmsProfile:
-    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 
 
 def _converted(image: Image.Image, embedded: ImageCms.ImageCmsProfile, wanted: ImageCms.ImageCmsProfile) -> Image.Image:

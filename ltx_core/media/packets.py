@@ -222,15 +222,12 @@ def _shifts(packets: Packets, segments: _Segments, video: int | None) -> list[Fr
     spans = {index: _spans(track, segments.numbers[index]) for index, track in packets.tracks.items()}
     shifts = [Fraction(0)]
     for number in range(1, segments.count):
-        leading = [video] if video is not None and _has_both(spans[video], number) else list(spans)
+        has_both = video is not None and number in spans[video] and any(n < number for n in spans[video])
+        leading = [video] if video is not None and has_both else list(spans)
         begins = [spans[index][number][0] for index in leading if number in spans[index]]
         ends = [span[1] + shifts[n] for index in leading for n, span in spans[index].items() if n < number]
         shifts.append(max(ends) - min(begins) if begins and ends else shifts[-1])
     return shifts
-
-
-def _has_both(spans: dict[int, tuple[Fraction, Fraction]], number: int) -> bool:
-    return number in spans and any(n < number for n in spans)
 
 
 def _spans(track: Track, numbers: list[int]) -> dict[int, tuple[Fraction, Fraction]]:

@@ -90,16 +90,14 @@ class ChangeMeter:
 def _signature(frame: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Mean luma of each cell and the square roots of the luma histogram's fractions, one vector."""
     luma = frame_luma(frame)
-    rows, columns = (_edges(edge, cells) for edge, cells in zip(luma.shape, THUMBNAIL, strict=True))
+    rows, columns = (
+        np.linspace(0, edge, cells + 1).astype(np.intp) for edge, cells in zip(luma.shape, THUMBNAIL, strict=True)
+    )
     sums = np.add.reduceat(np.add.reduceat(luma, rows[:-1], axis=0), columns[:-1], axis=1)
     counts = np.outer(np.diff(rows), np.diff(columns))
     levels = np.minimum(luma * HISTOGRAM_BINS, HISTOGRAM_BINS - 1).astype(np.intp)
     fractions = np.bincount(levels.ravel(), minlength=HISTOGRAM_BINS) / luma.size
     return np.concatenate([(sums / counts).ravel(), np.sqrt(fractions)]).astype(np.float32)
-
-
-def _edges(length: int, cells: int) -> npt.NDArray[np.intp]:
-    return np.linspace(0, length, cells + 1).astype(np.intp)
 
 
 def _difference(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
@@ -407,7 +405,7 @@ def audible(clips: Sequence[Clip], spec: DatasetSpec) -> tuple[list[Clip], list[
     """Clips of audio that teach something, and why others do not."""
     kept, refused = [], []
     for clip in clips:
-        if clip.audio in ("voiced", "other") or (clip.audio == "silent" and spec.audio.silence == "train"):
+        if clip.teaches_audio(spec.audio.silence):
             kept.append(clip)
             continue
         reason = QuarantineReason.DECODE_ERROR if clip.audio == "broken" else QuarantineReason.NO_AUDIO

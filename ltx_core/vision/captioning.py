@@ -165,14 +165,14 @@ def clip_view(clip: Clip, num_frames: int, edge: int, with_audio: bool) -> ClipV
         frames = np.stack(
             [np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS)) for frame in frames]
         )
-    heard = clip_audio(clip) if with_audio and clip.audio in ("voiced", "other") else None
+    heard = clip_audio(clip) if with_audio and clip.is_heard else None
     audio = None if heard is None else np.ascontiguousarray(heard.mean(axis=0, dtype=np.float32))
     return ClipView(frames, clip_seconds(clip), audio)
 
 
 def view_key(clip: Clip, with_audio: bool) -> str:
     """Key of a clip's content that is shown: without its mask and its reference."""
-    if with_audio and clip.audio in ("voiced", "other"):
+    if with_audio and clip.is_heard:
         return keyed(clip.model_copy(update={"mask_key": None, "reference": None}))
     return image_key(clip)
 

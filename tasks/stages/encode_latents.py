@@ -115,13 +115,14 @@ def _fits(clip: Clip, entry: Entry) -> bool:
 
 
 def _row(clip: Clip, entry: Entry, run: StageRun[EncodeLatentsConfig]) -> Latent:
+    dataset = run.shared.dataset(clip.dataset)
     return Latent(
         clip_id=clip.clip_id,
         clip_key=clip.clip_key,
         latent_key=entry.key,
         caption=clip.caption,
         variants=clip.variants,
-        caption_dropout=run.shared.dataset(clip.dataset).captions.dropout,
+        caption_dropout=dataset.captions.dropout,
         bucket=clip.bucket,
         split=clip.split,
         repeats=clip.repeats,
@@ -132,11 +133,7 @@ def _row(clip: Clip, entry: Entry, run: StageRun[EncodeLatentsConfig]) -> Latent
         audio_reference_tokens=entry.info.get("audio_reference_tokens", 0),
         keyframes=clip.keyframes,
         audio_tokens=entry.info["audio_tokens"] if clip.has_sound else 0,
-        has_audio_loss=clip.audio in ("voiced", "other") or (clip.audio == "silent" and _learns_silence(clip, run)),
+        has_audio_loss=clip.teaches_audio(dataset.audio.silence),
         absent_sound=clip.absent_sound,
         **stored_at(entry, run),
     )
-
-
-def _learns_silence(clip: Clip, run: StageRun[EncodeLatentsConfig]) -> bool:
-    return run.shared.dataset(clip.dataset).audio.silence == "train"
