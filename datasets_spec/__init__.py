@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from datasets_spec.errors import LtxError as LtxError
     from datasets_spec.errors import damaged as damaged
     from datasets_spec.manifest import Manifest as Manifest
+    from datasets_spec.manifest import manifest_table as manifest_table
     from datasets_spec.manifest import rows_digest as rows_digest
-    from datasets_spec.manifest import write_manifest as write_manifest
     from datasets_spec.quarantine import Quarantined as Quarantined
     from datasets_spec.quarantine import QuarantineReason as QuarantineReason
     from datasets_spec.record import Record as Record
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "errors": ("DamagedError", "LtxError", "damaged"),
-    "manifest": ("Manifest", "rows_digest", "write_manifest"),
+    "manifest": ("Manifest", "manifest_table", "rows_digest"),
     "quarantine": ("Quarantined", "QuarantineReason"),
     "record": ("Record", "location"),
     "rows": ("Caption", "Checkpoint", "Clip", "Frames", "Latent", "Media", "Published", "Registered", "Render", "Text"),

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +13,7 @@ import pyarrow as pa
 
 from datasets_spec.errors import damaged
 from datasets_spec.record import Record
-from datasets_spec.sealed_table import arrow_schema, read_sealed, sealed
+from datasets_spec.sealed_table import arrow_schema, read_sealed
 
 R = TypeVar("R", bound=Record)
 SCHEMA_VERSION = 1
@@ -83,8 +82,8 @@ class Manifest(Generic[R]):
         return self.path.exists()
 
 
-def write_manifest(path: Path, record: type[R], rows: Iterable[R]) -> Manifest[R]:
-    """Write the rows, sorted by their key, under a temporary name, and rename: a manifest that exists is whole.
+def manifest_table(record: type[R], rows: Iterable[R]) -> pa.Table:
+    """The rows of a manifest, sorted by their key, with what its header says of them.
 
     Raises:
         ValueError: two rows have the same key.
@@ -92,25 +91,14 @@ def write_manifest(path: Path, record: type[R], rows: Iterable[R]) -> Manifest[R
     ordered = sorted(rows, key=lambda row: row.key)
     keys = [row.key for row in ordered]
     if twice := sorted({a for a, b in pairwise(keys) if a == b}):
-        raise ValueError(f"{path.name}: {len(twice)} {record.__name__} keys occur twice, {twice[0]} among them")
+        raise ValueError(f"{len(twice)} {record.__name__} keys occur twice, {twice[0]} among them")
     metadata = {
         "ltx2.record": record.__name__,
         "ltx2.schema_version": str(SCHEMA_VERSION),
         DIGEST: rows_digest(ordered),
     }
     schema = arrow_schema(record).with_metadata(metadata)
-    table = pa.Table.from_pylist([row.model_dump(mode="json") for row in ordered], schema=schema)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as out:
-            out.write(sealed(table))
-            out.flush()
-            os.fsync(out.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return Manifest(path, record)
+    return pa.Table.from_pylist([row.model_dump(mode="json") for row in ordered], schema=schema)
 
 
 def rows_digest(rows: Iterable[Record]) -> str:

@@ -8,13 +8,14 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from datasets_spec import Manifest, Quarantined, rows_digest, write_manifest
+from datasets_spec import Manifest, Quarantined, manifest_table, rows_digest
 from ltx_core.errors import DataError, LtxError
 from ltx_core.io.atomic import find_whole, remove_partials, storage_errors
 from ltx_core.io.digest import file_digest
 from ltx_core.io.json_file import read_json, write_json
 from ltx_core.io.lock import folder_lock
 from ltx_core.io.regular import open_regular
+from ltx_core.io.table_file import write_table
 from tasks.runtime.stage import Outcome, StageRun, identity_key
 
 
@@ -129,12 +130,12 @@ def _run_body(run: StageRun[Any]) -> Summary:
         run.progress.note(warning)
     outcome = stage.run(run)
     run.memo.save()
-    write_manifest(run.out / "quarantine.parquet", Quarantined, outcome.quarantined)
+    write_table(run.out / "quarantine.parquet", manifest_table(Quarantined, outcome.quarantined))
     seconds = time.monotonic() - started
     summary = summarize(stage.name, key, outcome, seconds, _digests(run), settled=_is_settled(run, outcome))
     check_quarantine(summary, run.shared.limits.max_quarantined_fraction)
     write_json(run.out / "summary.json", summary.model_dump(mode="json"), indent=2)
-    write_manifest(run.manifest.path, stage.makes, outcome.rows)
+    write_table(run.manifest.path, manifest_table(stage.makes, outcome.rows))
     run.workspace.set_latest(stage.name, key)
     return summary
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from datasets_spec import Checkpoint, Manifest, write_manifest
+from datasets_spec import Checkpoint, Manifest, manifest_table
+from ltx_core.io.table_file import write_table
 from tasks.stages.render.jobs import best_checkpoint, final_checkpoint
 
 
@@ -13,7 +14,7 @@ def manifest(path: Path, losses: dict[str, float | None]) -> Manifest[Checkpoint
         Checkpoint(name=name, step=step, eval_loss=loss, base_eval_loss=2.0, sha256=f"{step:032x}", file=f"{name}.st")
         for step, (name, loss) in enumerate(losses.items())
     ]
-    write_manifest(path / "manifest.parquet", Checkpoint, rows)
+    write_table(path / "manifest.parquet", manifest_table(Checkpoint, rows))
     return Manifest(path / "manifest.parquet", Checkpoint)
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from datasets_spec import DamagedError, Manifest, Quarantined, QuarantineReason, write_manifest
+from datasets_spec import DamagedError, Manifest, Quarantined, QuarantineReason, manifest_table
 from ltx_core.io.digest import DigestMemo
 from ltx_core.io.json_file import parse_json, parse_object, read_json, write_json
 from ltx_core.io.table_file import read_table, write_table
@@ -97,7 +97,8 @@ def test_a_manifest_is_looked_at_each_time_it_is_read(bits: int, tmp_path: Path)
     rows = [
         Quarantined(item=str(i), source="s", reason=QuarantineReason.BLACK, detail="black", path="p") for i in range(9)
     ]
-    manifest = write_manifest(tmp_path / "manifest.parquet", Quarantined, rows)
+    manifest = Manifest(tmp_path / "manifest.parquet", Quarantined)
+    write_table(manifest.path, manifest_table(Quarantined, rows))
     _no_wrong_read(manifest.path, lambda: list(Manifest(manifest.path, Quarantined)), rows, bits, every=5)
     assert list(manifest) == rows
     manifest.path.write_bytes(manifest.path.read_bytes()[:-1])
