@@ -1,8 +1,8 @@
 """Judge how odd footage is read, on files that this makes: `python scripts/media_cases.py [FOLDER] [NAMES...]`.
 
 Each case is a small file such as cameras, discs, phones and capture cards leave, with a known truth: interlaced and
-telecined pictures, HDR and wide colours, frame rates, AVI without presentation times, sound with wobbling times,
-transparency, several tracks, long streams without an index, clocks that jump, lost pictures, and a folder of odd names
+telecined frames, HDR and wide colours, frame rates, AVI without presentation times, audio with wobbling times,
+transparency, several tracks, long streams without an index, clocks that jump, lost frames, and a folder of odd names
 and of what is no file. It is probed, cut into clips and decoded as a run does; a table says what came out, and
 whether it is right. Exits with 1 if anything is wrong. `--other` takes a second set, of other parameters.
 """
@@ -30,13 +30,13 @@ from media_judges import (
     read,
 )
 from media_makers import (
+    AUDIO_RATE,
     BT709,
     BT2020,
     FIELDS_264,
     FILM,
     INTERLACED,
     NTSC,
-    SOUND_RATE,
     X264,
     beeps,
     fields,
@@ -58,11 +58,11 @@ from ltx_core.media.errors import MediaError
 
 def files() -> list[Case]:
     """All cases."""
-    return [*interlaced(), *colors(), *rates(), *avi(), *sounds(), *others(), *file_cases()]
+    return [*interlaced(), *colors(), *rates(), *avi(), *audio_cases(), *others(), *file_cases()]
 
 
 def interlaced() -> list[Case]:
-    """Pictures in fields, and ones that only seem so."""
+    """Frames in fields, and ones that only seem so."""
     tff, bff, film = partial(fields, 40), partial(fields, 40, top_first=False), partial(telecined, 64)
     advanced = partial(telecined, 64, top_first=False, pattern=(2, 3, 3, 2))
     mpeg, x264 = {"codec": "mpeg2video", "options": INTERLACED}, {"options": X264}
@@ -127,7 +127,7 @@ def rates() -> list[Case]:
 
 
 def avi() -> list[Case]:
-    """Files whose pictures have no times of their own, with sound."""
+    """Files whose frames have no times of their own, with audio."""
     made = []
     for name, codec, options in (
         ("bframes264.avi", "libx264", X264 | {"bf": "3"}),
@@ -135,15 +135,15 @@ def avi() -> list[Case]:
         ("bframes4.avi", "mpeg4", {"qscale": "2", "bf": "2"}),
         ("plain4.avi", "mpeg4", {"qscale": "2"}),
     ):
-        make = partial(write, frames=partial(plain, 60), codec=codec, options=options, sound=pcm(beeps(2.4)))
+        make = partial(write, frames=partial(plain, 60), codec=codec, options=options, audio=pcm(beeps(2.4)))
         made.append(Case(name, make, in_order(25, most_lag_ms=1)))
     for name, codec, options in (("raw.h264", "libx264", X264 | {"bf": "3"}), ("raw.m4v", "mpeg4", {"qscale": "2"})):
         made.append(Case(name, partial(write, frames=partial(plain, 60), codec=codec, options=options), in_order(25)))
     return made
 
 
-def sounds() -> list[Case]:
-    """Sound whose times are not quite where its samples are."""
+def audio_cases() -> list[Case]:
+    """Audio whose times are not quite where its samples are."""
 
     def captured(n: int) -> float:
         return n * 0.05 + (0.018 if n % 2 else -0.021) * (n > 0)
@@ -152,7 +152,7 @@ def sounds() -> list[Case]:
         return n * 0.05 + 0.3 * (n >= 42)
 
     gapped = beeps(4.3)
-    gapped = np.concatenate([gapped[:, : round(2.1 * SOUND_RATE)], gapped[:, round(2.4 * SOUND_RATE) :]], axis=1)
+    gapped = np.concatenate([gapped[:, : round(2.1 * AUDIO_RATE)], gapped[:, round(2.4 * AUDIO_RATE) :]], axis=1)
     made: Mapping[str, tuple[Any, Callable[[int], float] | None, float]] = {
         "even.mkv": (beeps(4), None, 1),
         "wobble.mkv": (beeps(4), captured, 3),
@@ -162,15 +162,15 @@ def sounds() -> list[Case]:
     return [
         Case(
             name,
-            partial(write, frames=partial(plain, 100), options=X264, sound=pcm(sound, stamp)),
+            partial(write, frames=partial(plain, 100), options=X264, audio=pcm(audio, stamp)),
             in_order(25, 1, most),
         )
-        for name, (sound, stamp, most) in made.items()
+        for name, (audio, stamp, most) in made.items()
     ]
 
 
 def others() -> list[Case]:
-    """Transparent pictures."""
+    """Transparent frames."""
     ffv1 = {"codec": "ffv1", "pix_fmt": "bgra", "options": {"level": "3"}}
     prores = {"codec": "prores_ks", "pix_fmt": "yuva444p10le", "options": {"profile": "4444"}}
     vp9 = {"codec": "libvpx-vp9", "pix_fmt": "yuva420p", "options": {"crf": "10", "b": "0", "auto-alt-ref": "0"}}

@@ -1,4 +1,4 @@
-"""Cases of whole files for `media_cases.py`: tracks, long streams, jumps of the clock, lost pictures, odd names."""
+"""Cases of whole files for `media_cases.py`: tracks, long streams, jumps of the clock, lost frames, odd names."""
 
 import os
 import shutil
@@ -21,19 +21,19 @@ from media_judges import (
     reason,
 )
 from media_makers import (
+    AUDIO_RATE,
     HEIGHT,
     ROUND_SECONDS,
-    SOUND_RATE,
     X264,
     beeps,
     coded,
     numbered,
     pcm,
-    pictures,
     plain,
     rgb_frame,
     several,
     tone,
+    video_track,
     write,
 )
 
@@ -54,7 +54,7 @@ def file_cases() -> list[Case]:
 
 
 def preview(count: int) -> list[Any]:
-    """Something else than numbered pictures."""
+    """Something else than numbered frames."""
     return [rgb_frame(np.full((96, 128, 3), (190, 20, 20), dtype=np.uint8))] * count
 
 
@@ -66,30 +66,30 @@ def tracks() -> list[Case]:
     second = several(pcm(other, default=False), pcm(main, default=True))
     judge = in_order(25, 1, 1)
     coded_judge = in_order(25, 1, 30, most_lost=0.2)
-    preview_first = several(pictures(shown, default=True, **x264), pcm(main))
+    preview_first = several(video_track(shown, default=True, **x264), pcm(main))
     aac = several(coded(other, default=False), coded(main, default=True))
     return [
-        Case("sound2.mkv", partial(write, frames=shown, sound=second, **x264), judge),
-        Case("sound2.mov", partial(write, frames=shown, sound=second, **x264), judge),
-        Case("sound2.mp4", partial(write, frames=shown, sound=aac, **x264), coded_judge),
-        Case("sound1.mkv", partial(write, frames=shown, sound=several(pcm(main), pcm(other)), **x264), judge),
-        Case("sound1.avi", partial(write, frames=shown, sound=several(pcm(main), pcm(other)), **x264), judge),
+        Case("sound2.mkv", partial(write, frames=shown, audio=second, **x264), judge),
+        Case("sound2.mov", partial(write, frames=shown, audio=second, **x264), judge),
+        Case("sound2.mp4", partial(write, frames=shown, audio=aac, **x264), coded_judge),
+        Case("sound1.mkv", partial(write, frames=shown, audio=several(pcm(main), pcm(other)), **x264), judge),
+        Case("sound1.avi", partial(write, frames=shown, audio=several(pcm(main), pcm(other)), **x264), judge),
         Case(
-            "video2.mkv", partial(write, frames=partial(preview, 60), default=False, sound=preview_first, **x264), judge
+            "video2.mkv", partial(write, frames=partial(preview, 60), default=False, audio=preview_first, **x264), judge
         ),
         Case(
-            "video2.mov", partial(write, frames=partial(preview, 60), default=False, sound=preview_first, **x264), judge
+            "video2.mov", partial(write, frames=partial(preview, 60), default=False, audio=preview_first, **x264), judge
         ),
         Case(
             "cover.mp4",
-            partial(write, frames=shown, sound=pictures(partial(preview, 1), **cover), **x264),
+            partial(write, frames=shown, audio=video_track(partial(preview, 1), **cover), **x264),
             in_order(25),
         ),
     ]
 
 
 def long_streams() -> list[Case]:
-    """Streams without an index, of which the sound of a late clip once took a minute and gigabytes."""
+    """Streams without an index, of which the audio of a late clip once took a minute and gigabytes."""
     return [
         long_stream("long.mpg", "mpeg1video", {"qscale": "6"}, "mp2"),
         long_stream("long.vob", "mpeg2video", {"qscale": "6", "bf": "2"}, "ac3"),
@@ -98,14 +98,14 @@ def long_streams() -> list[Case]:
     ]
 
 
-def long_stream(name: str, codec: str, options: dict[str, str], sound_codec: str, seconds: int = 240) -> Case:
+def long_stream(name: str, codec: str, options: dict[str, str], audio_codec: str, seconds: int = 240) -> Case:
     """A stream of so many seconds, which shows each number for some time."""
 
     def make(path: Path) -> Path:
         once = plain(256)
         frames = [once[n // shown_for] for n in range(seconds * 25)]
-        sound = coded(beeps(ROUND_SECONDS), sound_codec, rounds=seconds // ROUND_SECONDS)
-        return write(path, frames, codec=codec, options=options, sound=sound)
+        audio = coded(beeps(ROUND_SECONDS), audio_codec, rounds=seconds // ROUND_SECONDS)
+        return write(path, frames, codec=codec, options=options, audio=audio)
 
     shown_for = -(-seconds * 25 // 256)
     return Case(name, make, costs_no_more_late(shown_for, seconds), lambda path: path)
@@ -121,33 +121,33 @@ def jumps() -> list[Case]:
         Case("overlap.ts", partial(joined, begin=1.92), judge),
         Case("restart.flv", partial(joined, begin=0.0), judge),
         Case("ahead.flv", partial(joined, begin=3600.0), judge),
-        Case("restart.mpg", partial(joined, begin=0.0, sound_codec="mp2", **mpeg2), judge),
+        Case("restart.mpg", partial(joined, begin=0.0, audio_codec="mp2", **mpeg2), judge),
         Case("shape.ts", two_shapes, keeps_shape),
         Case("midgop.ts", begun_amid, in_order(25, 1, 30, first=25, most_lost=0.2)),
         Case("pause.mkv", partial(stamped, times=[n / 25 + 600 * (n >= 50) for n in range(100)]), joins_a_pause),
     ]
     for name, begin in (("hour.mkv", 3600.0), ("wrap.ts", 2**33 / 90_000 - 2), ("ten hours.ts", 36_000.0)):
-        sound = coded(beeps(4), begin=begin) if name.endswith("ts") else None
-        make = partial(stamped, times=[begin + n / 25 for n in range(100)], sound=sound)
-        made.append(Case(name, make, judge if sound else in_order(25)))
+        audio = coded(beeps(4), begin=begin) if name.endswith("ts") else None
+        make = partial(stamped, times=[begin + n / 25 for n in range(100)], audio=audio)
+        made.append(Case(name, make, judge if audio else in_order(25)))
     return made
 
 
 def stamped(path: Path, times: Sequence[float], **how: Any) -> Path:
-    """Numbered pictures at these times."""
+    """Numbered frames at these times."""
     return write(path, plain(len(times)), stamps=times, **({"options": X264} | how))
 
 
-def joined(path: Path, begin: float, each: int = 50, sound_codec: str = "aac", **how: Any) -> Path:
-    """Two recordings of so many pictures one after another; the clock of the second begins at `begin` seconds. Of
+def joined(path: Path, begin: float, each: int = 50, audio_codec: str = "aac", **how: Any) -> Path:
+    """Two recordings of so many frames one after another; the clock of the second begins at `begin` seconds. Of
     Flash, the second without its header, as servers append."""
     whole, data = beeps(2 * each / 25), b""
     for first, start in ((0, 0.0), (each, begin)):
         half = path.with_name(f"half {path.name}")
         times = {"stamps": [start + n / 25 for n in range(each)]} if how.get("codec", "libx264") == "libx264" else {}
-        piece = whole[:, first * SOUND_RATE // 25 : (first + each) * SOUND_RATE // 25]
-        sound = coded(piece, sound_codec, begin=start)
-        write(half, plain(each, first), sound=sound, **({"options": X264} | times | how))
+        piece = whole[:, first * AUDIO_RATE // 25 : (first + each) * AUDIO_RATE // 25]
+        audio = coded(piece, audio_codec, begin=start)
+        write(half, plain(each, first), audio=audio, **({"options": X264} | times | how))
         data += half.read_bytes()[13 if first and path.suffix == ".flv" else 0 :]
         half.unlink()
     path.write_bytes(data)
@@ -155,7 +155,7 @@ def joined(path: Path, begin: float, each: int = 50, sound_codec: str = "aac", *
 
 
 def two_shapes(path: Path) -> Path:
-    """Pictures of 256x160, then the same between black bars, 256x240."""
+    """Frames of 256x160, then the same between black bars, 256x240."""
     bars = np.zeros(((240 - HEIGHT) // 2, 256, 3), dtype=np.uint8)
     framed = [rgb_frame(np.concatenate([bars, numbered(n), bars])) for n in range(40, 80)]
     data = b""
@@ -167,8 +167,8 @@ def two_shapes(path: Path) -> Path:
 
 
 def begun_amid(path: Path) -> Path:
-    """A recording that lacks its beginning: its first whole picture is number 25."""
-    write(path, plain(120), options=SHORT_GOPS | {"bf": "0"}, sound=coded(beeps(4.8)))
+    """A recording that lacks its beginning: its first whole frame is number 25."""
+    write(path, plain(120), options=SHORT_GOPS | {"bf": "0"}, audio=coded(beeps(4.8)))
     data = path.read_bytes()
     with av.open(str(path)) as container:
         places = [packet.pos for packet in container.demux(video=0) if packet.size]
@@ -177,7 +177,7 @@ def begun_amid(path: Path) -> Path:
 
 
 def losses() -> list[Case]:
-    """H.264 that lacks a picture is set aside: decoders make up what follows."""
+    """H.264 that lacks a frame is set aside: decoders make up what follows."""
     made = []
     for suffix, lost in (("mkv", 25), ("mp4", 50), ("ts", 30), ("flv", 25)):
         make = partial(without, lost=lost)

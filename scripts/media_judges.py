@@ -12,7 +12,7 @@ from media_makers import ROUND_SECONDS, beeps, combing, number_in, patch_errors
 
 from datasets_spec import Clip, DatasetSpec, Media
 from ltx_core.io.digest import file_digest
-from ltx_core.media.audio import decode_sound
+from ltx_core.media.audio import decode_audio
 from ltx_core.media.clip import clip_audio, clip_frames
 from ltx_core.media.errors import MediaError
 from ltx_core.media.frames import decode_frames
@@ -39,24 +39,24 @@ class Case:
 
 @dataclass(frozen=True)
 class Read:
-    """What a run reads from a file: its row, its clips with their pictures, and why it is set aside."""
+    """What a run reads from a file: its row, its clips with their frames, and why it is set aside."""
 
     media: Media
     clips: list[Clip]
     aside: list[str]
 
     @property
-    def pictures(self) -> list[Any]:
+    def frames(self) -> list[Any]:
         """Of all clips."""
         return [frame for clip in self.clips for frame in clip_frames(clip)]
 
     @property
     def numbers(self) -> list[int]:
-        """Of all pictures."""
-        return [number_in(picture) for picture in self.pictures]
+        """Of all frames."""
+        return [number_in(frame) for frame in self.frames]
 
     def wanted(self, step: int) -> list[int]:
-        """Numbers that pictures should have if every `step`th is shown, once."""
+        """Numbers that frames should have if every `step`th is shown, once."""
         starts = [round(clip.start_seconds * clip.frame_rate) for clip in self.clips]
         return [
             (start + n) * step for start, clip in zip(starts, self.clips, strict=True) for n in range(clip.num_frames)
@@ -97,10 +97,10 @@ def is_set_aside(wanted: str) -> Callable[[str], Verdict]:
 
 
 def is_scanned(scan: str, step: int, most_combing: float = 0.006) -> Callable[[Read], Verdict]:
-    """Pictures are whole, each `step` numbers after the one before, and the file is known for what it is."""
+    """Frames are whole, each `step` numbers after the one before, and the file is known for what it is."""
 
     def judge(found: Read) -> Verdict:
-        combed, numbers = max(map(combing, found.pictures), default=1.0), found.numbers
+        combed, numbers = max(map(combing, found.frames), default=1.0), found.numbers
         right = numbers == found.wanted(step) and len(numbers) >= FRAMES
         figures = f"{found.media.scan}, {found.media.usual_rate:.3f} fps, combed {combed:.4f}, numbers {numbers[:4]}"
         return right and combed <= most_combing and found.media.scan == scan, figures
@@ -112,7 +112,7 @@ def has_colors(kind: str, most: float) -> Callable[[Read], Verdict]:
     """Patches are within `most` of 255 of those that were graded."""
 
     def judge(found: Read) -> Verdict:
-        errors = np.stack([patch_errors(picture) for picture in found.pictures])
+        errors = np.stack([patch_errors(frame) for frame in found.frames])
         worst, mean = float(np.abs(errors.mean(axis=0)).max()), float(np.abs(errors.mean(axis=(0, 1))).max())
         return worst <= most and found.media.colors == kind, f"{found.media.colors}, {worst:.1f} off, mean {mean:.2f}"
 
@@ -122,7 +122,7 @@ def has_colors(kind: str, most: float) -> Callable[[Read], Verdict]:
 def in_order(
     rate: float, step: int = 1, most_lag_ms: float | None = None, *, first: int = 0, most_lost: float = 0.02
 ) -> Callable[[Read], Verdict]:
-    """Clips at `rate` show every `step`th picture once, from number `first` on; their sound is within `most_lag_ms` of
+    """Clips at `rate` show every `step`th frame once, from number `first` on; their audio is within `most_lag_ms` of
     them, and no more than a share of its energy is lost."""
 
     def judge(found: Read) -> Verdict:
@@ -132,7 +132,7 @@ def in_order(
         right = right and abs(found.clips[0].frame_rate - rate) < 1e-4
         if most_lag_ms is not None:
             worst, lost = sound_faults(found, first / rate)
-            figures += f", sound {worst:.1f} ms off, {lost:.0%} lost"
+            figures += f", audio {worst:.1f} ms off, {lost:.0%} lost"
             right = right and worst <= most_lag_ms and lost <= most_lost
         return right, figures
 
@@ -140,7 +140,7 @@ def in_order(
 
 
 def sound_faults(found: Read, begin: float = 0.0) -> tuple[float, float]:
-    """How far the sound of any clip is off in milliseconds, and which share of its energy is not there; `begin`: the
+    """How far the audio of any clip is off in milliseconds, and which share of its energy is not there; `begin`: the
     seconds of the beeps at which the file begins."""
     worst = lost = 0.0
     for clip in found.clips:
@@ -153,7 +153,7 @@ def sound_faults(found: Read, begin: float = 0.0) -> tuple[float, float]:
 
 
 def compared(heard: Any, start: float) -> tuple[float, float]:
-    """By how many milliseconds a sound is late against the beeps from `start` seconds on, and which share of their
+    """By how many milliseconds audio is late against the beeps from `start` seconds on, and which share of their
     energy it lacks."""
     whole = np.tile(beeps(ROUND_SECONDS)[0][::3], 1 + int(start // ROUND_SECONDS) + 1)
     begin = round(start * AUDIO_RATE)
@@ -166,7 +166,7 @@ def compared(heard: Any, start: float) -> tuple[float, float]:
 
 
 def joins_a_pause(found: Read) -> Verdict:
-    """A long pause is one row that is set aside; clips on either side show every picture once, the one before the pause
+    """A long pause is one row that is set aside; clips on either side show every frame once, the one before the pause
     and what is seen of it excepted."""
     clips = np.reshape(found.numbers, (-1, FRAMES))
     steps = np.diff(clips)
@@ -177,27 +177,27 @@ def joins_a_pause(found: Read) -> Verdict:
 
 
 def keeps_shape(found: Read) -> Verdict:
-    """Each half of a file that changes its shape is cut from its own picture, not squeezed: the second is square."""
+    """Each half of a file that changes its shape is cut by its own shape, not squeezed: the second is square."""
     shapes = [f"{clip.width}x{clip.height}" for clip in found.clips]
     right = found.numbers == found.wanted(1) and shapes == 2 * ["256x160"] + 2 * ["160x160"]
     return right, f"clips of {shapes}, numbers {found.numbers[::FRAMES]}"
 
 
 def costs_no_more_late(shown_for: int, seconds: float) -> Callable[[Path], Verdict]:
-    """Pictures and sound of a second near the end of a long file take little more time, and no more memory, than one
-    near its beginning. Each number is shown for so many pictures."""
+    """Frames and audio of a second near the end of a long file take little more time, and no more memory, than one
+    near its beginning. Each number is shown for so many frames."""
 
     def judge(path: Path) -> Verdict:
         probe_media(path)
         spent, wrong = [], 0
         for start in (3.0, seconds - 5):
             begin, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            pictures = list(decode_frames(path, [start + (n + 0.5) / 25 for n in range(25)]))
-            heard = decode_sound(path, start, 1.0)
+            frames = list(decode_frames(path, [start + (n + 0.5) / 25 for n in range(25)]))
+            heard = decode_audio(path, start, 1.0)
             grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
             spent.append((time.perf_counter() - begin, grown))
             numbers = [(round(start * 25) + n) // shown_for for n in range(25)]
-            wrong += sum(a != b for a, b in zip(map(number_in, pictures), numbers, strict=True))
+            wrong += sum(a != b for a, b in zip(map(number_in, frames), numbers, strict=True))
             lag, lost = (1e9, 1.0) if heard is None else compared(heard.mean(axis=0), start)
             wrong += abs(lag) > 30 or lost > 0.2
         (early, _), (late, grown) = spent
@@ -209,6 +209,6 @@ def costs_no_more_late(shown_for: int, seconds: float) -> Callable[[Path], Verdi
 
 def is_black_where_transparent(found: Read) -> Verdict:
     """The left quarter, which is transparent, is black, and what is opaque as it was."""
-    picture = found.pictures[0].astype(float)
-    left, right = picture[:, :56].mean(), np.abs(patch_errors(found.pictures[0])[3:]).max()
+    frame = found.frames[0].astype(float)
+    left, right = frame[:, :56].mean(), np.abs(patch_errors(found.frames[0])[3:]).max()
     return found.media.has_alpha and left < 2 and right < 8, f"left {left:.1f}, opaque {right:.1f} off"

@@ -1,6 +1,6 @@
 """Makes small video files that cameras, discs and capture cards leave, each with a known truth; PyAV alone is needed.
 
-Every picture shows its number, as blocks of a Gray code, above eight patches of known colours; a texture moves behind.
+Every frame shows its number, as blocks of a Gray code, above eight patches of known colours; a texture moves behind.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,11 +16,11 @@ from av.stream import Disposition
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
-Sound = npt.NDArray[np.float32]
+Waveform = npt.NDArray[np.float32]
 Add = Callable[[Any], list[Any]]
 """Adds a track to a container, and gives its packets."""
 Frames = Sequence[Any] | Callable[[], Sequence[Any]]
-"""Pictures, or what draws them once they are needed."""
+"""Frames, or what draws them once they are needed."""
 
 WIDTH, HEIGHT, BITS, BLOCK = 256, 160, 8, 32
 PATCHES = (
@@ -36,14 +36,14 @@ X264 = {"crf": "8", "preset": "veryfast"}
 FIELDS_264 = X264 | {"flags": "+ilme+ildct"}
 INTERLACED = {"flags": "+ilme+ildct", "top": "1", "qscale": "2", "g": "12"}
 """Options of encoders: of H.264, of its fields, and of MPEG-2's."""
-SOUND_RATE = 48_000
+AUDIO_RATE = 48_000
 ROUND_SECONDS = 20
-"""After which the beeps of long sounds begin again."""
+"""After which the beeps of long audio begin again."""
 
 
 @cache
 def numbered(n: int) -> Pixels:
-    """The picture [160, 256, 3] of number `n`."""
+    """The frame [160, 256, 3] of number `n`."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float64)
     waves = [np.sin((x + 1.7 * n) / 23) + np.sin(y / 11), np.sin((y + 1.1 * n) / 19), np.sin((x + y - 0.9 * n) / 29)]
     shown = np.stack([110 + 45 * wave for wave in waves], axis=-1)
@@ -55,7 +55,7 @@ def numbered(n: int) -> Pixels:
 
 
 def number_in(shown: Pixels) -> int:
-    """The number that a picture of any size in that shape shows."""
+    """The number that a frame of any size in that shape shows."""
     blocks = _cells(shown, 48, 80).mean(axis=-1) > 127
     code = sum(int(bit) << place for place, bit in enumerate(blocks))
     number = code
@@ -87,7 +87,7 @@ def _cells(shown: Pixels, top: int, bottom: int) -> Floats:
 
 
 def woven(first: Pixels, second: Pixels, *, top_first: bool) -> Pixels:
-    """A frame of two fields, of the picture of an earlier and a later time."""
+    """A frame of two fields, one of an earlier and one of a later time."""
     top, bottom = (first, second) if top_first else (second, first)
     frame = top.copy()
     frame[1::2] = bottom[1::2]
@@ -95,25 +95,25 @@ def woven(first: Pixels, second: Pixels, *, top_first: bool) -> Pixels:
 
 
 def fields(count: int, *, top_first: bool = True) -> list[Any]:
-    """Interlaced frames of which frame n shows the pictures 2n and 2n+1."""
+    """Interlaced frames of which frame n has the fields of numbers 2n and 2n+1."""
     return [rgb_frame(woven(numbered(2 * n), numbered(2 * n + 1), top_first=top_first)) for n in range(count)]
 
 
 def telecined(count: int, *, top_first: bool = True, pattern: tuple[int, ...] = (2, 3)) -> list[Any]:
-    """Film of `count` pictures spread over fields, so many each in turns, from film's 24 frames a second to 30."""
+    """Film of `count` frames spread over fields, so many each in turns, from film's 24 frames a second to 30."""
     shown = [n for n in range(count) for _ in range(pattern[n % len(pattern)])]
     pairs = zip(shown[0::2], shown[1::2], strict=False)
     return [rgb_frame(woven(numbered(a), numbered(b), top_first=top_first)) for a, b in pairs]
 
 
 def in_pq(shown: Pixels) -> Floats:
-    """An SDR picture graded to PQ, its white at 203 cd/m2: signal [H, W, 3] in BT.2020 (ITU-R BT.2100-2, table 4)."""
+    """An SDR frame graded to PQ, its white at 203 cd/m2: signal [H, W, 3] in BT.2020 (ITU-R BT.2100-2, table 4)."""
     power = (_in_2020(shown) * WHITE_NITS / 10000) ** (2610 / 16384)
     return ((107 / 128 + 2413 / 128 * power) / (1 + 2392 / 128 * power)) ** (2523 / 32)
 
 
 def in_hlg(shown: Pixels) -> Floats:
-    """An SDR picture graded to HLG, its white at 203 of 1000 cd/m2 (ITU-R BT.2100-2, table 5)."""
+    """An SDR frame graded to HLG, its white at 203 of 1000 cd/m2 (ITU-R BT.2100-2, table 5)."""
     light = _in_2020(shown) * WHITE_NITS / 1000
     luma = np.maximum(light @ np.array([0.2627, 0.6780, 0.0593]), 1e-9)
     scene = light * (luma ** (1 / 1.2 - 1))[..., None]
@@ -122,12 +122,12 @@ def in_hlg(shown: Pixels) -> Floats:
 
 
 def in_2020(shown: Pixels) -> Floats:
-    """An SDR picture in the gamut of BT.2020."""
+    """An SDR frame in the gamut of BT.2020."""
     return _in_2020(shown) ** (1 / 2.4)
 
 
 def in_p3(shown: Pixels) -> Floats:
-    """An SDR picture in Display P3."""
+    """An SDR frame in Display P3."""
     matrix = np.array([[0.8225, 0.1774, 0], [0.0332, 0.9669, 0], [0.0171, 0.0724, 0.9108]])
     return np.maximum((shown / 255) ** 2.4 @ matrix.T, 0) ** (1 / 2.4)
 
@@ -157,21 +157,21 @@ def rgb_frame(shown: Pixels) -> Any:
 
 
 def plain(count: int, first: int = 0) -> list[Any]:
-    """Numbered pictures as they are."""
+    """Numbered frames as they are."""
     return [rgb_frame(numbered(n)) for n in range(first, first + count)]
 
 
 def graded(grade: Callable[[Pixels], Floats], luma: tuple[float, float, float], count: int = 24) -> list[Any]:
-    """Numbered pictures, graded."""
+    """Numbered frames, graded."""
     return [deep_frame(grade(numbered(n)), luma) for n in range(count)]
 
 
 def transparent(count: int) -> list[Any]:
-    """Numbered pictures whose left quarter is transparent."""
+    """Numbered frames whose left quarter is transparent."""
     opaque = np.full((160, 256, 1), 255, dtype=np.uint8)
     opaque[:, :64] = 0
-    pictures = [np.concatenate([numbered(n), opaque], axis=-1) for n in range(count)]
-    return [av.VideoFrame.from_ndarray(picture, format="rgba") for picture in pictures]
+    frames = [np.concatenate([numbered(n), opaque], axis=-1) for n in range(count)]
+    return [av.VideoFrame.from_ndarray(frame, format="rgba") for frame in frames]
 
 
 def write(
@@ -179,18 +179,18 @@ def write(
     frames: Frames,
     rate: Fraction | int = 25,
     *,
-    sound: Add | None = None,
+    audio: Add | None = None,
     muxer: Mapping[str, str] | None = None,
     container_format: str | None = None,
     **track: Any,
 ) -> Path:
-    """Write frames; `sound` adds tracks beside them, `track` is what `_track` takes."""
+    """Write frames; `audio` adds tracks beside them, `track` is what `_track` takes."""
     with av.open(str(path), "w", format=container_format, options=dict(muxer or {})) as container:
         encode = _track(container, frames, rate, **track)
-        add_sound = sound(container) if sound is not None else []
-        packets = [*encode(), *add_sound]
+        add_audio = audio(container) if audio is not None else []
+        packets = [*encode(), *add_audio]
         # Muxers hold back 10 s at most, so packets of several tracks come in order of time.
-        for packet in sorted(packets, key=_seconds) if add_sound else packets:
+        for packet in sorted(packets, key=_seconds) if add_audio else packets:
             container.mux(packet)
     return path
 
@@ -210,7 +210,7 @@ def _track(  # noqa: PLR0913  # a builder of test files: every argument is one p
 ) -> Callable[[], list[Any]]:
     """Add a video track, and give what encodes its packets. `colors`: ffmpeg's numbers of primaries, transfer and
     matrix. `stamps`: seconds, if not even. `default`: whether it is marked as the default track, if not by habit.
-    `is_cover`: it is a picture beside the film."""
+    `is_cover`: it is an image beside the film."""
     shown = frames() if callable(frames) else frames
     base = Fraction(1, 90_000) if stamps is not None else 1 / Fraction(rate)
     stream = container.add_stream(codec, rate=Fraction(rate))
@@ -235,7 +235,7 @@ def _track(  # noqa: PLR0913  # a builder of test files: every argument is one p
     return encode
 
 
-def pictures(frames: Frames, rate: Fraction | int = 25, **how: Any) -> Add:
+def video_track(frames: Frames, rate: Fraction | int = 25, **how: Any) -> Add:
     """What adds another video track, as `write` makes one."""
     return lambda container: _track(container, frames, rate, **how)()
 
@@ -254,37 +254,37 @@ def _seconds(packet: Any) -> float:
     return float(packet.dts * packet.time_base)
 
 
-def beeps(seconds: float, clock: float = 1.0) -> Sound:
+def beeps(seconds: float, clock: float = 1.0) -> Waveform:
     """A short beep every half second, each higher than the one before: [2, n] at 48 kHz, by a clock that goes `clock`
     times as fast as it should."""
-    time = np.arange(round(seconds * SOUND_RATE)) / SOUND_RATE * clock
+    time = np.arange(round(seconds * AUDIO_RATE)) / AUDIO_RATE * clock
     number, since = np.divmod(time, 0.5)
     mono = np.where(since < 0.04, 0.5 * np.sin(2 * np.pi * (400 + 75 * number) * since), 0)
     return np.stack([mono, mono]).astype(np.float32)
 
 
-def tone(seconds: float) -> Sound:
+def tone(seconds: float) -> Waveform:
     """Something else than beeps: 300 Hz."""
-    mono = 0.3 * np.sin(2 * np.pi * 300 * np.arange(round(seconds * SOUND_RATE)) / SOUND_RATE)
+    mono = 0.3 * np.sin(2 * np.pi * 300 * np.arange(round(seconds * AUDIO_RATE)) / AUDIO_RATE)
     return np.stack([mono, mono]).astype(np.float32)
 
 
 def pcm(
-    sound: Sound, stamp: Callable[[int], float] | None = None, *, packet: int = 2400, default: bool | None = None
+    audio: Waveform, stamp: Callable[[int], float] | None = None, *, packet: int = 2400, default: bool | None = None
 ) -> Add:
     """What adds 16-bit PCM to a container, in packets of so many samples; `stamp` says the seconds of the packet of
     each number, if they are not where its samples are."""
 
     def add(container: Any) -> list[Any]:
-        stream = container.add_stream("pcm_s16le", rate=SOUND_RATE, layout="stereo")
+        stream = container.add_stream("pcm_s16le", rate=AUDIO_RATE, layout="stereo")
         _mark(stream, default)
         packets = []
-        for number, start in enumerate(range(0, sound.shape[1], packet)):
-            piece = np.rint(sound[:, start : start + packet].T * 32767).astype("<i2")
+        for number, start in enumerate(range(0, audio.shape[1], packet)):
+            piece = np.rint(audio[:, start : start + packet].T * 32767).astype("<i2")
             made = av.Packet(piece.tobytes())
-            seconds = start / SOUND_RATE if stamp is None else stamp(number)
-            made.stream, made.time_base = stream, Fraction(1, SOUND_RATE)
-            made.pts = made.dts = round(seconds * SOUND_RATE)
+            seconds = start / AUDIO_RATE if stamp is None else stamp(number)
+            made.stream, made.time_base = stream, Fraction(1, AUDIO_RATE)
+            made.pts = made.dts = round(seconds * AUDIO_RATE)
             made.duration = piece.shape[0]
             packets.append(made)
         return packets
@@ -292,18 +292,20 @@ def pcm(
     return add
 
 
-def coded(sound: Sound, codec: str = "aac", *, begin: float = 0.0, rounds: int = 1, default: bool | None = None) -> Add:
-    """What adds compressed sound that begins at so many seconds and is repeated so many times."""
+def coded(
+    audio: Waveform, codec: str = "aac", *, begin: float = 0.0, rounds: int = 1, default: bool | None = None
+) -> Add:
+    """What adds compressed audio that begins at so many seconds and is repeated so many times."""
 
     def add(container: Any) -> list[Any]:
-        stream = container.add_stream(codec, rate=SOUND_RATE, layout="stereo")
+        stream = container.add_stream(codec, rate=AUDIO_RATE, layout="stereo")
         _mark(stream, default)
-        packets, at = [], round(begin * SOUND_RATE)
+        packets, at = [], round(begin * AUDIO_RATE)
         for _ in range(rounds):
-            for start in range(0, sound.shape[1], SOUND_RATE):
-                piece = np.ascontiguousarray(sound[:, start : start + SOUND_RATE])
+            for start in range(0, audio.shape[1], AUDIO_RATE):
+                piece = np.ascontiguousarray(audio[:, start : start + AUDIO_RATE])
                 frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout="stereo")
-                frame.sample_rate, frame.time_base, frame.pts = SOUND_RATE, Fraction(1, SOUND_RATE), at
+                frame.sample_rate, frame.time_base, frame.pts = AUDIO_RATE, Fraction(1, AUDIO_RATE), at
                 at += piece.shape[1]
                 packets += stream.encode(frame)
         return packets + stream.encode(None)

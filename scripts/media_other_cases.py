@@ -18,12 +18,12 @@ from media_judges import (
     reason,
 )
 from media_makers import (
+    AUDIO_RATE,
     BT709,
     BT2020,
     FIELDS_264,
     INTERLACED,
     NTSC,
-    SOUND_RATE,
     X264,
     beeps,
     coded,
@@ -34,12 +34,12 @@ from media_makers import (
     in_p3,
     in_pq,
     pcm,
-    pictures,
     plain,
     several,
     telecined,
     tone,
     transparent,
+    video_track,
     write,
 )
 
@@ -51,7 +51,7 @@ AV1 = {"codec": "libsvtav1", "pix_fmt": "yuv420p10le", "options": {"crf": "8", "
 
 def other_cases() -> list[Case]:
     """All of them."""
-    return [*interlaced(), *colors(), *rates(), *sounds(), *tracks(), *jumps(), *losses(), *others()]
+    return [*interlaced(), *colors(), *rates(), *audio_cases(), *tracks(), *jumps(), *losses(), *others()]
 
 
 def interlaced() -> list[Case]:
@@ -131,11 +131,11 @@ def rates() -> list[Case]:
     ]
 
 
-def sounds() -> list[Case]:
-    """AVI with other codecs; sound with other wobbles, slides and gaps."""
+def audio_cases() -> list[Case]:
+    """AVI with other codecs; audio with other wobbles, slides and gaps."""
     mp3, main = coded(beeps(4), "libmp3lame"), beeps(4)
     ut = {"codec": "utvideo", "options": {}}
-    gapped = np.concatenate([main[:, : SOUND_RATE * 21 // 20], main[:, SOUND_RATE * 29 // 20 :]], axis=1)
+    gapped = np.concatenate([main[:, : AUDIO_RATE * 21 // 20], main[:, AUDIO_RATE * 29 // 20 :]], axis=1)
     shaken = partial(pcm, main, lambda n: n * 0.05 + (0.03 if n % 3 == 0 else -0.015) * (n > 0))
     slow = partial(pcm, beeps(4, 0.997), lambda n: n * 0.05 * 0.997)
     made: tuple[tuple[str, Fraction | int, dict[str, Any], Any, float, float], ...] = (
@@ -150,10 +150,10 @@ def sounds() -> list[Case]:
     cases = [
         Case(
             name,
-            partial(write, frames=partial(plain, 100), rate=rate, sound=sound, **how),
+            partial(write, frames=partial(plain, 100), rate=rate, audio=audio, **how),
             in_order(rate, 1, lag, most_lost=lost),
         )
-        for name, rate, how, sound, lag, lost in made
+        for name, rate, how, audio, lag, lost in made
     ]
     hevc = {"codec": "libx265", "options": {"crf": "8", "x265-params": "log-level=none:bframes=3"}}
     return [*cases, Case("raw.hevc", partial(write, frames=partial(plain, 60), **hevc), in_order(25))]
@@ -163,25 +163,25 @@ def tracks() -> list[Case]:
     """More tracks, other containers."""
     main, other = beeps(2.4), tone(2.4)
     three = several(pcm(other, default=False), pcm(other / 2, default=False), pcm(main, default=True))
-    after = several(pictures(partial(preview, 72), 30, default=False, **H264), pcm(main))
+    after = several(video_track(partial(preview, 72), 30, default=False, **H264), pcm(main))
     two = several(coded(main), coded(other))
     return [
-        Case("sound3.mkv", partial(write, frames=partial(plain, 60), sound=three, **H264), in_order(25, 1, 1)),
+        Case("sound3.mkv", partial(write, frames=partial(plain, 60), audio=three, **H264), in_order(25, 1, 1)),
         Case(
             "sound1.ts",
-            partial(write, frames=partial(plain, 60), sound=two, **H264),
+            partial(write, frames=partial(plain, 60), audio=two, **H264),
             in_order(25, 1, 30, most_lost=0.2),
         ),
         Case(
             "sound1.mp4",
-            partial(write, frames=partial(plain, 60), sound=two, **H264),
+            partial(write, frames=partial(plain, 60), audio=two, **H264),
             in_order(25, 1, 30, most_lost=0.2),
         ),
-        Case("video1.mp4", partial(write, frames=partial(plain, 72), rate=30, sound=after, **H264), in_order(30, 1, 1)),
+        Case("video1.mp4", partial(write, frames=partial(plain, 72), rate=30, audio=after, **H264), in_order(30, 1, 1)),
         Case(
             "video1.ts",
             partial(
-                write, frames=partial(plain, 72), rate=30, sound=pictures(partial(preview, 72), 30, **H264), **H264
+                write, frames=partial(plain, 72), rate=30, audio=video_track(partial(preview, 72), 30, **H264), **H264
             ),
             in_order(30),
         ),
@@ -199,8 +199,8 @@ def jumps() -> list[Case]:
         Case("day.ts", partial(joined, begin=80_000.0, each=40), judge),
         Case("back.ts", partial(joined, begin=0.8, each=60), judge),
         Case("minute.flv", partial(joined, begin=60.0, each=60), judge),
-        Case("restart.vob", partial(joined, begin=0.0, each=60, sound_codec="ac3", **mpeg2), judge),
-        Case("restart2.ts", partial(joined, begin=0.0, each=60, sound_codec="mp2", **mpeg2), judge),
+        Case("restart.vob", partial(joined, begin=0.0, each=60, audio_codec="ac3", **mpeg2), judge),
+        Case("restart2.ts", partial(joined, begin=0.0, each=60, audio_codec="mp2", **mpeg2), judge),
         Case("midgop.m2ts", begun_amid, in_order(25, 1, 30, first=25, most_lost=0.2)),
         Case("pause.mp4", partial(stamped, times=pause), joins_a_pause),
         Case("hour.mov", partial(stamped, times=[3600 + n / 24 for n in range(60)], rate=24), in_order(24)),
@@ -211,7 +211,7 @@ def jumps() -> list[Case]:
 
 
 def losses() -> list[Case]:
-    """Pictures lost from other streams; and pictures that the camera left out, which is no loss."""
+    """Frames lost from other streams; and frames that the camera left out, which is no loss."""
     left_out = [(n + 4 * (n > 30) + 7 * (n > 61)) / 30 for n in range(90)]
     hevc = {"codec": "libx265", "options": {"crf": "8", "x265-params": "keyint=25:scenecut=0:log-level=none:bframes=0"}}
     pyramid = {"options": X264 | {"g": "25", "x264-params": "scenecut=0:bframes=3:open-gop=0"}}

@@ -120,7 +120,7 @@ def check(condition: bool, failure: str) -> None:
 
 
 def videos(config: RunConfig) -> list[str]:
-    """Every render plays: all frames decode, the picture moves, the sound is as long as the picture and heard."""
+    """Every render plays: all frames decode, the video moves, the audio is as long as the video and heard."""
     lines = []
     for row in required_manifest(stage_named("render_validation"), config.place()):
         path = config.workspace / row.file
@@ -165,7 +165,7 @@ def quarantine(config: RunConfig) -> str:
 
 
 def pages(config: RunConfig) -> list[str]:
-    """Pages and pictures for people."""
+    """Pages and images for people."""
     found = [
         *config.workspace.glob("stages/split/*/contact-sheet-*.png"),
         *config.workspace.glob("stages/render_validation/*/gallery.html"),

@@ -36,7 +36,7 @@ def hub_adapter(text: str, revision: str | None = None, *, here_only: bool = Fal
 
 
 def locate_adapter(where: Path | HubAdapter, progress: Progress = SILENT) -> Path:
-    """The file on this machine; downloaded unless it is already here, which `progress` is told of in MiB.
+    """The file on this machine; downloaded unless it is already here, which `progress` reports in MiB.
 
     A folder stands for the one `.safetensors` file in it, or the one of diffusers' name.
 

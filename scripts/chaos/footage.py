@@ -52,7 +52,7 @@ class Footage:
         files = sorted(file for name in FOOTAGE for file in self.originals.glob(f"{name}.m*"))
         for file, other in zip(files, [*files[1:], files[0]], strict=True):
             data = bytearray(other.read_bytes())
-            (self.takes / file.name).write_bytes(bytes(data) + b"\0\0\0\x08free")  # other bytes, same pictures
+            (self.takes / file.name).write_bytes(bytes(data) + b"\0\0\0\x08free")  # other bytes, same frames
             shutil.copy(self.originals / f"{file.stem}.txt", self.takes)
 
     def _contents_of_takes(self) -> dict[str, str]:

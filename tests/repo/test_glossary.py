@@ -34,7 +34,8 @@ class Word(NamedTuple):
 
 
 WORDS = {
-    "visit": Word(r"(?i)\bvisit(?:s|ed|ing)?\b"),
+    # a text that enters keys
+    "visit": Word(r"(?i)\bvisit(?:s|ed|ing)?\b", r"\"visit\""),
     # told apart, told from: distinguished
     "told": Word(r"(?i)\btold\b", r"(?i)\btold (?:apart|from)\b"),
     # the verb
@@ -78,10 +79,12 @@ WORDS = {
     "share": Word(
         r"\b(?i:an?|the|this|its|their|own|larger|smaller|these|\w+'s) shares?\b|\bshares? of\b|\bdef share\b"
         r"|\b(?i:loss|rollout|wait|video|audio|crepa|flagged|interlaced|regular|check) (?i:shares?)\b|\bshares? [=<>]"
-        r"|\bShare\b"
+        r"|\bShare\b",
+        # of an address of MLflow's
+        r"\bview State Share Key\b",
     ),
     "would | because": Word(r"\"would\", \"because\"|\bwould \| because\b"),
-    "Run": Word(r"\bclass Run\b"),
+    "Run": Word(r"\bclass Run\b", r"\bclass Run Config\b"),
     "What": Word(r"\"\"\"What\b"),
     "Whether": Word(r"\"\"\"Whether\b"),
     "Which": Word(r"\"\"\"Which\b"),
@@ -89,8 +92,7 @@ WORDS = {
 }
 
 REMAINING: dict[str, int] = {
-    "visit": 2,
-    "told": 9,
+    "told": 8,
     "set aside": 1,
     "picture": 12,
     "sound": 29,
@@ -98,8 +100,8 @@ REMAINING: dict[str, int] = {
     "given": 35,
     "known": 3,
     "pool": 9,
-    "share": 15,
-    "Run": 2,
+    "share": 14,
+    "Run": 1,
 }
 """Occurrences in the source, at most. Lower a number when you remove some; a word that is not here has none."""
 
