@@ -44,6 +44,9 @@ from ltx_core.io.atomic import write_bytes
 from tasks.runtime.device import count_gpus
 from tasks.tracking.mlflow import answering, tracking_uri
 
+RUN_COMMAND = "prefect deployment run ltx2-lora/ltx2-lora"
+"""Written out in full: `up` also runs in folders without our prefect.toml, where Prefect knows no short names."""
+
 
 def set_up(console: Console) -> None:
     """Make the work pool, and settle what earlier workers left."""
@@ -164,7 +167,7 @@ def _start_all(config: Path, mlflow_port: int, services: list[Service], console:
     _add(services, _start_worker(environment))
     wait_until(lambda: answers(f"{mlflow_url}/health"), mlflow, 120)
     console.print(f"Prefect  {url.removesuffix('/api')}\nMLflow   {mlflow_url}\nGPUs     {count_gpus()}")
-    console.print("run it   prefect deployment run ltx2-lora", style="bold")
+    console.print(f"run it   {RUN_COMMAND}", style="bold")
 
 
 def own_server(url: str) -> dict[str, str] | None:

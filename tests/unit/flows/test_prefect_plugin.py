@@ -7,6 +7,7 @@ import pytest
 
 from flows.generated import deployment_names
 from flows.prefect_plugin import expand, setup_environment
+from flows.server.supervise import RUN_COMMAND
 
 
 @pytest.mark.parametrize(("bare", "full"), deployment_names().items())
@@ -40,6 +41,12 @@ def test_options_before_and_after_stay() -> None:
 )
 def test_everything_else_is_left_alone(typed: list[str]) -> None:
     assert expand(list(typed)) == typed
+
+
+def test_the_command_that_up_shows_needs_no_plugin() -> None:
+    *words, name = RUN_COMMAND.split()
+    assert words == ["prefect", "deployment", "run"]
+    assert name == deployment_names()["ltx2-lora"]
 
 
 def test_the_hook_rewrites_the_command_line_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
