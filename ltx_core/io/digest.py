@@ -176,7 +176,7 @@ class DigestMemo:
             OSError: it cannot be read.
             ChangedError: it changed while it was read.
         """
-        known = self._known.get((name := str(path.resolve()), kind))
+        known = self._known.get((name := os.path.realpath(path), kind))  # which no link to itself stops
         if known is None or known[0] != FileState.of(path) or again:
             known = self._computed(path, name, kind, compute)
         if watch:

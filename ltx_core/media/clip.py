@@ -1,6 +1,7 @@
 """A clip: its identity, its frames, its audio, which may come from a file of its own, and its mask."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from ltx_core.errors import DataError, ShapeError
 from ltx_core.io.digest import text_digest
 from ltx_core.media.audio import Span, audio_and_gaps, decode_audio, to_channels
 from ltx_core.media.buckets import Size, cover_size, middle
-from ltx_core.media.errors import MediaError
+from ltx_core.media.errors import EndsEarlyError, MediaError
 from ltx_core.media.find import is_video
 from ltx_core.media.frames import decode_frames
 from ltx_core.media.image import image_size
@@ -253,6 +254,20 @@ def check_shape(path: Path, size: Size, what: str, reason: QuarantineReason) -> 
         )
 
 
+@contextmanager
+def lasting(what: str, path: Path, reason: QuarantineReason) -> Iterator[None]:
+    """Say of a mask or a reference that ends before its video that it is too short: it may well be whole.
+
+    Raises:
+        MediaError: `reason`, it is.
+    """
+    try:
+        yield
+    except EndsEarlyError as error:
+        why = f"{what} {path} is shorter than its video: {error.span}. Give it the video's length, or give an image."
+        raise MediaError(reason, why) from error
+
+
 def mask_weights(clip: Clip) -> Cells | None:
     """Return how much of each latent place of a clip is white in its mask: float32 [F', H', W'] in [0, 1]; None without
     one.
@@ -261,15 +276,16 @@ def mask_weights(clip: Clip) -> Cells | None:
     A mask that is a video has the video's clock.
 
     Raises:
-        MediaError: BAD_MASK, no place of the clip is white at all, or its image is damaged or gone; or why its video
-            cannot be decoded.
+        MediaError: BAD_MASK, no place of the clip is white at all, its video is too short, or its image is damaged or
+            gone; or why its video cannot be decoded.
     """
     if clip.mask_path is None:
         return None
     path, size = Path(clip.mask_path), (clip.width, clip.height)
     if is_video(path):
         frames = decode_frames(path, frame_times(clip), resize=lambda width, height: cover_size(width, height, size))
-        weights = over_time(np.stack([cells(middle(frame, size)) for frame in frames]))
+        with lasting("mask", path, QuarantineReason.BAD_MASK):
+            weights = over_time(np.stack([cells(middle(frame, size)) for frame in frames]))
     else:
         still = cells(still_image(path, size, QuarantineReason.BAD_MASK))
         weights = np.repeat(still[None], (clip.num_frames - 1) // TIME_STRIDE + 1, axis=0)
@@ -333,7 +349,8 @@ def clip_reference(clip: Clip, frames: npt.NDArray[np.uint8] | None = None) -> n
         path = Path(clip.reference_path)
         times = frame_times(clip)
         shown = [times[number] for number in clip.reference_numbers]
-        return read_reference(path, shown, clip.reference_size, mirrored=clip.is_mirrored)
+        with lasting("reference", path, QuarantineReason.BAD_REFERENCE):
+            return read_reference(path, shown, clip.reference_size, mirrored=clip.is_mirrored)
     frames = clip_frames(clip) if frames is None else frames
     return derived_reference(frames[clip.reference_numbers], clip.reference, clip.reference_size)
 

@@ -12,7 +12,7 @@ import av
 from datasets_spec.quarantine import QuarantineReason
 from ltx_core.errors import TransientError
 from ltx_core.io.regular import open_regular
-from ltx_core.media.errors import MediaError
+from ltx_core.media.errors import WHOLE_WANTED, MediaError
 
 ISO_BOXES = frozenset(
     {b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"pnot", b"uuid", b"styp", b"sidx"}
@@ -194,7 +194,7 @@ def check_bytes(path: Path) -> None:
             f"{path} cannot be read: {error.strerror}; a readable file is wanted. Mend its permissions or its link.",
         ) from error
     if is_empty:
-        why = f"{path} has no bytes; a video or an image is wanted. Copy it again."
+        why = f"{path} has no bytes; the whole file is wanted. Copy it again."
         raise MediaError(QuarantineReason.EMPTY_FILE, why)
     if cut is not None:
         raise truncated(path, cut)
@@ -202,19 +202,17 @@ def check_bytes(path: Path) -> None:
 
 def _unopened(path: Path, error: av.FFmpegError) -> MediaError:
     if looks_like_video(path):
-        return truncated(path, f"it begins as a video and then breaks off ({error.strerror})")
+        return truncated(path, f"it begins as a media file and then breaks off ({error.strerror})")
     return MediaError(
         QuarantineReason.NOT_MEDIA,
-        f"{path} holds no container that ffmpeg knows as video ({error.strerror}); a video is wanted. Check where it "
-        f"comes from, or remove it.",
+        f"{path} holds nothing that ffmpeg knows as video or audio ({error.strerror}); a media file is wanted. Check "
+        f"where it comes from, or remove it.",
     )
 
 
 def truncated(path: Path, what: str) -> MediaError:
     """The error of a file whose end is missing; `what` says how that is known."""
-    return MediaError(
-        QuarantineReason.TRUNCATED, f"{path} is cut off: {what}; the whole file is wanted. Copy or record it again."
-    )
+    return MediaError(QuarantineReason.TRUNCATED, f"{path} is cut off: {what}; {WHOLE_WANTED}")
 
 
 def sought(container: Any, stream: Any, seconds: float, is_late: Callable[[Any], bool]) -> Iterator[Any] | None:

@@ -15,8 +15,9 @@ import numpy.typing as npt
 from av.video.reformatter import VideoReformatter
 
 from datasets_spec.rows import Ground, Scan
-from ltx_core.media.container import open_media, truncated, video_stream
+from ltx_core.media.container import open_media, video_stream
 from ltx_core.media.display import TimedFrame, as_displayed
+from ltx_core.media.errors import EndsEarlyError
 from ltx_core.media.timeline import timed_frames
 
 Resize = Callable[[int, int], tuple[int, int]]
@@ -74,7 +75,7 @@ def _on_screen(frames: Iterator[TimedFrame], times: Sequence[float], path: Path)
             return
         current = upcoming
     if times[-1] > current.end + HOLD_SECONDS:
-        raise truncated(path, f"its frames end at {current.end:.2f} s, and one at {times[-1]:.2f} s is wanted")
+        raise EndsEarlyError(path, current.end, times[-1])
     yield current, len(times) - done
 
 

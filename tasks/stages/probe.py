@@ -93,7 +93,7 @@ class Probe(Stage[ProbeConfig, Media]):
         return (
             within
             + [
-                f"dataset {dataset.id}: {len(files)} {_kind(suffix)} ignored: {_why_ignored(suffix, files)}"
+                f"dataset {dataset.id}: {len(files)} {_kind(suffix)} ignored: {_why_ignored(suffix, files, dataset)}"
                 for dataset in run.shared.datasets
                 for suffix, files in ignored_files(dataset).items()
             ]
@@ -227,10 +227,14 @@ def _kind(suffix: str) -> str:
     return f"{one_line(suffix)} files" if suffix else "files without a suffix"
 
 
-def _why_ignored(suffix: str, files: Sequence[Path]) -> str:
+KNOWN = {"video": "video or image", "audio": "audio or video"}
+"""The files that are taken from the folder of a dataset of each type."""
+
+
+def _why_ignored(suffix: str, files: Sequence[Path], dataset: DatasetSpec) -> str:
     if suffix in OTHER_IMAGES:
         return f"such an image is not read; save {one_line(shown_name(Path(files[0].name)))} as PNG or JPEG"
-    return "not known as video or image"
+    return f"not known as {KNOWN[dataset.dataset_type]}"
 
 
 def _covers(dataset: DatasetSpec) -> Iterator[str]:

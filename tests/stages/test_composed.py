@@ -159,6 +159,9 @@ def test_files_are_kept_in_parts_together(bench: Bench, tmp_path: Path) -> None:
     late = [conditions[2] | {"start_seconds": 0.8}]
     with pytest.raises(DataError, match=r"needs more; give a longer file to prompts\.composed"):
         bench.set(prompts__composed=[prompts[0] | {"conditions": late}], **size).run("render_validation")
+    beyond = [conditions[1] | {"at_seconds": 9}]
+    with pytest.raises(DataError, match=r"is at 9\.00 s, and the render lasts 0\.68 s"):
+        bench.set(prompts__composed=[prompts[0] | {"conditions": beyond}], **size).run("render_validation")
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,11 @@ def _check_part(part: FileConditionConfig, seconds: float, frame_rate: float) ->
 
     if part.kind in ("first_frame", "keyframe"):
         image_size(part.file)
+        if (part.at_seconds or 0.0) > seconds:
+            raise DataError(
+                f"the keyframe {part.file} is at {part.at_seconds:.2f} s, and the render lasts {seconds:.2f} s; lower "
+                f"at_seconds in prompts.composed, or raise render_validation.num_frames"
+            )
     elif part.kind.startswith("audio"):
         if not has_audio(part.file):
             raise DataError(f"{part.file} has no audio; give a file with audio to prompts.composed")

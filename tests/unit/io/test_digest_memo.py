@@ -64,6 +64,12 @@ def test_the_same_size_and_time_do_not_make_it_the_same_file(how: str, file: Pat
         assert one.get(file) == file_digest(file) != before
 
 
+def test_a_link_to_itself_is_a_file_that_cannot_be_read(tmp_path: Path, memo: DigestMemo) -> None:
+    (path := tmp_path / "loop.mp4").symlink_to(path)
+    with pytest.raises(OSError, match="symbolic links"):
+        memo.get(path)
+
+
 def test_a_file_that_was_just_written_is_not_remembered(file: Path, memo: DigestMemo) -> None:
     """Another write within one step of the file system's clock would leave no trace in its state."""
     memo.get(file)

@@ -48,6 +48,10 @@ def test_what_is_ignored_is_counted_by_kind(tmp_path: Path) -> None:
     lines = Probe().warnings(run)
     assert "dataset set: 1 .heic files ignored: such an image is not read; save e.heic as PNG or JPEG" in lines
     assert "dataset set: 1 files without a suffix ignored: not known as video or image" in lines
+    sounds = dataset.model_copy(update={"dataset_type": "audio"})
+    shared = Shared.model_construct(datasets=(sounds,))
+    run = StageRun(stage=Probe(), config=ProbeConfig(), shared=shared, inputs={}, workspace=Workspace(tmp_path))
+    assert any(line.endswith("ignored: not known as audio or video") for line in Probe().warnings(run))
     assert len(lines) == 4
     assert "1 images have the name of a video, such as " in lines[3]
 

@@ -56,6 +56,13 @@ def test_a_mask_that_leaves_nothing_is_told(clip: ClipOf, tmp_path: Path) -> Non
     assert caught.value.reason is QuarantineReason.BAD_MASK
 
 
+def test_a_mask_that_ends_before_its_clip_is_too_short_and_not_cut_off(clip: ClipOf, write_video: WriteVideo) -> None:
+    path = write_video("a_mask.mp4", [np.full((64, 64, 3), 255, dtype=np.uint8)] * 5)
+    with pytest.raises(MediaError, match=r"^mask .* is shorter than its video: its frames end at 0\.20 s") as caught:
+        mask_weights(clip(mask_path=str(path), num_frames=17))
+    assert caught.value.reason is QuarantineReason.BAD_MASK
+
+
 def test_cells_and_times_are_means() -> None:
     rng = np.random.default_rng(0)
     frame = rng.integers(0, 256, (64, 96, 3), dtype=np.uint8)

@@ -39,6 +39,14 @@ def test_a_length_that_is_guessed_proves_nothing(tmp_path: Path) -> None:
     assert (found.width, found.height, found.num_frames, found.usual_rate) == (0, 0, 251, 25)
 
 
+@pytest.mark.parametrize("content", [b"", b"no audio at all", b"RIFF\xff\xff\xff\xffWAVEfmt " + bytes(20)])
+def test_files_that_are_no_audio_are_not_said_to_be_videos(content: bytes, tmp_path: Path) -> None:
+    (path := tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(MediaError) as caught:
+        probe_audio(path)
+    assert "a video" not in str(caught.value)
+
+
 def test_a_file_without_audio_is_none(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "mute.mp4"), "w") as container:
         stream = container.add_stream("mpeg4", rate=25)

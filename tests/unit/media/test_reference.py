@@ -64,8 +64,9 @@ def test_a_file_has_the_clips_clock_and_size(clip: ClipOf, write_video: WriteVid
     assert found is not None
     assert found.shape == (9, 32, 32, 3)
     assert found.mean(axis=(1, 2, 3)) == pytest.approx([8 * n for n in range(4, 13)], abs=3)
-    with pytest.raises(MediaError, match="is wanted"):
+    with pytest.raises(MediaError, match=r"^reference .* is shorter than its video: .* is wanted") as caught:
         clip_reference(clip(num_frames=33, start_seconds=12 / 25, **asked))
+    assert caught.value.reason is QuarantineReason.BAD_REFERENCE
 
 
 def test_a_mirrored_clip_has_a_mirrored_reference(clip: ClipOf, write_video: WriteVideo) -> None:
