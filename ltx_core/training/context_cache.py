@@ -35,7 +35,7 @@ class ContextCache:
     def __call__(self, captions: Sequence[str], device: torch.device | str) -> tuple[Tensor, Tensor]:
         """Video context [B, S, Dv] and audio context [B, S, Da]."""
         pairs = [self._one(caption) for caption in captions]
-        video, audio = ([_to(pair[i], device) for pair in pairs] for i in range(2))
+        video, audio = ([pair[i].to(device, non_blocking=pair[i].is_pinned()) for pair in pairs] for i in range(2))
         return torch.cat(video), torch.cat(audio)
 
     def _one(self, caption: str) -> tuple[Tensor, Tensor]:
@@ -54,10 +54,6 @@ class ContextCache:
 def _kept(context: Tensor) -> Tensor:
     """In host memory; from there a GPU fetches pinned memory by itself."""
     return context.cpu().pin_memory() if context.is_cuda else context
-
-
-def _to(context: Tensor, device: torch.device | str) -> Tensor:
-    return context.to(device, non_blocking=context.is_pinned())
 
 
 def _size(pair: tuple[Tensor, Tensor]) -> int:

@@ -1,7 +1,7 @@
 """From a batch to its losses: one forward, one squared error a sample and modality, and what training methods make of
 them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,15 +14,23 @@ from ltx_core.denoiser.tokens import Stream
 from ltx_core.flow_matching import sample_losses
 from ltx_core.shapes import LatentShape
 from ltx_core.training.batch import NoisyStream, TrainBatch, collate
+from ltx_core.training.condition_settings import ConditionSettings
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.context_cache import ContextCache
-from ltx_core.training.draws import eval_draw, train_draw
+from ltx_core.training.draws import carries_video_loss, eval_draw, train_draw
 from ltx_core.training.methods.method import BatchLosses, Forward, TrainingMethod
-from ltx_core.training.order import SampleOccurrence
+from ltx_core.training.modalities import as_heard
+from ltx_core.training.order import EpochPlan, SampleOccurrence, learnable
 from ltx_core.training.samples import ClipInfo, SampleSource
 
 Contexts = tuple[Tensor, Tensor]
 """[B, S, D] of the video's and of the audio's text."""
+COMPARED: dict[str, Any] = {
+    "batch_size": 1,
+    "caption_dropout": 0.0,
+    **dict.fromkeys(ConditionSettings.probabilities(), 0.0),
+}
+"""Settings of the batch that 8 bits are compared with full precision on, which leave out what makes a step random."""
 
 
 @dataclass(frozen=True)
@@ -178,3 +186,30 @@ def total_loss(losses: BatchLosses, weights: Mapping[str, Any]) -> Tensor:
     parts |= {METHOD_WEIGHT.format(name): term for name, term in losses.terms.items()}
     first, *others = [loss.sum() * weights[name] for name, loss in parts.items()]
     return sum(others, start=first)
+
+
+@dataclass(frozen=True)
+class ComparisonClip:
+    """The clip that 8 bits are compared with full precision on, and its loss by a transformer, without methods."""
+
+    clip_id: str
+    loss: Callable[[Any], torch.Tensor]
+    """Of the adapter-free transformer that it is given; the graph is kept for a backward."""
+
+
+def comparison_clip(settings: TrainSettings, source: SampleSource, connectors: Any, *, device: str) -> ComparisonClip:
+    """The first sample of a run whose clip has audio to learn, if any has, at the noise level that the run draws."""
+    plain = as_heard(settings, source.samples)[0].model_copy(update=COMPARED)
+    clips = [clip for clip in learnable(source.samples, plain) if clip.split == "train"]
+    heard = [clip for clip in clips if clip.has_audio_loss]
+    plan = EpochPlan(tuple(heard or clips), 1, settings.seed)
+    occurrences = plan.batch(0)
+    num_video = int(carries_video_loss(occurrences[0], plain))
+    contexts = ContextCache(source, connectors, None)
+
+    def loss(transformer: Any) -> torch.Tensor:
+        objective = Objective(transformer, source, contexts, plain, device)
+        losses = objective.losses(objective.train_batch(occurrences))
+        return total_loss(losses, loss_weights(num_video, int(bool(heard)), plain.audio_loss_weight))
+
+    return ComparisonClip(occurrences[0].sample.clip_id, loss)

@@ -4,7 +4,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,6 +17,7 @@ import psutil
 from scripts.chaos.command import Command, kill_tree, tree, words_of
 from scripts.chaos.ground import Ground
 from scripts.chaos.page import Case
+from tasks.runtime.ranks import free_port
 
 VICTIMS = {"server": "flows.server.api_server", "worker": "worker start", "mlflow": "mlflow ui"}
 """Services by what their command line holds."""
@@ -40,7 +40,7 @@ def disturb_services(ground: Ground, chance: random.Random, stages: tuple[str, .
 @contextmanager
 def _up(ground: Ground, home: Path) -> Iterator[tuple[psutil.Popen, dict[str, str]]]:
     """`ltx2-lora up` on free ports with a Prefect of its own."""
-    port, mlflow_port = _free_port(), _free_port()
+    port, mlflow_port = free_port(), free_port()
     environment = {
         **os.environ,
         "PREFECT_HOME": str(home),
@@ -92,9 +92,3 @@ def _kill(up: psutil.Popen, way: str, environment: dict[str, str]) -> None:
             raise RuntimeError(f"`up` runs no {way}: no process below it has {VICTIMS[way]!r} among its words")
         for process in victims:
             process.kill()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -114,7 +114,7 @@ def first_of(size: int, request: Path, lost: Callable[[Exception], None]) -> Ite
         return
     os.environ.update(
         {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": str(size)}
-        | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())}
+        | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     )
     followers = Followers(request, size, lost)
     patience = 0.0
@@ -132,8 +132,8 @@ def first_of(size: int, request: Path, lost: Callable[[Exception], None]) -> Ite
         followers.end(patience=patience)
 
 
-def _free_port() -> int:
-    """A port that nobody listens on now; the first rank takes it within seconds."""
+def free_port() -> int:
+    """A port that nobody listens on now; who asks takes it within seconds."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         return int(server.getsockname()[1])

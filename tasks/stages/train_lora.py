@@ -257,7 +257,7 @@ def _layers(run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks",
 
         from ltx_core.checkpoint.load import load_connectors
         from ltx_core.engine.load import compare_in_8_bits
-        from ltx_core.training.comparison_clip import comparison_clip
+        from ltx_core.training.objective import comparison_clip
         from tasks.runtime.device import torch_dtype
 
         checkpoint, dtype = run.model, torch_dtype(settings.dtype)

@@ -1,7 +1,6 @@
 """A Prefect server of the tests' own: started on a free port, driven by its command line and its API."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -33,6 +32,7 @@ from flows import NO_TELEMETRY
 from flows.generated import STORE, deployment_names
 from flows.server.services import Service, answers, start, wait_until
 from tasks.runtime.fork_server import NAME
+from tasks.runtime.ranks import free_port
 from tests.connections import watched
 
 PATIENCE = 400.0
@@ -62,14 +62,6 @@ def wait_for(what: str, found: Callable[[], T | None], seconds: float = PATIENCE
         assert time.monotonic() < deadline, f"no {what} within {seconds:g} s"
         time.sleep(pause)
     return answer
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    return port
 
 
 @dataclass

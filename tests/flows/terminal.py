@@ -12,8 +12,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.runtime.ranks import free_port
 from tests.flows.holding import FEW, holding
-from tests.flows.lab import PATIENCE, PROGRAMS, QUIET, children, free_port, wait_for
+from tests.flows.lab import PATIENCE, PROGRAMS, QUIET, children, wait_for
 from tests.flows.toy import Toy
 
 STEPS = 12

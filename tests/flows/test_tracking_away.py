@@ -13,8 +13,9 @@ import pytest
 from mlflow import MlflowClient
 
 from flows.server.services import answers
+from tasks.runtime.ranks import free_port
 from tests.flows.holding import FEW, holding, release
-from tests.flows.lab import Lab, free_port, wait_for
+from tests.flows.lab import Lab, wait_for
 from tests.flows.terminal import Ended, Terminal, ended
 from tests.flows.toy import Toy
 

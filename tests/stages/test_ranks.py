@@ -22,8 +22,8 @@ from tasks.runtime import torchrun as torchrun_module
 from tasks.runtime.execute import read_summary
 from tasks.runtime.launch import launch
 from tasks.runtime.messages import write_request
+from tasks.runtime.ranks import free_port
 from tasks.runtime.stage import StageRun
-from tests.numerics.training.test_ranks import free_port
 from tests.processes import children_of, make_threads_anew, stage_process
 from tests.stages.bench import Bench
 from tests.stages.test_child import Listener

@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,6 +22,7 @@ from ltx_core.io.tensors import read_tensors
 from ltx_core.progress import Silent
 from ltx_core.training.metrics import Metric
 from ltx_core.training.run import TrainJob, TrainResult, train_lora
+from tasks.runtime.ranks import free_port
 from tests.numerics.training.conftest import FAST
 from tests.processes import make_threads_anew
 
@@ -31,12 +31,6 @@ JobOf = Callable[..., TrainJob]
 Work = Callable[[Ranks], object]
 ODD_EVAL: dict[str, Any] = {"max_eval_clips": 1, "eval_sigmas": 3}
 """Three forwards: the second rank has none in the last round."""
-
-
-def free_port() -> int:
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return int(server.getsockname()[1])
 
 
 def rank_process(rank: int, port: int, work: Work, said: Any) -> None:

@@ -20,7 +20,8 @@ from flows.server import services
 from flows.server.services import end_leftovers, prefect_answers, require_free, up_record
 from flows.server.supervise import own_server
 from ltx_core.errors import ConfigError
-from tests.flows.lab import PROGRAMS, REPOSITORY, free_port
+from tasks.runtime.ranks import free_port
+from tests.flows.lab import PROGRAMS, REPOSITORY
 
 pytestmark = pytest.mark.whole
 

@@ -10,7 +10,7 @@ from ltx_core.training.methods.registry import METHODS, method_of
 TRAINING = Path(__file__).parents[3] / "ltx_core" / "training"
 SHARED = (
     *("loop", "step", "step_losses", "objective", "batch", "draws", "metrics", "state"),
-    *("evaluation", "comparison_clip", "out_of_memory", "prefetch", "order", "plan_settings", "checkpoint_writer"),
+    *("evaluation", "out_of_memory", "prefetch", "order", "plan_settings", "checkpoint_writer"),
 )
 """What every run goes through, and its plan. Settings and what may be drawn of a clip know options by name."""
 WORDS = [word for name, method in METHODS.items() for word in (name, method.option)]
