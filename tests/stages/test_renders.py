@@ -138,7 +138,7 @@ def frames_of(bench: Bench, row: Render) -> np.ndarray:
     return np.stack(list(decode_frames(bench.workspace / row.file, times)))
 
 
-def test_pictures_and_sounds_of_ones_own(bench: Bench, tmp_path: Path) -> None:
+def test_images_and_audio_of_ones_own(bench: Bench, tmp_path: Path) -> None:
     picture = photo(tmp_path / "photo.png")
     sound = sorted(bench.footage.glob("*.mp4"))[1]
     prompts = {

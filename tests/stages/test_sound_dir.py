@@ -54,7 +54,7 @@ def samples(bench: Bench, results: Results) -> dict[str, dict[str, torch.Tensor]
     return {row.clip_id: reader.read(row.shard, row.offset, row.size, row.sha256) for row in rows}
 
 
-def test_another_sound_redoes_that_sound_alone(own: Bench, sounds: Path) -> None:
+def test_other_audio_redoes_that_audio_alone(own: Bench, sounds: Path) -> None:
     bench = with_sounds(own, sounds)
     first = bench.run()
     before = samples(bench, first)

@@ -114,7 +114,7 @@ def test_d04_routed_tokens_take_their_modulation_along(given: bool, objective_of
         torch.testing.assert_close(routed[name], whole[name], rtol=0, atol=0)
 
 
-def test_d06_mono_sound_becomes_the_two_channels_that_the_vae_takes(checkpoint: Checkpoints) -> None:
+def test_d06_mono_audio_becomes_the_two_channels_that_the_vae_takes(checkpoint: Checkpoints) -> None:
     opened = checkpoint("2.3", "audio_vae")
     sound = np.random.default_rng(0).normal(size=(2, 8000)).astype(np.float32) * 0.1
     mono = to_channels(sound, AudioSpec(channels=1).channels)
@@ -124,7 +124,7 @@ def test_d06_mono_sound_becomes_the_two_channels_that_the_vae_takes(checkpoint: 
     assert tokens.isfinite().all()
 
 
-def test_d07_sound_is_on_unless_switched_off() -> None:
+def test_d07_audio_is_on_unless_switched_off() -> None:
     assert AudioSpec().auto_split
     assert TrainSettings().modalities == "audio+video"
 
@@ -177,7 +177,7 @@ def test_d11_timesteps_keep_float32_in_a_bfloat16_model(objective_of: Objectives
     assert sampled["sigma"].item() == pytest.approx(751.2, abs=1e-3)
 
 
-def test_d12_given_sound_is_the_condition_in_training_and_sampling(
+def test_d12_audio_is_the_conditioning_in_training_and_sampling(
     objective_of: Objectives, seen_by: SeenBy, transformer: Any
 ) -> None:
     objective = objective_of("a", audio_conditioning_probability=1.0)

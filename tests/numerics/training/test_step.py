@@ -64,7 +64,7 @@ def test_gradients_do_not_depend_on_how_a_step_is_cut(run_of: Callable[..., Run]
     check_close(gradients(run, [occurrences(run, "b"), occurrences(run, "silent"), occurrences(run, "a")]), whole)
 
 
-def test_audio_loss_weight_scales_the_gradient_of_sound_alone(run_of: Callable[..., Run]) -> None:
+def test_audio_loss_weight_scales_the_gradient_of_audio_alone(run_of: Callable[..., Run]) -> None:
     """The gradient is the picture's plus so many times the sound's."""
     found = []
     for weight in (0.0, 1.0, 3.0):

@@ -40,7 +40,7 @@ def render(mode: Mode, **changes: Any) -> Render:
     )
 
 
-def test_what_begins_with_pictures_or_sounds_of_the_footage_stays_here() -> None:
+def test_what_begins_with_frames_or_audio_of_the_footage_stays_here() -> None:
     rows = [render(mode) for mode in MODES]
     assert [row.mode for row in shown_renders(rows, 10)] == ["t2v"]
     assert shown_renders([row for row in rows if row.mode != "t2v"], 10) == []

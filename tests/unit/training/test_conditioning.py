@@ -133,7 +133,7 @@ def test_the_black_parts_of_a_mask_are_clean_at_time_zero_without_loss(long_sour
     assert torch.equal(batch.timesteps[0] == 0, known)
 
 
-def test_given_sound_is_clean_at_sigma_zero_without_loss(clip: Clip, source_of: Any) -> None:
+def test_audio_conditioning_is_clean_at_sigma_zero_without_loss(clip: Clip, source_of: Any) -> None:
     source = source_of([clip("a"), clip("b", has_audio_loss=False)])
     batch = batch_of(source, TrainSettings(audio_conditioning_probability=1))
     assert batch.audio is not None

@@ -185,7 +185,9 @@ def batch_of(source: Any, settings: TrainSettings, occurrence: int = 0, **change
 
 
 @pytest.mark.parametrize("strength", [0.25, 1.0])
-def test_what_is_given_in_part_has_a_part_of_noise_and_loss(strength: float, clip: Clip, source_of: Any) -> None:
+def test_conditioning_below_strength_1_has_a_part_of_noise_and_loss(
+    strength: float, clip: Clip, source_of: Any
+) -> None:
     source = source_of([clip("a", reference=LatentShape(2, 1, 2))])
     source.changed["a"] = source.load("a") | {"reference": ramp(0, 0.1, 4, 2, 1, 2)}
     free = batch_of(source, TrainSettings()).video

@@ -153,7 +153,7 @@ def test_every_option_has_a_case() -> None:
     assert table("datasets").options.keys() - of_groups <= names
 
 
-def test_sound_of_another_dataset(project: Path) -> None:
+def test_audio_of_another_dataset(project: Path) -> None:
     """In whatever order the entries stand; its channels win, and so does the link over `auto_split`."""
     voices: dict[str, Any] = {
         "id": "voices",
