@@ -17,15 +17,16 @@ from ltx_core.io.json_file import write_json
 from ltx_core.io.table_file import read_table
 from ltx_core.media.clip import clip_files, clip_seconds
 from ltx_core.media.errors import MediaError
-from ltx_core.media.preview import write_preview
-from ltx_core.report.curve import Series, curve
+from ltx_core.media.mp4 import write_preview
 from ltx_core.report.page import (
     Badge,
     Cell,
     ClipPreview,
     Link,
     Section,
+    Series,
     clips,
+    curve,
     folded,
     link_to,
     readable,

@@ -22,8 +22,8 @@ import numpy.typing as npt
 from datasets_spec.quarantine import QuarantineReason
 from ltx_core.media.container import audio_stream, decode_errors, has_video, open_media, preferred_audio, sought
 from ltx_core.media.errors import MediaError
-from ltx_core.media.reading import is_loose, listed_packets
-from ltx_core.media.timeline import first_frame_seconds
+from ltx_core.media.frames import first_frame_seconds
+from ltx_core.media.packets import is_loose, listed_packets
 from ltx_core.shapes import AUDIO_RATE, audio_samples
 
 HALF_POWER = math.sqrt(0.5)

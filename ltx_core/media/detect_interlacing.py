@@ -22,8 +22,7 @@ from av.video.reformatter import VideoReformatter
 from datasets_spec.rows import Colors, Scan
 from ltx_core.media.display import TimedFrame, check_mappable, color_kind, is_transparent
 from ltx_core.media.errors import MediaError
-from ltx_core.media.frames import Filter
-from ltx_core.media.timeline import timed_frames
+from ltx_core.media.frames import Filter, timed_frames
 
 INTERLACED_FRACTION, FLAGGED_FRACTION = 0.2, 0.05
 """Of the frames that were looked at: in files that say nothing, and in those flagged as interlaced."""

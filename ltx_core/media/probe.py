@@ -24,12 +24,10 @@ from ltx_core.media.container import (
 from ltx_core.media.detect_interlacing import look_at
 from ltx_core.media.errors import MediaError
 from ltx_core.media.find import is_image
-from ltx_core.media.frames import CYCLE, KEPT
+from ltx_core.media.frames import CYCLE, KEPT, clock_tolerance, first_frame_seconds, frame_step, timed_frames
 from ltx_core.media.image import TOLERANCE, image_info
 from ltx_core.media.missing_frames import lost_frame
-from ltx_core.media.packets import BACK_SECONDS, UNSTAMPED, Packets, Track
-from ltx_core.media.reading import is_loose, packets_of
-from ltx_core.media.timeline import clock_tolerance, first_frame_seconds, frame_step, timed_frames
+from ltx_core.media.packets import BACK_SECONDS, UNSTAMPED, Packets, Track, is_loose, packets_of
 from ltx_core.media.windows import usual_rate
 from ltx_core.shapes import NOMINAL_RATE
 

@@ -12,8 +12,8 @@ from ltx_core.media.audio import decode_audio
 from ltx_core.media.container import open_media, video_stream
 from ltx_core.media.errors import MediaError
 from ltx_core.media.frames import decode_frames
+from ltx_core.media.packets import listed_packets
 from ltx_core.media.probe import probe_media
-from ltx_core.media.reading import listed_packets
 
 pytestmark = pytest.mark.whole
 

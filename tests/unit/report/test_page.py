@@ -12,14 +12,15 @@ import pytest
 from PIL import Image
 
 from ltx_core.errors import DataError, ShapeError
-from ltx_core.report.curve import Series, curve
 from ltx_core.report.page import (
     Badge,
     Figures,
     Link,
     PromptRow,
     Section,
+    Series,
     VariantRender,
+    curve,
     readable,
     renders,
     run_report,
