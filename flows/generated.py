@@ -28,11 +28,6 @@ def prefect_yaml() -> str:
     return HEADER + yaml.safe_dump(project, sort_keys=False, width=120)
 
 
-def deployment_names() -> dict[str, str]:
-    """Short name to Prefect's full name, flow and deployment."""
-    return {d["name"]: f"{d['name']}/{d['name']}" for d in yaml.safe_load(prefect_yaml())["deployments"]}
-
-
 def _deployment(name: str, entrypoint: str, description: str, **more: Any) -> dict[str, Any]:
     return {
         "name": name,

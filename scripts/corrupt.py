@@ -1,7 +1,7 @@
 """Damage one file of a workspace as failing disks, careless copies and killed programs do, by a seed."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 FOLDERS = ("pool", "runs", "stages")
@@ -10,13 +10,13 @@ FOLDERS = ("pool", "runs", "stages")
 Change = Callable[[bytes, random.Random], bytes]
 
 
-def corrupt(workspace: Path, seed: int, folders: Sequence[str] = FOLDERS) -> str:
+def corrupt(workspace: Path, seed: int) -> str:
     """Change one file in place and say which and how: the same seed on the same files does the same.
 
     Files that are held open or linked elsewhere are changed under every name, as a disk would. Locks are left alone.
     """
     chosen = random.Random(seed)
-    files = sorted(path for name in folders for path in (workspace / name).rglob("*") if _is_target(path))
+    files = sorted(path for name in FOLDERS for path in (workspace / name).rglob("*") if _is_target(path))
     path = chosen.choice(files)
     kind = chosen.choice([*CHANGES, "delete", "another file in its place"])
     name = path.relative_to(workspace).as_posix()

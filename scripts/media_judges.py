@@ -22,6 +22,7 @@ from ltx_core.media.split import split_media
 from ltx_core.shapes import AUDIO_RATE
 
 Verdict = tuple[bool, str]
+MOST_COMBING = 0.006
 FRAMES = 17
 """Of a clip."""
 
@@ -96,14 +97,14 @@ def is_set_aside(wanted: str) -> Callable[[str], Verdict]:
     return lambda found: (found == wanted, f"set aside: {found or 'no'}")
 
 
-def is_scanned(scan: str, step: int, most_combing: float = 0.006) -> Callable[[Read], Verdict]:
+def is_scanned(scan: str, step: int) -> Callable[[Read], Verdict]:
     """Frames are whole, each `step` numbers after the one before, and the file is known for what it is."""
 
     def judge(found: Read) -> Verdict:
         combed, numbers = max(map(combing, found.frames), default=1.0), found.numbers
         right = numbers == found.wanted(step) and len(numbers) >= FRAMES
         figures = f"{found.media.scan}, {found.media.usual_rate:.3f} fps, combed {combed:.4f}, numbers {numbers[:4]}"
-        return right and combed <= most_combing and found.media.scan == scan, figures
+        return right and combed <= MOST_COMBING and found.media.scan == scan, figures
 
     return judge
 

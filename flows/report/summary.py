@@ -190,15 +190,15 @@ class FinishedRun:
     def _gpus(self) -> str:
         return f"{self.all_gpu_hours:.2f} GPU hours" if self.num_gpus else "no GPU"
 
-    def quarantine_lines(self, most: int = MOST_NAMED) -> list[str]:
-        """The number of items that could not be used, then each with its reason and what to do, up to `most`."""
+    def quarantine_lines(self) -> list[str]:
+        """The number of items that could not be used, then each with its reason and what to do, up to `MOST_NAMED`."""
         if not self.quarantined:
             return []
         lines = [f"quarantined  {len(self.quarantined)}; mend the files and run again:"]
-        for stage, item in self.quarantined[:most]:
+        for stage, item in self.quarantined[:MOST_NAMED]:
             lines.append(f"  {item.source} ({stage}, {item.reason.value}): {item.detail}")
-        if len(self.quarantined) > most:
-            lines.append(f"  and {len(self.quarantined) - most} more, which the report names")
+        if len(self.quarantined) > MOST_NAMED:
+            lines.append(f"  and {len(self.quarantined) - MOST_NAMED} more, which the report names")
         return lines
 
     def markdown(self) -> str:

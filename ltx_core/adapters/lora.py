@@ -119,12 +119,12 @@ def lora_layers(transformer: torch.nn.Module, adapter: str = ADAPTER) -> dict[st
     }
 
 
-def lora_parameters(transformer: torch.nn.Module, adapter: str = ADAPTER) -> dict[str, torch.nn.Parameter]:
+def lora_parameters(transformer: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     """Return what is trained, by `<module>.lora_A.weight` and `<module>.lora_B.weight`, sorted by name."""
     parameters = {}
-    for name, layer in lora_layers(transformer, adapter).items():
-        parameters[f"{name}.lora_A.weight"] = layer.lora_A[adapter].weight
-        parameters[f"{name}.lora_B.weight"] = layer.lora_B[adapter].weight
+    for name, layer in lora_layers(transformer).items():
+        parameters[f"{name}.lora_A.weight"] = layer.lora_A[ADAPTER].weight
+        parameters[f"{name}.lora_B.weight"] = layer.lora_B[ADAPTER].weight
     return dict(sorted(parameters.items()))
 
 

@@ -117,14 +117,14 @@ def _alpha(path: Path, module: str, alpha: torch.Tensor) -> float:
     return float(alpha.item())
 
 
-def export_tensors(transformer: torch.nn.Module, adapter: str = ADAPTER) -> dict[str, torch.Tensor]:
+def export_tensors(transformer: torch.nn.Module) -> dict[str, torch.Tensor]:
     """The adapter as a file holds it, in memory of its own: bf16, alpha folded."""
     tensors = {}
-    for name, layer in lora_layers(transformer, adapter).items():
-        down, up = layer.lora_A[adapter].weight.detach(), layer.lora_B[adapter].weight.detach()
+    for name, layer in lora_layers(transformer).items():
+        down, up = layer.lora_A[ADAPTER].weight.detach(), layer.lora_B[ADAPTER].weight.detach()
         key = PREFIX + original_name(name)
         tensors[key + DOWN] = down.to("cpu", torch.bfloat16, copy=True)
-        tensors[key + UP] = (up.float() * layer.scaling[adapter]).to("cpu", torch.bfloat16)
+        tensors[key + UP] = (up.float() * layer.scaling[ADAPTER]).to("cpu", torch.bfloat16)
     return tensors
 
 

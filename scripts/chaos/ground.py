@@ -74,21 +74,16 @@ class Ground:
         ended = run_and_wait("run", self.config, "--only", stage, environment=environment)
         return Case(what, problem or ended.failure or self.differences(stage), ended.first_stage)
 
-    def differences(self, last: str | None = None, *, known: dict[str, str] | None = None) -> str:
-        """What is not as in the undisturbed run, up to and with the stage `last`; an empty string where all is.
-
-        `known` are contents that may be there besides, as those of footage that was replaced for a time.
-        """
+    def differences(self, last: str | None = None) -> str:
+        """What is not as in the undisturbed run, up to and with the stage `last`; an empty string where all is."""
         names = [stage.name for stage in STAGES if stage.name in self.digests]
         names = names[: names.index(last) + 1] if last else names
         wrong = [name for name in names if rows_digest(self.workspace, name) != self.digests[name]]
-        allowed = self.contents | (known or {})
         found = contents_of(self.workspace)
-        changed = [name for name, digest in found.items() if name in allowed and digest != allowed[name]]
-        unknown = [name for name in found if name not in allowed] if known is not None else []
+        changed = [name for name, digest in found.items() if digest != self.contents.get(name, digest)]
         return "; ".join(
             f"{what}: {', '.join(sorted(which)[:4])}"
-            for what, which in (("rows differ", wrong), (BYTES, changed), ("of no footage", unknown))
+            for what, which in (("rows differ", wrong), (BYTES, changed))
             if which
         )
 

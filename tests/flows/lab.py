@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import psutil
+import yaml
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
     ArtifactFilter,
@@ -29,7 +30,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from prefect.states import Cancelling
 
 from flows import NO_TELEMETRY
-from flows.generated import STORE, deployment_names
+from flows.generated import STORE, prefect_yaml
 from flows.server.services import Service, answers, start, wait_until
 from tasks.runtime.fork_server import NAME
 from tasks.runtime.ranks import free_port
@@ -62,6 +63,11 @@ def wait_for(what: str, found: Callable[[], T | None], seconds: float = PATIENCE
         assert time.monotonic() < deadline, f"no {what} within {seconds:g} s"
         time.sleep(pause)
     return answer
+
+
+def deployment_names() -> dict[str, str]:
+    """Short name to Prefect's full name, flow and deployment."""
+    return {d["name"]: f"{d['name']}/{d['name']}" for d in yaml.safe_load(prefect_yaml())["deployments"]}
 
 
 @dataclass

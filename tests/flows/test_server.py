@@ -10,9 +10,8 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound
 from rich.console import Console
 
-from flows.generated import deployment_names
 from flows.server.supervise import FORMER_GPU_LIMIT, set_up
-from tests.flows.lab import Lab, wait_for
+from tests.flows.lab import Lab, deployment_names, wait_for
 from tests.flows.terminal import OURS, Terminal
 from tests.flows.toy import FOOTAGE, Toy
 

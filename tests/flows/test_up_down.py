@@ -9,10 +9,10 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
-from flows.generated import STORE, deployment_names
+from flows.generated import STORE
 from flows.server.services import answers, up_record
 from tests.connections import asked_for, leaving
-from tests.flows.lab import PATIENCE, Up, started_up, wait_for
+from tests.flows.lab import PATIENCE, Up, deployment_names, started_up, wait_for
 from tests.flows.toy import Toy
 
 

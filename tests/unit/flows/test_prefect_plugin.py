@@ -5,9 +5,9 @@ from importlib.metadata import entry_points
 
 import pytest
 
-from flows.generated import deployment_names
 from flows.prefect_plugin import expand, setup_environment
 from flows.server.supervise import RUN_COMMAND
+from tests.flows.lab import deployment_names
 
 
 @pytest.mark.parametrize(("bare", "full"), deployment_names().items())

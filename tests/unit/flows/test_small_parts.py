@@ -18,7 +18,7 @@ from flows import flows as stage_flows
 from flows.cli.app import main
 from flows.config import RunConfig, load_config
 from flows.flows import ltx2_lora, resolve, retrain
-from flows.generated import deployment_names, prefect_yaml
+from flows.generated import prefect_yaml
 from flows.run import run_address
 from flows.server.processes import dead_runs, forget, has_children, recorded_process, records_folder
 from flows.tiny_config import write_config
@@ -27,6 +27,7 @@ from ltx_core.process import ProcessRecord
 from ltx_core.tiny.model import Miniature
 from tasks import STAGES
 from tasks.tracking.mlflow import flatten
+from tests.flows.lab import deployment_names
 from tests.unit.flows.conftest import Write
 
 RUN: Any = SimpleNamespace(experiment="1", run_id="abc")
