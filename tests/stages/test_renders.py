@@ -200,7 +200,7 @@ def test_files_that_cannot_be_given_are_told_before_anything_runs(own: Bench, tm
         ("absent.png", "images", "there is no image"),
         ("notes.txt", "images", "is no image that can be opened"),
         ("absent.wav", "audio", "cannot be read"),
-        ("notes.txt", "audio", "no container"),
+        ("notes.txt", "audio", "holds nothing that ffmpeg knows"),
     ):
         entry = {kind.removesuffix("s"): str(tmp_path / name), "prompt": "It moves."}
         with pytest.raises(DataError, match=message):
