@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from datasets_spec.manifest import rows_digest as rows_digest
     from datasets_spec.quarantine import Quarantined as Quarantined
     from datasets_spec.quarantine import QuarantineReason as QuarantineReason
-    from datasets_spec.record import Record as Record
-    from datasets_spec.record import location as location
     from datasets_spec.rows import Caption as Caption
     from datasets_spec.rows import Checkpoint as Checkpoint
     from datasets_spec.rows import Clip as Clip
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     from datasets_spec.rows import Latent as Latent
     from datasets_spec.rows import Media as Media
     from datasets_spec.rows import Published as Published
+    from datasets_spec.rows import Record as Record
     from datasets_spec.rows import Registered as Registered
     from datasets_spec.rows import Render as Render
     from datasets_spec.rows import Text as Text
@@ -33,14 +32,13 @@ if TYPE_CHECKING:
     from datasets_spec.spec import VideoSpec as VideoSpec
 
 _MODULES = {
-    "errors": ("DamagedError", "LtxError", "damaged"),
-    "manifest": ("Manifest", "manifest_table", "rows_digest"),
-    "quarantine": ("Quarantined", "QuarantineReason"),
-    "record": ("Record", "location"),
-    "rows": ("Caption", "Checkpoint", "Clip", "Frames", "Latent", "Media", "Published", "Registered", "Render", "Text"),
-    "spec": ("AudioSpec", "CaptionSpec", "DatasetSpec", "VideoSpec"),
+    "errors": "DamagedError LtxError damaged",
+    "manifest": "Manifest manifest_table rows_digest",
+    "quarantine": "Quarantined QuarantineReason",
+    "rows": "Caption Checkpoint Clip Frames Latent Media Published Record Registered Render Text",
+    "spec": "AudioSpec CaptionSpec DatasetSpec VideoSpec",
 }
-_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 __all__ = list(_HOMES)
 
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from datasets_spec.record import Record, location
+from datasets_spec.rows import Record, location
 
 
 class QuarantineReason(StrEnum):

@@ -1,10 +1,49 @@
-"""The row types, in the order of the stages that make them. Keys are hex digests of content, never of row order."""
+"""The base of rows, and the row types in the order of the stages that make them. Keys are hex digests of content, never
+of row order.
+"""
 
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
 
-from datasets_spec.record import Record, location
+
+class Record(BaseModel):
+    """One row of a manifest.
+
+    Fields made with `location` say where bytes lie (a path, a shard, an offset). They are stored and read back but
+    are left out of the manifest's digest: the same results written in another order or to another disk are the same.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    KEY: ClassVar[str]
+    """Name of the field that identifies a row; rows of a manifest are unique in it and sorted by it."""
+    GROWS: ClassVar[bool] = False
+    """True if its content is without those `ADDED` fields that say nothing, so that most rows are known as before there
+    was such a thing."""
+
+    @classmethod
+    def is_location(cls, field: FieldInfo) -> bool:
+        extra = field.json_schema_extra
+        return isinstance(extra, dict) and extra.get("location") is True
+
+    def content(self) -> dict[str, Any]:
+        """The row without its locations, as JSON values; what the digest is taken over."""
+        hidden = {name for name, field in type(self).model_fields.items() if self.is_location(field)}
+        content = self.model_dump(mode="json", exclude=hidden)
+        silent = {name for name, value in ADDED.items() if content.get(name) == value} if self.GROWS else ()
+        return {name: value for name, value in content.items() if name not in silent}
+
+    @property
+    def key(self) -> str:
+        return str(getattr(self, self.KEY))
+
+
+def location(description: str, **constraints: Any) -> Any:
+    """A field that says where something lies, not what it is."""
+    return Field(description=description, json_schema_extra={"location": True}, **constraints)
+
 
 Split = Literal["train", "eval"]
 Scan = Literal["progressive", "interlaced_tff", "interlaced_bff", "telecined_tff", "telecined_bff"]
@@ -48,11 +87,6 @@ ADDED: dict[str, Any] = {
 """Fields that rows did not have from the beginning, with what they mean where they are missing."""
 
 
-def with_what_it_has(content: dict[str, Any]) -> dict[str, Any]:
-    """The content of a row without those `ADDED` fields that say nothing."""
-    return {name: value for name, value in content.items() if name not in ADDED or value != ADDED[name]}
-
-
 def reference_numbers(num_frames: int, stride: int) -> list[int]:
     """Numbers of those of `num_frames` frames that a reference has: the first, then every so-many-th from the second
     on, so that each latent frame stands for equally many. Source: Lightricks' trainer."""
@@ -63,6 +97,7 @@ class Media(Record):
     """One readable file of footage, a video or an image, as `probe` found it."""
 
     KEY: ClassVar[str] = "media_id"
+    GROWS: ClassVar[bool] = True
 
     media_id: str = Field(description="`dataset/relative path`: names the file in a run.")
     media_key: str = Field(description="SHA-256 of the file's bytes, 32 hex digits.")
@@ -117,13 +152,14 @@ class Media(Record):
     def content(self) -> dict[str, Any]:
         """As of every row; where files beside it lie counts like its own path, and not at all without such files."""
         without = {name for name in ("sound_path", "mask_path") if getattr(self, name) is None}
-        return {name: value for name, value in with_what_it_has(super().content()).items() if name not in without}
+        return {name: value for name, value in super().content().items() if name not in without}
 
 
 class Clip(Record):
     """One span of one file, with everything that fixes its pixels and samples."""
 
     KEY: ClassVar[str] = "clip_id"
+    GROWS: ClassVar[bool] = True
 
     clip_id: str = Field(description="`media_id@start-milliseconds`: names the clip in a run.")
     clip_key: str = Field(description="Digest of media bytes, span, rate, size and crop.")
@@ -177,10 +213,6 @@ class Clip(Record):
     frozen_fraction: float = Field(description="Fraction of frames equal to the one before.")
     loudness_db: float = Field(description="RMS level of the audio in dBFS; -120 for none.")
     perceptual_hash: str = Field(description="64-bit difference hash of the middle frame, 16 hex digits.")
-
-    def content(self) -> dict[str, Any]:
-        """As of every row, but for what most have not, so that those are known as before there was such a thing."""
-        return with_what_it_has(super().content())
 
     @property
     def captions(self) -> tuple[str, ...]:
@@ -249,6 +281,7 @@ class Latent(Record):
     """One clip, encoded, with all that training needs to know of it."""
 
     KEY: ClassVar[str] = "clip_id"
+    GROWS: ClassVar[bool] = True
 
     clip_id: str = Field(description="The clip.")
     clip_key: str = Field(description="Content key of the clip.")
@@ -280,10 +313,6 @@ class Latent(Record):
     shard: str = location("Shard file, relative to the workspace.")
     offset: int = location("Byte offset of the sample in the shard.", ge=0)
     size: int = location("Bytes of the sample.", ge=1)
-
-    def content(self) -> dict[str, Any]:
-        """As of every row, but for what most have not, so that those are known as before there was such a thing."""
-        return with_what_it_has(super().content())
 
     @property
     def captions(self) -> tuple[str, ...]:
@@ -335,6 +364,7 @@ class Render(Record):
     """One rendered validation video."""
 
     KEY: ClassVar[str] = "render_key"
+    GROWS: ClassVar[bool] = True
 
     render_key: str = Field(description="Digest of weights, LoRA, prompt, seed and settings.")
     variant: Literal["base", "candidate"] = Field(description="Which weights made it.")
@@ -364,10 +394,6 @@ class Render(Record):
     )
     sha256: str = Field(description="Digest of the mp4.")
     file: str = location("The mp4 file, relative to the workspace.")
-
-    def content(self) -> dict[str, Any]:
-        """As of every row, but for what most have not, so that those are known as before there was such a thing."""
-        return with_what_it_has(super().content())
 
 
 class Registered(Record):

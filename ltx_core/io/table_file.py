@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from datasets_spec.errors import damaged
-from datasets_spec.sealed_table import read_sealed, sealed
+from datasets_spec.manifest import read_sealed, sealed
 from ltx_core.io.atomic import write_bytes
 
 

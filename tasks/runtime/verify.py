@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 from datasets_spec import Clip, Manifest
-from datasets_spec.sealed_table import read_sealed
+from datasets_spec.manifest import read_sealed
 from ltx_core.errors import DamagedError, LtxError
 from ltx_core.io.atomic import find_whole
 from ltx_core.io.digest import DigestMemo, file_digest

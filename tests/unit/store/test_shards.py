@@ -13,7 +13,7 @@ import torch
 import webdataset
 from safetensors.torch import load
 
-from datasets_spec.sealed_table import read_sealed
+from datasets_spec.manifest import read_sealed
 from ltx_core.errors import DataError
 from ltx_core.io.digest import DigestMemo, file_digest
 from ltx_core.io.table_file import write_table
