@@ -46,7 +46,7 @@ def locate_adapter(where: Path | HubAdapter, progress: Progress = SILENT) -> Pat
         StorageError: the disk is full.
     """
     if isinstance(where, HubAdapter):
-        from ltx_core.hub.fetch import fetch_files, reporting_bar
+        from ltx_core.hub.client import fetch_files, reporting_bar
 
         (path,) = fetch_files(where.repository, [where.file], reporting_bar(progress))
         return path
@@ -60,7 +60,7 @@ def pending_adapter(where: Path | HubAdapter) -> tuple[PendingFile, ...]:
         CheckpointError, TransientError: as for `locate_adapter`.
     """
     if isinstance(where, HubAdapter):
-        from ltx_core.hub.fetch import pending_files
+        from ltx_core.hub.client import pending_files
 
         return pending_files(where.repository, [where.file])
     locate_adapter(where)
@@ -69,7 +69,7 @@ def pending_adapter(where: Path | HubAdapter) -> tuple[PendingFile, ...]:
 
 def commit_of_adapter(path: Path) -> str | None:
     """The commit of a file that `locate_adapter` found in the hub's cache."""
-    from ltx_core.hub.fetch import commit_of
+    from ltx_core.hub.client import commit_of
 
     return commit_of(path)
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 from ltx_core.checkpoint.flavours import Flavour, default_flavour, published
 from ltx_core.checkpoint.layouts import FOLDERS, INDEX, TEXT_ENCODER
 from ltx_core.errors import CheckpointError
-from ltx_core.hub.fetch import (
+from ltx_core.hub.client import (
     fetch_files,
     fetch_folder,
     has_file,

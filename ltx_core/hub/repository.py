@@ -1,6 +1,6 @@
 """A location of weights, as a user gives it: a path on this machine, or a repository on the hub. No torch, no network.
 
-The hub's client lies behind `ltx_core/hub/fetch.py`, imported where something is not here: it costs every process a
+The hub's client lies behind `ltx_core/hub/client.py`, imported where something is not here: it costs every process a
 fifth of a second.
 """
 
@@ -96,7 +96,7 @@ def pending_of_model(
     """
     if isinstance(place, Path):
         return ()
-    from ltx_core.hub.fetch import pending_folder
+    from ltx_core.hub.client import pending_folder
 
     return pending_folder(place, allow, ignore)
 
@@ -109,6 +109,6 @@ def fetched_model(place: Path | Repository, allow: Sequence[str], ignore: Sequen
     """
     if isinstance(place, Path):
         return place
-    from ltx_core.hub.fetch import fetch_folder, reporting_bar
+    from ltx_core.hub.client import fetch_folder, reporting_bar
 
     return fetch_folder(place, allow, ignore, reporting_bar(progress))

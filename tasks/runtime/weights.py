@@ -117,7 +117,7 @@ def _downloaded(config: ModelConfig, progress: Progress) -> ModelConfig:
         encoder = str(source.locate_text_encoder(_encoder_place(config), progress))
     if isinstance(place, Repository):
         from ltx_core.checkpoint.hub import has_text_encoder
-        from ltx_core.hub.fetch import commit_of
+        from ltx_core.hub.client import commit_of
 
         revision = commit_of(source.locate(place, config.flavour, progress)[0])
         if encoder is None and has_text_encoder(place, config.flavour):

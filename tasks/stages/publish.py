@@ -71,7 +71,7 @@ class Publish(Stage[PublishConfig, Published]):
     def warnings(self, run: StageRun[PublishConfig]) -> Sequence[str]:
         """The files that leave this machine, and whether there is an account to send it with."""
         config = run.config
-        from ltx_core.hub.upload import LOGIN, may_upload, page_of
+        from ltx_core.hub.client import LOGIN, may_upload, page_of
 
         if config.repository is None:
             return []
@@ -93,7 +93,7 @@ class Publish(Stage[PublishConfig, Published]):
             ConfigError: no account, or it may not write there.
             TransientError: the network or the hub failed.
         """
-        from ltx_core.hub.upload import page_of, upload
+        from ltx_core.hub.client import page_of, upload
 
         config = run.config
         files = _files(run)

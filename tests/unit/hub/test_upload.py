@@ -16,7 +16,7 @@ ASK = """
 import json, sys
 from pathlib import Path
 from ltx_core.errors import LtxError
-from ltx_core.hub.upload import upload
+from ltx_core.hub.client import upload
 
 answers = {}
 for repository in json.loads(sys.argv[1]):

@@ -1,4 +1,6 @@
-"""Fetch from the Hugging Face hub: what a download brings, its progress, what to do where it fails. No torch."""
+"""The Hugging Face hub's client: what a download brings and its progress, an upload in one commit, and what to do where
+they fail. No torch.
+"""
 
 import errno
 from collections.abc import Iterator, Sequence
@@ -8,7 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import constants, hf_hub_download, snapshot_download
+from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (  # type: ignore[attr-defined] # HTTPError: the client's HTTP library, not named
     DryRunError,
     EntryNotFoundError,
@@ -18,12 +20,14 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined] # HTTPError: 
     HFValidationError,
     HTTPError,
     LocalEntryNotFoundError,
+    LocalTokenNotFoundError,
+    OfflineModeIsEnabled,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
 from huggingface_hub.utils.tqdm import tqdm
 
-from ltx_core.errors import CheckpointError, LtxError, TransientError
+from ltx_core.errors import CheckpointError, ConfigError, LtxError, TransientError
 from ltx_core.hub.repository import WEIGHTS_SUFFIX, PendingFile, Repository
 from ltx_core.io.atomic import storage_errors
 from ltx_core.progress import Progress
@@ -206,3 +210,72 @@ def reporting_bar(progress: Progress) -> Bar:
                 progress.advance(int(self.n / MIB), -(-int(self.total) // MIB), f"MiB of {self.desc}")
 
     return Reporting
+
+
+LOGIN = "log in here with `hf auth login`, or set HF_TOKEN, with a token that may write"
+AGAIN = "nothing else is lost; run `publish` again"
+PASSING = (*RETRIED, 409)
+"""The same of uploads: another commit may have come between."""
+
+
+def may_upload() -> bool:
+    """Return whether a token is known here; the hub alone knows what it allows."""
+    return get_token() is not None
+
+
+def page_of(repository: str) -> str:
+    """Address of a repository, of the endpoint that the client is set to."""
+    return f"{constants.ENDPOINT}/{repository}"
+
+
+def upload(repository: str, files: Sequence[tuple[str, Path]], *, private: bool, message: str) -> tuple[str, str]:
+    """Make the repository if it is not there, and commit the files; those that it has already are not sent again. Gives
+    the repository's full name, `owner/name`, and the commit that has the files: the newest one if it had all of them.
+
+    Args:
+        repository: `owner/name`, or a name alone for the account's own.
+        files: name in the repository, and the file here.
+        private: for a repository that is made; one that exists stays as it is.
+        message: of the commit.
+
+    Raises:
+        ConfigError: no token, not allowed, or no such name; no retry helps.
+        TransientError: the network or the hub failed.
+    """
+    api = HfApi(token=True)
+    with _upload_errors(repository):
+        made = api.create_repo(repository, private=private, exist_ok=True)
+        operations = [CommitOperationAdd(name, file) for name, file in files]
+        commit = api.create_commit(made.repo_id, operations, commit_message=message)
+    return made.repo_id, commit.oid
+
+
+@contextmanager
+def _upload_errors(repository: str) -> Iterator[None]:
+    try:
+        yield
+    except LocalTokenNotFoundError as error:
+        raise ConfigError(
+            f"uploading to {repository} needs an account of the hub, and there is none: {LOGIN}"
+        ) from error
+    except OfflineModeIsEnabled as error:
+        raise ConfigError(f"HF_HUB_OFFLINE forbids to upload to {repository}; unset it") from error
+    except HFValidationError as error:
+        raise ConfigError(f"{repository!r} is no name of a repository: {error}") from error
+    except HfHubHTTPError as error:
+        raise _refused(error, repository) from error
+    except (HTTPError, OSError, RuntimeError, ValueError) as error:
+        # RuntimeError is all that hf_xet raises; ValueError, that the client does not understand the hub's answer.
+        raise TransientError(f"uploading to {repository} failed: {error!r}; {AGAIN}") from error
+
+
+def _refused(error: HfHubHTTPError, repository: str) -> LtxError:
+    status = error.response.status_code
+    if status >= 500 or status in PASSING:
+        return TransientError(f"the hub answered {status} to an upload to {repository}; {AGAIN}")
+    if status in (401, 403, 404):
+        return ConfigError(
+            f"the hub refused an upload to {repository} ({status}): the account may not write there. Check the name, "
+            f"or {LOGIN}."
+        )
+    return ConfigError(f"the hub did not take an upload to {repository}: {error}")
