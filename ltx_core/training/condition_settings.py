@@ -10,6 +10,7 @@ from datasets_spec.options import ConfigModel
 DEFAULT_FRAMES = 2
 DEFAULT_SECONDS = 1.0
 CENTRE = (0.25, 0.25, 0.75, 0.75)
+WHOLE_FRAME = (0.0, 0.0, 1.0, 1.0)
 Edge = Annotated[float, Field(ge=0, le=1)]
 Region = tuple[Edge, Edge, Edge, Edge]
 WHOLE_STREAMS = ("audio_conditioning_probability", "video_conditioning_probability")
@@ -192,6 +193,8 @@ class ConditionSettings(ConfigModel):
                 f"lower them to 1 in all"
             )
         check_region(self.outpaint_region, "outpaint_region")
+        if self.outpaint_probability and self.outpaint_region == WHOLE_FRAME:
+            raise ValueError(f"outpaint_region is {list(WHOLE_FRAME)}, which leaves nothing to learn; make it smaller")
         return self
 
     @staticmethod

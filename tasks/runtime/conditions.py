@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from datasets_spec.options import ConfigModel
 from datasets_spec.spec import Derived
 from ltx_core.shapes import LatentShape, audio_latent_frames
-from ltx_core.training.condition_settings import CENTRE, Condition, Region, check_region
+from ltx_core.training.condition_settings import CENTRE, WHOLE_FRAME, Condition, Region, check_region
 
 Kind = Literal[
     "first_frame",
@@ -66,6 +66,8 @@ class ConditionConfig(ConfigModel):
                 raise ValueError(f"{name} has no effect on {self.kind}; leave it out")
         if self.kind == "audio" and self.strength != 1:
             raise ValueError("audio is kept as a whole and has no strength; leave it out")
+        if self.kind == "outpaint" and self.region == WHOLE_FRAME:
+            raise ValueError(f"region is {list(WHOLE_FRAME)}, which leaves nothing to generate; make it smaller")
         return self
 
     def condition(self) -> Condition:
@@ -110,8 +112,10 @@ class FileConditionConfig(ConditionConfig):
 
     @model_validator(mode="after")
     def _is_of_its_kind(self) -> "FileConditionConfig":
-        if (self.at_seconds is None) == (self.kind == "keyframe"):
-            raise ValueError(f"at_seconds is {self.at_seconds} of a {self.kind}; keyframes have a time, others none")
+        if self.kind == "keyframe" and self.at_seconds is None:
+            raise ValueError("a keyframe has no at_seconds; set the time at which the render is to have it")
+        if self.kind != "keyframe" and self.at_seconds is not None:
+            raise ValueError(f"at_seconds has no effect on {self.kind}; leave it out")
         if self.derive is not None and self.kind != "reference":
             raise ValueError(f"derive has no effect on {self.kind}; leave it out")
         return self

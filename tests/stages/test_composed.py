@@ -159,6 +159,18 @@ def test_files_are_kept_in_parts_together(bench: Bench, tmp_path: Path) -> None:
     late = [conditions[2] | {"start_seconds": 0.8}]
     with pytest.raises(DataError, match=r"needs more; give a longer file to prompts\.composed"):
         bench.set(prompts__composed=[prompts[0] | {"conditions": late}], **size).run("render_validation")
+    deaf = [conditions[3] | {"start_seconds": 9}]
+    with pytest.raises(DataError, match=r"and what is read of it starts at 9\.00 s; .* prompts\.composed"):
+        bench.set(prompts__composed=[prompts[0] | {"conditions": deaf}], **size).run("render_validation")
+    heard = {"audio": str(video), "prompt": "It sounds.", "start_seconds": 9}
+    with pytest.raises(DataError, match=r"and what is read of it starts at 9\.00 s; .* prompts\.audio"):
+        bench.set(prompts__audio=[heard]).run("render_validation")
+    for nothing_left in (
+        {"kind": "prefix", "file": str(video), "latent_frames": 3},
+        {"kind": "audio_prefix", "file": str(video), "seconds": 3},
+    ):
+        with pytest.raises(ConfigError, match="leaves none to generate"):
+            bench.set(prompts__composed=[prompts[0] | {"conditions": [nothing_left]}], **size).run("render_validation")
     beyond = [conditions[1] | {"at_seconds": 9}]
     with pytest.raises(DataError, match=r"is at 9\.00 s, and the render lasts 0\.68 s"):
         bench.set(prompts__composed=[prompts[0] | {"conditions": beyond}], **size).run("render_validation")
@@ -169,10 +181,14 @@ def test_files_are_kept_in_parts_together(bench: Bench, tmp_path: Path) -> None:
     [
         (
             {"prompts__composed": [{"prompt": "It.", "conditions": [{"kind": "keyframe", "file": "a.png"}]}]},
-            "keyframes have a time",
+            "a keyframe has no at_seconds",
         ),
         ({"datasets__0__reference__frame_factor": 3}, r"must be 24k\+1"),
         ({"render_validation__composed": [{"conditions": ["first_frame", "prefix"]}]}, "exclude each other"),
+        (
+            {"render_validation__composed": [{"conditions": [{"kind": "outpaint", "region": [0, 0, 1, 1]}]}]},
+            "leaves nothing to generate",
+        ),
         ({"render_validation__composed": [{"conditions": ["suffix", "suffix"]}]}, "name each kind once"),
         ({"render_validation__composed": [{"conditions": [{"kind": "suffix", "seconds": 2}]}]}, "no effect on suffix"),
     ],
@@ -183,6 +199,9 @@ def test_what_cannot_go_together_is_refused(options: dict[str, Any], message: st
 
 
 def test_conditions_that_no_dataset_has_are_refused(own: Bench, tmp_path: Path) -> None:
+    for kind in ("keyframe", "reference", "audio_reference"):
+        with pytest.raises(ConfigError, match="of held-out clips and no dataset has any; set datasets"):
+            own.set(render_validation__composed=[{"conditions": [kind]}]).run("render_validation")
     for name in ("keyframe_probability", "inpaint_probability"):
         with pytest.raises(ConfigError, match=f"train_lora.{name} is 1.0 and no dataset has"):
             own.set(**{f"train_lora__{name}": 1.0}).run("train_lora")

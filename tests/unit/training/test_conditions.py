@@ -251,6 +251,7 @@ def test_routes_set_aside_what_every_sample_has() -> None:
         ({"keyframe_strength": 0.5}, "gives no keyframe"),
         ({"audio_inpaint_seconds": 2}, "gives no audio inpaint"),
         ({"outpaint_probability": 1, "outpaint_region": (0.5, 0, 0.5, 1)}, "left < right"),
+        ({"outpaint_probability": 1, "outpaint_region": (0, 0, 1, 1)}, "leaves nothing to learn"),
         ({"suffix_probability": 1, "suffix_strength": 0}, "greater than 0"),
         ({"audio_suffix_probability": 0.5, "modalities": "video"}, "which has no audio"),
     ],
