@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from ltx_core.errors import StorageError, TransientError
+from ltx_core.errors import ConfigError, StorageError, TransientError
 from ltx_core.io.atomic import atomic_path, is_full_disk
 from ltx_core.report.embed import self_contained
 from tasks.runtime.shared import TrackingConfig
@@ -21,6 +21,7 @@ from tasks.tracking.address import Address, hide_secrets
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from sqlalchemy import Engine
 
 
 PARAM_LIMIT = 500
@@ -34,6 +35,7 @@ SETTINGS = {
 }
 """MLflow's own would wait minutes for a server that is away; ours is asked again later. What the user set holds."""
 DATABASE = "mlflow.db"
+ARTIFACTS = "mlartifacts"
 PROBE_SECONDS = 5.0
 """Seconds that a run that begins waits for any answer."""
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -45,9 +47,12 @@ def tracking_uri(config: TrackingConfig, workspace: Workspace) -> str:
     """The tracking server: as configured, else a database in the workspace, never one that depends on the folder.
 
     It has its account, unless it is a server's (see `connect`).
+
+    Raises:
+        ConfigError: no address can name a database at the workspace's path.
     """
     if config.uri is None:
-        return f"sqlite:///{workspace.root.resolve() / DATABASE}"
+        return _database_uri(workspace.root.resolve() / DATABASE)
     return _without_account(config.uri) if config.uri.is_http else config.uri.whole
 
 
@@ -57,6 +62,7 @@ def connect(config: TrackingConfig, workspace: Workspace) -> "tuple[MlflowClient
     The account of a server goes to MLflow by its variables, so that no message or record of MLflow's has it.
 
     Raises:
+        ConfigError: as for `tracking_uri`.
         TransientError: the server does not answer or refuses, or the database is locked.
         StorageError: the database's disk is full.
     """
@@ -69,13 +75,14 @@ def connect(config: TrackingConfig, workspace: Workspace) -> "tuple[MlflowClient
 
         for library in ("mlflow", "urllib3.connectionpool"):  # what goes wrong is raised, and reported once, by us
             logging.getLogger(library).setLevel(logging.CRITICAL)
+        uri = tracking_uri(config, workspace)
         if config.uri is None:
             _make_database(workspace.root.resolve() / DATABASE)
-        client = MlflowClient(tracking_uri=tracking_uri(config, workspace))
+        client = MlflowClient(tracking_uri=uri)
         found = client.get_experiment_by_name(config.experiment)
         if found is not None:
             return client, str(found.experiment_id)
-        place = None if config.uri else (workspace.root.resolve() / "mlartifacts").as_uri()
+        place = None if config.uri else (workspace.root.resolve() / ARTIFACTS).as_uri()
         return client, str(client.create_experiment(config.experiment, artifact_location=place))
 
 
@@ -140,6 +147,15 @@ def short(error: BaseException) -> str:
     return line if len(line) <= 200 else f"{line[:197]}..."
 
 
+def _database_uri(path: Path) -> str:
+    if "?" in str(path):  # which begins the options of such an address: the database would lie at another path
+        raise ConfigError(
+            f"the workspace's database would be {path}, and MLflow takes no path with a question mark; rename the "
+            f"folder, set workspace to another, or set tracking.uri"
+        )
+    return f"sqlite:///{path}"
+
+
 def _make_database(path: Path) -> None:
     """All tables or no file: MLflow makes nothing of a database that a full disk or a kill left half made."""
     if path.exists():
@@ -148,13 +164,26 @@ def _make_database(path: Path) -> None:
     from sqlalchemy import event
 
     with atomic_path(path) as partial:
-        engine = create_sqlalchemy_engine(f"sqlite:///{partial}")
+        engine = create_sqlalchemy_engine(_database_uri(partial))
         # flushed once, at the end, instead of some hundred times
         event.listen(engine, "connect", lambda connection, _record: connection.execute("PRAGMA synchronous = OFF"))
         try:
             _initialize_tables(engine)
+            _make_default_experiment(engine, path.with_name(ARTIFACTS))
         finally:
             engine.dispose()
+
+
+def _make_default_experiment(engine: "Engine", artifacts: Path) -> None:
+    """The experiment that MLflow wants in every database. It would write the folder of the process into its statement
+    as it is, which fails for names with quotes."""
+    from mlflow.entities import Experiment
+    from mlflow.store.tracking.dbmodels.models import SqlExperiment
+    from sqlalchemy.orm import Session
+
+    name = Experiment.DEFAULT_EXPERIMENT_NAME
+    with Session(engine) as session, session.begin():
+        session.add(SqlExperiment(experiment_id=0, name=name, artifact_location=artifacts.as_uri()))
 
 
 def _without_account(uri: Address) -> str:
