@@ -36,6 +36,7 @@ X264 = {"crf": "8", "preset": "veryfast"}
 FIELDS_264 = X264 | {"flags": "+ilme+ildct"}
 INTERLACED = {"flags": "+ilme+ildct", "top": "1", "qscale": "2", "g": "12"}
 """Options of encoders: of H.264, of its fields, and of MPEG-2's."""
+PACKET = 2400
 AUDIO_RATE = 48_000
 ROUND_SECONDS = 20
 """After which the beeps of long audio begin again."""
@@ -269,18 +270,16 @@ def tone(seconds: float) -> Waveform:
     return np.stack([mono, mono]).astype(np.float32)
 
 
-def pcm(
-    audio: Waveform, stamp: Callable[[int], float] | None = None, *, packet: int = 2400, default: bool | None = None
-) -> Add:
-    """What adds 16-bit PCM to a container, in packets of so many samples; `stamp` says the seconds of the packet of
+def pcm(audio: Waveform, stamp: Callable[[int], float] | None = None, *, default: bool | None = None) -> Add:
+    """What adds 16-bit PCM to a container, in packets of `PACKET` samples; `stamp` says the seconds of the packet of
     each number, if they are not where its samples are."""
 
     def add(container: Any) -> list[Any]:
         stream = container.add_stream("pcm_s16le", rate=AUDIO_RATE, layout="stereo")
         _mark(stream, default)
         packets = []
-        for number, start in enumerate(range(0, audio.shape[1], packet)):
-            piece = np.rint(audio[:, start : start + packet].T * 32767).astype("<i2")
+        for number, start in enumerate(range(0, audio.shape[1], PACKET)):
+            piece = np.rint(audio[:, start : start + PACKET].T * 32767).astype("<i2")
             made = av.Packet(piece.tobytes())
             seconds = start / AUDIO_RATE if stamp is None else stamp(number)
             made.stream, made.time_base = stream, Fraction(1, AUDIO_RATE)

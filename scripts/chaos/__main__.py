@@ -10,8 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from scripts.chaos.disturb import collect_once, corrupt_once, fill_once, kill_once
-from scripts.chaos.footage import Footage, replace_once
+from scripts.chaos.disturb import Footage, collect_once, corrupt_once, fill_once, kill_once, replace_once
 from scripts.chaos.ground import Ground, existing_ground, make_ground
 from scripts.chaos.page import Case, Tally, table
 from scripts.chaos.services import disturb_services
