@@ -40,7 +40,8 @@ PROBE_SECONDS = 5.0
 """Seconds that a run that begins waits for any answer."""
 DATABASE_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 FULL = "disk is full"
-"""SQLite's words for it."""
+READ_ONLY = "readonly database"
+"""SQLite's words for both."""
 
 
 def tracking_uri(config: TrackingConfig, workspace: Workspace) -> str:
@@ -123,7 +124,7 @@ def tracking_errors(config: TrackingConfig, workspace: Workspace) -> Iterator[No
 
     Raises:
         TransientError: it did not work this time.
-        StorageError: the disk of the tracking database is full.
+        StorageError: the disk of the tracking database is full or read-only.
     """
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
@@ -134,6 +135,11 @@ def tracking_errors(config: TrackingConfig, workspace: Workspace) -> Iterator[No
     except (MlflowException, SQLAlchemyError, OSError) as error:
         if FULL in str(error) or (isinstance(error, OSError) and is_full_disk(error)):
             raise StorageError(f"the disk of {where} is full; free some space, then run again") from None
+        if READ_ONLY in str(error):
+            raise StorageError(
+                f"{where} cannot be written, because it or its disk is read-only. Set "
+                f"`{'workspace' if config.uri is None else 'tracking.uri'}` to a place that this user may write."
+            ) from None
         elsewhere = "" if config.uri is None else ", or track in the workspace with --set tracking.uri=null"
         raise TransientError(
             f"MLflow at {where} does not answer, or refuses ({short(error)}). See that it runs and lets this account in"

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine, text
 
-from ltx_core.errors import ConfigError
+from ltx_core.errors import ConfigError, StorageError
 from tasks.runtime.shared import TrackingConfig
 from tasks.runtime.workspace import Workspace
-from tasks.tracking.mlflow import connect
+from tasks.tracking.mlflow import connect, tracking_errors
 
 
 @pytest.mark.parametrize("name", ['it\'s "mine" :now', "a#b", "50%20", "a;b", "new\nline", "gr\u00fcn"])
@@ -29,3 +30,12 @@ def test_a_folder_that_no_address_can_name_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no path with a question mark; rename the folder"):
         connect(TrackingConfig(), Workspace(folder))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_database_that_may_not_be_written_is_no_server_that_is_silent(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    wanted = pytest.raises(StorageError, match=r"mlflow\.db cannot be written.* Set `workspace` to")
+    with engine.connect() as database:
+        database.execute(text("PRAGMA query_only = ON"))
+        with wanted, tracking_errors(TrackingConfig(), Workspace(tmp_path)):
+            database.execute(text("CREATE TABLE runs (name TEXT)"))
