@@ -39,7 +39,7 @@ class Selection:
         Raises:
             ConfigError: none is left; says why.
         """
-        reasons = {stage.name: reason_off(stage, config) for stage in self.stages}
+        reasons = {stage.name: stage.off_reason(config.stage_config) for stage in self.stages}
         kept = tuple(stage for stage in self.stages if reasons[stage.name] is None)
         if not kept:
             raise ConfigError(f"nothing to run: stage {', '.join(f'{n} is off, {r}' for n, r in reasons.items())}")
@@ -51,14 +51,10 @@ class Selection:
         return any(stage.needs_weights for stage in self.stages)
 
 
-def reason_off(stage: Stage[Any, Any], config: RunConfig) -> str | None:
-    """Why the configuration leaves a stage out; None if it does not."""
-    return stage.off_reason(config.stage_config)
-
-
 def inputs_of(stage: Stage[Any, Any], config: RunConfig) -> tuple[str, ...]:
     """Names of the stages whose results a stage reads as configured."""
-    return stage.read_of([name for name in stage.uses if reason_off(stage_named(name), config) is None])
+    on = [name for name in stage.uses if stage_named(name).off_reason(config.stage_config) is None]
+    return stage.read_of(on)
 
 
 def select(only: str | None, from_stage: str | None, force: bool) -> Selection:

@@ -13,6 +13,7 @@ import torch
 from ltx_core.adapters.trained import TrainedAdapter
 from ltx_core.distributed.ranks import ALONE, Ranks
 from ltx_core.errors import Stopped
+from ltx_core.memory.training import copied_bytes
 from ltx_core.progress import Progress
 from ltx_core.rng import kept_generators
 from ltx_core.training.checkpoint_writer import CheckpointWriter
@@ -22,7 +23,6 @@ from ltx_core.training.objective import Objective
 from ltx_core.training.optimizer import Optimizer
 from ltx_core.training.order import EpochPlan, SampleOccurrence
 from ltx_core.training.out_of_memory import dry_run, out_of_memory_errors, peak_mebibytes
-from ltx_core.training.plan_settings import checkpoint_bytes
 from ltx_core.training.prefetch import Feed, prefetched
 from ltx_core.training.samples import ClipInfo
 from ltx_core.training.state import TrainState, lora_metadata, prune
@@ -139,7 +139,7 @@ def _reserve(run: Run, writer: CheckpointWriter) -> None:
     settings = run.objective.settings
     if run.ranks.is_first and run.objective.device.startswith("cuda"):
         num_trained = sum(parameter.numel() for parameter in run.parameters.values())
-        writer.reserve(checkpoint_bytes(settings, num_trained))
+        writer.reserve(copied_bytes(num_trained, settings.optimizer, averaged=settings.averaged))
 
 
 def _steps(run: Run, writer: CheckpointWriter, start: int) -> int:

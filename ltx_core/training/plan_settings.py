@@ -15,7 +15,7 @@ from ltx_core.adapters.lycoris_layout import extra_work, lycoris_layers, most_in
 from ltx_core.engine.options import EngineOptions, LayerChoice
 from ltx_core.errors import ConfigError
 from ltx_core.memory.plan import GIB, Plan, plan
-from ltx_core.memory.training import AdapterWork, Training, TrainingStep, copied_bytes
+from ltx_core.memory.training import AdapterWork, Training, TrainingStep
 from ltx_core.memory.transformer import BatchShape, Shapes, linear_shapes, model_sizes
 from ltx_core.shapes import PixelShape, audio_latent_frames
 from ltx_core.training.adapter_settings import OF_AUDIO_LAYERS
@@ -23,11 +23,6 @@ from ltx_core.training.config import TrainSettings
 
 if TYPE_CHECKING:
     from ltx_core.distributed.ranks import Ranks
-
-
-def checkpoint_bytes(settings: TrainSettings, num_trained: int) -> int:
-    """Return the host memory that the copy of a checkpoint takes while it is written."""
-    return copied_bytes(num_trained, settings.optimizer, averaged=settings.averaged)
 
 
 def lora_ranks(linear: Sequence[str], settings: TrainSettings) -> dict[str, int]:
@@ -262,11 +257,6 @@ def largest_first(settings: TrainSettings, buckets: Sequence[Bucket]) -> list[Bu
 def _num_tokens(batch: BatchShape) -> tuple[int, int]:
     """Of the video first, which decide."""
     return batch.size * batch.video_tokens, batch.size * batch.audio_tokens
-
-
-def of_bucket(work: TrainingStep, settings: TrainSettings, bucket: Bucket) -> TrainingStep:
-    """The same work on the clips of one bucket."""
-    return replace(work, batch=batch_shape(settings, bucket))
 
 
 def planned(

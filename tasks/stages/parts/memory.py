@@ -24,9 +24,9 @@ from ltx_core.training.plan_settings import (
     TEXT_TOKENS,
     WIDEST_FEATURES,
     Bucket,
+    batch_shape,
     bucket_of,
     largest_first,
-    of_bucket,
     planned,
     workload,
 )
@@ -254,7 +254,8 @@ def _peaks(
     settings: TrainSettings, work: TrainingStep, choice: Plan[EngineOptions], buckets: Sequence[Bucket]
 ) -> list[tuple[str, int]]:
     told = largest_first(settings, buckets)[:BUCKETS_SHOWN]
-    return [(b.name, of_bucket(work, settings, b).estimate(choice.options).peak_bytes) for b in told]
+    steps = ((b.name, replace(work, batch=batch_shape(settings, b))) for b in told)
+    return [(name, step.estimate(choice.options).peak_bytes) for name, step in steps]
 
 
 def _num_ranks(memory: MemoryConfig) -> int:
