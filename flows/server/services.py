@@ -275,6 +275,20 @@ def api_url() -> str | None:
     return get_current_settings().api.url
 
 
+def needed_api_url() -> str:
+    """`api_url`, where nothing can be done without one.
+
+    Raises:
+        ConfigError: none is configured.
+    """
+    if url := api_url():
+        return url
+    raise ConfigError(
+        "Prefect does not know where its server is to be: run this where a prefect.toml sets api.url, as in the clone, "
+        "or set PREFECT_API_URL=http://127.0.0.1:4200/api here and in terminals that use it"
+    )
+
+
 def answers(url: str) -> bool:
     """Return whether an HTTP address gives a good answer."""
     return _asked(url)[0] == http.HTTPStatus.OK
@@ -319,4 +333,4 @@ def require_server() -> None:
         ConfigError: none answers.
     """
     if not server_answers():
-        raise ConfigError(f"no Prefect server answers at {api_url()}; start one with `ltx2-lora up`")
+        raise ConfigError(f"no Prefect server answers at {needed_api_url()}; start one with `ltx2-lora up`")

@@ -27,10 +27,10 @@ from flows.server.services import (
     UI_VARIABLE,
     Service,
     answers,
-    api_url,
     end_leftovers,
     forget_up,
     home,
+    needed_api_url,
     only_up,
     prefect_answers,
     record_up,
@@ -143,12 +143,7 @@ def _interrupt(_signal: int, _frame: object) -> NoReturn:
 
 
 def _start_all(config: Path, mlflow_port: int, services: list[Service], console: Console) -> None:
-    url = api_url()
-    if not url:
-        raise ConfigError(
-            "Prefect does not know where its server is to be: run this where a prefect.toml sets api.url, as in the "
-            "clone, or set PREFECT_API_URL=http://127.0.0.1:4200/api here and in terminals that use it"
-        )
+    url = needed_api_url()
     server_place = own_server(url)
     mlflow_url = f"http://127.0.0.1:{mlflow_port}"
     environment = {
