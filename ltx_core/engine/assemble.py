@@ -61,7 +61,7 @@ def assemble(
 def fill_outside(transformer: Any, read: Read, cache: Cache) -> None:
     """Give a transformer that was built on the meta device all weights that are in no block."""
     empty = {n: t for n, t in transformer.state_dict().items() if not n.startswith(f"{BLOCKS}.")}
-    _assign(transformer, cache.get(OUTSIDE, empty) or _put(cache, OUTSIDE, read(list(empty))))
+    _assign(transformer, cache.get(OUTSIDE, lambda: empty) or _put(cache, OUTSIDE, read(list(empty))))
 
 
 def set_policies(transformer: Any, options: EngineOptions, offloaded: BlockOffload | None) -> None:
@@ -97,15 +97,19 @@ def fill_block(
     block: Any, index: int, read: Read, options: EngineOptions, *, device: torch.device, cache: Cache | None = None
 ) -> None:
     """Give a block that was built on the meta device its frozen weights, in 8 bits if so asked."""
-    part, cache, in_8_bits = f"block-{index:03d}", cache or NoCache(), options.precision != "native"
-    if in_8_bits:
+    part, cache, in_8_bits = part_of(index), cache or NoCache(), options.precision != "native"
+
+    def wanted() -> Mapping[str, torch.Tensor]:
         empty = deepcopy(block)
         _quantise(empty, index, options, device)
-        if (kept := cache.get(part, empty.state_dict())) is not None:
-            _quantise(block, index, options, device)
-            block.load_state_dict(kept, strict=True, assign=True)
-            block.requires_grad_(False)
-            return
+        tensors: Mapping[str, torch.Tensor] = empty.state_dict()
+        return tensors
+
+    if in_8_bits and (kept := cache.get(part, wanted)) is not None:
+        _quantise(block, index, options, device)
+        block.load_state_dict(kept, strict=True, assign=True)
+        block.requires_grad_(False)
+        return
     names = [f"{BLOCKS}.{index}.{name}" for name in block.state_dict()]
     found = {name.removeprefix(f"{BLOCKS}.{index}."): tensor for name, tensor in read(names).items()}
     block.load_state_dict(found, strict=True, assign=True)
@@ -114,6 +118,11 @@ def fill_block(
     if in_8_bits:
         _quantise(block, index, options, device)
         cache.put(part, block.state_dict())
+
+
+def part_of(index: int) -> str:
+    """Name of a block among the parts that a cache keeps."""
+    return f"block-{index:03d}"
 
 
 def _quantise(block: Any, index: int, options: EngineOptions, device: torch.device) -> None:

@@ -8,6 +8,7 @@ no time there, where a SHA-256 of 19 GB takes 20 seconds.
 
 import json
 import shutil
+from collections import deque
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,16 +33,20 @@ from ltx_core.progress import SILENT, Progress
 WORD_BYTES = 8
 SPARED_BYTES = 2**32
 """Of the disk, for the run's own files."""
+WRITERS = 4
+"""Parts that are written at a time, each with a copy on the host. A page cache takes 2 to 3 GB/s from one thread."""
 CHECKSUMS = "checksums"
 OUTSIDE = "outside"
 """Name of the file of all that is in no block."""
 Tensors = Mapping[str, torch.Tensor]
+QuantisedParts = dict[str, Tensors]
+"""Parts of the model in 8 bits, by their names."""
 
 
 class Cache(Protocol):
     """Tensors of a part of the model as they were kept."""
 
-    def get(self, part: str, wanted: Tensors) -> Tensors | None:
+    def get(self, part: str, wanted: Callable[[], Tensors]) -> Tensors | None:
         """Tensors of the names, shapes and dtypes of `wanted`; None if they are not there whole."""
 
     def put(self, part: str, tensors: Tensors) -> None:
@@ -51,12 +56,31 @@ class Cache(Protocol):
 class NoCache:
     """Keeps nothing."""
 
-    def get(self, part: str, wanted: Tensors) -> Tensors | None:
+    def get(self, part: str, wanted: Callable[[], Tensors]) -> Tensors | None:
         """Nothing is there."""
         return None
 
     def put(self, part: str, tensors: Tensors) -> None:
         """Nothing is kept."""
+
+
+class Handed:
+    """Parts that are in memory already, each handed out once, before those of another cache, which keeps them."""
+
+    def __init__(self, parts: QuantisedParts, behind: Cache) -> None:
+        """`parts` are taken out as they are handed out, so that no second reference keeps them."""
+        self._parts, self._behind = parts, behind
+
+    def get(self, part: str, wanted: Callable[[], Tensors]) -> Tensors | None:
+        """As the protocol says."""
+        if (found := self._parts.pop(part, None)) is None:
+            return self._behind.get(part, wanted)
+        self._behind.put(part, found)
+        return found
+
+    def put(self, part: str, tensors: Tensors) -> None:
+        """As the protocol says."""
+        self._behind.put(part, tensors)
 
 
 @dataclass(frozen=True)
@@ -81,29 +105,31 @@ def opened(folder: QuantisedFolder | None, reader: TensorReader) -> Iterator[Cac
     else:
         with folder_lock(folder.path, folder.progress):
             remove_partials(folder.path)
-            with ThreadPoolExecutor(1, "keeping 8-bit weights") as thread:
-                cache = QuantisedCache(folder, reader, thread)
+            with ThreadPoolExecutor(WRITERS, "keeping 8-bit weights") as threads:
+                cache = QuantisedCache(folder, reader, threads)
                 yield cache
                 cache.wait()
             folder.progress.note(f"8-bit weights: {cache.num_read} files read, {cache.num_made} made in {folder.path}")
 
 
 class QuantisedCache:
-    """A folder in use: files are read through the buffer of `reader`, and written by `thread`, one at a time, while the
-    next part is made."""
+    """A folder in use: files are read through the buffer of `reader`, and written by `threads`, as many at a time as
+    there are `WRITERS`, while the next parts are made."""
 
-    def __init__(self, folder: QuantisedFolder, reader: TensorReader, thread: ThreadPoolExecutor | None = None) -> None:
+    def __init__(
+        self, folder: QuantisedFolder, reader: TensorReader, threads: ThreadPoolExecutor | None = None
+    ) -> None:
         self.num_read, self.num_made = 0, 0
-        self._folder, self._reader, self._thread, self._writes = folder, reader, thread, thread is not None
-        self._writing: Future[None] | None = None
+        self._folder, self._reader, self._threads, self._writes = folder, reader, threads, threads is not None
+        self._writing: deque[Future[None]] = deque()
 
-    def get(self, part: str, wanted: Tensors) -> Tensors | None:
+    def get(self, part: str, wanted: Callable[[], Tensors]) -> Tensors | None:
         """As the protocol says. A damaged file is named, and made again by who asked."""
         path = self._path(part)
         if not path.exists():
             return None
         try:
-            found = _read(path, self._reader, wanted)
+            found = _read(path, self._reader, wanted())
         except CheckpointError as error:
             self._folder.progress.note(f"kept 8-bit weights are damaged and made again: {error}")
             return None
@@ -114,13 +140,14 @@ class QuantisedCache:
         """As the protocol says, while the disk has room that the run does not need itself.
 
         Raises:
-            StorageError: the disk is full or read-only; of this part, or of the one before.
+            StorageError: the disk is full or read-only; of this part, or of one before.
         """
-        self.wait()
-        if self._thread is not None and self._writes and self._has_room(tensors):
+        self._leave(WRITERS - 1)
+        if self._threads is not None and self._writes and self._has_room(tensors):
             self._folder.check()
             sums, copies = _typed_sums(tensors), {name: _on_host(tensor) for name, tensor in tensors.items()}
-            self._writing = self._thread.submit(write_tensors, self._path(part), copies, {CHECKSUMS: json.dumps(sums)})
+            written = self._threads.submit(write_tensors, self._path(part), copies, {CHECKSUMS: json.dumps(sums)})
+            self._writing.append(written)
             self.num_made += 1
 
     def wait(self) -> None:
@@ -129,9 +156,12 @@ class QuantisedCache:
         Raises:
             StorageError: it could not be written.
         """
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            writing.result()
+        self._leave(0)
+
+    def _leave(self, most: int) -> None:
+        """Wait until at most so many parts are still being written."""
+        while len(self._writing) > most:
+            self._writing.popleft().result()
 
     def _has_room(self, tensors: Tensors) -> bool:
         path = self._folder.path

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from ltx_core.distributed.ranks import Ranks
     from ltx_core.engine.options import LayerChoice
     from ltx_core.engine.precision_choice import Comparison
+    from ltx_core.engine.quantised_cache import QuantisedParts
     from ltx_core.sampling.decoding import Decoders
     from ltx_core.training.loop import SampleMaker
     from ltx_core.training.metrics import Metric
@@ -191,8 +192,9 @@ def _job(run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks", de
     from tasks.runtime.device import torch_dtype
 
     checkpoint = run.model
-    layers = _layers(run, source, ranks, device)
-    settings, memory_advice = _planned(run, source, ranks, device, layers)
+    layers, quantised = _layers(run, source, ranks, device)
+    held = sum(tensor.nbytes for part in quantised.values() for tensor in part.values())
+    settings, memory_advice = _planned(run, source, ranks, device, layers, held)
     dtype = torch_dtype(settings.dtype)
     sharded = run.shared.memory.sharding == "full"  # then it fits no GPU whole
     num_blocks = int(checkpoint.arguments("transformer")["num_layers"])
@@ -205,7 +207,14 @@ def _job(run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks", de
         source=source,
         load_transformer=_checked(
             run,
-            lambda: load_denoiser(checkpoint, options, device="cpu" if sharded else device, dtype=dtype, cache=cache),
+            lambda: load_denoiser(
+                checkpoint,
+                options,
+                device="cpu" if sharded else device,
+                dtype=dtype,
+                cache=cache,
+                quantised=quantised,
+            ),
         ),
         load_connectors=_checked(run, lambda: load_connectors(checkpoint, device=device, dtype=dtype)),
         out_dir=run.out,
@@ -249,8 +258,12 @@ def _checked(run: StageRun[TrainSettings], load: Callable[[], Any]) -> Callable[
     return loaded
 
 
-def _layers(run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks", device: str) -> "LayerChoice | None":
-    """Return how layers in 8 bits are stored and multiplied, if a comparison decides it."""
+def _layers(
+    run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks", device: str
+) -> "tuple[LayerChoice | None, QuantisedParts]":
+    """Return how layers in 8 bits are stored and multiplied, if a comparison decides it, and those blocks that it has
+    left on the device in 8 bits."""
+    quantised: QuantisedParts = {}
 
     def make() -> "Comparison":
         import torch
@@ -263,7 +276,7 @@ def _layers(run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks",
         checkpoint, dtype = run.model, torch_dtype(settings.dtype)
         assert settings.base_precision != "native"  # nothing is compared for it
         clip = comparison_clip(settings, source, load_connectors(checkpoint, device=device, dtype=dtype), device=device)
-        found = compare_in_8_bits(
+        found, parts = compare_in_8_bits(
             checkpoint,
             settings.base_precision,
             clip.loss,
@@ -273,13 +286,16 @@ def _layers(run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks",
             dtype=dtype,
             kept_bytes=max(0, free_bytes(torch.device(device)) - COMPARING_BYTES) if device == "cuda" else 0,
         )
+        if run.shared.memory.sharding == "none":  # ranks that share the weights load them on the CPU
+            quantised.update(parts)
+        del parts
         if device.startswith("cuda"):
             torch.cuda.empty_cache()
         return found
 
     settings = run.config
     found = low_precision.compared(run, ranks, make)
-    return None if found is None else found.choice
+    return None if found is None else found.choice, quantised
 
 
 COMPARING_BYTES = 64 * GIB
@@ -288,9 +304,15 @@ beyond keeps blocks."""
 
 
 def _planned(
-    run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks", device: str, layers: "LayerChoice | None"
+    run: StageRun[TrainSettings],
+    source: "StoreSource",
+    ranks: "Ranks",
+    device: str,
+    layers: "LayerChoice | None",
+    held: int,
 ) -> tuple[TrainSettings, str]:
-    """The settings with what was left open chosen for this device, and what to change should it not do."""
+    """The settings with what was left open chosen for this device, and what to change should it not do. `held` bytes of
+    the device are the transformer's already."""
     settings = with_kept_budget(run.config, run.out)
     if not device.startswith("cuda"):
         return settings, ""
@@ -301,7 +323,7 @@ def _planned(
     heard, _ = as_heard(settings, source.samples)
     requests = sample_requests(heard, run.shared, buckets)
     needed = training_work(heard, run.shared, buckets, requests, num_ranks=ranks.size, feature_width=width)
-    free = free_bytes(torch.device(device))
+    free = free_bytes(torch.device(device)) + held
     settings, choice = plan_on_gpu(settings, needed, run.shared.memory, free, layers=layers)
     if ranks.is_first:
         keep_budget(settings, run.out)

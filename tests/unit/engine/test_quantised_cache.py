@@ -9,11 +9,12 @@ import torch
 
 from ltx_core.checkpoint.layouts import open_combined
 from ltx_core.checkpoint.model import Model
-from ltx_core.engine import quantised_cache
+from ltx_core.engine import assemble, quantised_cache
+from ltx_core.engine.assemble import part_of
 from ltx_core.engine.load import load_denoiser
 from ltx_core.engine.low_precision import QuantisedLinear
 from ltx_core.engine.options import EngineOptions, Precision
-from ltx_core.engine.quantised_cache import QuantisedFolder, cache_key, checksums
+from ltx_core.engine.quantised_cache import QuantisedFolder, QuantisedParts, cache_key, checksums
 from ltx_core.progress import Silent
 from ltx_core.tiny.model import write_checkpoint
 
@@ -74,6 +75,42 @@ def test_second_start_reads_the_files_alone(
     monkeypatch.setattr(quantised_cache.TensorReader, "weight", refuse)
     assert same(load(checkpoint, folder, precision), wanted)
     assert files(tmp_path) == made
+
+
+def test_parts_that_are_in_memory_are_neither_read_nor_made_and_are_kept(
+    checkpoint: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = load(checkpoint, None)
+    parts = parts_of(wanted)
+    load(checkpoint, QuantisedFolder(tmp_path / "read"))
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("nothing is quantised that is there")
+
+    monkeypatch.setattr(assemble, "deepcopy", refuse)  # of a block, to see what is wanted of a file
+    options = EngineOptions(precision="int8")
+    transformer = load_denoiser(
+        checkpoint,
+        options,
+        device="cpu",
+        dtype=torch.bfloat16,
+        cache=QuantisedFolder(tmp_path / "handed"),
+        quantised=parts,
+    )
+    assert same(dict(transformer.state_dict()), wanted)
+    assert parts == {}
+    for name in files(tmp_path / "read"):
+        assert (tmp_path / "handed" / name).read_bytes() == (tmp_path / "read" / name).read_bytes()
+
+
+def parts_of(state: dict[str, torch.Tensor]) -> QuantisedParts:
+    """The tensors of each block, by their names in it."""
+    parts: dict[str, dict[str, torch.Tensor]] = {}
+    for name, tensor in state.items():
+        if name.startswith("transformer_blocks."):
+            _, index, own = name.split(".", 2)
+            parts.setdefault(part_of(int(index)), {})[own] = tensor
+    return dict(parts)
 
 
 def flip(path: Path) -> None:
