@@ -166,12 +166,33 @@ def load_lora(
     ranks = {module: pair.rank for module, pair in lora.pairs.items()}
     rank = max(ranks.values())
     add_lora(transformer, sorted(ranks), rank=rank, alpha=strength * rank, seed=None, adapter=adapter, ranks=ranks)
+    _fill(lora, transformer, adapter, dtype or torch.float32)
+    return lora.metadata
+
+
+def fill_lora(path: Path, transformer: Any, adapter: str = ADAPTER) -> None:
+    """Give the layers of an adapter that is on the transformer the weights of a LoRA file, in float32, unscaled
+    otherwise.
+
+    Raises:
+        CheckpointError: the file is not understood, or changes other layers than the adapter.
+    """
+    lora, layers = read_lora(path), lora_layers(transformer, adapter)
+    if odd := sorted(lora.pairs.keys() ^ layers.keys()):
+        raise CheckpointError(
+            f"{path} changes {len(lora.pairs)} layers and the adapter {len(layers)}; they differ in {odd[:4]}"
+        )
+    for layer in layers.values():
+        layer.scaling[adapter] = 1.0
+    _fill(lora, transformer, adapter, torch.float32)
+
+
+def _fill(lora: Lora, transformer: Any, adapter: str, dtype: torch.dtype) -> None:
     for name, layer in lora_layers(transformer, adapter).items():
         pair, device = lora.pairs[name], layer.get_base_layer().weight.device
         for half, stored, scale in (
             (layer.lora_A[adapter], pair.down, 1.0),
             (layer.lora_B[adapter], pair.up, pair.scale),
         ):
-            weight = (stored.to(device).float() * scale).to(dtype or torch.float32)
+            weight = (stored.to(device).float() * scale).to(dtype)
             half.weight = torch.nn.Parameter(weight, requires_grad=half.weight.requires_grad)
-    return lora.metadata

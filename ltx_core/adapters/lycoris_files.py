@@ -29,7 +29,6 @@ from ltx_core.adapters.lycoris import (
     remove_lycoris,
 )
 from ltx_core.adapters.lycoris_layout import ALPHA, DORA, NORM_OF_FROZEN, LayerOptions, lycoris_parts, options_of
-from ltx_core.adapters.trained import RELOADED
 from ltx_core.engine.assemble import bring_weights
 from ltx_core.errors import CheckpointError
 from ltx_core.io.tensors import read_tensors
@@ -124,6 +123,10 @@ def load_lycoris(
 
 def _is_audio(tensor: torch.Tensor) -> bool:
     return tensor.is_floating_point() and bool(torch.isfinite(tensor).all())
+
+
+RELOADED = "reloaded"
+"""Name of the adapter that a file is tried as."""
 
 
 class TrainedLycoris:

@@ -34,7 +34,7 @@ def motion(frames: Pixels) -> float:
     """Mean absolute luma difference between neighbouring frames, in [0, 1]; 0 for a single frame."""
     if len(frames) < 2:
         return 0.0
-    return float(np.mean([np.abs(frame_luma(after) - frame_luma(before)).mean() for before, after in pairwise(frames)]))
+    return float(np.mean([np.abs(after - before).mean() for before, after in pairwise(map(frame_luma, frames))]))
 
 
 def loudness_db(waveform: npt.NDArray[np.float32] | None) -> float:

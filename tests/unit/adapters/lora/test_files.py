@@ -10,8 +10,9 @@ from diffusers import LTX2Pipeline
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from ltx_core.adapters import lora_files
 from ltx_core.adapters.lora import add_lora, lora_layers, lora_parameters, target_modules
-from ltx_core.adapters.lora_files import export_tensors, load_lora
+from ltx_core.adapters.lora_files import export_tensors, fill_lora, load_lora
 from ltx_core.adapters.lora_layout import stream_of
 from ltx_core.adapters.trained import check_export
 from ltx_core.errors import CheckpointError
@@ -148,17 +149,30 @@ def test_gate_refuses_a_file_that_is_not_the_adapter(trained: Any, run_forward: 
         check_export(path, trained, lambda: run_forward(trained))
 
 
-def test_gate_refuses_another_output(trained: Any, run_forward: Forward, tmp_path: Path) -> None:
+def test_gate_refuses_another_output(
+    trained: Any, run_forward: Forward, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file whose tensors are right, and which the reader scales wrongly."""
     path = tmp_path / "lora.safetensors"
     save_lora(path, trained, {})
-
-    def probe() -> torch.Tensor:
-        is_reloaded = trained.active_adapters() == ["reloaded"]
-        return run_forward(trained) * (1.5 if is_reloaded else 1.0)
-
+    before, parameters = run_forward(trained), lora_parameters(trained)
+    read = lora_files._scale
+    monkeypatch.setattr(lora_files, "_scale", lambda *words: 2 * read(*words))
     with pytest.raises(CheckpointError, match="another output"):
-        check_export(path, trained, probe)
-    assert trained.active_adapters() == ["default"]
+        check_export(path, trained, lambda: run_forward(trained))
+    assert torch.equal(run_forward(trained), before)
+    assert all(parameter is parameters[name] for name, parameter in lora_parameters(trained).items())
+
+
+def test_a_file_of_other_layers_does_not_fill_the_adapter(build: Callable[..., Any], tmp_path: Path) -> None:
+    small, large = build(), build()
+    for transformer, targets in ((small, ["attn1.to_q"]), (large, "video")):
+        add_lora(transformer, target_modules(transformer, targets), rank=2, alpha=2, seed=0)
+        for parameter in lora_parameters(transformer).values():
+            torch.nn.init.ones_(parameter)
+    save_lora(tmp_path / "lora.safetensors", small, {})
+    with pytest.raises(CheckpointError, match="they differ in"):
+        fill_lora(tmp_path / "lora.safetensors", large)
 
 
 def test_broken_or_idle_lora_is_not_written(build: Callable[..., Any], tmp_path: Path) -> None:
