@@ -7,7 +7,7 @@ tensor.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -151,9 +151,16 @@ def check_tensors(
 
 
 def load_lora(
-    path: Path, transformer: Any, *, adapter: str = ADAPTER, strength: float = 1.0, dtype: torch.dtype | None = None
+    path: Path,
+    transformer: Any,
+    *,
+    adapter: str = ADAPTER,
+    strength: float = 1.0,
+    dtype: torch.dtype | None = None,
+    partly: bool = False,
 ) -> dict[str, str]:
-    """Put a LoRA file of any layout that `read_lora` knows on the transformer as an adapter, scaled by `strength`.
+    """Put a LoRA file of any layout that `read_lora` knows on the transformer as an adapter, scaled by `strength`;
+    `partly` if it may change layers that this one lacks, since it has fewer blocks.
 
     Its weights are float32, as in training, or of another `dtype`, which is what a large adapter is sampled with.
     Gives the header strings of the file.
@@ -161,8 +168,10 @@ def load_lora(
     Raises:
         CheckpointError: the file is not understood, or changes a layer that the transformer does not have.
     """
-    lora = read_lora(path)
-    check_fits(path, lora.shapes, linear_shapes(transformer))
+    lora, shapes = read_lora(path), linear_shapes(transformer)
+    if partly:
+        lora = replace(lora, pairs={module: pair for module, pair in lora.pairs.items() if module in shapes})
+    check_fits(path, lora.shapes, shapes)
     ranks = {module: pair.rank for module, pair in lora.pairs.items()}
     rank = max(ranks.values())
     add_lora(transformer, sorted(ranks), rank=rank, alpha=strength * rank, seed=None, adapter=adapter, ranks=ranks)

@@ -128,8 +128,9 @@ def _same(left: torch.Tensor | None, right: torch.Tensor | None) -> bool:
 
 
 @contextmanager
-def stacked(transformer: Any, adapters: Sequence[Adapter]) -> Iterator[None]:
+def stacked(transformer: Any, adapters: Sequence[Adapter], *, partly: bool = False) -> Iterator[None]:
     """The transformer with the sum of what these adapters change, for the length of the block, and as it was after it.
+    `partly` is for a transformer with fewer blocks than theirs: the LoRAs change those that it has.
 
     Their weights are held in the transformer's own dtype: a published one of rank 384 is then half as large and
     several times as fast as in float32, and its file is no more exact.
@@ -141,16 +142,16 @@ def stacked(transformer: Any, adapters: Sequence[Adapter]) -> Iterator[None]:
     with ExitStack() as stack:
         if others := [adapter for adapter in adapters if adapter not in loras]:
             stack.enter_context(_lycoris(transformer, others, dtype))
-        stack.enter_context(_plain(transformer, loras, dtype))
+        stack.enter_context(_plain(transformer, loras, dtype, partly=partly))
         yield
 
 
 @contextmanager
-def _plain(transformer: Any, adapters: Sequence[Adapter], dtype: torch.dtype) -> Iterator[None]:
+def _plain(transformer: Any, adapters: Sequence[Adapter], dtype: torch.dtype, *, partly: bool) -> Iterator[None]:
     names, loaded = [f"stacked-{number}" for number in range(len(adapters))], []
     try:
         for name, adapter in zip(names, adapters, strict=True):
-            load_lora(adapter.path, transformer, adapter=name, strength=adapter.strength, dtype=dtype)
+            load_lora(adapter.path, transformer, adapter=name, strength=adapter.strength, dtype=dtype, partly=partly)
             loaded.append(name)
         if loaded:
             transformer.set_adapter(loaded)

@@ -30,14 +30,14 @@ def load_transformer(checkpoint: Model, *, device: str, dtype: torch.dtype) -> L
     return filled(lambda: _transformer(checkpoint), checkpoint, "transformer", device, dtype)
 
 
-def empty_transformer(checkpoint: Model) -> LTX2VideoTransformer3DModel:
-    """The denoiser on the meta device, to be filled.
+def empty_transformer(checkpoint: Model, num_blocks: int | None = None) -> LTX2VideoTransformer3DModel:
+    """The denoiser on the meta device, to be filled; with so many blocks, or as many as the checkpoint has.
 
     Raises:
         CheckpointError: the config names what this release of diffusers does not know.
     """
     with torch.device("meta"):
-        return _transformer(checkpoint)
+        return _transformer(checkpoint, num_blocks)
 
 
 def load_connectors(checkpoint: Model, *, device: str, dtype: torch.dtype) -> torch.nn.ModuleDict:
@@ -106,8 +106,11 @@ def load_vocoder(checkpoint: Model, *, device: str, dtype: torch.dtype) -> LTX2V
     return vocoder
 
 
-def _transformer(checkpoint: Model) -> LTX2VideoTransformer3DModel:
-    transformer: LTX2VideoTransformer3DModel = _built(LTX2VideoTransformer3DModel, checkpoint.arguments("transformer"))
+def _transformer(checkpoint: Model, num_blocks: int | None = None) -> LTX2VideoTransformer3DModel:
+    arguments = dict(checkpoint.arguments("transformer"))
+    if num_blocks is not None:
+        arguments["num_layers"] = num_blocks
+    transformer: LTX2VideoTransformer3DModel = _built(LTX2VideoTransformer3DModel, arguments)
     return transformer
 
 

@@ -46,6 +46,24 @@ def load_denoiser(
     return transformer
 
 
+def one_block_denoiser(
+    checkpoint: Model, options: EngineOptions, *, device: str, dtype: torch.dtype
+) -> LTX2VideoTransformer3DModel:
+    """A transformer of one block whose weights are zero: what is compiled for it is what the whole one is compiled for.
+
+    Raises:
+        CheckpointError: the config names what this release of diffusers does not know.
+    """
+    transformer = empty_transformer(checkpoint, num_blocks=1)
+    shapes = {name: tensor.shape for name, tensor in transformer.state_dict().items()}
+
+    def zeros(names: Sequence[str]) -> Mapping[str, torch.Tensor]:
+        return {name: torch.zeros(shapes[name], device=device, dtype=dtype) for name in names}
+
+    assemble(transformer, zeros, options, device=torch.device(device))
+    return transformer
+
+
 def compare_in_8_bits(
     checkpoint: Model,
     kind: Format,

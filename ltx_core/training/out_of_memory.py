@@ -78,12 +78,17 @@ def _hungriest(settings: TrainSettings) -> TrainSettings:
 
 def largest_batch(objective: Objective, plan: EpochPlan) -> tuple[SampleOccurrence, ...]:
     """The batch of an epoch with the most tokens, those of audio included where it runs."""
+    return max(fullest_batches(objective, plan), key=lambda batch: len(batch) * _num_tokens(objective, batch))
+
+
+def fullest_batches(objective: Objective, plan: EpochPlan) -> list[tuple[SampleOccurrence, ...]]:
+    """A batch of each bucket of an epoch, with audio and without: of each the one of the most clips."""
     fullest: dict[tuple[str, bool], tuple[SampleOccurrence, ...]] = {}
     for batch in plan.epoch(0):
         kind = (batch[0].sample.bucket, objective.hears(batch))
         if len(batch) > len(fullest.get(kind, ())):
             fullest[kind] = batch
-    return max(fullest.values(), key=lambda batch: len(batch) * _num_tokens(objective, batch))
+    return list(fullest.values())
 
 
 def _num_tokens(objective: Objective, batch: Sequence[SampleOccurrence]) -> int:

@@ -21,7 +21,7 @@ from ltx_core.engine.options import EngineOptions, LayerChoice
 from ltx_core.errors import ConfigError
 from ltx_core.io.atomic import remove_partials, write_bytes
 from ltx_core.io.lock import folder_lock
-from ltx_core.progress import Progress
+from ltx_core.progress import SILENT, Progress
 from ltx_core.training.config import TrainSettings
 from ltx_core.training.context_cache import ContextCache
 from ltx_core.training.draws import NO_CAPTION
@@ -34,6 +34,7 @@ from ltx_core.training.modalities import as_heard
 from ltx_core.training.objective import Objective
 from ltx_core.training.optimizer import make_optimizer, restore_moments
 from ltx_core.training.order import epoch_plan, in_steps, learnable
+from ltx_core.training.out_of_memory import fullest_batches
 from ltx_core.training.plan_settings import bucket_of, check_shares, check_streams, engine_options, lora_ranks
 from ltx_core.training.samples import SampleInfo, SampleSource
 from ltx_core.training.state import (
@@ -45,7 +46,7 @@ from ltx_core.training.state import (
     restore_adapter,
     step_of,
 )
-from ltx_core.training.step import Backward, EagerBackward, GraphedBackward
+from ltx_core.training.step import Backward, EagerBackward, GraphedBackward, backward_step
 
 
 def put_on(transformer: Any, settings: TrainSettings) -> TrainedAdapter:
@@ -194,6 +195,20 @@ def _train(job: TrainJob, root: Path, progress: Progress) -> TrainResult:
     train(run, start)
     lora = _export(job, run)
     return _result(job, run, lora, state.step if state is not None else None)
+
+
+def compile_ahead(job: TrainJob) -> None:
+    """Run a batch of each form once, for the functions that PyTorch compiles for it and keeps; nothing else is kept.
+    `job` is that of the training but for its transformer, which may have one block.
+
+    Raises:
+        LtxError, torch.OutOfMemoryError: it cannot run.
+    """
+    settings, _ = as_heard(job.settings, job.source.samples)
+    job = replace(job, settings=in_steps(settings, job.source.samples))
+    run = prepare(job, job.out_dir, "", History(), SILENT)
+    for batch in fullest_batches(run.objective, run.plan):
+        backward_step(run.objective, [batch], backward=run.backward)
 
 
 def prepare(job: TrainJob, root: Path, digest: str, history: History, progress: Progress) -> Run:

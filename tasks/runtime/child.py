@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ltx_core.errors import LtxError, Stopped
+from ltx_core.io.json_file import read_json
 from tasks.runtime.messages import STOPPED_EXIT, Reporter, log_to_stderr
 
 if TYPE_CHECKING:
@@ -65,6 +66,13 @@ def run_request(request: Path, reporter: Reporter) -> None:
     reporter.send("finished", summary=summary.model_dump(mode="json"))
 
 
+def _fork_spares(request: Path) -> None:
+    from tasks import stage_named
+    from tasks.runtime.spare import fork_spares
+
+    fork_spares(request, stage_named(read_json(request)["stage"]).num_spares)
+
+
 def _gpus_of(run: "StageRun[Any]") -> AbstractContextManager["Held | None"]:
     """The GPUs that the stage may use, held; None where it uses none."""
     from tasks.runtime.device import ALL, held_gpus
@@ -100,10 +108,13 @@ def _failed(reporter: Reporter, kind: str, message: str) -> int:
     return FAILED_EXIT
 
 
-def serve(work: Callable[[Path, Reporter], None], end_by: signal.Signals) -> NoReturn:
+def serve(
+    work: Callable[[Path, Reporter], None], end_by: signal.Signals, before: Callable[[Path], object] = bool
+) -> NoReturn:
     """Be the process that `REQUEST PARENT_PID` on the command line asks for: do `work`, and end by that signal when the
-    parent ends."""
+    parent ends. `before` is done first, while there is no thread."""
     request, parent = Path(sys.argv[1]), int(sys.argv[2])
+    before(request)
     reporter = Reporter(take_stdout())
     log_to_stderr()
     reporter.listen_for_stop()
@@ -114,7 +125,7 @@ def serve(work: Callable[[Path, Reporter], None], end_by: signal.Signals) -> NoR
 
 def main() -> None:
     """Entry point of the child process."""
-    serve(run_request, signal.SIGTERM)
+    serve(run_request, signal.SIGTERM, _fork_spares)
 
 
 if __name__ == "__main__":

@@ -227,6 +227,8 @@ class Stage(Generic[ConfigT, RowT]):
     imports: ClassVar[tuple[str, ...]] = ()
     """Modules that the body imports and that take seconds, all libraries of models with them. They are imported before
     its process is forked, so none may touch a GPU or start a thread when it is imported."""
+    num_spares: ClassVar[int] = 0
+    """Processes beside its own that may compile for it; see `tasks.runtime.spare`."""
     has_ranks: ClassVar[bool] = False
     """Its body may run as several processes, on as many GPUs and machines as `memory` says."""
     needs_weights: ClassVar[bool] = False

@@ -56,6 +56,7 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
     subjects = (DECODING, AUTOENCODERS, TRANSFORMER)
     device = "gpu"
     imports = ("torch", "tasks.stages.render.phases")
+    num_spares = 2
     needs_weights = True
     not_in_key = frozenset({"offloaded_blocks", "offload_to"})
     by_content = frozenset({"adapters", "upscaling", "inpaint_mask", "clip_model"})
@@ -86,7 +87,7 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
         files = [
             [source.key, entry.prompt, entry.seed] for source, entry in conditioning_files(config, run.shared, memo)
         ]
-        return _weights(run) | {
+        return weights(run) | {
             "prompts": {"validation": prompts.validation, "negative": prompts.negative, "files": files},
             "adapters": observed_adapters(config, memo),
             "inpaint_mask": None if config.inpaint_mask is None else memo.get(config.inpaint_mask),
@@ -121,7 +122,7 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
             from tasks.stages.render.phases import rendered, unsampled
 
         checkpoint = final_checkpoint(run.inputs["train_lora"])
-        jobs = plan_jobs(run, checkpoint, _weights(run))
+        jobs = plan_jobs(run, checkpoint, weights(run))
         renders = run.workspace.store / "renders"
         note_folder(run, renders)
         with folder_lock(renders, run.progress):  # by now a collection knows that they are in use
@@ -144,7 +145,7 @@ class RenderValidation(Stage[RenderValidationConfig, Render]):
         )
 
 
-def _weights(run: StageRun[RenderValidationConfig]) -> dict[str, Any]:
+def weights(run: StageRun[RenderValidationConfig]) -> dict[str, Any]:
     """Identity of all that shapes a render but the LoRA."""
     return dict(component_identities(run.shared.model, run.memo, *WEIGHTS))
 

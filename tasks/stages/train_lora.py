@@ -29,6 +29,7 @@ from ltx_core.training.modalities import as_heard
 from ltx_core.training.plan_settings import most_ranks
 from tasks.runtime.device import loading
 from tasks.runtime.shared import Shared
+from tasks.runtime.spare import Spare, take_spare
 from tasks.runtime.stage import TRANSFORMER, Inputs, Observed, Outcome, Stage, StageRun
 from tasks.runtime.weights import component_identities
 from tasks.stages.parts import low_precision
@@ -39,6 +40,8 @@ from tasks.stages.samples.kept import forget_samples
 from tasks.stages.samples.requested import followed_requests, sample_requests
 
 if TYPE_CHECKING:
+    from diffusers import LTX2VideoTransformer3DModel
+
     from ltx_core.distributed.ranks import Ranks
     from ltx_core.engine.options import LayerChoice
     from ltx_core.engine.precision_choice import Comparison
@@ -69,6 +72,7 @@ class TrainLora(Stage[TrainSettings, Checkpoint]):
     device = "gpu"
     imports = ("torch", "ltx_core.distributed.ranks", "ltx_core.training.run", "ltx_core.training.samples")
     has_ranks = True
+    num_spares = 1
     needs_weights = True
     reads: ClassVar = {"embed_text": texts_digest}
     not_in_key = FREE_TO_CHANGE
@@ -192,7 +196,8 @@ def _job(run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks", de
     from tasks.runtime.device import torch_dtype
 
     checkpoint = run.model
-    layers, quantised = _layers(run, source, ranks, device)
+    spare = take_spare()
+    layers, quantised = _layers(run, source, ranks, device, spare)
     held = sum(tensor.nbytes for part in quantised.values() for tensor in part.values())
     settings, memory_advice = _planned(run, source, ranks, device, layers, held)
     dtype = torch_dtype(settings.dtype)
@@ -202,20 +207,18 @@ def _job(run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks", de
         settings, device=device, num_blocks=num_blocks, folder=run.out / OFFLOAD_FOLDER, sharded=sharded, layers=layers
     )
     cache = quantised_folder(run, options, dtype, writes=ranks.is_first)
+
+    def load() -> "LTX2VideoTransformer3DModel":
+        place = "cpu" if sharded else device
+        transformer = load_denoiser(checkpoint, options, device=place, dtype=dtype, cache=cache, quantised=quantised)
+        if spare is not None:
+            spare.wait(run.progress, "compiling")
+        return transformer
+
     return TrainJob(
         settings=settings,
         source=source,
-        load_transformer=_checked(
-            run,
-            lambda: load_denoiser(
-                checkpoint,
-                options,
-                device="cpu" if sharded else device,
-                dtype=dtype,
-                cache=cache,
-                quantised=quantised,
-            ),
-        ),
+        load_transformer=_checked(run, load),
         load_connectors=_checked(run, lambda: load_connectors(checkpoint, device=device, dtype=dtype)),
         out_dir=run.out,
         device=device,
@@ -259,10 +262,10 @@ def _checked(run: StageRun[TrainSettings], load: Callable[[], Any]) -> Callable[
 
 
 def _layers(
-    run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks", device: str
+    run: StageRun[TrainSettings], source: "StoreSource", ranks: "Ranks", device: str, spare: Spare | None
 ) -> "tuple[LayerChoice | None, QuantisedParts]":
     """Return how layers in 8 bits are stored and multiplied, if a comparison decides it, and those blocks that it has
-    left on the device in 8 bits."""
+    left on the device in 8 bits. While it compares, a `spare` process compiles."""
     quantised: QuantisedParts = {}
 
     def make() -> "Comparison":
@@ -273,6 +276,8 @@ def _layers(
         from ltx_core.training.objective import comparison_clip
         from tasks.runtime.device import torch_dtype
 
+        if spare is not None and ranks.size == 1:
+            spare.start("tasks.stages.parts.compile_ahead", "compile_training")
         checkpoint, dtype = run.model, torch_dtype(settings.dtype)
         assert settings.base_precision != "native"  # nothing is compared for it
         clip = comparison_clip(settings, source, load_connectors(checkpoint, device=device, dtype=dtype), device=device)

@@ -140,6 +140,11 @@ class RenderJob:
         return self.run, self.request
 
 
+def by_weights(job: RenderJob) -> tuple[list[tuple[str, float]], str]:
+    """Jobs of one set of adapters together, so that each set is loaded once; the base model first."""
+    return [(adapter.digest, adapter.strength) for adapter in job.stack], job.key
+
+
 def plan_jobs(
     run: StageRun[RenderValidationConfig], checkpoint: Checkpoint, weights: Mapping[str, str]
 ) -> list[RenderJob]:

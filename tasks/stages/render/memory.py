@@ -32,6 +32,8 @@ Measured on an H200 with 16 cores on 2026-11-30, as the next."""
 SAVED_SECONDS = 0.25 / 6240
 """For a video token and a pass, in bf16: one of 121x480x832 took 0.55 s uncompiled, and takes 0.3 s compiled, where two
 are one forward. Slower GPUs save more."""
+BESIDE_BYTES = 16 * GIB
+"""For spare processes: each has a context of CUDA, the connectors, and one block with its activations."""
 OFFLOAD = "offload"
 """In the stage's folder: files of blocks that are offloaded from disk."""
 
@@ -112,6 +114,20 @@ def sampling_options(
         fused=compiled, compiled=compiled, offload_folder=folder if _is_on_disk(config, choice) else None
     )
     return replace(choice.options, engine=engine)
+
+
+def resident_engine(config: RenderValidationConfig) -> EngineOptions:
+    """The policy of compiled blocks that are all on the GPU."""
+    asked = EngineOptions(precision=config.base_precision, products="none", forward_only=True)
+    return asked.replaced(fused=True, compiled=True)
+
+
+def has_room_beside(jobs: "Sequence[RenderJob]", run: StageRun[RenderValidationConfig], *, together: bool) -> bool:
+    """True if spare processes have memory of the GPU to compile in, beside the transformer that will be loaded."""
+    import torch
+
+    needed = _work(jobs, run).estimate(SamplingOptions(resident_engine(run.config), together)).needed_bytes
+    return needed + BESIDE_BYTES <= free_bytes(torch.device("cuda"))
 
 
 def decoders_fit(

@@ -19,7 +19,7 @@ from ltx_core.autoencoder.audio import encode_audio, mel_config
 from ltx_core.autoencoder.video import encode_video
 from ltx_core.checkpoint.load import load_audio_vae, load_connectors, load_video_vae, load_vocoder
 from ltx_core.checkpoint.model import Model
-from ltx_core.conditioning.kinds import Conditioning, FirstFrame, Mask, Prefix, Sound, Text, kept_places, outside
+from ltx_core.conditioning.kinds import Conditioning, FirstFrame, Mask, Prefix, Sound, kept_places, outside
 from ltx_core.conditioning.reference import Reference
 from ltx_core.conditioning.whole_video import WholeVideo
 from ltx_core.engine.assemble import block_offload, set_policies
@@ -39,7 +39,6 @@ from ltx_core.sampling.request import RenderRequest
 from ltx_core.sampling.sampler import Prompts, refine, sample
 from ltx_core.sampling.upscaling import Upsampler, load_upsampler
 from ltx_core.shapes import PixelShape
-from ltx_core.text.contexts import text_contexts
 from ltx_core.training.conditions import LONGER, conditioning
 from ltx_core.training.samples import StoreSource
 from tasks.runtime.device import prepare_device, torch_dtype
@@ -47,13 +46,15 @@ from tasks.runtime.stage import StageRun
 from tasks.stages.parts.low_precision import quantised_folder
 from tasks.stages.parts.memory import vae_options
 from tasks.stages.render.adapters import upsampler_file
+from tasks.stages.render.compile_ahead import Spares, start_compiling
 from tasks.stages.render.config import RenderValidationConfig, image_crf
 from tasks.stages.render.file_parts import audio_seconds, of_file_part
 from tasks.stages.render.finishing import DecodedRender
 from tasks.stages.render.given import Given
 from tasks.stages.render.halves import Halves, halved_clips
-from tasks.stages.render.jobs import RenderJob
+from tasks.stages.render.jobs import RenderJob, by_weights
 from tasks.stages.render.memory import decoders_fit, sampling_options
+from tasks.stages.render.prompts import alone, encoded_prompts
 from tasks.stages.render.references import control_frames, given_frames
 
 FileLatents = dict[tuple[str, int, int, float], Tensor]
@@ -239,13 +240,13 @@ def rendered(
         return
     firsts = unsampled([job.first for job in todo if job.first], run)
     sampler, total = _load_sampler([*firsts, *todo], run), done + len(jobs)
-    for stack, group in groupby(sorted(firsts, key=_by_weights), key=lambda job: job.stack):
+    for stack, group in groupby(sorted(firsts, key=by_weights), key=lambda job: job.stack):
         with sampler.adapted(stack):
             for job in group:
                 sampler.sample(job)
     decode = _Decoder(run) if decoders_fit(jobs, run, sampler.options, sampler.device) else None
     wanted, finished = {job.key for job in todo}, total - len(todo)
-    for stack, group in groupby(sorted(jobs if decode else todo, key=_by_weights), key=lambda job: job.stack):
+    for stack, group in groupby(sorted(jobs if decode else todo, key=by_weights), key=lambda job: job.stack):
         alike = list(group)
         with sampler.adapted(stack) if any(job.key in wanted for job in alike) else nullcontext():
             for job in alike:
@@ -273,6 +274,7 @@ class _Sampler:
     """Where first halves of two-stage renders take the latents of held-out clips from."""
     file_latents: FileLatents
     device: str
+    compiling: Spares
     upsampler: Upsampler | None = None
 
     @contextmanager
@@ -280,6 +282,8 @@ class _Sampler:
         """The transformer with these adapters."""
         with stacked(self.transformer, stack), compiled_here(self.options.engine.compiled):
             self.run.memo.check(*(adapter.path for adapter in stack))
+            if (spare := self.compiling.get(tuple(stack))) is not None:
+                spare.wait(self.run.progress, "compiling")
             yield
 
     def sample(self, job: RenderJob) -> None:
@@ -292,9 +296,10 @@ class _Sampler:
     def _sampled(self, job: RenderJob) -> SampledLatents:
         in_half = self.upsampler is not None and job.request.mode != "v2a"  # which has one stage
         source = self.halves if in_half else self.source
+        prompts = self.prompts[job.request.prompt]
         return sample(
             self.transformer,
-            self.prompts[job.request.prompt] if job.request.needs_negative else _alone(self.prompts, job),
+            prompts if job.request.needs_negative else alone(prompts),
             job.request,
             _Stoppable(self.run),
             conditionings=conditionings(job, source, self.file_latents, self.run),
@@ -319,11 +324,14 @@ def _load_sampler(todo: Sequence[RenderJob], run: StageRun[RenderValidationConfi
     dtype = torch_dtype(run.config.dtype)
     checkpoint = run.model
     source = StoreSource(run.inputs["encode_latents"], run.inputs["embed_text"], run.workspace.root)
-    prompts = _prompts(todo, run, source, load_connectors(checkpoint, device=device, dtype=dtype), device)
+    prompts = encoded_prompts(todo, run, source, load_connectors(checkpoint, device=device, dtype=dtype), device)
     crf = image_crf(run.config, run.shared)
     asked = vae_options(run.shared.memory)
     file_latents = encode_files(todo, checkpoint, crf=crf, asked=asked, device=device, dtype=dtype)
     options = sampling_options(todo, run, device)
+    compiling: Spares = {}
+    if options.engine.compiled:
+        compiling = start_compiling(todo, run, together=options.together, device=device)
     cache = quantised_folder(run, options.engine, dtype)
     halves = halved_clips(todo, source, checkpoint, asked=asked, device=device, dtype=dtype)
     upsampler = None
@@ -332,12 +340,7 @@ def _load_sampler(todo: Sequence[RenderJob], run: StageRun[RenderValidationConfi
     transformer = load_denoiser(checkpoint, options.engine, device=device, dtype=dtype, cache=cache)
     run.memo.check()
     set_policies(transformer, options.engine, block_offload(transformer))
-    return _Sampler(run, transformer, options, prompts, source, halves, file_latents, device, upsampler)
-
-
-def _by_weights(job: RenderJob) -> tuple[list[tuple[str, float]], str]:
-    """Jobs of one set of adapters together, so that each set is loaded once; the base model first."""
-    return [(adapter.digest, adapter.strength) for adapter in job.stack], job.key
+    return _Sampler(run, transformer, options, prompts, source, halves, file_latents, device, compiling, upsampler)
 
 
 class _Stoppable(Silent):
@@ -349,24 +352,6 @@ class _Stoppable(Silent):
     @property
     def stopping(self) -> bool:  # type: ignore[override]  # Silent never stops; this one asks
         return self._run.progress.stopping
-
-
-def _alone(prompts: dict[str, Prompts], job: RenderJob) -> Prompts:
-    return Prompts(prompts[job.request.prompt].positive)
-
-
-@torch.no_grad()
-def _prompts(
-    jobs: Sequence[RenderJob], run: StageRun[RenderValidationConfig], source: StoreSource, connectors: Any, device: str
-) -> dict[str, Prompts]:
-    """Contexts of each prompt, with those of the negative prompt."""
-
-    def contexts(text: str) -> Text:
-        features = {name: tensor.to(device) for name, tensor in source.text(text).items()}
-        return Text(*text_contexts(connectors, [features]))
-
-    negative = contexts(run.shared.prompts.negative)
-    return {text: Prompts(contexts(text), negative) for text in {job.request.prompt for job in jobs}}
 
 
 SOURCE_RATE = 48_000
