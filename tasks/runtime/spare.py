@@ -6,6 +6,8 @@ started a thread or touched the GPU, neither of which outlasts a fork. A spare p
 sees the GPUs that the stage has, and leaves what it compiled in PyTorch's cache in the workspace, where the stage finds
 it. It writes nothing else, and nothing depends on it: where it fails, its message is in the stage's log and the stage
 compiles for itself. The kernel ends it with the stage's process.
+
+Why so: docs/decisions/spare_processes.md.
 """
 
 import json
