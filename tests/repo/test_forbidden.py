@@ -8,9 +8,14 @@ import pytest
 
 from tests.repo.source import ROOT, SOURCES, called, nodes, top_packages, tracked_files
 
-PROCESS_BOUNDARIES = ["ltx_core/media/worker_process.py", "tasks/runtime/child.py", "tasks/runtime/fork_server.py"]
-"""Files whose process ends there or answers: of a worker that reads files from anywhere, of a stage, and of a run's
-fork server."""
+PROCESS_BOUNDARIES = [
+    "ltx_core/media/worker_process.py",
+    "tasks/runtime/child.py",
+    "tasks/runtime/fork_server.py",
+    "tasks/runtime/spare.py",
+]
+"""Files whose process ends there or answers: of a worker that reads files from anywhere, of a stage, of a run's fork
+server, and of what compiles beside a stage."""
 LISTS_FOLDERS = "ltx_core/io/atomic.py"
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 MACHINE_PATHS = re.compile(r"/(?:root|work|home/[a-z][\w-]*|Users/[A-Z]?[a-z]\w*|tmp/w|mnt/[a-z]+)/[\w.]")

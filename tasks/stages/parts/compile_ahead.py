@@ -23,7 +23,7 @@ BESIDE_BYTES = 24 * GIB
 """Free beside what the training will need: a spare process has a context of CUDA, the connectors, and one block with
 its activations."""
 GUESSED = LayerChoice("all")
-"""What a comparison finds of most checkpoints. Where it finds another, the stage compiles for itself."""
+"""The choice of a comparison for most checkpoints. Where it is another, the stage compiles for itself."""
 
 
 def compile_training(run: StageRun[TrainSettings], _: Mapping[str, Any]) -> None:

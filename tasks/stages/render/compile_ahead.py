@@ -35,7 +35,7 @@ def start_compiling(
         return {}
     spares: Spares = {}
     for stack, group in groupby(sorted(jobs, key=by_weights), key=lambda job: job.stack):
-        forms = {_form(job): job.key for job in group if job.given is None and job.first is None}
+        forms = {_form(job): job.key for job in group if job.conditioning is None and job.first is None}
         lycoris = any(is_lycoris_file(adapter.path) for adapter in stack)
         if forms and not lycoris and (spare := take_spare()) is not None:
             spare.start(__name__, compile_renders.__name__, keys=list(forms.values()), together=together)
